@@ -1,0 +1,290 @@
+"""Every error a user can meet, each with a stable code that also crosses the bus.
+
+One hierarchy, rooted in :class:`IcebusError`. Raised anywhere, it is sent as an :class:`ErrorInfo`
+and raised again, as the same class, on the other side. Messages name the remedy.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class ErrorInfo(BaseModel):
+    """An error as it crosses the bus."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    code: str = Field(description="Stable name of the error, to be matched by programs.")
+    message: str = Field(description="What happened and what to do about it, for people.")
+    details: dict[str, Any] = Field(default_factory=dict, description="Facts for programs.")
+
+
+class IcebusError(Exception):
+    """The root of all errors of icebus.
+
+    Attributes:
+        code: stable name, the same on the wire and in every language.
+        message: what happened and what to do about it.
+        details: JSON-able facts for programs.
+    """
+
+    code: ClassVar[str] = "internal"
+    _by_code: ClassVar[dict[str, type[IcebusError]]] = {}
+
+    def __init__(self, message: str, **details: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self.details: dict[str, Any] = details
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "code" in cls.__dict__:
+            if cls.code in IcebusError._by_code:
+                raise TypeError(f"two errors with code {cls.code!r}")
+            IcebusError._by_code[cls.code] = cls
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_revive, (type(self), self.message, self.details))
+
+    def info(self) -> ErrorInfo:
+        """This error as it crosses the bus."""
+        return ErrorInfo(code=self.code, message=self.message, details=self.details)
+
+    @staticmethod
+    def from_info(info: ErrorInfo) -> IcebusError:
+        """The error that ``info`` describes; an unknown code gives a plain :class:`RemoteError`."""
+        cls = IcebusError._by_code.get(info.code)
+        if cls is None:
+            return RemoteError(info.message, **{**info.details, "code": info.code})
+        return cls(info.message, **info.details)
+
+
+def _revive(cls: type[IcebusError], message: str, details: dict[str, Any]) -> IcebusError:
+    return cls(message, **details)
+
+
+class RemoteError(IcebusError):
+    """The other side failed in a way that this version has no class for; see ``details['code']``."""
+
+    code = "remote"
+
+
+class InternalError(IcebusError):
+    """A component met something its authors did not foresee; its log has the traceback."""
+
+    code = "internal_error"
+
+
+# --- requests ---------------------------------------------------------------------------------
+
+
+class InvalidRequest(IcebusError):
+    """A request that is not what its schema says; ``details['problems']`` lists where."""
+
+    code = "invalid_request"
+
+
+class UnknownOperation(IcebusError):
+    """Control has no such operation."""
+
+    code = "unknown_operation"
+
+
+class UnknownKind(IcebusError):
+    """No worker offers that kind of state."""
+
+    code = "unknown_kind"
+
+
+class UnknownMethod(IcebusError):
+    """The state has no such method."""
+
+    code = "unknown_method"
+
+
+class UnknownDevice(IcebusError):
+    """No device of that serial is known here."""
+
+    code = "unknown_device"
+
+
+class UnknownReservation(IcebusError):
+    """No live reservation of that id."""
+
+    code = "unknown_reservation"
+
+
+class Forbidden(IcebusError):
+    """The thing exists and is somebody else's."""
+
+    code = "forbidden"
+
+
+class Conflict(IcebusError):
+    """The request contradicts what already happened, such as one id used for two requests."""
+
+    code = "conflict"
+
+
+class DeadlineExceeded(IcebusError, TimeoutError):
+    """No answer came in time."""
+
+    code = "deadline_exceeded"
+
+
+# --- connection -------------------------------------------------------------------------------
+
+
+class BrokerUnavailable(IcebusError):
+    """The broker can't be reached, or the connection to it ended."""
+
+    code = "broker_unavailable"
+
+
+class NotAuthorized(IcebusError):
+    """The broker refused the credentials, or its access list refused the topic."""
+
+    code = "not_authorized"
+
+
+class MessageTooLarge(IcebusError):
+    """More bytes than the broker accepts in one message."""
+
+    code = "message_too_large"
+
+
+class ProgramMissing(IcebusError):
+    """A program icebus runs is not installed; the message has the command that installs it."""
+
+    code = "program_missing"
+
+
+class NoProfile(IcebusError):
+    """No farm is named and none runs on this machine."""
+
+    code = "no_profile"
+
+
+# --- reservations -----------------------------------------------------------------------------
+
+
+class NotEnoughDevices(IcebusError):
+    """Fewer ready devices than asked for; ``details`` has ``wanted`` and ``available``."""
+
+    code = "not_enough_devices"
+
+
+class DeviceUnavailable(IcebusError):
+    """A device asked for by serial exists but is not free and ready."""
+
+    code = "device_unavailable"
+
+
+class ReservationEnded(IcebusError):
+    """The reservation is over; ``details['reason']`` says why."""
+
+    code = "reservation_ended"
+
+
+class DeviceNotHeld(IcebusError):
+    """A call to a device that the caller's reservation does not hold."""
+
+    code = "device_not_held"
+
+
+class DeviceNotServing(IcebusError):
+    """The device is held but not ready for calls (being prepared, released or repaired)."""
+
+    code = "device_not_serving"
+
+
+# --- evaluations ------------------------------------------------------------------------------
+
+
+class BitstreamInvalid(IcebusError):
+    """Not a bitstream for the iCE40UP5K: wrong size, no preamble, or a checksum that fails."""
+
+    code = "bitstream_invalid"
+
+
+class BitstreamUnsupported(IcebusError):
+    """A valid bitstream that uses what the virtual FPGA does not model."""
+
+    code = "bitstream_unsupported"
+
+
+class DecoderUnavailable(IcebusError):
+    """A virtual board without a chip database to read bitstreams with."""
+
+    code = "decoder_unavailable"
+
+
+class BlobMissing(IcebusError):
+    """A file was named by its hash but its bytes have not arrived; ``details['sha256']``."""
+
+    code = "blob_missing"
+
+
+class BlobInvalid(IcebusError):
+    """A file's bytes are not what its hash says, or decompress to too much."""
+
+    code = "blob_invalid"
+
+
+class QueueFull(IcebusError):
+    """The device's queue can't take that many more; ``details`` has ``capacity`` and ``depth``."""
+
+    code = "queue_full"
+
+
+class DeviceFailed(IcebusError):
+    """The device broke (``details['reason']``); its outstanding evaluations fail with it."""
+
+    code = "device_failed"
+
+
+class DeviceUnplugged(DeviceFailed):
+    """The device went away from its USB port."""
+
+    code = "device_unplugged"
+
+
+class WorkerLost(DeviceFailed):
+    """The worker that owns the device died or lost its connection."""
+
+    code = "worker_lost"
+
+
+class WorkerRestarted(DeviceFailed):
+    """The worker was restarted with the evaluation accepted but not measured."""
+
+    code = "worker_restarted"
+
+
+class MeasurementFailed(IcebusError):
+    """The device took the bitstream but gave no measurement (silence, garbage, watchdog)."""
+
+    code = "measurement_failed"
+
+
+class EvaluationsFailed(IcebusError):
+    """Some evaluations ended in failures; ``failures`` on the exception lists them."""
+
+    code = "evaluations_failed"
+
+
+# --- firmware ---------------------------------------------------------------------------------
+
+
+class FirmwareInvalid(IcebusError):
+    """Not a UF2 image, or one for another chip."""
+
+    code = "firmware_invalid"
+
+
+class FirmwareUnknown(IcebusError):
+    """No image of that firmware for that chip."""
+
+    code = "firmware_unknown"
