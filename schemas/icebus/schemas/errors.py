@@ -66,7 +66,7 @@ def _revive(cls: type[IcebusError], message: str, details: dict[str, Any]) -> Ic
 
 
 class RemoteError(IcebusError):
-    """The other side failed in a way that this version has no class for; see ``details['code']``."""
+    """The other side failed in a way this version has no class for; see ``details['code']``."""
 
     code = "remote"
 

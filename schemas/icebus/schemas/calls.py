@@ -1,0 +1,59 @@
+"""The envelopes of request/response and of events."""
+
+from __future__ import annotations
+
+from typing import Any, Generic, TypeVar
+
+from pydantic import Field, JsonValue
+
+from icebus.schemas.errors import ErrorInfo
+from icebus.schemas.ids import Id, Serial, new_id
+from icebus.schemas.message import Message, Timestamp, now
+
+
+class Request(Message):
+    """A request to control. ``id`` survives retries: the same id gets the same answer."""
+
+    id: Id = Field(default_factory=new_id)
+    args: dict[str, Any] = Field(default_factory=dict)
+
+
+class Call(Request):
+    """A call of a method on devices of one worker that one reservation holds."""
+
+    reservation: Id
+    serials: list[Serial] = Field(min_length=1, max_length=1024)
+
+
+class Reply(Message):
+    """The answer to a request: exactly one of ``ok`` and ``error`` is set."""
+
+    id: Id
+    ok: JsonValue = None
+    error: ErrorInfo | None = None
+
+
+class CallResults(Message):
+    """``ok`` of a call: what the method returned on each device, or why it failed there."""
+
+    results: dict[Serial, JsonValue] = Field(default_factory=dict)
+    errors: dict[Serial, ErrorInfo] = Field(default_factory=dict)
+
+
+D = TypeVar("D", bound=Message)
+
+
+class Event(Message, Generic[D]):
+    """An event as it is sent to a reservation: the data with its place in the stream."""
+
+    sequence: int = Field(ge=0, description="Counts the sender's events; gaps mean loss.")
+    at: Timestamp = Field(default_factory=now)
+    data: D
+
+
+class RawEvent(Message):
+    """An event whose kind is not known to the reader."""
+
+    sequence: int = 0
+    at: Timestamp = Field(default_factory=now)
+    data: dict[str, JsonValue] = Field(default_factory=dict)

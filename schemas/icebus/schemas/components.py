@@ -1,0 +1,120 @@
+"""Messages by which components say that they live: states, heartbeats, kinds, presence, logs."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+from pydantic import Field
+
+from icebus.schemas.ids import Id, Serial
+from icebus.schemas.message import Message, Timestamp
+
+JsonSchema = dict[str, Any]
+
+
+class Presence(StrEnum):
+    """Whether a component is there; ``lost`` is said by the broker on its behalf."""
+
+    ONLINE = "online"
+    OFFLINE = "offline"
+    LOST = "lost"
+
+
+class WorkerPhase(StrEnum):
+    """What a worker does; ``lost`` is said by the broker on its behalf."""
+
+    INIT = "init"
+    READY = "ready"
+    DRAINING = "draining"
+    OFFLINE = "offline"
+    LOST = "lost"
+
+
+class ControlState(Message):
+    """Retained on ``control/{control}/state``."""
+
+    state: Presence
+    session: Id
+    version: str = ""
+
+
+class Heartbeat(Message):
+    """Retained on ``control/heartbeat``; every worker answers with a :class:`WorkerHeartbeat`."""
+
+    epoch: Id = Field(description="The control session that counts the sequence.")
+    sequence: int = Field(ge=0)
+    interval: float = Field(gt=0, description="Seconds until the next one.")
+
+
+class WorkerState(Message):
+    """Retained on ``worker/{worker}/state``."""
+
+    state: WorkerPhase
+    session: Id = Field(description="New at every start of the worker.")
+    version: str = ""
+    serials: list[Serial] = Field(default_factory=list, description="Devices it reports on.")
+
+
+class WorkerLoad(Message):
+    """How busy a worker is."""
+
+    devices: int = Field(default=0, ge=0)
+    serving: int = Field(default=0, ge=0)
+    queued: int = Field(default=0, ge=0, description="Evaluations that wait or are measured.")
+
+
+class WorkerHeartbeat(Message):
+    """Retained on ``worker/{worker}/heartbeat``: the echo of control's."""
+
+    epoch: Id
+    sequence: int = Field(ge=0)
+    session: Id
+    load: WorkerLoad = WorkerLoad()
+
+
+class MethodInfo(Message):
+    """A method that clients may call on a state."""
+
+    description: str = ""
+    args: JsonSchema
+    returns: JsonSchema
+
+
+class EventInfo(Message):
+    """An event that a state sends to the reservation holding its device."""
+
+    description: str = ""
+    data: JsonSchema
+
+
+class KindInfo(Message):
+    """A reservable state as a worker offers it, with JSON Schemas of all that crosses."""
+
+    description: str = ""
+    firmware: str
+    args: JsonSchema
+    methods: dict[str, MethodInfo] = Field(default_factory=dict)
+    events: dict[str, EventInfo] = Field(default_factory=dict)
+
+
+class WorkerKinds(Message):
+    """Retained on ``worker/{worker}/kinds``."""
+
+    kinds: dict[str, KindInfo]
+
+
+class ClientState(Message):
+    """Retained on ``user/{user}/client/{client}/state``."""
+
+    state: Presence
+    session: Id
+    version: str = ""
+
+
+class LogRecord(Message):
+    """A log line, on ``log/{role}/{id}/{level}``."""
+
+    at: Timestamp
+    logger: str
+    message: str

@@ -1,0 +1,80 @@
+"""Messages about devices: what a worker reports and what control desires."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+from pydantic import Field
+
+from icebus.schemas.ids import Id, Serial
+from icebus.schemas.message import Message, Timestamp
+
+
+class DeviceState(StrEnum):
+    """What a device does, as its worker reports it."""
+
+    ABSENT = "absent"
+    FLASHING = "flashing"
+    TESTING = "testing"
+    READY = "ready"
+    PREPARING = "preparing"
+    SERVING = "serving"
+    RELEASING = "releasing"
+    BROKEN = "broken"
+    QUARANTINED = "quarantined"
+
+
+class DeviceReport(Message):
+    """A device as its worker sees it; retained on ``worker/{worker}/device/{serial}``."""
+
+    serial: Serial
+    state: DeviceState
+    since: Timestamp = Field(description="When this state began.")
+    reason: str = Field(default="", description="Why, where the state alone does not say.")
+    session: Id = Field(description="The worker's session that reports this.")
+    generation: int = Field(default=0, description="Of the desired state last acted on.")
+    reservation: Id | None = None
+    user: Id | None = None
+    kind: Id | None = None
+    chip: str = Field(default="", description="rp2040 or rp2350; empty while unknown.")
+    firmware: str = Field(default="", description="Name of what it runs; empty while unknown.")
+    port: str = Field(default="", description="USB port path such as 1-1.2.")
+    virtual: bool = False
+    progress: float | None = Field(default=None, ge=0, le=1, description="Of a long step.")
+
+
+class DeviceEventName(StrEnum):
+    """What happened to a device."""
+
+    ADDED = "added"
+    REMOVED = "removed"
+    STATE = "state"
+
+
+class DeviceEvent(Message):
+    """Something that happened to a device; on ``worker/{worker}/event``."""
+
+    event: DeviceEventName
+    serial: Serial
+    at: Timestamp
+    state: DeviceState
+    reason: str = ""
+
+
+class Desired(Message):
+    """What control wants of a device; retained on ``worker/{worker}/desired/{serial}``.
+
+    The worker reconciles until what it reports agrees. It ignores a lower ``generation``.
+    """
+
+    serial: Serial
+    generation: int = Field(ge=0)
+    reservation: Id | None = None
+    user: Id | None = None
+    kind: Id | None = None
+    args: dict[str, Any] = Field(default_factory=dict)
+    until: Timestamp | None = None
+    quarantined: str | None = Field(default=None, description="The reason, or null.")
+    reboot: int = Field(default=0, ge=0, description="Nonce: a new value asks for a reboot.")
+    reflash: int = Field(default=0, ge=0, description="Nonce: a new value asks for a reflash.")

@@ -1,0 +1,172 @@
+"""Files that travel beside messages: named by the hash of their bytes, compressed when that helps.
+
+The bytes of a file cross on a ``blob`` topic, or inline as base64 when small; a method's argument
+refers to them with a :class:`File`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from typing import Any, Protocol
+
+from pydantic import (
+    Base64Bytes,
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    PrivateAttr,
+    ValidationInfo,
+    model_validator,
+)
+
+from icebus.schemas.errors import BlobInvalid, BlobMissing
+from icebus.schemas.ids import Id, Sha256, new_id
+
+MAX_FILE_SIZE = 1 << 20
+"""Bytes of a file, uncompressed: ten times a bitstream, and small enough to hold many."""
+
+ENCODING_PROPERTY = "encoding"
+"""MQTT user property that names how a blob's bytes are encoded."""
+
+ZLIB = "zlib"
+IDENTITY = "identity"
+
+
+def sha256_of(data: bytes) -> str:
+    """The name under which ``data`` travels."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def pack(data: bytes) -> tuple[bytes, str]:
+    """The bytes to send for ``data`` and their encoding: zlib level 1 where that is smaller.
+
+    A typical bitstream of 104,090 bytes packs to about 2 kB in 0.13 ms.
+    """
+    packed = zlib.compress(data, 1)
+    return (packed, ZLIB) if len(packed) < len(data) else (data, IDENTITY)
+
+
+def unpack(packed: bytes, encoding: str, limit: int = MAX_FILE_SIZE) -> bytes:
+    """The bytes that were packed, never more than ``limit`` of them.
+
+    Raises:
+        BlobInvalid: unknown encoding, broken compression, or too many bytes.
+    """
+    if encoding == IDENTITY:
+        data = packed
+    elif encoding == ZLIB:
+        inflater = zlib.decompressobj()
+        try:
+            data = inflater.decompress(packed, limit + 1)
+        except zlib.error as error:
+            raise BlobInvalid(f"the file's zlib data is broken: {error}") from None
+        if len(data) <= limit and not inflater.eof:
+            raise BlobInvalid("the file's zlib data ends early")
+    else:
+        raise BlobInvalid(f"unknown file encoding {encoding!r}; use {ZLIB!r} or {IDENTITY!r}")
+    if len(data) > limit:
+        raise BlobInvalid(f"the file has more than {limit} bytes", limit=limit)
+    return data
+
+
+class Blob(BaseModel):
+    """A file's bytes as they are kept: packed, because thousands of them wait in queues."""
+
+    model_config = ConfigDict(frozen=True)
+
+    sha256: Sha256
+    packed: bytes
+    encoding: str
+
+    @classmethod
+    def of(cls, data: bytes) -> Blob:
+        """Pack ``data``."""
+        packed, encoding = pack(data)
+        return cls(sha256=sha256_of(data), packed=packed, encoding=encoding)
+
+    def read(self) -> bytes:
+        """The file's bytes."""
+        return unpack(self.packed, self.encoding)
+
+
+class BlobSource(Protocol):
+    """Where files named by their hash are found while a method's arguments are validated."""
+
+    def get(self, sha256: str) -> Blob | None:
+        """The blob of that hash, or None while its bytes have not arrived."""
+
+
+class File(BaseModel):
+    """A file as an argument of a method: its hash or its bytes, a name and what belongs to it.
+
+    Validated with ``context={"blobs": BlobSource}`` it also finds its bytes.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    id: Id = Field(
+        default_factory=new_id,
+        description="Names this use of the file; results carry it back. Chosen by the client.",
+    )
+    name: str = Field(default="unnamed", max_length=255)
+    media_type: str = Field(default="application/octet-stream", max_length=127)
+    annotations: dict[str, JsonValue] = Field(
+        default_factory=dict, description="Anything the client wants back with the result."
+    )
+    sha256: Sha256 | None = Field(
+        default=None, description="Hash of the uncompressed bytes, sent on the blob topic."
+    )
+    data: Base64Bytes | None = Field(
+        default=None, description="The bytes themselves, base64, for small files."
+    )
+
+    _blob: Blob | None = PrivateAttr(default=None)
+
+    @model_validator(mode="after")
+    def _has_content(self, info: ValidationInfo) -> File:
+        if (self.sha256 is None) == (self.data is None):
+            raise ValueError("give either sha256 (and send the bytes on the blob topic) or data")
+        if self.data is not None:
+            if len(self.data) > MAX_FILE_SIZE:
+                raise ValueError(f"more than {MAX_FILE_SIZE} bytes")
+            self._blob = Blob.of(self.data)
+        elif self.sha256 is not None and info.context is not None:
+            blobs: BlobSource = info.context["blobs"]
+            self._blob = blobs.get(self.sha256)
+        return self
+
+    @property
+    def hash(self) -> str:
+        """The sha256 of the bytes, however they came."""
+        if self.sha256 is not None:
+            return self.sha256
+        return self.blob.sha256
+
+    @property
+    def blob(self) -> Blob:
+        """The file's bytes, packed.
+
+        Raises:
+            BlobMissing: they have not arrived.
+        """
+        if self._blob is None:
+            raise BlobMissing(
+                "the file's bytes have not arrived; publish them on the worker's blob topic first",
+                sha256=[self.sha256],
+            )
+        return self._blob
+
+
+def missing_blobs(value: Any) -> list[str]:
+    """The hashes of all files inside a method's arguments whose bytes have not arrived."""
+    if isinstance(value, File):
+        return [value.hash] if value.sha256 is not None and value._blob is None else []
+    if isinstance(value, BaseModel):
+        return missing_blobs([getattr(value, name) for name in type(value).model_fields])
+    if isinstance(value, dict):
+        return missing_blobs(list(value.values()))
+    if isinstance(value, (list, tuple, set)):
+        return sorted({sha for item in value for sha in missing_blobs(item)})
+    return []

@@ -1,0 +1,43 @@
+"""Identifiers: what may stand in a topic level, and how new ones are made."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from typing import Annotated
+
+from pydantic import Field
+
+ID_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"
+"""One topic level, safe in file names and shells too: no separators, wildcards or dots."""
+
+CONTROL = "control"
+"""The sender name of every control, whichever of them answers; nobody else may be called so."""
+
+ALL_DEVICES = "all"
+"""Stands where a serial would in events that concern a whole reservation."""
+
+RESERVED = frozenset({CONTROL, ALL_DEVICES})
+
+Id = Annotated[str, Field(pattern=ID_PATTERN)]
+Serial = Annotated[str, Field(pattern=ID_PATTERN, description="USB serial number of a device.")]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+_ID = re.compile(ID_PATTERN)
+_NOT_ID = re.compile(r"[^A-Za-z0-9_-]+")
+
+
+def new_id(prefix: str = "") -> str:
+    """A fresh id with 64 random bits, which are enough never to meet again in one farm."""
+    return prefix + secrets.token_hex(8)
+
+
+def is_id(text: str) -> bool:
+    """Whether ``text`` may stand in a topic level."""
+    return _ID.fullmatch(text) is not None
+
+
+def to_id(text: str, default: str = "unnamed") -> str:
+    """The nearest id to ``text``, for host and login names that may hold anything."""
+    cleaned = _NOT_ID.sub("-", text).strip("-")[:64] or default
+    return f"{cleaned[:62]}-1" if cleaned in RESERVED else cleaned

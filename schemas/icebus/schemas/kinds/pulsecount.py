@@ -1,0 +1,83 @@
+"""Kind ``pulsecount``: how many pulses a circuit gives on one pin in a measuring window."""
+
+from __future__ import annotations
+
+from pydantic import Field, JsonValue
+
+from icebus.schemas.errors import ErrorInfo
+from icebus.schemas.ids import Id, Sha256
+from icebus.schemas.message import Args, Message, Timestamp
+
+KIND = "pulsecount"
+FIRMWARE = "pulse_count"
+
+QUEUE_CAPACITY = 64
+"""Evaluations that may wait on one device. More would only hide a client that runs ahead: at one
+second each it is a minute's work, at 50 ms still three seconds."""
+
+
+class PulseCountArgs(Args):
+    """What a reservation of this kind may ask for: nothing yet."""
+
+
+class Queued(Message):
+    """Answer to ``evaluate``: these evaluations are journalled and will have one outcome each."""
+
+    evaluations: list[Id]
+    depth: int = Field(ge=0, description="Evaluations now waiting or measured on the device.")
+    capacity: int = Field(default=QUEUE_CAPACITY, ge=0)
+
+
+class Acknowledged(Message):
+    """Answer to ``acknowledge``."""
+
+    forgotten: int = Field(ge=0, description="Outcomes the worker will not repeat any more.")
+
+
+class QueueStatus(Message):
+    """Answer to ``status``."""
+
+    queued: int = Field(ge=0)
+    measuring: Id | None = Field(default=None, description="The evaluation on the board now.")
+    unacknowledged: int = Field(ge=0)
+    capacity: int = Field(default=QUEUE_CAPACITY, ge=0)
+
+
+class Outcome(Message):
+    """What results and failures have in common."""
+
+    evaluation: Id = Field(description="The id the client gave the file.")
+    batch: Id
+    bitstream: str = Field(description="The file's name.")
+    sha256: Sha256
+    annotations: dict[str, JsonValue] = Field(default_factory=dict)
+    at: Timestamp
+
+
+class PulseCountResult(Outcome):
+    """Event ``results``: one bitstream measured on one device."""
+
+    pulses: int = Field(ge=0, description="Rising edges on pin ICE_27 in the window.")
+    exact: bool = Field(
+        description="True when counted, by a board or by complete simulation; false for an estimate"
+    )
+    cdone: bool | None = Field(
+        default=None, description="Whether the FPGA took the configuration; null where not told."
+    )
+    note: str = Field(default="", description="Why the count is not exact.")
+    upload: float = Field(ge=0, description="Seconds from the first byte to the board having all.")
+    window: float = Field(ge=0, description="Seconds from then to the report.")
+
+
+class EvaluationFailure(Outcome):
+    """Event ``failures``: one bitstream that will have no result on one device."""
+
+    error: ErrorInfo
+
+
+class Finished(Message):
+    """Event ``finished``: every evaluation of a batch on this device has had its outcome."""
+
+    batch: Id
+    results: int = Field(ge=0)
+    failures: int = Field(ge=0)

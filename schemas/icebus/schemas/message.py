@@ -1,0 +1,68 @@
+"""The base of every message, and the one place where bytes from the network become models."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, TypeVar
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, ValidationError
+
+from icebus.schemas.errors import InvalidRequest
+
+
+class Message(BaseModel):
+    """What crosses the bus as JSON.
+
+    Unknown fields are ignored, so that a newer sender can talk to an older receiver; a field of
+    the wrong type is refused.
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    def to_json(self) -> bytes:
+        """The message as UTF-8 JSON."""
+        return self.model_dump_json().encode()
+
+
+class Args(BaseModel):
+    """What a caller passes to an operation, method or kind: a misspelt field is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+Timestamp = Annotated[AwareDatetime, AfterValidator(lambda at: at.astimezone(UTC))]
+"""A moment in UTC, ISO 8601 on the wire."""
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def now() -> datetime:
+    """The present moment in UTC."""
+    return datetime.now(UTC)
+
+
+def problems(error: ValidationError) -> list[dict[str, str]]:
+    """Where a value is wrong and why, as facts for ``details`` of an error."""
+    return [
+        {"field": ".".join(str(part) for part in found["loc"]), "problem": found["msg"]}
+        for found in error.errors(include_url=False, include_input=False, include_context=False)
+    ]
+
+
+def invalid(error: ValidationError, what: str) -> InvalidRequest:
+    """The typed error for a value that is not what its schema says."""
+    found = problems(error)
+    listing = "; ".join(f"{p['field'] or 'value'}: {p['problem']}" for p in found[:5])
+    return InvalidRequest(f"{what} is not valid: {listing}", problems=found[:20])
+
+
+def decode(model: type[M], payload: bytes) -> M:
+    """Parse a payload from the network.
+
+    Raises:
+        InvalidRequest: it is not JSON, or not what ``model`` says.
+    """
+    try:
+        return model.model_validate_json(payload)
+    except ValidationError as error:
+        raise invalid(error, model.__name__) from None

@@ -1,0 +1,252 @@
+"""The topic contract: every topic, who writes and reads it, and how it is carried.
+
+This table is the only place that knows how a topic is spelt. The access list of the broker, the
+AsyncAPI document and the reference in the docs are generated from it.
+
+Topics here are relative to the root (``icebus/v1`` unless configured), which the bus adds.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from pydantic import BaseModel
+
+from icebus.schemas import calls, components, devices, reservations
+from icebus.schemas.ids import CONTROL, ID_PATTERN, is_id
+
+DEFAULT_ROOT = "icebus/v1"
+
+_PLACEHOLDER = re.compile(r"\{(\w+)\}")
+
+
+class Role(StrEnum):
+    """What a principal of the broker is.
+
+    An admin may all that a user may, a user all that an observer may.
+    """
+
+    CONTROL = "control"
+    WORKER = "worker"
+    USER = "user"
+    OBSERVER = "observer"
+    ADMIN = "admin"
+
+
+Grant = Mapping[str, str]
+"""Which levels of a topic are fixed for a principal: its own id where the value is ``SELF``."""
+
+SELF = "{self}"
+
+ALL: Mapping[Role, Grant] = {Role.CONTROL: {}, Role.WORKER: {}, Role.OBSERVER: {}}
+
+
+@dataclass(frozen=True)
+class Topic:
+    """A family of topics.
+
+    Attributes:
+        template: levels, those in braces are ids.
+        about: one line for the reference.
+        writers: per role, which levels are fixed for a principal of that role.
+        readers: likewise.
+        model: the payload; None for raw bytes.
+        retained: whether the broker keeps the last message.
+        qos: MQTT quality of service, one per stream because QoS 0 overtakes QoS 1.
+        expiry: how long an unread message waits, in words.
+    """
+
+    template: str
+    about: str
+    writers: Mapping[Role, Grant]
+    readers: Mapping[Role, Grant]
+    model: type[BaseModel] | None
+    retained: bool = False
+    qos: int = 1
+    expiry: str = "none"
+    levels: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "levels", tuple(_PLACEHOLDER.findall(self.template)))
+        pattern = _PLACEHOLDER.sub(rf"(?P<\1>{ID_PATTERN[1:-1]})", self.template)
+        object.__setattr__(self, "_pattern", re.compile(pattern))
+
+    def __call__(self, **ids: str) -> str:
+        """The topic with these ids in its levels.
+
+        Raises:
+            ValueError: a level is missing, unknown, or not an id.
+        """
+        if set(ids) != set(self.levels):
+            raise ValueError(f"{self.template} takes {self.levels}, not {sorted(ids)}")
+        for level, value in ids.items():
+            if not is_id(value):
+                raise ValueError(f"{level} {value!r} can't stand in a topic: letters, digits, _ -")
+        return self.template.format(**ids)
+
+    def filter(self, **ids: str) -> str:
+        """The subscription for all such topics with these ids; other levels match anything."""
+        return self.template.format(**{level: ids.get(level, "+") for level in self.levels})
+
+    def parse(self, topic: str) -> dict[str, str] | None:
+        """The ids in the levels of ``topic``, or None when it is not of this family."""
+        pattern: re.Pattern[str] = self._pattern  # type: ignore[attr-defined]
+        match = pattern.fullmatch(topic)
+        return None if match is None else match.groupdict()
+
+
+CONTROL_STATE = Topic(
+    "control/{control}/state",
+    "Whether a control is there.",
+    writers={Role.CONTROL: {"control": SELF}},
+    readers=ALL,
+    model=components.ControlState,
+    retained=True,
+)
+CONTROL_HEARTBEAT = Topic(
+    "control/heartbeat",
+    "The leading control's pulse, which every worker echoes.",
+    writers={Role.CONTROL: {}},
+    readers=ALL,
+    model=components.Heartbeat,
+    retained=True,
+    expiry="3 × interval",
+)
+WORKER_STATE = Topic(
+    "worker/{worker}/state",
+    "Whether a worker is there, and which devices it reports on.",
+    writers={Role.WORKER: {"worker": SELF}},
+    readers=ALL,
+    model=components.WorkerState,
+    retained=True,
+)
+WORKER_HEARTBEAT = Topic(
+    "worker/{worker}/heartbeat",
+    "A worker's echo of the heartbeat, with its load.",
+    writers={Role.WORKER: {"worker": SELF}},
+    readers=ALL,
+    model=components.WorkerHeartbeat,
+    retained=True,
+    qos=0,
+    expiry="3 × interval",
+)
+WORKER_KINDS = Topic(
+    "worker/{worker}/kinds",
+    "The kinds a worker offers: methods and events with their JSON Schemas.",
+    writers={Role.WORKER: {"worker": SELF}},
+    readers=ALL,
+    model=components.WorkerKinds,
+    retained=True,
+)
+DEVICE = Topic(
+    "worker/{worker}/device/{serial}",
+    "A device as its worker reports it; empty when the worker has forgotten it.",
+    writers={Role.WORKER: {"worker": SELF}},
+    readers=ALL,
+    model=devices.DeviceReport,
+    retained=True,
+)
+WORKER_EVENT = Topic(
+    "worker/{worker}/event",
+    "Devices added, removed, or in another state.",
+    writers={Role.WORKER: {"worker": SELF}},
+    readers=ALL,
+    model=devices.DeviceEvent,
+    expiry="1 h",
+)
+DESIRED = Topic(
+    "worker/{worker}/desired/{serial}",
+    "What control wants of a device.",
+    writers={Role.CONTROL: {}},
+    readers={Role.WORKER: {"worker": SELF}, Role.CONTROL: {}, Role.ADMIN: {}},
+    model=devices.Desired,
+    retained=True,
+)
+BLOB = Topic(
+    "worker/{worker}/blob/{user}/{sha256}",
+    "A file's bytes, named by the sha256 of the uncompressed ones; the user property `encoding` "
+    "says `zlib` or `identity`.",
+    writers={Role.USER: {"user": SELF}},
+    readers={Role.WORKER: {"worker": SELF}},
+    model=None,
+    expiry="5 min",
+)
+CALL = Topic(
+    "worker/{worker}/call/{user}/{method}",
+    "A call of a method on devices that the user's reservation holds.",
+    writers={Role.USER: {"user": SELF}},
+    readers={Role.WORKER: {"worker": SELF}},
+    model=calls.Call,
+    expiry="the deadline",
+)
+OPERATION = Topic(
+    "control/call/{user}/{operation}",
+    "A request to control.",
+    writers={Role.USER: {"user": SELF}},
+    readers={Role.CONTROL: {}},
+    model=calls.Request,
+    expiry="the deadline",
+)
+RESERVATION = Topic(
+    "control/reservation/{reservation}",
+    "A reservation; empty once it has ended.",
+    writers={Role.CONTROL: {}},
+    readers=ALL,
+    model=reservations.Reservation,
+    retained=True,
+)
+CLIENT_STATE = Topic(
+    "user/{user}/client/{client}/state",
+    "Whether a client is there.",
+    writers={Role.USER: {"user": SELF}},
+    readers={Role.CONTROL: {}, Role.USER: {"user": SELF}},
+    model=components.ClientState,
+    retained=True,
+)
+REPLY = Topic(
+    "user/{user}/client/{client}/reply/{sender}",
+    "Answers to a client's requests, from a worker or from `control`.",
+    writers={Role.CONTROL: {"sender": CONTROL}, Role.WORKER: {"sender": SELF}},
+    readers={Role.USER: {"user": SELF}},
+    model=calls.Reply,
+    expiry="the deadline",
+)
+EVENT = Topic(
+    "user/{user}/reservation/{reservation}/event/{sender}/{serial}/{event}",
+    "Events to the holder of a reservation, from a worker or from `control`; serial `all` "
+    "concerns the whole reservation.",
+    writers={Role.CONTROL: {"sender": CONTROL}, Role.WORKER: {"sender": SELF}},
+    readers={Role.USER: {"user": SELF}},
+    model=calls.RawEvent,
+    expiry="1 h",
+)
+ADMIN = Topic(
+    "admin/{user}/{operation}",
+    "A request of an administrator to control.",
+    writers={Role.ADMIN: {"user": SELF}},
+    readers={Role.CONTROL: {}},
+    model=calls.Request,
+    expiry="the deadline",
+)
+LOG = Topic(
+    "log/{role}/{id}/{level}",
+    "Log lines of the components.",
+    writers={
+        Role.CONTROL: {"role": Role.CONTROL, "id": SELF},
+        Role.WORKER: {"role": Role.WORKER, "id": SELF},
+    },
+    readers={Role.ADMIN: {}},
+    model=components.LogRecord,
+    qos=0,
+)
+
+TOPICS: dict[str, Topic] = {
+    name: value for name, value in sorted(globals().items()) if isinstance(value, Topic)
+}
+"""Every topic of the contract, by the name of its constant."""
+
+SHARED_OPERATIONS = "$share/control/"
+"""Prefix of control's subscriptions to requests, so that of several controls one answers."""
