@@ -1,0 +1,123 @@
+"""Who may do what at the broker: the password file and the access list, made from the contract.
+
+The access list names every principal literally. Mosquitto's ``pattern`` lines would be shorter but
+hold for everybody, so that with ``pattern write worker/%u/#`` any user could pose as a worker.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import subprocess
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from icebus.schemas.errors import InvalidRequest, ProgramMissing
+from icebus.schemas.ids import RESERVED, Id
+from icebus.schemas.topics import SELF, TOPICS, Grant, Role, Topic
+
+_ROLES: dict[Role, frozenset[Role]] = {
+    Role.CONTROL: frozenset({Role.CONTROL}),
+    Role.WORKER: frozenset({Role.WORKER}),
+    Role.OBSERVER: frozenset({Role.OBSERVER}),
+    Role.USER: frozenset({Role.USER, Role.OBSERVER}),
+    Role.ADMIN: frozenset({Role.ADMIN, Role.USER, Role.OBSERVER}),
+}
+"""What each role is allowed to act as."""
+
+INSTALL_MOSQUITTO = (
+    "install Mosquitto: `sudo apt-get install mosquitto` (Debian, Ubuntu), "
+    "`brew install mosquitto` (macOS)"
+)
+
+
+def new_password() -> str:
+    """A password with 192 random bits."""
+    return secrets.token_urlsafe(24)
+
+
+class Principal(BaseModel):
+    """Somebody the broker knows. Ids are unique over all roles."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: Id
+    role: Role
+    password: str = Field(default_factory=new_password, repr=False, min_length=1)
+
+
+def check(principals: Sequence[Principal]) -> None:
+    """Refuse a set of principals that could pose as each other.
+
+    Raises:
+        InvalidRequest: an id stands twice, or is one of the reserved words.
+    """
+    seen: set[str] = set()
+    for principal in principals:
+        if principal.id in seen:
+            raise InvalidRequest(f"two principals are called {principal.id!r}; rename one")
+        if principal.id in RESERVED:
+            raise InvalidRequest(f"{principal.id!r} is reserved; choose another name")
+        seen.add(principal.id)
+
+
+def access_list(principals: Iterable[Principal], root: str) -> str:
+    """The text of Mosquitto's ``acl_file`` for these principals."""
+    stanzas = ["# Generated from the topic contract; changes are overwritten."]
+    for principal in principals:
+        lines = [f"user {principal.id}"]
+        for topic in TOPICS.values():
+            for verb, grants in (("write", topic.writers), ("read", topic.readers)):
+                filters = {
+                    _filter(topic, grants[role], principal.id)
+                    for role in _ROLES[principal.role]
+                    if role in grants
+                }
+                lines += [f"topic {verb} {root}/{each}" for each in sorted(filters)]
+        stanzas.append("\n".join(lines))
+    return "\n\n".join(stanzas) + "\n"
+
+
+def _filter(topic: Topic, grant: Grant, principal: str) -> str:
+    return topic.filter(
+        **{level: principal if value == SELF else value for level, value in grant.items()}
+    )
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file only its owner can read, whole or not at all."""
+    temporary = path.with_name(f".{path.name}.new")
+    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        file.write(text)
+    temporary.replace(path)
+
+
+def find_program(name: str) -> str:
+    """The path of one of Mosquitto's programs; Debian keeps the broker out of users' PATH.
+
+    Raises:
+        ProgramMissing: it is not installed.
+    """
+    found = shutil.which(name) or shutil.which(name, path="/usr/local/sbin:/usr/sbin:/sbin")
+    if found is None:
+        raise ProgramMissing(f"{name} is not installed; {INSTALL_MOSQUITTO}", program=name)
+    return found
+
+
+def write_password_file(path: Path, principals: Iterable[Principal]) -> None:
+    """Write Mosquitto's ``password_file``, hashed by Mosquitto's own program.
+
+    Raises:
+        ProgramMissing: ``mosquitto_passwd`` is not installed.
+    """
+    program = find_program("mosquitto_passwd")
+    plain = path.with_name(f".{path.name}.plain")
+    write_private(plain, "".join(f"{p.id}:{p.password}\n" for p in principals))
+    try:
+        subprocess.run([program, "-U", str(plain)], check=True, capture_output=True, timeout=30)
+        plain.replace(path)
+    finally:
+        plain.unlink(missing_ok=True)

@@ -1,0 +1,64 @@
+"""Where a broker is and who we are there, as one URL."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from urllib.parse import quote, unquote, urlsplit
+
+from icebus.schemas.errors import InvalidRequest
+from icebus.schemas.topics import DEFAULT_ROOT
+
+PLAIN_PORT = 1883
+TLS_PORT = 8883
+
+
+@dataclass(frozen=True)
+class BrokerAddress:
+    """A broker and the identity to use there.
+
+    As a URL: ``mqtt://user:password@host:port/root`` (``mqtts`` for TLS); the root of the topics
+    is ``icebus/v1`` when the path is empty.
+    """
+
+    host: str
+    port: int
+    user: str
+    password: str = field(repr=False)
+    root: str = DEFAULT_ROOT
+    tls: bool = False
+
+    @classmethod
+    def parse(cls, url: str) -> BrokerAddress:
+        """Read a URL.
+
+        Raises:
+            InvalidRequest: it is not one, or names no user.
+        """
+        parts = urlsplit(url)
+        try:
+            port = parts.port
+        except ValueError:
+            port = -1
+        if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname or port == -1:
+            raise InvalidRequest("a broker's URL looks like mqtt://user:password@host:1883")
+        if not parts.username:
+            raise InvalidRequest("the broker's URL names no user: mqtt://user:password@host:1883")
+        tls = parts.scheme == "mqtts"
+        return cls(
+            host=parts.hostname,
+            port=port or (TLS_PORT if tls else PLAIN_PORT),
+            user=unquote(parts.username),
+            password=unquote(parts.password or ""),
+            root=parts.path.strip("/") or DEFAULT_ROOT,
+            tls=tls,
+        )
+
+    def url(self) -> str:
+        """The address as a URL, with its password: never log it."""
+        scheme = "mqtts" if self.tls else "mqtt"
+        identity = f"{quote(self.user, safe='')}:{quote(self.password, safe='')}"
+        return f"{scheme}://{identity}@{self.host}:{self.port}/{self.root}"
+
+    def as_user(self, user: str, password: str) -> BrokerAddress:
+        """The same broker for somebody else."""
+        return replace(self, user=user, password=password)

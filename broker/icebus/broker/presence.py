@@ -1,0 +1,70 @@
+"""Saying that we are there, and saying it again when a late will claims otherwise."""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+from pydantic import BaseModel
+
+from icebus.broker.bus import Bus, Incoming
+from icebus.schemas.message import decode
+from icebus.schemas.topics import Topic
+
+log = logging.getLogger(__name__)
+
+
+class Presence:
+    """Holds our retained state topic to what we last said.
+
+    A will that fires late (the broker noticed a dead connection after we had made a new one, or
+    after its own restart) would leave us declared dead; so we watch our own topic and correct it.
+
+    Args:
+        bus: to speak on.
+        topic: the family our state belongs to.
+        ids: which one of it is ours.
+    """
+
+    def __init__(self, bus: Bus, topic: Topic, **ids: str) -> None:
+        self._bus = bus
+        self._address = topic(**ids)
+        self._lock = threading.Lock()
+        self._said: BaseModel | None = None
+        self._subscription = bus.subscribe(topic, self._on_state, **ids)
+        bus.on_connected(self._repeat)
+
+    def say(self, state: BaseModel) -> None:
+        """Publish ``state``, and hold to it."""
+        with self._lock:
+            self._said = state
+        self._bus.publish(self._address, state, retain=True)
+
+    def stop(self) -> None:
+        """Hold to nothing any more: what is said next is the farewell."""
+        with self._lock:
+            self._said = None
+        self._subscription.cancel()
+
+    def _repeat(self) -> None:
+        with self._lock:
+            said = self._said
+        if said is not None:
+            self._bus.publish(self._address, said, retain=True)
+
+    def _on_state(self, incoming: Incoming) -> None:
+        with self._lock:
+            said = self._said
+        if said is None:
+            return
+        if incoming.payload and _same_session(said, incoming.payload):
+            return
+        log.warning("corrected what the bus said of us on %s", self._address)
+        self._bus.publish(self._address, said, retain=True)
+
+
+def _same_session(said: BaseModel, payload: bytes) -> bool:
+    """Whether ``payload`` is our own word, if an older one, rather than a will or a namesake's."""
+    heard = decode(type(said), payload)
+    mine, theirs = said.model_dump(), heard.model_dump()
+    return bool(mine["session"] == theirs["session"] and theirs["state"] != "lost")
