@@ -62,7 +62,7 @@ VIRTUAL_CDONE_LOW: Final = VIRTUAL_PREFIX + "cdone low"
 """The FPGA refused the bitstream; the count that follows is 0, as on a real board."""
 
 VIRTUAL_UNSUPPORTED: Final = VIRTUAL_PREFIX + "unsupported: "
-"""No count follows: the design uses what the virtual FPGA doesn't model, or simulating it failed."""
+"""No count follows: the virtual FPGA doesn't model the design, or simulating it failed."""
 
 VIRTUAL_UNAVAILABLE: Final = VIRTUAL_PREFIX + "decoder unavailable: "
 """No count follows: the rack has nothing to read bitstreams with."""

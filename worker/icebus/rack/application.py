@@ -1,0 +1,162 @@
+"""A firmware that runs on a board: bytes between its serial port and its state machine."""
+
+from __future__ import annotations
+
+import select
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from icebus.rack.pacing import Pacer
+from icebus.rack.pty import EVENTS, PtyPort, Signal
+from icebus.schemas.pulse_count_text import EOL
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from icebus.rack.evaluator import Evaluator
+    from icebus.rack.firmware import Firmware, Step
+    from icebus.rack.loop import Loop, Timer
+    from icebus.rack.settings import BoardSettings
+    from icebus.rack.verdict import Verdict
+
+_READS_A_TURN: Final = 16
+"""Then the other boards have their turn."""
+
+
+class Application:
+    """Runs ``firmware`` on a new serial port until :meth:`close`.
+
+    Args:
+        loop: whose thread everything here runs on.
+        firmware: the state machine.
+        evaluator: simulates the FPGA.
+        settings: bandwidth and times.
+        fpga_seed: what makes this board's FPGA differ from the others.
+        on_touch: called once the host has touched the port at 1200 baud.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        firmware: Firmware,
+        evaluator: Evaluator,
+        settings: BoardSettings,
+        fpga_seed: int,
+        on_touch: Callable[[], None],
+    ) -> None:
+        self._loop = loop
+        self._firmware = firmware
+        self._evaluator = evaluator
+        self._settings = settings
+        self._fpga_seed = fpga_seed
+        self._on_touch = on_touch
+        self._port = PtyPort()
+        self._pacer = Pacer(settings.bandwidth, loop.now())
+        self._firmware_timer: Timer | None = None
+        self._pace_timer: Timer | None = None
+        self._detach_timer: Timer | None = None
+        self._closed = False
+
+    @property
+    def path(self) -> str:
+        """The serial port."""
+        return self._port.path
+
+    def start(self) -> None:
+        """Start the firmware."""
+        self._loop.register(self._port.fileno(), EVENTS, self._on_events)
+        self._do(self._firmware.start(self._loop.now()))
+
+    def close(self) -> None:
+        """Pull the plug."""
+        if self._closed:
+            return
+        self._closed = True
+        for timer in (self._firmware_timer, self._pace_timer, self._detach_timer):
+            if timer is not None:
+                timer.cancel()
+        self._loop.unregister(self._port.fileno())
+        self._port.close()
+
+    def _on_events(self, events: int) -> None:
+        if self._pace_timer is not None and events == select.EPOLLIN:
+            return  # more bytes behind those that are held back
+        self._pump(hung_up=bool(events & select.EPOLLHUP))
+
+    def _pump(self, *, hung_up: bool = False) -> None:
+        if self._closed:
+            return
+        for _ in range(_READS_A_TURN):
+            now = self._loop.now()
+            wanted = self._firmware.wants if self._detach_timer is None else 0
+            limit = self._pacer.allowance(now, wanted)
+            got = self._port.read(limit)
+            if isinstance(got, bytes):
+                self._pacer.spent(len(got))
+                self._do(self._firmware.receive(got, now))
+            elif got is Signal.EMPTY:
+                self._pacer.empty(now)
+                return
+            elif got is Signal.WAITING:
+                if wanted:
+                    self._pace(self._pacer.next_time(wanted))
+                    return
+                self._pacer.empty(now)  # what waits for the firmware is not on the line
+                if not hung_up or not self._port.is_closed():
+                    return
+                self._port.read(1 << 16)  # nobody will take it: the host that wrote it has gone
+            elif got is Signal.TOUCH:
+                self._touched(now)
+            elif got is Signal.CLOSED:
+                self._host_closed(now)
+                return
+        self._loop.call_soon(partial(self._pump, hung_up=hung_up))
+
+    def _pace(self, deadline: float) -> None:
+        if self._pace_timer is None:
+            self._pace_timer = self._loop.call_at(deadline, self._paced)
+
+    def _paced(self) -> None:
+        self._pace_timer = None
+        self._pump()
+
+    def _touched(self, now: float) -> None:
+        # The firmware's USB stack resets the chip from within its line-coding callback.
+        if self._detach_timer is None:
+            self._detach_timer = self._loop.call_at(now + self._settings.detach, self._on_touch)
+
+    def _host_closed(self, now: float) -> None:
+        if self._detach_timer is not None:
+            self._detach_timer.fire()
+            return
+        self._port.drop_unread()
+        self._pacer.empty(now)
+        self._do(self._firmware.host_closed(now))
+
+    def _do(self, step: Step) -> None:
+        if step.lines and self._detach_timer is None:
+            self._port.write((EOL.join(step.lines) + EOL).encode("ascii"))
+        if step.evaluation is not None:
+            self._evaluator.submit(
+                step.evaluation.bitstream, step.evaluation.cycles, self._fpga_seed, self._measured
+            )
+        timer, deadline = self._firmware_timer, self._firmware.deadline
+        if timer is None or timer.deadline != deadline:
+            if timer is not None:
+                timer.cancel()
+            self._firmware_timer = (
+                None if deadline is None else self._loop.call_at(deadline, self._wake)
+            )
+
+    def _wake(self) -> None:
+        self._firmware_timer = None
+        self._advance(self._firmware.wake(self._loop.now()))
+
+    def _measured(self, verdict: Verdict) -> None:
+        if not self._closed:
+            self._advance(self._firmware.measured(verdict, self._loop.now()))
+
+    def _advance(self, step: Step) -> None:
+        self._do(step)
+        if self._firmware.wants:
+            self._pump()

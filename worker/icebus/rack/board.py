@@ -1,0 +1,165 @@
+"""A virtual board: flash content, and what runs on the chip now.
+
+::
+
+    absent --enumerate--> application --1200 baud--> absent --enumerate--> bootloader
+       ^                                                                        |
+       +-------------------------------- a valid image -------------------------+
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import secrets
+from dataclasses import dataclass
+from random import Random
+from typing import TYPE_CHECKING
+
+from icebus.rack.application import Application
+from icebus.rack.bootloader import Bootloader
+from icebus.rack.firmware import firmware_of
+from icebus.rack.folder import BoardFolder
+from icebus.schemas.firmware import Chip, FirmwareMarker, marker_image, read_marker
+from icebus.schemas.rack import (
+    BOOTLOADER,
+    PICO_APPLICATION,
+    PICO_ICE_APPLICATION,
+    RP2040_BOOTLOADER_SERIAL,
+    BoardFile,
+    Mode,
+    UsbIdentity,
+)
+from icebus.schemas.uf2 import decode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from icebus.rack.evaluator import Evaluator
+    from icebus.rack.loop import Loop, Timer
+    from icebus.rack.settings import BoardSettings
+    from icebus.rack.watch import DirectoryWatch
+    from icebus.schemas.rack import RackBoard
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What all boards of a rack share."""
+
+    directory: Path
+    loop: Loop
+    watch: DirectoryWatch
+    evaluator: Evaluator
+    settings: BoardSettings
+
+
+class Board:
+    """One board. Its USB plug is in from :meth:`plug` until :meth:`unplug`.
+
+    Args:
+        spec: which board.
+        bench: what it stands on.
+        flash: its flash content; by default an image of the firmware that ``spec`` names.
+    """
+
+    def __init__(self, spec: RackBoard, bench: Bench, flash: bytes | None = None) -> None:
+        self.spec = spec
+        self._bench = bench
+        self._flash = _factory_flash(spec) if flash is None else flash
+        self._folder = BoardFolder(bench.directory, spec.port)
+        digest = hashlib.sha256(f"{bench.settings.seed}:{spec.serial}".encode()).digest()
+        self._fpga_seed = int.from_bytes(digest[:8], "big")
+        self._random = Random(self._fpga_seed)
+        self._running: Application | Bootloader | None = None
+        self._absence: Timer | None = None
+
+    @property
+    def flash(self) -> bytes:
+        """What is in flash; it stays when the board is unplugged."""
+        return self._flash
+
+    def plug(self) -> None:
+        """Put the plug in: the application starts."""
+        self._start_application()
+
+    def unplug(self) -> None:
+        """Pull the plug."""
+        if self._absence is not None:
+            self._absence.cancel()
+            self._absence = None
+        self._vanish()
+
+    def _start_application(self) -> None:
+        marker = read_marker(self._flash)
+        bench = self._bench
+        firmware = firmware_of(marker, bench.settings.firmware, self._random)
+        application = Application(
+            bench.loop,
+            firmware,
+            bench.evaluator,
+            bench.settings,
+            self._fpga_seed,
+            self._reboot_to_bootloader,
+        )
+        self._running = application
+        self._folder.make_tty(application.path)
+        application.start()
+        usb = PICO_ICE_APPLICATION if marker else PICO_APPLICATION[self.spec.chip]
+        self._commit(Mode.APPLICATION, usb, self.spec.serial)
+
+    def _start_bootloader(self) -> None:
+        chip = self.spec.chip
+        self._folder.make_drive(chip)
+        self._running = Bootloader(
+            self._folder.drive, chip, self._bench.watch, self._reboot_to_application
+        )
+        serial = RP2040_BOOTLOADER_SERIAL if chip is Chip.RP2040 else self.spec.serial
+        self._commit(Mode.BOOTLOADER, BOOTLOADER[chip], serial)
+
+    def _reboot_to_bootloader(self) -> None:
+        self._vanish()
+        self._absence = self._after_absence(self._start_bootloader)
+
+    def _reboot_to_application(self, flash: bytes) -> None:
+        self._flash = flash
+        self._vanish()
+        self._absence = self._after_absence(self._start_application)
+
+    def _after_absence(self, start: Callable[[], None]) -> Timer:
+        loop = self._bench.loop
+        return loop.call_at(loop.now() + self._bench.settings.absence, start)
+
+    def _vanish(self) -> None:
+        """Off the bus. The file goes first: no reader shall open what is no longer there."""
+        running, self._running = self._running, None
+        if running is None:
+            return
+        self._folder.retract()
+        running.close()
+        self._folder.remove()
+        _LOG.info("%s (%s) is absent", self.spec.port, self.spec.serial)
+
+    def _commit(self, mode: Mode, usb: UsbIdentity, serial: str) -> None:
+        self._folder.commit(
+            BoardFile(
+                port=self.spec.port,
+                serial=serial,
+                vid=usb.vid,
+                pid=usb.pid,
+                product=usb.product,
+                chip=self.spec.chip,
+                mode=mode,
+                session=secrets.token_hex(8),
+                tty="tty" if mode is Mode.APPLICATION else None,
+                boot="boot" if mode is Mode.BOOTLOADER else None,
+            )
+        )
+        _LOG.info("%s (%s) is there: %s", self.spec.port, self.spec.serial, mode.value)
+
+
+def _factory_flash(spec: RackBoard) -> bytes:
+    marker = FirmwareMarker(name=spec.firmware, version="0", chip=spec.chip)
+    return decode(marker_image(marker)).payload

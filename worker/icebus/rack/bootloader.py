@@ -1,0 +1,87 @@
+"""A board's bootloader: a drive that takes UF2 files."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from typing import TYPE_CHECKING, Final
+
+from icebus.schemas import uf2
+from icebus.schemas.errors import FirmwareInvalid
+from icebus.schemas.rack import DRIVE_FILES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from icebus.rack.watch import DirectoryWatch
+    from icebus.schemas.firmware import Chip
+
+_LOG = logging.getLogger(__name__)
+
+FLASH_SIZE: Final = 4 << 20
+"""Bytes of flash: that of the pico-ice; the pico2-ice has no less."""
+
+_FILE_MAX: Final = FLASH_SIZE // uf2.PAGE_SIZE * uf2.BLOCK_SIZE
+
+
+class Bootloader:
+    """Waits for a file on ``drive`` that is a whole image for ``chip``.
+
+    Others are refused: a real bootloader drops them without a word, here they are removed too.
+
+    Args:
+        drive: the folder to watch.
+        chip: whose images are taken, those of the rack's own family and real ones.
+        watch: notices files.
+        on_flashed: called with the flash content.
+    """
+
+    def __init__(
+        self,
+        drive: Path,
+        chip: Chip,
+        watch: DirectoryWatch,
+        on_flashed: Callable[[bytes], None],
+    ) -> None:
+        self._drive = drive
+        self._chip = chip
+        self._watch = watch
+        self._on_flashed = on_flashed
+        self._handle = watch.add(drive, self._copied)
+        self._closed = False
+
+    def close(self) -> None:
+        """Stop watching; before the drive is removed."""
+        if not self._closed:
+            self._closed = True
+            self._watch.remove(self._handle)
+
+    def _copied(self, path: Path) -> None:
+        if self._closed or path.name in DRIVE_FILES or path.parent != self._drive:
+            return
+        try:
+            with path.open("rb") as file:
+                payload = image_for(file.read(_FILE_MAX + 1), self._chip)
+        except FileNotFoundError:
+            return
+        except (OSError, FirmwareInvalid) as error:
+            _LOG.warning("%s refused: %s", path, error)
+            with contextlib.suppress(OSError):
+                path.unlink()
+            return
+        self._on_flashed(payload)
+
+
+def image_for(data: bytes, chip: Chip) -> bytes:
+    """The flash content that a UF2 file gives a board with that chip.
+
+    Raises:
+        FirmwareInvalid: not a UF2 file, or not one for flash, or for another chip.
+    """
+    image = uf2.decode(data)
+    if image.family not in (chip.rack_family, chip.family):
+        raise FirmwareInvalid(f"Family {image.family:#010x} is not for the {chip.value}.")
+    if image.address != uf2.FLASH_ADDRESS or len(image.payload) > FLASH_SIZE:
+        raise FirmwareInvalid("This image is not for the start of the flash, or does not fit.")
+    return image.payload

@@ -1,0 +1,231 @@
+"""``icebus-rack``: run virtual boards, and plug and unplug them."""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from platformdirs import user_state_path
+from pydantic import ValidationError
+
+from icebus.rack.firmware import FirmwareSettings
+from icebus.rack.firmware.pulse_count import PulseCountSettings
+from icebus.rack.layout import ChipChoice, add_board, layout
+from icebus.rack.lock import is_running
+from icebus.rack.settings import BANDWIDTH, BoardSettings
+from icebus.schemas import pulse_count_text as text
+from icebus.schemas.errors import IcebusError, ProgramMissing, UnknownDevice
+from icebus.schemas.firmware import Chip
+from icebus.schemas.rack import (
+    RackFile,
+    edit_rack_file,
+    read_boards,
+    read_rack_file,
+    write_rack_file,
+)
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    help="Virtual pico-ice boards: a worker uses them like real ones.",
+)
+
+Directory = Annotated[
+    Path,
+    typer.Option(
+        "--directory",
+        "-d",
+        envvar="ICEBUS_RACK_DIRECTORY",
+        file_okay=False,
+        show_default="in the user's state directory",
+        help="Where the boards appear, one folder per USB port.",
+    ),
+]
+_DIRECTORY = user_state_path("icebus") / "rack"
+
+
+class Output(StrEnum):
+    """Form of a list."""
+
+    TABLE = "table"
+    JSON = "json"
+
+
+@app.command()
+def run(
+    directory: Directory = _DIRECTORY,
+    boards: Annotated[
+        int | None,
+        typer.Option(
+            "--boards",
+            "-n",
+            min=0,
+            max=1000,
+            help="Plug this many boards, in place of those that rack.json lists.",
+            show_default="those of rack.json, or 1",
+        ),
+    ] = None,
+    chip: Annotated[
+        ChipChoice, typer.Option(help="Chip of the boards made by --boards.")
+    ] = ChipChoice.RP2040,
+    firmware: Annotated[
+        str, typer.Option(help="Firmware in the flash of the boards made by --boards.")
+    ] = "default",
+    window: Annotated[
+        float, typer.Option(min=0.0, help="Seconds that pulses are counted for.")
+    ] = text.WINDOW_SECONDS,
+    bandwidth: Annotated[
+        float, typer.Option(min=0.0, help="Bytes per second of a board's USB; 0: no limit.")
+    ] = BANDWIDTH,
+    watchdog: Annotated[
+        float, typer.Option(min=0.0, help="Seconds that the transfer of a bitstream may take.")
+    ] = text.WATCHDOG_SECONDS,
+    load: Annotated[float, typer.Option(min=0.0, help="Seconds that loading an FPGA takes.")] = 0.0,
+    absence: Annotated[
+        float, typer.Option(min=0.0, help="Seconds that a board is absent when it reboots.")
+    ] = 0.05,
+    processes: Annotated[
+        int | None,
+        typer.Option(min=1, help="Processes that simulate FPGAs.", show_default="one a core"),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Makes serials and measurements repeatable.")] = 0,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more.")] = False,
+) -> None:
+    """Run the boards until SIGTERM or Ctrl-C; then their folders are removed."""
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=logging.INFO if verbose else logging.WARNING,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+    try:
+        from icebus.rack.evaluator import PoolEvaluator
+        from icebus.rack.rack import Rack
+    except ImportError as error:
+        raise ProgramMissing(f"{error}: pip install 'icebus[virtual]'") from error
+    firmwares = FirmwareSettings(
+        pulse_count=PulseCountSettings(window=window, watchdog=watchdog, load=load)
+    )
+    settings = BoardSettings(firmwares, bandwidth=bandwidth, absence=absence, seed=seed)
+    rack = Rack(directory, settings, lambda loop: PoolEvaluator(loop, processes))
+
+    def prepare() -> None:
+        if boards is not None or read_rack_file(directory) is None:
+            count = 1 if boards is None else boards
+            write_rack_file(directory, layout(count, chip, firmware, seed))
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        rack.stop()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+
+    rack.run(prepare)
+
+
+@app.command()
+def plug(
+    directory: Directory = _DIRECTORY,
+    port: Annotated[
+        str | None,
+        typer.Option(help="USB port path, such as 1-1.2.", show_default="the first free one"),
+    ] = None,
+    serial: Annotated[
+        str | None, typer.Option(help="The board's serial.", show_default="made from seed, port")
+    ] = None,
+    chip: Annotated[Chip, typer.Option(help="The board's chip.")] = Chip.RP2040,
+    firmware: Annotated[str, typer.Option(help="What is in its flash.")] = "default",
+    seed: Annotated[int, typer.Option(help="Makes the serial repeatable.")] = 0,
+) -> None:
+    """Plug one more board; prints its port and serial."""
+    rack = edit_rack_file(
+        directory, lambda rack: add_board(rack, chip, firmware, seed, port, serial)
+    )
+    board = rack.boards[-1]
+    typer.echo(f"{board.port} {board.serial}")
+    _hint_if_stopped(directory)
+
+
+@app.command()
+def unplug(
+    board: Annotated[str, typer.Argument(metavar="PORT|SERIAL", help="Which board.")],
+    directory: Directory = _DIRECTORY,
+) -> None:
+    """Unplug a board."""
+
+    def without(rack: RackFile) -> RackFile:
+        rest = tuple(b for b in rack.boards if board not in (b.port, b.serial))
+        if len(rest) == len(rack.boards):
+            known = ", ".join(b.port for b in rack.boards) or "none"
+            raise UnknownDevice(f"No board {board!r} is plugged; ports with boards: {known}.")
+        return RackFile(boards=rest)
+
+    edit_rack_file(directory, without)
+    _hint_if_stopped(directory)
+
+
+@app.command("list")
+def list_boards(
+    directory: Directory = _DIRECTORY,
+    output: Annotated[Output, typer.Option("--output", "-o", help="Form.")] = Output.TABLE,
+) -> None:
+    """List the plugged boards and what runs on them now."""
+    rack = read_rack_file(directory) or RackFile()
+    present = {board.port: board for board in read_boards(directory)}
+    rows = []
+    for spec in rack.boards:
+        device = present.get(spec.port)
+        rows.append(
+            {
+                "port": spec.port,
+                "serial": spec.serial,
+                "chip": spec.chip.value,
+                "state": device.mode.value if device else "absent",
+                "usb": f"{device.vid:04x}:{device.pid:04x}" if device else None,
+                "usb_serial": device.serial if device else None,
+                "folder": str(directory / spec.port) if device else None,
+            }
+        )
+    if output is Output.JSON:
+        typer.echo(json.dumps(rows, indent=2))
+        return
+    table = [["PORT", "SERIAL", "CHIP", "STATE", "USB", "FOLDER"]]
+    table += [
+        [str(row[key] or "-") for key in ("port", "serial", "chip", "state", "usb", "folder")]
+        for row in rows
+    ]
+    widths = [max(len(line[column]) for line in table) for column in range(len(table[0]))]
+    for line in table:
+        typer.echo("  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip())
+    _hint_if_stopped(directory)
+
+
+def _hint_if_stopped(directory: Path) -> None:
+    if not is_running(directory):
+        typer.echo(f"No rack runs in {directory}: icebus-rack run -d {directory}", err=True)
+
+
+def main() -> None:
+    """The entry point."""
+    try:
+        app()
+    except IcebusError as error:
+        typer.echo(f"icebus-rack: {error.message}", err=True)
+        sys.exit(1)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        typer.echo(f"icebus-rack: {where + ': ' if where else ''}{first['msg']}", err=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

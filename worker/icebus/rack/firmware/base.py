@@ -1,0 +1,80 @@
+# ruff: noqa: ARG002 (the firmware here does nothing with what it is given)
+"""What every emulated firmware is to the board that runs it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from icebus.rack.verdict import Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """A request to simulate the FPGA.
+
+    Attributes:
+        bitstream: what the FPGA is loaded with.
+        cycles: how many of its clocks the counting window lasts.
+    """
+
+    bitstream: bytes
+    cycles: int
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What a firmware does in answer to one input.
+
+    Attributes:
+        lines: printed now, without their line ends.
+        evaluation: started now; its verdict comes back through :meth:`Firmware.measured`.
+    """
+
+    lines: tuple[str, ...] = ()
+    evaluation: Evaluation | None = None
+
+
+NOTHING = Step()
+
+
+class Firmware:
+    """A firmware that does nothing; the others override what they do.
+
+    Inputs carry the time ``now``, in seconds of a steady clock; nothing here reads a clock.
+    """
+
+    @property
+    def wants(self) -> int:
+        """How many bytes it would read now; others wait at the port."""
+        return 0
+
+    @property
+    def deadline(self) -> float | None:
+        """When to call :meth:`wake`, if nothing else happens before."""
+        return None
+
+    def start(self, now: float) -> Step:
+        """The board was enumerated."""
+        return NOTHING
+
+    def receive(self, data: bytes, now: float) -> Step:
+        """Bytes from the host."""
+        return NOTHING
+
+    def wake(self, now: float) -> Step:
+        """The deadline may have passed."""
+        return NOTHING
+
+    def measured(self, verdict: Verdict, now: float) -> Step:
+        """The verdict on the evaluation that was started last."""
+        return NOTHING
+
+    def host_closed(self, now: float) -> Step:
+        """The host has closed the port (DTR fell)."""
+        return NOTHING
+
+
+class Silent(Firmware):
+    """Some firmware that the rack doesn't know: it enumerates, and that is all to be seen of it."""

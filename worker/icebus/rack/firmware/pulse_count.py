@@ -1,0 +1,170 @@
+"""The pulse-count firmware with its text protocol (:mod:`icebus.schemas.pulse_count_text`).
+
+Faithful also where it hurts: a byte too many starts the next transfer, a byte too few ends in the
+watchdog, a host that closes the port in the middle of a transfer has to send all of it again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import TYPE_CHECKING, Final
+
+from icebus.rack.firmware.base import NOTHING, Evaluation, Firmware, Step
+from icebus.schemas import pulse_count_text as text
+
+if TYPE_CHECKING:
+    from random import Random
+
+    from icebus.rack.verdict import Verdict
+
+_MILLISECOND_CYCLES: Final = text.CLOCK_HZ // 1000
+"""The window ends on a tick of a millisecond clock, so it is up to one tick short."""
+
+
+@dataclass(frozen=True, slots=True)
+class PulseCountSettings:
+    """What may differ from the real firmware, for tests and benchmarks.
+
+    Attributes:
+        window: seconds that pulses are counted for.
+        watchdog: seconds that a transfer may take.
+        load: seconds that loading the FPGA takes (on a board: tens of milliseconds, *unverified*).
+    """
+
+    window: float = text.WINDOW_SECONDS
+    watchdog: float = text.WATCHDOG_SECONDS
+    load: float = 0.0
+
+
+class _State(Enum):
+    WAITING = auto()
+    RECEIVING = auto()
+    MEASURING = auto()
+
+
+class PulseCount(Firmware):
+    """Receives a bitstream, has it evaluated, reports the count, and waits for the next.
+
+    Args:
+        settings: times.
+        random: where the truncation of the window comes from; one draw an evaluation.
+    """
+
+    def __init__(self, settings: PulseCountSettings, random: Random) -> None:
+        self._settings = settings
+        self._random = random
+        self._state = _State.WAITING
+        self._started = 0.0
+        self._deadline: float | None = None
+        self._received = bytearray()
+        self._early = b""
+        self._verdict: Verdict | None = None
+
+    @property
+    def wants(self) -> int:
+        """The first byte at once; then what is missing of the transfer; nothing while measuring."""
+        if self._state is _State.MEASURING:
+            return 0
+        if self._state is _State.WAITING:
+            return 1
+        return text.BITSTREAM_SIZE - len(self._received)
+
+    @property
+    def deadline(self) -> float | None:
+        """Of the watchdog while receiving, the end of the window while measuring."""
+        return self._deadline
+
+    def start(self, now: float) -> Step:  # noqa: ARG002 (the interface's)
+        """Greet."""
+        return Step((text.CONNECTED, text.WAITING))
+
+    def receive(self, data: bytes, now: float) -> Step:
+        """Take bytes of the bitstream; those after its end are the beginning of the next."""
+        if self._state is _State.MEASURING:
+            self._early += data
+            return NOTHING
+        lines: list[str] = []
+        if self._state is _State.RECEIVING and self._expired(now):
+            lines += self._bark()
+        evaluation = None
+        if data and self._state is _State.WAITING:
+            self._state = _State.RECEIVING
+            self._started = now
+            self._deadline = now + self._settings.watchdog
+            lines += (text.STARTED, text.RECEIVING)
+        received = self._received
+        if len(data) <= text.BITSTREAM_SIZE - len(received):
+            received += data
+        else:
+            room = text.BITSTREAM_SIZE - len(received)
+            received += data[:room]
+            self._early = data[room:]
+        if len(received) == text.BITSTREAM_SIZE:
+            evaluation = self._measure(now)
+            lines.append(text.RECEIVED.format(us=round((now - self._started) * 1e6)))
+            lines.append(text.FLASHING)
+        return Step(tuple(lines), evaluation) if lines else NOTHING
+
+    def wake(self, now: float) -> Step:
+        """Bark at a transfer that takes too long; report at the end of the window."""
+        if not self._expired(now):
+            return NOTHING
+        if self._state is _State.RECEIVING:
+            return Step(tuple(self._bark()))
+        self._deadline = None
+        return self._report(now)
+
+    def measured(self, verdict: Verdict, now: float) -> Step:
+        """Report at the end of the window; at once if there is no count to wait for."""
+        if self._state is not _State.MEASURING:
+            return NOTHING
+        self._verdict = verdict
+        if verdict.pulses is None:
+            self._deadline = None
+        return self._report(now)
+
+    def host_closed(self, now: float) -> Step:  # noqa: ARG002 (the interface's)
+        """Drop an unfinished transfer; a measurement goes on."""
+        if self._state is _State.RECEIVING:
+            self._wait()
+        self._early = b""
+        return NOTHING
+
+    def _expired(self, now: float) -> bool:
+        return self._deadline is not None and now >= self._deadline
+
+    def _bark(self) -> list[str]:
+        line = text.WATCHDOG.format(received=len(self._received), size=text.BITSTREAM_SIZE)
+        self._wait()
+        return [line, text.WAITING]
+
+    def _measure(self, now: float) -> Evaluation:
+        cycles = round(self._settings.window * text.CLOCK_HZ)
+        cycles = max(0, cycles - self._random.randrange(_MILLISECOND_CYCLES))
+        self._state = _State.MEASURING
+        self._deadline = now + self._settings.load + cycles / text.CLOCK_HZ
+        self._verdict = None
+        return Evaluation(bytes(self._received), cycles)
+
+    def _report(self, now: float) -> Step:
+        verdict = self._verdict
+        if verdict is None or self._deadline is not None:
+            return NOTHING
+        lines = [verdict.line]
+        if verdict.pulses is not None:
+            load = round(self._settings.load * 1e6)
+            lines.append(text.FLASH_TIMES.format(init=0, start=0, open=0, write=load, close=0))
+            lines.append(text.PULSES.format(pulses=verdict.pulses))
+        lines += (text.IDLE, text.CONNECTED, text.WAITING)
+        self._wait()
+        early, self._early = self._early, b""
+        if not early:
+            return Step(tuple(lines))
+        following = self.receive(early, now)
+        return Step((*lines, *following.lines), following.evaluation)
+
+    def _wait(self) -> None:
+        self._state = _State.WAITING
+        self._deadline = None
+        self._received.clear()

@@ -1,0 +1,123 @@
+"""A board's serial port: the master side of a PTY, with what a USB CDC device would notice.
+
+The rack owns the master and keeps no slave open, so a hang-up of the master says that the host has
+closed the port. In packet mode with ``EXTPROC`` set the kernel tells the master of every
+``tcsetattr`` of the host, which stands for CDC's SET_LINE_CODING. Closing the master is unplugging.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import select
+import struct
+import termios
+import tty
+from enum import Enum, auto
+from typing import Final
+
+# Linux, asm-generic/termbits.h and ioctls.h; Python's termios has no names for these two.
+_EXTPROC: Final = 0o200000
+_TIOCPKT_IOCTL: Final = 0x40
+
+_LFLAG: Final = 3
+_OSPEED: Final = 5
+_READ_MAX: Final = 1 << 16
+
+EVENTS: Final = select.EPOLLIN | select.EPOLLPRI | select.EPOLLHUP | select.EPOLLET
+"""What to watch a port for. Edge-triggered: a closed port would report its hang-up for ever."""
+
+
+class Signal(Enum):
+    """What a port has other than bytes."""
+
+    EMPTY = auto()
+    """Nothing more to read now."""
+    CLOSED = auto()
+    """The host has closed the port and everything it wrote has been read."""
+    TOUCH = auto()
+    """The host has set 1200 baud."""
+    WAITING = auto()
+    """There are bytes, but none were asked for."""
+    OTHER = auto()
+    """Something of no concern, such as another baud rate or a flush; read on."""
+
+
+class PtyPort:
+    """One PTY; not thread-safe. The host opens :attr:`path`."""
+
+    def __init__(self) -> None:
+        self._master, slave = os.openpty()
+        try:
+            self.path = os.ttyname(slave)
+            tty.setraw(slave)
+            attributes = termios.tcgetattr(slave)
+            attributes[_LFLAG] |= _EXTPROC
+            termios.tcsetattr(slave, termios.TCSANOW, attributes)
+            fcntl.ioctl(self._master, termios.TIOCPKT, struct.pack("i", 1))
+            os.set_blocking(self._master, False)
+            self._hang_up = select.poll()
+            self._hang_up.register(self._master, 0)
+        except BaseException:
+            os.close(self._master)
+            raise
+        finally:
+            os.close(slave)
+        self._unread = False
+
+    def fileno(self) -> int:
+        """The master, to be registered with :data:`EVENTS`."""
+        return self._master
+
+    def read(self, limit: int) -> bytes | Signal:
+        """Up to ``limit`` bytes from the host; with a limit of 0, only look."""
+        try:
+            data = os.read(self._master, min(limit, _READ_MAX) + 1)
+        except BlockingIOError:
+            return Signal.EMPTY
+        except OSError as error:
+            if error.errno == errno.EIO:
+                return Signal.CLOSED
+            raise
+        if data[0]:
+            return self._status(data[0])
+        return data[1:] if len(data) > 1 else Signal.WAITING
+
+    def write(self, data: bytes) -> None:
+        """Print to the host; what it doesn't take now, or while it has the port closed, is lost."""
+        if self.is_closed():
+            return
+        self._unread = True
+        with contextlib.suppress(BlockingIOError):
+            os.write(self._master, data)
+
+    def is_closed(self) -> bool:
+        """Whether no host has the port open."""
+        return bool(self._hang_up.poll(0))
+
+    def drop_unread(self) -> None:
+        """Forget what was printed and not read, so that the next host to open doesn't see it."""
+        if not self._unread:
+            return
+        self._unread = False
+        slave = os.open(self.path, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
+        try:
+            termios.tcflush(slave, termios.TCIFLUSH)
+        finally:
+            os.close(slave)
+
+    def close(self) -> None:
+        """Unplug: a host that has the port open gets EIO."""
+        os.close(self._master)
+
+    def _status(self, status: int) -> Signal:
+        if not status & _TIOCPKT_IOCTL:
+            return Signal.OTHER
+        attributes = termios.tcgetattr(self._master)
+        if not attributes[_LFLAG] & _EXTPROC:
+            # The host has replaced all flags; without this one its next change goes unseen.
+            attributes[_LFLAG] |= _EXTPROC
+            termios.tcsetattr(self._master, termios.TCSANOW, attributes)
+        return Signal.TOUCH if attributes[_OSPEED] == termios.B1200 else Signal.OTHER

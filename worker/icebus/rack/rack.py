@@ -1,0 +1,117 @@
+"""The rack: a set of boards that follows ``rack.json``."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from icebus.rack.board import Bench, Board
+from icebus.rack.evaluator import PoolEvaluator
+from icebus.rack.folder import remove_stale
+from icebus.rack.lock import RackLock
+from icebus.rack.loop import Loop
+from icebus.rack.settings import BoardSettings
+from icebus.rack.watch import DirectoryWatch
+from icebus.schemas.errors import InvalidRequest
+from icebus.schemas.rack import RACK_FILE, read_rack_file
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from icebus.rack.evaluator import Evaluator
+
+_LOG = logging.getLogger(__name__)
+
+
+class Rack:
+    """Runs the boards of a directory, on the thread that calls :meth:`run`.
+
+    Args:
+        directory: where the boards appear; made if there is none.
+        settings: how they behave.
+        make_evaluator: what simulates their FPGAs; by default a pool of processes.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        settings: BoardSettings | None = None,
+        make_evaluator: Callable[[Loop], Evaluator] = PoolEvaluator,
+    ) -> None:
+        self._directory = directory
+        self._loop = Loop()
+        self._bench = Bench(
+            directory,
+            self._loop,
+            DirectoryWatch(self._loop),
+            make_evaluator(self._loop),
+            settings or BoardSettings(),
+        )
+        self._boards: dict[str, Board] = {}
+        self._flashes: dict[str, bytes] = {}
+
+    def run(self, prepare: Callable[[], None] = lambda: None) -> None:
+        """Have the boards there until :meth:`stop`; leaves no folder, thread or process behind.
+
+        Args:
+            prepare: called once the directory is this rack's alone, before its boards are plugged.
+
+        Raises:
+            Conflict: another rack runs in the directory.
+            InvalidRequest: ``rack.json`` is there and isn't what it should be.
+        """
+        try:
+            with RackLock(self._directory):
+                prepare()
+                self._run()
+        finally:
+            self._loop.close()
+
+    def stop(self) -> None:
+        """Make :meth:`run` return; from any thread or signal handler."""
+        self._loop.stop()
+
+    def _run(self) -> None:
+        remove_stale(self._directory)
+        read_rack_file(self._directory)
+        watch, evaluator = self._bench.watch, self._bench.evaluator
+        watch.start()
+        try:
+            watch.add(self._directory, self._changed)
+            evaluator.start()
+            self._reconcile()
+            self._loop.run()
+        finally:
+            for port in list(self._boards):
+                self._unplug(port)
+            evaluator.stop()
+            watch.stop()
+
+    def _changed(self, path: Path) -> None:
+        if path.name == RACK_FILE:
+            self._reconcile()
+
+    def _reconcile(self) -> None:
+        """Plug and unplug until the boards are those of ``rack.json``."""
+        try:
+            rack = read_rack_file(self._directory)
+        except InvalidRequest as error:
+            _LOG.warning("the boards stay as they are: %s", error)
+            return
+        if rack is None:
+            return
+        wanted = {spec.port: spec for spec in rack.boards}
+        for port, board in list(self._boards.items()):
+            if wanted.get(port) != board.spec:
+                self._unplug(port)
+        for port, spec in wanted.items():
+            if port not in self._boards:
+                board = Board(spec, self._bench, self._flashes.pop(spec.serial, None))
+                self._boards[port] = board
+                board.plug()
+
+    def _unplug(self, port: str) -> None:
+        board = self._boards.pop(port)
+        board.unplug()
+        self._flashes[board.spec.serial] = board.flash

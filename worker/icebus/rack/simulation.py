@@ -1,0 +1,115 @@
+"""What runs in the processes of the pool: one evaluation on the virtual FPGA."""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from icebus.rack.verdict import Verdict
+from icebus.schemas.errors import BitstreamUnsupported, DecoderUnavailable
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+LIMIT_SECONDS: Final = 60.0
+"""After which an evaluation is given up; far more than any circuit is expected to take."""
+
+_STDERR: Final = 2
+
+_HARD_LIMIT_FACTOR: Final = 1.5
+"""The process itself ends when code that Python can't interrupt takes that much longer."""
+
+
+class Counted(Protocol):
+    """What the virtual FPGA answers."""
+
+    @property
+    def pulses(self) -> int:
+        """Rising edges on the output pin within the window."""
+
+    @property
+    def exact(self) -> bool:
+        """Whether it is what the circuit gives, to the pulse."""
+
+    @property
+    def cdone(self) -> bool:
+        """Whether the FPGA took the bitstream."""
+
+    @property
+    def note(self) -> str:
+        """Why it isn't exact."""
+
+
+CountFunction = Callable[[bytes, int, int], Counted]
+"""``(bitstream, cycles, seed) -> Counted``."""
+
+
+def count_on_fpga(bitstream: bytes, cycles: int, seed: int) -> Counted:
+    """Count on the virtual FPGA; imported here, so that the rack runs without what it needs.
+
+    Raises:
+        DecoderUnavailable: what the virtual FPGA needs isn't installed.
+    """
+    try:
+        from icebus.rack import fpga
+    except ImportError as error:
+        raise DecoderUnavailable(f"{error}; pip install 'icebus[virtual]'") from error
+    return fpga.count(bitstream, cycles, seed)
+
+
+def prepare_process(count: CountFunction) -> None:
+    """Runs first in each process: dies with the rack, leaves Ctrl-C to it, imports early."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        sentinel = parent.sentinel
+        threading.Thread(
+            target=_die_with, args=(sentinel,), name="parent-watch", daemon=True
+        ).start()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGALRM, _too_long)
+    with contextlib.suppress(Exception):  # a warm-up; what is wrong will be said when it matters
+        count(b"", 0, 0)
+
+
+def ready() -> None:
+    """Does nothing: the first call starts the processes."""
+
+
+def evaluate(
+    count: CountFunction, limit: float, bitstream: bytes, cycles: int, seed: int
+) -> Verdict:
+    """The verdict on one bitstream; never raises, as nothing may be lost between processes."""
+    signal.setitimer(signal.ITIMER_REAL, limit)
+    faulthandler.dump_traceback_later(limit * _HARD_LIMIT_FACTOR, file=_STDERR, exit=True)
+    try:
+        result = count(bitstream, cycles, seed)
+        return Verdict.counted(
+            result.pulses, exact=result.exact, cdone=result.cdone, note=result.note
+        )
+    except BitstreamUnsupported as error:
+        return Verdict.unsupported(error.message)
+    except DecoderUnavailable as error:
+        return Verdict.unavailable(error.message)
+    except TimeoutError:
+        return Verdict.unsupported(f"simulation took longer than {limit:g} s")
+    except Exception as error:  # noqa: BLE001 (a count that isn't known is never invented)
+        return Verdict.unsupported(f"simulation failed: {error!r}")
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        faulthandler.cancel_dump_traceback_later()
+
+
+def _too_long(_signal: int, _frame: FrameType | None) -> Any:
+    raise TimeoutError
+
+
+def _die_with(sentinel: int) -> None:
+    multiprocessing.connection.wait([sentinel])
+    os._exit(1)
