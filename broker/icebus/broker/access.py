@@ -46,7 +46,7 @@ class Principal(BaseModel):
 
     id: Id
     role: Role
-    password: str = Field(default_factory=new_password, repr=False, min_length=1)
+    password: str = Field(default_factory=new_password, repr=False, pattern=r"^[!-~]{1,256}$")
 
 
 def check(principals: Sequence[Principal]) -> None:
@@ -58,7 +58,10 @@ def check(principals: Sequence[Principal]) -> None:
     seen: set[str] = set()
     for principal in principals:
         if principal.id in seen:
-            raise InvalidRequest(f"two principals are called {principal.id!r}; rename one")
+            raise InvalidRequest(
+                f"two principals are called {principal.id!r}, and names are unique over all "
+                "roles; rename one"
+            )
         if principal.id in RESERVED:
             raise InvalidRequest(f"{principal.id!r} is reserved; choose another name")
         seen.add(principal.id)

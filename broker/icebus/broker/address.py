@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 from urllib.parse import quote, unquote, urlsplit
 
@@ -10,6 +11,9 @@ from icebus.schemas.topics import DEFAULT_ROOT
 
 PLAIN_PORT = 1883
 TLS_PORT = 8883
+
+_EXAMPLE = "a broker's URL looks like mqtt://user:password@host:1883"
+_ROOT = re.compile(r"[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*")
 
 
 @dataclass(frozen=True)
@@ -34,22 +38,25 @@ class BrokerAddress:
         Raises:
             InvalidRequest: it is not one, or names no user.
         """
-        parts = urlsplit(url)
         try:
+            parts = urlsplit(url)
             port = parts.port
         except ValueError:
-            port = -1
-        if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname or port == -1:
-            raise InvalidRequest("a broker's URL looks like mqtt://user:password@host:1883")
+            raise InvalidRequest(_EXAMPLE) from None
+        if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname or port == 0:
+            raise InvalidRequest(_EXAMPLE)
         if not parts.username:
             raise InvalidRequest("the broker's URL names no user: mqtt://user:password@host:1883")
+        root = parts.path.strip("/") or DEFAULT_ROOT
+        if _ROOT.fullmatch(root) is None:
+            raise InvalidRequest(f"{root!r} can't be the root of topics; leave it out")
         tls = parts.scheme == "mqtts"
         return cls(
             host=parts.hostname,
             port=port or (TLS_PORT if tls else PLAIN_PORT),
             user=unquote(parts.username),
             password=unquote(parts.password or ""),
-            root=parts.path.strip("/") or DEFAULT_ROOT,
+            root=root,
             tls=tls,
         )
 
@@ -57,7 +64,8 @@ class BrokerAddress:
         """The address as a URL, with its password: never log it."""
         scheme = "mqtts" if self.tls else "mqtt"
         identity = f"{quote(self.user, safe='')}:{quote(self.password, safe='')}"
-        return f"{scheme}://{identity}@{self.host}:{self.port}/{self.root}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{scheme}://{identity}@{host}:{self.port}/{self.root}"
 
     def as_user(self, user: str, password: str) -> BrokerAddress:
         """The same broker for somebody else."""

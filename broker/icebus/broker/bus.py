@@ -54,11 +54,21 @@ KEEPALIVE = 10
 SESSION_EXPIRY = 300
 """Seconds the broker keeps the queue of a client that blinked."""
 
+MQTT_MAXIMUM = 268_435_455
+"""Bytes of the largest message that MQTT can carry."""
+
+ASSUMED_MAXIMUM = 2 << 20
+"""Bytes of one message until the broker has said what it takes: what our own brokers do."""
+
 HEADER_ALLOWANCE = 1024
 """Bytes kept free for topic and properties when a payload is held against the broker's maximum."""
 
 RECONNECT_MIN = 1.0
 RECONNECT_MAX = 5.0
+
+CONNECT_TIMEOUT = (2.0, 5.0)
+"""Least and most seconds to wait for a TCP connection; a deadline nearer than the least is missed
+by that much, because paho keeps the value for every later reconnect."""
 
 _NOT_AUTHORIZED = 0x87
 _REFUSED_CREDENTIALS = frozenset({0x86, _NOT_AUTHORIZED})
@@ -81,7 +91,8 @@ class Incoming:
         ids: the levels of the topic, by name.
         payload: raw bytes.
         retained: sent because we subscribed, not because it was just published.
-        response_topic: where an answer is wanted, relative to the root; None without one.
+        response_topic: where an answer is wanted, relative to the root; None without one, empty
+            when it lies outside the root, where nothing is ever answered.
         correlation: opaque bytes to send back.
         properties: MQTT 5 user properties.
     """
@@ -144,14 +155,18 @@ class Bus:
         self._lock = threading.Lock()
         self._identifiers: dict[str, int] = {}
         self._subscriptions: dict[int, list[Subscription]] = {}
-        self._suback: dict[int, Subscription] = {}
+        self._next_identifier = itertools.count(1)
+        self._subscribed: set[int] = set()
+        self._suback: dict[int, list[Subscription]] = {}
         self._unacked: dict[int, Future[None]] = {}
         self._early_acks: dict[int, ReasonCode] = {}
         self._on_connected: list[Callable[[], None]] = []
         self._connected = threading.Event()
-        self._refused: ReasonCode | None = None
-        self._maximum_packet = 0
+        self._answered = threading.Event()
+        self._refusal: ReasonCode | None = None
+        self._maximum_packet = ASSUMED_MAXIMUM
         self._closing = False
+        self._closed = False
         self._inbox: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
         self._timer_order = itertools.count()
@@ -196,6 +211,8 @@ class Bus:
         where = f"{self.address.host}:{self.address.port}"
         pause = threading.Event()
         delay = 0.05
+        least, most = CONNECT_TIMEOUT
+        self._client.connect_timeout = max(least, min(most, deadline.remaining))
         while True:
             try:
                 self._client.connect(
@@ -217,17 +234,26 @@ class Bus:
                 pause.wait(delay)
                 delay = min(1.0, delay * 2)
         self._client.loop_start()
-        if not self._connected.wait(deadline.remaining) or self._refused is not None:
-            self._client.disconnect()
-            self._client.loop_stop()
-            self._stop_dispatcher()
-            if self._refused is not None:
-                raise NotAuthorized(
-                    f"the broker at {where} refused user {self.address.user!r} "
-                    f"({self._refused}); check the user and password of the URL or profile",
-                    user=self.address.user,
-                )
-            raise BrokerUnavailable(f"the broker at {where} took the connection but said nothing")
+        self._answered.wait(deadline.remaining)
+        if self.connected:
+            return
+        refusal = self._refusal
+        self._client.disconnect()
+        self._client.loop_stop()
+        self._stop_dispatcher()
+        if refusal is None:
+            raise BrokerUnavailable(
+                f"{where} took the connection but did not answer; is it an MQTT 5 broker?",
+                host=self.address.host,
+                port=self.address.port,
+            )
+        if refusal.value in _REFUSED_CREDENTIALS:
+            raise NotAuthorized(
+                f"the broker at {where} refused user {self.address.user!r} ({refusal}); "
+                "check the user and password of the URL or profile",
+                user=self.address.user,
+            )
+        raise BrokerUnavailable(f"the broker at {where} refused the connection: {refusal}")
 
     def close(self, deadline: Deadline, farewell: Will | None = None) -> None:
         """Close without losing what was published.
@@ -244,6 +270,7 @@ class Bus:
         self._client.loop_stop()
         self._stop_dispatcher()
         with self._lock:
+            self._closed = True
             unacked, self._unacked = list(self._unacked.values()), {}
         for future in unacked:
             if not future.done():
@@ -263,7 +290,7 @@ class Bus:
     @property
     def connected(self) -> bool:
         """Whether the broker has accepted us and the connection stands."""
-        return self._connected.is_set() and self._refused is None
+        return self._connected.is_set()
 
     def on_connected(self, callback: Callable[[], None]) -> None:
         """Run ``callback`` on the dispatcher after every connect, and now if connected."""
@@ -303,7 +330,7 @@ class Bus:
         The future fails with :class:`NotAuthorized` when the access list refuses the topic.
         """
         payload = message if isinstance(message, bytes) else message.model_dump_json().encode()
-        if self._maximum_packet and len(payload) + HEADER_ALLOWANCE > self._maximum_packet:
+        if len(payload) + HEADER_ALLOWANCE > self._maximum_packet:
             raise MessageTooLarge(
                 f"{len(payload)} bytes for {topic}, but the broker takes "
                 f"{self._maximum_packet - HEADER_ALLOWANCE}",
@@ -324,6 +351,9 @@ class Bus:
             self._prefix + topic, payload, qos=qos, retain=retain, properties=options
         )
         future: Future[None] = Future()
+        if self._closed:
+            future.set_exception(BrokerUnavailable("the connection was closed"))
+            return future
         if info.rc not in (MQTTErrorCode.MQTT_ERR_SUCCESS, MQTTErrorCode.MQTT_ERR_NO_CONN):
             future.set_exception(BrokerUnavailable(f"could not publish: {info.rc.name}"))
             return future
@@ -358,30 +388,37 @@ class Bus:
         pattern = shared + self._prefix + topic.filter(**ids)
         subscription = Subscription(self, topic, pattern, handler)
         with self._lock:
-            identifier = self._identifiers.setdefault(pattern, len(self._identifiers) + 1)
+            if pattern not in self._identifiers:
+                self._identifiers[pattern] = next(self._next_identifier)
+            identifier = self._identifiers[pattern]
             self._subscriptions.setdefault(identifier, []).append(subscription)
-        if self.connected:
-            self._send_subscribe(subscription)
+            if self.connected:
+                self._send_subscribe(pattern, [subscription])
         return subscription
 
     def _unsubscribe(self, subscription: Subscription) -> None:
         with self._lock:
-            sharing = self._subscriptions[self._identifiers[subscription.pattern]]
-            if subscription in sharing:
-                sharing.remove(subscription)
-            last = not sharing
-        if last and self.connected and not self._closing:
-            self._client.unsubscribe(subscription.pattern)
+            identifier = self._identifiers.get(subscription.pattern, 0)
+            sharing = self._subscriptions.get(identifier, [])
+            if subscription not in sharing:
+                return
+            sharing.remove(subscription)
+            if sharing:
+                return
+            del self._subscriptions[identifier], self._identifiers[subscription.pattern]
+            if self.connected and not self._closing:
+                self._client.unsubscribe(subscription.pattern)
 
-    def _send_subscribe(self, subscription: Subscription) -> None:
+    def _send_subscribe(self, pattern: str, subscriptions: list[Subscription]) -> None:
+        # Called with the lock held: one order of subscribing and unsubscribing for a filter.
         properties = Properties(PacketTypes.SUBSCRIBE)
-        with self._lock:
-            properties.SubscriptionIdentifier = self._identifiers[subscription.pattern]
-            code, mid = self._client.subscribe(
-                subscription.pattern, options=SubscribeOptions(qos=1), properties=properties
-            )
-            if code is MQTTErrorCode.MQTT_ERR_SUCCESS and mid is not None:
-                self._suback[mid] = subscription
+        properties.SubscriptionIdentifier = self._identifiers[pattern]
+        code, mid = self._client.subscribe(
+            pattern, options=SubscribeOptions(qos=1), properties=properties
+        )
+        if code is MQTTErrorCode.MQTT_ERR_SUCCESS and mid is not None:
+            self._subscribed.add(self._identifiers[pattern])
+            self._suback[mid] = subscriptions
 
     # --- the dispatcher -----------------------------------------------------------------------
 
@@ -443,23 +480,28 @@ class Bus:
         properties: Properties | None,
     ) -> None:
         if reason.is_failure:
-            self._refused = reason if reason.value in _REFUSED_CREDENTIALS else None
             log.warning("the broker refused the connection: %s", reason)
-            if self._refused is not None:
-                self._connected.set()
+            self._refusal = reason
+            if reason.value in _REFUSED_CREDENTIALS:
+                self._answered.set()
             return
-        self._refused = None
-        self._maximum_packet = getattr(properties, "MaximumPacketSize", 0)
-        self._connected.set()
+        self._refusal = None
+        # MQTT's own limit stands where the broker names none.
+        self._maximum_packet = getattr(properties, "MaximumPacketSize", MQTT_MAXIMUM)
+        with self._lock:
+            self._subscribed.clear()
+            self._connected.set()
+        self._answered.set()
         self._inbox.put(self._after_connect)
 
     def _after_connect(self) -> None:
         with self._lock:
-            subscriptions = [s for sharing in self._subscriptions.values() for s in sharing]
-        for subscription in subscriptions:
-            self._send_subscribe(subscription)
+            for pattern, identifier in self._identifiers.items():
+                if identifier not in self._subscribed:
+                    self._send_subscribe(pattern, list(self._subscriptions[identifier]))
         for callback in self._on_connected:
-            callback()
+            # One callback that fails must not keep the others from running.
+            self.defer(callback)
 
     def _on_disconnect(
         self,
@@ -469,7 +511,9 @@ class Bus:
         reason: ReasonCode,
         _properties: Properties | None,
     ) -> None:
-        self._connected.clear()
+        with self._lock:
+            self._connected.clear()
+            self._suback.clear()
         if not self._closing:
             log.warning("lost the broker, reconnecting: %s", reason)
 
@@ -497,7 +541,7 @@ class Bus:
                     ids=ids,
                     payload=bytes(message.payload),
                     retained=message.retain,
-                    response_topic=None if response is None else self._relative(response),
+                    response_topic=None if response is None else self._relative(response) or "",
                     correlation=getattr(properties, "CorrelationData", None),
                     properties=dict(getattr(properties, "UserProperty", ())),
                 )
@@ -535,10 +579,16 @@ class Bus:
         _properties: Properties,
     ) -> None:
         with self._lock:
-            subscription = self._suback.pop(mid, None)
-        if subscription is None or subscription.acknowledged.done():
-            return
-        if reasons and reasons[0].is_failure:
+            subscriptions = self._suback.pop(mid, [])
+        failed = bool(reasons) and reasons[0].is_failure
+        self._inbox.put(lambda: _acknowledge(subscriptions, failed=failed))
+
+
+def _acknowledge(subscriptions: list[Subscription], *, failed: bool) -> None:
+    for subscription in subscriptions:
+        if subscription.acknowledged.done():
+            continue
+        if failed:
             subscription.acknowledged.set_exception(
                 NotAuthorized(f"the broker refused the subscription to {subscription.pattern}")
             )

@@ -1,72 +1,45 @@
-"""A private Mosquitto on a loopback port, with credentials and an access list from the start."""
+"""A private Mosquitto with credentials and an access list from the start."""
 
 from __future__ import annotations
 
-import os
-import signal
+import errno
 import socket
 import threading
 from collections.abc import Iterable
 from pathlib import Path
 
-from icebus.broker.access import (
-    Principal,
-    access_list,
-    check,
-    find_program,
-    write_password_file,
-    write_private,
-)
+from icebus.broker.access import Principal, find_program
 from icebus.broker.address import BrokerAddress
+from icebus.broker.directory import (
+    LOOPBACK,
+    MAX_PACKET,
+    MAX_QUEUED,
+    BrokerDirectory,
+    Settings,
+    configuration,
+)
 from icebus.broker.process import Child
 from icebus.schemas.deadline import Deadline
-from icebus.schemas.errors import BrokerUnavailable
+from icebus.schemas.errors import BrokerUnavailable, UnknownPrincipal
 from icebus.schemas.topics import DEFAULT_ROOT
 
-LOOPBACK = "127.0.0.1"
+__all__ = ["LOOPBACK", "MAX_PACKET", "MAX_QUEUED", "EmbeddedBroker", "configuration", "free_port"]
 
-MAX_PACKET = 2 << 20
-"""Bytes of one message: a file of the largest size as base64 in a call, with room around it."""
-
-MAX_QUEUED = 100_000
-"""Messages kept for a slow subscriber. Mosquitto's own 1000 truncates in silence."""
-
-
-def configuration(directory: Path, port: int, host: str = LOOPBACK) -> str:
-    """The text of ``mosquitto.conf`` for a broker that keeps everything in ``directory``."""
-    lines = [
-        f"listener {port} {host}",
-        "allow_anonymous false",
-        f"password_file {directory / 'passwords'}",
-        f"acl_file {directory / 'acl'}",
-        "set_tcp_nodelay true",
-        f"max_packet_size {MAX_PACKET}",
-        f"max_queued_messages {MAX_QUEUED}",
-        "max_queued_bytes 0",
-        "persistence true",
-        f"persistence_location {directory}/",
-        "autosave_interval 60",
-        "persistent_client_expiration 1d",
-        "log_dest stderr",
-        "log_type error",
-        "log_type warning",
-        "log_type notice",
-        "connection_messages false",
-    ]
-    if os.geteuid() == 0:
-        # As root it would become user mosquitto, lose the death signal and not read our files.
-        lines.append("user root")
-    return "\n".join(lines) + "\n"
+ATTEMPTS = 5
+"""Ports to try when the choice is ours: another program may take a free one before Mosquitto."""
 
 
 class EmbeddedBroker:
     """Mosquitto as a child process that keeps everything in one directory.
 
+    It knows the principals given and those it finds in the directory, with their passwords.
+
     Args:
         directory: made if missing; holds configuration, hashed passwords, access list and log.
         principals: who may connect.
         root: of the topics.
-        port: to listen on; None for a free one.
+        port: to listen on; None for the one used here before, or else a free one.
+        host: to listen on; loopback unless other machines shall reach it.
 
     Raises:
         ProgramMissing: Mosquitto is not installed; the message says how to.
@@ -79,30 +52,35 @@ class EmbeddedBroker:
         principals: Iterable[Principal],
         root: str = DEFAULT_ROOT,
         port: int | None = None,
+        host: str = LOOPBACK,
     ) -> None:
-        self.directory = directory.resolve()
+        self._files = BrokerDirectory(directory)
+        self.directory = self._files.path
         self.root = root
-        self.port = port if port is not None else free_port()
-        self._principals: dict[str, Principal] = {}
-        self._child: Child | None = None
+        self.host = host
         self._program = find_program("mosquitto")
-        self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self.admit(principals)
+        self._child: Child | None = None
+        self._attempts = ATTEMPTS if port is None else 1
+        self.port = port if port is not None else self._choose_port()
+        self._files.configure(self._settings)
+        self._principals = self._files.admit(principals)
 
     def admit(self, principals: Iterable[Principal]) -> None:
         """Add principals, or change those of the same id; a running broker learns of it."""
-        merged = {**self._principals, **{p.id: p for p in principals}}
-        check(list(merged.values()))
-        self._principals = merged
-        write_password_file(self.directory / "passwords", merged.values())
-        write_private(self.directory / "acl", access_list(merged.values(), self.root))
-        if self._child is not None and self._child.running:
-            self._child.process.send_signal(signal.SIGHUP)
+        self._principals = self._files.admit(principals)
 
     def address(self, principal: str) -> BrokerAddress:
-        """How the principal of that id connects."""
+        """How the principal of that id connects.
+
+        Raises:
+            UnknownPrincipal: nobody of that name was admitted.
+        """
+        if principal not in self._principals:
+            self._principals = self._files.principals
+        if principal not in self._principals:
+            raise UnknownPrincipal(f"the broker knows nobody called {principal!r}")
         return BrokerAddress(
-            host=LOOPBACK,
+            host=reachable(self.host),
             port=self.port,
             user=principal,
             password=self._principals[principal].password,
@@ -114,16 +92,41 @@ class EmbeddedBroker:
 
         Raises:
             BrokerUnavailable: it ended or did not listen; the message has the end of its log.
+            Conflict: another broker runs on this directory.
         """
-        write_private(self.directory / "mosquitto.conf", configuration(self.directory, self.port))
+        while True:
+            try:
+                self._start(deadline)
+            except _PortTaken as taken:
+                self._attempts -= 1
+                if self._attempts <= 0 or deadline.expired:
+                    raise BrokerUnavailable(
+                        f"port {self.port} is in use; choose another with --port"
+                    ) from taken
+                self.port = free_port()
+                self._files.configure(self._settings)
+            else:
+                # From now on clients know the port: a restart must use the same.
+                self._attempts = 1
+                return
+
+    def _start(self, deadline: Deadline) -> None:
+        if _taken(self.host, self.port):
+            raise _PortTaken
+        claim = self._files.claim()
         log = self.directory / "mosquitto.log"
-        self._child = Child([self._program, "-c", str(self.directory / "mosquitto.conf")], log)
+        told = log.stat().st_size if log.exists() else 0
+        path = self._files.write_configuration(self._settings)
+        self._child = Child([self._program, "-c", str(path)], log, inherit=[claim])
+        self._files.running(claim, self._child.process.pid)
         pause = threading.Event()
-        while not _accepts(self.port):
+        while not _accepts(reachable(self.host), self.port):
             if not self._child.running or deadline.expired:
                 self.stop(Deadline.after(1))
-                tail = log.read_text(errors="replace")[-800:].strip()
-                raise BrokerUnavailable(f"Mosquitto did not start on port {self.port}: {tail}")
+                said = log.read_bytes()[told:].decode(errors="replace").strip()[-800:]
+                if "Address already in use" in said:
+                    raise _PortTaken
+                raise BrokerUnavailable(f"Mosquitto did not start on port {self.port}: {said}")
             pause.wait(0.005)
 
     @property
@@ -138,6 +141,25 @@ class EmbeddedBroker:
         if self._child is not None:
             self._child.stop(deadline)
 
+    @property
+    def _settings(self) -> Settings:
+        return Settings(host=self.host, port=self.port, root=self.root)
+
+    def _choose_port(self) -> int:
+        before = self._files.settings
+        if before is not None and not _taken(self.host, before.port):
+            return before.port
+        return free_port()
+
+
+class _PortTaken(Exception):
+    pass
+
+
+def reachable(host: str) -> str:
+    """Where to connect to, on this machine, for what listens on ``host``."""
+    return {"0.0.0.0": LOOPBACK, "::": "::1"}.get(host, host)  # noqa: S104
+
 
 def free_port() -> int:
     """A loopback port that nobody listens on."""
@@ -147,9 +169,23 @@ def free_port() -> int:
         return port
 
 
-def _accepts(port: int) -> bool:
+def _taken(host: str, port: int) -> bool:
+    """Whether somebody listens there. Mosquitto would fail, but a client would reach them."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        # As Mosquitto does: connections of an earlier broker that still linger are no hindrance.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+            probe.listen(1)
+        except OSError as error:
+            return error.errno == errno.EADDRINUSE
+    return False
+
+
+def _accepts(host: str, port: int) -> bool:
     try:
-        with socket.create_connection((LOOPBACK, port), timeout=0.2):
+        with socket.create_connection((host, port), timeout=0.2):
             return True
     except OSError:
         return False

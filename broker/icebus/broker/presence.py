@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 
 from pydantic import BaseModel
 
 from icebus.broker.bus import Bus, Incoming
+from icebus.schemas.errors import InvalidRequest
 from icebus.schemas.message import decode
 from icebus.schemas.topics import Topic
 
 log = logging.getLogger(__name__)
+
+CORRECTION_INTERVAL = 1.0
+"""Seconds between corrections: two components of one name would otherwise correct each other as
+fast as the broker can carry it."""
 
 
 class Presence:
@@ -31,6 +37,8 @@ class Presence:
         self._address = topic(**ids)
         self._lock = threading.Lock()
         self._said: BaseModel | None = None
+        self._correctable_at = 0.0
+        self._correcting = False
         self._subscription = bus.subscribe(topic, self._on_state, **ids)
         bus.on_connected(self._repeat)
 
@@ -53,18 +61,31 @@ class Presence:
             self._bus.publish(self._address, said, retain=True)
 
     def _on_state(self, incoming: Incoming) -> None:
+        now = time.monotonic()
         with self._lock:
             said = self._said
-        if said is None:
-            return
-        if incoming.payload and _same_session(said, incoming.payload):
-            return
-        log.warning("corrected what the bus said of us on %s", self._address)
-        self._bus.publish(self._address, said, retain=True)
+            if said is None or self._correcting or _same_session(said, incoming.payload):
+                return
+            self._correcting = True
+            pause = max(0.0, self._correctable_at - now)
+            self._correctable_at = now + pause + CORRECTION_INTERVAL
+        if pause:
+            self._bus.call_later(pause, self._correct)
+        else:
+            self._correct()
+
+    def _correct(self) -> None:
+        with self._lock:
+            self._correcting = False
+        log.warning("correcting what somebody said of us on %s", self._address)
+        self._repeat()
 
 
 def _same_session(said: BaseModel, payload: bytes) -> bool:
     """Whether ``payload`` is our own word, if an older one, rather than a will or a namesake's."""
-    heard = decode(type(said), payload)
+    try:
+        heard = decode(type(said), payload)
+    except InvalidRequest:
+        return False
     mine, theirs = said.model_dump(), heard.model_dump()
     return bool(mine["session"] == theirs["session"] and theirs["state"] != "lost")

@@ -21,15 +21,22 @@ class Child:
         argv: the program and its arguments.
         log: file its output is appended to; None to share ours.
         environment: variables to add to ours; secrets go here, not into ``argv``.
+        inherit: descriptors it keeps open.
     """
 
     def __init__(
-        self, argv: Sequence[str], log: Path | None, environment: Mapping[str, str] | None = None
+        self,
+        argv: Sequence[str],
+        log: Path | None,
+        environment: Mapping[str, str] | None = None,
+        inherit: Sequence[int] = (),
     ) -> None:
         setpriv = shutil.which("setpriv")
         guarded = [setpriv, "--pdeathsig", "TERM", "--", *argv] if setpriv else list(argv)
         self.argv = list(argv)
-        output = None if log is None else log.open("ab")
+        output = (
+            None if log is None else os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        )
         try:
             self.process = subprocess.Popen(
                 guarded,
@@ -39,10 +46,12 @@ class Child:
                 env={**os.environ, **(environment or {})},
                 # A Ctrl-C in the terminal is the parent's to handle: it ends children in order.
                 start_new_session=True,
+                pass_fds=inherit,
+                umask=0o077,
             )
         finally:
             if output is not None:
-                output.close()
+                os.close(output)
 
     @property
     def running(self) -> bool:

@@ -15,7 +15,7 @@ from icebus.broker.bus import Bus, Incoming, wait
 from icebus.schemas.calls import Reply, Request
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import BrokerUnavailable, DeadlineExceeded, IcebusError, RemoteError
-from icebus.schemas.message import decode
+from icebus.schemas.message import decode, invalid
 from icebus.schemas.topics import REPLY
 
 log = logging.getLogger(__name__)
@@ -23,6 +23,9 @@ log = logging.getLogger(__name__)
 RETRY_INTERVAL = 2.0
 """Seconds without an answer after which a request is sent again, under the same id: a message that
 a killed member of a shared subscription held is not given to another."""
+
+GRACE = 0.25
+"""Seconds past the deadline that a waiting caller gives us to say why there is no answer."""
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -82,11 +85,15 @@ class Requester:
             IcebusError: whatever was answered.
             DeadlineExceeded: nothing was.
         """
-        ok = wait(self.send(topic, request, sender, deadline), deadline, sender)
+        future = self.send(topic, request, sender, deadline)
+        ok = wait(future, Deadline(deadline.at + GRACE), sender)
         try:
             return answer.model_validate(ok)
         except ValidationError as error:
-            raise RemoteError(f"{sender} answered what this version can't read: {error}") from None
+            unread = invalid(error, f"{sender}'s answer")
+            raise RemoteError(
+                f"{unread.message}; are both sides of one version?", **unread.details
+            ) from None
 
     def close(self) -> None:
         """Fail what is still unanswered."""

@@ -14,7 +14,13 @@ from pydantic import BaseModel
 
 from icebus.broker.bus import Bus, Incoming
 from icebus.schemas.calls import Reply, Request
-from icebus.schemas.errors import IcebusError, InternalError, InvalidRequest
+from icebus.schemas.errors import (
+    IcebusError,
+    InternalError,
+    InvalidRequest,
+    MessageTooLarge,
+    QueueFull,
+)
 from icebus.schemas.ids import is_id, new_id
 from icebus.schemas.message import decode
 from icebus.schemas.topics import REPLY
@@ -23,6 +29,12 @@ log = logging.getLogger(__name__)
 
 REMEMBERED = 4096
 """Answers kept for requests that are sent again."""
+
+REMEMBERED_BYTES = 16 << 20
+"""Bytes of answers kept: a list of a thousand devices is half a megabyte."""
+
+OPEN = 4096
+"""Requests that may be in work at once; more are refused, for nobody would live to see them."""
 
 REMEMBERED_FOR = 600.0
 """Seconds an answer is kept: longer than any client goes on retrying."""
@@ -40,9 +52,14 @@ class _Return:
 
 
 @dataclass
-class _Remembered:
-    returns: list[_Return] = field(default_factory=list)
-    reply: Reply | None = None
+class _Open:
+    returns: list[_Return]
+    at: float = field(default_factory=time.monotonic)
+
+
+@dataclass(frozen=True)
+class _Answer:
+    payload: bytes
     at: float = field(default_factory=time.monotonic)
 
 
@@ -87,7 +104,9 @@ class Responder:
         self._bus = bus
         self._sender = sender
         self._lock = threading.Lock()
-        self._answers: OrderedDict[tuple[str, str], _Remembered] = OrderedDict()
+        self._open: OrderedDict[tuple[str, str], _Open] = OrderedDict()
+        self._answers: OrderedDict[tuple[str, str], _Answer] = OrderedDict()
+        self._answer_bytes = 0
 
     def accept(self, incoming: Incoming, model: type[R]) -> Exchange[R] | None:
         """The exchange to carry out; None when it was answered already or can't be answered."""
@@ -100,32 +119,50 @@ class Responder:
             request = decode(model, incoming.payload)
         except InvalidRequest as error:
             if back is not None:
-                self._publish(back, Reply(id=_id_in(incoming.payload), error=error.info()))
+                reply = Reply(id=_id_in(incoming.payload), error=error.info())
+                self._publish(back, _payload(reply))
             return None
         key = (user, request.id)
         with self._lock:
-            known = self._answers.get(key)
-            if known is None:
-                self._answers[key] = _Remembered([back] if back else [])
-                self._forget_old()
+            self._forget_old()
+            answer = self._answers.get(key)
+            waiting = self._open.get(key)
+            full = len(self._open) >= OPEN
+            if waiting is not None:
+                if back is not None and back not in waiting.returns:
+                    waiting.returns.append(back)
+                return None
+            if answer is None and not full:
+                self._open[key] = _Open([back] if back else [])
                 return Exchange(self, user, request)
-            if back is not None and known.reply is None and back not in known.returns:
-                known.returns.append(back)
-            reply = known.reply
-        if reply is not None and back is not None:
-            self._publish(back, reply)
+        if back is not None:
+            busy = QueueFull(f"{self._sender} has {OPEN} requests in work; try again later")
+            payload = _payload(Reply(id=request.id, error=busy.info()))
+            self._publish(back, payload if answer is None else answer.payload)
         return None
 
     def send(self, user: str, reply: Reply) -> None:
         """Answer the request of that user and id wherever it came from."""
+        key = (user, reply.id)
         with self._lock:
-            known = self._answers.get((user, reply.id))
-            if known is None or known.reply is not None:
+            waiting = self._open.pop(key, None)
+            if waiting is None:
                 return
-            known.reply, known.at = reply, time.monotonic()
-            returns, known.returns = known.returns, []
-        for back in returns:
-            self._publish(back, reply)
+            payload = self._remember(key, reply)
+        try:
+            self._publish_all(waiting.returns, payload)
+        except MessageTooLarge as error:
+            with self._lock:
+                payload = self._remember(key, Reply(id=reply.id, error=error.info()))
+            self._publish_all(waiting.returns, payload)
+
+    def _remember(self, key: tuple[str, str], reply: Reply) -> bytes:
+        # Called with the lock held, in the step that closes the request: it is never done twice.
+        payload = _payload(reply)
+        replaced = self._answers.get(key)
+        self._answer_bytes += len(payload) - (len(replaced.payload) if replaced else 0)
+        self._answers[key] = _Answer(payload)
+        return payload
 
     def _return(self, user: str, incoming: Incoming) -> _Return | None:
         if incoming.response_topic is None:
@@ -135,17 +172,31 @@ class Responder:
             return None
         return _Return(incoming.response_topic, incoming.correlation)
 
-    def _publish(self, back: _Return, reply: Reply) -> None:
-        self._bus.publish(back.topic, reply, expiry=REPLY_EXPIRY, correlation=back.correlation)
+    def _publish_all(self, returns: list[_Return], payload: bytes) -> None:
+        for back in returns:
+            self._publish(back, payload)
+
+    def _publish(self, back: _Return, payload: bytes) -> None:
+        self._bus.publish(back.topic, payload, expiry=REPLY_EXPIRY, correlation=back.correlation)
 
     def _forget_old(self) -> None:
         horizon = time.monotonic() - REMEMBERED_FOR
+        while self._open:
+            key, oldest = next(iter(self._open.items()))
+            if oldest.at >= horizon:
+                break
+            del self._open[key]
         while self._answers:
-            key, oldest = next(iter(self._answers.items()))
-            answered = oldest.reply is not None
-            if not (oldest.at < horizon or (answered and len(self._answers) > REMEMBERED)):
-                return
+            key, answer = next(iter(self._answers.items()))
+            too_many = len(self._answers) > REMEMBERED or self._answer_bytes > REMEMBERED_BYTES
+            if answer.at >= horizon and not too_many:
+                break
             del self._answers[key]
+            self._answer_bytes -= len(answer.payload)
+
+
+def _payload(reply: Reply) -> bytes:
+    return reply.model_dump_json().encode()
 
 
 def _id_in(payload: bytes) -> str:

@@ -33,7 +33,7 @@ class IcebusError(Exception):
     code: ClassVar[str] = "internal"
     _by_code: ClassVar[dict[str, type[IcebusError]]] = {}
 
-    def __init__(self, message: str, **details: Any) -> None:
+    def __init__(self, message: str, /, **details: Any) -> None:
         super().__init__(message)
         self.message = message
         self.details: dict[str, Any] = details
@@ -147,6 +147,12 @@ class NotAuthorized(IcebusError):
     """The broker refused the credentials, or its access list refused the topic."""
 
     code = "not_authorized"
+
+
+class UnknownPrincipal(IcebusError):
+    """The broker knows nobody of that name."""
+
+    code = "unknown_principal"
 
 
 class MessageTooLarge(IcebusError):

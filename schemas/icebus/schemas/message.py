@@ -17,7 +17,7 @@ class Message(BaseModel):
     the wrong type is refused.
     """
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
 
     def to_json(self) -> bytes:
         """The message as UTF-8 JSON."""
@@ -27,10 +27,17 @@ class Message(BaseModel):
 class Args(BaseModel):
     """What a caller passes to an operation, method or kind: a misspelt field is an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-Timestamp = Annotated[AwareDatetime, AfterValidator(lambda at: at.astimezone(UTC))]
+def _to_utc(at: datetime) -> datetime:
+    try:
+        return at.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("out of the calendar") from None
+
+
+Timestamp = Annotated[AwareDatetime, AfterValidator(_to_utc)]
 """A moment in UTC, ISO 8601 on the wire."""
 
 M = TypeVar("M", bound=BaseModel)

@@ -80,16 +80,26 @@ class Topic:
         Raises:
             ValueError: a level is missing, unknown, or not an id.
         """
-        if set(ids) != set(self.levels):
+        if len(ids) != len(self.levels):
             raise ValueError(f"{self.template} takes {self.levels}, not {sorted(ids)}")
-        for level, value in ids.items():
-            if not is_id(value):
-                raise ValueError(f"{level} {value!r} can't stand in a topic: letters, digits, _ -")
+        self._check(ids)
         return self.template.format(**ids)
 
     def filter(self, **ids: str) -> str:
-        """The subscription for all such topics with these ids; other levels match anything."""
+        """The subscription for all such topics with these ids; other levels match anything.
+
+        Raises:
+            ValueError: a level is unknown, or not an id.
+        """
+        self._check(ids)
         return self.template.format(**{level: ids.get(level, "+") for level in self.levels})
+
+    def _check(self, ids: dict[str, str]) -> None:
+        for level, value in ids.items():
+            if level not in self.levels:
+                raise ValueError(f"{self.template} has {self.levels}, no {level!r}")
+            if not is_id(value):
+                raise ValueError(f"{level} {value!r} can't stand in a topic: letters, digits, _ -")
 
     def parse(self, topic: str) -> dict[str, str] | None:
         """The ids in the levels of ``topic``, or None when it is not of this family."""

@@ -1,0 +1,229 @@
+"""A broker's directory: who it knows, what it listens on, and the files Mosquitto reads.
+
+Everything in it is private to its owner. Several programs may change it at once, and a broker that
+runs on it learns of the change: the embedded one of ``icebus up`` or ``icebus-broker run``.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from icebus.broker.access import Principal, access_list, check, write_password_file, write_private
+from icebus.schemas.deadline import Deadline
+from icebus.schemas.errors import Conflict, InvalidRequest, UnknownPrincipal
+from icebus.schemas.message import invalid
+from icebus.schemas.topics import DEFAULT_ROOT
+
+LOOPBACK = "127.0.0.1"
+
+MAX_PACKET = 2 << 20
+"""Bytes of one message: a file of the largest size as base64 in a call, with room around it."""
+
+MAX_QUEUED = 100_000
+"""Messages kept for a slow subscriber. Mosquitto's own 1000 truncates in silence."""
+
+
+CLAIM_TIME = 0.5
+"""Seconds to wait for a directory: a broker that was just killed is still going, and whoever asks
+whether one runs holds the lock for a moment."""
+
+
+class Settings(BaseModel):
+    """What a broker listens on, and the root of its topics."""
+
+    model_config = ConfigDict(frozen=True)
+
+    host: str = LOOPBACK
+    port: int = Field(ge=1, le=65535)
+    root: str = DEFAULT_ROOT
+
+
+class _Known(BaseModel):
+    settings: Settings | None = None
+    principals: list[Principal] = Field(default_factory=list)
+
+
+class BrokerDirectory:
+    """The files of one broker.
+
+    Args:
+        path: made if missing.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.resolve()
+
+    @property
+    def settings(self) -> Settings | None:
+        """What the broker listens on; None when it was never configured."""
+        return self._read().settings
+
+    @property
+    def principals(self) -> dict[str, Principal]:
+        """Everybody the broker knows, by id."""
+        return {principal.id: principal for principal in self._read().principals}
+
+    def configure(self, settings: Settings) -> None:
+        """Set what the broker listens on; a running one keeps its listener until restarted."""
+        with self._change() as known:
+            known.settings = settings
+
+    def admit(self, principals: Iterable[Principal]) -> dict[str, Principal]:
+        """Add principals, or change those of the same id; returns everybody known then.
+
+        One that is known in the same role and comes without a password of its own keeps the one
+        it has, so that passwords survive restarts.
+
+        Raises:
+            InvalidRequest: the principals are ambiguous; nothing was changed.
+        """
+        given = list(principals)
+        check(given)
+        with self._change() as known:
+            merged = {principal.id: principal for principal in known.principals}
+            for principal in given:
+                before = merged.get(principal.id)
+                chosen = "password" in principal.model_fields_set
+                if before is None or before.role is not principal.role or chosen:
+                    merged[principal.id] = principal
+            known.principals = list(merged.values())
+        return merged
+
+    def dismiss(self, name: str) -> None:
+        """Forget a principal; a running broker ends its connections.
+
+        Raises:
+            UnknownPrincipal: nobody of that name is known.
+        """
+        with self._change() as known:
+            left = [principal for principal in known.principals if principal.id != name]
+            if len(left) == len(known.principals):
+                raise UnknownPrincipal(f"nobody here is called {name!r}; `icebus-broker list`")
+            known.principals = left
+
+    def write_configuration(self, settings: Settings) -> Path:
+        """Write ``mosquitto.conf`` and return its path."""
+        path = self.path / "mosquitto.conf"
+        write_private(path, configuration(self.path, settings.port, settings.host))
+        return path
+
+    # --- the broker that runs here ------------------------------------------------------------
+
+    def claim(self) -> int:
+        """A descriptor for the broker to inherit; while it is open, the directory is taken.
+
+        Raises:
+            Conflict: another broker runs on this directory.
+        """
+        self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor = os.open(self.path / "broker.pid", os.O_RDWR | os.O_CREAT, 0o600)
+        deadline = Deadline.after(CLAIM_TIME)
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if deadline.expired:
+                    os.close(descriptor)
+                    raise Conflict(
+                        f"a broker runs on {self.path} already (pid {self.pid}); stop it, "
+                        "or choose another directory"
+                    ) from None
+                time.sleep(0.01)
+            else:
+                return descriptor
+
+    def running(self, descriptor: int, pid: int) -> None:
+        """Note the pid of the broker that has inherited the claim, and let go of our copy."""
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, f"{pid}\n".encode())
+        os.close(descriptor)
+
+    @property
+    def pid(self) -> int | None:
+        """The pid of the broker that runs on this directory, or None."""
+        try:
+            descriptor = os.open(self.path / "broker.pid", os.O_RDONLY)
+        except FileNotFoundError:
+            return None
+        try:
+            # The lock, not the number, says whether it lives: numbers are used again.
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            text = os.read(descriptor, 32).decode(errors="replace").strip()
+            return int(text) if text.isdecimal() else None
+        else:
+            return None
+        finally:
+            os.close(descriptor)
+
+    # --- files --------------------------------------------------------------------------------
+
+    def _read(self) -> _Known:
+        path = self.path / "principals.json"
+        try:
+            return _Known.model_validate_json(path.read_bytes())
+        except FileNotFoundError:
+            return _Known()
+        except ValidationError as error:
+            raise invalid(error, str(path)) from None
+        except PermissionError:
+            raise InvalidRequest(
+                f"{path} belongs to somebody else; run this as its owner"
+            ) from None
+
+    @contextmanager
+    def _change(self) -> Iterator[_Known]:
+        """Change what is known, alone; then write Mosquitto's files and have them read."""
+        self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor = os.open(self.path / "principals.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            known = self._read()
+            yield known
+            check(known.principals)
+            root = known.settings.root if known.settings else DEFAULT_ROOT
+            write_password_file(self.path / "passwords", known.principals)
+            write_private(self.path / "acl", access_list(known.principals, root))
+            write_private(self.path / "principals.json", known.model_dump_json(indent=2) + "\n")
+            if known.settings is not None:
+                self.write_configuration(known.settings)
+            if (pid := self.pid) is not None:
+                os.kill(pid, signal.SIGHUP)
+        finally:
+            os.close(descriptor)
+
+
+def configuration(directory: Path, port: int, host: str = LOOPBACK) -> str:
+    """The text of ``mosquitto.conf`` for a broker that keeps everything in ``directory``."""
+    lines = [
+        "# Generated by icebus; changes are overwritten.",
+        f"listener {port} {host}",
+        "allow_anonymous false",
+        f"password_file {directory / 'passwords'}",
+        f"acl_file {directory / 'acl'}",
+        "set_tcp_nodelay true",
+        f"max_packet_size {MAX_PACKET}",
+        f"max_queued_messages {MAX_QUEUED}",
+        "max_queued_bytes 0",
+        "persistence true",
+        f"persistence_location {directory}/",
+        "autosave_interval 60",
+        "persistent_client_expiration 1d",
+        "log_dest stderr",
+        "log_type error",
+        "log_type warning",
+        "log_type notice",
+        "connection_messages false",
+    ]
+    if os.geteuid() == 0:
+        # As root it would become user mosquitto, lose the death signal and not read our files.
+        lines.append("user root")
+    return "\n".join(lines) + "\n"
