@@ -118,9 +118,12 @@ def write_password_file(path: Path, principals: Iterable[Principal]) -> None:
     """
     program = find_program("mosquitto_passwd")
     plain = path.with_name(f".{path.name}.plain")
-    write_private(plain, "".join(f"{p.id}:{p.password}\n" for p in principals))
+    lines = [f"{principal.id}:{principal.password}\n" for principal in principals]
+    write_private(plain, "".join(lines))
     try:
-        subprocess.run([program, "-U", str(plain)], check=True, capture_output=True, timeout=30)
+        # It takes an empty file for a mistake.
+        if lines:
+            subprocess.run([program, "-U", str(plain)], check=True, capture_output=True, timeout=30)
         plain.replace(path)
     finally:
         plain.unlink(missing_ok=True)

@@ -72,22 +72,31 @@ class BrokerDirectory:
         return {principal.id: principal for principal in self._read().principals}
 
     def configure(self, settings: Settings) -> None:
-        """Set what the broker listens on; a running one keeps its listener until restarted."""
-        with self._change() as known:
-            known.settings = settings
+        """Set what the broker listens on.
 
-    def admit(self, principals: Iterable[Principal]) -> dict[str, Principal]:
+        Raises:
+            Conflict: a broker runs on this directory, and Mosquitto can't move while it runs.
+        """
+        with self._change(settings):
+            pass
+
+    def admit(
+        self, principals: Iterable[Principal], settings: Settings | None = None
+    ) -> dict[str, Principal]:
         """Add principals, or change those of the same id; returns everybody known then.
 
         One that is known in the same role and comes without a password of its own keeps the one
         it has, so that passwords survive restarts.
 
+        With ``settings``, also :meth:`configure`.
+
         Raises:
             InvalidRequest: the principals are ambiguous; nothing was changed.
+            Conflict: as for :meth:`configure`.
         """
         given = list(principals)
         check(given)
-        with self._change() as known:
+        with self._change(settings) as known:
             merged = {principal.id: principal for principal in known.principals}
             for principal in given:
                 before = merged.get(principal.id)
@@ -109,11 +118,10 @@ class BrokerDirectory:
                 raise UnknownPrincipal(f"nobody here is called {name!r}; `icebus-broker list`")
             known.principals = left
 
-    def write_configuration(self, settings: Settings) -> Path:
-        """Write ``mosquitto.conf`` and return its path."""
-        path = self.path / "mosquitto.conf"
-        write_private(path, configuration(self.path, settings.port, settings.host))
-        return path
+    @property
+    def configuration(self) -> Path:
+        """Where ``mosquitto.conf`` is."""
+        return self.path / "mosquitto.conf"
 
     # --- the broker that runs here ------------------------------------------------------------
 
@@ -132,13 +140,16 @@ class BrokerDirectory:
             except BlockingIOError:
                 if deadline.expired:
                     os.close(descriptor)
-                    raise Conflict(
-                        f"a broker runs on {self.path} already (pid {self.pid}); stop it, "
-                        "or choose another directory"
-                    ) from None
+                    raise self._busy() from None
                 time.sleep(0.01)
             else:
                 return descriptor
+
+    def _busy(self) -> Conflict:
+        return Conflict(
+            f"a broker runs on {self.path} already (pid {self.pid}); stop it, or choose another "
+            "directory"
+        )
 
     def running(self, descriptor: int, pid: int) -> None:
         """Note the pid of the broker that has inherited the claim, and let go of our copy."""
@@ -180,21 +191,25 @@ class BrokerDirectory:
             ) from None
 
     @contextmanager
-    def _change(self) -> Iterator[_Known]:
+    def _change(self, settings: Settings | None = None) -> Iterator[_Known]:
         """Change what is known, alone; then write Mosquitto's files and have them read."""
         self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
         descriptor = os.open(self.path / "principals.lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             known = self._read()
+            if settings is not None and settings != known.settings and self.pid is not None:
+                raise self._busy()
+            known.settings = settings or known.settings
             yield known
             check(known.principals)
             root = known.settings.root if known.settings else DEFAULT_ROOT
             write_password_file(self.path / "passwords", known.principals)
             write_private(self.path / "acl", access_list(known.principals, root))
             write_private(self.path / "principals.json", known.model_dump_json(indent=2) + "\n")
-            if known.settings is not None:
-                self.write_configuration(known.settings)
+            if settings is not None:
+                text = configuration(self.path, settings.port, settings.host)
+                write_private(self.configuration, text)
             if (pid := self.pid) is not None:
                 os.kill(pid, signal.SIGHUP)
         finally:

@@ -44,6 +44,7 @@ class EmbeddedBroker:
     Raises:
         ProgramMissing: Mosquitto is not installed; the message says how to.
         InvalidRequest: the principals are ambiguous.
+        Conflict: another broker runs on this directory.
     """
 
     def __init__(
@@ -62,8 +63,7 @@ class EmbeddedBroker:
         self._child: Child | None = None
         self._attempts = ATTEMPTS if port is None else 1
         self.port = port if port is not None else self._choose_port()
-        self._files.configure(self._settings)
-        self._principals = self._files.admit(principals)
+        self._principals = self._files.admit(principals, self._settings)
 
     def admit(self, principals: Iterable[Principal]) -> None:
         """Add principals, or change those of the same id; a running broker learns of it."""
@@ -116,8 +116,8 @@ class EmbeddedBroker:
         claim = self._files.claim()
         log = self.directory / "mosquitto.log"
         told = log.stat().st_size if log.exists() else 0
-        path = self._files.write_configuration(self._settings)
-        self._child = Child([self._program, "-c", str(path)], log, inherit=[claim])
+        argv = [self._program, "-c", str(self._files.configuration)]
+        self._child = Child(argv, log, inherit=[claim])
         self._files.running(claim, self._child.process.pid)
         pause = threading.Event()
         while not _accepts(reachable(self.host), self.port):
