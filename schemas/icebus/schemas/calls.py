@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Generic, TypeVar
 
-from pydantic import Field, JsonValue
+from pydantic import Field, JsonValue, SerializeAsAny
 
 from icebus.schemas.errors import ErrorInfo
 from icebus.schemas.ids import Id, Serial, new_id
@@ -48,7 +48,7 @@ class Event(Message, Generic[D]):
 
     sequence: int = Field(ge=0, description="Counts the sender's events; gaps mean loss.")
     at: Timestamp = Field(default_factory=now)
-    data: D
+    data: SerializeAsAny[D]
 
 
 class RawEvent(Message):

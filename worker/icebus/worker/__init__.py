@@ -1,0 +1,1 @@
+"""The worker: owns the boards on USB, gives each a state, and lets clients call it."""

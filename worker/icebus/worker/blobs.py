@@ -1,0 +1,68 @@
+"""The files that users have sent and may refer to, newest first, bounded."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+
+from icebus.schemas.errors import BlobInvalid
+from icebus.schemas.files import Blob, sha256_of, unpack
+
+CAPACITY = 64 << 20
+"""Bytes kept, as packed: some thirty thousand typical bitstreams."""
+
+
+class BlobStore:
+    """Blobs by user and hash. Any thread may use it.
+
+    Args:
+        capacity: packed bytes to keep; the least recently used go first. What waits in a device's
+            queue holds on to its own.
+    """
+
+    def __init__(self, capacity: int = CAPACITY) -> None:
+        self._capacity = capacity
+        self._size = 0
+        self._lock = threading.Lock()
+        self._blobs: OrderedDict[tuple[str, str], Blob] = OrderedDict()
+
+    def put(self, user: str, sha256: str, packed: bytes, encoding: str) -> None:
+        """Keep a file that ``user`` has sent.
+
+        Raises:
+            BlobInvalid: the bytes are not what the hash says.
+        """
+        if sha256_of(unpack(packed, encoding)) != sha256:
+            raise BlobInvalid(f"the bytes sent are not those of {sha256}", sha256=sha256)
+        blob = Blob(sha256=sha256, packed=packed, encoding=encoding)
+        with self._lock:
+            old = self._blobs.pop((user, sha256), None)
+            self._blobs[(user, sha256)] = blob
+            self._size += len(packed) - (len(old.packed) if old is not None else 0)
+            while self._size > self._capacity:
+                _, gone = self._blobs.popitem(last=False)
+                self._size -= len(gone.packed)
+
+    def of(self, user: str) -> UserBlobs:
+        """The files of one user."""
+        return UserBlobs(self, user)
+
+    def get(self, user: str, sha256: str) -> Blob | None:
+        """A file, if it is here."""
+        with self._lock:
+            blob = self._blobs.get((user, sha256))
+            if blob is not None:
+                self._blobs.move_to_end((user, sha256))
+            return blob
+
+
+class UserBlobs:
+    """The files of one user: nobody can have another's evaluated by guessing a hash."""
+
+    def __init__(self, store: BlobStore, user: str) -> None:
+        self._store = store
+        self._user = user
+
+    def get(self, sha256: str) -> Blob | None:
+        """A file, if this user has sent it."""
+        return self._store.get(self._user, sha256)

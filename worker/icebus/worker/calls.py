@@ -1,0 +1,131 @@
+"""Calls of clients: who may call what on which device, checked before a device hears of it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from concurrent.futures import Future
+
+from pydantic import JsonValue
+
+from icebus.broker import Bus, Exchange, Incoming, Responder
+from icebus.schemas.calls import Call, CallResults
+from icebus.schemas.errors import (
+    DeviceNotHeld,
+    DeviceNotServing,
+    ErrorInfo,
+    IcebusError,
+    InternalError,
+    UnknownDevice,
+    UnknownMethod,
+)
+from icebus.worker.blobs import BlobStore
+from icebus.worker.device import Device, Status
+from icebus.worker.inventory import Inventory
+from icebus.worker.states.framework import Hold, Method, Reservable
+
+
+class Calls:
+    """Answers calls on the topics of one worker. Runs on the bus's dispatcher.
+
+    Args:
+        bus: to answer on.
+        worker: this worker's id.
+        inventory: the devices.
+        kinds: what devices may be reserved for.
+        blobs: where files are found.
+    """
+
+    def __init__(
+        self,
+        bus: Bus,
+        worker: str,
+        inventory: Inventory,
+        kinds: Mapping[str, type[Reservable]],
+        blobs: BlobStore,
+    ) -> None:
+        self._responder = Responder(bus, worker)
+        self._worker = worker
+        self._inventory = inventory
+        self._kinds = kinds
+        self._blobs = blobs
+
+    def handle(self, incoming: Incoming) -> None:
+        """Take a message from the call topic."""
+        exchange = self._responder.accept(incoming, Call)
+        if exchange is None:
+            return
+        try:
+            self._carry_out(exchange, incoming.ids["method"])
+        except Exception as error:  # noqa: BLE001 - the caller is told, whatever it is
+            exchange.fail(error)
+
+    def _carry_out(self, exchange: Exchange[Call], name: str) -> None:
+        call, user = exchange.request, exchange.user
+        hold = Hold(reservation=call.reservation, user=user)
+        serials = list(dict.fromkeys(call.serials))
+        devices = [self._held(serial, hold) for serial in serials]
+        methods: dict[str, Method] = self._kinds[str(devices[0].status.kind)].methods
+        if name not in methods:
+            raise UnknownMethod(
+                f"kind {devices[0].status.kind!r} has no method {name!r}; "
+                f"it has {', '.join(sorted(methods))}",
+                methods=sorted(methods),
+            )
+        arguments = methods[name].parse(call.args, self._blobs.of(user))
+        gathered = _Gathered(exchange, len(devices))
+        for serial, device in zip(serials, devices, strict=True):
+            gathered.await_(serial, device.invoke(hold, name, arguments))
+
+    def _held(self, serial: str, hold: Hold) -> Device:
+        device = self._inventory.devices.get(serial)
+        if device is None:
+            raise UnknownDevice(
+                f"worker {self._worker} has no device {serial!r}; `icebus devices` lists them",
+                serial=serial,
+            )
+        status: Status = device.status
+        if status.hold == hold and status.kind is not None:
+            return device
+        desired = device.desired
+        if desired is not None and (desired.reservation, desired.user) == (
+            hold.reservation,
+            hold.user,
+        ):
+            state = status.state.value if status.state is not None else "starting"
+            raise DeviceNotServing(
+                f"device {serial} is {state}; wait for its `initialized` event", serial=serial
+            )
+        raise DeviceNotHeld(
+            f"device {serial} is not held by your reservation {hold.reservation}; "
+            "`icebus reservations` lists yours",
+            serial=serial,
+        )
+
+
+class _Gathered:
+    """Collects what each device answers, and answers the caller once all have."""
+
+    def __init__(self, exchange: Exchange[Call], expected: int) -> None:
+        self._exchange = exchange
+        self._missing = expected
+        self._lock = threading.Lock()
+        self._results: dict[str, JsonValue] = {}
+        self._errors: dict[str, ErrorInfo] = {}
+
+    def await_(self, serial: str, answer: Future[JsonValue]) -> None:
+        answer.add_done_callback(lambda done: self._add(serial, done))
+
+    def _add(self, serial: str, done: Future[JsonValue]) -> None:
+        error = done.exception()
+        with self._lock:
+            if error is None:
+                self._results[serial] = done.result()
+            elif isinstance(error, IcebusError):
+                self._errors[serial] = error.info()
+            else:
+                self._errors[serial] = InternalError(repr(error)).info()
+            self._missing -= 1
+            complete = self._missing == 0
+        if complete:
+            self._exchange.succeed(CallResults(results=self._results, errors=self._errors))

@@ -1,0 +1,92 @@
+"""``icebus-worker``: runs a worker until it is told to stop."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import Annotated
+
+import platformdirs
+import typer
+
+from icebus.broker import BrokerAddress
+from icebus.schemas.deadline import Deadline
+from icebus.schemas.errors import IcebusError, InvalidRequest
+from icebus.worker.hardware.board import Discovery
+from icebus.worker.hardware.rack import RackDiscovery
+from icebus.worker.worker import Worker
+
+CONNECT_DEADLINE = 30.0
+STOP_DEADLINE = 10.0
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
+def run(
+    broker: Annotated[
+        str,
+        typer.Option(
+            envvar="ICEBUS_BROKER",
+            help="mqtt://worker:password@host:port. Pass it in the environment: arguments are "
+            "visible to everybody on the machine.",
+        ),
+    ],
+    rack: Annotated[
+        list[Path] | None,
+        typer.Option(help="Directory of a rack of virtual boards; may be given more than once."),
+    ] = None,
+    directory: Annotated[
+        Path | None, typer.Option(help="Where journals are kept; the same at every start.")
+    ] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log details.")] = False,
+) -> None:
+    """Own boards and offer them on the bus.
+
+    The worker's id is the user of the broker's URL. SIGTERM or Ctrl-C ends it in good order:
+    evaluations that wait end with an explicit failure.
+
+    Example: ICEBUS_BROKER=mqtt://lab1:secret@broker icebus-worker --rack /run/icebus/rack
+    """
+    logging.basicConfig(
+        level=logging.DEBUG if verbose else logging.INFO,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+    try:
+        serve(broker, rack or [], directory)
+    except IcebusError as error:
+        typer.echo(f"icebus-worker: {error.message}", err=True)
+        raise typer.Exit(1) from None
+
+
+def serve(broker: str, racks: list[Path], directory: Path | None) -> None:
+    """Run a worker on this thread's signals.
+
+    Raises:
+        IcebusError: it can't start.
+    """
+    address = BrokerAddress.parse(broker)
+    discoveries: list[Discovery] = [RackDiscovery(each) for each in racks]
+    if not discoveries:
+        raise InvalidRequest("no boards to own: name a rack's directory with --rack")
+    state = directory or platformdirs.user_state_path("icebus") / "worker" / address.user
+    worker = Worker(address, discoveries, state)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: stop.set())
+    worker.start(Deadline.after(CONNECT_DEADLINE))
+    stop.wait()
+    worker.stop(Deadline.after(STOP_DEADLINE))
+
+
+def main() -> None:
+    """Entry point."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,52 @@
+"""A board as it is connected, and how boards are found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from icebus.schemas.firmware import Chip
+
+
+@dataclass(frozen=True)
+class Board:
+    """What is plugged into one USB port right now.
+
+    Attributes:
+        path: USB port path such as ``1-1.2``; a board is tracked by it between its two modes.
+        session: changes whenever the board enumerates anew.
+        chip: its microcontroller.
+        serial: the application's USB serial; None where it is not known, as in the bootloader of
+            an RP2040, which shows the same constant on every board.
+        tty: the serial port, while its application runs.
+        drive: the bootloader's drive, while that runs.
+        virtual: whether it is a board of the rack.
+    """
+
+    path: str
+    session: str
+    chip: Chip
+    serial: str | None
+    tty: Path | None
+    drive: Path | None
+    virtual: bool
+
+    @property
+    def in_bootloader(self) -> bool:
+        """Whether it waits for firmware."""
+        return self.drive is not None
+
+
+Snapshot = Sequence[Board]
+
+
+class Discovery(Protocol):
+    """A source of boards: USB, a rack, or any other."""
+
+    def start(self, on_change: Callable[[Snapshot], None]) -> None:
+        """Call ``on_change`` with all boards there are, now and whenever that changes."""
+
+    def stop(self) -> None:
+        """Stop, and join what was started."""

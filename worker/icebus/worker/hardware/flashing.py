@@ -1,0 +1,66 @@
+"""Putting firmware on a board. These steps may block and run on a flashing device's helper thread.
+
+The application is asked to leave by opening its port at 1200 baud, the convention that pico-sdk's
+stdio and pico-ice-sdk follow; the bootloader then shows a drive that takes a UF2 file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+import serial
+
+from icebus.schemas import uf2
+from icebus.schemas.errors import FirmwareInvalid
+from icebus.worker.hardware.board import Board
+
+TOUCH_BAUD = 1200
+
+IMAGE_NAME = "ICEBUS.UF2"
+"""The bootloader looks at the content only."""
+
+
+def touch(tty: Path) -> None:
+    """Ask the application behind ``tty`` to restart into the bootloader.
+
+    Raises:
+        OSError: the port can't be opened.
+    """
+    port = serial.Serial(str(tty), TOUCH_BAUD, timeout=0, write_timeout=0, exclusive=True)
+    # The board resets under our hands, so closing may fail: it did what was asked.
+    with contextlib.suppress(OSError):
+        port.close()
+
+
+def check_family(image: bytes, board: Board) -> None:
+    """Refuse an image that is not for this board's chip, before it is copied.
+
+    Raises:
+        FirmwareInvalid: not a UF2 file, or one of another family; marker images of the rack's own
+            family never go to real boards.
+    """
+    family = uf2.decode(image).family
+    wanted = board.chip.rack_family if board.virtual else board.chip.family
+    if family != wanted:
+        raise FirmwareInvalid(
+            f"the image is of family 0x{family:08X}, but the board at {board.path} "
+            f"({board.chip}) takes 0x{wanted:08X}",
+            family=family,
+            wanted=wanted,
+        )
+
+
+def copy(image: bytes, drive: Path) -> None:
+    """Copy ``image`` to the bootloader's drive and see it through to the medium.
+
+    Raises:
+        OSError: the drive is gone, full or not writable.
+    """
+    with (drive / IMAGE_NAME).open("wb") as file:
+        file.write(image)
+        file.flush()
+        # The board may reboot at the last block, before the sync is answered.
+        with contextlib.suppress(OSError):
+            os.fsync(file.fileno())

@@ -1,0 +1,124 @@
+"""A board's serial port on its device's loop: never waited for, never blocked on."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import termios
+from collections.abc import Callable
+from pathlib import Path
+
+import serial
+
+from icebus.worker.loop import READ, WRITE, Callback, Loop
+
+log = logging.getLogger(__name__)
+
+READ_SIZE = 65536
+WRITE_SIZE = 65536
+"""Offered to the port at a time; it takes as much as it has room for."""
+
+BAUD = 115200
+"""Of no meaning on USB, but 1200 would send the board to its bootloader."""
+
+
+class Port:
+    """An open serial port.
+
+    Args:
+        loop: whose thread this is used on.
+        path: the device file.
+        on_data: called with the bytes that came.
+        on_lost: called once when the port is gone.
+
+    Raises:
+        OSError: it can't be opened (``serial.SerialException`` is one).
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        path: Path,
+        on_data: Callable[[bytes], None],
+        on_lost: Callable[[str], None],
+    ) -> None:
+        self.path = path
+        self._loop = loop
+        self._on_data = on_data
+        self._on_lost = on_lost
+        self._outgoing = memoryview(b"")
+        self._on_sent: Callback | None = None
+        self._serial = serial.Serial(str(path), BAUD, timeout=0, write_timeout=0, exclusive=True)
+        self._descriptor: int = self._serial.fileno()
+        loop.watch(self._descriptor, READ, self._ready)
+
+    @property
+    def sending(self) -> bool:
+        """Whether bytes wait to be taken by the port."""
+        return len(self._outgoing) > 0
+
+    def send(self, data: bytes, on_sent: Callback | None = None) -> None:
+        """Send ``data`` as fast as the port takes it; ``on_sent`` when it has taken all."""
+        if self.sending:
+            raise RuntimeError("the port is still sending")
+        self._outgoing = memoryview(data)
+        self._on_sent = on_sent
+        self._loop.watch(self._descriptor, READ | WRITE, self._ready)
+
+    def discard(self) -> None:
+        """Drop what has not been sent, and what the kernel has not passed on."""
+        self._outgoing = memoryview(b"")
+        self._on_sent = None
+        self._loop.watch(self._descriptor, READ, self._ready)
+        with contextlib.suppress(termios.error, OSError):
+            termios.tcflush(self._descriptor, termios.TCOFLUSH)
+
+    def close(self) -> None:
+        """Close it; nothing is called afterwards."""
+        if self._serial.is_open:
+            self._loop.unwatch(self._descriptor)
+            # Closing a terminal waits for its output to drain, and a dead board never drains it.
+            with contextlib.suppress(termios.error, OSError):
+                termios.tcflush(self._descriptor, termios.TCOFLUSH)
+            with contextlib.suppress(OSError):
+                self._serial.close()
+
+    def _ready(self, events: int) -> None:
+        if events & READ and not self._read():
+            return
+        if events & WRITE and self._serial.is_open and self.sending:
+            self._write()
+
+    def _read(self) -> bool:
+        try:
+            data = os.read(self._descriptor, READ_SIZE)
+        except BlockingIOError:
+            return True
+        except OSError as error:
+            self._lose(error.strerror or "read error")
+            return False
+        if not data:
+            self._lose("hung up")
+            return False
+        self._on_data(data)
+        return self._serial.is_open
+
+    def _write(self) -> None:
+        try:
+            sent = os.write(self._descriptor, self._outgoing[:WRITE_SIZE])
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._lose(error.strerror or "write error")
+            return
+        self._outgoing = self._outgoing[sent:]
+        if not self.sending:
+            self._loop.watch(self._descriptor, READ, self._ready)
+            done, self._on_sent = self._on_sent, None
+            if done is not None:
+                done()
+
+    def _lose(self, why: str) -> None:
+        self.close()
+        self._on_lost(why)

@@ -1,0 +1,147 @@
+"""What a device may do after what, and what comes next: decisions only, all of them pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from icebus.schemas.devices import Desired, DeviceState
+
+_S = DeviceState
+
+INITIAL = frozenset({_S.ABSENT, _S.TESTING, _S.FLASHING, _S.PREPARING})
+
+TRANSITIONS: dict[DeviceState, frozenset[DeviceState]] = {
+    _S.ABSENT: frozenset({_S.TESTING, _S.FLASHING, _S.PREPARING, _S.BROKEN}),
+    _S.TESTING: frozenset(
+        {_S.READY, _S.FLASHING, _S.PREPARING, _S.SERVING, _S.BROKEN, _S.QUARANTINED, _S.ABSENT}
+    ),
+    _S.FLASHING: frozenset({_S.TESTING, _S.PREPARING, _S.BROKEN, _S.ABSENT}),
+    _S.READY: frozenset(
+        {_S.PREPARING, _S.SERVING, _S.TESTING, _S.FLASHING, _S.BROKEN, _S.QUARANTINED, _S.ABSENT}
+    ),
+    _S.PREPARING: frozenset(
+        {
+            _S.SERVING,
+            _S.READY,
+            _S.TESTING,
+            _S.FLASHING,
+            _S.RELEASING,
+            _S.BROKEN,
+            _S.QUARANTINED,
+            _S.ABSENT,
+        }
+    ),
+    _S.SERVING: frozenset(
+        {_S.RELEASING, _S.READY, _S.PREPARING, _S.SERVING, _S.BROKEN, _S.QUARANTINED, _S.ABSENT}
+    ),
+    _S.RELEASING: frozenset(
+        {
+            _S.READY,
+            _S.PREPARING,
+            _S.SERVING,
+            _S.TESTING,
+            _S.FLASHING,
+            _S.BROKEN,
+            _S.QUARANTINED,
+            _S.ABSENT,
+        }
+    ),
+    _S.BROKEN: frozenset({_S.TESTING, _S.FLASHING, _S.PREPARING, _S.ABSENT, _S.QUARANTINED}),
+    _S.QUARANTINED: frozenset({_S.TESTING, _S.PREPARING, _S.BROKEN, _S.ABSENT}),
+}
+"""From each reported state, those that may follow. None is followed by ``ready`` or ``serving``
+without a test of the board in between."""
+
+
+def may_follow(before: DeviceState | None, after: DeviceState) -> bool:
+    """Whether a device that reports ``before`` (None: nothing yet) may go on to ``after``."""
+    if before is None:
+        return after in INITIAL
+    return before is after or after in TRANSITIONS[before]
+
+
+# --- what a healthy device does next -------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Rest:
+    """Be ready."""
+
+
+@dataclass(frozen=True)
+class Isolate:
+    """Serve nobody until an administrator says otherwise."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Flash:
+    """Put this firmware on the board first."""
+
+    firmware: str
+
+
+@dataclass(frozen=True)
+class Serve:
+    """Be this kind of state for the reservation."""
+
+    kind: str
+
+
+@dataclass(frozen=True)
+class Refuse:
+    """The desired state can't be had."""
+
+    reason: str
+
+
+Step = Rest | Isolate | Flash | Serve | Refuse
+
+
+def next_step(desired: Desired | None, firmware: str, needed: dict[str, str]) -> Step:
+    """What a healthy, idle device does next.
+
+    Args:
+        desired: what control wants; None while it has not said.
+        firmware: what the board was proved to run.
+        needed: the firmware of each kind this worker offers.
+    """
+    if desired is None:
+        return Rest()
+    if desired.quarantined is not None:
+        return Isolate(desired.quarantined)
+    if desired.reservation is None or desired.user is None or desired.kind is None:
+        return Rest()
+    if desired.kind not in needed:
+        return Refuse(f"this worker does not offer kind {desired.kind!r}")
+    if needed[desired.kind] != firmware:
+        return Flash(needed[desired.kind])
+    return Serve(desired.kind)
+
+
+# --- what a failing device does next -------------------------------------------------------------
+
+
+class Remedy(Enum):
+    """A step of the recovery ladder."""
+
+    REOPEN = "reopen"
+    REFLASH = "reflash"
+    REST = "rest"
+
+
+REST_FIRST = 30.0
+REST_LONGEST = 600.0
+"""Seconds a broken device is left alone before the next try: flash wears, and what two reflashes
+did not mend needs a hand more often than a third."""
+
+
+def remedy(failures: int) -> tuple[Remedy, float]:
+    """What to try after that many failures in a row, and after how many seconds."""
+    if failures <= 1:
+        return Remedy.REOPEN, 0.0
+    if failures == 2:
+        return Remedy.REFLASH, 0.0
+    return Remedy.REST, min(REST_LONGEST, REST_FIRST * 2.0 ** min(failures - 3, 10))

@@ -1,0 +1,19 @@
+"""States: what a device does now. Everything that one needs to write a state of one's own."""
+
+from icebus.schemas.files import File
+from icebus.schemas.message import Args, Message
+from icebus.worker.hardware.port import Port
+from icebus.worker.states.framework import Event, Hold, Reservable, State, method, reservable
+
+__all__ = [
+    "Args",
+    "Event",
+    "File",
+    "Hold",
+    "Message",
+    "Port",
+    "Reservable",
+    "State",
+    "method",
+    "reservable",
+]

@@ -1,0 +1,45 @@
+"""The board is not there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from icebus.schemas.devices import DeviceState
+from icebus.worker.states.framework import State
+
+if TYPE_CHECKING:
+    from icebus.worker.hardware.board import Board
+    from icebus.worker.hardware.port import Port
+
+REOPEN_AFTER = 1.0
+"""Seconds after which a port that failed is opened again, if the board never left the bus."""
+
+
+class Absent(State):
+    """Waits for the board to come back."""
+
+    reported = DeviceState.ABSENT
+
+    def __init__(self, reason: str) -> None:
+        super().__init__()
+        self.reason = reason
+
+    def on_enter(self) -> None:
+        """Look whether it was only the port that failed."""
+        self.after(REOPEN_AFTER, self._reopen)
+
+    def on_add(self, port: Port) -> None:
+        """It is back: see what it runs."""
+        self.device.found()
+
+    def on_bootloader(self, board: Board) -> None:
+        """It is back without an application: give it one."""
+        self.device.fail("the board came back in its bootloader")
+
+    def on_remove(self) -> None:
+        """It is gone already."""
+
+    def _reopen(self) -> None:
+        if self.device.board is not None and self.device.port is None:
+            self.device.open()
+            self.after(REOPEN_AFTER, self._reopen)

@@ -1,0 +1,102 @@
+"""Finding out what a board runs, and that it lives and is idle."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from icebus.schemas import pulse_count_text as text
+from icebus.schemas.devices import DeviceState
+from icebus.worker.firmware import catalogue, pulse_count
+from icebus.worker.firmware.lines import Lines
+from icebus.worker.states.framework import State
+
+if TYPE_CHECKING:
+    from icebus.worker.hardware.port import Port
+
+LISTEN = text.WATCHDOG_SECONDS + 0.5
+"""Seconds to listen to a board that may say by itself what it runs: the default firmware repeats
+its name (its real interval is unverified), and an upload that somebody left unfinished ends with
+the watchdog's words."""
+
+ANSWER = 12.0
+"""Seconds a board may take to come to rest once it has said something: an upload of somebody who
+died is dropped after 2 s, the longest measuring window known is 5 s, loading takes tens of ms."""
+
+BLANK = b"\xff" * text.BITSTREAM_SIZE
+"""A transfer that configures nothing: it has no preamble, so the FPGA stays unconfigured and the
+count is 0. It takes the firmware through its whole conversation."""
+
+
+class Testing(State):
+    """Listens, and if the board says nothing, has it measure a blank bitstream.
+
+    A board opened anew never shows its greeting, so silence says nothing yet.
+
+    Args:
+        reported: as what this appears on the bus: testing, preparing, or releasing for a board
+            that was just at work and only needs to come to rest.
+        expect: the firmware it must turn out to run; None when any known one will do.
+    """
+
+    def __init__(self, reported: DeviceState, expect: str | None = None) -> None:
+        super().__init__()
+        self.reported = reported
+        self._expect = expect
+        self._lines = Lines()
+        self._conversation = pulse_count.Conversation()
+        self._heard = ""
+        self._probed = False
+        self._received = False
+
+    def on_add(self, port: Port) -> None:
+        """Listen, or speak first to a firmware that is known to be silent."""
+        if self.reported is DeviceState.RELEASING:
+            self.after(ANSWER, self._restless)
+        elif self._expect == pulse_count.NAME:
+            self._probe()
+        else:
+            self.after(LISTEN, self._silent)
+
+    def on_data(self, data: bytes) -> None:
+        """Look for what gives the firmware away."""
+        for line in self._lines.feed(data):
+            if line == text.DEFAULT_LINE:
+                self._prove(catalogue.DEFAULT)
+                return
+            if not pulse_count.recognises(line):
+                continue
+            if not self._heard:
+                self._heard = pulse_count.NAME
+                self.after(ANSWER, self._restless)
+            meaning = self._conversation.hear(line)
+            if isinstance(meaning, pulse_count.Received):
+                self._received = self._probed
+            elif isinstance(meaning, pulse_count.Waiting) and self._received is self._probed:
+                self._prove(pulse_count.NAME)
+                return
+
+    def _silent(self) -> None:
+        if not self._heard:
+            self._probe()
+
+    def _probe(self) -> None:
+        port = self.device.port
+        if port is not None and not port.sending:
+            self._probed = True
+            port.send(BLANK)
+            self.after(ANSWER, self._unknown)
+
+    def _prove(self, firmware: str) -> None:
+        if self._expect is not None and firmware != self._expect:
+            self.device.fail(f"flashed with {self._expect} but runs {firmware}")
+        else:
+            self.device.proved(firmware)
+
+    def _restless(self) -> None:
+        self.device.fail(
+            f"runs {self._heard or self._expect} but did not come to rest in {ANSWER:.0f} s"
+        )
+
+    def _unknown(self) -> None:
+        if not self._heard:
+            self.device.unrecognised()

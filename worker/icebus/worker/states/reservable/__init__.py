@@ -1,0 +1,1 @@
+"""The kinds of states that clients reserve devices for."""

@@ -1,0 +1,265 @@
+"""The worker on the bus: tells of its devices, hears what control desires, lets clients call."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from icebus.broker import BrokerAddress, Bus, Incoming, Will
+from icebus.broker.presence import Presence
+from icebus.schemas.calls import Event
+from icebus.schemas.components import (
+    Heartbeat,
+    WorkerHeartbeat,
+    WorkerKinds,
+    WorkerLoad,
+    WorkerPhase,
+    WorkerState,
+)
+from icebus.schemas.deadline import Deadline
+from icebus.schemas.devices import Desired, DeviceEvent, DeviceEventName, DeviceReport, DeviceState
+from icebus.schemas.files import ENCODING_PROPERTY, IDENTITY
+from icebus.schemas.ids import new_id
+from icebus.schemas.message import Message, decode, now
+from icebus.schemas.topics import (
+    BLOB,
+    CALL,
+    CONTROL_HEARTBEAT,
+    DESIRED,
+    DEVICE,
+    EVENT,
+    WORKER_EVENT,
+    WORKER_HEARTBEAT,
+    WORKER_KINDS,
+    WORKER_STATE,
+)
+from icebus.worker.blobs import BlobStore
+from icebus.worker.calls import Calls
+from icebus.worker.device import Device
+from icebus.worker.hardware.board import Discovery, Snapshot
+from icebus.worker.inventory import Inventory
+from icebus.worker.loop import Loop
+from icebus.worker.states.framework import Hold
+from icebus.worker.states.registry import installed_kinds
+
+log = logging.getLogger(__name__)
+
+EVENT_EXPIRY = 3600.0
+"""Seconds an event waits for a client that is away."""
+
+
+class Worker:
+    """Owns the boards that its discoveries find.
+
+    Args:
+        address: the broker; the user there is the worker's id.
+        discoveries: where boards come from.
+        directory: for journals; must be the same at the next start.
+    """
+
+    def __init__(
+        self, address: BrokerAddress, discoveries: Sequence[Discovery], directory: Path
+    ) -> None:
+        self.id = address.user
+        self.session = new_id()
+        self._directory = directory
+        self._discoveries = discoveries
+        self._kinds = installed_kinds()
+        self._blobs = BlobStore()
+        self._loop = Loop("inventory")
+        self._inventory = Inventory(self._make_device, self._say_state)
+        self._phase = WorkerPhase.INIT
+        self._lock = threading.Lock()
+        self._desired: dict[str, Desired] = {}
+        self._states: dict[str, DeviceState] = {}
+        self._retained: set[str] = set()
+        self._scanned = 0
+        self._bus = Bus(
+            address,
+            name=f"worker-{self.id}",
+            will=Will(WORKER_STATE(worker=self.id), self._state(WorkerPhase.LOST)),
+        )
+        self._presence = Presence(self._bus, WORKER_STATE, worker=self.id)
+        self._calls = Calls(self._bus, self.id, self._inventory, self._kinds, self._blobs)
+
+    def start(self, deadline: Deadline) -> None:
+        """Connect, and begin to look for boards.
+
+        Raises:
+            BrokerUnavailable: no broker answers.
+            NotAuthorized: it does not know us.
+        """
+        self._bus.subscribe(DESIRED, self._on_desired, worker=self.id)
+        self._bus.subscribe(CONTROL_HEARTBEAT, self._on_heartbeat)
+        self._bus.subscribe(DEVICE, self._on_own_device, worker=self.id)
+        self._bus.subscribe(BLOB, self._on_blob, worker=self.id)
+        self._bus.subscribe(CALL, self._calls.handle, worker=self.id)
+        self._bus.connect(deadline)
+        self._bus.on_connected(self._repeat)
+        self._say_state()
+        self._loop.start()
+        for discovery in self._discoveries:
+            discovery.start(self._on_boards)
+
+    def stop(self, deadline: Deadline) -> None:
+        """End every device's work with an explicit outcome, say goodbye, and disconnect."""
+        for discovery in self._discoveries:
+            discovery.stop()
+        self._loop.stop(deadline)
+        self._inventory.stop(deadline)
+        self._presence.stop()
+        farewell = Will(WORKER_STATE(worker=self.id), self._state(WorkerPhase.OFFLINE))
+        self._bus.close(deadline, farewell)
+
+    # --- boards -------------------------------------------------------------------------------
+
+    def _on_boards(self, boards: Snapshot) -> None:
+        self._loop.post(lambda: self._update(boards))
+
+    def _update(self, boards: Snapshot) -> None:
+        self._inventory.update(boards)
+        if self._phase is WorkerPhase.INIT:
+            self._phase = WorkerPhase.READY
+            self._say_state()
+            with self._lock:
+                forgotten = self._retained - set(self._inventory.devices)
+            for serial in forgotten:
+                self._bus.publish(DEVICE(worker=self.id, serial=serial), b"", retain=True)
+
+    def _make_device(self, serial: str | None, path: str) -> Device:
+        device = Device(serial, path, self._kinds, self, self.session, self._directory)
+        if serial is not None:
+            self._acquaint(device, serial)
+        return device
+
+    def _acquaint(self, device: Device, serial: str) -> None:
+        with self._lock:
+            desired = self._desired.get(serial)
+        if desired is not None:
+            device.desire(desired)
+
+    # --- what devices say (on their loops) ------------------------------------------------------
+
+    def report(self, report: DeviceReport) -> None:
+        """Publish a device's state, and the event that it has changed."""
+        self._bus.publish(DEVICE(worker=self.id, serial=report.serial), report, retain=True)
+        with self._lock:
+            before = self._states.get(report.serial)
+            self._states[report.serial] = report.state
+        if before is report.state:
+            return
+        if before in (None, DeviceState.ABSENT):
+            event = DeviceEventName.ADDED
+        elif report.state is DeviceState.ABSENT:
+            event = DeviceEventName.REMOVED
+        else:
+            event = DeviceEventName.STATE
+        self._bus.publish(
+            WORKER_EVENT(worker=self.id),
+            DeviceEvent(
+                event=event,
+                serial=report.serial,
+                at=now(),
+                state=report.state,
+                reason=report.reason,
+            ),
+            expiry=EVENT_EXPIRY,
+        )
+
+    def emit(self, hold: Hold, serial: str, event: str, sequence: int, data: Message) -> None:
+        """Publish an event of a device's state to its holder."""
+        self._bus.publish(
+            EVENT(
+                user=hold.user,
+                reservation=hold.reservation,
+                sender=self.id,
+                serial=serial,
+                event=event,
+            ),
+            Event(sequence=sequence, data=data),
+            expiry=EVENT_EXPIRY,
+        )
+
+    # --- what the bus says (on its dispatcher) --------------------------------------------------
+
+    def _on_desired(self, incoming: Incoming) -> None:
+        if not incoming.payload:
+            return
+        desired = decode(Desired, incoming.payload)
+        serial = incoming.ids["serial"]
+        if desired.serial != serial:
+            log.warning("desired state of %s on the topic of %s", desired.serial, serial)
+            return
+        with self._lock:
+            known = self._desired.get(serial)
+            if known is not None and known.generation > desired.generation:
+                return
+            self._desired[serial] = desired
+        device = self._inventory.devices.get(serial)
+        if device is not None:
+            device.desire(desired)
+
+    def _on_heartbeat(self, incoming: Incoming) -> None:
+        if not incoming.payload:
+            return
+        beat = decode(Heartbeat, incoming.payload)
+        statuses = [device.status for device in self._inventory.devices.values()]
+        self._bus.publish(
+            WORKER_HEARTBEAT(worker=self.id),
+            WorkerHeartbeat(
+                epoch=beat.epoch,
+                sequence=beat.sequence,
+                session=self.session,
+                load=WorkerLoad(
+                    devices=len(statuses),
+                    serving=sum(status.hold is not None for status in statuses),
+                    queued=sum(status.load for status in statuses),
+                ),
+            ),
+            retain=True,
+            qos=0,
+            expiry=3 * beat.interval,
+        )
+
+    def _on_own_device(self, incoming: Incoming) -> None:
+        """What an earlier life of this worker said of devices that may be gone by now."""
+        if incoming.retained and incoming.payload:
+            with self._lock:
+                self._retained.add(incoming.ids["serial"])
+
+    def _on_blob(self, incoming: Incoming) -> None:
+        user = incoming.ids["user"]
+        with self._lock:
+            holds = any(d.user == user and d.reservation for d in self._desired.values())
+        if not holds:
+            log.warning("dropped a file of %s, who holds no device here", user)
+            return
+        encoding = incoming.properties.get(ENCODING_PROPERTY, IDENTITY)
+        self._blobs.put(user, incoming.ids["sha256"], incoming.payload, encoding)
+
+    # --- what the worker says -------------------------------------------------------------------
+
+    def _state(self, phase: WorkerPhase) -> WorkerState:
+        return WorkerState(
+            state=phase,
+            session=self.session,
+            version=version("icebus"),
+            serials=sorted(self._inventory.devices),
+        )
+
+    def _say_state(self) -> None:
+        for serial, device in self._inventory.devices.items():
+            self._acquaint(device, serial)
+        self._presence.say(self._state(self._phase))
+
+    def _repeat(self) -> None:
+        self._bus.publish(
+            WORKER_KINDS(worker=self.id),
+            WorkerKinds(kinds={name: kind.info() for name, kind in self._kinds.items()}),
+            retain=True,
+        )
+        for device in self._inventory.devices.values():
+            device.repeat()
