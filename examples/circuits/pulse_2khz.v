@@ -1,0 +1,20 @@
+// 2,000 pulses a second: the output changes every 12000 cycles of 48 MHz.
+module top (
+    input  CLK,
+    output ICE_27
+);
+    localparam HALF = 12000;
+
+    reg [$clog2(HALF)-1:0] count = 0;
+    reg pulse = 0;
+
+    always @(posedge CLK)
+        if (count == HALF - 1) begin
+            count <= 0;
+            pulse <= ~pulse;
+        end else begin
+            count <= count + 1;
+        end
+
+    assign ICE_27 = pulse;
+endmodule
