@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import select
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from icebus.rack.firmware.base import NOTHING
 from icebus.rack.pacing import Pacer
 from icebus.rack.pty import EVENTS, PtyPort, Signal
 from icebus.schemas.pulse_count_text import EOL
@@ -86,31 +86,60 @@ class Application:
     def _pump(self, *, hung_up: bool = False) -> None:
         if self._closed:
             return
+        if hung_up and self._port.is_closed():
+            self._drain()
+            return
         for _ in range(_READS_A_TURN):
             now = self._loop.now()
-            wanted = self._firmware.wants if self._detach_timer is None else 0
-            limit = self._pacer.allowance(now, wanted)
-            got = self._port.read(limit)
+            wanted = self._wanted
+            got = self._port.read(self._pacer.allowance(now, wanted))
             if isinstance(got, bytes):
                 self._pacer.spent(len(got))
-                self._do(self._firmware.receive(got, now))
-            elif got is Signal.EMPTY:
-                self._pacer.empty(now)
-                return
+                step = self._firmware.receive(got, now)
+                if step is not NOTHING:
+                    self._do(step)
             elif got is Signal.WAITING:
                 if wanted:
                     self._pace(self._pacer.next_time(wanted))
-                    return
-                self._pacer.empty(now)  # what waits for the firmware is not on the line
-                if not hung_up or not self._port.is_closed():
-                    return
-                self._port.read(1 << 16)  # nobody will take it: the host that wrote it has gone
-            elif got is Signal.TOUCH:
-                self._touched(now)
+                else:
+                    self._pacer.empty(now)  # what waits for the firmware is not on the line
+                return
+            elif got is Signal.EMPTY:
+                self._pacer.empty(now)
+                return
             elif got is Signal.CLOSED:
                 self._host_closed(now)
                 return
-        self._loop.call_soon(partial(self._pump, hung_up=hung_up))
+            else:
+                self._noticed(got, now)
+        self._loop.call_soon(self._pump)
+
+    @property
+    def _wanted(self) -> int:
+        return self._firmware.wants if self._detach_timer is None else 0
+
+    def _drain(self) -> None:
+        """Take what a host wrote before it closed the port; on USB its close would have waited."""
+        now = self._loop.now()
+        while (got := self._port.read(self._wanted)) not in (Signal.CLOSED, Signal.EMPTY):
+            if isinstance(got, bytes):
+                self._do(self._firmware.receive(got, now))
+            elif got is Signal.WAITING:
+                self._noticed(self._port.drop_unreceived(), now)
+            else:
+                self._noticed(got, now)
+        self._host_closed(now)
+
+    def _noticed(self, signal: Signal, now: float) -> None:
+        if signal is Signal.TOUCH and self._detach_timer is None:
+            # The firmware's USB stack resets the chip from within its line-coding callback.
+            self._detach_timer = self._loop.call_at(now + self._settings.detach, self._on_touch)
+        elif signal is Signal.REOPENED and self._firmware.receiving:
+            # Too quick for a hang-up to be seen. What is still to be read may be either side's of
+            # the close; it is better lost, which the watchdog notices, than counted.
+            after = self._port.drop_unreceived()
+            self._do(self._firmware.host_closed(now))
+            self._noticed(after, now)
 
     def _pace(self, deadline: float) -> None:
         if self._pace_timer is None:
@@ -119,11 +148,6 @@ class Application:
     def _paced(self) -> None:
         self._pace_timer = None
         self._pump()
-
-    def _touched(self, now: float) -> None:
-        # The firmware's USB stack resets the chip from within its line-coding callback.
-        if self._detach_timer is None:
-            self._detach_timer = self._loop.call_at(now + self._settings.detach, self._on_touch)
 
     def _host_closed(self, now: float) -> None:
         if self._detach_timer is not None:

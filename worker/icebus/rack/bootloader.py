@@ -57,7 +57,7 @@ class Bootloader:
             self._closed = True
             self._watch.remove(self._handle)
 
-    def _copied(self, path: Path) -> None:
+    def _copied(self, path: Path, finished: bool) -> None:
         if self._closed or path.name in DRIVE_FILES or path.parent != self._drive:
             return
         try:
@@ -66,6 +66,8 @@ class Bootloader:
         except FileNotFoundError:
             return
         except (OSError, FirmwareInvalid) as error:
+            if not finished:
+                return  # its writer has more to come
             _LOG.warning("%s refused: %s", path, error)
             with contextlib.suppress(OSError):
                 path.unlink()

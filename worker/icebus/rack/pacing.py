@@ -6,6 +6,7 @@ arrives early. Reading happens in portions, to sleep in between.
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 UNPACED: Final = 1 << 30
@@ -31,7 +32,8 @@ class Pacer:
     def __init__(self, bandwidth: float | None, now: float) -> None:
         self._bandwidth = bandwidth or 0.0
         self._spent_until = now
-        self._empty_since: float | None = now
+        self._moving = False
+        self._empty_since: float | None = -math.inf
 
     def allowance(self, now: float, wanted: int) -> int:
         """Bytes that may be read now; 0 until a portion, or all that is ``wanted``, has come."""
@@ -40,6 +42,7 @@ class Pacer:
         if self._empty_since is not None:
             if now - self._empty_since > _GAP_SECONDS:
                 self._spent_until = now
+                self._moving = False
             self._empty_since = None
         self._spent_until = max(self._spent_until, now - _LATE_SECONDS)
         # A millionth of a byte of tolerance: a timer set for a portion must find that portion.
@@ -52,12 +55,13 @@ class Pacer:
 
     def spent(self, count: int) -> None:
         """That many bytes were read."""
+        self._moving = True
         if self._bandwidth:
             self._spent_until += count / self._bandwidth
 
     def empty(self, now: float) -> None:
         """There was nothing to read."""
-        self._empty_since = now
+        self._empty_since = now if self._moving else -math.inf
 
     def _portion(self, wanted: int) -> int:
         return min(wanted, max(1, int(self._bandwidth * _PORTION_SECONDS)))

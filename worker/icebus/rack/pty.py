@@ -16,7 +16,7 @@ import struct
 import termios
 import tty
 from enum import Enum, auto
-from typing import Final
+from typing import Any, Final
 
 # Linux, asm-generic/termbits.h and ioctls.h; Python's termios has no names for these two.
 _EXTPROC: Final = 0o200000
@@ -39,6 +39,8 @@ class Signal(Enum):
     """The host has closed the port and everything it wrote has been read."""
     TOUCH = auto()
     """The host has set 1200 baud."""
+    REOPENED = auto()
+    """The host has set what was set already: it has closed the port and opened it again."""
     WAITING = auto()
     """There are bytes, but none were asked for."""
     OTHER = auto()
@@ -66,6 +68,7 @@ class PtyPort:
         finally:
             os.close(slave)
         self._unread = False
+        self._attributes: list[Any] = attributes
 
     def fileno(self) -> int:
         """The master, to be registered with :data:`EVENTS`."""
@@ -108,6 +111,12 @@ class PtyPort:
         finally:
             os.close(slave)
 
+    def drop_unreceived(self) -> Signal:
+        """Forget what a host wrote and nobody will take, as it has gone; says what came after."""
+        while isinstance(got := self.read(_READ_MAX), bytes):
+            pass
+        return got
+
     def close(self) -> None:
         """Unplug: a host that has the port open gets EIO."""
         os.close(self._master)
@@ -120,4 +129,7 @@ class PtyPort:
             # The host has replaced all flags; without this one its next change goes unseen.
             attributes[_LFLAG] |= _EXTPROC
             termios.tcsetattr(self._master, termios.TCSANOW, attributes)
-        return Signal.TOUCH if attributes[_OSPEED] == termios.B1200 else Signal.OTHER
+        before, self._attributes = self._attributes, attributes
+        if attributes[_OSPEED] == termios.B1200:
+            return Signal.TOUCH
+        return Signal.REOPENED if attributes == before else Signal.OTHER

@@ -80,7 +80,7 @@ class Rack:
         try:
             watch.add(self._directory, self._changed)
             evaluator.start()
-            self._reconcile()
+            self._reconcile(finished=True)
             self._loop.run()
         finally:
             for port in list(self._boards):
@@ -88,16 +88,17 @@ class Rack:
             evaluator.stop()
             watch.stop()
 
-    def _changed(self, path: Path) -> None:
+    def _changed(self, path: Path, finished: bool) -> None:
         if path.name == RACK_FILE:
-            self._reconcile()
+            self._reconcile(finished)
 
-    def _reconcile(self) -> None:
+    def _reconcile(self, finished: bool) -> None:
         """Plug and unplug until the boards are those of ``rack.json``."""
         try:
             rack = read_rack_file(self._directory)
         except InvalidRequest as error:
-            _LOG.warning("the boards stay as they are: %s", error)
+            if finished:
+                _LOG.warning("the boards stay as they are: %s", error)
             return
         if rack is None:
             return

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -11,8 +13,6 @@ from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers import Observer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from watchdog.observers.api import ObservedWatch
 
     from icebus.rack.loop import Loop
@@ -22,11 +22,13 @@ _LOG = logging.getLogger(__name__)
 _JOIN_SECONDS: Final = 5.0
 
 
-class DirectoryWatch:
-    """Calls back on the loop's thread when a file in a watched directory is whole.
+FileCallback = Callable[[Path, bool], None]
+"""``(path, finished)``: finished if the file's writer has closed it; otherwise it has appeared, and
+may be whole (if renamed to there) or have more to come."""
 
-    That is when its writer has closed it, or when it was renamed into place.
-    """
+
+class DirectoryWatch:
+    """Calls back on the loop's thread when there is news of a file in a watched directory."""
 
     def __init__(self, loop: Loop) -> None:
         self._loop = loop
@@ -43,7 +45,7 @@ class DirectoryWatch:
         if self._observer.is_alive():
             _LOG.error("the file observer did not stop")
 
-    def add(self, directory: Path, callback: Callable[[Path], None]) -> ObservedWatch:
+    def add(self, directory: Path, callback: FileCallback) -> ObservedWatch:
         """Watch the files directly in ``directory``; complete when this returns."""
         handler = _Handler(self._loop, callback)
         return self._observer.schedule(handler, str(directory), recursive=False)
@@ -56,16 +58,18 @@ class DirectoryWatch:
 class _Handler(FileSystemEventHandler):
     """Runs on watchdog's threads, so it only enqueues."""
 
-    def __init__(self, loop: Loop, callback: Callable[[Path], None]) -> None:
+    def __init__(self, loop: Loop, callback: FileCallback) -> None:
         self._loop = loop
         self._callback = callback
 
     def on_closed(self, event: FileSystemEvent) -> None:
-        self._tell(event.src_path)
+        self._tell(event.src_path, finished=True)
+
+    def on_created(self, event: FileSystemEvent) -> None:
+        self._tell(event.src_path, finished=False)
 
     def on_moved(self, event: FileSystemEvent) -> None:
-        self._tell(event.dest_path)
+        self._tell(event.dest_path, finished=False)
 
-    def _tell(self, path: str | bytes) -> None:
-        name = path if isinstance(path, str) else path.decode(errors="surrogateescape")
-        self._loop.call_threadsafe(partial(self._callback, Path(name)))
+    def _tell(self, path: str | bytes, *, finished: bool) -> None:
+        self._loop.call_threadsafe(partial(self._callback, Path(os.fsdecode(path)), finished))

@@ -1,4 +1,3 @@
-# ruff: noqa: ARG002 (the firmware here does nothing with what it is given)
 """What every emulated firmware is to the board that runs it."""
 
 from __future__ import annotations
@@ -49,6 +48,11 @@ class Firmware:
     def wants(self) -> int:
         """How many bytes it would read now; others wait at the port."""
         return 0
+
+    @property
+    def receiving(self) -> bool:
+        """Whether it is in the middle of a transfer, which ends when the host closes the port."""
+        return False
 
     @property
     def deadline(self) -> float | None:

@@ -71,11 +71,16 @@ class PulseCount(Firmware):
         return text.BITSTREAM_SIZE - len(self._received)
 
     @property
+    def receiving(self) -> bool:
+        """Whether part of a bitstream has come."""
+        return self._state is _State.RECEIVING
+
+    @property
     def deadline(self) -> float | None:
         """Of the watchdog while receiving, the end of the window while measuring."""
         return self._deadline
 
-    def start(self, now: float) -> Step:  # noqa: ARG002 (the interface's)
+    def start(self, now: float) -> Step:
         """Greet."""
         return Step((text.CONNECTED, text.WAITING))
 
@@ -124,7 +129,7 @@ class PulseCount(Firmware):
             self._deadline = None
         return self._report(now)
 
-    def host_closed(self, now: float) -> Step:  # noqa: ARG002 (the interface's)
+    def host_closed(self, now: float) -> Step:
         """Drop an unfinished transfer; a measurement goes on."""
         if self._state is _State.RECEIVING:
             self._wait()

@@ -1,0 +1,246 @@
+import re
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from icebus.rack.firmware import FirmwareSettings, Silent, firmware_of
+from icebus.rack.firmware.default import Default
+from icebus.rack.firmware.pulse_count import PulseCount, PulseCountSettings
+from icebus.rack.verdict import Verdict
+from icebus.schemas import pulse_count_text as text
+from icebus.schemas.firmware import Chip, FirmwareMarker
+
+SIZE = 104_090
+BITSTREAM = bytes(i * 7 % 251 for i in range(SIZE))
+EXACT = Verdict.counted(1998, exact=True, cdone=True, note="")
+GREETING = ("USB Connected :)", "Waiting for bitstream transfer")
+TRANSFERRED = ("Bitstream transfer started", "Receiving bitstream")
+
+
+def pulse_count(seed: int = 0, **settings: float) -> PulseCount:
+    return PulseCount(PulseCountSettings(**settings), Random(seed))
+
+
+def test_given_a_bitstream_when_sent_then_the_lines_are_those_of_the_protocol():
+    firmware = pulse_count()
+
+    assert firmware.start(0.0).lines == GREETING
+    assert firmware.receive(BITSTREAM[:1], 1.0).lines == TRANSFERRED
+    assert firmware.receive(BITSTREAM[1:-1], 1.05).lines == ()
+    step = firmware.receive(BITSTREAM[-1:], 1.1)
+    assert step.lines == ("Received bitstream in 100000 us :)", "Flashing FPGA")
+    assert step.evaluation is not None
+    assert step.evaluation.bitstream == BITSTREAM
+    assert firmware.measured(EXACT, 1.2).lines == ()
+    end = firmware.deadline
+    assert end is not None
+    assert firmware.wake(end - 1e-6).lines == ()
+    assert firmware.wake(end).lines == (
+        "virtual FPGA: exact",
+        "FPGA Flash times (us): init 0, start 0, open 0, write 0, close 0",
+        ", pulses: 1998",
+        "IDLE",
+        *GREETING,
+    )
+    assert firmware.deadline is None
+    assert firmware.receive(b"x", 9.0).lines == TRANSFERRED
+
+
+def test_given_a_simulation_that_takes_longer_than_the_window_when_done_then_it_is_reported():
+    firmware = pulse_count(window=0.1)
+    firmware.receive(BITSTREAM, 0.0)
+
+    assert firmware.wake(0.1).lines == ()
+    assert ", pulses: 1998" in firmware.measured(EXACT, 7.0).lines
+
+
+@given(st.lists(st.integers(0, SIZE + 200), max_size=12), st.integers(0, 200))
+def test_given_any_splitting_of_the_bytes_when_received_then_the_outcome_is_the_same(cuts, extra):
+    data = BITSTREAM + b"e" * extra
+    whole = pulse_count()
+    expected = whole.receive(data, 1.0)
+    expected_end = whole.wake(5.0), whole.measured(EXACT, 5.0)
+    split = pulse_count()
+    lines: tuple[str, ...] = ()
+    evaluations = []
+    edges = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
+    for start, end in zip(edges, edges[1:], strict=False):
+        step = split.receive(data[start:end], 1.0)
+        lines += step.lines
+        evaluations += [step.evaluation] if step.evaluation else []
+
+    assert lines == expected.lines
+    assert evaluations == [expected.evaluation]
+    assert (split.wake(5.0), split.measured(EXACT, 5.0)) == expected_end
+
+
+def test_given_a_byte_too_many_when_measured_then_it_starts_and_shifts_the_next_transfer():
+    firmware = pulse_count()
+    firmware.receive(BITSTREAM + b"!", 0.0)
+    firmware.measured(EXACT, 0.5)
+
+    assert firmware.wake(1.0).lines[-4:] == (*GREETING, *TRANSFERRED)
+    step = firmware.receive(BITSTREAM, 1.5)
+
+    assert step.evaluation is not None
+    assert step.evaluation.bitstream == b"!" + BITSTREAM[:-1]
+
+
+def test_given_a_byte_too_few_when_two_seconds_have_passed_then_the_watchdog_barks():
+    firmware = pulse_count()
+    firmware.receive(BITSTREAM[:-1], 1.0)
+
+    assert firmware.deadline == 3.0
+    assert firmware.wake(2.999).lines == ()
+    assert firmware.wake(3.0).lines == (
+        "Watchdog timeout, 104089 bytes received of 104090",
+        "Waiting for bitstream transfer",
+    )
+    assert firmware.deadline is None
+    step = firmware.receive(BITSTREAM, 4.0)
+    assert step.evaluation is not None
+    assert step.evaluation.bitstream == BITSTREAM
+
+
+def test_given_bytes_that_come_after_the_watchdog_was_due_when_received_then_they_are_the_next():
+    firmware = pulse_count(watchdog=0.5)
+    firmware.receive(b"abc", 0.0)
+
+    assert firmware.receive(b"d", 0.5).lines == (
+        "Watchdog timeout, 3 bytes received of 104090",
+        "Waiting for bitstream transfer",
+        *TRANSFERRED,
+    )
+    assert firmware.deadline == 1.0
+
+
+def test_given_a_host_that_closes_within_a_transfer_when_it_comes_back_then_all_starts_anew():
+    firmware = pulse_count()
+    firmware.receive(BITSTREAM[:1000], 0.0)
+
+    assert firmware.host_closed(0.1).lines == ()
+    assert firmware.deadline is None
+    step = firmware.receive(BITSTREAM, 0.2)
+    assert step.evaluation is not None
+    assert step.evaluation.bitstream == BITSTREAM
+
+
+def test_given_a_host_that_closes_within_a_measurement_when_it_ends_then_it_is_reported():
+    firmware = pulse_count()
+    firmware.receive(BITSTREAM, 0.0)
+    firmware.host_closed(0.1)
+    firmware.measured(EXACT, 0.2)
+
+    assert ", pulses: 1998" in firmware.wake(1.0).lines
+
+
+@pytest.mark.parametrize("window", [0.0, 0.0005, 0.05, 1.0, 5.0])
+def test_given_a_window_when_measured_then_up_to_a_millisecond_of_clock_is_missing(window):
+    firmware = pulse_count(window=window)
+    cycles = []
+    for _ in range(200):
+        step = firmware.receive(BITSTREAM, 0.0)
+        assert step.evaluation is not None
+        assert firmware.deadline == pytest.approx(step.evaluation.cycles / 48e6)
+        cycles.append(step.evaluation.cycles)
+        firmware.measured(EXACT, 0.0)
+        firmware.wake(9.0)
+
+    full = round(window * 48e6)
+    assert all(max(0, full - 48_000) <= c <= full for c in cycles)
+    if window >= 0.05:
+        assert min(cycles) < full - 40_000
+        assert max(cycles) > full - 8_000
+
+
+def test_given_the_same_seed_when_measured_then_the_windows_are_the_same():
+    def cycles(seed: int) -> list[int]:
+        firmware = pulse_count(seed, window=0.1)
+        got = []
+        for _ in range(5):
+            evaluation = firmware.receive(BITSTREAM, 0.0).evaluation
+            assert evaluation is not None
+            got.append(evaluation.cycles)
+            firmware.measured(EXACT, 0.0)
+            firmware.wake(1.0)
+        return got
+
+    assert cycles(1) == cycles(1)
+    assert cycles(1) != cycles(2)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "line", "report"),
+    [
+        (
+            Verdict.counted(7, exact=False, cdone=True, note="period\r\nnot found ☹" + "x" * 400),
+            r"virtual FPGA: estimate: period not found \?x+\.\.\.",
+            [", pulses: 7"],
+        ),
+        (
+            Verdict.counted(0, exact=True, cdone=False, note="crc"),
+            "virtual FPGA: cdone low",
+            [", pulses: 0"],
+        ),
+        (Verdict.unsupported("block RAM"), "virtual FPGA: unsupported: block RAM", []),
+        (Verdict.unavailable("no chipdb"), "virtual FPGA: decoder unavailable: no chipdb", []),
+    ],
+)
+def test_given_a_verdict_when_reported_then_no_count_is_invented_and_every_line_is_one(
+    verdict, line, report
+):
+    firmware = pulse_count()
+    firmware.receive(BITSTREAM, 0.0)
+    lines = [*firmware.measured(verdict, 0.1).lines, *firmware.wake(1.0).lines]
+
+    assert re.fullmatch(line, lines[0])
+    assert [found for found in lines if "pulses" in found] == report
+    assert lines[-3:] == ["IDLE", *GREETING]
+    assert all(found.isascii() and found.isprintable() for found in lines)
+    assert all(len(found) <= text.MAX_LINE for found in lines)
+
+
+def test_given_no_count_when_the_verdict_comes_then_the_window_is_not_waited_for():
+    firmware = pulse_count()
+    firmware.receive(BITSTREAM, 0.0)
+
+    assert firmware.measured(Verdict.unsupported("PLL"), 0.01).lines[-1] == GREETING[-1]
+    assert firmware.wants == 1
+
+
+def test_given_default_firmware_when_woken_then_one_line_an_interval_on_common_ticks():
+    firmware = Default(0.25)
+
+    assert firmware.start(10.1).lines == ("default firmware",)
+    assert firmware.deadline == pytest.approx(10.25)
+    assert firmware.wake(10.2).lines == ()
+    assert firmware.wake(10.25).lines == ("default firmware",)
+    assert firmware.deadline == pytest.approx(10.5)
+    assert firmware.receive(b"hello", 10.3).lines == ()
+
+
+@given(st.floats(1e-3, 10), st.floats(0, 1e6))
+def test_given_any_interval_when_scheduled_then_the_next_line_is_ahead(interval, now):
+    firmware = Default(interval)
+    firmware.start(now)
+
+    assert now < firmware.deadline <= now + 2 * interval
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"), [("default", Default), ("pulse_count", PulseCount), ("other", Silent)]
+)
+def test_given_a_marker_when_looked_up_then_it_is_that_firmware(name, expected):
+    marker = FirmwareMarker(name=name, chip=Chip.RP2040)
+
+    assert type(firmware_of(marker, FirmwareSettings(), Random(0))) is expected
+
+
+def test_given_no_marker_when_looked_up_then_the_firmware_is_silent():
+    firmware = firmware_of(None, FirmwareSettings(), Random(0))
+
+    assert firmware.start(0.0).lines == ()
+    assert firmware.deadline is None
+    assert firmware.wants == 0
