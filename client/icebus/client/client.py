@@ -1,0 +1,372 @@
+"""The base of clients: reserve devices of any kind, call their methods, hear their events."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, ClassVar, Generic, Self, TypeVar
+
+from icebus.broker import BrokerAddress
+from icebus.client.calls import call_devices
+from icebus.client.events import Hook
+from icebus.client.handlers import EventHandler
+from icebus.client.link import Link, check_id, make
+from icebus.client.profile import find_url
+from icebus.client.reservation import OPERATION_TIMEOUT, Reservation
+from icebus.schemas import reservations
+from icebus.schemas.calls import CallResults
+from icebus.schemas.deadline import Deadline
+from icebus.schemas.errors import IcebusError, InvalidRequest, UnknownReservation
+from icebus.schemas.files import Blob
+from icebus.schemas.ids import new_id
+from icebus.schemas.message import now
+from icebus.schemas.reservations import (
+    AvailableArgs,
+    AvailableReply,
+    DevicesArgs,
+    DevicesReply,
+    EndArgs,
+    ExtendArgs,
+    ExtendReply,
+    KnownDevice,
+    ListArgs,
+    ReservationReply,
+    ReservationsReply,
+    ReserveArgs,
+)
+
+log = logging.getLogger(__name__)
+
+CONNECT_TIMEOUT = 10.0
+"""Seconds for the broker to take us in."""
+
+PREPARE_TIMEOUT = 180.0
+"""Seconds for reserved devices to serve: a reflash with a retry takes a real board a minute."""
+
+CALL_TIMEOUT = 30.0
+"""Seconds for a method to answer."""
+
+CLOSE_TIMEOUT = 5.0
+"""Seconds to say farewell."""
+
+R = TypeVar("R", bound=Reservation)
+F = TypeVar("F", bound=Hook)
+
+
+class BaseClient(Generic[R]):
+    """What all clients can do. It connects when it is made; close it, or use it as a context.
+
+    Args:
+        url: the broker, ``mqtt://user:password@host:port``.
+        profile: the path of a profile, or the name of a principal of this machine's farm. Without
+            both, ``$ICEBUS_URL``, ``$ICEBUS_PROFILE`` and the profile that ``icebus up`` wrote are
+            tried in turn.
+        handlers: told of events.
+        timeout: seconds to connect within.
+
+    Raises:
+        NoProfile: nothing names a farm.
+        BrokerUnavailable: nothing answers there.
+        NotAuthorized: the broker refused the user or password.
+
+    Attributes:
+        kind: what is reserved unless a call says otherwise; empty for none.
+        events: names that :meth:`on` takes; empty for any.
+    """
+
+    kind: ClassVar[str] = ""
+    events: ClassVar[frozenset[str]] = frozenset()
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        profile: str | Path | None = None,
+        handlers: Sequence[EventHandler] = (),
+        timeout: float = CONNECT_TIMEOUT,
+    ) -> None:
+        address = BrokerAddress.parse(find_url(url, profile))
+        self._link = Link(address, Deadline.after(timeout))
+        self._held: list[R] = []
+        for handler in handlers:
+            self.register(handler)
+
+    @property
+    def user(self) -> str:
+        """Who we are."""
+        return self._link.user
+
+    @property
+    def id(self) -> str:
+        """The id of this client, which attached reservations name."""
+        return self._link.client
+
+    # --- events -------------------------------------------------------------------------------
+
+    def register(self, handler: EventHandler) -> None:
+        """Have a handler's hooks called for events of this client's reservations."""
+        self._link.hooks.register(handler)
+
+    def on(self, event: str) -> Callable[[F], F]:
+        """Register a function for an event; a decorator that returns the function unchanged.
+
+        >>> @client.on("results")  # doctest: +SKIP
+        ... def show(result): print(result.pulses)
+
+        Raises:
+            InvalidRequest: this client has no such event.
+        """
+        if self.events and event not in self.events:
+            raise InvalidRequest(
+                f"there is no event {event!r}; there are {', '.join(sorted(self.events))}"
+            )
+
+        def register(function: F) -> F:
+            self._link.hooks.on(event, function)
+            return function
+
+        return register
+
+    # --- reservations -------------------------------------------------------------------------
+
+    def reserve(
+        self,
+        count: int | None = None,
+        *,
+        serials: Sequence[str] | None = None,
+        kind: str | None = None,
+        args: Mapping[str, Any] | None = None,
+        duration: float | None = None,
+        detached: bool = False,
+        keep_alive: bool | None = None,
+        wait: bool = True,
+        timeout: float = PREPARE_TIMEOUT,
+    ) -> R:
+        """Reserve devices, all or nothing, and wait until each is ready for calls.
+
+        Args:
+            count: how many, any of them; 1 without ``serials``.
+            serials: which ones.
+            kind: what for; the client's own kind if it has one.
+            args: what the kind asks for.
+            duration: seconds; control's default when None.
+            detached: whether the reservation lives on without this client.
+            keep_alive: whether to extend it while this client lives; by default, if attached.
+            wait: whether to wait until the devices are ready.
+            timeout: seconds for all of it.
+
+        Raises:
+            NotEnoughDevices: fewer are free than asked for.
+            DeviceUnavailable: a device named is not free.
+            UnknownDevice: a device named does not exist.
+            UnknownKind: no worker offers that kind.
+            InvalidRequest: the request makes no sense.
+            DeviceFailed: a device can't be prepared; the reservation was released.
+            DeadlineExceeded: it took too long; likewise.
+        """
+        request = make(
+            ReserveArgs,
+            "reserve",
+            kind=kind or self.kind or None,
+            count=1 if count is None and serials is None else count,
+            serials=None if serials is None else list(serials),
+            args=dict(args or {}),
+            duration=duration,
+            client=None if detached else self.id,
+        )
+        deadline = Deadline.after(timeout)
+        document = self._reserve(request, deadline)
+        reservation = self._make(
+            document,
+            keep_alive=not detached if keep_alive is None else keep_alive,
+            remaining=None,
+        )
+        try:
+            reservation.start()
+            self._held.append(reservation)
+            if wait:
+                reservation.wait_ready(deadline)
+        except BaseException:
+            self._give_up(reservation)
+            raise
+        return reservation
+
+    def _reserve(self, request: ReserveArgs, deadline: Deadline) -> reservations.Reservation:
+        name = new_id()
+        asking = Deadline.after(min(OPERATION_TIMEOUT, deadline.remaining))
+        try:
+            return self._link.ask("reserve", request, ReservationReply, asking, name).reservation
+        except IcebusError:
+            raise
+        except BaseException:
+            # Interrupted between question and answer. The same id gets the same answer: undo it.
+            try:
+                soon = Deadline.after(2)
+                made = self._link.ask("reserve", request, ReservationReply, soon, name).reservation
+                self.end(made.id, timeout=2)
+            except IcebusError as error:
+                log.warning("could not undo an interrupted reserve: %s", error)
+            raise
+
+    def _give_up(self, reservation: R) -> None:
+        try:
+            reservation.release(timeout=5)
+        except IcebusError as error:
+            log.warning("could not release reservation %s: %s", reservation.id, error)
+
+    def attach(self, reservation: str, *, keep_alive: bool = False, timeout: float = 30.0) -> R:
+        """Take up a reservation of this user's, made elsewhere or before.
+
+        Args:
+            reservation: its id.
+            keep_alive: whether to extend it while this client lives.
+            timeout: seconds to wait for its devices to be ready.
+
+        Raises:
+            UnknownReservation: this user holds none of that id.
+            DeviceFailed: a device of it can't be used.
+            DeadlineExceeded: its devices are not ready in time.
+        """
+        check_id(reservation, "reservation")
+        deadline = Deadline.after(timeout)
+        for document in self.reservations():
+            if document.id == reservation:
+                break
+        else:
+            raise UnknownReservation(
+                f"{self.user} holds no reservation {reservation!r}; `icebus reservations` lists "
+                "those there are",
+                reservation=reservation,
+            )
+        if self.kind and document.kind != self.kind:
+            raise InvalidRequest(
+                f"reservation {reservation} is for {document.kind}, not {self.kind}"
+            )
+        remaining = max(0.0, (document.until - now()).total_seconds())
+        held = self._make(document, keep_alive=keep_alive, remaining=remaining)
+        held.start()
+        try:
+            held.wait_ready(deadline)
+        except BaseException:
+            held.close()
+            raise
+        self._held.append(held)
+        return held
+
+    def _make(
+        self, document: reservations.Reservation, *, keep_alive: bool, remaining: float | None
+    ) -> R:
+        raise NotImplementedError
+
+    def extend(
+        self, reservation: str, duration: float, timeout: float = OPERATION_TIMEOUT
+    ) -> reservations.Reservation:
+        """Move the end of a reservation by ``duration`` seconds.
+
+        Raises:
+            UnknownReservation: there is none of that id.
+            Forbidden: it is somebody else's.
+        """
+        args = make(ExtendArgs, "extend", reservation=reservation, duration=duration)
+        reply = self._link.ask("extend", args, ExtendReply, Deadline.after(timeout))
+        return reply.reservation
+
+    def end(self, reservation: str, timeout: float = OPERATION_TIMEOUT) -> reservations.Reservation:
+        """End a reservation; its devices become free.
+
+        Raises:
+            UnknownReservation: there is none of that id.
+            Forbidden: it is somebody else's.
+        """
+        args = make(EndArgs, "end", reservation=reservation)
+        return self._link.ask("end", args, ReservationReply, Deadline.after(timeout)).reservation
+
+    # --- the farm -----------------------------------------------------------------------------
+
+    def devices(self, timeout: float = OPERATION_TIMEOUT) -> list[KnownDevice]:
+        """All devices that control knows."""
+        deadline = Deadline.after(timeout)
+        return self._link.ask("devices", DevicesArgs(), DevicesReply, deadline).devices
+
+    def reservations(
+        self, *, everybody: bool = False, timeout: float = OPERATION_TIMEOUT
+    ) -> list[reservations.Reservation]:
+        """Reservations that have not ended: this user's, or everybody's."""
+        args = ListArgs(user=None if everybody else self.user)
+        reply = self._link.ask("list", args, ReservationsReply, Deadline.after(timeout))
+        return reply.reservations
+
+    def available(self, kind: str = "", timeout: float = OPERATION_TIMEOUT) -> list[str]:
+        """The devices that a reservation of that kind could have now.
+
+        Raises:
+            UnknownKind: no worker offers it.
+        """
+        args = make(AvailableArgs, "available", kind=kind or self.kind or None)
+        return self._link.ask("available", args, AvailableReply, Deadline.after(timeout)).serials
+
+    def call(
+        self,
+        reservation: Reservation,
+        serials: Sequence[str] | None,
+        method: str,
+        args: Mapping[str, Any] | None = None,
+        *,
+        files: Sequence[Blob] = (),
+        timeout: float = CALL_TIMEOUT,
+    ) -> CallResults:
+        """Call a method on devices of a reservation: one call to each worker concerned.
+
+        Args:
+            reservation: that holds the devices.
+            serials: of the devices; None for all.
+            method: its name.
+            args: as its schema on ``worker/…/kinds`` says.
+            files: those that ``args`` names by hash.
+            timeout: seconds for all of it.
+
+        Returns:
+            What the method returned on each device, and how it failed on others.
+
+        Raises:
+            DeviceNotHeld: the reservation does not hold one of the devices.
+            UnknownMethod: the kind has no such method.
+            IcebusError: whatever else a worker refused the call with.
+        """
+        return call_devices(
+            self._link, reservation, serials, method, args or {}, files, Deadline.after(timeout)
+        )
+
+    # --- life ---------------------------------------------------------------------------------
+
+    def close(self, timeout: float = CLOSE_TIMEOUT) -> None:
+        """Release what is attached to this client, and end its connection."""
+        held, self._held = self._held, []
+        for reservation in held:
+            if reservation.attached and reservation.ended is None:
+                self._give_up(reservation)
+            else:
+                reservation.close()
+        self._link.close(Deadline.after(timeout))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class Client(BaseClient[Reservation]):
+    """A client for any kind: reserve, call methods, hear events, read the farm."""
+
+    def _make(
+        self, document: reservations.Reservation, *, keep_alive: bool, remaining: float | None
+    ) -> Reservation:
+        return Reservation(self._link, document, keep_alive=keep_alive, remaining=remaining)

@@ -1,0 +1,141 @@
+"""Profiles: files that say where a farm is and who we are there.
+
+A profile is JSON that only its owner can read, because it holds a password. `icebus up` writes one
+for each principal of its farm, and a default one that clients on this machine find by themselves.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from platformdirs import user_state_path
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from icebus.schemas.errors import InvalidRequest, NoProfile
+from icebus.schemas.ids import Id, is_id
+
+URL_VARIABLE = "ICEBUS_URL"
+PROFILE_VARIABLE = "ICEBUS_PROFILE"
+
+_HOW = (
+    "start a farm on this machine with `icebus up`, or name one: "
+    f"export {URL_VARIABLE}=mqtt://user:password@host:1883"
+)
+
+
+class Profile(BaseModel):
+    """Where a broker is, and who we are there.
+
+    Attributes:
+        url: the broker with user and password, ``mqtt://user:password@host:port/root``.
+        user: the same user, for people.
+        farm: the directory of the farm that wrote this; None for one elsewhere.
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    url: str = Field(repr=False)
+    user: Id
+    farm: Path | None = None
+
+    @classmethod
+    def read(cls, path: Path) -> Profile:
+        """The profile in a file.
+
+        Raises:
+            NoProfile: there is no such file.
+            InvalidRequest: it is not a profile.
+        """
+        try:
+            text = path.read_text()
+        except OSError as error:
+            raise NoProfile(f"no profile at {path} ({error.strerror}); {_HOW}") from None
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError:
+            raise InvalidRequest(
+                f"{path} is not a profile; `icebus up` writes them as JSON with url and user"
+            ) from None
+
+    def write(self, path: Path) -> None:
+        """Write to a file that only its owner can read, whole or not at all."""
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+        with os.fdopen(os.open(temporary, flags, 0o600), "w") as file:
+            file.write(self.model_dump_json(indent=2, exclude_none=True) + "\n")
+        temporary.replace(path)
+
+
+def state_directory() -> Path:
+    """Where this user's farm and default profile live."""
+    return user_state_path("icebus")
+
+
+def default_path() -> Path:
+    """The profile that clients read when they are told nothing."""
+    return state_directory() / "profile.json"
+
+
+def profile_in(farm: Path, principal: str) -> Path:
+    """The profile of a principal of a farm."""
+    return farm / "profiles" / f"{principal}.json"
+
+
+def find_url(
+    url: str | None = None,
+    profile: str | Path | None = None,
+    environment: Mapping[str, str] = os.environ,
+) -> str:
+    """The broker's URL: as given, else from the environment, else from the default profile.
+
+    Args:
+        url: wins over everything.
+        profile: the path of a profile, or the name of a principal of this machine's farm.
+        environment: where ``ICEBUS_URL`` and then ``ICEBUS_PROFILE`` are looked up.
+
+    Raises:
+        NoProfile: nothing names a farm.
+        InvalidRequest: the profile is broken.
+    """
+    if url is not None:
+        return url
+    if profile is None:
+        if named := environment.get(URL_VARIABLE):
+            return named
+        profile = environment.get(PROFILE_VARIABLE) or None
+    return find_profile(profile).url
+
+
+def find_profile(profile: str | Path | None = None) -> Profile:
+    """The profile of that path or name, or the default one.
+
+    Raises:
+        NoProfile: there is none.
+        InvalidRequest: it is broken.
+    """
+    if profile is None:
+        path = default_path()
+        if not path.exists():
+            raise NoProfile(f"no farm is named and none runs on this machine; {_HOW}")
+        return Profile.read(path)
+    if isinstance(profile, str) and is_id(profile) and not Path(profile).exists():
+        farm = _this_farm()
+        path = profile_in(farm, profile)
+        if not path.exists():
+            known = sorted(each.stem for each in path.parent.glob("*.json"))
+            there = f"it has {', '.join(known)}" if known else "it has none; " + _HOW
+            raise NoProfile(f"the farm in {farm} has no profile {profile!r}; {there}")
+        return Profile.read(path)
+    return Profile.read(Path(profile))
+
+
+def _this_farm() -> Path:
+    """The farm whose profiles are known by name: the one in use here, else the usual place."""
+    named = os.environ.get(PROFILE_VARIABLE)
+    for path in ([Path(named)] if named and not is_id(named) else []) + [default_path()]:
+        if path.exists() and (farm := Profile.read(path).farm) is not None:
+            return farm
+    return state_directory() / "farm"

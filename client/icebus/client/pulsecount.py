@@ -1,0 +1,202 @@
+"""The ready client for kind ``pulsecount``: bitstreams in, pulse counts out."""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TypeVar
+
+from pydantic import BaseModel
+
+from icebus.client.acknowledge import Acknowledger
+from icebus.client.bitstreams import Source
+from icebus.client.client import BaseClient
+from icebus.client.handlers import PulseCountHandler, event_names
+from icebus.client.link import Link
+from icebus.client.outcomes import (
+    BatchFinished,
+    EvaluationsFailed,
+    Failure,
+    Outcome,
+    Result,
+)
+from icebus.client.reservation import Reservation
+from icebus.client.run import STALL, Run, RunSettings
+from icebus.schemas import reservations
+from icebus.schemas.calls import RawEvent
+from icebus.schemas.deadline import Deadline
+from icebus.schemas.errors import IcebusError, InvalidRequest
+from icebus.schemas.kinds.pulsecount import KIND, EvaluationFailure, Finished, PulseCountResult
+
+KEPT_FAILURES = 1000
+"""Failures that `evaluate` keeps to raise at the end: an endless run must not fill the memory."""
+
+KEPT_BATCHES = 64
+"""Batches remembered after their run, so that outcomes that come late or twice are acknowledged."""
+
+FINISHED_TIMEOUT = 2.0
+"""Seconds to wait for ``finished`` events that a hook wants, after the last outcome."""
+
+__all__ = ["Boards", "PulseCountClient"]
+
+
+class Boards(Reservation):
+    """A reservation of kind ``pulsecount``."""
+
+    def __init__(
+        self,
+        link: Link,
+        document: reservations.Reservation,
+        *,
+        keep_alive: bool,
+        remaining: float | None = None,
+    ) -> None:
+        super().__init__(link, document, keep_alive=keep_alive, remaining=remaining)
+        self._runs: dict[str, Run] = {}
+        self._batches: OrderedDict[str, None] = OrderedDict()
+        self._acknowledger = Acknowledger(link, self)
+
+    def evaluate(
+        self,
+        bitstreams: Iterable[Source],
+        *,
+        serials: Sequence[str] | None = None,
+        validate: bool = True,
+        stall: float = STALL,
+    ) -> Iterator[Result]:
+        """Evaluate every bitstream on every board, and yield results as they come.
+
+        The bitstreams are taken, on your thread, a few ahead of the boards, so they may come from
+        a generator without end.
+
+        Args:
+            bitstreams: paths, bytes, ``(name, bytes)``, :class:`Bitstream` or objects with
+                ``data``, ``name`` and ``annotations``.
+            serials: the boards to use; None for all of the reservation.
+            validate: whether to refuse bitstreams that would not configure an FPGA.
+            stall: seconds without a sign of a board after which its evaluations fail.
+
+        Raises:
+            EvaluationsFailed: after the last outcome, if any evaluation has no result.
+            InvalidRequest: something that is no bitstream at all, such as a missing file.
+            ReservationEnded: it was over before it began.
+        """
+        failures: list[Failure] = []
+        failed = outcomes = 0
+        run = self._run(serials, RunSettings(validate=validate, stall=stall))
+        for outcome in self._outcomes(run, bitstreams):
+            outcomes += 1
+            if isinstance(outcome, Result):
+                yield outcome
+                continue
+            failed += 1
+            if len(failures) < KEPT_FAILURES:
+                failures.append(outcome)
+        if failures:
+            raise EvaluationsFailed.of(failures, failed, outcomes) from run.forsaken
+        if run.forsaken is not None:
+            raise run.forsaken
+
+    def outcomes(
+        self,
+        bitstreams: Iterable[Source],
+        *,
+        serials: Sequence[str] | None = None,
+        validate: bool = True,
+        stall: float = STALL,
+    ) -> Iterator[Outcome]:
+        """Like :meth:`evaluate`, but yield failures too instead of raising them at the end.
+
+        Raises:
+            InvalidRequest: something that is no bitstream at all, such as a missing file.
+            ReservationEnded: it was over before it began.
+            IcebusError: no board is left for a source that has no length to go by.
+        """
+        run = self._run(serials, RunSettings(validate=validate, stall=stall))
+        yield from self._outcomes(run, bitstreams)
+        if run.forsaken is not None:
+            raise run.forsaken
+
+    def _run(self, serials: Sequence[str] | None, settings: RunSettings) -> Run:
+        if (ended := self.ended) is not None:
+            raise ended
+        chosen = list(dict.fromkeys(self.serials if serials is None else serials))
+        if not chosen:
+            raise InvalidRequest("no board is named; leave serials out for all of the reservation")
+        return Run(self._link, self, chosen, settings)
+
+    def _outcomes(self, run: Run, bitstreams: Iterable[Source]) -> Iterator[Outcome]:
+        if isinstance(bitstreams, (str, bytes, os.PathLike)):
+            bitstreams = [bitstreams]
+        self._runs[run.batch] = run
+        self._batches[run.batch] = None
+        while len(self._batches) > KEPT_BATCHES:
+            self._batches.popitem(last=False)
+        try:
+            yield from run.outcomes(bitstreams)
+        finally:
+            run.close()
+            if self._link.hooks.listens("finished"):
+                run.wait_finished(Deadline.after(FINISHED_TIMEOUT))
+            del self._runs[run.batch]
+            self._link.bus.defer(self._acknowledger.flush)
+
+    # --- on the dispatcher --------------------------------------------------------------------
+
+    def on_kind_event(
+        self, serial: str, name: str, event: RawEvent, key: tuple[object, ...]
+    ) -> None:
+        """Outcomes go to the run they belong to, and to hooks."""
+        if name == "results":
+            result = _read(PulseCountResult, event)
+            self._settle(serial, result.batch, Result.of(serial, result))
+        elif name == "failures":
+            failure = _read(EvaluationFailure, event)
+            self._settle(serial, failure.batch, Failure.of(serial, failure))
+        elif name == "finished":
+            finished = _read(Finished, event)
+            told = BatchFinished.of(self.id, serial, finished)
+            self._link.hooks.tell(name, told, (name, self.id, serial, finished.batch))
+            if (run := self._runs.get(finished.batch)) is not None:
+                run.finished(serial)
+        else:
+            super().on_kind_event(serial, name, event, key)
+
+    def _settle(self, serial: str, batch: str, outcome: Outcome) -> None:
+        name = "results" if isinstance(outcome, Result) else "failures"
+        self._link.hooks.tell(name, outcome, ("outcome", self.id, serial, outcome.evaluation))
+        if batch in self._batches:
+            self._acknowledger.add(serial, outcome.evaluation)
+        if (run := self._runs.get(batch)) is not None:
+            run.settle(serial, outcome.evaluation, outcome)
+
+    def on_lost(self, serials: list[str], error: IcebusError) -> None:
+        """Runs under way learn that they wait in vain."""
+        for run in list(self._runs.values()):
+            run.lose(serials, error)
+
+
+class PulseCountClient(BaseClient[Boards]):
+    """Reserves boards and counts the pulses of circuits on them.
+
+    >>> with PulseCountClient() as client:  # doctest: +SKIP
+    ...     with client.reserve(2) as boards:
+    ...         for result in boards.evaluate(["a.bin", "b.bin"]):
+    ...             print(result.serial, result.bitstream, result.pulses)
+    """
+
+    kind = KIND
+    events = event_names(PulseCountHandler)
+
+    def _make(
+        self, document: reservations.Reservation, *, keep_alive: bool, remaining: float | None
+    ) -> Boards:
+        return Boards(self._link, document, keep_alive=keep_alive, remaining=remaining)
+
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def _read(model: type[M], event: RawEvent) -> M:
+    return model.model_validate(event.data)
