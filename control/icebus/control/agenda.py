@@ -1,0 +1,59 @@
+"""What falls due: warnings, ends, and the patience with absent clients."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from sqlalchemy import delete, func
+from sqlmodel import col, or_, select
+
+from icebus.control.lifecycle import LIVE_RESERVATIONS
+from icebus.control.reservations import finish
+from icebus.control.tables import RequestRow, ReservationRow
+from icebus.control.work import Work
+from icebus.schemas.reservations import EndingSoon, EndReason
+
+REQUESTS_KEPT = timedelta(hours=1)
+"""How long answers are remembered in the database: far longer than anybody goes on retrying."""
+
+
+def sweep(work: Work, *, connected: bool) -> None:
+    """Do all that is due. Clients are not missed while we could not see them."""
+    due = [col(ReservationRow.until) <= work.now, col(ReservationRow.warn_at) <= work.now]
+    patience = work.now - timedelta(seconds=work.settings.grace)
+    if connected:
+        due.append(col(ReservationRow.orphaned_since) <= patience)
+    query = select(ReservationRow).where(
+        col(ReservationRow.state).in_(LIVE_RESERVATIONS), or_(*due)
+    )
+    for reservation in work.session.exec(query).all():
+        orphaned = reservation.orphaned_since
+        if reservation.until <= work.now:
+            finish(work, reservation, EndReason.EXPIRED)
+        elif connected and orphaned is not None and orphaned <= patience:
+            finish(work, reservation, EndReason.CLIENT_LOST)
+        else:
+            reservation.warn_at = None
+            soon = EndingSoon(reservation=reservation.id, until=reservation.until)
+            work.tell(reservation, "reservation_ending_soon", soon)
+
+
+def next_due(work: Work, *, connected: bool) -> datetime | None:
+    """The moment at which :func:`sweep` has something to do next."""
+    until, warning, orphaned = work.session.exec(
+        select(
+            func.min(ReservationRow.until),
+            func.min(ReservationRow.warn_at),
+            func.min(ReservationRow.orphaned_since),
+        ).where(col(ReservationRow.state).in_(LIVE_RESERVATIONS))
+    ).one()
+    moments: list[datetime | None] = [until, warning]
+    if connected and orphaned is not None:
+        moments.append(orphaned + timedelta(seconds=work.settings.grace))
+    return min((each for each in moments if each is not None), default=None)
+
+
+def prune(work: Work) -> None:
+    """Forget the answers to old requests."""
+    old = col(RequestRow.at) < work.now - REQUESTS_KEPT
+    work.session.execute(delete(RequestRow).where(old))

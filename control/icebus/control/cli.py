@@ -1,0 +1,115 @@
+"""``icebus-control``: the program."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import Annotated
+
+import platformdirs
+import typer
+
+from icebus.broker.address import BrokerAddress
+from icebus.control.database import Database
+from icebus.control.server import Control
+from icebus.control.settings import Settings
+from icebus.schemas.deadline import Deadline
+from icebus.schemas.errors import IcebusError, InvalidRequest
+
+log = logging.getLogger(__name__)
+
+START_TIMEOUT = 30.0
+"""Seconds to wait for the broker at the start: it may be starting too."""
+
+STOP_TIMEOUT = 5.0
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+def default_database() -> str:
+    """Where control keeps its database unless told otherwise."""
+    folder = Path(platformdirs.user_state_dir("icebus", appauthor=False))
+    return f"sqlite:///{folder / 'control.db'}"
+
+
+@app.command()
+def run(
+    broker: Annotated[
+        str,
+        typer.Option(
+            envvar="ICEBUS_BROKER",
+            help="mqtt://user:password@host:port/root. Use the variable: everybody can read the "
+            "arguments of a program, and with them the password.",
+        ),
+    ],
+    database: Annotated[
+        str | None,
+        typer.Option(
+            envvar="ICEBUS_DATABASE",
+            help="sqlite:////path/to/file or postgresql+psycopg://user:password@host/name. "
+            "[default: a file in the user's state directory]",
+        ),
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(
+            "--id",
+            help="Of this control; the broker must know it by that user. [default: the URL's user]",
+        ),
+    ] = None,
+    heartbeat: Annotated[float, typer.Option(help="Seconds between heartbeats.")] = 1.0,
+    grace: Annotated[
+        float, typer.Option(help="Seconds an attached reservation outlives its client.")
+    ] = 10.0,
+    max_duration: Annotated[
+        float, typer.Option(help="Seconds from now that no reservation ends after.")
+    ] = 86_400.0,
+    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+) -> None:
+    """Keep the reservations of a farm and tell its workers what to do, until told to stop."""
+    _log_to_stderr(log_level)
+    address = BrokerAddress.parse(broker)
+    if name is not None and name != address.user:
+        raise InvalidRequest(
+            f"control {name} can't speak as the broker's user {address.user}; "
+            f"put {name} and its password into the broker's URL, or give --id {address.user}"
+        )
+    settings = Settings(interval=heartbeat, grace=grace, max_duration=max_duration)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: stop.set())
+    control = Control(address, Database(database or default_database()), settings)
+    control.start(Deadline.after(START_TIMEOUT))
+    log.info("control %s serves %s:%s/%s", control.id, address.host, address.port, address.root)
+    stop.wait()
+    control.stop(Deadline.after(STOP_TIMEOUT))
+
+
+def _log_to_stderr(level: str) -> None:
+    number = logging.getLevelNamesMapping().get(level.upper())
+    if number is None:
+        raise InvalidRequest(f"no log level {level!r}; give debug, info, warning or error")
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=number,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        force=True,
+    )
+    # Which migration runs is of no interest when there is none to run.
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+
+
+def main() -> None:
+    """Run the program; what goes wrong is one line on stderr that says what to do."""
+    try:
+        app()
+    except IcebusError as error:
+        typer.echo(f"icebus-control: {error.message}", err=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

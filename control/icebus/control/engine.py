@@ -1,0 +1,329 @@
+"""Control without its connection: what is heard goes in, what is to be published comes out.
+
+All of it runs on one thread, so it needs no lock, and every change is one transaction. What was
+heard but not yet recorded waits in :class:`_Pending`, so that a database that fails for a moment
+loses nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from sqlalchemy.exc import DBAPIError
+from sqlmodel import select
+
+from icebus.broker import Exchange
+from icebus.control import agenda, observation
+from icebus.control.clients import Clients
+from icebus.control.database import Database
+from icebus.control.farm import Farm, Health
+from icebus.control.kinds import Kind
+from icebus.control.requests import carry_out
+from icebus.control.settings import Settings
+from icebus.control.tables import DeviceRow
+from icebus.control.work import Outgoing, Work
+from icebus.schemas.calls import Reply, Request
+from icebus.schemas.components import (
+    ClientState,
+    Heartbeat,
+    Presence,
+    WorkerHeartbeat,
+    WorkerState,
+)
+from icebus.schemas.devices import DeviceReport
+from icebus.schemas.errors import IcebusError, InternalError
+from icebus.schemas.message import now
+from icebus.schemas.topics import CONTROL_HEARTBEAT
+
+log = logging.getLogger(__name__)
+
+ATTEMPTS = 3
+"""Times a transaction is tried: what another one beat us to is decided anew."""
+
+RETRY_AFTER = 0.5
+"""Seconds until what the database did not take is offered again."""
+
+LOOK_AGAIN = 60.0
+"""Seconds between looks at everything, in case a step was lost to a mistake of ours."""
+
+SETTLING = 1.0
+"""Seconds at most that requests wait, after a start, for workers to answer the first heartbeat."""
+
+T = TypeVar("T")
+
+
+@dataclass
+class _Pending:
+    """What was heard and is not yet in the database."""
+
+    connected: bool = False
+    serials: set[str] = field(default_factory=set)
+    announce: set[str] = field(default_factory=set)
+    clients: dict[tuple[str, str], Presence] = field(default_factory=dict)
+    documents: set[str] = field(default_factory=set)
+    desired: set[tuple[str, str]] = field(default_factory=set)
+
+    def __bool__(self) -> bool:
+        return any(vars(self).values())
+
+
+class Engine:
+    """The decisions of control, over its database.
+
+    Args:
+        database: migrated.
+        settings: how to behave.
+        epoch: this run of control.
+        publish: sends a message; must not wait.
+        connected: whether the bus has its broker.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        settings: Settings,
+        epoch: str,
+        publish: Callable[[Outgoing], None],
+        connected: Callable[[], bool],
+    ) -> None:
+        self._database = database
+        self._settings = settings
+        self._epoch = epoch
+        self._publish = publish
+        self._connected = connected
+        self._farm = Farm(settings.interval, epoch)
+        self._clients = Clients()
+        self._pending = _Pending()
+        self._health: dict[str, Health] = {}
+        self._deferred: list[tuple[Exchange[Request], str]] = []
+        self._sequence = 0
+        self._due: float | None = None
+        started = time.monotonic()
+        self._connected_at = started
+        self._beat_at = started
+        self._look_at = started + LOOK_AGAIN
+        self._record_at = started
+
+    def load(self) -> None:
+        """Take over what the database knows."""
+
+        def read(work: Work) -> None:
+            for device in work.session.exec(select(DeviceRow)):
+                report = DeviceReport.model_validate(device.report)
+                self._farm.remember(device.serial, device.worker, report)
+
+        self._transact(read)
+
+    # --- what is heard --------------------------------------------------------------------------
+
+    def on_connected(self) -> None:
+        """The bus has (again) a broker, which may have forgotten what it kept for us."""
+        at = time.monotonic()
+        self._farm.connected(at)
+        self._connected_at = self._beat_at = at
+        self._pending.connected = True
+        self._pending.serials.update(self._farm.serials())
+
+    def on_worker(self, worker: str, state: WorkerState | None) -> None:
+        """A worker's state."""
+        before = self._farm.devices_of(worker)
+        new = self._farm.on_state(worker, state, time.monotonic())
+        self._pending.serials |= before | self._farm.devices_of(worker)
+        if new:
+            self._pending.announce |= self._farm.devices_of(worker)
+        self._look(worker)
+
+    def on_kinds(self, worker: str, kinds: dict[str, Kind]) -> None:
+        """What a worker offers."""
+        self._farm.on_kinds(worker, kinds)
+
+    def on_echo(self, worker: str, echo: WorkerHeartbeat) -> None:
+        """A worker's answer to a heartbeat."""
+        if self._farm.on_echo(worker, echo, time.monotonic()):
+            self._look(worker)
+
+    def on_report(self, worker: str, serial: str, report: DeviceReport | None) -> None:
+        """A worker's report on a device."""
+        if self._farm.on_report(worker, serial, report):
+            self._pending.serials.add(serial)
+
+    def on_client(self, user: str, client: str, state: ClientState | None) -> None:
+        """A client's presence."""
+        presence = self._clients.on_state(user, client, state)
+        if presence is not None:
+            self._pending.clients[user, client] = presence
+
+    def on_kept_document(self, reservation: str) -> None:
+        """The broker kept the document of a reservation."""
+        self._pending.documents.add(reservation)
+
+    def on_kept_desired(self, worker: str, serial: str) -> None:
+        """The broker kept what was once desired of a device."""
+        self._pending.desired.add((worker, serial))
+
+    def on_request(self, exchange: Exchange[Request], operation: str) -> None:
+        """A user's request. Right after a start it waits until workers could answer us."""
+        at = time.monotonic()
+        if self._deferred or not self._settled(at):
+            self._deferred.append((exchange, operation))
+        else:
+            self._answer(exchange, operation)
+
+    # --- what follows ---------------------------------------------------------------------------
+
+    def step(self) -> float:
+        """Do all there is to do now; returns the seconds until there may be more."""
+        at = time.monotonic()
+        if self._connected():
+            if at >= self._beat_at:
+                self._beat(at)
+            for worker in list(self._farm.workers()):
+                self._look(worker.name)
+        if at >= self._look_at:
+            self._look_at = at + LOOK_AGAIN
+            self._pending.serials.update(self._farm.serials())
+            self._record_safely(agenda.prune)
+        if at >= self._record_at:
+            self._record()
+        if self._due is not None and time.time() >= self._due and at >= self._record_at:
+            self._record_safely(lambda work: agenda.sweep(work, connected=self._connected()))
+        if self._deferred and self._settled(at):
+            deferred, self._deferred = self._deferred, []
+            for exchange, operation in deferred:
+                self._answer(exchange, operation)
+        return self._pause()
+
+    def _pause(self) -> float:
+        at = time.monotonic()
+        waits = [self._beat_at - at if self._connected() else self._settings.interval]
+        if self._due is not None:
+            waits.append(max(self._due - time.time(), self._record_at - at))
+        if self._pending:
+            waits.append(self._record_at - at)
+        if self._deferred:
+            waits.append(self._connected_at + self._settling - at)
+        return max(0.0, min(waits))
+
+    @property
+    def _settling(self) -> float:
+        return min(SETTLING, self._settings.interval)
+
+    def _settled(self, at: float) -> bool:
+        return at >= self._connected_at + self._settling or self._farm.settled(at)
+
+    def _beat(self, at: float) -> None:
+        self._farm.beaten(self._sequence, at)
+        beat = Heartbeat(
+            epoch=self._epoch, sequence=self._sequence, interval=self._settings.interval
+        )
+        self._sequence += 1
+        # After a pause of ours there is nothing to catch up with.
+        self._beat_at = max(self._beat_at + self._settings.interval, at)
+        self._send(Outgoing(CONTROL_HEARTBEAT(), beat, retain=True, expiry=self._settings.patience))
+
+    def _look(self, worker: str) -> None:
+        """See whether a worker's health changed; its devices are then looked at again."""
+        health = self._farm.health(worker, time.monotonic())
+        before = self._health.get(worker)
+        if health is before:
+            return
+        self._health[worker] = health
+        if health is Health.GONE:
+            log.warning("%s", self._farm.why_gone(worker))
+        elif before is not None or health is Health.FRESH:
+            log.info("worker %s is %s", worker, health)
+        self._pending.serials |= self._farm.devices_of(worker)
+
+    def _record(self) -> None:
+        """Bring the database in line with what was heard."""
+        if not self._pending:
+            return
+        pending = self._pending
+
+        def record(work: Work) -> None:
+            if pending.connected:
+                observation.restart_grace(work)
+            for (user, client), presence in pending.clients.items():
+                observation.attend(work, user, client, presence)
+            if pending.serials or pending.announce:
+                observation.observe(work, pending.serials, pending.announce)
+            if pending.connected:
+                observation.announce_all(work)
+            if pending.documents:
+                observation.clear_documents(work, pending.documents)
+            if pending.desired:
+                observation.clear_desired(work, pending.desired)
+
+        if self._record_safely(record):
+            self._pending = _Pending()
+
+    def _record_safely(self, step: Callable[[Work], None]) -> bool:
+        """Whether a step is done with: carried out, or given up because of a mistake of ours."""
+        try:
+            self._transact(step)
+        except DBAPIError:
+            log.exception("the database failed; trying again in %g s", RETRY_AFTER)
+            self._record_at = time.monotonic() + RETRY_AFTER
+            return False
+        except Exception:
+            log.exception("a step failed")
+            self._record_at = time.monotonic() + RETRY_AFTER
+        return True
+
+    def _answer(self, exchange: Exchange[Request], operation: str) -> None:
+        """Answer a request, whatever becomes of it."""
+        self._record()
+
+        def act(work: Work) -> dict[str, Any]:
+            return carry_out(work, exchange.user, operation, exchange.request)
+
+        try:
+            reply = self._transact(act)
+        except DBAPIError:
+            log.exception("the database failed on request %s", exchange.request.id)
+            exchange.fail(
+                InternalError("control's database does not answer; nothing was done, try again")
+            )
+        except IcebusError as error:
+            exchange.fail(error)
+        except Exception as error:  # noqa: BLE001  (no request may end the thread; fail() logs it)
+            exchange.fail(error)
+        else:
+            exchange.answer(Reply(id=exchange.request.id, ok=reply))
+
+    def _transact(self, step: Callable[[Work], T]) -> T:
+        """Carry a step out in a transaction of its own, then send what it has to say."""
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                with self._database.transaction() as session:
+                    work = Work(
+                        session,
+                        self._farm,
+                        self._clients,
+                        self._settings,
+                        now(),
+                        time.monotonic(),
+                    )
+                    result = step(work)
+                    outbox = work.outbox()
+                    due = agenda.next_due(work, connected=self._connected())
+            except DBAPIError:
+                if attempt == ATTEMPTS:
+                    raise
+                log.warning("a transaction failed, trying again", exc_info=True)
+            else:
+                self._due = None if due is None else due.timestamp()
+                for message in outbox:
+                    self._send(message)
+                return result
+        raise AssertionError("unreachable")
+
+    def _send(self, message: Outgoing) -> None:
+        try:
+            self._publish(message)
+        except IcebusError:
+            log.exception("could not publish on %s", message.topic)

@@ -1,0 +1,209 @@
+"""Bringing the database in line with what the bus shows: devices, their holds, their holders."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from sqlmodel import col, select
+
+from icebus.control.lifecycle import LIVE_HOLDS, LIVE_RESERVATIONS, advance, advance_hold
+from icebus.control.reconciler import Seen, judge
+from icebus.control.reservations import finish
+from icebus.control.tables import DeviceRow, HoldRow, ReservationRow
+from icebus.control.work import Work
+from icebus.schemas.components import Presence
+from icebus.schemas.devices import DeviceReport
+from icebus.schemas.reservations import (
+    DeviceFailedEvent,
+    EndReason,
+    HoldState,
+    Initialized,
+    ReservationState,
+)
+
+REASON_LENGTH = 300
+"""Characters of a worker's explanation that are passed on."""
+
+
+def holds_of(work: Work, serials: Collection[str]) -> dict[str, tuple[HoldRow, ReservationRow]]:
+    """The live holds of these devices, by serial."""
+    query = (
+        select(HoldRow, ReservationRow)
+        .join(ReservationRow, col(ReservationRow.id) == col(HoldRow.reservation))
+        .where(col(HoldRow.serial).in_(serials), col(HoldRow.state).in_(LIVE_HOLDS))
+    )
+    return {hold.serial: (hold, reservation) for hold, reservation in work.session.exec(query)}
+
+
+def observe(work: Work, serials: Collection[str], announce: Collection[str]) -> None:
+    """Record what the farm shows of these devices, and settle the holds they are in.
+
+    What is desired is published of those in ``announce``, and where it has changed.
+    """
+    everything = {*serials, *announce}
+    query = select(DeviceRow).where(col(DeviceRow.serial).in_(everything))
+    devices = {device.serial: device for device in work.session.exec(query)}
+    held = holds_of(work, everything)
+    for serial in sorted(everything):
+        report, owner = work.farm.report(serial), work.farm.owner(serial)
+        if report is None or owner is None:
+            continue
+        hold, reservation = held.get(serial, (None, None))
+        device = devices.get(serial)
+        if device is None:
+            device = DeviceRow(serial=serial, worker=owner, report={})
+            work.session.add(device)
+            changed = True
+        else:
+            changed = _moved(work, device, hold, owner)
+        current = work.farm.worker(owner).current(serial) is not None
+        changed |= current and _overtaken(device, report)
+        recorded = report.model_dump(mode="json", exclude={"progress"})
+        if device.report != recorded:
+            device.report = recorded
+        if changed or serial in announce:
+            work.want(device, reservation)
+        if hold is not None and reservation is not None:
+            _settle(work, device, hold, reservation, report if current else None)
+    _activate(work, {reservation.id: reservation for _, reservation in held.values()})
+
+
+def _moved(work: Work, device: DeviceRow, hold: HoldRow | None, owner: str) -> bool:
+    """Follow a board that was plugged in at another worker."""
+    if device.worker == owner:
+        return False
+    work.unwant(device.worker, device.serial)
+    device.worker = owner
+    if hold is not None:
+        hold.worker = owner
+    return True
+
+
+def _overtaken(device: DeviceRow, report: DeviceReport) -> bool:
+    """Get ahead of a worker that knows more of the past than our database, which was lost.
+
+    It ignores lower generations, so it would never do again what we say.
+    """
+    if report.generation <= device.generation:
+        return False
+    device.generation = report.generation + 1
+    return True
+
+
+def _settle(
+    work: Work,
+    device: DeviceRow,
+    hold: HoldRow,
+    reservation: ReservationRow,
+    current: DeviceReport | None,
+) -> None:
+    seen = Seen(
+        report=current or work.farm.report(device.serial),
+        current=current is not None,
+        health=work.farm.health(device.worker, work.at),
+        why_gone=work.farm.why_gone(device.worker),
+    )
+    verdict = judge(hold, device.generation, seen)
+    reason = verdict.reason[:REASON_LENGTH]
+    before = hold.state
+    if (verdict.state, reason) == (before, hold.reason):
+        return
+    hold.reason = reason
+    work.change(reservation)
+    if verdict.state is before:
+        return
+    hold.state = advance_hold(before, verdict.state)
+    if hold.state is HoldState.SERVING:
+        data = Initialized(reservation=reservation.id, serial=device.serial)
+        work.tell(reservation, "initialized", data, device.serial)
+    elif hold.state is HoldState.FAILED:
+        failed = DeviceFailedEvent(
+            reservation=reservation.id, serial=device.serial, code=verdict.code, reason=reason
+        )
+        work.tell(reservation, "device_failed", failed, device.serial)
+
+
+def _activate(work: Work, reservations: dict[str, ReservationRow]) -> None:
+    """Make those active whose devices all serve for the first time."""
+    preparing = [
+        each.id for each in reservations.values() if each.state is ReservationState.PREPARING
+    ]
+    if not preparing:
+        return
+    work.session.flush()
+    waiting = set(
+        work.session.exec(
+            select(HoldRow.reservation)
+            .where(col(HoldRow.reservation).in_(preparing), col(HoldRow.state) != HoldState.SERVING)
+            .distinct()
+        )
+    )
+    for name in preparing:
+        if name not in waiting:
+            reservation = reservations[name]
+            reservation.state = advance(reservation.state, ReservationState.ACTIVE)
+            work.change(reservation)
+
+
+def announce_all(work: Work) -> None:
+    """Publish every reservation that lives, and what is desired of every device."""
+    query = (
+        select(DeviceRow, ReservationRow)
+        .outerjoin(
+            HoldRow,
+            (col(HoldRow.serial) == col(DeviceRow.serial)) & col(HoldRow.state).in_(LIVE_HOLDS),
+        )
+        .outerjoin(ReservationRow, col(ReservationRow.id) == col(HoldRow.reservation))
+    )
+    for device, reservation in work.session.exec(query):
+        work.want(device, reservation)
+    for reservation in work.session.exec(
+        select(ReservationRow).where(col(ReservationRow.state).in_(LIVE_RESERVATIONS))
+    ):
+        work.change(reservation)
+
+
+def restart_grace(work: Work) -> None:
+    """Count the grace of absent clients from now: while we were away we could not see them."""
+    query = select(ReservationRow).where(
+        col(ReservationRow.state).in_(LIVE_RESERVATIONS), col(ReservationRow.client).is_not(None)
+    )
+    for reservation in work.session.exec(query):
+        there = work.clients.online(reservation.user, reservation.client or "")
+        reservation.orphaned_since = None if there else work.now
+
+
+def attend(work: Work, user: str, client: str, presence: Presence) -> None:
+    """Follow a client's coming and going with the reservations attached to it."""
+    query = select(ReservationRow).where(
+        col(ReservationRow.state).in_(LIVE_RESERVATIONS),
+        ReservationRow.user == user,
+        ReservationRow.client == client,
+    )
+    for reservation in work.session.exec(query):
+        if presence is Presence.ONLINE:
+            reservation.orphaned_since = None
+        elif presence is Presence.OFFLINE:
+            finish(work, reservation, EndReason.RELEASED)
+        elif reservation.orphaned_since is None:
+            reservation.orphaned_since = work.now
+
+
+def clear_documents(work: Work, names: Collection[str]) -> None:
+    """Clear those retained documents whose reservations do not live."""
+    query = select(ReservationRow.id).where(
+        col(ReservationRow.id).in_(names), col(ReservationRow.state).in_(LIVE_RESERVATIONS)
+    )
+    alive = set(work.session.exec(query))
+    for name in sorted(set(names) - alive):
+        work.forget(name)
+
+
+def clear_desired(work: Work, pairs: Collection[tuple[str, str]]) -> None:
+    """Clear what workers were told about devices that are not theirs."""
+    query = select(DeviceRow.worker, DeviceRow.serial).where(
+        col(DeviceRow.serial).in_({serial for _, serial in pairs})
+    )
+    theirs = set(work.session.exec(query))
+    for worker, serial in sorted(set(pairs) - theirs):
+        work.unwant(worker, serial)

@@ -1,0 +1,65 @@
+"""From a request to its answer: known operation, valid arguments, done once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from pydantic import ValidationError
+
+from icebus.control.operations import OPERATIONS
+from icebus.control.tables import RequestRow
+from icebus.control.work import Work
+from icebus.schemas.calls import Request
+from icebus.schemas.errors import Conflict, InvalidRequest, UnknownOperation
+from icebus.schemas.message import invalid
+
+
+def carry_out(work: Work, user: str, operation: str, request: Request) -> dict[str, Any]:
+    """Do what a user requests, or give the answer again that the same request got before.
+
+    Raises:
+        IcebusError: what is wrong with it.
+    """
+    known = OPERATIONS.get(operation)
+    if known is None:
+        raise UnknownOperation(
+            f"control has no operation {operation}; it has {', '.join(OPERATIONS)}",
+            operations=list(OPERATIONS),
+        )
+    digest = _digest(request)
+    before = work.session.get(RequestRow, (user, request.id))
+    if before is not None:
+        if (before.operation, before.digest) != (operation, digest):
+            raise Conflict(
+                f"request {request.id} was used before for something else; "
+                "give every request an id of its own",
+                operation=before.operation,
+            )
+        return before.reply
+    try:
+        args = known.args.model_validate(request.args)
+    except ValidationError as error:
+        raise invalid(error, operation) from None
+    reply = known.run(work, user, args).model_dump(mode="json")
+    if known.changes:
+        work.session.add(
+            RequestRow(
+                user=user,
+                id=request.id,
+                operation=operation,
+                digest=digest,
+                reply=reply,
+                at=work.now,
+            )
+        )
+    return reply
+
+
+def _digest(request: Request) -> str:
+    try:
+        text = json.dumps(request.args, sort_keys=True, allow_nan=False)
+        return hashlib.sha256(text.encode()).hexdigest()
+    except ValueError:
+        raise InvalidRequest("args: NaN and infinity are not numbers that JSON has") from None

@@ -1,0 +1,227 @@
+"""The control component: the engine on its thread, connected to the bus."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections.abc import Callable
+from importlib.metadata import version
+
+from icebus.broker import Bus, Incoming, Responder, Will
+from icebus.broker.address import BrokerAddress
+from icebus.broker.presence import Presence
+from icebus.control import kinds
+from icebus.control.database import Database
+from icebus.control.engine import Engine
+from icebus.control.settings import Settings
+from icebus.control.work import Outgoing
+from icebus.schemas import components
+from icebus.schemas.calls import Request
+from icebus.schemas.components import (
+    ClientState,
+    ControlState,
+    WorkerHeartbeat,
+    WorkerKinds,
+    WorkerState,
+)
+from icebus.schemas.deadline import Deadline
+from icebus.schemas.devices import DeviceReport
+from icebus.schemas.errors import InvalidRequest
+from icebus.schemas.ids import CONTROL, new_id
+from icebus.schemas.message import decode
+from icebus.schemas.topics import (
+    CLIENT_STATE,
+    CONTROL_STATE,
+    DESIRED,
+    DEVICE,
+    OPERATION,
+    RESERVATION,
+    SHARED_OPERATIONS,
+    WORKER_HEARTBEAT,
+    WORKER_KINDS,
+    WORKER_STATE,
+)
+
+log = logging.getLogger(__name__)
+
+MAX_GENERATION = 2**53
+"""What a worker may count to: all programs that read JSON can hold it, and so can the database."""
+
+BATCH = 500
+"""Messages taken at once: together they cost one transaction, but the heartbeat must go out."""
+
+Step = Callable[[], None]
+
+
+class Control:
+    """One control: takes requests, keeps reservations, tells workers what is desired.
+
+    There is one per farm for now. Several would share a PostgreSQL and the subscription to
+    requests; only the one that leads would run :meth:`Engine.step`.
+
+    Args:
+        address: the broker, and who we are there; the user is our id.
+        database: where everything is kept; control migrates it, and closes it at the end.
+        settings: how to behave.
+    """
+
+    def __init__(
+        self, address: BrokerAddress, database: Database, settings: Settings | None = None
+    ) -> None:
+        self.id = address.user
+        self.session = new_id()
+        self._database = database
+        self._state_topic = CONTROL_STATE(control=self.id)
+        self._bus = Bus(
+            address,
+            f"control-{self.id}",
+            will=Will(self._state_topic, self._state(components.Presence.LOST)),
+            # A killed control's queue would swallow its share of the requests until it expires.
+            session_expiry=0,
+        )
+        self._engine = Engine(
+            database,
+            settings or Settings(),
+            self.session,
+            self._publish,
+            lambda: self._bus.connected,
+        )
+        self._inbox: queue.SimpleQueue[Step | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="control-database", daemon=True)
+        self._presence = Presence(self._bus, CONTROL_STATE, control=self.id)
+        self._responder = Responder(self._bus, CONTROL)
+
+    # --- life -----------------------------------------------------------------------------------
+
+    def start(self, deadline: Deadline) -> None:
+        """Migrate the database, connect and serve.
+
+        Raises:
+            InvalidRequest: the database can't be used.
+            BrokerUnavailable: no broker answers by the deadline.
+            NotAuthorized: the broker refuses us.
+        """
+        self._database.migrate()
+        self._engine.load()
+        self._bus.on_connected(lambda: self._inbox.put(self._engine.on_connected))
+        for topic, handler in (
+            (WORKER_STATE, self._on_worker),
+            (WORKER_KINDS, self._on_kinds),
+            (DEVICE, self._on_report),
+            (WORKER_HEARTBEAT, self._on_echo),
+            (CLIENT_STATE, self._on_client),
+            (RESERVATION, self._on_document),
+            (DESIRED, self._on_desired),
+        ):
+            self._bus.subscribe(topic, handler)
+        # Last, so that what the broker kept is known before the first request comes.
+        self._bus.subscribe(OPERATION, self._on_request, shared=SHARED_OPERATIONS)
+        self._presence.say(self._state(components.Presence.ONLINE))
+        try:
+            self._bus.connect(deadline)
+        except BaseException:
+            self._database.close()
+            raise
+        self._thread.start()
+
+    def stop(self, deadline: Deadline) -> None:
+        """Finish what was begun, say goodbye and close. Reservations go on."""
+        self._presence.stop()
+        self._inbox.put(None)
+        self._thread.join(timeout=deadline.remaining)
+        if self._thread.is_alive():
+            log.error("the database thread did not end in time")
+        farewell = Will(self._state_topic, self._state(components.Presence.OFFLINE))
+        self._bus.close(deadline, farewell)
+        self._database.close()
+
+    def _state(self, presence: components.Presence) -> ControlState:
+        return ControlState(state=presence, session=self.session, version=version("icebus"))
+
+    def _publish(self, message: Outgoing) -> None:
+        self._bus.publish(
+            message.topic, message.message, retain=message.retain, expiry=message.expiry
+        )
+
+    # --- the database thread --------------------------------------------------------------------
+
+    def _run(self) -> None:
+        pause = 0.0
+        while self._take(pause):
+            pause = self._advance()
+
+    def _take(self, pause: float) -> bool:
+        """Carry out what was heard, waiting for it if need be; False when told to stop."""
+        for _ in range(BATCH):
+            try:
+                step = self._inbox.get(timeout=pause)
+            except queue.Empty:
+                break
+            if step is None:
+                return False
+            self._guard(step)
+            pause = 0.0
+        return True
+
+    def _guard(self, step: Step) -> None:
+        try:
+            step()
+        except Exception:
+            log.exception("a step failed")
+
+    def _advance(self) -> float:
+        try:
+            return self._engine.step()
+        except Exception:
+            log.exception("a step failed")
+            return 1.0
+
+    # --- the bus: on its dispatcher, decode and enqueue only --------------------------------------
+
+    def _on_worker(self, incoming: Incoming) -> None:
+        state = decode(WorkerState, incoming.payload) if incoming.payload else None
+        worker = incoming.ids["worker"]
+        self._inbox.put(lambda: self._engine.on_worker(worker, state))
+
+    def _on_kinds(self, incoming: Incoming) -> None:
+        offered = kinds.read(decode(WorkerKinds, incoming.payload)) if incoming.payload else {}
+        worker = incoming.ids["worker"]
+        self._inbox.put(lambda: self._engine.on_kinds(worker, offered))
+
+    def _on_echo(self, incoming: Incoming) -> None:
+        if not incoming.payload:
+            return
+        echo = decode(WorkerHeartbeat, incoming.payload)
+        worker = incoming.ids["worker"]
+        self._inbox.put(lambda: self._engine.on_echo(worker, echo))
+
+    def _on_report(self, incoming: Incoming) -> None:
+        worker, serial = incoming.ids["worker"], incoming.ids["serial"]
+        report = decode(DeviceReport, incoming.payload) if incoming.payload else None
+        if report is not None and report.serial != serial:
+            raise InvalidRequest(f"a report on {report.serial} on the topic of {serial}")
+        if report is not None and not 0 <= report.generation <= MAX_GENERATION:
+            raise InvalidRequest(f"generation {report.generation} is out of range")
+        self._inbox.put(lambda: self._engine.on_report(worker, serial, report))
+
+    def _on_client(self, incoming: Incoming) -> None:
+        state = decode(ClientState, incoming.payload) if incoming.payload else None
+        user, client = incoming.ids["user"], incoming.ids["client"]
+        self._inbox.put(lambda: self._engine.on_client(user, client, state))
+
+    def _on_document(self, incoming: Incoming) -> None:
+        if incoming.retained and incoming.payload:
+            name = incoming.ids["reservation"]
+            self._inbox.put(lambda: self._engine.on_kept_document(name))
+
+    def _on_desired(self, incoming: Incoming) -> None:
+        if incoming.retained and incoming.payload:
+            worker, serial = incoming.ids["worker"], incoming.ids["serial"]
+            self._inbox.put(lambda: self._engine.on_kept_desired(worker, serial))
+
+    def _on_request(self, incoming: Incoming) -> None:
+        operation = incoming.ids["operation"]
+        exchange = self._responder.accept(incoming, Request)
+        if exchange is not None:
+            self._inbox.put(lambda: self._engine.on_request(exchange, operation))

@@ -1,0 +1,152 @@
+"""One transaction of control: its session, its moment, and what is sent once it is committed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from pydantic import BaseModel
+from sqlmodel import Session, col, select
+
+from icebus.control.clients import Clients
+from icebus.control.farm import Farm
+from icebus.control.reconciler import desired
+from icebus.control.settings import Settings
+from icebus.control.tables import DeviceRow, HoldRow, ReservationRow
+from icebus.schemas.calls import RawEvent
+from icebus.schemas.ids import ALL_DEVICES, CONTROL
+from icebus.schemas.message import Message
+from icebus.schemas.reservations import HeldDevice, Reservation, ReservationState
+from icebus.schemas.topics import DESIRED, EVENT, RESERVATION
+
+EVENT_EXPIRY = 3600.0
+"""Seconds an event waits for a client that blinked."""
+
+CLEAR = b""
+"""What clears a retained topic."""
+
+
+@dataclass(frozen=True)
+class Outgoing:
+    """A message to publish."""
+
+    topic: str
+    message: BaseModel | bytes
+    retain: bool = False
+    expiry: float | None = None
+
+
+class Work:
+    """A transaction at work.
+
+    What it changes is sent only after the database has it, so that nobody acts on what a crash
+    would take back.
+
+    Args:
+        session: of the transaction.
+        farm: what is known of the workers.
+        clients: what is known of the clients.
+        settings: of this control.
+        now: the moment all of it happens, on the wall clock.
+        at: the same on the monotonic clock.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        farm: Farm,
+        clients: Clients,
+        settings: Settings,
+        now: datetime,
+        at: float,
+    ) -> None:
+        self.session = session
+        self.farm = farm
+        self.clients = clients
+        self.settings = settings
+        self.now = now
+        self.at = at
+        self._desired: list[Outgoing] = []
+        self._events: list[Outgoing] = []
+        self._changed: dict[str, ReservationRow] = {}
+
+    def want(self, device: DeviceRow, reservation: ReservationRow | None) -> None:
+        """Publish what is desired of a device."""
+        topic = DESIRED(worker=device.worker, serial=device.serial)
+        self._desired.append(Outgoing(topic, desired(device, reservation), retain=True))
+
+    def unwant(self, worker: str, serial: str) -> None:
+        """Clear what a worker was told about a device it has no more."""
+        self._desired.append(Outgoing(DESIRED(worker=worker, serial=serial), CLEAR, retain=True))
+
+    def change(self, reservation: ReservationRow) -> None:
+        """Publish the reservation's document when all is done."""
+        self._changed[reservation.id] = reservation
+
+    def forget(self, reservation: str) -> None:
+        """Clear the document of a reservation that is over."""
+        self._events.append(Outgoing(RESERVATION(reservation=reservation), CLEAR, retain=True))
+
+    def tell(
+        self, reservation: ReservationRow, event: str, data: Message, serial: str = ALL_DEVICES
+    ) -> None:
+        """Send an event to the holder of a reservation."""
+        topic = EVENT(
+            user=reservation.user,
+            reservation=reservation.id,
+            sender=CONTROL,
+            serial=serial,
+            event=event,
+        )
+        message = RawEvent(
+            sequence=reservation.sequence, at=self.now, data=data.model_dump(mode="json")
+        )
+        reservation.sequence += 1
+        self._events.append(Outgoing(topic, message, expiry=EVENT_EXPIRY))
+
+    def document(self, reservation: ReservationRow) -> Reservation:
+        """The reservation as it crosses the bus, with all that this transaction did to it."""
+        return self.documents([reservation])[0]
+
+    def documents(self, reservations: Iterable[ReservationRow]) -> list[Reservation]:
+        """Reservations as they cross the bus, in the given order."""
+        rows = list(reservations)
+        self.session.flush()
+        query = (
+            select(HoldRow)
+            .where(col(HoldRow.reservation).in_([row.id for row in rows]))
+            .order_by(col(HoldRow.serial))
+        )
+        devices: dict[str, list[HeldDevice]] = {row.id: [] for row in rows}
+        for hold in self.session.exec(query) if rows else ():
+            devices[hold.reservation].append(
+                HeldDevice(
+                    serial=hold.serial, worker=hold.worker, state=hold.state, reason=hold.reason
+                )
+            )
+        return [
+            Reservation(
+                id=row.id,
+                user=row.user,
+                kind=row.kind,
+                state=row.state,
+                devices=devices[row.id],
+                created=row.created,
+                until=row.until,
+                client=row.client,
+                reason=row.reason,
+            )
+            for row in rows
+        ]
+
+    def outbox(self) -> list[Outgoing]:
+        """All that is to be sent: what devices should do first, for that takes longest."""
+        documents: list[Outgoing] = []
+        for document in self.documents(self._changed.values()):
+            topic = RESERVATION(reservation=document.id)
+            documents.append(Outgoing(topic, document, retain=True))
+            if document.state is ReservationState.ENDED:
+                # Live subscribers have seen the end with its reason; nobody else needs to.
+                documents.append(Outgoing(topic, CLEAR, retain=True))
+        return self._desired + documents + self._events
