@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from icebus.broker.access import Principal
 from icebus.broker.embedded import EmbeddedBroker
 from icebus.schemas.deadline import Deadline

@@ -46,7 +46,8 @@ class Principal(BaseModel):
 
     id: Id
     role: Role
-    password: str = Field(default_factory=new_password, repr=False, pattern=r"^[!-~]{1,256}$")
+    # Printable and without a colon, at which Mosquitto's program would cut it.
+    password: str = Field(default_factory=new_password, repr=False, pattern=r"^[!-9;-~]{1,256}$")
 
 
 def check(principals: Sequence[Principal]) -> None:

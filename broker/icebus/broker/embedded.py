@@ -177,7 +177,6 @@ def _taken(host: str, port: int) -> bool:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
-            probe.listen(1)
         except OSError as error:
             return error.errno == errno.EADDRINUSE
     return False

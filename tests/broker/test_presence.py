@@ -1,0 +1,118 @@
+"""Presence: what is said of a component is what the component says."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from icebus.broker.bus import Bus, Will, wait
+from icebus.broker.presence import Presence as Watch
+from icebus.schemas.components import ClientState, Presence, WorkerPhase, WorkerState
+from icebus.schemas.deadline import Deadline
+from icebus.schemas.topics import CLIENT_STATE, WORKER_STATE, Topic
+
+TOPIC = CLIENT_STATE(user="alice", client="c1")
+MINE = ClientState(state=Presence.ONLINE, session="mine")
+
+
+def retained(connect: Any, inbox: Any) -> bytes:
+    kept = inbox()
+    bus = connect("main")
+    bus.subscribe(CLIENT_STATE, kept)
+    payload: bytes = kept.wait(1)[0].payload
+    bus.close(Deadline.after(1))
+    return payload
+
+
+def listen(connect: Any, inbox: Any, topic: Topic) -> Any:
+    kept = inbox()
+    subscription = connect("main").subscribe(topic, kept)
+    wait(subscription.acknowledged, Deadline.after(10), "subscription")
+    return kept
+
+
+def watch(bus: Bus) -> Watch:
+    watched = Watch(bus, CLIENT_STATE, user="alice", client="c1")
+    watched.say(MINE)
+    return watched
+
+
+@pytest.mark.parametrize(
+    "claim",
+    [
+        ClientState(state=Presence.LOST, session="mine").to_json(),
+        ClientState(state=Presence.LOST, session="older").to_json(),
+        ClientState(state=Presence.ONLINE, session="foreign").to_json(),
+        b"",
+        b"garbage",
+        b'{"state": "online"}',
+    ],
+)
+def test_when_somebody_says_otherwise_then_it_is_corrected(
+    connect: Any, inbox: Any, eventually: Any, claim: bytes
+) -> None:
+    watch(connect("alice"))
+    eventually(lambda: retained(connect, inbox) == MINE.to_json())
+    kept = listen(connect, inbox, CLIENT_STATE)
+    kept.wait(1)
+    wait(connect("alice").publish(TOPIC, claim, retain=True), Deadline.after(10), "publish")
+    kept.wait(3)
+    assert kept.payloads[-1] == MINE.to_json()
+    assert retained(connect, inbox) == MINE.to_json()
+
+
+def test_when_the_own_late_will_fires_then_it_does_not_stand(
+    connect: Any, inbox: Any, eventually: Any
+) -> None:
+    lost = Will(TOPIC, ClientState(state=Presence.LOST, session="mine"))
+    older = connect("alice", will=lost, session_expiry=0)
+    watch(connect("alice"))
+    kept = listen(connect, inbox, CLIENT_STATE)
+    older._client._thread_terminate = True
+    older._client.socket().shutdown(2)
+    eventually(lambda: any(b"lost" in payload for payload in kept.payloads))
+    eventually(lambda: retained(connect, inbox) == MINE.to_json())
+
+
+def test_when_our_own_older_word_arrives_then_nothing_is_repeated(connect: Any, inbox: Any) -> None:
+    bus, kept = connect("w1"), listen(connect, inbox, WORKER_STATE)
+    watched = Watch(bus, WORKER_STATE, worker="w1")
+    for phase in (WorkerPhase.INIT, WorkerPhase.READY, WorkerPhase.DRAINING):
+        watched.say(WorkerState(state=phase, session="s"))
+    kept.wait(3)
+    wait(bus.publish("worker/w1/event", b"{}"), Deadline.after(10), "publish")
+    assert [b'"init"' in p or b'"ready"' in p or b'"draining"' in p for p in kept.payloads] == [
+        True
+    ] * 3
+
+
+def test_when_stopped_then_the_farewell_stands(connect: Any, inbox: Any) -> None:
+    bus = connect("alice")
+    watched = watch(bus)
+    watched.stop()
+    farewell = ClientState(state=Presence.OFFLINE, session="mine")
+    bus.close(Deadline.after(10), farewell=Will(TOPIC, farewell))
+    assert retained(connect, inbox) == farewell.to_json()
+
+
+def test_when_the_broker_forgot_us_then_we_say_it_again_on_connect(
+    broker: Any, connect: Any, inbox: Any, eventually: Any
+) -> None:
+    bus = connect("alice")
+    watch(bus)
+    broker.child.process.kill()
+    broker.child.process.wait()
+    eventually(lambda: not bus.connected)
+    broker.start(Deadline.after(10))
+    assert retained(connect, inbox) == MINE.to_json()
+
+
+def test_given_two_of_one_name_then_they_do_not_flood_the_broker(connect: Any, inbox: Any) -> None:
+    kept = listen(connect, inbox, CLIENT_STATE)
+    for session in ("first", "second"):
+        watched = Watch(connect("alice"), CLIENT_STATE, user="alice", client="c1")
+        watched.say(ClientState(state=Presence.ONLINE, session=session))
+    time.sleep(1)
+    assert 2 <= len(kept.messages) <= 10
