@@ -1,3 +1,4 @@
+import itertools
 import re
 from random import Random
 
@@ -66,7 +67,7 @@ def test_given_any_splitting_of_the_bytes_when_received_then_the_outcome_is_the_
     lines: tuple[str, ...] = ()
     evaluations = []
     edges = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in itertools.pairwise(edges):
         step = split.receive(data[start:end], 1.0)
         lines += step.lines
         evaluations += [step.evaluation] if step.evaluation else []

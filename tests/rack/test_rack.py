@@ -116,7 +116,10 @@ def test_given_default_firmware_when_opened_then_it_prints_its_line_again_and_ag
 
 @pytest.mark.parametrize(
     ("chips", "chip", "pid", "same_serial"),
-    [(ChipChoice.RP2040, Chip.RP2040, 0x0003, False), (ChipChoice.RP2350, Chip.RP2350, 0x000F, True)],
+    [
+        (ChipChoice.RP2040, Chip.RP2040, 0x0003, False),
+        (ChipChoice.RP2350, Chip.RP2350, 0x000F, True),
+    ],
 )
 def test_given_a_touch_and_an_image_when_copied_then_the_board_runs_that_firmware(
     start_rack, chips, chip, pid, same_serial
@@ -127,7 +130,8 @@ def test_given_a_touch_and_an_image_when_copied_then_the_board_runs_that_firmwar
     boot = rack.touch()
     assert (boot.vid, boot.pid) == (0x2E8A, pid)
     assert (boot.serial == before.serial) is same_serial
-    assert sorted(os.listdir(rack.folder() / "boot")) == ["INDEX.HTM", "INFO_UF2.TXT"]
+    names = sorted(path.name for path in (rack.folder() / "boot").iterdir())
+    assert names == ["INDEX.HTM", "INFO_UF2.TXT"]
     assert not (rack.folder() / "tty").exists()
 
     (rack.folder() / "boot" / "any name").write_bytes(image("pulse_count", chip))
@@ -340,9 +344,11 @@ def test_given_a_directory_with_a_rack_when_another_starts_then_it_refuses(start
     rack = start_rack()
     rack.wait_for(Mode.APPLICATION)
 
-    with pytest.raises(Conflict, match="runs in"):
-        Rack(rack.directory).run()
+    prepared: list[bool] = []
+    with pytest.raises(Conflict, match=rf"runs in .* \(process {os.getpid()}\)"):
+        Rack(rack.directory).run(lambda: prepared.append(True))
 
+    assert not prepared
     assert rack.board()
 
 

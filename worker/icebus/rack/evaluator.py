@@ -148,7 +148,6 @@ class PoolEvaluator:
             job.done(Verdict.unsupported("the simulation process died"))
 
     def _shut_down(self, executor: ProcessPoolExecutor) -> None:
-        executor.shutdown(wait=False, cancel_futures=True)
         # Only look at the processes here: the executor's own thread is the one that reaps them.
         children = set(multiprocessing.active_children()) - self._others
         for child in children:
@@ -161,4 +160,4 @@ class PoolEvaluator:
         for child in alive.values():
             _LOG.error("simulation process %s did not stop", child.pid)
             child.kill()
-        executor.shutdown(wait=True)
+        executor.shutdown(wait=True, cancel_futures=True)

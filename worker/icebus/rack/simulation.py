@@ -58,10 +58,10 @@ def count_on_fpga(bitstream: bytes, cycles: int, seed: int) -> Counted:
         DecoderUnavailable: what the virtual FPGA needs isn't installed.
     """
     try:
-        from icebus.rack import fpga
+        from icebus.rack.fpga import count
     except ImportError as error:
         raise DecoderUnavailable(f"{error}; pip install 'icebus[virtual]'") from error
-    return fpga.count(bitstream, cycles, seed)
+    return count(bitstream, cycles, seed)
 
 
 def prepare_process(count: CountFunction) -> None:
