@@ -1,0 +1,5 @@
+"""``python -m icebus.client.cli``."""
+
+from icebus.client.cli import main
+
+main()

@@ -1,0 +1,100 @@
+"""The commands of ``icebus``, and how they end."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+from types import FrameType
+from typing import Annotated, cast
+
+import typer
+
+from icebus.client.cli import devices, evaluate, profiles, reservations, up, watch
+from icebus.client.cli.common import PROFILE
+from icebus.client.cli.output import say
+from icebus.client.cli.problems import EXIT_CODES, FAILED, INTERRUPTED, USAGE, describe
+from icebus.schemas.errors import IcebusError
+
+UsageError = cast("type[typer.BadParameter]", typer.BadParameter.__mro__[1])
+"""What typer raises for wrong usage. It has no public name there, and where it comes from differs
+between versions."""
+
+_EPILOG = "Exit codes: " + ", ".join(f"{code} {text}" for code, text in EXIT_CODES.items()) + "."
+
+app = typer.Typer(
+    name="icebus",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    epilog=_EPILOG,
+    help="""Reserve FPGA boards of a farm and evaluate bitstreams on them.
+
+    Start with `icebus up` in one shell and `icebus evaluate FILE...` in another. The farm is the
+    one of $ICEBUS_URL or $ICEBUS_PROFILE, else the one that `icebus up` runs on this machine.
+    """,
+)
+
+
+@app.callback()
+def options(
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Log what the client does, on stderr.")
+    ] = False,
+    profile: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PATH|NAME",
+            help="Another farm or user: the path of a profile, or a name of this machine's farm.",
+        ),
+    ] = None,
+) -> None:
+    """Set up logging."""
+    PROFILE.set(profile)
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=logging.DEBUG if verbose else logging.ERROR,
+        format="%(levelname)s %(name)s: %(message)s",
+    )
+
+
+for _module in (up, devices, reservations, evaluate, watch, profiles):
+    _module.add_to(app)
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: like Ctrl-C, so that what a run reserved is released."""
+
+
+def _terminate(_number: int, _frame: FrameType | None) -> None:
+    raise Terminated
+
+
+def run() -> None:
+    """Run the command line; every error is a line or two on stderr and an exit code."""
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        code = app(standalone_mode=False)
+    except UsageError as error:
+        error.show()
+        code = USAGE
+    except IcebusError as error:
+        code = report(error)
+    except (typer.Abort, KeyboardInterrupt):
+        code = INTERRUPTED
+    except BrokenPipeError:
+        # The reader, such as `head`, has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = FAILED
+    if code == INTERRUPTED:
+        say("icebus: interrupted")
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def report(error: IcebusError) -> int:
+    """Say what went wrong; returns the exit code."""
+    message, hint, code = describe(error)
+    say(f"icebus: {message}")
+    if hint:
+        say(f"  {hint}")
+    return code

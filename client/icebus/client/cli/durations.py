@@ -1,0 +1,38 @@
+"""Durations as people write them."""
+
+from __future__ import annotations
+
+import re
+
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_PART = r"(\d+(?:\.\d+)?)([smhd])"
+_DURATION = re.compile(rf"(?:{_PART})+")
+
+
+def parse_duration(text: str) -> float:
+    """Seconds in ``90``, ``30s``, ``15m``, ``2h``, ``1h30m`` or ``1d``.
+
+    Raises:
+        ValueError: it is none of these, or nothing at all.
+    """
+    cleaned = text.strip().lower()
+    if re.fullmatch(r"\d+(\.\d+)?", cleaned):
+        seconds = float(cleaned)
+    elif _DURATION.fullmatch(cleaned):
+        seconds = sum(float(number) * _UNITS[unit] for number, unit in re.findall(_PART, cleaned))
+    else:
+        raise ValueError(f"{text!r} is no duration: write 90, 30s, 15m, 2h or 1h30m")
+    if not 0 < seconds < 1e9:
+        raise ValueError(f"{text!r} is no duration anybody can wait for")
+    return seconds
+
+
+def show_duration(seconds: float) -> str:
+    """A duration for people, in its two largest units."""
+    left = max(0, round(seconds))
+    parts = []
+    for unit, size in reversed(_UNITS.items()):
+        count, left = divmod(left, int(size))
+        if count:
+            parts.append(f"{count}{unit}")
+    return "".join(parts[:2]) or "0s"

@@ -1,0 +1,59 @@
+"""From what went wrong to what the user reads, and the exit code: the one place for it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from icebus.schemas import errors
+from icebus.schemas.errors import IcebusError
+
+OK: Final = 0
+FAILED: Final = 1
+USAGE: Final = 2
+NOT_FOUND: Final = 3
+NOT_ENOUGH: Final = 4
+UNREACHABLE: Final = 5
+INVALID: Final = 6
+INTERRUPTED: Final = 130
+
+EXIT_CODES: Final = {
+    OK: "done",
+    FAILED: "some evaluations failed, or another error",
+    USAGE: "wrong usage",
+    NOT_FOUND: "not found, or not yours",
+    NOT_ENOUGH: "not enough devices free",
+    UNREACHABLE: "no farm, broker or answer",
+    INVALID: "invalid input, such as a broken bitstream",
+    INTERRUPTED: "interrupted",
+}
+"""What each exit code means, as `icebus --help` tells it."""
+
+_BY_ERROR: Final[dict[type[IcebusError], tuple[int, str]]] = {
+    errors.UnknownReservation: (NOT_FOUND, "`icebus reservations` lists yours"),
+    errors.ReservationEnded: (NOT_FOUND, "`icebus reserve` makes a new one"),
+    errors.UnknownDevice: (NOT_FOUND, "`icebus devices` lists them"),
+    errors.UnknownKind: (NOT_FOUND, ""),
+    errors.UnknownPrincipal: (NOT_FOUND, ""),
+    errors.Forbidden: (NOT_FOUND, "`icebus reservations --all` shows who holds what"),
+    errors.DeviceNotHeld: (NOT_FOUND, "`icebus reservations` lists what you hold"),
+    errors.NotEnoughDevices: (NOT_ENOUGH, "`icebus devices` shows who holds what"),
+    errors.DeviceUnavailable: (NOT_ENOUGH, "`icebus devices` shows who holds what"),
+    errors.NoProfile: (UNREACHABLE, ""),
+    errors.BrokerUnavailable: (UNREACHABLE, ""),
+    errors.NotAuthorized: (UNREACHABLE, "`icebus profile` shows the URL in use"),
+    errors.ProgramMissing: (UNREACHABLE, ""),
+    errors.DeadlineExceeded: (UNREACHABLE, ""),
+    errors.InvalidRequest: (INVALID, ""),
+    errors.BitstreamInvalid: (INVALID, "--no-validate sends it all the same"),
+    errors.MessageTooLarge: (INVALID, ""),
+}
+
+
+def describe(error: IcebusError) -> tuple[str, str, int]:
+    """What to say of an error, a hint (or nothing), and the exit code."""
+    for cls in type(error).__mro__:
+        if cls in _BY_ERROR:
+            code, hint = _BY_ERROR[cls]
+            # A message that names the remedy itself needs none added.
+            return error.message, "" if hint in error.message else hint, code
+    return error.message, "", FAILED
