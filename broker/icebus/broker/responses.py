@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import threading
@@ -15,6 +16,7 @@ from pydantic import BaseModel
 from icebus.broker.bus import Bus, Incoming
 from icebus.schemas.calls import Reply, Request
 from icebus.schemas.errors import (
+    Conflict,
     IcebusError,
     InternalError,
     InvalidRequest,
@@ -53,12 +55,14 @@ class _Return:
 
 @dataclass
 class _Open:
+    digest: bytes
     returns: list[_Return]
     at: float = field(default_factory=time.monotonic)
 
 
 @dataclass(frozen=True)
 class _Answer:
+    digest: bytes
     payload: bytes
     at: float = field(default_factory=time.monotonic)
 
@@ -123,22 +127,32 @@ class Responder:
                 self._publish(back, _payload(reply))
             return None
         key = (user, request.id)
+        digest = _digest(incoming)
         with self._lock:
             self._forget_old()
             answer = self._answers.get(key)
             waiting = self._open.get(key)
             full = len(self._open) >= OPEN
-            if waiting is not None:
+            known = waiting or answer
+            other = known is not None and known.digest != digest
+            if waiting is not None and not other:
                 if back is not None and back not in waiting.returns:
                     waiting.returns.append(back)
                 return None
-            if answer is None and not full:
-                self._open[key] = _Open([back] if back else [])
+            if known is None and not full:
+                self._open[key] = _Open(digest, [back] if back else [])
                 return Exchange(self, user, request)
         if back is not None:
-            busy = QueueFull(f"{self._sender} has {OPEN} requests in work; try again later")
-            payload = _payload(Reply(id=request.id, error=busy.info()))
-            self._publish(back, payload if answer is None else answer.payload)
+            refusal: IcebusError = QueueFull(
+                f"{self._sender} has {OPEN} requests in work; try again later"
+            )
+            if other:
+                refusal = Conflict(
+                    f"request {request.id} was used before for something else; "
+                    "give every request an id of its own"
+                )
+            payload = _payload(Reply(id=request.id, error=refusal.info()))
+            self._publish(back, payload if other or answer is None else answer.payload)
         return None
 
     def send(self, user: str, reply: Reply) -> None:
@@ -148,20 +162,22 @@ class Responder:
             waiting = self._open.pop(key, None)
             if waiting is None:
                 return
-            payload = self._remember(key, reply)
+            payload = self._remember(key, waiting.digest, reply)
         try:
             self._publish_all(waiting.returns, payload)
         except MessageTooLarge as error:
             with self._lock:
-                payload = self._remember(key, Reply(id=reply.id, error=error.info()))
+                payload = self._remember(
+                    key, waiting.digest, Reply(id=reply.id, error=error.info())
+                )
             self._publish_all(waiting.returns, payload)
 
-    def _remember(self, key: tuple[str, str], reply: Reply) -> bytes:
+    def _remember(self, key: tuple[str, str], digest: bytes, reply: Reply) -> bytes:
         # Called with the lock held, in the step that closes the request: it is never done twice.
         payload = _payload(reply)
         replaced = self._answers.get(key)
         self._answer_bytes += len(payload) - (len(replaced.payload) if replaced else 0)
-        self._answers[key] = _Answer(payload)
+        self._answers[key] = _Answer(digest, payload)
         return payload
 
     def _return(self, user: str, incoming: Incoming) -> _Return | None:
@@ -193,6 +209,11 @@ class Responder:
                 break
             del self._answers[key]
             self._answer_bytes -= len(answer.payload)
+
+
+def _digest(incoming: Incoming) -> bytes:
+    """What tells a request that is sent again from another one that bears its id."""
+    return hashlib.sha256(f"{incoming.topic}\n".encode() + incoming.payload).digest()
 
 
 def _payload(reply: Reply) -> bytes:
