@@ -48,8 +48,7 @@ class BrokerAddress:
         if not parts.username:
             raise InvalidRequest("the broker's URL names no user: mqtt://user:password@host:1883")
         root = parts.path.strip("/") or DEFAULT_ROOT
-        if _ROOT.fullmatch(root) is None:
-            raise InvalidRequest(f"{root!r} can't be the root of topics; leave it out")
+        check_root(root)
         tls = parts.scheme == "mqtts"
         return cls(
             host=parts.hostname,
@@ -70,3 +69,13 @@ class BrokerAddress:
     def as_user(self, user: str, password: str) -> BrokerAddress:
         """The same broker for somebody else."""
         return replace(self, user=user, password=password)
+
+
+def check_root(root: str) -> None:
+    """Refuse what can't be the root of topics.
+
+    Raises:
+        InvalidRequest: a level is empty or holds a wildcard.
+    """
+    if _ROOT.fullmatch(root) is None:
+        raise InvalidRequest(f"{root!r} can't be the root of topics; leave it out for the default")

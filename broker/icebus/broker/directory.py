@@ -62,6 +62,11 @@ class BrokerDirectory:
         self.path = path.resolve()
 
     @property
+    def exists(self) -> bool:
+        """Whether anything was ever configured here."""
+        return (self.path / "principals.json").exists()
+
+    @property
     def settings(self) -> Settings | None:
         """What the broker listens on; None when it was never configured."""
         return self._read().settings

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
 import threading
 from collections.abc import Iterable
@@ -101,7 +102,7 @@ class EmbeddedBroker:
                 self._attempts -= 1
                 if self._attempts <= 0 or deadline.expired:
                     raise BrokerUnavailable(
-                        f"port {self.port} is in use; choose another with --port"
+                        f"port {self.port} is in use; stop what listens there or choose another"
                     ) from taken
                 self.port = free_port()
                 self._files.configure(self._settings)
@@ -111,9 +112,10 @@ class EmbeddedBroker:
                 return
 
     def _start(self, deadline: Deadline) -> None:
-        if _taken(self.host, self.port):
-            raise _PortTaken
         claim = self._files.claim()
+        if _taken(self.host, self.port):
+            os.close(claim)
+            raise _PortTaken
         log = self.directory / "mosquitto.log"
         told = log.stat().st_size if log.exists() else 0
         argv = [self._program, "-c", str(self._files.configuration)]

@@ -1,0 +1,247 @@
+"""``icebus-broker`` as people run it: a process, its output and its exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import pytest
+
+from icebus.broker.address import BrokerAddress
+from icebus.broker.bus import Bus, wait
+from icebus.broker.cli import main
+from icebus.broker.directory import BrokerDirectory
+from icebus.broker.embedded import EmbeddedBroker, free_port
+from icebus.schemas.deadline import Deadline
+from icebus.schemas.errors import NotAuthorized
+from icebus.schemas.topics import OPERATION
+
+PROGRAM = [sys.executable, "-m", "icebus.broker.cli"]
+
+
+def soon() -> Deadline:
+    return Deadline.after(10)
+
+
+class Done(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+class Program(Protocol):
+    def __call__(self, *arguments: str, directory: Path) -> Done: ...
+
+
+class Works(Protocol):
+    def __call__(self, *arguments: str, directory: Path) -> str: ...
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Program:
+    """Runs the program, in this process: starting another takes a second of imports."""
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def program(*arguments: str, directory: Path) -> Done:
+        monkeypatch.setenv("ICEBUS_BROKER_DIRECTORY", str(directory))
+        monkeypatch.setattr(sys, "argv", ["icebus-broker", *arguments])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as left:
+            main()
+        captured = capsys.readouterr()
+        return Done(int(left.value.code or 0), captured.out, captured.err)
+
+    return program
+
+
+@pytest.fixture
+def ok(run: Program) -> Works:
+    """Runs the program and gives what it printed; it must succeed."""
+
+    def works(*arguments: str, directory: Path) -> str:
+        done = run(*arguments, directory=directory)
+        assert done.code == 0, done.err
+        return done.out.strip()
+
+    return works
+
+
+@pytest.fixture
+def standing(tmp_path: Path, broker: EmbeddedBroker, ok: Works) -> Iterator[Path]:
+    """The directory of a broker that runs as a process of its own."""
+    # The fixture `broker` is asked for only so that we skip or fail as it does without Mosquitto.
+    directory = tmp_path / "standing"
+    ok("configure", directory=directory)
+    with subprocess.Popen(
+        [*PROGRAM, "run", "-d", str(directory)], stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr is not None
+        assert "listening on 127.0.0.1" in process.stderr.readline()
+        yield directory
+        process.send_signal(signal.SIGTERM)
+        assert "stopped" in process.stderr.readline()
+        assert process.wait(timeout=10) == 0
+
+
+def test_given_a_standing_broker_then_people_come_and_go_while_it_runs(
+    standing: Path, eventually: Any, ok: Works
+) -> None:
+    address = BrokerAddress.parse(ok("add", "alice", "--role", "user", directory=standing))
+    bus = Bus(address, "alice")
+    bus.connect(soon())
+    wait(bus.publish(OPERATION(user="alice", operation="list"), b"{}"), soon(), "publish")
+    refused = bus.publish(OPERATION(user="bob", operation="list"), b"{}")
+    assert isinstance(refused.exception(timeout=10), NotAuthorized)
+    assert ok("remove", "alice", directory=standing) == "alice removed"
+    eventually(lambda: not bus.connected)
+    bus.close(soon())
+
+
+def test_given_a_farms_own_broker_then_its_directory_is_served_too(
+    broker: EmbeddedBroker, ok: Works
+) -> None:
+    url = ok("add", "carol", "--role", "observer", directory=broker.directory)
+    address = BrokerAddress.parse(url)
+    assert address == broker.address("carol")
+    bus = Bus(address, "carol")
+    bus.connect(soon())
+    bus.close(soon())
+
+
+def test_given_people_then_they_are_listed_without_passwords(
+    tmp_path: Path, broker: EmbeddedBroker, ok: Works, run: Program
+) -> None:
+    ok("configure", directory=tmp_path / "b")
+    urls = [
+        ok("add", name, "--role", role, directory=tmp_path / "b")
+        for name, role in [("w1", "worker"), ("main", "control"), ("boss", "admin")]
+    ]
+    listed = ok("list", "-o", "json", directory=tmp_path / "b")
+    assert json.loads(listed) == [
+        {"name": "boss", "role": "admin"},
+        {"name": "main", "role": "control"},
+        {"name": "w1", "role": "worker"},
+    ]
+    table = run("list", directory=tmp_path / "b")
+    assert table.out.split() == ["boss", "admin", "main", "control", "w1", "worker"]
+    assert "not running" in table.err
+    for url in urls:
+        assert BrokerAddress.parse(url).password not in listed + table.out
+
+
+def test_when_configured_again_then_people_and_port_stay(
+    tmp_path: Path, broker: EmbeddedBroker, ok: Works
+) -> None:
+    directory = tmp_path / "b"
+    configuration = Path(ok("configure", directory=directory))
+    before = ok("add", "alice", "--role", "user", directory=directory)
+    ok("configure", "--listen", "0.0.0.0", directory=directory)
+    settings = BrokerDirectory(directory).settings
+    assert settings is not None
+    assert settings.port == BrokerAddress.parse(before).port
+    assert f"listener {settings.port} 0.0.0.0" in configuration.read_text()
+    assert "alice" in BrokerDirectory(directory).principals
+    assert {stat.S_IMODE(path.stat().st_mode) for path in directory.iterdir()} == {0o600}
+
+
+def test_when_a_password_is_renewed_then_the_old_one_is_void(
+    standing: Path, ok: Works, run: Program
+) -> None:
+    old = ok("add", "alice", "--role", "user", directory=standing)
+    again = run("add", "alice", "--role", "user", directory=standing)
+    assert again.code == 1
+    assert "--new-password" in again.err
+    new = ok("add", "alice", "--role", "user", "--new-password", directory=standing)
+    assert new != old
+    bus = Bus(BrokerAddress.parse(new), "alice")
+    bus.connect(soon())
+    bus.close(soon())
+    with pytest.raises(NotAuthorized):
+        Bus(BrokerAddress.parse(old), "alice").connect(soon())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["add", "a b", "--role", "user"], "is no name"),
+        (["add", "control", "--role", "control"], "reserved"),
+        (["add", "w1", "--role", "user"], "is a worker"),
+        (["remove", "nobody"], "nobody here is called 'nobody'"),
+        (["configure", "--port", "1"], "already (pid"),
+        (["configure", "--listen", "not a host/"], "no address"),
+        (["configure", "--root", "a/#"], "can't be the root"),
+        (["run"], "already (pid"),
+    ],
+)
+def test_when_a_request_is_wrong_then_it_is_refused_in_words(
+    broker: EmbeddedBroker, arguments: list[str], complaint: str, run: Program
+) -> None:
+    done = run(*arguments, directory=broker.directory)
+    assert done.code == 1
+    assert complaint in done.err
+    assert "Traceback" not in done.err
+    assert done.out == ""
+    assert BrokerDirectory(broker.directory).pid == broker.child.process.pid
+
+
+@pytest.mark.parametrize(
+    "arguments", [["add", "alice", "--role", "user"], ["remove", "alice"], ["run"]]
+)
+def test_when_there_is_no_broker_there_then_the_error_says_so(
+    tmp_path: Path, arguments: list[str], run: Program
+) -> None:
+    done = run(*arguments, directory=tmp_path / "nothing")
+    assert done.code == 1
+    assert "there is no broker in" in done.err
+    assert not (tmp_path / "nothing").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["add", "alice"], ["add", "alice", "--role", "king"], ["configure", "--port", "0"], ["fly"]],
+)
+def test_when_used_wrongly_then_the_code_is_2(
+    tmp_path: Path, arguments: list[str], run: Program
+) -> None:
+    assert run(*arguments, directory=tmp_path).code == 2
+
+
+def test_when_the_port_is_taken_then_run_says_so(
+    tmp_path: Path, broker: EmbeddedBroker, ok: Works, run: Program
+) -> None:
+    ok("configure", "--port", str(broker.port), directory=tmp_path / "b")
+    done = run("run", directory=tmp_path / "b")
+    assert done.code == 1
+    assert f"port {broker.port} is in use" in done.err
+
+
+def test_when_mosquitto_dies_then_run_ends_with_an_error(
+    tmp_path: Path, broker: EmbeddedBroker, ok: Works
+) -> None:
+    ok("configure", "--port", str(free_port()), directory=tmp_path / "b")
+    with subprocess.Popen(
+        [*PROGRAM, "run", "-d", str(tmp_path / "b")], stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr is not None
+        process.stderr.readline()
+        pid = BrokerDirectory(tmp_path / "b").pid
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        assert "Mosquitto ended" in process.stderr.readline()
+        assert process.wait(timeout=10) == 1
+
+
+@pytest.mark.parametrize("command", ["configure", "add", "remove", "list", "run"])
+def test_given_help_then_every_command_has_an_example(
+    tmp_path: Path, command: str, ok: Works
+) -> None:
+    assert command in ok("--help", directory=tmp_path)
+    assert f"Example: icebus-broker {command}" in ok(command, "--help", directory=tmp_path)
