@@ -37,13 +37,16 @@ class Single:
         state: the node of the state bit.
         following: the node of its next value.
         gates: the gates of it that depend on the state bit itself.
-        feedback: whether there are any.
+        feedback: whether its next value depends on itself.
+        toggles: whether, whatever else there is, its next value is one thing if it is 0 and the
+            opposite if it is 1; so for the bits of counters.
     """
 
     state: int
     following: int
     gates: tuple[Operation, ...]
     feedback: bool
+    toggles: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,9 +126,17 @@ class _Planner:
             return Single(0, gates[0], self._in_order(gates), feedback=False)
         state = states[0]
         following = self._drivers[state][0]
-        return Single(
-            state, following, self._in_order(gates), feedback=bool(gates) or following == state
-        )
+        feedback = bool(gates) or following == state
+        toggles = len(gates) == 1 and self._inverts(gates[0], state)
+        return Single(state, following, self._in_order(gates), feedback, toggles)
+
+    def _inverts(self, gate: int, node: int) -> bool:
+        """Whether a gate always changes when that input of it changes."""
+        table, inputs = self._step.gates[gate - self._first_gate]
+        if inputs.count(node) != 1:
+            return False
+        pin = 1 << inputs.index(node)
+        return all((table >> row ^ table >> (row ^ pin)) & 1 for row in range(1 << len(inputs)))
 
     def _knot(self, members: list[int]) -> Knot:
         guessed: set[int] = set()

@@ -8,9 +8,16 @@ precedes a period does no harm).
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from typing import TYPE_CHECKING, Final
 
-from icebus.rack.fpga.block import Blocks
+import numpy as np
+import numpy.typing as npt
+
+from icebus.rack.fpga import words
+from icebus.rack.fpga.block import Exhausted
+from icebus.rack.fpga.long_block import LONG, LongBlocks
+from icebus.rack.fpga.orbit import bits_of
 from icebus.rack.fpga.plan import make_plan
 from icebus.rack.fpga.steps import STATE
 from icebus.rack.fpga.waves import first_difference
@@ -18,13 +25,18 @@ from icebus.rack.fpga.waves import first_difference
 if TYPE_CHECKING:
     from icebus.rack.fpga.steps import Step
 
-FIRST_BLOCK: Final = 512
+FIRST_BLOCK: Final = 256
 LAST_BLOCK: Final = 1 << 16
-"""Steps in the first and the longest block. Longer ones save nothing but the handling of gates."""
+"""Steps in the first and the longest block of integers."""
 
-BUDGET: Final = 100_000_000
-"""Word operations (see :mod:`icebus.rack.fpga.block`) after which a count is extrapolated; about
-0.4 s of CPU."""
+BUDGET: Final = 200_000_000
+"""Operations on 64 steps (see :mod:`icebus.rack.fpga.block`) after which a count is extrapolated:
+about 0.4 s of CPU. A count of work, not of time, so that a busy machine counts the same."""
+
+_SPARSE: Final = 256
+"""With fewer pulses than one in so many steps, a block's pulses are kept as a list."""
+
+Rises = int | npt.NDArray[np.uint32]
 
 
 class Periodic:
@@ -32,23 +44,35 @@ class Periodic:
 
     def __init__(self, step: Step) -> None:
         self._step = step
-        self._blocks = Blocks(make_plan(step))
+        self._blocks = LongBlocks(make_plan(step), BUDGET)
+        self._exhausted = False
         self._done = 0
         self._level = -1
         self._starts: list[int] = []
-        self._rises: list[int] = []
+        self._rises: list[Rises] = []
         self._counts: list[int] = [0]
         self._references: list[tuple[int, tuple[int, ...]]] = [(0, step.initial)]
         self._size = FIRST_BLOCK
         self._period: tuple[int, int] | None = None
 
+    @property
+    def size(self) -> int:
+        """Bytes this takes, roughly."""
+        rises = sum(
+            kept.bit_length() // 8 if isinstance(kept, int) else kept.nbytes for kept in self._rises
+        )
+        return 50_000 + rises
+
     def count(self, cycles: int) -> tuple[int, bool]:
         """Rising edges within the first ``cycles`` clock cycles, and whether that is exact."""
         steps = cycles * self._step.per_cycle
         while self._done <= steps and self._period is None:
-            if self._blocks.work > BUDGET:
-                return self._before(self._done - 1) * steps // (self._done - 1), False
-            self._go_on()
+            if self._exhausted:
+                return self._extrapolated(steps), False
+            try:
+                self._go_on()
+            except Exhausted:
+                self._exhausted = True
         if self._done > steps or self._period is None:
             return self._before(steps), True
         first, last = self._period
@@ -56,22 +80,38 @@ class Periodic:
         start = self._before(first)
         return periods * (self._before(last) - start) + self._before(first + rest), True
 
+    def _extrapolated(self, steps: int) -> int:
+        """The count if the circuit goes on as it did so far."""
+        known = max(self._done - 1, 1)
+        return self._before(known) * steps // known if self._done else 0
+
     def _go_on(self) -> None:
         """Simulate another block."""
-        blocks, size = self._blocks, self._size
+        blocks = self._blocks
         if self._done:
             self._references[1:] = [(self._done, tuple(blocks.state))]
-        blocks.run(size)
-        wave = blocks.waves[self._step.output]
+        if self._size > LAST_BLOCK:
+            self._size = LONG
+            blocks.run_long()
+            wave = words.to_integer(blocks.arrays[self._step.output], LONG >> 6)
+        else:
+            blocks.run(self._size)
+            wave = blocks.waves[self._step.output]
+        size = self._size
         before = (wave << 1 | (self._level if self._level >= 0 else wave & 1)) & ((1 << size) - 1)
         self._level = wave >> (size - 1)
         rises = wave & ~before
+        count = rises.bit_count()
         self._starts.append(self._done)
-        self._rises.append(rises)
-        self._counts.append(self._counts[-1] + rises.bit_count())
-        self._period = self._returned(size)
+        self._counts.append(self._counts[-1] + count)
+        self._rises.append(
+            np.flatnonzero(bits_of(rises, size)).astype(np.uint32)
+            if size > _SPARSE and count < size // _SPARSE
+            else rises
+        )
+        self._period = self._returned_long() if size == LONG else self._returned(size)
         self._done += size
-        self._size = min(2 * size, LAST_BLOCK)
+        self._size = LONG if size >= LAST_BLOCK else 2 * size
 
     def _returned(self, size: int) -> tuple[int, int] | None:
         """Two steps with the same state, the later one in the last block."""
@@ -89,10 +129,32 @@ class Periodic:
                 return at, self._done + first_difference(same)
         return None
 
+    def _returned_long(self) -> tuple[int, int] | None:
+        """As :meth:`_returned`, of a long block."""
+        arrays = self._blocks.arrays[STATE : STATE + self._step.states]
+        for at, state in self._references:
+            same = words.EVEN if self._step.per_cycle == 2 else words.ALL_ONE
+            for array, value in sorted(
+                zip(arrays, state, strict=True), key=lambda pair: len(pair[0])
+            ):
+                first, second = words.matched(same, array if value else array ^ words.ONES)
+                same = words.shortened(first & second)
+                if same is words.ALL_ZERO:
+                    break
+            if same is words.ALL_ZERO:
+                continue
+            wave = words.to_integer(same, LONG >> 6)
+            if at == self._done:
+                wave &= ~1
+            if wave:
+                return at, self._done + first_difference(wave)
+        return None
+
     def _before(self, step: int) -> int:
         """Rising edges up to and including the one at ``step``, which has been simulated."""
-        block = len(self._starts) - 1
-        while self._starts[block] > step:
-            block -= 1
-        kept = (1 << (step - self._starts[block] + 1)) - 1
-        return self._counts[block] + (self._rises[block] & kept).bit_count()
+        block = bisect_right(self._starts, step) - 1
+        inside = step - self._starts[block]
+        rises = self._rises[block]
+        if isinstance(rises, int):
+            return self._counts[block] + (rises & ((1 << (inside + 1)) - 1)).bit_count()
+        return self._counts[block] + int(np.searchsorted(rises, inside, side="right"))

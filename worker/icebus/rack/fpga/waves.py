@@ -13,6 +13,20 @@ def delayed(following: int, first: int, ones: int) -> int:
     return (following << 1 | first) & ones
 
 
+def repeated(wave: int, period: int, steps: int) -> int:
+    """``steps`` steps of a wave that has ``period`` of them and starts again and again."""
+    while period < steps:
+        wave |= wave << period
+        period *= 2
+    return wave & ((1 << steps) - 1)
+
+
+def repeats(wave: int, start: int, period: int, steps: int) -> bool:
+    """Whether the wave, from ``start`` to its end at ``steps``, has that period."""
+    tail = wave >> start
+    return not (tail ^ tail >> period) & ((1 << max(steps - start - period, 0)) - 1)
+
+
 def scan(if_zero: int, if_one: int, first: int, steps: int, ones: int) -> int:
     """The wave of a state bit's next value, from what that is if the bit is 0 and if it is 1.
 

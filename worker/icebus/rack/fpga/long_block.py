@@ -1,0 +1,138 @@
+"""Long blocks of steps, with waves as arrays of words.
+
+Worth it for circuits in which little happens for a long time: slow dividers, wide counters, phase
+accumulators. A knot whose guess does not hold for the whole block is left to the integers of
+:mod:`icebus.rack.fpga.block`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from icebus.rack.fpga import words
+from icebus.rack.fpga.block import GATE_COST, Blocks, Exhausted
+from icebus.rack.fpga.plan import Single
+from icebus.rack.fpga.steps import STATE
+from icebus.rack.fpga.words import ALL_ONE, ALL_ZERO, ONES, Words
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from icebus.rack.fpga.plan import Knot, Operation, Plan
+
+LONG: Final = 1 << 18
+"""Steps of a long block: 32 kB a wave, which the processor's caches like."""
+
+_CALL: Final = 4
+"""How much dearer handling a gate is with arrays than with integers."""
+
+
+class LongBlocks(Blocks):
+    """A running simulation that can also take long blocks."""
+
+    def __init__(self, plan: Plan, budget: int) -> None:
+        super().__init__(plan, budget)
+        self.arrays: list[Words] = [ALL_ZERO] * len(self.waves)
+        self._integers: dict[int, int] = {}
+
+    def run_long(self) -> None:
+        """Go on for :data:`LONG` steps; :attr:`arrays` has the waves then.
+
+        Raises:
+            Exhausted: the budget is used up; the simulation can't go on.
+        """
+        if self.work > self._budget:
+            raise Exhausted
+        arrays = self.arrays
+        arrays[0], arrays[1] = ALL_ZERO, ALL_ONE
+        arrays[2] = words.EVEN if self.halves else ALL_ZERO
+        self._integers.clear()
+        self.quiet = True
+        for group in self.groups:
+            if isinstance(group, Single):
+                self._long_single(group)
+                if group.state:
+                    last = words.at(arrays[group.following], LONG - 1)
+                    self.state[group.state - STATE] = last
+            else:
+                self._long_knot(group)
+
+    def _long_evaluate(self, gates: Sequence[Operation]) -> None:
+        arrays = self.arrays
+        for node, function, a, b, c, d in gates:
+            operands = words.matched(arrays[a], arrays[b], arrays[c], arrays[d])
+            arrays[node] = result = words.shortened(function(*operands, ONES))
+            self.work += _CALL * GATE_COST + len(result)
+
+    def _long_single(self, group: Single) -> None:
+        arrays = self.arrays
+        state = group.state
+        if not state:
+            self._long_evaluate(group.gates)
+            return
+        first = self.state[state - STATE]
+        count = LONG >> 6
+        if not group.feedback:
+            arrays[state] = words.delayed(arrays[group.following], first, count)
+            return
+        arrays[state] = ALL_ZERO
+        self._long_evaluate(group.gates)
+        if_zero = arrays[group.following]
+        if group.toggles:
+            following = words.shortened(if_zero)
+            if following is not ALL_ZERO:
+                following = words.parity(following, count)
+            if first:
+                following = following ^ ONES
+        else:
+            arrays[state] = ALL_ONE
+            self._long_evaluate(group.gates)
+            following = words.scan(if_zero, arrays[group.following], first, count)
+        self.work += 2 * _CALL * GATE_COST + 16 * len(following)
+        arrays[state] = words.delayed(following, first, count)
+        self._long_evaluate(group.gates)
+
+    def _long_knot(self, knot: Knot) -> None:
+        arrays, state = self.arrays, self.state
+        for node in knot.inputs:
+            self.waves[node] = words.at(arrays[node], 0)
+        outside = [self.waves[node] for node in knot.inputs]
+        _, guess = self._prepare(knot, outside, 0, LONG)
+        before = list(state)
+        if self._runs.get((knot.states[0][0], guess), 0) > LONG // 4:
+            for node, value in zip(knot.guessed, guess, strict=True):
+                arrays[node] = words.constant(value)
+            for part in knot.parts:
+                self._long_single(part)
+            if self._holds(knot):
+                for node, following in knot.states:
+                    state[node - STATE] = words.at(arrays[following], LONG - 1)
+                self._runs[knot.states[0][0], guess] = 4 * LONG
+                return
+            state[:] = before
+        self.quiet = False
+        count = LONG >> 6
+        for node in knot.inputs:
+            self.waves[node] = self._integer(node)
+        self._knot(knot, LONG)
+        for node in knot.exports:
+            arrays[node] = words.shortened(words.from_integer(self.waves[node], count))
+
+    def _integer(self, node: int) -> int:
+        found = self._integers.get(node)
+        if found is None:
+            found = self._integers[node] = words.to_integer(self.arrays[node], LONG >> 6)
+        return found
+
+    def _holds(self, knot: Knot) -> bool:
+        """Whether what was guessed is so for the whole block."""
+        arrays = self.arrays
+        for node, function, a, b, c, d in knot.guessed_gates:
+            operands = words.matched(arrays[a], arrays[b], arrays[c], arrays[d])
+            if (arrays[node] ^ function(*operands, ONES)).any():
+                return False
+        states = knot.guessed[len(knot.guessed_gates) :]
+        return not any(
+            (arrays[node] ^ arrays[following]).any()
+            for node, following in zip(states, knot.guessed_states, strict=True)
+        )
