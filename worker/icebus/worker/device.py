@@ -163,7 +163,7 @@ class Device:
                 self.state.on_bootloader(board)
             return
         if self.state is None:
-            self._switch(Testing(self._purpose(DeviceState.TESTING)), self._failure("found"))
+            self._switch(Testing(self.purpose(DeviceState.TESTING)), self._failure("found"))
         self.open()
 
     def _unplugged(self) -> None:
@@ -379,7 +379,7 @@ class Device:
         except FirmwareUnknown as error:
             self._switch(Broken(error.message, retry=None), error)
             return
-        reported = self._purpose(DeviceState.FLASHING)
+        reported = self.purpose(DeviceState.FLASHING)
         self._switch(Flashing(reported, firmware, image), why or self._ended())
 
     def _examine(
@@ -387,12 +387,13 @@ class Device:
     ) -> None:
         """Test the board over its port as it is, or over one opened for that."""
         if reported is not DeviceState.RELEASING:
-            reported = self._purpose(reported)
+            reported = self.purpose(reported)
         self._switch(Testing(reported, expect), why or self._ended())
         if self.port is None:
             self.open()
 
-    def _purpose(self, otherwise: DeviceState) -> DeviceState:
+    def purpose(self, otherwise: DeviceState) -> DeviceState:
+        """As what work on the board appears: ``preparing`` when it is for a reservation."""
         wanted = self.desired is not None and self.desired.reservation is not None
         return DeviceState.PREPARING if wanted else otherwise
 
@@ -421,7 +422,7 @@ class Device:
             return
         state, self.state = self.state, None
         try:
-            state._end(why)
+            state.leave(why)
         except Exception:
             log.exception("device %s: leaving %s failed", self.name, type(state).__name__)
 

@@ -86,7 +86,8 @@ class State:
         self._timers.append(timer)
         return timer
 
-    def _end(self, why: IcebusError) -> None:
+    def leave(self, why: IcebusError) -> None:
+        """End the state: for its device."""
         for timer in self._timers:
             timer.cancel()
         self.on_exit(why)

@@ -78,6 +78,10 @@ class Flashing(State):
         if self._copied:
             self.device.flashed(self._firmware)
 
+    def on_desired(self) -> None:
+        """The work goes on; it may now be for a reservation."""
+        self.reported = self.device.purpose(self.reported)
+
     def on_exit(self, why: IcebusError) -> None:
         """Let the helper finish: it ends by itself once the drive or port is gone."""
         if self._helper is not None:

@@ -57,6 +57,11 @@ class Testing(State):
         else:
             self.after(LISTEN, self._silent)
 
+    def on_desired(self) -> None:
+        """The work goes on; it may now be for a reservation."""
+        if self.reported is not DeviceState.RELEASING:
+            self.reported = self.device.purpose(self.reported)
+
     def on_data(self, data: bytes) -> None:
         """Look for what gives the firmware away."""
         for line in self._lines.feed(data):

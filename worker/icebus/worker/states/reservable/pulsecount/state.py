@@ -1,9 +1,8 @@
-"""Kind ``pulsecount``: measures queued bitstreams one after another with the existing firmware."""
+"""The state: a bounded, journalled queue of bitstreams in front of a meter."""
 
 from __future__ import annotations
 
 import logging
-import time
 from collections import deque
 from dataclasses import dataclass
 from typing import Annotated
@@ -14,10 +13,8 @@ from icebus.schemas import bitstream
 from icebus.schemas import pulse_count_text as text
 from icebus.schemas.errors import (
     BitstreamInvalid,
-    BitstreamUnsupported,
-    DecoderUnavailable,
     IcebusError,
-    MeasurementFailed,
+    InvalidRequest,
     QueueFull,
     WorkerRestarted,
 )
@@ -37,33 +34,12 @@ from icebus.schemas.kinds.pulsecount import (
     QueueStatus,
 )
 from icebus.schemas.message import now
-from icebus.worker.firmware.lines import Lines
-from icebus.worker.firmware.pulse_count import (
-    Conversation,
-    NoReport,
-    Received,
-    Report,
-    Started,
-    Waiting,
-    Watchdog,
-)
 from icebus.worker.journal import Journal
 from icebus.worker.states.framework import Event, Hold, Reservable, method, reservable
+from icebus.worker.states.reservable.pulsecount.batches import Batches
+from icebus.worker.states.reservable.pulsecount.measuring import Measured, Meter
 
 log = logging.getLogger(__name__)
-
-UPLOAD_DEADLINE = 10.0
-"""Seconds for a transfer. The firmware's own watchdog drops it after 2; a board that does not even
-say so is dead."""
-
-REPORT_DEADLINE = 20.0
-"""Seconds from the end of a transfer to the report: four times the longest window known."""
-
-ATTEMPTS = 2
-"""Transfers of one bitstream that the watchdog may cut off before the evaluation fails."""
-
-QUIET = 0.25
-"""Seconds without a new transfer after a watchdog, which show that no stray bytes are left."""
 
 Bitstreams = Annotated[list[File], Field(max_length=QUEUE_CAPACITY)]
 
@@ -78,21 +54,10 @@ _EVENTS: dict[str, TypeAdapter[PulseCountResult] | TypeAdapter[EvaluationFailure
 }
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Evaluation:
     entry: Entry
     file: File
-    attempts: int = 0
-    begun: float = 0.0
-    received: float = 0.0
-
-
-@dataclass
-class _Batch:
-    more: bool = True
-    outstanding: int = 0
-    results: int = 0
-    failures: int = 0
 
 
 @reservable(KIND, firmware=FIRMWARE)
@@ -110,13 +75,14 @@ class PulseCount(Reservable):
         super().__init__(hold, args)
         self._queue: deque[_Evaluation] = deque()
         self._current: _Evaluation | None = None
-        self._batches: dict[str, _Batch] = {}
-        self._lines = Lines()
-        self._conversation = Conversation()
-        # The device is proved idle before this state begins.
-        self._waiting = True
-        self._strayed = False
-        self._step = 0
+        self._batches = Batches()
+        self._meter = Meter(
+            port=lambda: self.device.port,
+            after=self.after,
+            on_end=self._on_end,
+            on_idle=self._begin_next,
+            on_silence=lambda why: self.device.fail(f"the board {why}"),
+        )
 
     # --- methods ------------------------------------------------------------------------------
 
@@ -137,7 +103,7 @@ class PulseCount(Reservable):
         known = {f.id for f in bitstreams if self._journal.knows(self.hold.reservation, f.id)}
         fresh = [f for f in bitstreams if f.id not in known]
         if len({f.id for f in fresh}) != len(fresh):
-            raise BitstreamInvalid("two bitstreams have the same id", problem="id")
+            raise InvalidRequest("two bitstreams of one call have the same id")
         if self.load + len(fresh) > QUEUE_CAPACITY:
             raise QueueFull(
                 f"the queue takes {QUEUE_CAPACITY} evaluations and holds {self.load}; "
@@ -155,11 +121,8 @@ class PulseCount(Reservable):
         )
         for evaluation in known:
             self._repeat(evaluation)
-        state = self._batches.setdefault(name, _Batch())
-        state.more = more
-        state.outstanding += len(accepted)
         self._queue.extend(accepted)
-        self._close_batch(name)
+        self._tell_finished(self._batches.accept(name, len(accepted), more))
         self._begin_next()
         return Queued(evaluations=[f.id for f in bitstreams], depth=self.load)
 
@@ -185,7 +148,7 @@ class PulseCount(Reservable):
     @property
     def idle(self) -> bool:
         """Whether the board waits for a transfer and none is under way."""
-        return self._waiting and self._current is None
+        return self._meter.idle
 
     # --- hooks --------------------------------------------------------------------------------
 
@@ -204,139 +167,42 @@ class PulseCount(Reservable):
 
     def on_data(self, data: bytes) -> None:
         """Follow the conversation."""
-        for line in self._lines.feed(data):
-            match self._conversation.hear(line):
-                case Waiting():
-                    self._on_waiting()
-                case Started():
-                    self._on_started()
-                case Received():
-                    self._on_received()
-                case Watchdog(received):
-                    self._on_watchdog(received)
-                case Report() as report:
-                    self._on_report(report)
-                case NoReport(decoder, reason):
-                    error = DecoderUnavailable if decoder else BitstreamUnsupported
-                    self._fail_current(error(reason))
-                case None:
-                    pass
+        self._meter.hear(data)
 
     def on_exit(self, why: IcebusError) -> None:
         """Every evaluation that has no outcome yet fails with ``why``."""
-        if self.device.port is not None and self.device.port.sending:
-            self.device.port.discard()
+        self._meter.abandon()
         unmeasured = [self._current] if self._current is not None else []
         unmeasured += self._queue
         self._current = None
         self._queue.clear()
         for each in unmeasured:
-            self._end_evaluation(each, "failures", _failure(each.entry, why))
-        for name in list(self._batches):
-            self._batches[name].more = False
-            self._close_batch(name)
-
-    # --- the conversation ------------------------------------------------------------------------
+            self._end(each, "failures", _failure(each.entry, why))
+        for finished in self._batches.abandon():
+            self._tell_finished(finished)
 
     def _begin_next(self) -> None:
-        port = self.device.port
-        if not self._waiting or self._current is not None or not self._queue or port is None:
-            return
-        evaluation = self._queue.popleft()
-        self._current = evaluation
-        self._waiting = False
-        evaluation.attempts += 1
-        evaluation.begun = time.monotonic()
-        evaluation.received = 0.0
-        self._expect_within(UPLOAD_DEADLINE, "did not take the bitstream")
-        port.send(evaluation.file.blob.read())
+        if self._queue and self._meter.idle:
+            self._current = self._queue.popleft()
+            self._meter.measure(self._current.file.blob.read())
 
-    def _on_waiting(self) -> None:
-        current = self._current
-        if current is not None and not self._strayed:
-            if current.received:
-                # It went back to waiting with neither a report nor a word why.
-                self._fail_current(MeasurementFailed("the board ended without a report"))
-            else:
-                return  # said before it saw the first byte
-        if self._strayed:
-            self._expect_quiet()
-            return
-        self._waiting = True
-        self._begin_next()
-
-    def _on_started(self) -> None:
-        self._waiting = False
-        if self._current is None:
-            self._strayed = True
-
-    def _on_received(self) -> None:
-        if self._current is not None:
-            self._current.received = time.monotonic()
-            self._expect_within(REPORT_DEADLINE, "took the bitstream but gave no report")
-
-    def _on_watchdog(self, received: int) -> None:
+    def _on_end(self, how: Measured | IcebusError) -> None:
         current, self._current = self._current, None
-        if self.device.port is not None:
-            self.device.port.discard()
-        self._strayed = True
-        self._waiting = False
         if current is None:
             return
-        if current.attempts < ATTEMPTS:
-            self._queue.appendleft(current)
+        if isinstance(how, IcebusError):
+            self._end(current, "failures", _failure(current.entry, how))
             return
-        self._end_evaluation(
-            current,
-            "failures",
-            _failure(
-                current.entry,
-                MeasurementFailed(
-                    f"the transfer broke off twice, with {received} of {text.BITSTREAM_SIZE} "
-                    "bytes received; check the board's cable and hub",
-                    received=received,
-                ),
-            ),
-        )
-
-    def _on_report(self, report: Report) -> None:
-        current, self._current = self._current, None
-        if current is None or not current.received:
-            # Of a transfer that was not ours, or a number out of place: never anyone's result.
-            self._current = current
-            return
-        at = time.monotonic()
         result = PulseCountResult(
             **_described(current.entry),
-            pulses=report.pulses,
-            exact=report.exact,
-            cdone=report.cdone,
-            note=report.note,
-            upload=current.received - current.begun,
-            window=at - current.received,
+            pulses=how.report.pulses,
+            exact=how.report.exact,
+            cdone=how.report.cdone,
+            note=how.report.note,
+            upload=how.upload,
+            window=how.window,
         )
-        self._end_evaluation(current, "results", result)
-
-    def _expect_within(self, seconds: float, otherwise: str) -> None:
-        self._step += 1
-        step = self._step
-        self.after(seconds, lambda: self._too_late(step, otherwise))
-
-    def _too_late(self, step: int, otherwise: str) -> None:
-        if step == self._step and self._current is not None:
-            self._fail_current(MeasurementFailed(f"the board {otherwise} in time"))
-            self.device.fail(otherwise)
-
-    def _expect_quiet(self) -> None:
-        self._step += 1
-        step = self._step
-        self._strayed = False
-        self.after(QUIET, lambda: self._quiet(step))
-
-    def _quiet(self, step: int) -> None:
-        if step == self._step and not self._strayed and self._current is None:
-            self._waiting = True
-            self._begin_next()
+        self._end(current, "results", result)
 
     # --- outcomes --------------------------------------------------------------------------------
 
@@ -344,21 +210,15 @@ class PulseCount(Reservable):
     def _journal(self) -> Journal:
         return self.device.journal
 
-    def _fail_current(self, error: IcebusError) -> None:
-        current, self._current = self._current, None
-        if current is not None:
-            self._end_evaluation(current, "failures", _failure(current.entry, error))
-
-    def _end_evaluation(
+    def _end(
         self, evaluation: _Evaluation, event: str, outcome: PulseCountResult | EvaluationFailure
     ) -> None:
-        batch = self._batches.get(evaluation.entry.batch)
-        if batch is not None:
-            batch.outstanding -= 1
-            batch.results += event == "results"
-            batch.failures += event == "failures"
         self._settle(event, outcome)
-        self._close_batch(evaluation.entry.batch)
+        self._tell_finished(self._batches.settle(outcome.batch, event == "results"))
+
+    def _tell_finished(self, finished: Finished | None) -> None:
+        if finished is not None:
+            self.finished(finished)
 
     def _settle(self, event: str, outcome: PulseCountResult | EvaluationFailure) -> None:
         self._journal.settle(
@@ -374,13 +234,6 @@ class PulseCount(Reservable):
                 log.exception("device %s: unreadable outcome in the journal", self.device.name)
                 continue
             self.device.emit(self.hold, settled.event, outcome)
-
-    def _close_batch(self, name: str) -> None:
-        batch = self._batches.get(name)
-        if batch is None or batch.more or batch.outstanding > 0:
-            return
-        del self._batches[name]
-        self.finished(Finished(batch=name, results=batch.results, failures=batch.failures))
 
 
 def _check(file: File, validate: bool) -> None:

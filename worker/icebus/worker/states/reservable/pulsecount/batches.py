@@ -1,0 +1,57 @@
+"""Counts the outcomes of each batch, so that its end is told exactly once. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from icebus.schemas.kinds.pulsecount import Finished
+
+
+@dataclass
+class _Batch:
+    more: bool = True
+    outstanding: int = 0
+    results: int = 0
+    failures: int = 0
+
+
+class Batches:
+    """The batches of one device that have not finished."""
+
+    def __init__(self) -> None:
+        self._open: dict[str, _Batch] = {}
+
+    def accept(self, name: str, evaluations: int, more: bool) -> Finished | None:
+        """Evaluations were accepted; ``more`` says whether others of the batch will follow.
+
+        Returns the end of the batch, if all its outcomes were there already.
+        """
+        batch = self._open.setdefault(name, _Batch())
+        batch.more = more
+        batch.outstanding += evaluations
+        return self._end(name, batch)
+
+    def settle(self, name: str, succeeded: bool) -> Finished | None:
+        """An evaluation of the batch has its outcome; returns the batch's end if that was all."""
+        batch = self._open.get(name)
+        if batch is None:
+            return None
+        batch.outstanding -= 1
+        batch.results += succeeded
+        batch.failures += not succeeded
+        return self._end(name, batch)
+
+    def abandon(self) -> list[Finished]:
+        """Nothing more will come: the ends of all batches."""
+        ended = [
+            Finished(batch=name, results=batch.results, failures=batch.failures)
+            for name, batch in self._open.items()
+        ]
+        self._open.clear()
+        return ended
+
+    def _end(self, name: str, batch: _Batch) -> Finished | None:
+        if batch.more or batch.outstanding > 0:
+            return None
+        del self._open[name]
+        return Finished(batch=name, results=batch.results, failures=batch.failures)
