@@ -53,19 +53,7 @@ class Bitstream:
         Raises:
             InvalidRequest: more bytes than any file may have, and not to be validated.
         """
-        problem = None
-        kept = _json(annotations or {}, name)
-        if validate:
-            try:
-                bitstream.validate(data)
-            except BitstreamInvalid as error:
-                problem = BitstreamInvalid(f"{name}: {error.message}", **error.details)
-                data = data[:MAX_FILE_SIZE]
-        elif len(data) > MAX_FILE_SIZE:
-            raise InvalidRequest(
-                f"{name}: {len(data):,} bytes; the bus carries files of at most {MAX_FILE_SIZE:,}"
-            )
-        return cls(name[:MAX_NAME], Blob.of(data), kept, problem)
+        return cls._make(data, name, annotations, validate, name)
 
     @classmethod
     def read(
@@ -94,7 +82,30 @@ class Bitstream:
             ) from None
         if size > MAX_FILE_SIZE:
             raise _too_large(where, size)
-        return cls.of(data, name or where.name, annotations, validate=validate)
+        return cls._make(data, name or where.name, annotations, validate, str(where))
+
+    @classmethod
+    def _make(
+        cls,
+        data: bytes,
+        name: str,
+        annotations: Mapping[str, JsonValue] | None,
+        validate: bool,
+        called: str,
+    ) -> Bitstream:
+        problem = None
+        kept = _json(annotations or {}, called)
+        if validate:
+            try:
+                bitstream.validate(data)
+            except BitstreamInvalid as error:
+                problem = BitstreamInvalid(f"{called}: {error.message}", **error.details)
+                data = data[:MAX_FILE_SIZE]
+        elif len(data) > MAX_FILE_SIZE:
+            raise InvalidRequest(
+                f"{called}: {len(data):,} bytes; the bus carries files of at most {MAX_FILE_SIZE:,}"
+            )
+        return cls(name[:MAX_NAME], Blob.of(data), kept, problem)
 
     def check(self) -> None:
         """Raise what is wrong with it.

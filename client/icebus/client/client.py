@@ -9,33 +9,20 @@ from types import TracebackType
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
 from icebus.broker import BrokerAddress
+from icebus.client import operations
 from icebus.client.calls import call_devices
 from icebus.client.events import Hook
 from icebus.client.handlers import EventHandler
-from icebus.client.link import Link, check_id, make
+from icebus.client.link import Link, check_id
 from icebus.client.profile import find_url
-from icebus.client.reservation import OPERATION_TIMEOUT, Reservation
+from icebus.client.reservation import Reservation
 from icebus.schemas import reservations
 from icebus.schemas.calls import CallResults
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import IcebusError, InvalidRequest, UnknownReservation
 from icebus.schemas.files import Blob
-from icebus.schemas.ids import new_id
 from icebus.schemas.message import now
-from icebus.schemas.reservations import (
-    AvailableArgs,
-    AvailableReply,
-    DevicesArgs,
-    DevicesReply,
-    EndArgs,
-    ExtendArgs,
-    ExtendReply,
-    KnownDevice,
-    ListArgs,
-    ReservationReply,
-    ReservationsReply,
-    ReserveArgs,
-)
+from icebus.schemas.reservations import KnownDevice
 
 log = logging.getLogger(__name__)
 
@@ -166,23 +153,19 @@ class BaseClient(Generic[R]):
             DeviceFailed: a device can't be prepared; the reservation was released.
             DeadlineExceeded: it took too long; likewise.
         """
-        request = make(
-            ReserveArgs,
-            "reserve",
+        deadline = Deadline.after(timeout)
+        document = operations.reserve(
+            self._link,
             kind=kind or self.kind or None,
-            count=1 if count is None and serials is None else count,
-            serials=None if serials is None else list(serials),
-            args=dict(args or {}),
+            count=count,
+            serials=serials,
+            args=args,
             duration=duration,
             client=None if detached else self.id,
+            timeout=timeout,
         )
-        deadline = Deadline.after(timeout)
-        document = self._reserve(request, deadline)
-        reservation = self._make(
-            document,
-            keep_alive=not detached if keep_alive is None else keep_alive,
-            remaining=None,
-        )
+        alive = not detached if keep_alive is None else keep_alive
+        reservation = self._make(document, keep_alive=alive, remaining=None)
         try:
             reservation.start()
             self._held.append(reservation)
@@ -192,23 +175,6 @@ class BaseClient(Generic[R]):
             self._give_up(reservation)
             raise
         return reservation
-
-    def _reserve(self, request: ReserveArgs, deadline: Deadline) -> reservations.Reservation:
-        name = new_id()
-        asking = Deadline.after(min(OPERATION_TIMEOUT, deadline.remaining))
-        try:
-            return self._link.ask("reserve", request, ReservationReply, asking, name).reservation
-        except IcebusError:
-            raise
-        except BaseException:
-            # Interrupted between question and answer. The same id gets the same answer: undo it.
-            try:
-                soon = Deadline.after(2)
-                made = self._link.ask("reserve", request, ReservationReply, soon, name).reservation
-                self.end(made.id, timeout=2)
-            except IcebusError as error:
-                log.warning("could not undo an interrupted reserve: %s", error)
-            raise
 
     def _give_up(self, reservation: R) -> None:
         try:
@@ -261,7 +227,7 @@ class BaseClient(Generic[R]):
         raise NotImplementedError
 
     def extend(
-        self, reservation: str, duration: float, timeout: float = OPERATION_TIMEOUT
+        self, reservation: str, duration: float, timeout: float = operations.TIMEOUT
     ) -> reservations.Reservation:
         """Move the end of a reservation by ``duration`` seconds.
 
@@ -269,43 +235,38 @@ class BaseClient(Generic[R]):
             UnknownReservation: there is none of that id.
             Forbidden: it is somebody else's.
         """
-        args = make(ExtendArgs, "extend", reservation=reservation, duration=duration)
-        reply = self._link.ask("extend", args, ExtendReply, Deadline.after(timeout))
-        return reply.reservation
+        return operations.extend(self._link, reservation, duration, timeout)
 
-    def end(self, reservation: str, timeout: float = OPERATION_TIMEOUT) -> reservations.Reservation:
+    def end(
+        self, reservation: str, timeout: float = operations.TIMEOUT
+    ) -> reservations.Reservation:
         """End a reservation; its devices become free.
 
         Raises:
             UnknownReservation: there is none of that id.
             Forbidden: it is somebody else's.
         """
-        args = make(EndArgs, "end", reservation=reservation)
-        return self._link.ask("end", args, ReservationReply, Deadline.after(timeout)).reservation
+        return operations.end(self._link, reservation, timeout)
 
     # --- the farm -----------------------------------------------------------------------------
 
-    def devices(self, timeout: float = OPERATION_TIMEOUT) -> list[KnownDevice]:
+    def devices(self, timeout: float = operations.TIMEOUT) -> list[KnownDevice]:
         """All devices that control knows."""
-        deadline = Deadline.after(timeout)
-        return self._link.ask("devices", DevicesArgs(), DevicesReply, deadline).devices
+        return operations.list_devices(self._link, timeout)
 
     def reservations(
-        self, *, everybody: bool = False, timeout: float = OPERATION_TIMEOUT
+        self, *, everybody: bool = False, timeout: float = operations.TIMEOUT
     ) -> list[reservations.Reservation]:
         """Reservations that have not ended: this user's, or everybody's."""
-        args = ListArgs(user=None if everybody else self.user)
-        reply = self._link.ask("list", args, ReservationsReply, Deadline.after(timeout))
-        return reply.reservations
+        return operations.list_reservations(self._link, None if everybody else self.user, timeout)
 
-    def available(self, kind: str = "", timeout: float = OPERATION_TIMEOUT) -> list[str]:
+    def available(self, kind: str = "", timeout: float = operations.TIMEOUT) -> list[str]:
         """The devices that a reservation of that kind could have now.
 
         Raises:
             UnknownKind: no worker offers it.
         """
-        args = make(AvailableArgs, "available", kind=kind or self.kind or None)
-        return self._link.ask("available", args, AvailableReply, Deadline.after(timeout)).serials
+        return operations.available(self._link, kind or self.kind or None, timeout)
 
     def call(
         self,

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
-from concurrent.futures import Future
 from types import TracebackType
 from typing import Self, TypeVar
 
-from pydantic import JsonValue
-
 from icebus.broker import Incoming, Subscription
+from icebus.client import operations
 from icebus.client.events import ReceivedEvent
-from icebus.client.link import Link, make, read_answer
+from icebus.client.keepalive import KeepAlive
+from icebus.client.link import Link
 from icebus.schemas import reservations
 from icebus.schemas.calls import RawEvent
 from icebus.schemas.deadline import Deadline
@@ -31,27 +29,17 @@ from icebus.schemas.ids import CONTROL
 from icebus.schemas.message import Message, decode
 from icebus.schemas.reservations import (
     DeviceFailedEvent,
-    EndArgs,
     Ended,
     EndingSoon,
     EndReason,
-    ExtendArgs,
-    ExtendReply,
     HeldDevice,
     HoldState,
     Initialized,
-    ReservationReply,
     ReservationState,
 )
 from icebus.schemas.topics import EVENT, RESERVATION
 
 log = logging.getLogger(__name__)
-
-OPERATION_TIMEOUT = 15.0
-"""Seconds for control to answer: it does within milliseconds unless it is being restarted."""
-
-KEEP_ALIVE_RETRY = 5.0
-"""Seconds until an extension that failed is tried again."""
 
 _OVER = frozenset({ReservationState.ENDING, ReservationState.ENDED})
 _UNUSABLE = frozenset({HoldState.FAILED, HoldState.RELEASED})
@@ -83,11 +71,10 @@ class Reservation:
         self._document = document
         self._ended: ReservationEnded | None = None
         self._failed: dict[str, IcebusError] = {}
+        whole = (document.until - document.created).total_seconds()
+        left = whole if remaining is None else remaining
+        self._keeper = KeepAlive(link, document, left, self._apply, lambda: self._end(None))
         self._keep_alive = keep_alive
-        self._closed = False
-        self._duration = (document.until - document.created).total_seconds()
-        left = self._duration if remaining is None else remaining
-        self._ends_at = time.monotonic() + left
         self._subscriptions: list[Subscription] = []
 
     def start(self) -> None:
@@ -101,7 +88,8 @@ class Reservation:
             link.bus.subscribe(RESERVATION, self._on_document, reservation=self.id),
         ]
         self._apply(self._document)
-        self._schedule()
+        if self._keep_alive:
+            self._keeper.start()
 
     # --- what it is ---------------------------------------------------------------------------
 
@@ -180,34 +168,29 @@ class Reservation:
 
     # --- what one does with it ----------------------------------------------------------------
 
-    def extend(self, duration: float, timeout: float = OPERATION_TIMEOUT) -> None:
+    def extend(self, duration: float, timeout: float = operations.TIMEOUT) -> None:
         """Move its end by ``duration`` seconds.
 
         Raises:
             InvalidRequest: no such duration.
             ReservationEnded: too late.
         """
-        args = make(ExtendArgs, "extend", reservation=self.id, duration=duration)
-        reply = self._link.ask("extend", args, ExtendReply, Deadline.after(timeout))
-        self._apply(reply.reservation)
+        self._apply(operations.extend(self._link, self.id, duration, timeout))
 
-    def release(self, timeout: float = OPERATION_TIMEOUT) -> None:
+    def release(self, timeout: float = operations.TIMEOUT) -> None:
         """End it; its devices become free. Releasing what has ended already is no error."""
         try:
-            reply = self._link.ask(
-                "end", EndArgs(reservation=self.id), ReservationReply, Deadline.after(timeout)
-            )
+            ended = operations.end(self._link, self.id, timeout)
         except (ReservationEnded, UnknownReservation):
             self._end(None)
         else:
-            self._end(reply.reservation.reason or EndReason.RELEASED)
+            self._end(ended.reason or EndReason.RELEASED)
         finally:
             self.close()
 
     def close(self) -> None:
         """Let go of it without ending it."""
-        with self._condition:
-            self._closed = True
+        self._keeper.stop()
         self._link.workers.unlisten(self._on_worker_lost)
         for subscription in self._subscriptions:
             subscription.cancel()
@@ -231,38 +214,6 @@ class Reservation:
             # It is attached: control ends it when this client is gone.
             log.warning("could not release reservation %s: %s", self.id, failed)
 
-    # --- keep-alive: on the dispatcher ------------------------------------------------------------
-
-    def _schedule(self) -> None:
-        if not self._keep_alive or self._closed or self._ended is not None:
-            return
-        wait = max(0.0, self._ends_at - time.monotonic() - self._duration / 2)
-        self._link.bus.call_later(wait, self._prolong)
-
-    def _prolong(self) -> None:
-        if self._closed or self._ended is not None:
-            return
-        if self._ends_at - time.monotonic() > self._duration / 2 + 0.01:
-            self._schedule()
-            return
-        args = ExtendArgs(reservation=self.id, duration=self._duration / 2)
-        future = self._link.send("extend", args, Deadline.after(OPERATION_TIMEOUT))
-        future.add_done_callback(self._on_prolonged)
-
-    def _on_prolonged(self, future: Future[JsonValue]) -> None:
-        try:
-            self._apply(read_answer(future.result(), ExtendReply).reservation)
-        except (ReservationEnded, UnknownReservation) as error:
-            log.warning("reservation %s is over: %s", self.id, error)
-            self._end(None)
-        except IcebusError as error:
-            log.warning("could not extend reservation %s: %s", self.id, error)
-            if not self._closed:
-                retry = min(KEEP_ALIVE_RETRY, self._duration / 8)
-                self._link.bus.call_later(retry, self._prolong)
-        else:
-            self._schedule()
-
     # --- what happens to it: on the dispatcher ------------------------------------------------
 
     def _on_document(self, incoming: Incoming) -> None:
@@ -274,7 +225,7 @@ class Reservation:
     def _apply(self, document: reservations.Reservation) -> None:
         newly_failed: dict[str, IcebusError] = {}
         with self._condition:
-            self._ends_at += (document.until - self._document.until).total_seconds()
+            self._keeper.moved((document.until - self._document.until).total_seconds())
             self._document = document
             for device in document.devices:
                 if device.state in _UNUSABLE and document.state not in _OVER:

@@ -7,45 +7,22 @@ supplied while the caller is busy with a result.
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence, Sized
-from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 
-from pydantic import JsonValue
-
 from icebus.client.bitstreams import Bitstream, Source, load
+from icebus.client.board_calls import BOARD_ERRORS, Caller
 from icebus.client.ledger import DEPTH, Ledger, Send, Slot
-from icebus.client.link import Link, read_answer
+from icebus.client.link import Link
 from icebus.client.outcomes import Failure, Outcome
 from icebus.client.reservation import Reservation
-from icebus.schemas.calls import Call, CallResults
 from icebus.schemas.deadline import Deadline
-from icebus.schemas.errors import (
-    BlobMissing,
-    BrokerUnavailable,
-    DeadlineExceeded,
-    DeviceFailed,
-    DeviceNotHeld,
-    DeviceNotServing,
-    Forbidden,
-    IcebusError,
-    NotAuthorized,
-    QueueFull,
-    RemoteError,
-    ReservationEnded,
-    UnknownDevice,
-    UnknownMethod,
-    UnknownReservation,
-)
-from icebus.schemas.files import File
+from icebus.schemas.errors import BrokerUnavailable, DeadlineExceeded, IcebusError, QueueFull
 from icebus.schemas.ids import new_id
-
-log = logging.getLogger(__name__)
 
 STALL = 300.0
 """Seconds without a sign of a board that owes outcomes after which they fail: the last resort, when
@@ -54,9 +31,6 @@ still says something every 5 s."""
 
 BROKER_AWAY = 30.0
 """Seconds without the broker after which outstanding evaluations fail."""
-
-CALL_TIMEOUT = 30.0
-"""Seconds for a worker to answer a call; it answers within milliseconds."""
 
 TICK = 1.0
 """Seconds between looks at the clock while nothing happens."""
@@ -68,24 +42,6 @@ bitstreams when the source is quick, no delay when it is slow."""
 BACKOFF = 0.5
 """Seconds until a full queue is tried again if no outcome comes first: somebody else's work is in
 it."""
-
-BLOB_ATTEMPTS = 4
-"""Times to send a file that the worker says it lacks."""
-
-_BOARD_ERRORS = (
-    BrokerUnavailable,
-    DeadlineExceeded,
-    DeviceFailed,
-    DeviceNotHeld,
-    DeviceNotServing,
-    Forbidden,
-    NotAuthorized,
-    ReservationEnded,
-    UnknownDevice,
-    UnknownMethod,
-    UnknownReservation,
-)
-"""Answers after which there is no use in asking that board again."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +77,7 @@ class Run:
         self._link = link
         self._reservation = reservation
         self._settings = settings
+        self._caller = Caller(link, reservation, self.batch, validate=settings.validate)
         self._workers = {serial: reservation.device(serial).worker for serial in serials}
         self._condition = threading.Condition()
         self._ledger: Ledger[Bitstream] = Ledger(self.batch, serials, depth=settings.depth)
@@ -292,69 +249,23 @@ class Run:
                 self._unfinished.add(send.serial)
             self._condition.notify_all()
         for send in sends:
-            self._send(send, 1)
+            self._caller.send(send, self._answered)
 
-    def _send(self, send: Send[Bitstream], attempt: int) -> None:
-        worker = self._workers[send.serial]
-        files = [
-            File(
-                id=slot.evaluation,
-                name=slot.item.name,
-                annotations=dict(slot.item.annotations),
-                sha256=slot.item.blob.sha256,
-            ).model_dump(mode="json", exclude_none=True)
-            for slot in send.slots
-        ]
-        call = Call(
-            reservation=self._reservation.id,
-            serials=[send.serial],
-            args={
-                "bitstreams": files,
-                "batch": self.batch,
-                "more": send.more,
-                "validate": self._settings.validate,
-            },
-        )
-        try:
-            self._link.blobs.send(worker, [slot.item.blob for slot in send.slots])
-            answer = self._link.call(worker, "evaluate", call, Deadline.after(CALL_TIMEOUT))
-        except IcebusError as error:
-            self._refused(send, error, attempt)
-            return
-        answer.add_done_callback(partial(self._answered, send, attempt))
-
-    def _answered(self, send: Send[Bitstream], attempt: int, answer: Future[JsonValue]) -> None:
-        try:
-            results = read_answer(answer.result(), CallResults)
-            if (info := results.errors.get(send.serial)) is not None:
-                raise IcebusError.from_info(info)
-            if send.serial not in results.results:
-                raise RemoteError(f"the worker said nothing about device {send.serial}")
-        except IcebusError as error:
-            self._refused(send, error, attempt)
-        else:
-            with self._condition:
-                self._ledger.accepted(send.serial)
-            self._pump()
-
-    def _refused(self, send: Send[Bitstream], error: IcebusError, attempt: int) -> None:
+    def _answered(self, send: Send[Bitstream], error: IcebusError | None) -> None:
         serial = send.serial
-        if isinstance(error, BlobMissing) and attempt < BLOB_ATTEMPTS:
-            self._link.blobs.forget(self._workers[serial])
-            self._send(send, attempt + 1)
-            return
         if isinstance(error, QueueFull):
             with self._condition:
                 self._ledger.refused(serial, _room(error, len(send.slots) // 2))
             self._link.bus.call_later(BACKOFF, partial(self._nudge, serial))
             return
-        if isinstance(error, _BOARD_ERRORS):
+        if isinstance(error, BOARD_ERRORS):
             self.lose([serial], error)
             return
         with self._condition:
-            for slot in send.slots:
-                if self._ledger.settle(serial, slot.evaluation) is not None:
-                    self._fail(slot, error)
+            if error is not None:
+                for slot in send.slots:
+                    if self._ledger.settle(serial, slot.evaluation) is not None:
+                        self._fail(slot, error)
             self._ledger.accepted(serial)
             self._condition.notify_all()
         self._pump()

@@ -73,7 +73,7 @@ def evaluate(
     with connect() as client, _boards(client, reservation, count, serial or []) as boards:
         chosen = serial or boards.serials
         total = len(bitstreams) * len(chosen)
-        say(f"{len(bitstreams)} bitstreams on {' '.join(chosen)} (reservation {boards.id})")
+        say(f"{total} evaluations on {' '.join(chosen)} (reservation {boards.id})")
         outcomes: list[Outcome] = []
         with counting("evaluating", total) as step:
             for outcome in boards.outcomes(bitstreams, serials=chosen, validate=validate):

@@ -55,5 +55,11 @@ def describe(error: IcebusError) -> tuple[str, str, int]:
         if cls in _BY_ERROR:
             code, hint = _BY_ERROR[cls]
             # A message that names the remedy itself needs none added.
-            return error.message, "" if hint in error.message else hint, code
+            return error.message, "" if _command(hint) in error.message else hint, code
     return error.message, "", FAILED
+
+
+def _command(hint: str) -> str:
+    """The command that a hint names, or all of it."""
+    parts = hint.split("`")
+    return parts[1] if len(parts) > 1 else hint
