@@ -196,7 +196,7 @@ def test_given_a_pattern_in_an_id_then_it_never_reaches_the_access_list() -> Non
             Principal(id=name, role=Role.USER)
 
 
-@pytest.mark.parametrize("password", ["", "two\nlines:x", "tab\t", "über", "a:b", "x" * 300])
+@pytest.mark.parametrize("password", ["", "two\nlines:x", "tab\t", "über", "x" * 300])
 def test_given_a_password_that_could_break_the_file_then_it_is_refused(password: str) -> None:
     with pytest.raises(ValueError, match="password"):
         Principal(id="alice", role=Role.USER, password=password)
@@ -205,7 +205,7 @@ def test_given_a_password_that_could_break_the_file_then_it_is_refused(password:
 def test_given_a_password_with_signs_in_it_then_it_works(
     broker: EmbeddedBroker, connect: Any
 ) -> None:
-    broker.admit([Principal(id="carol", role=Role.USER, password="a%2F@c#'\"\\!$7$101")])
+    broker.admit([Principal(id="carol", role=Role.USER, password="a:b%2F@c#'\"\\!$7$101")])
     assert connect("carol").connected
 
 

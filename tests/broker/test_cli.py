@@ -23,6 +23,8 @@ from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import NotAuthorized
 from icebus.schemas.topics import OPERATION
 
+pytestmark = pytest.mark.usefixtures("mosquitto")
+
 PROGRAM = [sys.executable, "-m", "icebus.broker.cli"]
 
 
@@ -77,7 +79,6 @@ def ok(run: Program) -> Works:
 @pytest.fixture
 def standing(tmp_path: Path, broker: EmbeddedBroker, ok: Works) -> Iterator[Path]:
     """The directory of a broker that runs as a process of its own."""
-    # The fixture `broker` is asked for only so that we skip or fail as it does without Mosquitto.
     directory = tmp_path / "standing"
     ok("configure", directory=directory)
     with subprocess.Popen(

@@ -33,6 +33,8 @@ from icebus.schemas.errors import (
 )
 from icebus.schemas.topics import DEVICE, Role
 
+pytestmark = pytest.mark.usefixtures("mosquitto")
+
 ALICE = Principal(id="alice", role=Role.USER)
 
 

@@ -6,10 +6,11 @@ hold for everybody, so that with ``pattern write worker/%u/#`` any user could po
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 import shutil
-import subprocess
+from base64 import b64encode
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -34,6 +35,11 @@ INSTALL_MOSQUITTO = (
 )
 
 
+HASH_ITERATIONS = 101
+"""Mosquitto's own number. Its one thread hashes at every connect and, for everybody, at every
+change of the list; our passwords are random, so that more would protect nothing."""
+
+
 def new_password() -> str:
     """A password with 192 random bits."""
     return secrets.token_urlsafe(24)
@@ -46,8 +52,7 @@ class Principal(BaseModel):
 
     id: Id
     role: Role
-    # Printable and without a colon, at which Mosquitto's program would cut it.
-    password: str = Field(default_factory=new_password, repr=False, pattern=r"^[!-9;-~]{1,256}$")
+    password: str = Field(default_factory=new_password, repr=False, pattern=r"^[!-~]{1,256}$")
 
 
 def check(principals: Sequence[Principal]) -> None:
@@ -112,19 +117,15 @@ def find_program(name: str) -> str:
 
 
 def write_password_file(path: Path, principals: Iterable[Principal]) -> None:
-    """Write Mosquitto's ``password_file``, hashed by Mosquitto's own program.
+    """Write Mosquitto's ``password_file``."""
+    write_private(path, "".join(f"{p.id}:{hashed(p.password)}\n" for p in principals))
 
-    Raises:
-        ProgramMissing: ``mosquitto_passwd`` is not installed.
+
+def hashed(password: str) -> str:
+    """A password as Mosquitto 2 keeps it: PBKDF2 with SHA-512.
+
+    ``mosquitto_passwd`` would do the same, from a file that has the password in the clear.
     """
-    program = find_program("mosquitto_passwd")
-    plain = path.with_name(f".{path.name}.plain")
-    lines = [f"{principal.id}:{principal.password}\n" for principal in principals]
-    write_private(plain, "".join(lines))
-    try:
-        # It takes an empty file for a mistake.
-        if lines:
-            subprocess.run([program, "-U", str(plain)], check=True, capture_output=True, timeout=30)
-        plain.replace(path)
-    finally:
-        plain.unlink(missing_ok=True)
+    salt = secrets.token_bytes(12)
+    digest = hashlib.pbkdf2_hmac("sha512", password.encode(), salt, HASH_ITERATIONS)
+    return f"$7${HASH_ITERATIONS}${b64encode(salt).decode()}${b64encode(digest).decode()}"

@@ -60,7 +60,7 @@ class EmbeddedBroker:
         self.directory = self._files.path
         self.root = root
         self.host = host
-        self._program = find_program("mosquitto")
+        self._program = self._find()
         self._child: Child | None = None
         self._attempts = ATTEMPTS if port is None else 1
         self.port = port if port is not None else self._choose_port()
@@ -118,9 +118,7 @@ class EmbeddedBroker:
             raise _PortTaken
         log = self.directory / "mosquitto.log"
         told = log.stat().st_size if log.exists() else 0
-        argv = [self._program, "-c", str(self._files.configuration)]
-        self._child = Child(argv, log, inherit=[claim])
-        self._files.running(claim, self._child.process.pid)
+        self._child = self._launch(claim, log)
         pause = threading.Event()
         while not _accepts(reachable(self.host), self.port):
             if not self._child.running or deadline.expired:
@@ -130,6 +128,15 @@ class EmbeddedBroker:
                     raise _PortTaken
                 raise BrokerUnavailable(f"Mosquitto did not start on port {self.port}: {said}")
             pause.wait(0.005)
+
+    def _find(self) -> str:
+        return find_program("mosquitto")
+
+    def _launch(self, claim: int, log: Path) -> Child:
+        argv = [self._program, "-c", str(self._files.configuration)]
+        child = Child(argv, log, inherit=[claim])
+        self._files.running(claim, child.process.pid)
+        return child
 
     @property
     def child(self) -> Child:
