@@ -13,8 +13,9 @@ import hashlib
 import logging
 import secrets
 from dataclasses import dataclass
+from functools import partial
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from icebus.rack.application import Application
 from icebus.rack.bootloader import Bootloader
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
     from icebus.schemas.rack import RackBoard
 
 _LOG = logging.getLogger(__name__)
+
+_RETRY_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +86,7 @@ class Board:
 
     def plug(self) -> None:
         """Put the plug in: the application starts."""
-        self._start_application()
+        self._enumerate(self._start_application)
 
     def unplug(self) -> None:
         """Pull the plug."""
@@ -121,16 +124,26 @@ class Board:
 
     def _reboot_to_bootloader(self) -> None:
         self._vanish()
-        self._absence = self._after_absence(self._start_bootloader)
+        self._enumerate_after(self._bench.settings.absence, self._start_bootloader)
 
     def _reboot_to_application(self, flash: bytes) -> None:
         self._flash = flash
         self._vanish()
-        self._absence = self._after_absence(self._start_application)
+        self._enumerate_after(self._bench.settings.absence, self._start_application)
 
-    def _after_absence(self, start: Callable[[], None]) -> Timer:
+    def _enumerate_after(self, seconds: float, start: Callable[[], None]) -> None:
         loop = self._bench.loop
-        return loop.call_at(loop.now() + self._bench.settings.absence, start)
+        self._absence = loop.call_at(loop.now() + seconds, partial(self._enumerate, start))
+
+    def _enumerate(self, start: Callable[[], None]) -> None:
+        self._absence = None
+        try:
+            start()
+        except OSError:  # no more PTYs, inotify instances or space: these come and go
+            _LOG.exception("%s can't enumerate; trying again", self.spec.port)
+            self._vanish()
+            self._folder.remove()
+            self._enumerate_after(_RETRY_SECONDS, start)
 
     def _vanish(self) -> None:
         """Off the bus. The file goes first: no reader shall open what is no longer there."""

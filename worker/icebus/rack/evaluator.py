@@ -1,31 +1,37 @@
-"""Simulates FPGAs in processes of their own, so that the rack's one thread keeps its time."""
+"""Simulates FPGAs in processes of their own, so that the rack's one thread keeps its time.
+
+The processes hang on the rack's loop by one socket each. An executor of the standard library would
+do the same with three more threads, which cost the rack twice what its boards cost.
+"""
 
 from __future__ import annotations
 
 import logging
 import multiprocessing
 import os
+import select
 import time
-from concurrent.futures import CancelledError, Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections import deque
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import wait
-from typing import TYPE_CHECKING, Final, Protocol, cast
+from typing import TYPE_CHECKING, Final, Protocol
 
 from icebus.rack import simulation
 from icebus.rack.verdict import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from multiprocessing.process import BaseProcess
 
-    from icebus.rack.loop import Loop
+    from icebus.rack.loop import Loop, Timer
 
 _LOG = logging.getLogger(__name__)
 
 _ATTEMPTS: Final = 2
-"""An evaluation whose process dies is tried once more: another one may have killed it."""
+"""An evaluation whose process dies is tried once more: it need not be what killed it."""
+
+_RESTART_SECONDS: Final = 1.0
+"""Before another try when a process dies before it is ready."""
 
 _STOP_SECONDS: Final = 5.0
 
@@ -54,11 +60,31 @@ class _Job:
     attempts: int = 0
 
 
+class _Process:
+    """One process: first it gets ready, then it has one job at a time."""
+
+    def __init__(self, count: simulation.CountFunction, limit: float) -> None:
+        # A fresh interpreter: it inherits no PTY, no lock file and no thread of the rack.
+        context = multiprocessing.get_context("spawn")
+        self.connection, its_end = context.Pipe()
+        self.process = context.Process(
+            target=simulation.serve, args=(its_end, count, limit), daemon=True
+        )
+        self.process.start()
+        its_end.close()
+        self.ready = False
+        self.job: _Job | None = None
+
+    def send(self, job: _Job) -> None:
+        self.job = job
+        self.connection.send_bytes(simulation.pack(job.bitstream, job.cycles, job.seed))
+
+
 class PoolEvaluator:
-    """A pool of processes that is warm from the start and is rebuilt when it breaks.
+    """A pool of processes, warm from the start; one that dies is replaced.
 
     Args:
-        loop: where verdicts are delivered, and on whose thread everything here is called.
+        loop: on whose thread all is called, and verdicts are delivered.
         processes: how many; by default one a core.
         count: what evaluates, importable by its name; by default the virtual FPGA.
         limit: seconds after which an evaluation is given up.
@@ -72,92 +98,110 @@ class PoolEvaluator:
         limit: float = simulation.LIMIT_SECONDS,
     ) -> None:
         self._loop = loop
-        self._processes = processes or os.cpu_count() or 1
+        self._size = processes or os.cpu_count() or 1
         self._count = count
         self._limit = limit
-        self._executor: ProcessPoolExecutor | None = None
-        self._others: set[BaseProcess] = set()
+        self._processes: list[_Process] = []
+        self._idle: list[_Process] = []
+        self._queue: deque[_Job] = deque()
+        self._restarts: list[Timer] = []
+        self._stopped = False
 
     def start(self) -> None:
-        """Start all processes of the pool; they import what they need meanwhile."""
-        executor = ProcessPoolExecutor(
-            self._processes,
-            # A fresh interpreter: it inherits no PTY, no lock file and no thread of the rack.
-            mp_context=multiprocessing.get_context("spawn"),
-            initializer=simulation.prepare_process,
-            initargs=(self._count,),
-        )
-        self._others = set(multiprocessing.active_children())
-        for _ in range(self._processes):  # each call finds no idle process and starts one
-            executor.submit(simulation.ready)
-        self._executor = executor
+        """Start all processes; they load what they need meanwhile."""
+        for _ in range(self._size):
+            self._add_process()
 
     def submit(
         self, bitstream: bytes, cycles: int, seed: int, done: Callable[[Verdict], None]
     ) -> None:
         """Evaluate; ``done`` gets the verdict on the loop's thread."""
-        self._submit(_Job(bitstream, cycles, seed, done))
+        self._queue.append(_Job(bitstream, cycles, seed, done))
+        self._dispatch()
 
     def stop(self) -> None:
-        """Stop the processes, by force after a while."""
-        executor, self._executor = self._executor, None
-        if executor is not None:
-            self._shut_down(executor)
+        """Stop the processes, by force after a while; what they were at is dropped."""
+        self._stopped = True
+        self._queue.clear()
+        for timer in self._restarts:
+            timer.cancel()
+        for process in self._processes:
+            self._loop.unregister(process.connection.fileno())
+            process.process.terminate()
+        deadline = time.monotonic() + _STOP_SECONDS
+        for process in self._processes:
+            _end(process, deadline)
+        self._processes.clear()
+        self._idle.clear()
 
-    def _submit(self, job: _Job) -> None:
-        executor = self._executor
-        if executor is None:
-            self._loop.call_soon(partial(job.done, Verdict.unsupported("the rack is stopping")))
-            return
-        job.attempts += 1
-        try:
-            future = executor.submit(
-                simulation.evaluate, self._count, self._limit, job.bitstream, job.cycles, job.seed
-            )
-        except BrokenProcessPool:
-            self._loop.call_soon(partial(self._broken, executor, job))
-            return
-        future.add_done_callback(
-            lambda future: self._loop.call_threadsafe(
-                partial(self._finished, executor, job, future)
-            )
+    def _add_process(self) -> None:
+        process = _Process(self._count, self._limit)
+        self._processes.append(process)
+        self._loop.register(
+            process.connection.fileno(), select.EPOLLIN, partial(self._answered, process)
         )
 
-    def _finished(self, executor: ProcessPoolExecutor, job: _Job, future: Future[Verdict]) -> None:
-        try:
-            verdict = future.result(timeout=0)
-        except BrokenProcessPool:
-            self._broken(executor, job)
-            return
-        except CancelledError:
-            verdict = Verdict.unsupported("the rack is stopping")
-        except Exception as error:  # noqa: BLE001 (whatever could not be sent to or from a process)
-            _LOG.exception("an evaluation failed")
-            verdict = Verdict.unsupported(f"simulation failed: {error!r}")
-        job.done(verdict)
+    def _dispatch(self) -> None:
+        while self._queue and self._idle:
+            # The one that was last at work: its caches are the warmest.
+            process = self._idle.pop()
+            job = self._queue.popleft()
+            job.attempts += 1
+            try:
+                process.send(job)
+            except OSError:
+                self._loop.call_soon(partial(self._died, process))
 
-    def _broken(self, executor: ProcessPoolExecutor, job: _Job) -> None:
-        if self._executor is executor:
-            _LOG.error("a simulation process died; starting new ones")
-            self._executor = None
-            self._shut_down(executor)
-            self.start()
+    def _answered(self, process: _Process, _events: int) -> None:
+        try:
+            verdict: Verdict | None = process.connection.recv()
+        except (EOFError, OSError):
+            self._died(process)
+            return
+        job, process.job = process.job, None
+        process.ready = True
+        self._idle.append(process)
+        self._dispatch()
+        if job is not None and verdict is not None:
+            job.done(verdict)
+
+    def _died(self, process: _Process) -> None:
+        if self._stopped or process not in self._processes:
+            return
+        self._loop.unregister(process.connection.fileno())
+        self._processes.remove(process)
+        if process in self._idle:
+            self._idle.remove(process)
+        process.process.kill()
+        _end(process, time.monotonic() + _STOP_SECONDS)
+        _LOG.error("simulation process died (%s)", process.process.exitcode)
+        job = process.job
+        if process.ready:
+            self._add_process()
+        else:
+            self._fail_queue()
+            restart = self._loop.call_at(self._loop.now() + _RESTART_SECONDS, self._add_process)
+            self._restarts = [t for t in self._restarts if not t.cancelled] + [restart]
+        if job is None:
+            return
         if job.attempts < _ATTEMPTS:
-            self._submit(job)
+            self._queue.appendleft(job)
+            self._dispatch()
         else:
             job.done(Verdict.unsupported("the simulation process died"))
 
-    def _shut_down(self, executor: ProcessPoolExecutor) -> None:
-        # Only look at the processes here: the executor's own thread is the one that reaps them.
-        children = set(multiprocessing.active_children()) - self._others
-        for child in children:
-            child.terminate()  # at once: what it computes is for nobody
-        alive = {child.sentinel: child for child in children}
-        deadline = time.monotonic() + _STOP_SECONDS
-        while alive and (left := deadline - time.monotonic()) > 0.0:
-            for sentinel in wait(list(alive), left):
-                del alive[cast("int", sentinel)]
-        for child in alive.values():
-            _LOG.error("simulation process %s did not stop", child.pid)
-            child.kill()
-        executor.shutdown(wait=True, cancel_futures=True)
+    def _fail_queue(self) -> None:
+        """Let nobody wait for a pool in which no process gets ready."""
+        if any(process.ready for process in self._processes):
+            return
+        while self._queue:
+            self._queue.popleft().done(Verdict.unsupported("no simulation process starts"))
+
+
+def _end(process: _Process, deadline: float) -> None:
+    """Reap a process that was told to end."""
+    if not wait([process.process.sentinel], max(0.0, deadline - time.monotonic())):
+        _LOG.error("simulation process %s did not stop", process.process.pid)
+        process.process.kill()
+    process.process.join(_STOP_SECONDS)
+    process.connection.close()

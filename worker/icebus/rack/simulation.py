@@ -1,4 +1,4 @@
-"""What runs in the processes of the pool: one evaluation on the virtual FPGA."""
+"""What runs in the processes of the pool: evaluations on the virtual FPGA."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import multiprocessing
 import multiprocessing.connection
 import os
 import signal
+import struct
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -16,11 +17,13 @@ from icebus.rack.verdict import Verdict
 from icebus.schemas.errors import BitstreamUnsupported, DecoderUnavailable
 
 if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
     from types import FrameType
 
 LIMIT_SECONDS: Final = 60.0
 """After which an evaluation is given up; far more than any circuit is expected to take."""
 
+_REQUEST: Final = struct.Struct("<QQ")
 _STDERR: Final = 2
 
 _HARD_LIMIT_FACTOR: Final = 1.5
@@ -64,8 +67,26 @@ def count_on_fpga(bitstream: bytes, cycles: int, seed: int) -> Counted:
     return count(bitstream, cycles, seed)
 
 
-def prepare_process(count: CountFunction) -> None:
-    """Runs first in each process: dies with the rack, leaves Ctrl-C to it, imports early."""
+def pack(bitstream: bytes, cycles: int, seed: int) -> bytes:
+    """A request to a process."""
+    return _REQUEST.pack(cycles, seed) + bitstream
+
+
+def serve(connection: Connection, count: CountFunction, limit: float) -> None:
+    """The life of a process: say that it is ready, then answer one request after the other."""
+    _prepare(count)
+    try:
+        connection.send(None)
+        while True:
+            request = connection.recv_bytes()
+            cycles, seed = _REQUEST.unpack_from(request)
+            connection.send(evaluate(count, limit, request[_REQUEST.size :], cycles, seed))
+    except (EOFError, OSError):
+        return  # the rack has gone
+
+
+def _prepare(count: CountFunction) -> None:
+    """Die with the rack, leave Ctrl-C to it, load early."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         sentinel = parent.sentinel
@@ -74,18 +95,17 @@ def prepare_process(count: CountFunction) -> None:
         ).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGALRM, _too_long)
-    with contextlib.suppress(Exception):  # a warm-up; what is wrong will be said when it matters
-        count(b"", 0, 0)
+    if count is count_on_fpga:
+        with contextlib.suppress(Exception):  # what is wrong will be said when it matters
+            from icebus.rack.fpga import chipdb
 
-
-def ready() -> None:
-    """Does nothing: the first call starts the processes."""
+            chipdb.load()
 
 
 def evaluate(
     count: CountFunction, limit: float, bitstream: bytes, cycles: int, seed: int
 ) -> Verdict:
-    """The verdict on one bitstream; never raises, as nothing may be lost between processes."""
+    """The verdict on one bitstream; never raises, as every request has an answer."""
     signal.setitimer(signal.ITIMER_REAL, limit)
     faulthandler.dump_traceback_later(limit * _HARD_LIMIT_FACTOR, file=_STDERR, exit=True)
     try:
