@@ -24,6 +24,9 @@ PATIENCE: Final = 24
 """Guesses after which a knot is judged: if they held for less than that many steps on average, its
 state bits change too often, and it is worked out in another way."""
 
+_BUSY: Final = 32
+"""Guesses in a block, as far as it did not repeat itself, that make it a busy one."""
+
 _REMEMBERED: Final = 256
 """States of a knot that are remembered within a block, to notice that it repeats itself."""
 
@@ -39,7 +42,7 @@ class Blocks:
         state: the values of the state bits before the next step.
         waves: by node, the values over the steps of the last block.
         work: how much has been computed, in operations on a word of 64 steps.
-        quiet: whether no guess failed in the last block.
+        busy: whether the last block had many guesses; long ones don't pay then.
     """
 
     def __init__(self, plan: Plan, budget: int) -> None:
@@ -49,7 +52,7 @@ class Blocks:
         self.state = list(step.initial)
         self.waves: list[int] = [0] * (STATE + step.states + len(step.gates))
         self.work = 0
-        self.quiet = True
+        self.busy = False
         self._budget = budget
         self._runs: dict[tuple[int, tuple[int, ...]], int] = {}
         self._tables: dict[int, orbit.States] = {}
@@ -64,7 +67,7 @@ class Blocks:
         ones = (1 << steps) - 1
         waves[1] = ones
         waves[2] = ones // 3 if self.halves else 0
-        self.quiet = True
+        self.busy = False
         for group in self.groups:
             if isinstance(group, Single):
                 self._single(group, steps, ones)
@@ -120,6 +123,7 @@ class Blocks:
                 break
             done += self._guess(knot, outside, exported, done, steps - done)
             tries += 1
+        self.busy = self.busy or tries > _BUSY
         for node, wave in zip(knot.inputs, outside, strict=True):
             waves[node] = wave
         for node, wave in zip(knot.exports, exported, strict=True):
@@ -151,8 +155,6 @@ class Blocks:
             self.state[node - STATE] = (waves[following] >> (valid - 1)) & 1
         key = (knot.states[0][0], guess)
         self._runs[key] = run * 4 if valid == run else valid + (valid >> 3) + 1
-        if valid < run:
-            self.quiet = False
         return valid
 
     def _prepare(
@@ -204,7 +206,7 @@ class Blocks:
         """Simulate a knot to the end of a block by the values of its state bits alone."""
         waves = self.waves
         left = steps - done
-        self.quiet = False
+        self.busy = True
         inputs = [wave >> done for wave in outside]
         if not any(inputs) and len(knot.states) <= orbit.TABLE_BITS:
             states = self._by_table(knot, left)

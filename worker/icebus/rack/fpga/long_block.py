@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from icebus.rack.fpga.plan import Knot, Operation, Plan
 
-LONG: Final = 1 << 18
-"""Steps of a long block: 32 kB a wave, which the processor's caches like."""
+LONG: Final = 1 << 20
+"""Steps of a long block: 128 kB a wave, which the processor's caches still like."""
 
 _CALL: Final = 4
 """How much dearer handling a gate is with arrays than with integers."""
@@ -35,34 +35,48 @@ class LongBlocks(Blocks):
         self.arrays: list[Words] = [ALL_ZERO] * len(self.waves)
         self._integers: dict[int, int] = {}
 
-    def run_long(self) -> None:
-        """Go on for :data:`LONG` steps; :attr:`arrays` has the waves then.
+    def run_long(self) -> int:
+        """Go on for :data:`LONG` steps, or until shortly before a guess fails.
+
+        Returns:
+            The number of steps, a multiple of 64; :attr:`arrays` has the waves, which are right so
+            far. With 0 nothing was done.
 
         Raises:
             Exhausted: the budget is used up; the simulation can't go on.
         """
         if self.work > self._budget:
             raise Exhausted
-        arrays = self.arrays
+        arrays, state = self.arrays, self.state
         arrays[0], arrays[1] = ALL_ZERO, ALL_ONE
         arrays[2] = words.EVEN if self.halves else ALL_ZERO
         self._integers.clear()
-        self.quiet = True
+        self.busy = False
+        before = list(state)
+        valid = LONG >> 6
         for group in self.groups:
             if isinstance(group, Single):
                 self._long_single(group)
                 if group.state:
                     last = words.at(arrays[group.following], LONG - 1)
-                    self.state[group.state - STATE] = last
+                    state[group.state - STATE] = last
             else:
-                self._long_knot(group)
+                valid = min(valid, self._long_knot(group))
+                if not valid:
+                    state[:] = before
+                    return 0
+        if valid < LONG >> 6:
+            for i in range(len(state)):
+                state[i] = words.at(arrays[STATE + i], valid << 6)
+        return valid << 6
 
     def _long_evaluate(self, gates: Sequence[Operation]) -> None:
         arrays = self.arrays
         for node, function, a, b, c, d in gates:
             operands = words.matched(arrays[a], arrays[b], arrays[c], arrays[d])
-            arrays[node] = result = words.shortened(function(*operands, ONES))
-            self.work += _CALL * GATE_COST + len(result)
+            result = function(*operands, ONES)
+            arrays[node] = ALL_ZERO if words.is_zero(result) else result
+            self.work += _CALL * GATE_COST + 4 * len(result)
 
     def _long_single(self, group: Single) -> None:
         arrays = self.arrays
@@ -88,35 +102,33 @@ class LongBlocks(Blocks):
             arrays[state] = ALL_ONE
             self._long_evaluate(group.gates)
             following = words.scan(if_zero, arrays[group.following], first, count)
-        self.work += 2 * _CALL * GATE_COST + 16 * len(following)
+        self.work += 4 * _CALL * GATE_COST + 24 * len(following)
         arrays[state] = words.delayed(following, first, count)
         self._long_evaluate(group.gates)
 
-    def _long_knot(self, knot: Knot) -> None:
+    def _long_knot(self, knot: Knot) -> int:
+        """Simulate a knot; gives the number of words for which it is right."""
         arrays, state = self.arrays, self.state
         for node in knot.inputs:
             self.waves[node] = words.at(arrays[node], 0)
         outside = [self.waves[node] for node in knot.inputs]
         _, guess = self._prepare(knot, outside, 0, LONG)
-        before = list(state)
-        if self._runs.get((knot.states[0][0], guess), 0) > LONG // 4:
+        key = (knot.states[0][0], guess)
+        if self._runs.get(key, 0) > LONG // 4:
             for node, value in zip(knot.guessed, guess, strict=True):
                 arrays[node] = words.constant(value)
             for part in knot.parts:
                 self._long_single(part)
-            if self._holds(knot):
-                for node, following in knot.states:
-                    state[node - STATE] = words.at(arrays[following], LONG - 1)
-                self._runs[knot.states[0][0], guess] = 4 * LONG
-                return
-            state[:] = before
-        self.quiet = False
+            for node, following in knot.states:
+                state[node - STATE] = words.at(arrays[following], LONG - 1)
+            return self._holds(knot)
         count = LONG >> 6
         for node in knot.inputs:
             self.waves[node] = self._integer(node)
         self._knot(knot, LONG)
         for node in knot.exports:
             arrays[node] = words.shortened(words.from_integer(self.waves[node], count))
+        return count
 
     def _integer(self, node: int) -> int:
         found = self._integers.get(node)
@@ -124,15 +136,15 @@ class LongBlocks(Blocks):
             found = self._integers[node] = words.to_integer(self.arrays[node], LONG >> 6)
         return found
 
-    def _holds(self, knot: Knot) -> bool:
-        """Whether what was guessed is so for the whole block."""
+    def _holds(self, knot: Knot) -> int:
+        """The number of words for which what was guessed is so."""
         arrays = self.arrays
+        valid = LONG >> 6
         for node, function, a, b, c, d in knot.guessed_gates:
             operands = words.matched(arrays[a], arrays[b], arrays[c], arrays[d])
-            if (arrays[node] ^ function(*operands, ONES)).any():
-                return False
+            valid = words.first_word(arrays[node] ^ function(*operands, ONES), valid)
         states = knot.guessed[len(knot.guessed_gates) :]
-        return not any(
-            (arrays[node] ^ arrays[following]).any()
-            for node, following in zip(states, knot.guessed_states, strict=True)
-        )
+        for node, following in zip(states, knot.guessed_states, strict=True):
+            operands = words.matched(arrays[node], arrays[following])
+            valid = words.first_word(operands[0] ^ operands[1], valid)
+        return valid

@@ -69,6 +69,14 @@ def bits_of(wave: int, steps: int) -> npt.NDArray[np.uint8]:
     return np.unpackbits(data, count=steps, bitorder="little")
 
 
+def positions(wave: int, steps: int) -> npt.NDArray[np.uint32]:
+    """The steps at which a wave is 1; quick if they are few."""
+    data = np.frombuffer(wave.to_bytes((steps + 7) // 8, "little"), np.uint8)
+    some = np.flatnonzero(data)
+    byte, bit = np.nonzero(np.unpackbits(data[some, None], axis=1, bitorder="little"))
+    return (some[byte] * 8 + bit).astype(np.uint32)
+
+
 def wave_of(bits: npt.NDArray[np.uint8]) -> int:
     """The wave of steps that are one byte each."""
     return int.from_bytes(np.packbits(bits, bitorder="little").tobytes(), "little")

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from icebus.rack.fpga import words
 from icebus.rack.fpga.block import Exhausted
 from icebus.rack.fpga.long_block import LONG, LongBlocks
-from icebus.rack.fpga.orbit import bits_of
+from icebus.rack.fpga.orbit import positions
 from icebus.rack.fpga.plan import make_plan
 from icebus.rack.fpga.steps import STATE
 from icebus.rack.fpga.waves import first_difference
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 FIRST_BLOCK: Final = 256
 LAST_BLOCK: Final = 1 << 16
 """Steps in the first and the longest block of integers."""
+
+PASSING: Final = 130
+"""Steps in a block between long ones, in which a guess fails: it is within the first 64."""
 
 BUDGET: Final = 200_000_000
 """Operations on 64 steps (see :mod:`icebus.rack.fpga.block`) after which a count is extrapolated:
@@ -90,14 +93,17 @@ class Periodic:
         blocks = self._blocks
         if self._done:
             self._references[1:] = [(self._done, tuple(blocks.state))]
-        if self._size > LAST_BLOCK:
-            self._size = LONG
-            blocks.run_long()
-            wave = words.to_integer(blocks.arrays[self._step.output], LONG >> 6)
-        else:
-            blocks.run(self._size)
-            wave = blocks.waves[self._step.output]
         size = self._size
+        steps = blocks.run_long() if size > LAST_BLOCK else 0
+        long = steps > 0
+        if steps:
+            size = steps
+            wave = words.to_integer(blocks.arrays[self._step.output], LONG >> 6)
+            wave &= (1 << size) - 1
+        else:
+            size = min(size, LAST_BLOCK)
+            blocks.run(size)
+            wave = blocks.waves[self._step.output]
         before = (wave << 1 | (self._level if self._level >= 0 else wave & 1)) & ((1 << size) - 1)
         self._level = wave >> (size - 1)
         rises = wave & ~before
@@ -105,13 +111,20 @@ class Periodic:
         self._starts.append(self._done)
         self._counts.append(self._counts[-1] + count)
         self._rises.append(
-            np.flatnonzero(bits_of(rises, size)).astype(np.uint32)
+            positions(rises, size)
             if size > _SPARSE and count < size // _SPARSE
             else rises
         )
-        self._period = self._returned_long() if size == LONG else self._returned(size)
+        self._period = self._returned_long(size) if long else self._returned(size)
         self._done += size
-        self._size = LONG if size >= LAST_BLOCK else 2 * size
+        if long:
+            self._size = LAST_BLOCK if blocks.busy else LONG if size == LONG else PASSING
+        elif self._size == PASSING:
+            self._size = LONG
+        elif self._size < LAST_BLOCK:
+            self._size *= 2
+        elif not blocks.busy:
+            self._size = LONG
 
     def _returned(self, size: int) -> tuple[int, int] | None:
         """Two steps with the same state, the later one in the last block."""
@@ -129,25 +142,23 @@ class Periodic:
                 return at, self._done + first_difference(same)
         return None
 
-    def _returned_long(self) -> tuple[int, int] | None:
+    def _returned_long(self, size: int) -> tuple[int, int] | None:
         """As :meth:`_returned`, of a long block."""
         arrays = self._blocks.arrays[STATE : STATE + self._step.states]
+        order = sorted(range(len(arrays)), key=lambda i: len(arrays[i]))
         for at, state in self._references:
             same = words.EVEN if self._step.per_cycle == 2 else words.ALL_ONE
-            for array, value in sorted(
-                zip(arrays, state, strict=True), key=lambda pair: len(pair[0])
-            ):
-                first, second = words.matched(same, array if value else array ^ words.ONES)
-                same = words.shortened(first & second)
-                if same is words.ALL_ZERO:
+            for i in order:
+                first, second, _, _ = words.matched(same, arrays[i])
+                same = first & second if state[i] else first & ~second
+                if words.is_zero(same):
                     break
-            if same is words.ALL_ZERO:
-                continue
-            wave = words.to_integer(same, LONG >> 6)
-            if at == self._done:
-                wave &= ~1
-            if wave:
-                return at, self._done + first_difference(wave)
+            else:
+                wave = words.to_integer(same, LONG >> 6) & ((1 << size) - 1)
+                if at == self._done:
+                    wave &= ~1
+                if wave:
+                    return at, self._done + first_difference(wave)
         return None
 
     def _before(self, step: int) -> int:

@@ -7,7 +7,7 @@ of steps.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -31,22 +31,31 @@ def constant(value: int) -> Words:
 
 def stretched(wave: Words, words: int) -> Words:
     """The wave written out to a number of words."""
-    return wave if len(wave) == words else np.tile(wave, words // len(wave))
+    if len(wave) == words:
+        return wave
+    result = np.empty((words // len(wave), len(wave)), np.uint64)
+    result[:] = wave
+    return result.reshape(words)
 
 
-def matched(*waves: Words) -> tuple[Words, ...]:
+def shortened(wave: Words) -> Words:
+    """The wave itself, or :data:`ALL_ZERO` if it is 0 throughout."""
+    return ALL_ZERO if is_zero(wave) else wave
+
+
+def matched(a: Words, b: Words, c: Words = ALL_ZERO, d: Words = ALL_ZERO) -> tuple[Words, ...]:
     """The waves in lengths that can be combined: one, or that of the longest."""
-    words = max(len(wave) for wave in waves)
-    return tuple(
-        [wave if len(wave) == 1 or len(wave) == words else stretched(wave, words) for wave in waves]
-    )
-
-
-def shortened(wave: Any) -> Words:
-    """The wave itself, or in one word if it never changes."""
-    if len(wave) > 1 and not wave[0] and not wave.any():
-        return ALL_ZERO
-    return wave  # type: ignore[no-any-return]
+    words = max(len(a), len(b), len(c), len(d))
+    if words > 1:
+        if 1 != len(a) != words:
+            a = stretched(a, words)
+        if 1 != len(b) != words:
+            b = stretched(b, words)
+        if 1 != len(c) != words:
+            c = stretched(c, words)
+        if 1 != len(d) != words:
+            d = stretched(d, words)
+    return a, b, c, d
 
 
 def from_integer(wave: int, words: int) -> Words:
@@ -64,10 +73,15 @@ def at(wave: Words, step: int) -> int:
     return int(wave[(step >> 6) % len(wave)]) >> (step & 63) & 1
 
 
-def first_word(wave: Words) -> int:
-    """The first word of a wave that is not 0; -1 if there is none."""
-    found = int(np.argmax(wave != 0))
-    return found if wave[found] else -1
+def first_word(wave: Words, otherwise: int) -> int:
+    """The first word of a wave that is not 0, ``otherwise`` at most."""
+    found = int(np.argmax(wave.view(np.bool_))) >> 3
+    return min(found, otherwise) if wave[found] else otherwise
+
+
+def is_zero(wave: Words) -> bool:
+    """Whether the wave is 0 throughout."""
+    return not wave[0] and not wave[-1] and (len(wave) < 3 or not np.any(wave.view(np.bool_)))
 
 
 def parity(toggles: Words, words: int) -> Words:
@@ -98,7 +112,7 @@ def delayed(following: Words, first: int, words: int) -> Words:
 
 def scan(if_zero: Words, if_one: Words, first: int, words: int) -> Words:
     """As :func:`icebus.rack.fpga.waves.scan`."""
-    if_zero, if_one = matched(if_zero, if_one)
+    if_zero, if_one, _, _ = matched(if_zero, if_one)
     differ = shortened(if_zero ^ if_one)
     toggles = shortened(differ & if_zero)
     odd = parity(toggles, words) if toggles is not ALL_ZERO else ALL_ZERO
