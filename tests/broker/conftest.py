@@ -9,8 +9,9 @@ from typing import Protocol
 
 import pytest
 
-from icebus.broker.bus import Bus, Incoming, Will
+from icebus.broker.bus import Bus
 from icebus.broker.embedded import EmbeddedBroker
+from icebus.broker.messages import Incoming, Will
 from icebus.schemas.deadline import Deadline
 
 

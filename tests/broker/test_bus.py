@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 
 from icebus.broker import bus as bus_module
-from icebus.broker.bus import ASSUMED_MAXIMUM, HEADER_ALLOWANCE, Bus, Incoming, Will, wait
+from icebus.broker.bus import ASSUMED_MAXIMUM, HEADER_ALLOWANCE, Bus, wait
 from icebus.broker.embedded import MAX_PACKET, EmbeddedBroker, free_port
+from icebus.broker.messages import Incoming, Will
+from icebus.broker.subscriptions import Subscription
 from icebus.schemas.components import ClientState, Presence
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import (
@@ -32,7 +34,7 @@ def soon() -> Deadline:
     return Deadline.after(SOON)
 
 
-def subscribed(bus: Bus, topic: Topic, handler: Any, **ids: str) -> bus_module.Subscription:
+def subscribed(bus: Bus, topic: Topic, handler: Any, **ids: str) -> Subscription:
     subscription = bus.subscribe(topic, handler, **ids)
     wait(subscription.acknowledged, soon(), "subscription")
     return subscription

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from icebus.broker.bus import Bus, Will, wait
+from icebus.broker.bus import Bus, wait
+from icebus.broker.messages import Will
 from icebus.broker.presence import Presence as Watch
 from icebus.schemas.components import ClientState, Presence, WorkerPhase, WorkerState
 from icebus.schemas.deadline import Deadline

@@ -13,7 +13,8 @@ import pytest
 
 from icebus.broker import requests as requests_module
 from icebus.broker import responses as responses_module
-from icebus.broker.bus import Bus, Incoming, wait
+from icebus.broker.bus import Bus, wait
+from icebus.broker.messages import Incoming, publish_properties
 from icebus.broker.requests import Requester
 from icebus.broker.responses import Exchange, Responder
 from icebus.schemas.calls import Reply, Request
@@ -269,12 +270,10 @@ def test_when_the_response_topic_lies_outside_the_root_then_nothing_is_done(
 ) -> None:
     server = Server(connect("main"), say("yes"))
     bus, kept = sniff(connect, inbox)
-    bus._prefix, inside = "", bus._prefix
+    topic = bus._root.absolute(OPERATION(user="alice", operation="list"))
     for outside in ("user/alice/client/c1/reply/control", "elsewhere"):
-        topic = inside + OPERATION(user="alice", operation="list")
-        published = bus.publish(topic, b'{"id": "bad"}', response_topic=outside)
-        wait(published, Deadline.after(10), "publish")
-    bus._prefix = inside
+        options = publish_properties(None, outside, None, None)
+        bus._client.publish(topic, b'{"id": "bad"}', qos=1, properties=options)
     send(bus, b'{"id": "good"}', "user/alice/client/c1/reply/control")
     kept.wait(1)
     assert server.done == ["good"]

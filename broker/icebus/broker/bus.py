@@ -8,22 +8,13 @@ may publish, but must not wait for anything that the dispatcher itself delivers.
 
 from __future__ import annotations
 
-import contextlib
-import heapq
-import itertools
 import logging
-import math
-import os
 import platform
-import queue
 import random
-import socket
 import threading
-import time
 import uuid
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, field
 from typing import TypeVar
 
 import paho.mqtt.client as paho
@@ -31,10 +22,15 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
-from paho.mqtt.subscribeoptions import SubscribeOptions
 from pydantic import BaseModel
 
+from icebus.broker import acknowledgements, subscriptions
+from icebus.broker.acknowledgements import NOT_AUTHORIZED, Acknowledgements
 from icebus.broker.address import BrokerAddress
+from icebus.broker.dispatcher import Dispatcher
+from icebus.broker.messages import Root, Will, incoming, publish_properties
+from icebus.broker.subscriptions import Handler, Subscription, Subscriptions
+from icebus.broker.tcp import send_at_once
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import (
     BrokerUnavailable,
@@ -70,62 +66,7 @@ CONNECT_TIMEOUT = (2.0, 5.0)
 """Least and most seconds to wait for a TCP connection; a deadline nearer than the least is missed
 by that much, because paho keeps the value for every later reconnect."""
 
-_NOT_AUTHORIZED = 0x87
-_REFUSED_CREDENTIALS = frozenset({0x86, _NOT_AUTHORIZED})
-
-
-@dataclass(frozen=True)
-class Will:
-    """What the broker says, retained, when this client dies."""
-
-    topic: str
-    message: BaseModel
-
-
-@dataclass(frozen=True)
-class Incoming:
-    """A message from the network, not yet trusted.
-
-    Attributes:
-        topic: relative to the root.
-        ids: the levels of the topic, by name.
-        payload: raw bytes.
-        retained: sent because we subscribed, not because it was just published.
-        response_topic: where an answer is wanted, relative to the root; None without one, empty
-            when it lies outside the root, where nothing is ever answered.
-        correlation: opaque bytes to send back.
-        properties: MQTT 5 user properties.
-    """
-
-    topic: str
-    ids: dict[str, str]
-    payload: bytes
-    retained: bool = False
-    response_topic: str | None = None
-    correlation: bytes | None = None
-    properties: dict[str, str] = field(default_factory=dict)
-
-
-Handler = Callable[[Incoming], None]
-
-
-class Subscription:
-    """A handler on a topic filter, until cancelled.
-
-    Attributes:
-        acknowledged: done when the broker has acknowledged; retained messages follow at once.
-    """
-
-    def __init__(self, bus: Bus, topic: Topic, pattern: str, handler: Handler) -> None:
-        self.topic = topic
-        self.pattern = pattern
-        self.handler = handler
-        self.acknowledged: Future[None] = Future()
-        self._bus = bus
-
-    def cancel(self) -> None:
-        """Stop: the handler is not called for messages that arrive from now on."""
-        self._bus._unsubscribe(self)
+_REFUSED_CREDENTIALS = frozenset({0x86, NOT_AUTHORIZED})
 
 
 class Bus:
@@ -151,15 +92,8 @@ class Bus:
     ) -> None:
         self.address = address
         self.client_id = f"{to_id(name)}-{to_id(platform.node())[:20]}-{uuid.uuid4().hex[:12]}"
-        self._prefix = f"{address.root}/"
-        self._lock = threading.Lock()
-        self._identifiers: dict[str, int] = {}
-        self._subscriptions: dict[int, list[Subscription]] = {}
-        self._next_identifier = itertools.count(1)
-        self._subscribed: set[int] = set()
-        self._suback: dict[int, list[Subscription]] = {}
-        self._unacked: dict[int, Future[None]] = {}
-        self._early_acks: dict[int, ReasonCode] = {}
+        self._root = Root(address.root)
+        self._acknowledgements = Acknowledgements()
         self._on_connected: list[Callable[[], None]] = []
         self._connected = threading.Event()
         self._answered = threading.Event()
@@ -167,12 +101,7 @@ class Bus:
         self._maximum_packet = ASSUMED_MAXIMUM
         self._closing = False
         self._closed = False
-        self._inbox: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self._timers: list[tuple[float, int, Callable[[], None]]] = []
-        self._timer_order = itertools.count()
-        self._dispatcher = threading.Thread(
-            target=self._dispatch, name=f"bus-{to_id(name)}", daemon=True
-        )
+        self._dispatcher = Dispatcher(f"bus-{to_id(name)}")
 
         self._client = paho.Client(
             CallbackAPIVersion.VERSION2, client_id=self.client_id, protocol=paho.MQTTv5
@@ -187,9 +116,9 @@ class Bus:
             self._client.tls_set()
         if will is not None:
             self._client.will_set(
-                self._prefix + will.topic, will.message.model_dump_json(), qos=1, retain=True
+                self._root.absolute(will.topic), will.message.model_dump_json(), qos=1, retain=True
             )
-        self._client.on_socket_open = self._socket_opened
+        self._client.on_socket_open = lambda _client, _userdata, sock: send_at_once(sock)
         self._client.on_connect = self._on_connect
         self._client.on_disconnect = self._on_disconnect
         self._client.on_message = self._on_message
@@ -197,6 +126,7 @@ class Bus:
         self._client.on_subscribe = self._on_subscribe
         self._connect_properties = Properties(PacketTypes.CONNECT)
         self._connect_properties.SessionExpiryInterval = session_expiry
+        self._subscriptions = Subscriptions(self._client)
 
     # --- life -------------------------------------------------------------------------------
 
@@ -224,7 +154,7 @@ class Bus:
                 break
             except OSError as error:
                 if deadline.remaining <= delay:
-                    self._stop_dispatcher()
+                    self._dispatcher.stop()
                     raise BrokerUnavailable(
                         f"no broker answers at {where} ({error}); is the farm up? "
                         "`icebus up` starts one on this machine",
@@ -240,7 +170,7 @@ class Bus:
         refusal = self._refusal
         self._client.disconnect()
         self._client.loop_stop()
-        self._stop_dispatcher()
+        self._dispatcher.stop()
         if refusal is None:
             raise BrokerUnavailable(
                 f"{where} took the connection but did not answer; is it an MQTT 5 broker?",
@@ -262,30 +192,20 @@ class Bus:
         disconnects: a plain disconnect after 500 publishes was seen to deliver 20 of them.
         """
         self._closing = True
+        self._subscriptions.disconnected()
         if self._connected.is_set():
             if farewell is not None:
                 self.publish(farewell.topic, farewell.message, retain=True)
             self.flush(deadline)
         self._client.disconnect()
         self._client.loop_stop()
-        self._stop_dispatcher()
-        with self._lock:
-            self._closed = True
-            unacked, self._unacked = list(self._unacked.values()), {}
-        for future in unacked:
-            if not future.done():
-                future.set_exception(BrokerUnavailable("closed before the broker acknowledged"))
+        self._dispatcher.stop()
+        self._closed = True
+        self._acknowledgements.abandon(BrokerUnavailable("closed before the broker acknowledged"))
 
     def flush(self, deadline: Deadline) -> bool:
         """Wait until the broker has acknowledged all that was published; False when too late."""
-        with self._lock:
-            waiting = list(self._unacked.values())
-        for future in waiting:
-            try:
-                future.exception(timeout=deadline.remaining)
-            except TimeoutError:
-                return False
-        return True
+        return self._acknowledgements.wait(deadline)
 
     @property
     def connected(self) -> bool:
@@ -337,18 +257,13 @@ class Bus:
                 size=len(payload),
                 limit=self._maximum_packet - HEADER_ALLOWANCE,
             )
-        options = Properties(PacketTypes.PUBLISH)
-        if expiry is not None:
-            # Whole seconds, and 0 would mean for ever.
-            options.MessageExpiryInterval = max(1, math.ceil(expiry))
-        if response_topic is not None:
-            options.ResponseTopic = self._prefix + response_topic
-        if correlation is not None:
-            options.CorrelationData = correlation
-        if properties:
-            options.UserProperty = list(properties.items())
+        response = None if response_topic is None else self._root.absolute(response_topic)
         info = self._client.publish(
-            self._prefix + topic, payload, qos=qos, retain=retain, properties=options
+            self._root.absolute(topic),
+            payload,
+            qos=qos,
+            retain=retain,
+            properties=publish_properties(expiry, response, correlation, properties),
         )
         future: Future[None] = Future()
         if self._closed:
@@ -360,13 +275,7 @@ class Bus:
         if info.rc is MQTTErrorCode.MQTT_ERR_NO_CONN and qos == 0:
             future.set_exception(BrokerUnavailable("not connected: QoS 0 messages are lost"))
             return future
-        # The acknowledgement may come before publish() has returned the number it bears.
-        with self._lock:
-            code = self._early_acks.pop(info.mid, None)
-            if code is None:
-                self._unacked[info.mid] = future
-        if code is not None:
-            _settle(future, code)
+        self._acknowledgements.expect(info.mid, future)
         return future
 
     # --- receiving --------------------------------------------------------------------------
@@ -381,95 +290,21 @@ class Bus:
             handler: quick, must not wait; what it raises is logged.
             shared: prefix of a shared subscription (``$share/group/``).
             ids: levels to fix; the others match anything.
-
-        Each filter bears an MQTT 5 subscription identifier, so that overlapping filters are told
-        apart and a message that the broker sends once for each reaches each handler once.
         """
-        pattern = shared + self._prefix + topic.filter(**ids)
-        subscription = Subscription(self, topic, pattern, handler)
-        with self._lock:
-            if pattern not in self._identifiers:
-                self._identifiers[pattern] = next(self._next_identifier)
-            identifier = self._identifiers[pattern]
-            self._subscriptions.setdefault(identifier, []).append(subscription)
-            if self.connected:
-                self._send_subscribe(pattern, [subscription])
-        return subscription
-
-    def _unsubscribe(self, subscription: Subscription) -> None:
-        with self._lock:
-            identifier = self._identifiers.get(subscription.pattern, 0)
-            sharing = self._subscriptions.get(identifier, [])
-            if subscription not in sharing:
-                return
-            sharing.remove(subscription)
-            if sharing:
-                return
-            del self._subscriptions[identifier], self._identifiers[subscription.pattern]
-            if self.connected and not self._closing:
-                self._client.unsubscribe(subscription.pattern)
-
-    def _send_subscribe(self, pattern: str, subscriptions: list[Subscription]) -> None:
-        # Called with the lock held: one order of subscribing and unsubscribing for a filter.
-        properties = Properties(PacketTypes.SUBSCRIBE)
-        properties.SubscriptionIdentifier = self._identifiers[pattern]
-        code, mid = self._client.subscribe(
-            pattern, options=SubscribeOptions(qos=1), properties=properties
-        )
-        if code is MQTTErrorCode.MQTT_ERR_SUCCESS and mid is not None:
-            self._subscribed.add(self._identifiers[pattern])
-            self._suback[mid] = subscriptions
+        pattern = shared + self._root.absolute(topic.filter(**ids))
+        return self._subscriptions.add(topic, pattern, handler)
 
     # --- the dispatcher -----------------------------------------------------------------------
 
     def defer(self, callback: Callable[[], None]) -> None:
         """Run ``callback`` on the dispatcher soon."""
-        self._inbox.put(callback)
+        self._dispatcher.defer(callback)
 
     def call_later(self, seconds: float, callback: Callable[[], None]) -> None:
         """Run ``callback`` on the dispatcher after ``seconds``."""
-        due = time.monotonic() + seconds
-        self._inbox.put(
-            lambda: heapq.heappush(self._timers, (due, next(self._timer_order), callback))
-        )
-
-    def _dispatch(self) -> None:
-        while True:
-            callback = self._next()
-            if callback is None:
-                return
-            try:
-                callback()
-            except Exception:
-                log.exception("a deferred step failed")
-
-    def _next(self) -> Callable[[], None] | None:
-        """The next step: a timer that is due goes first, or a busy inbox would starve it."""
-        while True:
-            left = self._timers[0][0] - time.monotonic() if self._timers else None
-            if left is not None and left <= 0:
-                return heapq.heappop(self._timers)[2]
-            try:
-                return self._inbox.get(timeout=left)
-            except queue.Empty:
-                continue
-
-    def _stop_dispatcher(self) -> None:
-        self._inbox.put(None)
-        if self._dispatcher.is_alive() and threading.current_thread() is not self._dispatcher:
-            self._dispatcher.join(timeout=5)
+        self._dispatcher.call_later(seconds, callback)
 
     # --- paho's callbacks: on the network thread, enqueue only ---------------------------------
-
-    def _socket_opened(self, _client: paho.Client, _userdata: object, sock: object) -> None:
-        # Nagle's algorithm against delayed acknowledgements costs 40 ms a message. paho's
-        # WebSocket wrapper has no setsockopt, so a duplicate of the descriptor gets it.
-        with contextlib.suppress(OSError, AttributeError):
-            twin = socket.socket(fileno=os.dup(sock.fileno()))  # type: ignore[attr-defined]
-            try:
-                twin.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            finally:
-                twin.close()
 
     def _on_connect(
         self,
@@ -488,17 +323,13 @@ class Bus:
         self._refusal = None
         # MQTT's own limit stands where the broker names none.
         self._maximum_packet = getattr(properties, "MaximumPacketSize", MQTT_MAXIMUM)
-        with self._lock:
-            self._subscribed.clear()
-            self._connected.set()
+        self._subscriptions.connected()
+        self._connected.set()
         self._answered.set()
-        self._inbox.put(self._after_connect)
+        self.defer(self._after_connect)
 
     def _after_connect(self) -> None:
-        with self._lock:
-            for pattern, identifier in self._identifiers.items():
-                if identifier not in self._subscribed:
-                    self._send_subscribe(pattern, list(self._subscriptions[identifier]))
+        self._subscriptions.renew()
         for callback in self._on_connected:
             # One callback that fails must not keep the others from running.
             self.defer(callback)
@@ -511,49 +342,31 @@ class Bus:
         reason: ReasonCode,
         _properties: Properties | None,
     ) -> None:
-        with self._lock:
-            self._connected.clear()
-            self._suback.clear()
+        self._connected.clear()
+        self._subscriptions.disconnected()
         if not self._closing:
             log.warning("lost the broker, reconnecting: %s", reason)
 
     def _on_message(
         self, _client: paho.Client, _userdata: object, message: paho.MQTTMessage
     ) -> None:
-        self._inbox.put(lambda: self._deliver(message))
+        self.defer(lambda: self._deliver(message))
 
     def _deliver(self, message: paho.MQTTMessage) -> None:
-        properties = message.properties
-        topic = self._relative(message.topic)
+        topic = self._root.relative(message.topic)
         if topic is None:
             return
-        response = getattr(properties, "ResponseTopic", None)
-        for identifier in getattr(properties, "SubscriptionIdentifier", ()):
-            with self._lock:
-                subscriptions = list(self._subscriptions.get(identifier, ()))
-            for subscription in subscriptions:
-                ids = subscription.topic.parse(topic)
-                if ids is None:
-                    log.warning("ignored a message on a malformed topic: %s", topic)
-                    continue
-                incoming = Incoming(
-                    topic=topic,
-                    ids=ids,
-                    payload=bytes(message.payload),
-                    retained=message.retain,
-                    response_topic=None if response is None else self._relative(response) or "",
-                    correlation=getattr(properties, "CorrelationData", None),
-                    properties=dict(getattr(properties, "UserProperty", ())),
-                )
-                try:
-                    subscription.handler(incoming)
-                except IcebusError as error:
-                    log.warning("refused a message on %s: %s", topic, error)
-                except Exception:
-                    log.exception("a handler failed on %s", topic)
-
-    def _relative(self, topic: str) -> str | None:
-        return topic[len(self._prefix) :] if topic.startswith(self._prefix) else None
+        for subscription in self._subscriptions.of(message):
+            ids = subscription.topic.parse(topic)
+            if ids is None:
+                log.warning("ignored a message on a malformed topic: %s", topic)
+                continue
+            try:
+                subscription.handler(incoming(self._root, topic, ids, message))
+            except IcebusError as error:
+                log.warning("refused a message on %s: %s", topic, error)
+            except Exception:
+                log.exception("a handler failed on %s", topic)
 
     def _on_publish(
         self,
@@ -563,12 +376,9 @@ class Bus:
         reason: ReasonCode,
         _properties: Properties,
     ) -> None:
-        with self._lock:
-            future = self._unacked.pop(mid, None)
-            if future is None:
-                self._early_acks[mid] = reason
+        future = self._acknowledgements.arrived(mid, reason)
         if future is not None:
-            self._inbox.put(lambda: _settle(future, reason))
+            self.defer(lambda: acknowledgements.settle(future, reason))
 
     def _on_subscribe(
         self,
@@ -578,33 +388,9 @@ class Bus:
         reasons: list[ReasonCode],
         _properties: Properties,
     ) -> None:
-        with self._lock:
-            subscriptions = self._suback.pop(mid, [])
+        acknowledged = self._subscriptions.acknowledge(mid)
         failed = bool(reasons) and reasons[0].is_failure
-        self._inbox.put(lambda: _acknowledge(subscriptions, failed=failed))
-
-
-def _acknowledge(subscriptions: list[Subscription], *, failed: bool) -> None:
-    for subscription in subscriptions:
-        if subscription.acknowledged.done():
-            continue
-        if failed:
-            subscription.acknowledged.set_exception(
-                NotAuthorized(f"the broker refused the subscription to {subscription.pattern}")
-            )
-        else:
-            subscription.acknowledged.set_result(None)
-
-
-def _settle(future: Future[None], reason: ReasonCode) -> None:
-    if future.done():
-        return
-    if reason.value == _NOT_AUTHORIZED:
-        future.set_exception(NotAuthorized("the broker's access list refused the topic"))
-    elif reason.is_failure:
-        future.set_exception(BrokerUnavailable(f"the broker refused the message: {reason}"))
-    else:
-        future.set_result(None)
+        self.defer(lambda: subscriptions.settle(acknowledged, failed=failed))
 
 
 T = TypeVar("T")

@@ -8,7 +8,8 @@ import time
 
 from pydantic import BaseModel
 
-from icebus.broker.bus import Bus, Incoming
+from icebus.broker.bus import Bus
+from icebus.broker.messages import Incoming
 from icebus.schemas.errors import InvalidRequest
 from icebus.schemas.message import decode
 from icebus.schemas.topics import Topic

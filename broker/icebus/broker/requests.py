@@ -11,7 +11,8 @@ from typing import TypeVar
 
 from pydantic import BaseModel, JsonValue, ValidationError
 
-from icebus.broker.bus import Bus, Incoming, wait
+from icebus.broker.bus import Bus, wait
+from icebus.broker.messages import Incoming
 from icebus.schemas.calls import Reply, Request
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import BrokerUnavailable, DeadlineExceeded, IcebusError, RemoteError

@@ -13,7 +13,8 @@ from typing import Generic, TypeVar
 
 from pydantic import BaseModel
 
-from icebus.broker.bus import Bus, Incoming
+from icebus.broker.bus import Bus
+from icebus.broker.messages import Incoming
 from icebus.schemas.calls import Reply, Request
 from icebus.schemas.errors import (
     Conflict,
