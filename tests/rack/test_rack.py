@@ -12,6 +12,7 @@ import pytest
 import serial
 
 from icebus.rack.layout import ChipChoice
+from icebus.rack.pty import PtyPort
 from icebus.rack.rack import Rack
 from icebus.schemas.errors import Conflict
 from icebus.schemas.firmware import Chip, FirmwareMarker, marker_image
@@ -375,3 +376,19 @@ def test_given_many_boards_when_used_at_once_then_each_answers_its_own_host(star
                 port.write(bitstream(10 * turn + number))
             for number, port in enumerate(ports):
                 assert f", pulses: {10 * turn + number}".encode() in report(port)
+
+
+def test_given_no_pty_to_be_had_when_enumerating_then_the_board_comes_once_there_is(
+    start_rack, monkeypatch
+):
+    failures = iter([OSError("no more PTYs")])
+
+    def scarce() -> PtyPort:
+        for failure in failures:
+            raise failure
+        return PtyPort()
+
+    monkeypatch.setattr("icebus.rack.application.PtyPort", scarce)
+    monkeypatch.setattr("icebus.rack.board._RETRY_SECONDS", 0.01)
+
+    start_rack().wait_for(Mode.APPLICATION)
