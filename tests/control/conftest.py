@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import queue
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import pytest
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.reasoncodes import ReasonCode
+from pydantic import BaseModel
+
 from icebus.broker import Bus, Incoming, Requester, Will
 from icebus.broker.address import BrokerAddress
 from icebus.broker.embedded import EmbeddedBroker
@@ -52,13 +57,11 @@ from icebus.schemas.topics import (
     WORKER_KINDS,
     WORKER_STATE,
 )
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.reasoncodes import ReasonCode
 
 PATIENCE = 10.0
 """Seconds a test waits for what should come within milliseconds."""
 
-SETTINGS = Settings(interval=0.2, grace=0.6, max_duration=7200.0)
+SETTINGS = Settings(interval=0.3, grace=0.6, max_duration=7200.0)
 
 KINDS = WorkerKinds(
     kinds={
@@ -74,6 +77,7 @@ KINDS = WorkerKinds(
 )
 
 T = TypeVar("T")
+M = TypeVar("M", bound=BaseModel)
 
 
 def until(condition: Callable[[], T | None], changed: threading.Condition, what: str) -> T:
@@ -97,7 +101,7 @@ class FakeWorker:
         self.changed = threading.Condition()
         self.desired: dict[str, Desired] = {}
         self.echoing = True
-        self.obeying = True
+        self.killed = False
         self.reports = {
             serial: self.report(serial, DeviceState.READY, firmware="pulse_count")
             for serial in serials
@@ -116,6 +120,8 @@ class FakeWorker:
         return self
 
     def stop(self) -> None:
+        if self.killed:
+            return
         self._presence.stop()
         self.bus.close(
             Deadline.after(5), Will(WORKER_STATE(worker=self.id), self._state(WorkerPhase.OFFLINE))
@@ -123,12 +129,10 @@ class FakeWorker:
 
     def kill(self) -> None:
         """Go without a word; the broker speaks the will."""
-        self.bus._closing = True
-        self.bus._client.disconnect(
-            reasoncode=ReasonCode(PacketTypes.DISCONNECT, "Disconnect with will message")
-        )
-        self.bus._client.loop_stop()
-        self.bus._stop_dispatcher()
+        self.killed = True
+        reason = ReasonCode(PacketTypes.DISCONNECT, "Disconnect with will message")
+        self.bus._client.disconnect(reasoncode=reason)
+        self.bus.close(Deadline.after(0.1))
 
     def say(self, phase: WorkerPhase) -> None:
         self._presence.say(self._state(phase))
@@ -175,7 +179,7 @@ class FakeWorker:
                 return
             self.desired[desired.serial] = desired
             self.changed.notify_all()
-        if self.obeying and desired.serial in self.reports:
+        if desired.serial in self.reports:
             self.obey(desired)
 
     def obey(self, desired: Desired) -> None:
@@ -231,12 +235,10 @@ class FakeClient:
         self.requester.close()
         self.bus.close(Deadline.after(5))
 
-    def ask(self, operation: str, answer: type[T], id: str | None = None, **args: Any) -> T:
-        request = Request(id=id or new_id(), args=args)
+    def ask(self, operation: str, answer: type[M], name: str | None = None, **args: Any) -> M:
+        request = Request(id=name or new_id(), args=args)
         topic = OPERATION(user=self.user, operation=operation)
-        return self.requester.ask(  # type: ignore[type-var, no-any-return]
-            topic, request, CONTROL, answer, Deadline.after(PATIENCE)
-        )
+        return self.requester.ask(topic, request, CONTROL, answer, Deadline.after(PATIENCE))
 
     def reserve(self, **args: Any) -> Reservation:
         return self.ask("reserve", ReservationReply, **{"kind": "pulsecount", **args}).reservation
@@ -329,9 +331,19 @@ class MakeClient(Protocol):
     def __call__(self, user: str) -> FakeClient: ...
 
 
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database file that is ready to be copied."""
+    path = tmp_path_factory.mktemp("database") / "control.db"
+    database = Database(f"sqlite:///{path}")
+    database.migrate()
+    database.close()
+    return path
+
+
 @pytest.fixture
-def database_url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path / 'control.db'}"
+def database_url(tmp_path: Path, migrated: Path) -> str:
+    return f"sqlite:///{shutil.copy(migrated, tmp_path)}"
 
 
 @pytest.fixture

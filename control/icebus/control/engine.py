@@ -1,7 +1,7 @@
 """Control without its connection: what is heard goes in, what is to be published comes out.
 
 All of it runs on one thread, so it needs no lock, and every change is one transaction. What was
-heard but not yet recorded waits in :class:`_Pending`, so that a database that fails for a moment
+heard but not yet recorded waits in :class:`Pending`, so that a database that fails for a moment
 loses nothing.
 """
 
@@ -10,65 +10,39 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlmodel import select
 
 from icebus.broker import Exchange
-from icebus.control import agenda, observation
+from icebus.control import agenda
 from icebus.control.clients import Clients
 from icebus.control.database import Database
 from icebus.control.farm import Farm, Health
 from icebus.control.kinds import Kind
+from icebus.control.pending import Pending
 from icebus.control.requests import carry_out
 from icebus.control.settings import Settings
 from icebus.control.tables import DeviceRow
+from icebus.control.transactions import Transactions
 from icebus.control.work import Outgoing, Work
 from icebus.schemas.calls import Reply, Request
-from icebus.schemas.components import (
-    ClientState,
-    Heartbeat,
-    Presence,
-    WorkerHeartbeat,
-    WorkerState,
-)
+from icebus.schemas.components import ClientState, Heartbeat, WorkerHeartbeat, WorkerState
 from icebus.schemas.devices import DeviceReport
-from icebus.schemas.errors import IcebusError, InternalError
-from icebus.schemas.message import now
+from icebus.schemas.errors import InternalError
 from icebus.schemas.topics import CONTROL_HEARTBEAT
 
 log = logging.getLogger(__name__)
 
-ATTEMPTS = 3
-"""Times a transaction is tried: what another one beat us to is decided anew."""
-
 RETRY_AFTER = 0.5
-"""Seconds until what the database did not take is offered again."""
+"""Seconds until what failed, for want of a database or by a mistake of ours, is tried again."""
 
 LOOK_AGAIN = 60.0
 """Seconds between looks at everything, in case a step was lost to a mistake of ours."""
 
 SETTLING = 1.0
 """Seconds at most that requests wait, after a start, for workers to answer the first heartbeat."""
-
-T = TypeVar("T")
-
-
-@dataclass
-class _Pending:
-    """What was heard and is not yet in the database."""
-
-    connected: bool = False
-    serials: set[str] = field(default_factory=set)
-    announce: set[str] = field(default_factory=set)
-    clients: dict[tuple[str, str], Presence] = field(default_factory=dict)
-    documents: set[str] = field(default_factory=set)
-    desired: set[tuple[str, str]] = field(default_factory=set)
-
-    def __bool__(self) -> bool:
-        return any(vars(self).values())
 
 
 class Engine:
@@ -90,20 +64,18 @@ class Engine:
         publish: Callable[[Outgoing], None],
         connected: Callable[[], bool],
     ) -> None:
-        self._database = database
         self._settings = settings
         self._epoch = epoch
-        self._publish = publish
         self._connected = connected
         self._farm = Farm(settings.interval, epoch)
         self._clients = Clients()
-        self._pending = _Pending()
+        self._transactions = Transactions(database, self._farm, self._clients, settings, publish)
+        self._pending = Pending()
         self._health: dict[str, Health] = {}
         self._deferred: list[tuple[Exchange[Request], str]] = []
         self._sequence = 0
-        self._due: float | None = None
         started = time.monotonic()
-        self._connected_at = started
+        self._settled_at = started + self._settling
         self._beat_at = started
         self._look_at = started + LOOK_AGAIN
         self._record_at = started
@@ -116,7 +88,7 @@ class Engine:
                 report = DeviceReport.model_validate(device.report)
                 self._farm.remember(device.serial, device.worker, report)
 
-        self._transact(read)
+        self._transactions.run(read)
 
     # --- what is heard --------------------------------------------------------------------------
 
@@ -124,7 +96,9 @@ class Engine:
         """The bus has (again) a broker, which may have forgotten what it kept for us."""
         at = time.monotonic()
         self._farm.connected(at)
-        self._connected_at = self._beat_at = at
+        self._transactions.online = True
+        self._settled_at = at + self._settling
+        self._beat_at = at
         self._pending.connected = True
         self._pending.serials.update(self._farm.serials())
 
@@ -178,19 +152,20 @@ class Engine:
     def step(self) -> float:
         """Do all there is to do now; returns the seconds until there may be more."""
         at = time.monotonic()
-        if self._connected():
-            if at >= self._beat_at:
-                self._beat(at)
-            for worker in list(self._farm.workers()):
-                self._look(worker.name)
+        if not self._connected():
+            self._transactions.online = False
+            self._farm.suspend()
+        if self._transactions.online and at >= self._beat_at:
+            self._beat(at)
         if at >= self._look_at:
             self._look_at = at + LOOK_AGAIN
             self._pending.serials.update(self._farm.serials())
-            self._record_safely(agenda.prune)
+            self._try(agenda.prune)
         if at >= self._record_at:
             self._record()
-        if self._due is not None and time.time() >= self._due and at >= self._record_at:
-            self._record_safely(lambda work: agenda.sweep(work, connected=self._connected()))
+            if self._overdue() == 0.0:
+                online = self._transactions.online
+                self._try(lambda work: agenda.sweep(work, connected=online))
         if self._deferred and self._settled(at):
             deferred, self._deferred = self._deferred, []
             for exchange, operation in deferred:
@@ -199,31 +174,40 @@ class Engine:
 
     def _pause(self) -> float:
         at = time.monotonic()
-        waits = [self._beat_at - at if self._connected() else self._settings.interval]
-        if self._due is not None:
-            waits.append(max(self._due - time.time(), self._record_at - at))
+        waits = [self._beat_at - at if self._transactions.online else self._settings.interval]
+        overdue = self._overdue()
+        if overdue is not None:
+            waits.append(max(overdue, self._record_at - at))
         if self._pending:
             waits.append(self._record_at - at)
         if self._deferred:
-            waits.append(self._connected_at + self._settling - at)
+            waits.append(self._settled_at - at)
         return max(0.0, min(waits))
+
+    def _overdue(self) -> float | None:
+        """Seconds until something falls due; None when nothing will."""
+        due = self._transactions.due
+        return None if due is None else max(0.0, due.timestamp() - time.time())
 
     @property
     def _settling(self) -> float:
         return min(SETTLING, self._settings.interval)
 
     def _settled(self, at: float) -> bool:
-        return at >= self._connected_at + self._settling or self._farm.settled(at)
+        return at >= self._settled_at or self._farm.settled(at)
 
     def _beat(self, at: float) -> None:
         self._farm.beaten(self._sequence, at)
         beat = Heartbeat(
             epoch=self._epoch, sequence=self._sequence, interval=self._settings.interval
         )
+        expiry = self._settings.patience
+        self._transactions.send(Outgoing(CONTROL_HEARTBEAT(), beat, retain=True, expiry=expiry))
         self._sequence += 1
         # After a pause of ours there is nothing to catch up with.
         self._beat_at = max(self._beat_at + self._settings.interval, at)
-        self._send(Outgoing(CONTROL_HEARTBEAT(), beat, retain=True, expiry=self._settings.patience))
+        for worker in list(self._farm.workers()):
+            self._look(worker.name)
 
     def _look(self, worker: str) -> None:
         """See whether a worker's health changed; its devices are then looked at again."""
@@ -234,44 +218,25 @@ class Engine:
         self._health[worker] = health
         if health is Health.GONE:
             log.warning("%s", self._farm.why_gone(worker))
-        elif before is not None or health is Health.FRESH:
-            log.info("worker %s is %s", worker, health)
+        elif health is Health.FRESH:
+            log.info("worker %s is ready", worker)
         self._pending.serials |= self._farm.devices_of(worker)
 
     def _record(self) -> None:
         """Bring the database in line with what was heard."""
-        if not self._pending:
-            return
-        pending = self._pending
+        if self._pending and self._try(self._pending.record):
+            self._pending = Pending()
 
-        def record(work: Work) -> None:
-            if pending.connected:
-                observation.restart_grace(work)
-            for (user, client), presence in pending.clients.items():
-                observation.attend(work, user, client, presence)
-            if pending.serials or pending.announce:
-                observation.observe(work, pending.serials, pending.announce)
-            if pending.connected:
-                observation.announce_all(work)
-            if pending.documents:
-                observation.clear_documents(work, pending.documents)
-            if pending.desired:
-                observation.clear_desired(work, pending.desired)
-
-        if self._record_safely(record):
-            self._pending = _Pending()
-
-    def _record_safely(self, step: Callable[[Work], None]) -> bool:
+    def _try(self, step: Callable[[Work], None]) -> bool:
         """Whether a step is done with: carried out, or given up because of a mistake of ours."""
         try:
-            self._transact(step)
-        except DBAPIError:
-            log.exception("the database failed; trying again in %g s", RETRY_AFTER)
-            self._record_at = time.monotonic() + RETRY_AFTER
-            return False
-        except Exception:
+            self._transactions.run(step)
+        except Exception as error:
             log.exception("a step failed")
+            # In case it falls due again at once.
             self._record_at = time.monotonic() + RETRY_AFTER
+            # What the database refuses for good reason it would refuse for ever.
+            return isinstance(error, IntegrityError) or not isinstance(error, DBAPIError)
         return True
 
     def _answer(self, exchange: Exchange[Request], operation: str) -> None:
@@ -282,48 +247,13 @@ class Engine:
             return carry_out(work, exchange.user, operation, exchange.request)
 
         try:
-            reply = self._transact(act)
+            reply = self._transactions.run(act)
         except DBAPIError:
             log.exception("the database failed on request %s", exchange.request.id)
             exchange.fail(
                 InternalError("control's database does not answer; nothing was done, try again")
             )
-        except IcebusError as error:
-            exchange.fail(error)
-        except Exception as error:  # noqa: BLE001  (no request may end the thread; fail() logs it)
+        except Exception as error:  # noqa: BLE001  (no request may end the thread)
             exchange.fail(error)
         else:
             exchange.answer(Reply(id=exchange.request.id, ok=reply))
-
-    def _transact(self, step: Callable[[Work], T]) -> T:
-        """Carry a step out in a transaction of its own, then send what it has to say."""
-        for attempt in range(1, ATTEMPTS + 1):
-            try:
-                with self._database.transaction() as session:
-                    work = Work(
-                        session,
-                        self._farm,
-                        self._clients,
-                        self._settings,
-                        now(),
-                        time.monotonic(),
-                    )
-                    result = step(work)
-                    outbox = work.outbox()
-                    due = agenda.next_due(work, connected=self._connected())
-            except DBAPIError:
-                if attempt == ATTEMPTS:
-                    raise
-                log.warning("a transaction failed, trying again", exc_info=True)
-            else:
-                self._due = None if due is None else due.timestamp()
-                for message in outbox:
-                    self._send(message)
-                return result
-        raise AssertionError("unreachable")
-
-    def _send(self, message: Outgoing) -> None:
-        try:
-            self._publish(message)
-        except IcebusError:
-            log.exception("could not publish on %s", message.topic)

@@ -5,10 +5,12 @@ Moments here are of the monotonic clock, so that setting the time makes nobody s
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from icebus.broker.bus import RECONNECT_MAX
 from icebus.control.kinds import Kind
 from icebus.control.settings import STALE_AFTER
 from icebus.schemas.components import WorkerHeartbeat, WorkerPhase, WorkerState
@@ -41,6 +43,7 @@ class Worker:
     name: str
     state: WorkerState | None = None
     echoed: str = ""
+    heard_at: float = -math.inf
     fresh_until: float = 0.0
     waiting_until: float = 0.0
     kinds: dict[str, Kind] = field(default_factory=dict)
@@ -79,7 +82,7 @@ class Farm:
     def __init__(self, interval: float, epoch: str) -> None:
         self.epoch = epoch
         self._patience = STALE_AFTER * interval
-        self._waiting_until = 0.0
+        self._connected_at = math.inf
         self._sent: dict[int, float] = {}
         self._workers: dict[str, Worker] = {}
         self._owners: dict[str, str] = {}
@@ -91,9 +94,16 @@ class Farm:
         self._worker(worker).reports.setdefault(serial, report)
         self._owners.setdefault(serial, worker)
 
+    def suspend(self) -> None:
+        """The connection is gone: nobody's silence means anything."""
+        self._connected_at = math.inf
+
     def connected(self, at: float) -> None:
-        """The connection is new: everybody has a while to be heard again."""
-        self._waiting_until = at + self._patience
+        """The connection is new: everybody has a while to be heard again.
+
+        When the broker was away, the workers have yet to find it, as we had.
+        """
+        self._connected_at = at
 
     def beaten(self, sequence: int, at: float) -> None:
         """A heartbeat goes out."""
@@ -110,10 +120,9 @@ class Farm:
             return False
         known = self._worker(worker)
         was = known.echoed == echo.session and at < known.fresh_until
-        known.echoed, known.fresh_until = (
-            echo.session,
-            max(known.fresh_until, sent + self._patience),
-        )
+        known.echoed, known.heard_at = echo.session, at
+        known.fresh_until = max(known.fresh_until, sent + self._patience)
+        known.waiting_until = 0.0
         return not was
 
     def on_kinds(self, worker: str, kinds: dict[str, Kind]) -> None:
@@ -153,12 +162,11 @@ class Farm:
         known = self._workers.get(worker)
         state = known.state if known is not None else None
         if known is None or state is None:
-            return Health.UNKNOWN if at < self._waiting_until else Health.GONE
+            return Health.UNKNOWN if self._waiting(known, at) else Health.GONE
         if state.state in _GONE:
             return Health.GONE
         if known.echoed != state.session or at >= known.fresh_until:
-            patient_until = max(self._waiting_until, known.waiting_until)
-            return Health.UNKNOWN if at < patient_until else Health.GONE
+            return Health.UNKNOWN if self._waiting(known, at) else Health.GONE
         return Health.FRESH if state.state is WorkerPhase.READY else Health.CLOSED
 
     def why_gone(self, worker: str) -> str:
@@ -206,6 +214,13 @@ class Farm:
             for worker in self._workers.values()
             if worker.state is not None
         )
+
+    def _waiting(self, known: Worker | None, at: float) -> bool:
+        """Whether it is too early to call a worker silent."""
+        if known is not None and at < known.waiting_until:
+            return True
+        heard = known is not None and known.heard_at >= self._connected_at
+        return not heard and at < self._connected_at + RECONNECT_MAX + self._patience
 
     def _worker(self, name: str) -> Worker:
         return self._workers.setdefault(name, Worker(name))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from jsonschema import Draft202012Validator
-from jsonschema.exceptions import SchemaError, best_match
+from jsonschema.exceptions import SchemaError
 from referencing import Registry
 from referencing.exceptions import Unresolvable
 
@@ -50,18 +51,19 @@ class Kind:
             # Numbers that JSON can't write would not reach the worker.
             json.dumps(args, allow_nan=False).encode()
             errors = list(self._validator.iter_errors(args))
-        except Unresolvable as error:
-            raise InvalidRequest(f"the schema of kind {self.name} refers to {error.ref}") from None
+        except (Unresolvable, re.error, RecursionError) as error:
+            raise InvalidRequest(
+                f"the schema that a worker gave kind {self.name} can't be followed: {error}"
+            ) from None
         except ValueError as error:
             raise InvalidRequest(f"args of kind {self.name} are not JSON: {error}") from None
         if not errors:
             return
-        worst = best_match(errors) or errors[0]
-        problems = [{"field": each.json_path, "problem": each.message[:200]} for each in errors]
-        raise InvalidRequest(
-            f"args of kind {self.name}: {worst.json_path}: {worst.message[:200]}",
-            problems=problems[:PROBLEMS],
-        )
+        problems = [
+            {"field": each.json_path, "problem": each.message[:200]} for each in errors[:PROBLEMS]
+        ]
+        listing = "; ".join(f"{each['field']}: {each['problem']}" for each in problems[:5])
+        raise InvalidRequest(f"args of kind {self.name}: {listing}", problems=problems)
 
 
 def read(message: WorkerKinds) -> dict[str, Kind]:

@@ -10,6 +10,7 @@ from importlib.metadata import version
 
 from icebus.broker import Bus, Incoming, Responder, Will
 from icebus.broker.address import BrokerAddress
+from icebus.broker.bus import wait
 from icebus.broker.presence import Presence
 from icebus.control import kinds
 from icebus.control.database import Database
@@ -116,7 +117,7 @@ class Control:
         ):
             self._bus.subscribe(topic, handler)
         # Last, so that what the broker kept is known before the first request comes.
-        self._bus.subscribe(OPERATION, self._on_request, shared=SHARED_OPERATIONS)
+        requests = self._bus.subscribe(OPERATION, self._on_request, shared=SHARED_OPERATIONS)
         self._presence.say(self._state(components.Presence.ONLINE))
         try:
             self._bus.connect(deadline)
@@ -124,6 +125,11 @@ class Control:
             self._database.close()
             raise
         self._thread.start()
+        try:
+            wait(requests.acknowledged, deadline, "the broker")
+        except BaseException:
+            self.stop(deadline)
+            raise
 
     def stop(self, deadline: Deadline) -> None:
         """Finish what was begun, say goodbye and close. Reservations go on."""
@@ -201,7 +207,7 @@ class Control:
         report = decode(DeviceReport, incoming.payload) if incoming.payload else None
         if report is not None and report.serial != serial:
             raise InvalidRequest(f"a report on {report.serial} on the topic of {serial}")
-        if report is not None and not 0 <= report.generation <= MAX_GENERATION:
+        if report is not None and report.generation > MAX_GENERATION:
             raise InvalidRequest(f"generation {report.generation} is out of range")
         self._inbox.put(lambda: self._engine.on_report(worker, serial, report))
 

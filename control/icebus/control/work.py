@@ -14,7 +14,7 @@ from icebus.control.farm import Farm
 from icebus.control.reconciler import desired
 from icebus.control.settings import Settings
 from icebus.control.tables import DeviceRow, HoldRow, ReservationRow
-from icebus.schemas.calls import RawEvent
+from icebus.schemas.calls import Event
 from icebus.schemas.ids import ALL_DEVICES, CONTROL
 from icebus.schemas.message import Message
 from icebus.schemas.reservations import HeldDevice, Reservation, ReservationState
@@ -99,9 +99,7 @@ class Work:
             serial=serial,
             event=event,
         )
-        message = RawEvent(
-            sequence=reservation.sequence, at=self.now, data=data.model_dump(mode="json")
-        )
+        message = Event[Message](sequence=reservation.sequence, at=self.now, data=data)
         reservation.sequence += 1
         self._events.append(Outgoing(topic, message, expiry=EVENT_EXPIRY))
 

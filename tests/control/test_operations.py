@@ -1,0 +1,532 @@
+"""The operations on a real database, without a broker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import pytest
+from sqlmodel import select
+
+from icebus.control import agenda, observation
+from icebus.control.clients import Clients
+from icebus.control.database import Database
+from icebus.control.farm import Farm
+from icebus.control.kinds import Kind
+from icebus.control.requests import carry_out
+from icebus.control.settings import Settings
+from icebus.control.tables import RequestRow, ReservationRow
+from icebus.control.work import Outgoing, Work
+from icebus.schemas.calls import Event, Request
+from icebus.schemas.components import (
+    ClientState,
+    KindInfo,
+    Presence,
+    WorkerHeartbeat,
+    WorkerPhase,
+    WorkerState,
+)
+from icebus.schemas.devices import Desired, DeviceReport, DeviceState
+from icebus.schemas.errors import (
+    Conflict,
+    DeviceUnavailable,
+    Forbidden,
+    InvalidRequest,
+    NotEnoughDevices,
+    ReservationEnded,
+    UnknownDevice,
+    UnknownKind,
+    UnknownOperation,
+    UnknownReservation,
+)
+from icebus.schemas.message import now
+from icebus.schemas.reservations import EndReason, Reservation, ReservationState
+
+T = TypeVar("T")
+
+ARGS = {
+    "type": "object",
+    "properties": {"window": {"type": "number"}},
+    "additionalProperties": False,
+}
+
+
+class Desk:
+    """Control's database and what it knows, at a moment that the test chooses."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.farm = Farm(1.0, "epoch")
+        self.clients = Clients()
+        self.settings = Settings(max_duration=7200)
+        self.now = now()
+        self.at = 1000.0
+        self.sent: list[Outgoing] = []
+        self.generations: dict[str, int] = {}
+        self.farm.connected(0.0)
+        self.farm.beaten(0, self.at)
+
+    def run(self, step: Callable[[Work], T]) -> T:
+        with self.database.transaction() as session:
+            work = Work(session, self.farm, self.clients, self.settings, self.now, self.at)
+            result = step(work)
+            self.sent = work.outbox()
+        for each in self.sent:
+            if isinstance(each.message, Desired):
+                self.generations[each.message.serial] = each.message.generation
+        return result
+
+    def ask(self, user: str, operation: str, name: str | None = None, **args: Any) -> Any:
+        request = Request(args=args) if name is None else Request(id=name, args=args)
+        return self.run(lambda work: carry_out(work, user, operation, request))
+
+    def reserve(self, user: str = "alice", **args: Any) -> Reservation:
+        reply = self.ask(user, "reserve", **{"kind": "pulsecount", **args})
+        return Reservation.model_validate(reply["reservation"])
+
+    def worker(self, name: str, *serials: str, firmware: str = "pulse_count") -> None:
+        """A worker that is ready with these devices."""
+        self.farm.on_kinds(
+            name, {"pulsecount": Kind("pulsecount", KindInfo(firmware="pulse_count", args=ARGS))}
+        )
+        state = WorkerState(state=WorkerPhase.READY, session=name, serials=list(serials))
+        self.farm.on_state(name, state, self.at)
+        self.farm.on_echo(name, WorkerHeartbeat(epoch="epoch", sequence=0, session=name), self.at)
+        for serial in serials:
+            self.report(name, serial, DeviceState.READY, firmware=firmware)
+
+    def report(self, worker: str, serial: str, state: DeviceState, **fields: Any) -> None:
+        values: dict[str, Any] = {
+            "generation": self.generations.get(serial, 0),
+            "firmware": "pulse_count",
+            **fields,
+        }
+        report = DeviceReport(serial=serial, state=state, since=self.now, session=worker, **values)
+        self.farm.on_report(worker, serial, report)
+        self.run(lambda work: observation.observe(work, {serial}, set()))
+
+    def serve(self, worker: str, reservation: Reservation) -> None:
+        for device in reservation.devices:
+            fields = {"reservation": reservation.id}
+            self.report(worker, device.serial, DeviceState.SERVING, **fields)
+
+    def events(self) -> list[str]:
+        return [
+            each.topic.rsplit("/", 1)[1] for each in self.sent if isinstance(each.message, Event)
+        ]
+
+    def wanted(self) -> dict[str, str | None]:
+        return {
+            each.message.serial: each.message.reservation
+            for each in self.sent
+            if isinstance(each.message, Desired)
+        }
+
+
+@pytest.fixture
+def desk(database_url: str) -> Iterator[Desk]:
+    database = Database(database_url)
+    yield Desk(database)
+    database.close()
+
+
+def test_given_free_devices_when_reserved_then_each_is_told_and_no_longer_available(
+    desk: Desk,
+) -> None:
+    desk.worker("w1", "a", "b", "c")
+
+    made = desk.reserve(count=2, duration=60)
+
+    assert [device.serial for device in made.devices] == ["a", "b"]
+    assert desk.wanted() == {"a": made.id, "b": made.id}
+    assert (made.state, made.until - made.created) == (
+        ReservationState.PREPARING,
+        timedelta(seconds=60),
+    )
+    assert desk.ask("bob", "available", kind="pulsecount")["serials"] == ["c"]
+
+
+def test_given_too_few_devices_when_reserved_then_none_is_held(desk: Desk) -> None:
+    desk.worker("w1", "a", "b")
+    desk.reserve("bob", serials=["a"])
+
+    with pytest.raises(NotEnoughDevices, match=r"2 devices .* 1 available.*1 held") as refused:
+        desk.reserve(count=2)
+
+    assert refused.value.details["others"] == {"held": 1}
+    assert len(desk.ask("alice", "list")["reservations"]) == 1
+    assert desk.ask("alice", "available", kind="pulsecount")["serials"] == ["b"]
+
+
+def test_given_a_held_device_when_named_then_the_refusal_says_by_whom_and_until(
+    desk: Desk,
+) -> None:
+    desk.worker("w1", "a", "b")
+    made = desk.reserve("bob", serials=["a"])
+
+    with pytest.raises(DeviceUnavailable, match="a is held by bob until") as refused:
+        desk.reserve(serials=["a", "b"])
+
+    assert made.until.isoformat(timespec="seconds") in refused.value.message
+
+
+@pytest.mark.parametrize("state", [s for s in DeviceState if s is not DeviceState.READY])
+def test_given_a_device_that_is_not_ready_when_named_then_the_refusal_says_its_state(
+    desk: Desk, state: DeviceState
+) -> None:
+    desk.worker("w1", "a")
+    desk.report("w1", "a", state, reason="as it happens")
+
+    with pytest.raises(DeviceUnavailable, match=f"{state}: as it happens"):
+        desk.reserve(serials=["a"])
+
+
+def test_given_a_worker_that_stopped_answering_then_its_devices_are_not_offered(
+    desk: Desk,
+) -> None:
+    desk.worker("w1", "a")
+    desk.at += 3.1
+
+    with pytest.raises(DeviceUnavailable, match="does not answer"):
+        desk.reserve(serials=["a"])
+    with pytest.raises(NotEnoughDevices, match="1 on workers that do not answer"):
+        desk.reserve(count=1)
+
+
+def test_given_an_unknown_device_or_kind_when_reserved_then_the_refusal_lists_what_there_is(
+    desk: Desk,
+) -> None:
+    desk.worker("w1", "a")
+
+    with pytest.raises(UnknownDevice, match="ghost"):
+        desk.reserve(serials=["ghost"])
+    with pytest.raises(UnknownKind, match="pulsecount") as refused:
+        desk.reserve(kind="teapot", count=1)
+    assert refused.value.details["known"] == ["pulsecount"]
+
+
+def test_when_args_are_not_what_the_worker_published_then_the_refusal_says_where(
+    desk: Desk,
+) -> None:
+    desk.worker("w1", "a")
+
+    with pytest.raises(InvalidRequest, match=r"\$\.window") as refused:
+        desk.reserve(count=1, args={"window": "wide", "colour": "red"})
+
+    assert len(refused.value.details["problems"]) == 2
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        {"count": 1, "duration": float("nan")},
+        {"count": 1, "duration": float("inf")},
+        {"count": 1, "duration": 1e300},
+        {"count": 1, "duration": -1},
+        {"count": 1, "args": {"window": float("nan")}},
+        {"count": 0},
+        {"count": 10**30},
+        {"count": 1, "serials": ["a"]},
+        {},
+        {"count": 1, "colour": "red"},
+    ],
+)
+def test_when_a_request_makes_no_sense_then_it_is_refused_as_invalid(
+    desk: Desk, args: dict[str, Any]
+) -> None:
+    desk.worker("w1", "a")
+
+    with pytest.raises(InvalidRequest):
+        desk.reserve(**args)
+
+
+def test_when_longer_than_allowed_then_the_refusal_names_the_cap(desk: Desk) -> None:
+    desk.worker("w1", "a")
+
+    with pytest.raises(InvalidRequest, match="7200") as refused:
+        desk.reserve(count=1, duration=7201)
+
+    assert refused.value.details == {"max_duration": 7200}
+
+
+def test_given_a_warm_device_elsewhere_when_reserved_then_nothing_is_flashed(desk: Desk) -> None:
+    desk.worker("w1", "a", firmware="other")
+    desk.worker("w2", "z")
+
+    assert [device.serial for device in desk.reserve(count=1).devices] == ["z"]
+
+
+def test_when_the_same_request_comes_again_then_it_has_the_same_answer_and_no_effect(
+    desk: Desk,
+) -> None:
+    desk.worker("w1", "a", "b")
+
+    first = desk.ask("alice", "reserve", "one", kind="pulsecount", count=1)
+    again = desk.ask("alice", "reserve", "one", count=1, kind="pulsecount")
+
+    assert again == first
+    assert len(desk.ask("alice", "list")["reservations"]) == 1
+    assert desk.ask("alice", "end", "two", reservation=first["reservation"]["id"]) == desk.ask(
+        "alice", "end", "two", reservation=first["reservation"]["id"]
+    )
+
+
+def test_when_a_request_id_is_used_for_something_else_then_it_is_a_conflict(desk: Desk) -> None:
+    desk.worker("w1", "a", "b")
+    desk.ask("alice", "reserve", "one", kind="pulsecount", count=1)
+
+    with pytest.raises(Conflict):
+        desk.ask("alice", "reserve", "one", kind="pulsecount", count=2)
+    with pytest.raises(Conflict):
+        desk.ask("alice", "list", "one")
+    assert desk.ask("bob", "reserve", "one", kind="pulsecount", count=1) is not None
+
+
+def test_when_answers_are_old_then_they_are_forgotten(desk: Desk) -> None:
+    desk.worker("w1", "a", "b")
+    desk.ask("alice", "reserve", "old", kind="pulsecount", count=1)
+    desk.now += timedelta(minutes=59)
+    desk.ask("alice", "reserve", "new", kind="pulsecount", count=1)
+    desk.now += timedelta(minutes=2)
+
+    desk.run(agenda.prune)
+
+    assert desk.run(lambda work: work.session.exec(select(RequestRow.id)).all()) == ["new"]
+
+
+def test_when_extended_then_the_end_moves_from_where_it_was(desk: Desk) -> None:
+    desk.worker("w1", "a")
+    made = desk.reserve(count=1, duration=100)
+    desk.now += timedelta(seconds=50)
+
+    reply = desk.ask("alice", "extend", reservation=made.id, duration=30)
+
+    extended = Reservation.model_validate(reply["reservation"])
+    assert extended.until == made.until + timedelta(seconds=30)
+    assert desk.wanted() == {"a": made.id}
+
+
+@pytest.mark.parametrize("duration", [0.001, 1, 7200, 1e300])
+def test_when_extended_then_the_end_is_never_nearer_and_never_over_the_cap(
+    desk: Desk, duration: float
+) -> None:
+    desk.worker("w1", "a")
+    made = desk.reserve(count=1, duration=7200)
+    desk.settings = Settings(max_duration=600)
+
+    reply = desk.ask("alice", "extend", reservation=made.id, duration=duration)
+
+    assert reply["before"] == reply["after"]
+    assert Reservation.model_validate(reply["reservation"]).until == made.until
+    desk.settings = Settings(max_duration=9000)
+    reply = desk.ask("alice", "extend", reservation=made.id, duration=duration)
+    until = Reservation.model_validate(reply["reservation"]).until
+    assert made.until < until <= desk.now + timedelta(seconds=9000)
+
+
+@pytest.mark.parametrize("duration", [float("nan"), float("inf"), 0, -5])
+def test_when_extended_by_what_is_no_duration_then_it_is_refused(
+    desk: Desk, duration: float
+) -> None:
+    desk.worker("w1", "a")
+    made = desk.reserve(count=1)
+
+    with pytest.raises(InvalidRequest):
+        desk.ask("alice", "extend", reservation=made.id, duration=duration)
+
+
+@pytest.mark.parametrize("operation", ["end", "extend"])
+def test_given_a_reservation_of_another_user_or_none_then_it_cannot_be_touched(
+    desk: Desk, operation: str
+) -> None:
+    desk.worker("w1", "a")
+    made = desk.reserve("alice", count=1)
+    more: dict[str, Any] = {"duration": 5} if operation == "extend" else {}
+
+    with pytest.raises(Forbidden, match="alice"):
+        desk.ask("bob", operation, reservation=made.id, **more)
+    with pytest.raises(UnknownReservation):
+        desk.ask("bob", operation, reservation="nothing", **more)
+    desk.ask("alice", "end", reservation=made.id)
+    with pytest.raises(ReservationEnded) as over:
+        desk.ask("alice", operation, reservation=made.id, **more)
+    assert over.value.details["reason"] == "released"
+
+
+def test_when_the_operation_is_unknown_then_the_refusal_lists_those_there_are(desk: Desk) -> None:
+    with pytest.raises(UnknownOperation, match="reserve, extend, end") as refused:
+        desk.ask("alice", "brew")
+
+    assert "reserve" in refused.value.details["operations"]
+
+
+def test_given_all_devices_serve_then_the_reservation_is_active_and_each_told_once(
+    desk: Desk,
+) -> None:
+    desk.worker("w1", "a", "b")
+    made = desk.reserve(count=2)
+    fields = {"reservation": made.id}
+
+    desk.report("w1", "a", DeviceState.SERVING, **fields)
+    first = desk.events()
+    desk.report("w1", "a", DeviceState.SERVING, **fields)
+    repeated = desk.events()
+    desk.report("w1", "b", DeviceState.SERVING, **fields)
+    last = desk.events()
+
+    assert (first, repeated, last) == (["initialized"], [], ["initialized"])
+    listed = desk.ask("alice", "list")["reservations"]
+    assert [each["state"] for each in listed] == ["active"]
+
+
+def test_given_a_released_device_then_it_is_available_only_once_it_reports_so_anew(
+    desk: Desk,
+) -> None:
+    desk.worker("w1", "a")
+    before = desk.reserve(count=1)
+    stale = desk.generations["a"]
+    desk.ask("alice", "end", reservation=before.id)
+
+    desk.report("w1", "a", DeviceState.READY, generation=stale)
+    too_early = desk.ask("bob", "available", kind="pulsecount")
+    desk.report("w1", "a", DeviceState.READY)
+
+    assert too_early["available"] == 0
+    assert desk.ask("bob", "available", kind="pulsecount")["available"] == 1
+
+
+def test_given_a_lost_database_when_a_worker_knows_a_higher_generation_then_we_go_beyond(
+    desk: Desk,
+) -> None:
+    desk.worker("w1", "a")
+
+    desk.report("w1", "a", DeviceState.SERVING, generation=41, reservation="forgotten")
+
+    assert desk.wanted() == {"a": None}
+    assert desk.generations["a"] == 42
+
+
+def test_given_a_board_that_moves_when_held_then_its_hold_follows_it(desk: Desk) -> None:
+    desk.worker("w1", "a")
+    made = desk.reserve(count=1)
+    desk.worker("w2")
+    desk.report("w1", "a", DeviceState.ABSENT)
+    gone = desk.events()
+
+    state = WorkerState(state=WorkerPhase.READY, session="w2", serials=["a"])
+    desk.farm.on_state("w2", state, desk.at)
+    desk.report("w2", "a", DeviceState.SERVING, reservation=made.id)
+
+    sent = {each.topic: each.message for each in desk.sent}
+    assert gone == ["device_failed"]
+    assert desk.events() == ["initialized"]
+    assert sent["worker/w1/desired/a"] == b""
+    assert desk.wanted() == {"a": made.id}
+    listed = desk.ask("alice", "list")["reservations"]
+    assert [each["worker"] for each in listed[0]["devices"]] == ["w2"]
+
+
+def test_given_two_workers_that_claim_one_serial_then_it_stays_where_it_was(desk: Desk) -> None:
+    desk.worker("w1", "a")
+    desk.worker("w2", "a")
+
+    assert [d["worker"] for d in desk.ask("alice", "devices")["devices"]] == ["w1"]
+
+
+def test_when_due_then_the_holder_is_warned_once_and_then_loses_it(desk: Desk) -> None:
+    desk.worker("w1", "a")
+    made = desk.reserve(count=1, duration=100)
+
+    def sweep(work: Work) -> None:
+        agenda.sweep(work, connected=True)
+
+    desk.now = made.until - timedelta(seconds=10)
+    assert desk.run(lambda work: agenda.next_due(work, connected=True)) == desk.now
+    desk.run(sweep)
+    warned = desk.events()
+    desk.run(sweep)
+    again = desk.events()
+    desk.now = made.until
+    desk.run(sweep)
+
+    assert (warned, again) == (["reservation_ending_soon"], [])
+    assert desk.events() == ["reservation_ended"]
+    assert desk.wanted() == {"a": None}
+    with pytest.raises(ReservationEnded) as over:
+        desk.ask("alice", "end", reservation=made.id)
+    assert over.value.details["reason"] == EndReason.EXPIRED
+
+
+def test_given_an_extension_then_the_holder_is_warned_again(desk: Desk) -> None:
+    desk.worker("w1", "a")
+    made = desk.reserve(count=1, duration=100)
+    desk.now = made.until - timedelta(seconds=5)
+    desk.run(lambda work: agenda.sweep(work, connected=True))
+
+    reply = desk.ask("alice", "extend", reservation=made.id, duration=100)
+    until = Reservation.model_validate(reply["reservation"]).until
+    desk.now = until - timedelta(seconds=10.5)
+    desk.run(lambda work: agenda.sweep(work, connected=True))
+
+    assert desk.events() == ["reservation_ending_soon"]
+
+
+def test_given_an_attached_reservation_when_its_client_is_lost_then_it_ends_after_the_grace(
+    desk: Desk,
+) -> None:
+    desk.worker("w1", "a")
+    online = ClientState(state=Presence.ONLINE, session="s")
+    desk.clients.on_state("alice", "c", online)
+    made = desk.reserve(count=1, client="c")
+
+    def sweep(work: Work) -> None:
+        agenda.sweep(work, connected=True)
+
+    desk.run(lambda work: observation.attend(work, "alice", "c", Presence.LOST))
+    desk.now += timedelta(seconds=9)
+    desk.run(sweep)
+    desk.run(lambda work: observation.attend(work, "alice", "c", Presence.ONLINE))
+    desk.now += timedelta(seconds=20)
+    desk.run(sweep)
+    blinked = desk.ask("alice", "list")["reservations"]
+    desk.run(lambda work: observation.attend(work, "alice", "c", Presence.LOST))
+    desk.now += timedelta(seconds=10)
+    desk.run(lambda work: agenda.sweep(work, connected=False))
+    unseen = desk.ask("alice", "list")["reservations"]
+    desk.run(sweep)
+
+    assert [each["id"] for each in blinked] == [made.id]
+    assert [each["id"] for each in unseen] == [made.id]
+    row = desk.run(lambda work: work.session.exec(select(ReservationRow)).one())
+    assert row.reason is EndReason.CLIENT_LOST
+
+
+def test_given_a_second_run_of_a_client_then_what_is_said_of_the_first_does_not_count() -> None:
+    clients = Clients()
+
+    heard = [
+        clients.on_state("alice", "c", ClientState(state=state, session=session))
+        for state, session in [
+            (Presence.ONLINE, "first"),
+            (Presence.ONLINE, "second"),
+            (Presence.LOST, "first"),
+            (Presence.OFFLINE, "first"),
+            (Presence.OFFLINE, "second"),
+        ]
+    ]
+
+    assert heard == [Presence.ONLINE, Presence.ONLINE, None, None, Presence.OFFLINE]
+
+
+def test_given_a_schema_that_refers_elsewhere_then_nothing_is_fetched() -> None:
+    kind = Kind("x", KindInfo(firmware="f", args={"$ref": "http://127.0.0.1:1/schema"}))
+
+    with pytest.raises(InvalidRequest, match="can't be followed"):
+        kind.check({})
+
+
+@pytest.mark.parametrize("schema", [{"type": "teapot"}, {"properties": 3}])
+def test_given_a_kind_without_a_valid_schema_then_it_is_not_offered(schema: Any) -> None:
+    with pytest.raises(InvalidRequest, match="no valid schema"):
+        Kind("x", KindInfo(firmware="f", args=schema))
