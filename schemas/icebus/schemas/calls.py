@@ -8,7 +8,7 @@ from pydantic import Field, JsonValue, SerializeAsAny
 
 from icebus.schemas.errors import ErrorInfo
 from icebus.schemas.ids import Id, Serial, new_id
-from icebus.schemas.message import Message, Timestamp, now
+from icebus.schemas.message import Message, Natural, Timestamp, now
 
 
 class Request(Message):
@@ -46,7 +46,7 @@ D = TypeVar("D", bound=Message)
 class Event(Message, Generic[D]):
     """An event as it is sent to a reservation: the data with its place in the stream."""
 
-    sequence: int = Field(ge=0, description="Counts the sender's events; gaps mean loss.")
+    sequence: Natural = Field(description="Counts the sender's events; gaps mean loss.")
     at: Timestamp = Field(default_factory=now)
     data: SerializeAsAny[D]
 
@@ -54,6 +54,6 @@ class Event(Message, Generic[D]):
 class RawEvent(Message):
     """An event whose kind is not known to the reader."""
 
-    sequence: int = 0
+    sequence: Natural = 0
     at: Timestamp = Field(default_factory=now)
     data: dict[str, JsonValue] = Field(default_factory=dict)

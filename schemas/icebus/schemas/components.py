@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import Field
 
 from icebus.schemas.ids import Id, Serial
-from icebus.schemas.message import Message, Timestamp
+from icebus.schemas.message import Message, Natural, Timestamp
 
 JsonSchema = dict[str, Any]
 
@@ -43,7 +43,7 @@ class Heartbeat(Message):
     """Retained on ``control/heartbeat``; every worker answers with a :class:`WorkerHeartbeat`."""
 
     epoch: Id = Field(description="The control session that counts the sequence.")
-    sequence: int = Field(ge=0)
+    sequence: Natural
     interval: float = Field(gt=0, description="Seconds until the next one.")
 
 
@@ -59,16 +59,16 @@ class WorkerState(Message):
 class WorkerLoad(Message):
     """How busy a worker is."""
 
-    devices: int = Field(default=0, ge=0)
-    serving: int = Field(default=0, ge=0)
-    queued: int = Field(default=0, ge=0, description="Evaluations that wait or are measured.")
+    devices: Natural = 0
+    serving: Natural = 0
+    queued: Natural = Field(default=0, description="Evaluations that wait or are measured.")
 
 
 class WorkerHeartbeat(Message):
     """Retained on ``worker/{worker}/heartbeat``: the echo of control's."""
 
     epoch: Id
-    sequence: int = Field(ge=0)
+    sequence: Natural
     session: Id
     load: WorkerLoad = WorkerLoad()
 

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import Field
 
 from icebus.schemas.ids import Id, Serial
-from icebus.schemas.message import Message, Timestamp
+from icebus.schemas.message import Message, Natural, Timestamp
 
 
 class DeviceState(StrEnum):
@@ -33,7 +33,7 @@ class DeviceReport(Message):
     since: Timestamp = Field(description="When this state began.")
     reason: str = Field(default="", description="Why, where the state alone does not say.")
     session: Id = Field(description="The worker's session that reports this.")
-    generation: int = Field(default=0, description="Of the desired state last acted on.")
+    generation: Natural = Field(default=0, description="Of the desired state last acted on.")
     reservation: Id | None = None
     user: Id | None = None
     kind: Id | None = None
@@ -69,12 +69,12 @@ class Desired(Message):
     """
 
     serial: Serial
-    generation: int = Field(ge=0)
+    generation: Natural
     reservation: Id | None = None
     user: Id | None = None
     kind: Id | None = None
     args: dict[str, Any] = Field(default_factory=dict)
     until: Timestamp | None = None
     quarantined: str | None = Field(default=None, description="The reason, or null.")
-    reboot: int = Field(default=0, ge=0, description="Nonce: a new value asks for a reboot.")
-    reflash: int = Field(default=0, ge=0, description="Nonce: a new value asks for a reflash.")
+    reboot: Natural = Field(default=0, description="Nonce: a new value asks for a reboot.")
+    reflash: Natural = Field(default=0, description="Nonce: a new value asks for a reflash.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated, TypeVar
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from icebus.schemas.errors import InvalidRequest
 
@@ -37,8 +37,13 @@ def _to_utc(at: datetime) -> datetime:
         raise ValueError("out of the calendar") from None
 
 
+Natural = Annotated[int, Field(ge=0, le=2**63 - 1)]
+"""A count, as far as every database and language can count."""
+
 Timestamp = Annotated[AwareDatetime, AfterValidator(_to_utc)]
 """A moment in UTC, ISO 8601 on the wire."""
+
+LONGEST_FIELD = 200
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -51,7 +56,11 @@ def now() -> datetime:
 def problems(error: ValidationError) -> list[dict[str, str]]:
     """Where a value is wrong and why, as facts for ``details`` of an error."""
     return [
-        {"field": ".".join(str(part) for part in found["loc"]), "problem": found["msg"]}
+        {
+            # A field can be called anything by who sends it.
+            "field": ".".join(str(part) for part in found["loc"])[:LONGEST_FIELD],
+            "problem": found["msg"],
+        }
         for found in error.errors(include_url=False, include_input=False, include_context=False)
     ]
 

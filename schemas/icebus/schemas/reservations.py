@@ -78,7 +78,7 @@ class ReserveArgs(Args):
 
     kind: Id
     count: int | None = Field(default=None, ge=1, le=10_000)
-    serials: list[Serial] | None = Field(default=None, min_length=1)
+    serials: list[Serial] | None = Field(default=None, min_length=1, max_length=10_000)
     args: dict[str, Any] = Field(default_factory=dict, description="What the kind asks for.")
     duration: float = Field(default=DEFAULT_DURATION, ge=MIN_DURATION, description="Seconds.")
     client: Id | None = Field(

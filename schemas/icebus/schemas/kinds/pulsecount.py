@@ -6,7 +6,7 @@ from pydantic import Field, JsonValue
 
 from icebus.schemas.errors import ErrorInfo
 from icebus.schemas.ids import Id, Sha256
-from icebus.schemas.message import Args, Message, Timestamp
+from icebus.schemas.message import Args, Message, Natural, Timestamp
 
 KIND = "pulsecount"
 FIRMWARE = "pulse_count"
@@ -24,23 +24,23 @@ class Queued(Message):
     """Answer to ``evaluate``: these evaluations are journalled and will have one outcome each."""
 
     evaluations: list[Id]
-    depth: int = Field(ge=0, description="Evaluations now waiting or measured on the device.")
-    capacity: int = Field(default=QUEUE_CAPACITY, ge=0)
+    depth: Natural = Field(description="Evaluations now waiting or measured on the device.")
+    capacity: Natural = QUEUE_CAPACITY
 
 
 class Acknowledged(Message):
     """Answer to ``acknowledge``."""
 
-    forgotten: int = Field(ge=0, description="Outcomes the worker will not repeat any more.")
+    forgotten: Natural = Field(description="Outcomes the worker will not repeat any more.")
 
 
 class QueueStatus(Message):
     """Answer to ``status``."""
 
-    queued: int = Field(ge=0)
+    queued: Natural
     measuring: Id | None = Field(default=None, description="The evaluation on the board now.")
-    unacknowledged: int = Field(ge=0)
-    capacity: int = Field(default=QUEUE_CAPACITY, ge=0)
+    unacknowledged: Natural
+    capacity: Natural = QUEUE_CAPACITY
 
 
 class Outcome(Message):
@@ -57,7 +57,7 @@ class Outcome(Message):
 class PulseCountResult(Outcome):
     """Event ``results``: one bitstream measured on one device."""
 
-    pulses: int = Field(ge=0, description="Rising edges on pin ICE_27 in the window.")
+    pulses: Natural = Field(description="Rising edges on pin ICE_27 in the window.")
     exact: bool = Field(
         description="True when counted, by a board or by complete simulation; false for an estimate"
     )
@@ -79,5 +79,5 @@ class Finished(Message):
     """Event ``finished``: every evaluation of a batch on this device has had its outcome."""
 
     batch: Id
-    results: int = Field(ge=0)
-    failures: int = Field(ge=0)
+    results: Natural
+    failures: Natural
