@@ -279,7 +279,7 @@ def test_when_a_request_id_is_used_for_something_else_then_it_is_a_conflict(desk
     with pytest.raises(Conflict):
         desk.ask("alice", "reserve", "one", kind="pulsecount", count=2)
     with pytest.raises(Conflict):
-        desk.ask("alice", "list", "one")
+        desk.ask("alice", "end", "one", reservation="r")
     assert desk.ask("bob", "reserve", "one", kind="pulsecount", count=1) is not None
 
 

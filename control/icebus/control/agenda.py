@@ -19,6 +19,7 @@ REQUESTS_KEPT = timedelta(hours=1)
 
 def sweep(work: Work, *, connected: bool) -> None:
     """Do all that is due. Clients are not missed while we could not see them."""
+    work.rescheduled = True
     due = [col(ReservationRow.until) <= work.now, col(ReservationRow.warn_at) <= work.now]
     patience = work.now - timedelta(seconds=work.settings.grace)
     if connected:

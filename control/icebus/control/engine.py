@@ -216,7 +216,7 @@ class Engine:
         if health is before:
             return
         self._health[worker] = health
-        if health is Health.GONE:
+        if health is Health.GONE and before is not None:
             log.warning("%s", self._farm.why_gone(worker))
         elif health is Health.FRESH:
             log.info("worker %s is ready", worker)

@@ -219,7 +219,7 @@ class Farm:
         """Whether it is too early to call a worker silent."""
         if known is not None and at < known.waiting_until:
             return True
-        heard = known is not None and known.heard_at >= self._connected_at
+        heard = known is not None and known.state and known.heard_at >= self._connected_at
         return not heard and at < self._connected_at + RECONNECT_MAX + self._patience
 
     def _worker(self, name: str) -> Worker:

@@ -44,6 +44,7 @@ def observe(work: Work, serials: Collection[str], announce: Collection[str]) -> 
     query = select(DeviceRow).where(col(DeviceRow.serial).in_(everything))
     devices = {device.serial: device for device in work.session.exec(query)}
     held = holds_of(work, everything)
+    hopeful: dict[str, ReservationRow] = {}
     for serial in sorted(everything):
         report, owner = work.farm.report(serial), work.farm.owner(serial)
         if report is None or owner is None:
@@ -65,7 +66,10 @@ def observe(work: Work, serials: Collection[str], announce: Collection[str]) -> 
             work.want(device, reservation)
         if hold is not None and reservation is not None:
             _settle(work, device, hold, reservation, report if current else None)
-    _activate(work, {reservation.id: reservation for _, reservation in held.values()})
+            if hold.state is HoldState.SERVING and reservation.state is ReservationState.PREPARING:
+                hopeful[reservation.id] = reservation
+    if hopeful:
+        _activate(work, hopeful)
 
 
 def _moved(work: Work, device: DeviceRow, hold: HoldRow | None, owner: str) -> bool:
@@ -124,23 +128,19 @@ def _settle(
 
 
 def _activate(work: Work, reservations: dict[str, ReservationRow]) -> None:
-    """Make those active whose devices all serve for the first time."""
-    preparing = [
-        each.id for each in reservations.values() if each.state is ReservationState.PREPARING
-    ]
-    if not preparing:
-        return
+    """Make those active whose devices all serve."""
     work.session.flush()
     waiting = set(
         work.session.exec(
             select(HoldRow.reservation)
-            .where(col(HoldRow.reservation).in_(preparing), col(HoldRow.state) != HoldState.SERVING)
+            .where(
+                col(HoldRow.reservation).in_(reservations), col(HoldRow.state) != HoldState.SERVING
+            )
             .distinct()
         )
     )
-    for name in preparing:
+    for name, reservation in reservations.items():
         if name not in waiting:
-            reservation = reservations[name]
             reservation.state = advance(reservation.state, ReservationState.ACTIVE)
             work.change(reservation)
 
@@ -165,6 +165,7 @@ def announce_all(work: Work) -> None:
 
 def restart_grace(work: Work) -> None:
     """Count the grace of absent clients from now: while we were away we could not see them."""
+    work.rescheduled = True
     query = select(ReservationRow).where(
         col(ReservationRow.state).in_(LIVE_RESERVATIONS), col(ReservationRow.client).is_not(None)
     )
@@ -175,6 +176,7 @@ def restart_grace(work: Work) -> None:
 
 def attend(work: Work, user: str, client: str, presence: Presence) -> None:
     """Follow a client's coming and going with the reservations attached to it."""
+    work.rescheduled = True
     query = select(ReservationRow).where(
         col(ReservationRow.state).in_(LIVE_RESERVATIONS),
         ReservationRow.user == user,

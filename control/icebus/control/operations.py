@@ -72,8 +72,8 @@ def reserve(work: Work, user: str, args: ReserveArgs) -> ReservationReply:
         client=args.client,
         orphaned_since=work.now if attached and not there else None,
     )
-    begin(work, row, [each.serial for each in chosen])
-    return ReservationReply(reservation=work.document(row))
+    holds = begin(work, row, [each.serial for each in chosen])
+    return ReservationReply(reservation=work.document(row, holds))
 
 
 def extend(work: Work, user: str, args: ExtendArgs) -> ExtendReply:
@@ -100,8 +100,8 @@ def extend(work: Work, user: str, args: ExtendArgs) -> ExtendReply:
 def end(work: Work, user: str, args: EndArgs) -> ReservationReply:
     """Release all devices of a reservation."""
     row = _held(work, user, args.reservation)
-    finish(work, row, EndReason.RELEASED)
-    return ReservationReply(reservation=work.document(row))
+    holds = finish(work, row, EndReason.RELEASED)
+    return ReservationReply(reservation=work.document(row, holds))
 
 
 def list_reservations(work: Work, _user: str, args: ListArgs) -> ReservationsReply:

@@ -28,6 +28,8 @@ def carry_out(work: Work, user: str, operation: str, request: Request) -> dict[s
             f"control has no operation {operation}; it has {', '.join(OPERATIONS)}",
             operations=list(OPERATIONS),
         )
+    if not known.changes:
+        return _run(work, user, operation, request)
     digest = _digest(request)
     before = work.session.get(RequestRow, (user, request.id))
     if before is not None:
@@ -38,23 +40,27 @@ def carry_out(work: Work, user: str, operation: str, request: Request) -> dict[s
                 operation=before.operation,
             )
         return before.reply
-    try:
-        args = known.args.model_validate(request.args)
-    except ValidationError as error:
-        raise invalid(error, operation) from None
-    reply = known.run(work, user, args).model_dump(mode="json")
-    if known.changes:
-        work.session.add(
-            RequestRow(
-                user=user,
-                id=request.id,
-                operation=operation,
-                digest=digest,
-                reply=reply,
-                at=work.now,
-            )
+    reply = _run(work, user, operation, request)
+    work.session.add(
+        RequestRow(
+            user=user,
+            id=request.id,
+            operation=operation,
+            digest=digest,
+            reply=reply,
+            at=work.now,
         )
+    )
     return reply
+
+
+def _run(work: Work, user: str, name: str, request: Request) -> dict[str, Any]:
+    operation = OPERATIONS[name]
+    try:
+        args = operation.args.model_validate(request.args)
+    except ValidationError as error:
+        raise invalid(error, name) from None
+    return operation.run(work, user, args).model_dump(mode="json")
 
 
 def _digest(request: Request) -> str:

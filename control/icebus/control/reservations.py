@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from sqlmodel import col, select
+from sqlmodel import col, select, update
 
 from icebus.control.lifecycle import LIVE_RESERVATIONS, advance, advance_hold
 from icebus.control.tables import DeviceRow, HoldRow, ReservationRow
@@ -34,36 +34,33 @@ def live() -> list[ReservationState]:
     return list(LIVE_RESERVATIONS)
 
 
-def begin(work: Work, reservation: ReservationRow, serials: Sequence[str]) -> None:
+def begin(work: Work, reservation: ReservationRow, serials: Sequence[str]) -> list[HoldRow]:
     """Give these devices to a new reservation."""
     work.session.add(reservation)
     work.session.flush()
-    devices = work.session.exec(select(DeviceRow).where(col(DeviceRow.serial).in_(serials))).all()
-    for device in devices:
-        device.generation += 1
-        work.session.add(
-            HoldRow(
-                reservation=reservation.id,
-                serial=device.serial,
-                worker=device.worker,
-                state=HoldState.PREPARING,
-            )
+    holds = []
+    for device in _next_generation(work, serials):
+        hold = HoldRow(
+            reservation=reservation.id,
+            serial=device.serial,
+            worker=device.worker,
+            state=HoldState.PREPARING,
         )
+        holds.append(hold)
         work.want(device, reservation)
+    work.session.add_all(holds)
     work.change(reservation)
+    return holds
 
 
-def finish(work: Work, reservation: ReservationRow, reason: EndReason) -> None:
+def finish(work: Work, reservation: ReservationRow, reason: EndReason) -> Sequence[HoldRow]:
     """Let go of all devices of a reservation, and end it."""
     reservation.state = advance(reservation.state, ReservationState.ENDING)
-    held = work.session.exec(
-        select(HoldRow, DeviceRow)
-        .join(DeviceRow, col(DeviceRow.serial) == col(HoldRow.serial))
-        .where(HoldRow.reservation == reservation.id)
-    ).all()
-    for hold, device in held:
+    query = select(HoldRow).where(HoldRow.reservation == reservation.id)
+    holds = work.session.exec(query).all()
+    for hold in holds:
         hold.state = advance_hold(hold.state, HoldState.RELEASED)
-        device.generation += 1
+    for device in _next_generation(work, [hold.serial for hold in holds]):
         work.want(device, None)
     reservation.state = advance(reservation.state, ReservationState.ENDED)
     reservation.reason = reason
@@ -71,3 +68,16 @@ def finish(work: Work, reservation: ReservationRow, reason: EndReason) -> None:
     reservation.warn_at = reservation.orphaned_since = None
     work.change(reservation)
     work.tell(reservation, "reservation_ended", Ended(reservation=reservation.id, reason=reason))
+    return holds
+
+
+def _next_generation(work: Work, serials: Sequence[str]) -> list[DeviceRow]:
+    """Count up what is desired of these devices, which is about to be something else."""
+    counted = (
+        update(DeviceRow)
+        .where(col(DeviceRow.serial).in_(serials))
+        .values(generation=col(DeviceRow.generation) + 1)
+        .returning(DeviceRow)
+        .execution_options(populate_existing=True)
+    )
+    return sorted(work.session.execute(counted).scalars(), key=lambda device: device.serial)

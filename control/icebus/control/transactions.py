@@ -65,13 +65,15 @@ class Transactions:
         """
         attempt = 1
         while True:
+            due = self.due
             try:
                 with self._database.transaction() as session:
                     at = time.monotonic()
                     work = Work(session, self._farm, self._clients, self._settings, now(), at)
                     result = step(work)
                     outbox = work.outbox()
-                    due = agenda.next_due(work, connected=self.online)
+                    if work.rescheduled:
+                        due = agenda.next_due(work, connected=self.online)
             except DBAPIError:
                 if attempt == ATTEMPTS:
                     raise

@@ -70,6 +70,9 @@ class Work:
         self._desired: list[Outgoing] = []
         self._events: list[Outgoing] = []
         self._changed: dict[str, ReservationRow] = {}
+        self._documents: dict[str, Reservation] = {}
+        self.rescheduled = False
+        """Whether something falls due at another time than before."""
 
     def want(self, device: DeviceRow, reservation: ReservationRow | None) -> None:
         """Publish what is desired of a device."""
@@ -83,6 +86,8 @@ class Work:
     def change(self, reservation: ReservationRow) -> None:
         """Publish the reservation's document when all is done."""
         self._changed[reservation.id] = reservation
+        self._documents.pop(reservation.id, None)
+        self.rescheduled = True
 
     def forget(self, reservation: str) -> None:
         """Clear the document of a reservation that is over."""
@@ -103,48 +108,68 @@ class Work:
         reservation.sequence += 1
         self._events.append(Outgoing(topic, message, expiry=EVENT_EXPIRY))
 
-    def document(self, reservation: ReservationRow) -> Reservation:
-        """The reservation as it crosses the bus, with all that this transaction did to it."""
-        return self.documents([reservation])[0]
+    def document(
+        self, reservation: ReservationRow, holds: Iterable[HoldRow] | None = None
+    ) -> Reservation:
+        """The reservation as it crosses the bus, with all that this transaction did to it.
+
+        Args:
+            reservation: which one.
+            holds: all of its holds, where they are at hand.
+        """
+        known = self._documents.get(reservation.id)
+        if known is None:
+            known = (
+                self.documents([reservation])[0]
+                if holds is None
+                else _document(reservation, sorted(holds, key=lambda hold: hold.serial))
+            )
+            self._documents[reservation.id] = known
+        return known
 
     def documents(self, reservations: Iterable[ReservationRow]) -> list[Reservation]:
         """Reservations as they cross the bus, in the given order."""
         rows = list(reservations)
+        if not rows:
+            return []
         self.session.flush()
         query = (
             select(HoldRow)
             .where(col(HoldRow.reservation).in_([row.id for row in rows]))
             .order_by(col(HoldRow.serial))
         )
-        devices: dict[str, list[HeldDevice]] = {row.id: [] for row in rows}
-        for hold in self.session.exec(query) if rows else ():
-            devices[hold.reservation].append(
-                HeldDevice(
-                    serial=hold.serial, worker=hold.worker, state=hold.state, reason=hold.reason
-                )
-            )
-        return [
-            Reservation(
-                id=row.id,
-                user=row.user,
-                kind=row.kind,
-                state=row.state,
-                devices=devices[row.id],
-                created=row.created,
-                until=row.until,
-                client=row.client,
-                reason=row.reason,
-            )
-            for row in rows
-        ]
+        holds: dict[str, list[HoldRow]] = {row.id: [] for row in rows}
+        for hold in self.session.exec(query):
+            holds[hold.reservation].append(hold)
+        return [_document(row, holds[row.id]) for row in rows]
 
     def outbox(self) -> list[Outgoing]:
         """All that is to be sent: what devices should do first, for that takes longest."""
         documents: list[Outgoing] = []
-        for document in self.documents(self._changed.values()):
+        unread = [row for name, row in self._changed.items() if name not in self._documents]
+        for document in (*self._documents.values(), *self.documents(unread)):
+            if document.id not in self._changed:
+                continue
             topic = RESERVATION(reservation=document.id)
             documents.append(Outgoing(topic, document, retain=True))
             if document.state is ReservationState.ENDED:
                 # Live subscribers have seen the end with its reason; nobody else needs to.
                 documents.append(Outgoing(topic, CLEAR, retain=True))
         return self._desired + documents + self._events
+
+
+def _document(row: ReservationRow, holds: Iterable[HoldRow]) -> Reservation:
+    return Reservation(
+        id=row.id,
+        user=row.user,
+        kind=row.kind,
+        state=row.state,
+        devices=[
+            HeldDevice(serial=each.serial, worker=each.worker, state=each.state, reason=each.reason)
+            for each in holds
+        ],
+        created=row.created,
+        until=row.until,
+        client=row.client,
+        reason=row.reason,
+    )
