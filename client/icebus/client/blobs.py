@@ -52,9 +52,9 @@ class BlobSender:
         session = self._workers.session(worker)
         with self._lock:
             known, sent = self._sent.get(worker, ("", OrderedDict[str, None]()))
-            if known != session:
+            if known and session and known != session:
                 sent = OrderedDict()
-            self._sent[worker] = (session, sent)
+            self._sent[worker] = (session or known, sent)
             new = sha256 not in sent
             sent[sha256] = None
             sent.move_to_end(sha256)

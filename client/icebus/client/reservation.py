@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from icebus.broker import Incoming, Subscription
+from icebus.broker.bus import wait
 from icebus.client import operations
 from icebus.client.events import ReceivedEvent
 from icebus.client.keepalive import KeepAlive
@@ -146,6 +147,9 @@ class Reservation:
             ReservationEnded: it is over.
             DeadlineExceeded: preparing takes longer than allowed.
         """
+        for subscription in self._subscriptions:
+            # From here on no event passes us by.
+            wait(subscription.acknowledged, deadline, "the broker")
         with self._condition:
             while True:
                 if self._ended is not None:

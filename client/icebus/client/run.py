@@ -35,7 +35,7 @@ BROKER_AWAY = 30.0
 TICK = 1.0
 """Seconds between looks at the clock while nothing happens."""
 
-PATIENCE = 0.005
+PATIENCE = 0.02
 """Seconds to go on taking from the source before what was taken is sent: one call for several
 bitstreams when the source is quick, no delay when it is slow."""
 

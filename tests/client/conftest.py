@@ -1,0 +1,340 @@
+"""A scripted control and scripted workers: they speak the real topics, and fail when told to."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from icebus.broker import Bus, Exchange, Incoming, Responder, Will
+from icebus.broker.embedded import EmbeddedBroker
+from icebus.client import PulseCountClient
+from icebus.schemas.calls import Call, CallResults, Event, Request
+from icebus.schemas.components import Presence, WorkerPhase, WorkerState
+from icebus.schemas.deadline import Deadline
+from icebus.schemas.errors import BlobMissing, IcebusError, UnknownReservation
+from icebus.schemas.files import ENCODING_PROPERTY, File, unpack
+from icebus.schemas.ids import CONTROL, new_id
+from icebus.schemas.kinds.pulsecount import (
+    EvaluationFailure,
+    Finished,
+    PulseCountResult,
+    Queued,
+)
+from icebus.schemas.message import Message, now
+from icebus.schemas.reservations import (
+    EndReason,
+    ExtendReply,
+    HeldDevice,
+    HoldState,
+    Reservation,
+    ReservationReply,
+    ReservationsReply,
+    ReservationState,
+)
+from icebus.schemas.topics import (
+    BLOB,
+    CALL,
+    CLIENT_STATE,
+    EVENT,
+    OPERATION,
+    RESERVATION,
+    SHARED_OPERATIONS,
+    WORKER_STATE,
+)
+
+SOON = 10.0
+"""Seconds that nothing in these tests takes unless it hangs."""
+
+
+class Counter:
+    """Something that happens in another thread, to be waited for."""
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition()
+        self.seen: list[Any] = []
+
+    def add(self, what: object) -> None:
+        with self._condition:
+            self.seen.append(what)
+            self._condition.notify_all()
+
+    def wait(self, condition: Callable[[list[Any]], bool]) -> list[Any]:
+        with self._condition:
+            assert self._condition.wait_for(lambda: condition(self.seen), SOON), self.seen
+            return list(self.seen)
+
+
+class ScriptedWorker:
+    """A worker that does what a test tells it to.
+
+    Attributes:
+        refuse: what to answer the next calls of `evaluate` with, in turn, instead of accepting.
+        measure: whether to answer accepted evaluations with results by itself.
+        twice: whether to send every outcome twice.
+    """
+
+    def __init__(self, broker: EmbeddedBroker, name: str) -> None:
+        self.name = name
+        self.session = new_id()
+        self.refuse: list[IcebusError] = []
+        self.measure = True
+        self.twice = False
+        self.calls = Counter()
+        self.evaluations = Counter()
+        self.acknowledged = Counter()
+        self.blobs: dict[str, bytes] = {}
+        self._sequence = 0
+        self._batches: dict[str, list[bool]] = {}
+        topic = WORKER_STATE(worker=name)
+        will = Will(topic, self._state(WorkerPhase.LOST))
+        self.bus = Bus(broker.address(name), name=name, will=will)
+        self._responder = Responder(self.bus, name)
+        self._subscriptions = [
+            self.bus.subscribe(CALL, self._on_call, worker=name),
+            self.bus.subscribe(BLOB, self._on_blob, worker=name),
+        ]
+        self.bus.connect(Deadline.after(SOON))
+        for subscription in self._subscriptions:
+            subscription.acknowledged.result(SOON)
+        self.say(WorkerPhase.READY)
+
+    def _state(self, phase: WorkerPhase) -> WorkerState:
+        return WorkerState(state=phase, session=self.session)
+
+    def say(self, phase: WorkerPhase) -> None:
+        self.bus.publish(WORKER_STATE(worker=self.name), self._state(phase), retain=True)
+
+    def restart(self) -> None:
+        self.session = new_id()
+        self.say(WorkerPhase.READY)
+
+    def die(self) -> None:
+        """Lose the connection without a word: the broker publishes the will."""
+        self.bus._closing = True
+        socket: Any = self.bus._client.socket()
+        socket.shutdown(2)
+
+    def close(self) -> None:
+        self.bus.close(Deadline.after(1))
+
+    def _on_blob(self, incoming: Incoming) -> None:
+        data = unpack(incoming.payload, incoming.properties[ENCODING_PROPERTY])
+        self.blobs[incoming.ids["sha256"]] = data
+
+    def _on_call(self, incoming: Incoming) -> None:
+        exchange = self._responder.accept(incoming, Call)
+        if exchange is None:
+            return
+        method, call = incoming.ids["method"], exchange.request
+        self.calls.add((method, call))
+        if method == "acknowledge":
+            for evaluation in call.args["evaluations"]:
+                self.acknowledged.add(evaluation)
+            exchange.succeed(CallResults(results={call.serials[0]: {"forgotten": 1}}))
+        elif self.refuse and method == "evaluate":
+            exchange.fail(self.refuse.pop(0))
+        elif method == "evaluate":
+            self._evaluate(exchange, call)
+        else:
+            exchange.succeed(CallResults(results=dict.fromkeys(call.serials, method)))
+
+    def _evaluate(self, exchange: Exchange[Call], call: Call) -> None:
+        (serial,) = call.serials
+        files = [File.model_validate(file) for file in call.args["bitstreams"]]
+        missing = [file.hash for file in files if file.hash not in self.blobs]
+        if missing:
+            exchange.fail(BlobMissing("send it first", sha256=missing))
+            return
+        accepted = Queued(evaluations=[file.id for file in files], depth=len(files))
+        exchange.succeed(CallResults(results={serial: accepted.model_dump(mode="json")}))
+        for file in files:
+            self.evaluations.add((call, serial, file))
+            if self.measure:
+                self.result(call, serial, file)
+        if not call.args["more"] and self.measure:
+            finished = Finished(batch=call.args["batch"], results=len(files), failures=0)
+            self.emit(call, serial, "finished", finished)
+
+    def result(self, call: Call, serial: str, file: File, pulses: int = 1000) -> None:
+        outcome = PulseCountResult(
+            **self._outcome(call, file), pulses=pulses, exact=True, upload=0.1, window=1.0
+        )
+        self.emit(call, serial, "results", outcome)
+
+    def failure(self, call: Call, serial: str, file: File, error: IcebusError) -> None:
+        outcome = EvaluationFailure(**self._outcome(call, file), error=error.info())
+        self.emit(call, serial, "failures", outcome)
+
+    def _outcome(self, call: Call, file: File) -> dict[str, Any]:
+        return {
+            "evaluation": file.id,
+            "batch": call.args["batch"],
+            "bitstream": file.name,
+            "sha256": file.hash,
+            "annotations": file.annotations,
+            "at": now(),
+        }
+
+    def emit(self, call: Call, serial: str, name: str, data: Message) -> None:
+        topic = EVENT(
+            user="alice", reservation=call.reservation, sender=self.name, serial=serial, event=name
+        )
+        for _ in range(2 if self.twice else 1):
+            self._sequence += 1
+            self.bus.publish(topic, Event(sequence=self._sequence, data=data))
+
+
+class ScriptedControl:
+    """A control that gives any devices to anybody, and tells of what a test wants told.
+
+    Attributes:
+        state: that devices are in when reserved.
+        clients: presences seen.
+    """
+
+    def __init__(self, broker: EmbeddedBroker) -> None:
+        self.state = HoldState.SERVING
+        self.refuse: list[IcebusError] = []
+        self.requests = Counter()
+        self.clients = Counter()
+        self.reservations: dict[str, Reservation] = {}
+        self.bus = Bus(broker.address("main"), name="main")
+        self._sequence = 0
+        self._responder = Responder(self.bus, CONTROL)
+        subscriptions = [
+            self.bus.subscribe(OPERATION, self._on_request, shared=SHARED_OPERATIONS),
+            self.bus.subscribe(
+                CLIENT_STATE, lambda incoming: self.clients.add((incoming.ids, incoming.payload))
+            ),
+        ]
+        self.bus.connect(Deadline.after(SOON))
+        for subscription in subscriptions:
+            subscription.acknowledged.result(SOON)
+
+    def close(self) -> None:
+        self.bus.close(Deadline.after(1))
+
+    def _on_request(self, incoming: Incoming) -> None:
+        exchange = self._responder.accept(incoming, Request)
+        if exchange is None:
+            return
+        operation, args = incoming.ids["operation"], exchange.request.args
+        self._answer(incoming, exchange, operation, args)
+        self.requests.add((operation, args))
+
+    def _answer(
+        self, incoming: Incoming, exchange: Exchange[Request], operation: str, args: dict[str, Any]
+    ) -> None:
+        if self.refuse:
+            exchange.fail(self.refuse.pop(0))
+            return
+        if operation == "reserve":
+            made = self.make(incoming.ids["user"], args)
+            exchange.succeed(ReservationReply(reservation=made))
+            self.publish(made)
+        elif operation == "list":
+            mine = [r for r in self.reservations.values() if r.user == incoming.ids["user"]]
+            exchange.succeed(ReservationsReply(reservations=mine))
+        elif args["reservation"] not in self.reservations:
+            exchange.fail(UnknownReservation("there is no such reservation"))
+        elif operation == "extend":
+            before = self.reservations[args["reservation"]]
+            after = before.model_copy(
+                update={"until": before.until + timedelta(seconds=args["duration"])}
+            )
+            self.publish(after)
+            exchange.succeed(ExtendReply(reservation=after, before=before.until, after=after.until))
+        elif operation == "end":
+            exchange.succeed(ReservationReply(reservation=self.end(args["reservation"])))
+
+    def make(self, user: str, args: dict[str, Any]) -> Reservation:
+        """Devices are d1, d2, …; odd ones belong to w1, even ones to w2."""
+        serials = args.get("serials") or [f"d{n + 1}" for n in range(args["count"])]
+        start = now()
+        return Reservation(
+            id=new_id(),
+            user=user,
+            kind=args["kind"],
+            state=ReservationState.PREPARING,
+            devices=[
+                HeldDevice(serial=s, worker="w1" if int(s[1:]) % 2 else "w2", state=self.state)
+                for s in serials
+            ],
+            created=start,
+            until=start + timedelta(seconds=args["duration"]),
+            client=args.get("client"),
+        )
+
+    def publish(self, reservation: Reservation) -> None:
+        self.reservations[reservation.id] = reservation
+        topic = RESERVATION(reservation=reservation.id)
+        self.bus.publish(topic, reservation, retain=True)
+
+    def set(self, reservation: str, state: HoldState, reason: str = "") -> None:
+        before = self.reservations[reservation]
+        devices = [
+            device.model_copy(update={"state": state, "reason": reason})
+            for device in before.devices
+        ]
+        self.publish(before.model_copy(update={"devices": devices}))
+
+    def end(self, reservation: str, reason: EndReason = EndReason.RELEASED) -> Reservation:
+        ended = self.reservations.pop(reservation).model_copy(
+            update={"state": ReservationState.ENDED, "reason": reason}
+        )
+        self.bus.publish(RESERVATION(reservation=reservation), b"", retain=True)
+        return ended
+
+    def emit(self, reservation: str, serial: str, name: str, data: Message) -> None:
+        self._sequence += 1
+        topic = EVENT(
+            user="alice", reservation=reservation, sender=CONTROL, serial=serial, event=name
+        )
+        self.bus.publish(topic, Event(sequence=self._sequence, data=data))
+
+
+@pytest.fixture
+def control(broker: EmbeddedBroker) -> Iterator[ScriptedControl]:
+    """A scripted control."""
+    made = ScriptedControl(broker)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def w1(broker: EmbeddedBroker) -> Iterator[ScriptedWorker]:
+    """A scripted worker that owns d1, d3, …"""
+    made = ScriptedWorker(broker, "w1")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def w2(broker: EmbeddedBroker) -> Iterator[ScriptedWorker]:
+    """A scripted worker that owns d2, d4, …"""
+    made = ScriptedWorker(broker, "w2")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def alice(broker: EmbeddedBroker, control: ScriptedControl) -> Iterator[PulseCountClient]:
+    """A client."""
+    with PulseCountClient(broker.address("alice").url()) as client:
+        yield client
+
+
+@pytest.fixture
+def circuits() -> list[Path]:
+    """Three valid bitstreams."""
+    found = sorted((Path(__file__).parents[2] / "examples" / "circuits").glob("*.bin"))
+    assert len(found) >= 3
+    return found
+
+
+__all__ = ["Counter", "Presence", "ScriptedControl", "ScriptedWorker"]

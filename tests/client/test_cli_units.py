@@ -1,0 +1,131 @@
+"""The pure parts of the command line: durations, tables, exit codes."""
+
+from __future__ import annotations
+
+import json
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given
+
+from icebus.client.cli import problems
+from icebus.client.cli.durations import parse_duration, show_duration
+from icebus.client.cli.output import Column, Format, print_rows, table
+from icebus.schemas import errors
+from icebus.schemas.errors import IcebusError
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("90", 90),
+        ("0.5", 0.5),
+        ("30s", 30),
+        ("15m", 900),
+        ("2h", 7200),
+        ("1h30m", 5400),
+        (" 1D ", 86400),
+        ("1.5h", 5400),
+    ],
+)
+def test_given_a_duration_when_parsed_then_it_is_in_seconds(text: str, seconds: float) -> None:
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "x", "0", "-5", "3x", "1m2", "h", "1e9", "9" * 20, "0s"])
+def test_given_no_duration_when_parsed_then_it_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="duration"):
+        parse_duration(text)
+
+
+@given(st.integers(1, 59), st.sampled_from("smhd"))
+def test_given_a_round_duration_when_shown_then_it_parses_back(count: int, unit: str) -> None:
+    seconds = parse_duration(f"{count}{unit}")
+    assert parse_duration(show_duration(seconds)) == seconds
+
+
+@given(st.floats(-1e6, 1e8))
+def test_given_any_seconds_when_shown_then_a_short_text_comes(seconds: float) -> None:
+    assert 2 <= len(show_duration(seconds)) <= 8
+
+
+@given(st.lists(st.fixed_dictionaries({"name": st.text(), "count": st.none() | st.integers()})))
+def test_given_any_rows_when_tabled_then_there_is_a_line_for_each(
+    rows: list[dict[str, object]],
+) -> None:
+    lines = table(rows, [Column("name"), Column("count", right=True)]).split("\n")
+    assert len(lines) == len(rows) + 1
+    assert all(line.isprintable() for line in lines)
+
+
+def test_given_rows_when_tabled_then_columns_line_up() -> None:
+    rows = [{"name": "a", "pulses": 7}, {"name": "long", "pulses": 1998}, {"name": "", "pulses": 0}]
+    assert table(rows, [Column("name"), Column("pulses", right=True)]).split("\n") == [
+        "NAME  PULSES",
+        "a          7",
+        "long    1998",
+        "-          0",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("form", "expected"),
+    [
+        (Format.JSON, '[\n  {\n    "name": "é",\n    "no": null\n  }\n]\n'),
+        (Format.JSONL, '{"name": "é", "no": null}\n'),
+        (Format.NAME, "é\n"),
+        (Format.TABLE, "NAME  NO\né     -\n"),
+    ],
+)
+def test_given_a_form_when_printed_then_stdout_has_just_that(
+    capsys: pytest.CaptureFixture[str], form: Format, expected: str
+) -> None:
+    print_rows([{"name": "é", "no": None}], [Column("name"), Column("no")], form, "name")
+    captured = capsys.readouterr()
+    assert captured.out == expected
+    assert captured.err == ""
+
+
+def test_given_no_rows_when_printed_as_json_then_it_is_an_empty_list(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    print_rows([], [Column("name")], Format.JSON, "name")
+    assert json.loads(capsys.readouterr().out) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (errors.UnknownReservation, 3),
+        (errors.Forbidden, 3),
+        (errors.UnknownDevice, 3),
+        (errors.NotEnoughDevices, 4),
+        (errors.DeviceUnavailable, 4),
+        (errors.NoProfile, 5),
+        (errors.BrokerUnavailable, 5),
+        (errors.NotAuthorized, 5),
+        (errors.DeadlineExceeded, 5),
+        (errors.BitstreamInvalid, 6),
+        (errors.InvalidRequest, 6),
+        (errors.WorkerLost, 1),
+        (errors.RemoteError, 1),
+    ],
+)
+def test_given_an_error_when_described_then_its_exit_code_is_the_documented_one(
+    error: type[IcebusError], code: int
+) -> None:
+    message, _, exit_code = problems.describe(error("what happened"))
+    assert (message, exit_code) == ("what happened", code)
+
+
+def test_given_a_message_that_names_the_remedy_when_described_then_no_hint_repeats_it() -> None:
+    told = errors.UnknownDevice("no device x; `icebus devices` lists those there are")
+    assert problems.describe(told)[1] == ""
+    assert "icebus devices" in problems.describe(errors.UnknownDevice("no device x"))[1]
+
+
+def test_given_every_error_when_described_then_its_code_is_documented() -> None:
+    classes = [c for c in vars(errors).values() if isinstance(c, type)]
+    for cls in classes:
+        if issubclass(cls, IcebusError):
+            assert problems.describe(cls("x"))[2] in problems.EXIT_CODES

@@ -1,0 +1,492 @@
+"""Evaluating on scripted workers that repeat themselves, refuse, forget, die and restart."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from icebus.client import (
+    Bitstream,
+    EvaluationsFailed,
+    Failure,
+    PulseCountClient,
+    PulseCountHandler,
+    Result,
+)
+from icebus.client.outcomes import BatchFinished
+from icebus.client.run import Run, RunSettings
+from icebus.schemas.components import WorkerPhase
+from icebus.schemas.deadline import Deadline
+from icebus.schemas.errors import (
+    BlobMissing,
+    BrokerUnavailable,
+    DeadlineExceeded,
+    DeviceNotHeld,
+    DeviceUnplugged,
+    InvalidRequest,
+    MeasurementFailed,
+    QueueFull,
+    ReservationEnded,
+    UnknownDevice,
+    UnknownMethod,
+    WorkerLost,
+)
+from icebus.schemas.reservations import DeviceFailedEvent, HoldState
+
+if TYPE_CHECKING:
+    from tests.client.conftest import ScriptedControl, ScriptedWorker
+
+    from icebus.broker.embedded import EmbeddedBroker
+
+
+def pairs(outcomes: list[Any]) -> Counter[tuple[str, str]]:
+    return Counter((outcome.serial, outcome.bitstream) for outcome in outcomes)
+
+
+def test_given_two_boards_of_two_workers_when_evaluated_then_each_measures_each(
+    alice: PulseCountClient, w1: ScriptedWorker, w2: ScriptedWorker, circuits: list[Path]
+) -> None:
+    with alice.reserve(2) as boards:
+        results = list(boards.evaluate([str(path) for path in circuits]))
+    expected = itertools.product(["d1", "d2"], [path.name for path in circuits])
+    assert pairs(results) == Counter(expected)
+    assert all(result.pulses == 1000 and result.exact for result in results)
+    assert len(w1.blobs) == len(w2.blobs) == len(circuits)
+
+
+def test_given_the_same_bitstream_on_many_boards_when_evaluated_then_its_bytes_cross_once(
+    alice: PulseCountClient, w1: ScriptedWorker, circuits: list[Path]
+) -> None:
+    puts: list[str] = []
+    original = w1._on_blob
+
+    def count(incoming: Any) -> None:
+        puts.append(incoming.ids["sha256"])
+        original(incoming)
+
+    w1._subscriptions[1].handler = count
+    with alice.reserve(serials=["d1", "d3", "d5"]) as boards:
+        assert len(list(boards.evaluate([circuits[0]] * 10))) == 30
+    assert len(puts) == 1
+
+
+def test_given_outcomes_that_come_twice_when_evaluated_then_each_is_yielded_once_and_told_once(
+    alice: PulseCountClient, w1: ScriptedWorker, circuits: list[Path]
+) -> None:
+    told: list[Result] = []
+    alice.on("results")(told.append)
+    w1.twice = True
+    with alice.reserve(1) as boards:
+        results = list(boards.evaluate(circuits))
+        w1.acknowledged.wait(lambda seen: {r.evaluation for r in results} <= set(seen))
+    alice.close()
+    assert pairs(results) == pairs(told) == Counter(("d1", path.name) for path in circuits)
+
+
+def test_given_outcomes_in_any_order_when_evaluated_then_annotations_find_back(
+    alice: PulseCountClient, w1: ScriptedWorker, circuits: list[Path]
+) -> None:
+    @dataclass
+    class Individual:
+        data: bytes
+        name: str
+        annotations: dict[str, Any] = field(default_factory=dict)
+
+    population = [Individual(p.read_bytes(), f"i{n}", {"n": n}) for n, p in enumerate(circuits)]
+    w1.measure = False
+    with alice.reserve(1) as boards:
+        run = boards.outcomes(population)
+        answering = threading.Thread(target=answer_reversed, args=(w1, len(population)))
+        answering.start()
+        outcomes = list(run)
+        answering.join(5)
+    assert [o.annotations["n"] for o in outcomes] == [2, 1, 0]
+    assert [o.bitstream for o in outcomes] == ["i2", "i1", "i0"]
+
+
+def answer_reversed(worker: ScriptedWorker, count: int) -> None:
+    for call, serial, file in reversed(worker.evaluations.wait(lambda seen: len(seen) == count)):
+        worker.result(call, serial, file)
+
+
+def test_given_an_endless_generator_when_results_are_taken_then_little_is_read_ahead(
+    alice: PulseCountClient, w1: ScriptedWorker, circuits: list[Path]
+) -> None:
+    taken = 0
+
+    def endless() -> Iterator[tuple[str, bytes]]:
+        nonlocal taken
+        data = circuits[0].read_bytes()
+        while True:
+            taken += 1
+            yield f"g{taken}", data
+
+    with alice.reserve(1) as boards:
+        first = list(itertools.islice(boards.evaluate(endless()), 100))
+        assert len(first) == 100
+        assert taken <= 100 + 64
+    assert len({result.bitstream for result in first}) == 100
+
+
+def test_given_a_generator_that_is_abandoned_when_left_then_boards_are_told_the_end(
+    alice: PulseCountClient, w1: ScriptedWorker, circuits: list[Path]
+) -> None:
+    with alice.reserve(1) as boards:
+        for _ in boards.evaluate(itertools.repeat(circuits[0])):
+            break
+        calls = w1.calls.wait(lambda seen: any(not c.args.get("more", True) for _, c in seen))
+    ends = [call for name, call in calls if name == "evaluate" and not call.args["more"]]
+    assert [call.args["bitstreams"] for call in ends] == [[]]
+
+
+def test_given_a_generator_that_learns_from_results_when_it_ends_then_nothing_is_stuck(
+    alice: PulseCountClient, w1: ScriptedWorker, circuits: list[Path]
+) -> None:
+    seen: list[Result] = []
+
+    def adaptive() -> Iterator[Path]:
+        while len(seen) < 20:
+            yield circuits[len(seen) % 3]
+
+    with alice.reserve(1) as boards:
+        for result in boards.evaluate(adaptive()):
+            seen.append(result)  # noqa: PERF402 - the generator watches it grow
+    assert len(seen) >= 20
+
+
+def test_given_failures_when_evaluated_then_they_are_raised_after_the_last_result(
+    alice: PulseCountClient, w1: ScriptedWorker, circuits: list[Path]
+) -> None:
+    w1.measure = False
+
+    def answer() -> None:
+        seen = w1.evaluations.wait(lambda seen: len(seen) == 3)
+        call, serial, file = seen[0]
+        w1.failure(call, serial, file, MeasurementFailed("silence"))
+        w1.result(*seen[1])
+        w1.result(*seen[2])
+
+    answering = threading.Thread(target=answer)
+    answering.start()
+    results: list[Result] = []
+    with alice.reserve(1) as boards, pytest.raises(EvaluationsFailed) as caught:
+        results.extend(boards.evaluate(circuits))
+    answering.join(5)
+    assert len(results) == 2
+    (failure,) = caught.value.failures
+    assert (failure.serial, failure.bitstream) == ("d1", circuits[0].name)
+    assert isinstance(failure.error, MeasurementFailed)
+    assert "1 of 3" in str(caught.value)
+
+
+def test_given_a_worker_without_the_file_when_called_then_it_is_sent_again(
+    alice: PulseCountClient, w1: ScriptedWorker, circuits: list[Path]
+) -> None:
+    with alice.reserve(1) as boards:
+        assert len(list(boards.evaluate(circuits[:1]))) == 1
+        w1.blobs.clear()
+        assert len(list(boards.evaluate(circuits[:1]))) == 1
+
+
+def test_given_a_worker_that_never_gets_the_file_when_called_then_it_fails_with_that(
+    alice: PulseCountClient, w1: ScriptedWorker, circuits: list[Path]
+) -> None:
+    w1.refuse = [BlobMissing("none here", sha256=[])] * 10
+    with alice.reserve(1) as boards:
+        (failure,) = boards.outcomes(circuits[:1])
+    assert isinstance(failure, Failure)
+    assert isinstance(failure.error, BlobMissing)
+
+
+def test_given_a_full_queue_when_it_has_room_again_then_all_are_measured(
+    alice: PulseCountClient, w1: ScriptedWorker, circuits: list[Path]
+) -> None:
+    w1.refuse = [QueueFull("full", capacity=64, depth=64), QueueFull("full", capacity=64, depth=62)]
+    with alice.reserve(1) as boards:
+        results = list(boards.evaluate(circuits * 2))
+    assert len(results) == 6
+    sizes = [len(c.args["bitstreams"]) for name, c in w1.calls.seen if name == "evaluate"]
+    assert sizes[1:3] == [1, 2]
+
+
+@pytest.mark.parametrize("error", [DeviceNotHeld("not yours"), UnknownMethod("no such method")])
+def test_given_a_board_that_refuses_when_evaluated_then_all_of_it_fails_so(
+    alice: PulseCountClient, w1: ScriptedWorker, circuits: list[Path], error: Any
+) -> None:
+    w1.refuse = [error]
+    with alice.reserve(1) as boards:
+        outcomes = list(boards.outcomes(circuits))
+    assert [type(o.error) for o in outcomes if isinstance(o, Failure)] == [type(error)] * 3
+
+
+def test_given_a_worker_that_dies_when_evaluating_then_all_of_it_fails_at_once(
+    alice: PulseCountClient, w1: ScriptedWorker, w2: ScriptedWorker, circuits: list[Path]
+) -> None:
+    w1.measure = False
+    with alice.reserve(2) as boards:
+        run = boards.outcomes(circuits * 8)
+        first = next(run)
+        w1.evaluations.wait(lambda seen: len(seen) >= 4)
+        died = time.monotonic()
+        w1.die()
+        outcomes = [first, *run]
+        took = time.monotonic() - died
+    lost = [o for o in outcomes if isinstance(o, Failure)]
+    assert {o.serial for o in lost} == {"d1"}
+    assert {type(o.error) for o in lost} == {WorkerLost}
+    assert pairs(outcomes) == Counter({(s, p.name): 8 for s in ("d1", "d2") for p in circuits})
+    assert took < 5
+
+
+@pytest.mark.parametrize("how", ["restart", "offline"])
+def test_given_a_worker_that_goes_when_evaluating_then_what_it_accepted_is_lost(
+    alice: PulseCountClient, w1: ScriptedWorker, circuits: list[Path], how: str
+) -> None:
+    w1.measure = False
+    with alice.reserve(1) as boards:
+        run = boards.outcomes(circuits)
+        leaving = threading.Thread(target=leave, args=(w1, how))
+        leaving.start()
+        outcomes = list(run)
+        leaving.join(5)
+        assert [type(o.error) for o in outcomes if isinstance(o, Failure)] == [WorkerLost] * 3
+        w1.measure = True
+        w1.say(WorkerPhase.READY)
+        deadline = Deadline.after(5)
+        while boards.problem("d1") is not None and not deadline.expired:
+            threading.Event().wait(0.01)
+        assert len(list(boards.evaluate(circuits))) == 3
+
+
+def leave(worker: ScriptedWorker, how: str) -> None:
+    worker.evaluations.wait(lambda seen: len(seen) == 3)
+    if how == "restart":
+        worker.restart()
+    else:
+        worker.say(WorkerPhase.OFFLINE)
+
+
+def test_given_a_lost_worker_when_outcomes_come_after_all_then_they_are_dropped(
+    alice: PulseCountClient, w1: ScriptedWorker, circuits: list[Path]
+) -> None:
+    w1.measure = False
+    with alice.reserve(1) as boards:
+        run = boards.outcomes(circuits)
+        leaving = threading.Thread(target=leave, args=(w1, "restart"))
+        leaving.start()
+        outcomes = list(run)
+        leaving.join(5)
+        for call, serial, file in w1.evaluations.seen:
+            w1.result(call, serial, file)
+        late = {file.id for _, _, file in w1.evaluations.seen}
+        w1.acknowledged.wait(lambda seen: late <= set(seen))
+    assert len(outcomes) == 3
+
+
+def test_given_no_board_left_when_the_source_has_no_end_then_the_run_ends_all_the_same(
+    alice: PulseCountClient, w1: ScriptedWorker, circuits: list[Path]
+) -> None:
+    w1.measure = False
+    with alice.reserve(1) as boards:
+        leaving = threading.Thread(target=leave_at_8, args=(w1,))
+        leaving.start()
+        outcomes: list[Any] = []
+        with pytest.raises(WorkerLost):
+            outcomes.extend(boards.outcomes(itertools.repeat(circuits[0])))
+        leaving.join(5)
+        assert len(outcomes) >= 8
+        with pytest.raises(EvaluationsFailed):
+            list(boards.evaluate([circuits[0]], serials=["d1"]))
+
+
+def leave_at_8(worker: ScriptedWorker) -> None:
+    worker.evaluations.wait(lambda seen: len(seen) >= 8)
+    worker.say(WorkerPhase.OFFLINE)
+
+
+@pytest.mark.parametrize("by", ["event", "document"])
+def test_given_a_device_that_fails_when_evaluating_then_the_others_go_on(
+    alice: PulseCountClient,
+    control: ScriptedControl,
+    w1: ScriptedWorker,
+    w2: ScriptedWorker,
+    circuits: list[Path],
+    by: str,
+) -> None:
+    w1.measure = False
+
+    def fail() -> None:
+        w1.evaluations.wait(lambda seen: len(seen) == 3)
+        if by == "event":
+            failed = DeviceFailedEvent(
+                reservation=boards.id, serial="d1", code="device_unplugged", reason="unplugged"
+            )
+            control.emit(boards.id, "d1", "device_failed", failed)
+            return
+        before = control.reservations[boards.id]
+        devices = [
+            d.model_copy(update={"state": HoldState.FAILED}) if d.serial == "d1" else d
+            for d in before.devices
+        ]
+        control.publish(before.model_copy(update={"devices": devices}))
+
+    with alice.reserve(2) as boards:
+        failing = threading.Thread(target=fail)
+        failing.start()
+        outcomes = list(boards.outcomes(circuits))
+        failing.join(5)
+    good = [o for o in outcomes if isinstance(o, Result)]
+    bad = [o for o in outcomes if isinstance(o, Failure)]
+    assert {o.serial for o in good} == {"d2"}
+    assert len(good) == len(bad) == 3
+    assert [o.error.code for o in bad] == [
+        "device_unplugged" if by == "event" else "device_failed"
+    ] * 3
+    assert isinstance(bad[0].error, DeviceUnplugged) == (by == "event")
+
+
+def test_given_a_reservation_that_ends_when_evaluating_then_all_fails_with_that(
+    alice: PulseCountClient, control: ScriptedControl, w1: ScriptedWorker, circuits: list[Path]
+) -> None:
+    w1.measure = False
+    with alice.reserve(1) as boards:
+
+        def end() -> None:
+            w1.evaluations.wait(lambda seen: len(seen) == 3)
+            control.end(boards.id)
+
+        ending = threading.Thread(target=end)
+        ending.start()
+        outcomes = list(boards.outcomes(circuits))
+        ending.join(5)
+        assert [type(o.error) for o in outcomes if isinstance(o, Failure)] == [ReservationEnded] * 3
+        with pytest.raises(ReservationEnded):
+            list(boards.evaluate(circuits))
+
+
+def test_given_a_silent_board_when_the_stall_deadline_passes_then_it_fails_typed(
+    alice: PulseCountClient, w1: ScriptedWorker, circuits: list[Path]
+) -> None:
+    w1.measure = False
+    with alice.reserve(1) as boards:
+        outcomes = list(boards.outcomes(circuits, stall=0.5))
+    assert [type(o.error) for o in outcomes if isinstance(o, Failure)] == [DeadlineExceeded] * 3
+
+
+def test_given_a_broker_that_stays_away_when_evaluating_then_all_fails_typed(
+    broker: EmbeddedBroker, alice: PulseCountClient, w1: ScriptedWorker, circuits: list[Path]
+) -> None:
+    w1.measure = False
+    boards = alice.reserve(1)
+    run = Run(alice._link, boards, ["d1"], RunSettings(broker_away=0.5))
+    taken = run.outcomes(circuits)
+    killing = threading.Thread(target=kill_broker, args=(w1, broker))
+    killing.start()
+    outcomes = list(taken)
+    killing.join(5)
+    assert {type(o.error) for o in outcomes if isinstance(o, Failure)} == {BrokerUnavailable}
+    assert len(outcomes) == 3
+    boards.attached = False  # nobody is there to release it to
+    alice._held.clear()
+
+
+def kill_broker(worker: ScriptedWorker, broker: EmbeddedBroker) -> None:
+    worker.evaluations.wait(lambda seen: len(seen) == 3)
+    broker.stop(Deadline.after(5))
+
+
+def test_given_a_broken_bitstream_when_evaluated_then_it_fails_and_is_never_sent(
+    alice: PulseCountClient, w1: ScriptedWorker, circuits: list[Path]
+) -> None:
+    broken = bytearray(circuits[0].read_bytes())
+    broken[5000] ^= 1
+    with alice.reserve(1) as boards:
+        outcomes = list(boards.outcomes([circuits[0], ("flipped", bytes(broken)), b"0123456789"]))
+        assert {(o.bitstream, type(o).__name__) for o in outcomes} == {
+            (circuits[0].name, "Result"),
+            ("flipped", "Failure"),
+            ("unnamed", "Failure"),
+        }
+        assert len(w1.blobs) == 1
+        sent = list(boards.evaluate([("flipped", bytes(broken))], validate=False))
+    assert len(sent) == 1
+    assert len(w1.blobs) == 2
+
+
+def test_given_something_that_is_no_bitstream_when_evaluated_then_it_is_refused(
+    alice: PulseCountClient, w1: ScriptedWorker, circuits: list[Path], tmp_path: Path
+) -> None:
+    with alice.reserve(1) as boards:
+        for nonsense in (42, tmp_path / "missing.bin", tmp_path, Bitstream):
+            with pytest.raises(InvalidRequest):
+                list(boards.evaluate([circuits[0], nonsense]))
+        with pytest.raises(UnknownDevice):
+            list(boards.evaluate(circuits, serials=["d7"]))
+        with pytest.raises(InvalidRequest):
+            list(boards.evaluate(circuits, serials=[]))
+        assert list(boards.evaluate([])) == []
+        assert len(list(boards.evaluate(str(circuits[0])))) == 1
+
+
+def test_given_a_handler_when_a_batch_runs_then_its_hooks_are_told_on_a_thread_that_may_call(
+    alice: PulseCountClient, w1: ScriptedWorker, circuits: list[Path]
+) -> None:
+    class Handler(PulseCountHandler):
+        def __init__(self) -> None:
+            self.told: list[object] = []
+
+        def initialized(self, device: object) -> None:
+            self.told.append(device)
+            alice.reservations()
+
+        def results(self, result: Result) -> None:
+            self.told.append(result)
+            raise RuntimeError("a mistake of the user's")
+
+        def finished(self, finished: BatchFinished) -> None:
+            self.told.append(finished)
+
+    handler = Handler()
+    alice.register(handler)
+    with alice.reserve(1) as boards:
+        results = list(boards.evaluate(circuits))
+    alice.close()
+    told = [type(event).__name__ for event in handler.told]
+    assert told == ["Initialized", "Result", "Result", "Result", "BatchFinished"]
+    assert [e for e in handler.told if isinstance(e, Result)] == results
+
+
+def test_given_the_boards_of_another_worker_when_it_lies_about_them_then_it_is_not_believed(
+    alice: PulseCountClient, w1: ScriptedWorker, w2: ScriptedWorker, circuits: list[Path]
+) -> None:
+    w1.measure = False
+    with alice.reserve(1) as boards:
+
+        def lie() -> None:
+            ((call, serial, file),) = w1.evaluations.wait(lambda seen: len(seen) == 1)
+            w2.result(call, serial, file, pulses=666)
+            w1.result(call, serial, file, pulses=42)
+
+        lying = threading.Thread(target=lie)
+        lying.start()
+        (result,) = boards.evaluate(circuits[:1])
+        lying.join(5)
+    assert result.pulses == 42
+
+
+def test_given_two_evaluations_at_once_when_they_share_a_board_then_each_gets_its_own(
+    alice: PulseCountClient, w1: ScriptedWorker, circuits: list[Path]
+) -> None:
+    with alice.reserve(1) as boards:
+        first = boards.evaluate([circuits[0]] * 5)
+        second = boards.evaluate([circuits[1]] * 5)
+        mixed = [r for pair in zip(first, second, strict=True) for r in pair]
+    assert pairs(mixed) == {("d1", circuits[0].name): 5, ("d1", circuits[1].name): 5}

@@ -1,0 +1,250 @@
+"""The ledger: every evaluation has exactly one outcome, whatever happens and in whatever order."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import settings
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from icebus.client.ledger import AHEAD, DEPTH, SPREAD, Ledger, Send, Slot
+
+BOARDS = ("a", "b", "c")
+
+
+class Evaluating(RuleBasedStateMachine):
+    """Boards that accept, refuse, answer late, twice, out of order, and die."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ledger: Ledger[int] = Ledger("batch", BOARDS)
+        self.items = 0
+        self.asked: dict[str, Send[int]] = {}
+        self.accepted: list[Slot[int]] = []
+        self.known: list[Slot[int]] = []
+        self.outcomes: Counter[tuple[str, int]] = Counter()
+        self.ids: Counter[str] = Counter()
+        self.told_end: set[str] = set()
+        self.lost: set[str] = set()
+        self.ended = False
+
+    def _failed(self, slots: list[Slot[int]]) -> None:
+        self.outcomes.update((slot.serial, slot.item) for slot in slots)
+
+    @precondition(lambda self: not self.ended and (self.ledger.hungry or len(self.lost) == 3))
+    @rule(count=st.integers(1, 5))
+    def add(self, count: int) -> None:
+        for _ in range(count):
+            if not self.ledger.hungry and len(self.lost) < len(BOARDS):
+                break
+            self._failed(self.ledger.add(self.items))
+            self.items += 1
+
+    @precondition(lambda self: not self.ended and self.items)
+    @rule()
+    def reject(self) -> None:
+        slots = self.ledger.reject(self.items)
+        self._failed(slots)
+        self.ids.update(slot.evaluation for slot in slots)
+        self.items += 1
+
+    @rule()
+    def end(self) -> None:
+        self.ledger.end()
+        self.ended = True
+
+    @rule()
+    def send(self) -> None:
+        for send in self.ledger.due():
+            assert send.serial not in self.asked, "asked again before the answer"
+            assert send.serial not in self.told_end, "sent after the end was told"
+            assert send.slots or not send.more, "a call without a purpose"
+            assert self.ledger.outstanding(send.serial) <= DEPTH
+            self.asked[send.serial] = send
+            self.known += send.slots
+
+    @precondition(lambda self: self.asked)
+    @rule(data=st.data())
+    def accept(self, data: st.DataObject) -> None:
+        send = self._answer(data)
+        self.accepted += send.slots
+        self.ledger.accepted(send.serial)
+        if not send.more and send.serial not in self.lost:
+            self.told_end.add(send.serial)
+
+    @precondition(lambda self: self.asked)
+    @rule(data=st.data(), room=st.integers(-1, 10))
+    def refuse(self, data: st.DataObject, room: int) -> None:
+        send = self._answer(data)
+        self.ledger.refused(send.serial, room)
+        for each in self.ledger.due():
+            assert each.serial != send.serial, "asked again at once"
+            self.asked[each.serial] = each
+            self.known += each.slots
+
+    def _answer(self, data: st.DataObject) -> Send[int]:
+        return self.asked.pop(data.draw(st.sampled_from(sorted(self.asked))))
+
+    @precondition(lambda self: self.known)
+    @rule(data=st.data())
+    def outcome(self, data: st.DataObject) -> None:
+        """Of anything that was ever sent: early, late, twice, of a lost board."""
+        slot = data.draw(st.sampled_from(self.known))
+        settled = self.ledger.settle(slot.serial, slot.evaluation)
+        if settled is not None:
+            assert settled == slot
+            self._failed([settled])
+
+    @rule(evaluation=st.text(max_size=3))
+    def stray_outcome(self, evaluation: str) -> None:
+        assert self.ledger.settle("a", evaluation) is None
+        assert self.ledger.settle("not-a-board", evaluation) is None
+
+    @rule(serial=st.sampled_from(BOARDS))
+    def nudge(self, serial: str) -> None:
+        self.ledger.nudge(serial)
+
+    @rule(serial=st.sampled_from(BOARDS))
+    def lose(self, serial: str) -> None:
+        self._failed(self.ledger.lose(serial))
+        self.asked.pop(serial, None)
+        self.lost.add(serial)
+
+    @invariant()
+    def at_most_one_outcome_each(self) -> None:
+        assert all(count == 1 for count in self.outcomes.values())
+
+    @invariant()
+    def done_means_all(self) -> None:
+        everything = len(BOARDS) * self.items
+        assert self.ledger.done == (self.ended and len(self.outcomes) == everything)
+
+    @invariant()
+    def memory_is_bounded(self) -> None:
+        assert len(self.ledger._items) <= SPREAD
+
+    def teardown(self) -> None:
+        """Left alone with boards that work, the batch comes to its end."""
+        self.ledger.end()
+        self.ended = True
+        for _ in range(self.items + 10):
+            if self.ledger.done:
+                break
+            for send in [*self.asked.values(), *self.ledger.due()]:
+                self.ledger.accepted(send.serial)
+                for slot in send.slots:
+                    if self.ledger.settle(slot.serial, slot.evaluation):
+                        self._failed([slot])
+            self.asked.clear()
+            for slot in self.accepted:
+                if self.ledger.settle(slot.serial, slot.evaluation):
+                    self._failed([slot])
+            for serial in BOARDS:
+                self.ledger.nudge(serial)
+        assert self.ledger.done
+        self.done_means_all()
+        self.at_most_one_outcome_each()
+
+
+TestEvaluating = Evaluating.TestCase
+TestEvaluating.settings = settings(max_examples=80, stateful_step_count=30, deadline=None)
+
+
+def started(count: int, *boards: str) -> Ledger[int]:
+    ledger: Ledger[int] = Ledger("batch", boards or ("a",))
+    for item in range(count):
+        ledger.add(item)
+    return ledger
+
+
+def test_given_few_items_when_all_are_known_then_one_call_tells_the_end_too() -> None:
+    ledger = started(2)
+    ledger.end()
+    (send,) = ledger.due()
+    assert [slot.item for slot in send.slots] == [0, 1]
+    assert not send.more
+
+
+def test_given_an_end_known_late_when_all_was_sent_then_an_empty_call_tells_it() -> None:
+    ledger = started(2)
+    (send,) = ledger.due()
+    assert send.more
+    ledger.accepted("a")
+    ledger.end()
+    (last,) = ledger.due()
+    assert last == Send("a", (), more=False)
+    ledger.accepted("a")
+    assert ledger.due() == []
+
+
+def test_given_no_items_when_the_end_comes_then_nothing_is_sent() -> None:
+    ledger = started(0)
+    ledger.end()
+    assert ledger.due() == []
+    assert ledger.done
+
+
+def test_given_a_full_board_when_half_of_it_is_done_then_it_is_filled_up_at_once() -> None:
+    ledger = started(16)
+    (send,) = ledger.due()
+    assert len(send.slots) == DEPTH
+    ledger.accepted("a")
+    for slot in send.slots[: DEPTH // 2 - 1]:
+        ledger.settle("a", slot.evaluation)
+    assert ledger.due() == []
+    ledger.settle("a", send.slots[-1].evaluation)
+    (more,) = ledger.due()
+    assert len(more.slots) == DEPTH // 2
+
+
+def test_given_a_refusal_when_an_outcome_comes_then_no_more_than_its_room_is_sent() -> None:
+    ledger = started(8)
+    (send,) = ledger.due()
+    ledger.refused("a", 2)
+    assert ledger.due() == []
+    ledger.nudge("a")
+    (again,) = ledger.due()
+    assert again.slots == send.slots[:2]
+
+
+def test_given_a_slow_board_when_the_fast_one_runs_ahead_then_it_waits_at_the_spread() -> None:
+    ledger = started(0, "fast", "slow")
+    taken = 0
+    while ledger.hungry:
+        ledger.add(taken)
+        taken += 1
+        for send in ledger.due():
+            if send.serial == "fast":
+                ledger.accepted("fast")
+                for slot in send.slots:
+                    ledger.settle("fast", slot.evaluation)
+    assert taken <= SPREAD + DEPTH
+
+
+def test_given_nothing_sent_when_items_are_taken_then_only_a_few_ahead() -> None:
+    ledger = started(0, "a", "b")
+    taken = 0
+    while ledger.hungry:
+        ledger.add(taken)
+        taken += 1
+    assert taken == AHEAD
+
+
+def test_given_a_cancelled_batch_when_a_call_is_refused_then_only_the_end_is_sent() -> None:
+    ledger = started(20)
+    (send,) = ledger.due()
+    ledger.cancel()
+    assert ledger.due() == []
+    ledger.refused("a", 1)
+    assert ledger.due() == [Send("a", (), more=False)]
+    assert send.more
+
+
+@pytest.mark.parametrize("boards", [1, 2, 5])
+def test_given_boards_when_items_are_evaluated_then_every_id_is_used_once(boards: int) -> None:
+    ledger = started(5, *[f"b{n}" for n in range(boards)])
+    ids = [slot.evaluation for send in ledger.due() for slot in send.slots]
+    ids += [slot.evaluation for slot in ledger.reject(99)]
+    assert len(set(ids)) == len(ids) == 6 * boards

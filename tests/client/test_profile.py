@@ -1,0 +1,102 @@
+"""Where a client finds its farm."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from icebus.client.profile import (
+    Profile,
+    default_path,
+    find_profile,
+    find_url,
+    profile_in,
+    state_directory,
+)
+from icebus.schemas.errors import InvalidRequest, NoProfile
+
+URL = "mqtt://alice:secret@127.0.0.1:1883/icebus/v1"
+
+
+@pytest.fixture(autouse=True)
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A machine of its own, on which nothing runs."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("ICEBUS_URL", "ICEBUS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path
+
+
+def profile(url: str = URL, farm: Path | None = None) -> Profile:
+    return Profile(url=url, user="alice", farm=farm)
+
+
+def test_given_a_profile_when_written_then_only_its_owner_reads_the_same_back(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "deep" / "profile.json"
+    profile(farm=tmp_path).write(path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert Profile.read(path) == profile(farm=tmp_path)
+    assert [each.name for each in path.parent.iterdir()] == ["profile.json"]
+    assert "secret" not in repr(profile())
+
+
+def test_given_nothing_when_looking_for_a_farm_then_the_error_names_the_remedy() -> None:
+    with pytest.raises(NoProfile, match="icebus up"):
+        find_url()
+
+
+def test_given_all_of_them_when_looking_then_the_nearest_to_the_caller_wins(
+    tmp_path: Path,
+) -> None:
+    profile("mqtt://default@h").write(default_path())
+    by_environment = tmp_path / "environment.json"
+    profile("mqtt://environment@h").write(by_environment)
+    given = tmp_path / "given.json"
+    profile("mqtt://given@h").write(given)
+    both = {"ICEBUS_URL": "mqtt://variable@h", "ICEBUS_PROFILE": str(by_environment)}
+    assert find_url("mqtt://url@h", given, both) == "mqtt://url@h"
+    assert find_url(None, given, both) == "mqtt://given@h"
+    assert find_url(None, None, both) == "mqtt://variable@h"
+    assert find_url(None, None, {**both, "ICEBUS_URL": ""}) == "mqtt://environment@h"
+    assert find_url(None, None, {}) == "mqtt://default@h"
+
+
+def test_given_a_farm_here_when_a_principal_is_named_then_its_profile_is_found(
+    tmp_path: Path,
+) -> None:
+    farm = tmp_path / "farm"
+    profile("mqtt://observer@h").write(profile_in(farm, "observer"))
+    profile(farm=farm).write(default_path())
+    assert find_profile("observer").url == "mqtt://observer@h"
+    with pytest.raises(NoProfile, match="it has observer"):
+        find_profile("nobody")
+
+
+def test_given_a_profile_in_the_environment_when_a_name_is_given_then_its_farm_is_meant(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    farm = tmp_path / "other"
+    profile("mqtt://observer@h").write(profile_in(farm, "observer"))
+    profile(farm=farm).write(profile_in(farm, "alice"))
+    monkeypatch.setenv("ICEBUS_PROFILE", str(profile_in(farm, "alice")))
+    assert find_profile("observer").url == "mqtt://observer@h"
+
+
+def test_given_a_file_that_is_no_profile_when_read_then_it_is_refused_by_name(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "broken.json"
+    path.write_text("{}")
+    with pytest.raises(InvalidRequest, match=r"broken\.json"):
+        find_profile(path)
+    with pytest.raises(NoProfile, match=r"missing\.json"):
+        find_profile(tmp_path / "missing.json")
+
+
+def test_given_a_home_when_asked_for_the_state_then_it_lies_there(state: Path) -> None:
+    assert state in state_directory().parents
