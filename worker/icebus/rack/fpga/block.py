@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from icebus.rack.fpga import orbit
+from icebus.rack.fpga import linear, orbit
 from icebus.rack.fpga.plan import Knot, Plan, Single
 from icebus.rack.fpga.steps import STATE
 from icebus.rack.fpga.waves import delayed, first_difference, repeated, repeats, scan
@@ -24,8 +24,9 @@ PATIENCE: Final = 24
 """Guesses after which a knot is judged: if they held for less than that many steps on average, its
 state bits change too often, and it is worked out in another way."""
 
-_BUSY: Final = 32
-"""Guesses in a block, as far as it did not repeat itself, that make it a busy one."""
+_BUSY: Final = 3
+"""Guesses in a block, and one more for 32,768 steps, that make it a busy one; the guesses for what
+repeats itself don't count."""
 
 _REMEMBERED: Final = 256
 """States of a knot that are remembered within a block, to notice that it repeats itself."""
@@ -42,6 +43,7 @@ class Blocks:
         state: the values of the state bits before the next step.
         waves: by node, the values over the steps of the last block.
         work: how much has been computed, in operations on a word of 64 steps.
+        opaque: whether there are state bits whose waves are not worked out.
         busy: whether the last block had many guesses; long ones don't pay then.
     """
 
@@ -53,9 +55,12 @@ class Blocks:
         self.waves: list[int] = [0] * (STATE + step.states + len(step.gates))
         self.work = 0
         self.busy = False
+        self.opaque = False
         self._budget = budget
         self._runs: dict[tuple[int, tuple[int, ...]], int] = {}
         self._tables: dict[int, orbit.States] = {}
+        self._registers: dict[int, linear.Register] = {}
+        self._step = step
 
     def run(self, steps: int) -> None:
         """Go on for ``steps`` (even) steps.
@@ -105,6 +110,12 @@ class Blocks:
 
     def _knot(self, knot: Knot, steps: int) -> None:
         waves = self.waves
+        register = self._registers.get(knot.states[0][0])
+        if register is not None:
+            self.work += len(knot.used) * (GATE_COST + steps)
+            for node, wave in register.waves(steps).items():
+                waves[node] = wave
+            return
         outside = [waves[node] for node in knot.inputs]
         exported = [0] * len(knot.exports)
         seen: dict[tuple[int, ...], int] = {}
@@ -123,7 +134,7 @@ class Blocks:
                 break
             done += self._guess(knot, outside, exported, done, steps - done)
             tries += 1
-        self.busy = self.busy or tries > _BUSY
+        self.busy = self.busy or tries > _BUSY + (steps >> 15)
         for node, wave in zip(knot.inputs, outside, strict=True):
             waves[node] = wave
         for node, wave in zip(knot.exports, exported, strict=True):
@@ -186,9 +197,7 @@ class Blocks:
             wrong |= waves[node] ^ waves[following]
         return min(valid, first_difference(wrong) + 1) if wrong else valid
 
-    def _repeat(
-        self, knot: Knot, exported: list[int], start: int, done: int, steps: int
-    ) -> None:
+    def _repeat(self, knot: Knot, exported: list[int], start: int, done: int, steps: int) -> None:
         """Fill the rest of a block with what a knot did between two steps with the same state."""
         period = done - start
         ones = (1 << period) - 1
@@ -206,8 +215,15 @@ class Blocks:
         """Simulate a knot to the end of a block by the values of its state bits alone."""
         waves = self.waves
         left = steps - done
-        self.busy = True
         inputs = [wave >> done for wave in outside]
+        if not knot.inputs and len(knot.states) > orbit.TABLE_BITS:
+            register = self._as_register(knot)
+            if register is not None:
+                waves[1] = (1 << steps) - 1
+                for node, wave in register.waves(left).items():
+                    exported[knot.exports.index(node)] |= wave << done
+                return
+        self.busy = True
         if not any(inputs) and len(knot.states) <= orbit.TABLE_BITS:
             states = self._by_table(knot, left)
         else:
@@ -228,6 +244,26 @@ class Blocks:
         self._evaluate(knot.scalar, ones)
         for i, node in enumerate(knot.exports):
             exported[i] |= waves[node] << done
+
+    def _as_register(self, knot: Knot) -> linear.Register | None:
+        """Simulate a knot as a linear feedback shift register from now on, if it is one."""
+        if not linear.is_linear(self._step, knot):
+            return None
+        known = 2 * len(knot.states) + 4
+        states = orbit.walk(knot, self.waves, [], self._state_of(knot), known)
+        ones = self.waves[1] = (1 << known) - 1
+        for (node, _), wave in zip(knot.states, states, strict=True):
+            self.waves[node] = wave & ones
+        self._evaluate(knot.scalar, ones)
+        self.work += known * len(knot.scalar) * GATE_COST
+        self.opaque = True
+        register = self._registers[knot.states[0][0]] = linear.Register(
+            {
+                node: linear.Sequence(orbit.bits_of(self.waves[node], known).tolist())
+                for node in knot.used
+            }
+        )
+        return register
 
     def _by_table(self, knot: Knot, steps: int) -> list[int]:
         """The waves of the state bits of a knot without inputs, over ``steps`` steps plus one."""

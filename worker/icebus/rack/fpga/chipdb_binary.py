@@ -33,15 +33,19 @@ _WIRE: Final = np.dtype(
     [("name", "<i4"), ("x", "i1"), ("y", "i1"), ("rest", "V46")],
 )
 _PIP: Final = np.dtype(
-    [("source", "<i4"), ("target", "<i4"), ("a", "V14"), ("value", "<u2"), ("switch", "<i4")]
-    + [("flags", "<u4")],
+    {
+        "names": ["source", "target", "value", "switch"],
+        "formats": ["<i4", "<i4", "<u2", "<i4"],
+        "offsets": [0, 4, 22, 24],
+        "itemsize": 36,
+    }
 )
 _SWITCH: Final = np.dtype(
     [("size", "<i4"), ("cell", "<i4"), ("x", "i1"), ("y", "i1"), ("bits", "i1", (5, 2))],
 )
 
 
-class LayoutUnknown(Exception):  # noqa: N818 - it names a state of the file
+class LayoutUnknown(Exception):
     """The file is not a chip database of a layout that is known here."""
 
 
@@ -84,13 +88,15 @@ class _Reader:
         _expect(found == SWITCHES, f"{found} switches, not {SWITCHES}")
         _expect(int(pips["switch"].max()) < len(switches), "a connection without switch")
         real = fabric[pips["switch"]]
-        pips = pips[["source", "target", "value", "switch"]][real]
-        _expect(len(pips) == CONNECTIONS, f"{len(pips)} connections, not {CONNECTIONS}")
+        source, target, value, switch = (
+            pips[field].astype(np.int32)[real] for field in ("source", "target", "value", "switch")
+        )
+        _expect(len(switch) == CONNECTIONS, f"{len(switch)} connections, not {CONNECTIONS}")
         size = np.where(fabric, switches["size"], 0).astype(np.int32)
         _expect(int(size.max()) == 5 and int(size[fabric].min()) == 1, "switches of other sizes")
-        _expect(bool((pips["value"] < (1 << size[pips["switch"]])).all()), "values out of range")
-        _expect(int(pips["source"].max()) < WIRES, "a connection from an unknown wire")
-        _expect(int(pips["target"].max()) < WIRES, "a connection to an unknown wire")
+        _expect(bool((value >> size[switch] == 0).all()), "values out of range")
+        _expect(int(source.max()) < WIRES, "a connection from an unknown wire")
+        _expect(int(target.max()) < WIRES, "a connection to an unknown wire")
         names, name = self._names(wires)
         return Source(
             origin=self.origin,
@@ -98,10 +104,10 @@ class _Reader:
             switch_y=switches["y"].astype(np.int32),
             switch_bits=switches["bits"].astype(np.int32),
             switch_size=size,
-            pip_switch=pips["switch"].astype(np.int32),
-            pip_value=pips["value"].astype(np.int32),
-            pip_source=pips["source"].astype(np.int32),
-            pip_target=pips["target"].astype(np.int32),
+            pip_switch=switch,
+            pip_value=value,
+            pip_source=source,
+            pip_target=target,
             wire_x=wires["x"][:WIRES].astype(np.int32),
             wire_y=wires["y"][:WIRES].astype(np.int32),
             wire_name=name[:WIRES].astype(np.int32),
@@ -115,7 +121,7 @@ class _Reader:
         at = wires["name"].astype(np.int64) + first + _WIRE.itemsize * np.arange(len(wires))
         offsets, name = np.unique(at, return_inverse=True)
         _expect(
-            0 <= int(offsets[0]) and int(offsets[-1]) < len(self.blob), "names outside the file"
+            int(offsets[0]) >= 0 and int(offsets[-1]) < len(self.blob), "names outside the file"
         )
         _expect(len(offsets) < 5_000, f"{len(offsets)} distinct wire names")
         names = [self._string(int(offset)) for offset in offsets]

@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import Final
 
 from icebus.rack.fpga import asynchronous, chipdb
+from icebus.rack.fpga.counter import Accumulator, recognise
 from icebus.rack.fpga.decode import decode
 from icebus.rack.fpga.extract import TRISTATE, Extraction
 from icebus.rack.fpga.netlist import FIRST, Foreign, Netlist
@@ -91,16 +92,20 @@ def _cone(bitstream: bytes) -> Netlist | None:
 
 def _pulses(netlist: Netlist, cycles: int, seed: int) -> tuple[int, bool, str]:
     analysis = _analysis(netlist)
+    if isinstance(analysis, Accumulator):
+        return analysis.count(cycles), True, ""
     if isinstance(analysis, Periodic):
         pulses, exact = analysis.count(cycles)
         return pulses, exact, "" if exact else "no period within the budget; extrapolated"
-    return asynchronous.count(netlist, cycles, seed, analysis)
+    pulses, note = asynchronous.count(netlist, cycles, seed, analysis)
+    return pulses, False, note
 
 
 @lru_cache(maxsize=CONES)
-def _analysis(netlist: Netlist) -> Periodic | str:
+def _analysis(netlist: Netlist) -> Accumulator | Periodic | str:
     """How to count a circuit: its periods, or why it has no fixed order of events."""
     try:
-        return Periodic(build(netlist))
+        step = build(netlist)
+        return recognise(step) or Periodic(step)
     except Irregular as reason:
         return str(reason)

@@ -66,7 +66,7 @@ def hub(component: Collection[int], drivers: Mapping[int, Sequence[int]]) -> int
     Drivers in the component times followers in the component; of equals, the lowest number.
     """
     members = set(component)
-    inputs = {node: 0 for node in members}
+    inputs = dict.fromkeys(members, 0)
     outputs = dict(inputs)
     for node in members:
         for driver in drivers[node]:

@@ -53,6 +53,7 @@ class LongBlocks(Blocks):
         self._integers.clear()
         self.busy = False
         before = list(state)
+        positions = {key: register.position for key, register in self._registers.items()}
         valid = LONG >> 6
         for group in self.groups:
             if isinstance(group, Single):
@@ -63,9 +64,13 @@ class LongBlocks(Blocks):
             else:
                 valid = min(valid, self._long_knot(group))
                 if not valid:
-                    state[:] = before
-                    return 0
+                    break
         if valid < LONG >> 6:
+            for key, position in positions.items():
+                self._registers[key].position = position + (valid << 6)
+            if not valid:
+                state[:] = before
+                return 0
             for i in range(len(state)):
                 state[i] = words.at(arrays[STATE + i], valid << 6)
         return valid << 6
@@ -73,10 +78,10 @@ class LongBlocks(Blocks):
     def _long_evaluate(self, gates: Sequence[Operation]) -> None:
         arrays = self.arrays
         for node, function, a, b, c, d in gates:
-            operands = words.matched(arrays[a], arrays[b], arrays[c], arrays[d])
-            result = function(*operands, ONES)
+            w, x, y, z = words.matched(arrays[a], arrays[b], arrays[c], arrays[d])
+            result = function(w, x, y, z, ONES)
             arrays[node] = ALL_ZERO if words.is_zero(result) else result
-            self.work += _CALL * GATE_COST + 4 * len(result)
+            self.work += _CALL * GATE_COST + 3 * len(result)
 
     def _long_single(self, group: Single) -> None:
         arrays = self.arrays
@@ -102,13 +107,15 @@ class LongBlocks(Blocks):
             arrays[state] = ALL_ONE
             self._long_evaluate(group.gates)
             following = words.scan(if_zero, arrays[group.following], first, count)
-        self.work += 4 * _CALL * GATE_COST + 24 * len(following)
+        self.work += 4 * _CALL * GATE_COST + 16 * len(following)
         arrays[state] = words.delayed(following, first, count)
         self._long_evaluate(group.gates)
 
     def _long_knot(self, knot: Knot) -> int:
         """Simulate a knot; gives the number of words for which it is right."""
         arrays, state = self.arrays, self.state
+        if knot.states[0][0] in self._registers:
+            return self._by_integers(knot)
         for node in knot.inputs:
             self.waves[node] = words.at(arrays[node], 0)
         outside = [self.waves[node] for node in knot.inputs]
@@ -122,11 +129,14 @@ class LongBlocks(Blocks):
             for node, following in knot.states:
                 state[node - STATE] = words.at(arrays[following], LONG - 1)
             return self._holds(knot)
-        count = LONG >> 6
+        return self._by_integers(knot)
+
+    def _by_integers(self, knot: Knot) -> int:
+        arrays, count = self.arrays, LONG >> 6
         for node in knot.inputs:
             self.waves[node] = self._integer(node)
         self._knot(knot, LONG)
-        for node in knot.exports:
+        for node in knot.used if knot.states[0][0] in self._registers else knot.exports:
             arrays[node] = words.shortened(words.from_integer(self.waves[node], count))
         return count
 
@@ -141,8 +151,8 @@ class LongBlocks(Blocks):
         arrays = self.arrays
         valid = LONG >> 6
         for node, function, a, b, c, d in knot.guessed_gates:
-            operands = words.matched(arrays[a], arrays[b], arrays[c], arrays[d])
-            valid = words.first_word(arrays[node] ^ function(*operands, ONES), valid)
+            w, x, y, z = words.matched(arrays[a], arrays[b], arrays[c], arrays[d])
+            valid = words.first_word(arrays[node] ^ function(w, x, y, z, ONES), valid)
         states = knot.guessed[len(knot.guessed_gates) :]
         for node, following in zip(states, knot.guessed_states, strict=True):
             operands = words.matched(arrays[node], arrays[following])

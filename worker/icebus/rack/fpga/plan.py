@@ -14,7 +14,7 @@ The nodes fall into *groups*, each after those it depends on. A group is one of
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from icebus.rack.fpga.graph import components, hub
 from icebus.rack.fpga.logic import compiled
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 Operation = tuple[int, "Callable[[Any, Any, Any, Any, Any], Any]", int, int, int, int]
 """A gate: its node, its function and the nodes of its four operands."""
-
-_IDENTITY: Final = (0b10, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +60,7 @@ class Knot:
         states: all state bits of the knot and the nodes of their next values.
         inputs: nodes outside of the knot that it depends on.
         exports: nodes of the knot that others depend on, state bits included.
+        used: those of them that others depend on.
     """
 
     guessed: tuple[int, ...]
@@ -72,6 +71,7 @@ class Knot:
     states: tuple[tuple[int, int], ...]
     inputs: tuple[int, ...]
     exports: tuple[int, ...]
+    used: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,6 @@ class _Planner:
             self._drivers[STATE + i] = (following,)
         for i, (_, inputs) in enumerate(step.gates):
             self._drivers[self._first_gate + i] = inputs
-        self._used_outside: dict[int, set[int]] = {}
 
     def plan(self) -> Plan:
         groups: list[Single | Knot] = []
@@ -110,8 +109,8 @@ class _Planner:
 
     def _operation(self, node: int) -> Operation:
         table, inputs = self._step.gates[node - self._first_gate]
-        operands = inputs + (0,) * (4 - len(inputs))
-        return (node, compiled(table, len(inputs)), *operands)
+        a, b, c, d = (*inputs, 0, 0, 0, 0)[:4]
+        return node, compiled(table, len(inputs)), a, b, c, d
 
     def _in_order(self, gates: Sequence[int]) -> tuple[Operation, ...]:
         return tuple(self._operation(node) for node in sorted(gates))
@@ -162,6 +161,7 @@ class _Planner:
             exports=tuple(
                 node for node in sorted(members) if self._is_state(node) or node in outside
             ),
+            used=tuple(node for node in sorted(members) if node in outside),
         )
 
     def _untie(

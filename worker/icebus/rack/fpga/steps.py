@@ -10,7 +10,6 @@ stays a plain function of the state.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Final
 
 from icebus.rack.fpga.netlist import CLOCK, FIRST, ONE, ZERO, Flop, Foreign, Gate, Netlist
@@ -24,37 +23,12 @@ _AND_NOT: Final = 0b0010
 _MUX: Final = 0xCA
 """``c ? b : a``"""
 
-_MOST_INPUTS: Final = 4
 _CLOCK_RANK: Final = -1
 _OLD: Final = -1
 _NEVER: Final = frozenset[int]()
 
 
-@lru_cache(maxsize=1 << 14)
-def composed(
-    table: int, places: tuple[int, ...], inner: int, inner_places: tuple[int, ...], width: int
-) -> int:
-    """The truth table of a gate with another one (place -1) as one of its inputs.
-
-    Args:
-        table: of the outer gate.
-        places: which of the common inputs each of its inputs is.
-        inner: truth table of the gate that is taken in.
-        inner_places: which of the common inputs each input of that is.
-        width: number of common inputs.
-    """
-    result = 0
-    for row in range(1 << width):
-        of_inner = sum((row >> place & 1) << pin for pin, place in enumerate(inner_places))
-        value = inner >> of_inner & 1
-        outer = sum(
-            (value if place < 0 else row >> place & 1) << pin for pin, place in enumerate(places)
-        )
-        result |= (table >> outer & 1) << row
-    return result
-
-
-class Irregular(Exception):  # noqa: N818 - it names a property of the circuit
+class Irregular(Exception):
     """What happens within a step has no order that is fixed in advance."""
 
 
@@ -110,7 +84,6 @@ class _Builder:
         self._last = max(self._ranks.values(), default=0) + 1
         following = [self._node(signal, self._last) for signal in self._flops]
         output = self._node(self._netlist.output, _OLD)
-        self._merge_gates({*following, output})
         gates, following, output = self._pruned(following, output)
         return Step(
             states=len(self._flops),
@@ -311,32 +284,6 @@ class _Builder:
 
     # --- the result -----------------------------------------------------------------------
 
-    def _merge_gates(self, kept: set[int]) -> None:
-        """Take gates that only one other one needs into that one, up to four inputs."""
-        first = STATE + len(self._flops)
-        users = [0] * (first + len(self._gates))
-        for _, inputs in self._gates:
-            for node in inputs:
-                users[node] += 1
-        for i, (table, inputs) in enumerate(self._gates):
-            pin = 0
-            while pin < len(inputs):
-                node = inputs[pin]
-                pin += 1
-                if node < first or users[node] > 1 or node in kept:
-                    continue
-                inner_table, inner = self._gates[node - first]
-                union = (*(other for other in inputs if other != node), *inner)
-                union = tuple(dict.fromkeys(union))
-                if len(union) <= _MOST_INPUTS:
-                    places = tuple([union.index(i) if i != node else -1 for i in inputs])
-                    inner_places = tuple([union.index(i) for i in inner])
-                    for shared in inner:
-                        users[shared] -= shared in inputs
-                    table = composed(table, places, inner_table, inner_places, len(union))
-                    inputs, pin = union, 0
-            self._gates[i] = (table, inputs)
-
     def _pruned(
         self, following: list[int], output: int
     ) -> tuple[tuple[tuple[int, tuple[int, ...]], ...], list[int], int]:
@@ -349,7 +296,7 @@ class _Builder:
                 needed.update(self._gates[i][1])
                 kept.append(i)
         number = {node: node for node in range(first)}
-        gates = []
+        gates: list[tuple[int, tuple[int, ...]]] = []
         for i in reversed(kept):
             table, inputs = self._gates[i]
             number[first + i] = first + len(gates)

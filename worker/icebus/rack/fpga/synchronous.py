@@ -18,6 +18,7 @@ from icebus.rack.fpga import words
 from icebus.rack.fpga.block import Exhausted
 from icebus.rack.fpga.long_block import LONG, LongBlocks
 from icebus.rack.fpga.orbit import positions
+from icebus.rack.fpga.pack import pack
 from icebus.rack.fpga.plan import make_plan
 from icebus.rack.fpga.steps import STATE
 from icebus.rack.fpga.waves import first_difference
@@ -32,9 +33,9 @@ LAST_BLOCK: Final = 1 << 16
 PASSING: Final = 130
 """Steps in a block between long ones, in which a guess fails: it is within the first 64."""
 
-BUDGET: Final = 200_000_000
+BUDGET: Final = 250_000_000
 """Operations on 64 steps (see :mod:`icebus.rack.fpga.block`) after which a count is extrapolated:
-about 0.4 s of CPU. A count of work, not of time, so that a busy machine counts the same."""
+about 0.5 s of CPU. A count of work, not of time, so that a busy machine counts the same."""
 
 _SPARSE: Final = 256
 """With fewer pulses than one in so many steps, a block's pulses are kept as a list."""
@@ -46,7 +47,7 @@ class Periodic:
     """The output of one circuit, known as far as somebody asked; reused for other windows."""
 
     def __init__(self, step: Step) -> None:
-        self._step = step
+        self._step = step = pack(step)
         self._blocks = LongBlocks(make_plan(step), BUDGET)
         self._exhausted = False
         self._done = 0
@@ -111,11 +112,10 @@ class Periodic:
         self._starts.append(self._done)
         self._counts.append(self._counts[-1] + count)
         self._rises.append(
-            positions(rises, size)
-            if size > _SPARSE and count < size // _SPARSE
-            else rises
+            positions(rises, size) if size > _SPARSE and count < size // _SPARSE else rises
         )
-        self._period = self._returned_long(size) if long else self._returned(size)
+        if not blocks.opaque:
+            self._period = self._returned_long(size) if long else self._returned(size)
         self._done += size
         if long:
             self._size = LAST_BLOCK if blocks.busy else LONG if size == LONG else PASSING

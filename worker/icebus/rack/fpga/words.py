@@ -43,7 +43,9 @@ def shortened(wave: Words) -> Words:
     return ALL_ZERO if is_zero(wave) else wave
 
 
-def matched(a: Words, b: Words, c: Words = ALL_ZERO, d: Words = ALL_ZERO) -> tuple[Words, ...]:
+def matched(
+    a: Words, b: Words, c: Words = ALL_ZERO, d: Words = ALL_ZERO
+) -> tuple[Words, Words, Words, Words]:
     """The waves in lengths that can be combined: one, or that of the longest."""
     words = max(len(a), len(b), len(c), len(d))
     if words > 1:
