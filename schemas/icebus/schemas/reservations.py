@@ -185,7 +185,7 @@ class EndingSoon(Message):
 
 
 class Ended(Message):
-    """``reservation_ended``."""
+    """``reservation_ended``: its devices are not its any more; the reason says why."""
 
     reservation: Id
     reason: EndReason
@@ -198,3 +198,22 @@ class DeviceFailedEvent(Message):
     serial: Serial
     code: str = Field(description="Code of the error that its evaluations end with.")
     reason: str
+
+
+EVENTS: dict[str, type[Message]] = {
+    "initialized": Initialized,
+    "reservation_ending_soon": EndingSoon,
+    "reservation_ended": Ended,
+    "device_failed": DeviceFailedEvent,
+}
+"""What control sends to a reservation, by the last level of the topic."""
+
+OPERATIONS: dict[str, tuple[type[Args], type[Message]]] = {
+    "reserve": (ReserveArgs, ReservationReply),
+    "extend": (ExtendArgs, ExtendReply),
+    "end": (EndArgs, ReservationReply),
+    "list": (ListArgs, ReservationsReply),
+    "devices": (DevicesArgs, DevicesReply),
+    "available": (AvailableArgs, AvailableReply),
+}
+"""What control can be asked: the arguments and what ``ok`` of the answer holds."""

@@ -81,3 +81,18 @@ class Finished(Message):
     batch: Id
     results: Natural
     failures: Natural
+
+
+EVENTS: dict[str, type[Message]] = {
+    "results": PulseCountResult,
+    "failures": EvaluationFailure,
+    "finished": Finished,
+}
+"""What the state sends to the reservation that holds its device."""
+
+ANSWERS: dict[str, type[Message]] = {
+    "evaluate": Queued,
+    "acknowledge": Acknowledged,
+    "status": QueueStatus,
+}
+"""What each method returns on a device. Its arguments are on the worker's ``kinds`` topic."""
