@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import queue
 import signal
 import subprocess
 import sys
@@ -19,8 +20,10 @@ from icebus.control.database import Database
 from icebus.control.server import Control
 from icebus.control.settings import Settings
 from icebus.schemas.calls import Request
+from icebus.schemas.components import ControlState, Presence
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.devices import Desired
+from icebus.schemas.message import decode
 from icebus.schemas.reservations import (
     EndReason,
     HoldState,
@@ -30,6 +33,7 @@ from icebus.schemas.reservations import (
 )
 from icebus.schemas.topics import (
     CLIENT_STATE,
+    CONTROL_STATE,
     DESIRED,
     DEVICE,
     OPERATION,
@@ -66,6 +70,11 @@ def control_process(broker: EmbeddedBroker, database_url: str) -> Iterator[subpr
     finally:
         process.kill()
         process.wait()
+
+
+def wait_state(states: queue.SimpleQueue[Presence], wanted: Presence) -> None:
+    while states.get(timeout=10) is not wanted:
+        pass
 
 
 def wait_heartbeat(client: FakeClient, other_than: str = "") -> str:
@@ -155,6 +164,10 @@ def test_given_control_is_killed_when_it_is_back_then_reservations_go_on(
     broker: EmbeddedBroker, database_url: str, make_worker: MakeWorker, make_client: MakeClient
 ) -> None:
     alice, other = make_client("alice"), make_client("alice")
+    states: queue.SimpleQueue[Presence] = queue.SimpleQueue()
+    other.bus.subscribe(
+        CONTROL_STATE, lambda said: states.put(decode(ControlState, said.payload).state)
+    )
     make_worker("w1", "a", "b", "c")
     with control_process(broker, database_url) as process:
         first = wait_heartbeat(alice)
@@ -164,8 +177,9 @@ def test_given_control_is_killed_when_it_is_back_then_reservations_go_on(
         expiring = alice.reserve(count=1, duration=2.0)
         alice.wait_document(detached.reservation.id, is_active)
         alice.wait_document(attached.id, is_active)
+        wait_state(states, Presence.ONLINE)
         process.send_signal(signal.SIGKILL)
-        process.wait()
+        wait_state(states, Presence.LOST)
     alice.requester.close()
     alice = make_client("alice")
     with control_process(broker, database_url) as process:
@@ -182,6 +196,7 @@ def test_given_control_is_killed_when_it_is_back_then_reservations_go_on(
         assert all(each.state is ReservationState.ACTIVE for each in listed.values())
         assert alice.count("device_failed") == 0
         assert process.wait(timeout=10) == 0
+        wait_state(states, Presence.OFFLINE)
 
 
 def test_given_an_attached_client_gone_while_control_was_down_then_the_grace_counts_from_its_start(
@@ -357,6 +372,7 @@ def test_given_wrong_arguments_then_one_line_on_stderr_names_the_remedy(
 ) -> None:
     main = f"--broker mqtt://main:wrong@127.0.0.1:{broker.port}"
     remedies = {
+        "": "ICEBUS_BROKER",
         main: "check the user and password",
         f"--broker mqtt://127.0.0.1:{broker.port}": "mqtt://user:password@host",
         "--broker http://example.org": "mqtt://user:password@host",
@@ -369,7 +385,7 @@ def test_given_wrong_arguments_then_one_line_on_stderr_names_the_remedy(
     finished = subprocess.run(
         [sys.executable, "-c", RUN_ALL],
         input="\n".join(remedies),
-        env={**os.environ, "XDG_STATE_HOME": str(tmp_path)},
+        env={**os.environ, "ICEBUS_BROKER": "", "XDG_STATE_HOME": str(tmp_path)},
         capture_output=True,
         text=True,
         check=True,

@@ -6,6 +6,7 @@ import logging
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -38,13 +39,13 @@ def default_database() -> str:
 @app.command()
 def run(
     broker: Annotated[
-        str,
+        str | None,
         typer.Option(
             envvar="ICEBUS_BROKER",
             help="mqtt://user:password@host:port/root. Use the variable: everybody can read the "
             "arguments of a program, and with them the password.",
         ),
-    ],
+    ] = None,
     database: Annotated[
         str | None,
         typer.Option(
@@ -71,6 +72,11 @@ def run(
 ) -> None:
     """Keep the reservations of a farm and tell its workers what to do, until told to stop."""
     _log_to_stderr(log_level)
+    if not broker:
+        raise InvalidRequest(
+            "no broker is named; set ICEBUS_BROKER=mqtt://main:password@host:1883, or run "
+            "`icebus up`, which does"
+        )
     address = BrokerAddress.parse(broker)
     if name is not None and name != address.user:
         raise InvalidRequest(
@@ -78,14 +84,20 @@ def run(
             f"put {name} and its password into the broker's URL, or give --id {address.user}"
         )
     settings = Settings(interval=heartbeat, grace=grace, max_duration=max_duration)
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda _number, _frame: stop.set())
     control = Control(address, Database(database or default_database()), settings)
+    # Until it serves there is nothing to finish.
+    _on_signals(lambda: sys.exit(0))
     control.start(Deadline.after(START_TIMEOUT))
+    stop = threading.Event()
+    _on_signals(stop.set)
     log.info("control %s serves %s:%s/%s", control.id, address.host, address.port, address.root)
     stop.wait()
     control.stop(Deadline.after(STOP_TIMEOUT))
+
+
+def _on_signals(act: Callable[[], object]) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: act())
 
 
 def _log_to_stderr(level: str) -> None:

@@ -117,6 +117,11 @@ def _settle(
     if verdict.state is before:
         return
     hold.state = advance_hold(before, verdict.state)
+    work.note(
+        f"{device.serial} is {hold.state}{f': {reason}' if reason else ''}",
+        serial=device.serial,
+        reservation=reservation.id,
+    )
     if hold.state is HoldState.SERVING:
         data = Initialized(reservation=reservation.id, serial=device.serial)
         work.tell(reservation, "initialized", data, device.serial)

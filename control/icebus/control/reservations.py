@@ -50,6 +50,10 @@ def begin(work: Work, reservation: ReservationRow, serials: Sequence[str]) -> li
         work.want(device, reservation)
     work.session.add_all(holds)
     work.change(reservation)
+    work.note(
+        f"{reservation.user} reserves {len(holds)} devices of kind {reservation.kind}",
+        reservation=reservation.id,
+    )
     return holds
 
 
@@ -68,6 +72,7 @@ def finish(work: Work, reservation: ReservationRow, reason: EndReason) -> Sequen
     reservation.warn_at = reservation.orphaned_since = None
     work.change(reservation)
     work.tell(reservation, "reservation_ended", Ended(reservation=reservation.id, reason=reason))
+    work.note(f"reservation of {reservation.user} ends: {reason}", reservation=reservation.id)
     return holds
 
 

@@ -82,6 +82,8 @@ class Transactions:
             else:
                 break
         self.due = due
+        for fact, fields in work.facts:
+            log.info("%s", fact, extra=fields)
         for message in outbox:
             self.send(message)
         return result

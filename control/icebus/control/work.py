@@ -71,6 +71,8 @@ class Work:
         self._events: list[Outgoing] = []
         self._changed: dict[str, ReservationRow] = {}
         self._documents: dict[str, Reservation] = {}
+        self.facts: list[tuple[str, dict[str, str]]] = []
+        """What happened, in words and fields, for the log."""
         self.rescheduled = False
         """Whether something falls due at another time than before."""
 
@@ -78,6 +80,10 @@ class Work:
         """Publish what is desired of a device."""
         topic = DESIRED(worker=device.worker, serial=device.serial)
         self._desired.append(Outgoing(topic, desired(device, reservation), retain=True))
+
+    def note(self, fact: str, **fields: str) -> None:
+        """Log a fact once it is one."""
+        self.facts.append((fact, fields))
 
     def unwant(self, worker: str, serial: str) -> None:
         """Clear what a worker was told about a device it has no more."""

@@ -1,0 +1,231 @@
+"""The engine without a broker: a database that fails, a connection that comes and goes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from sqlalchemy.exc import OperationalError
+from sqlmodel import Session
+
+from icebus.control.database import Database
+from icebus.control.engine import Engine
+from icebus.control.kinds import Kind
+from icebus.control.settings import Settings
+from icebus.control.work import Outgoing
+from icebus.schemas.calls import Reply, Request
+from icebus.schemas.components import (
+    ClientState,
+    Heartbeat,
+    KindInfo,
+    Presence,
+    WorkerHeartbeat,
+    WorkerPhase,
+    WorkerState,
+)
+from icebus.schemas.devices import Desired, DeviceReport, DeviceState
+from icebus.schemas.errors import IcebusError, InternalError
+from icebus.schemas.message import now
+from icebus.schemas.reservations import DevicesReply, Reservation
+
+
+class FragileDatabase(Database):
+    """A database that fails as often as it is told to."""
+
+    failures = 0
+
+    @contextmanager
+    def transaction(self) -> Iterator[Session]:
+        if self.failures:
+            self.failures -= 1
+            raise OperationalError("BEGIN", {}, Exception("disk I/O error"))
+        with super().transaction() as session:
+            yield session
+
+
+class Ask:
+    """A request that keeps its answer."""
+
+    def __init__(self, **args: Any) -> None:
+        self.user = "alice"
+        self.request = Request(args=args)
+        self.ok: Any = None
+        self.error: BaseException | None = None
+
+    def answer(self, reply: Reply) -> None:
+        self.ok = reply.ok
+
+    def fail(self, error: BaseException) -> None:
+        self.error = error
+
+
+class Bench:
+    """An engine whose connection and database the test controls."""
+
+    def __init__(self, url: str) -> None:
+        self.database = FragileDatabase(url)
+        self.connected = True
+        self.sent: list[Outgoing] = []
+        self.engine = self.restart()
+
+    def restart(self) -> Engine:
+        settings = Settings(interval=60, grace=0.0)
+        self.sent.clear()
+        self.engine = Engine(
+            self.database, settings, "epoch", self.sent.append, lambda: self.connected
+        )
+        self.engine.load()
+        return self.engine
+
+    def connect(self) -> None:
+        self.connected = True
+        self.engine.on_connected()
+        self.engine.step()
+
+    def worker(self, serial: str, generation: int = 0) -> None:
+        kind = Kind("pulsecount", KindInfo(firmware="pulse_count", args={}))
+        self.engine.on_kinds("w1", {"pulsecount": kind})
+        state = WorkerState(state=WorkerPhase.READY, session="s", serials=[serial])
+        self.engine.on_worker("w1", state)
+        self.engine.on_echo("w1", WorkerHeartbeat(epoch="epoch", sequence=0, session="s"))
+        report = DeviceReport(
+            serial=serial,
+            state=DeviceState.READY,
+            since=now(),
+            session="s",
+            generation=generation,
+        )
+        self.engine.on_report("w1", serial, report)
+
+    def ask(self, operation: str, **args: Any) -> Ask:
+        ask = Ask(**args)
+        self.engine.on_request(ask, operation)  # type: ignore[arg-type]
+        return ask
+
+    def messages(self, model: type[Any]) -> list[Any]:
+        return [each.message for each in self.sent if isinstance(each.message, model)]
+
+
+@pytest.fixture
+def bench(database_url: str) -> Iterator[Bench]:
+    made = Bench(database_url)
+    made.connect()
+    yield made
+    made.database.close()
+
+
+def test_given_a_database_that_fails_once_when_asked_then_answered_all_the_same(
+    bench: Bench,
+) -> None:
+    bench.worker("a")
+    bench.engine.step()
+
+    bench.database.failures = 1
+    asked = bench.ask("reserve", kind="pulsecount", count=1)
+
+    assert asked.error is None
+    assert asked.ok["reservation"]["devices"][0]["serial"] == "a"
+
+
+def test_given_a_database_that_fails_for_longer_when_asked_then_the_answer_is_typed(
+    bench: Bench,
+) -> None:
+    bench.database.failures = 100
+
+    asked = bench.ask("reserve", kind="pulsecount", count=1)
+
+    assert isinstance(asked.error, InternalError)
+    assert "nothing was done" in asked.error.message
+
+
+def test_given_a_database_that_failed_when_it_is_back_then_nothing_heard_is_lost(
+    bench: Bench,
+) -> None:
+    bench.database.failures = 3
+    bench.worker("a")
+    pause = bench.engine.step()
+    unsaid = bench.messages(Desired)
+
+    bench.engine._record_at = 0.0
+    bench.engine.step()
+
+    assert unsaid == []
+    assert 0 < pause < 1
+    assert [desired.serial for desired in bench.messages(Desired)] == ["a"]
+
+
+def test_given_a_mistake_of_ours_when_asked_then_it_is_answered_and_the_next_works(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_arguments: object) -> None:
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr("icebus.control.engine.carry_out", fail)
+        broken = bench.ask("devices")
+    working = bench.ask("devices")
+
+    assert isinstance(broken.error, ZeroDivisionError)
+    assert working.ok == {"devices": []}
+
+
+def test_given_no_broker_then_no_heartbeat_goes_out_and_nobody_is_missed(bench: Bench) -> None:
+    bench.engine.on_client("alice", "c", ClientState(state=Presence.ONLINE, session="s"))
+    bench.worker("a")
+    bench.engine.step()
+    bench.ask("reserve", kind="pulsecount", count=1, client="c")
+    bench.sent.clear()
+
+    bench.connected = False
+    bench.engine.step()
+    bench.engine.on_client("alice", "c", ClientState(state=Presence.LOST, session="s"))
+    bench.engine.step()
+    while_away = list(bench.sent)
+    bench.connect()
+    bench.engine.step()
+
+    assert while_away == []
+    assert bench.messages(Heartbeat) != []
+    ends = [each.reason for each in bench.messages(Reservation) if each.reason is not None]
+    assert ends == ["client_lost"]
+
+
+def test_given_a_restart_when_asked_before_workers_could_answer_then_the_answer_waits(
+    bench: Bench,
+) -> None:
+    bench.worker("a")
+    bench.engine.step()
+    bench.restart()
+    bench.connect()
+    state = WorkerState(state=WorkerPhase.READY, session="s", serials=["a"])
+    bench.engine.on_worker("w1", state)
+
+    asked = bench.ask("available", kind="pulsecount")
+    bench.engine.step()
+    too_early = asked.ok
+    bench.worker("a")
+    bench.engine.step()
+
+    assert too_early is None
+    assert asked.ok["serials"] == ["a"]
+
+
+def test_given_a_restart_then_devices_are_known_before_their_workers_are(bench: Bench) -> None:
+    bench.worker("a")
+    bench.engine.step()
+
+    bench.restart()
+    bench.connect()
+    asked = bench.ask("devices")
+
+    known = DevicesReply.model_validate(asked.ok).devices
+    assert [(each.report.serial, each.worker, each.fresh) for each in known] == [("a", "w1", False)]
+
+
+def test_then_our_own_errors_are_what_a_request_fails_with(bench: Bench) -> None:
+    asked = bench.ask("reserve", kind="teapot", count=1)
+
+    assert isinstance(asked.error, IcebusError)
+    assert asked.error.code == "unknown_kind"
