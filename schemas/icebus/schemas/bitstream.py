@@ -36,7 +36,6 @@ BRAM_WIDTHS: Final = (160, 80, 160, 80)
 BRAM_HEIGHT: Final = 256
 
 _CRC_INITIAL: Final = 0xFFFF
-_PREAMBLE_WITHIN: Final = BITSTREAM_SIZE
 _REBUILD: Final = "build it with icepack for --up5k --package sg48 and send the .bin unchanged"
 
 # opcode -> number of argument bytes; from the format documentation and what icepack writes

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     from icebus.rack.fpga.plan import Operation
 
-FIRST_RUN: Final = 64
-"""Steps for which a knot's guess is tried first; each time it holds, four times as many."""
+FIRST_RUN: Final = 256
+"""Steps for which a knot's guess is tried first; each time it holds, eight times as many."""
 
 GATE_COST: Final = 150
 """What handling a gate costs whatever the number of steps, in operations on a word of 64 steps."""
@@ -165,7 +165,7 @@ class Blocks:
         for node, following in knot.states:
             self.state[node - STATE] = (waves[following] >> (valid - 1)) & 1
         key = (knot.states[0][0], guess)
-        self._runs[key] = run * 4 if valid == run else valid + (valid >> 3) + 1
+        self._runs[key] = run * 8 if valid == run else valid + (valid >> 3) + 1
         return valid
 
     def _prepare(

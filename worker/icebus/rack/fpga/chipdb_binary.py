@@ -37,7 +37,7 @@ _PIP: Final = np.dtype(
         "names": ["source", "target", "value", "switch"],
         "formats": ["<i4", "<i4", "<u2", "<i4"],
         "offsets": [0, 4, 22, 24],
-        "itemsize": 36,
+        "itemsize": 32,
     }
 )
 _SWITCH: Final = np.dtype(

@@ -133,4 +133,6 @@ def set_bits(data: bytes, writes: tuple[BankWrite, ...]) -> npt.NDArray[np.intp]
                 new = np.unpackbits(block)
                 bits[first : first + len(new)] = new
                 cram = np.packbits(bits)
-    return np.flatnonzero(np.unpackbits(cram).view(np.bool_))
+    some = np.flatnonzero(cram)  # most bytes are 0
+    byte, bit = np.nonzero(np.unpackbits(cram[some, None], axis=1))
+    return some[byte] * 8 + bit

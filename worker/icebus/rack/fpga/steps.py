@@ -73,17 +73,21 @@ class _Builder:
         self._state = {signal: STATE + i for i, signal in enumerate(self._flops)}
         self._gates: list[tuple[int, tuple[int, ...]]] = []
         self._known: dict[tuple[int, tuple[int, ...]], int] = {}
-        self._nodes: dict[tuple[int, int], int] = {}
+        self._nodes: dict[tuple[int, int], int] = {(ZERO, _OLD): ZERO, (ONE, _OLD): ONE}
 
     def step(self) -> Step:
-        self._changes[CLOCK] = frozenset((_CLOCK_RANK,))
         self._halves = self._both_edges_matter()
-        if not self._halves:
-            self._changes[CLOCK] = _NEVER
-        self._rank_all()
-        self._last = max(self._ranks.values(), default=0) + 1
-        following = [self._node(signal, self._last) for signal in self._flops]
-        output = self._node(self._netlist.output, _OLD)
+        if self._plain():
+            for signal in self._order:
+                self._nodes[signal, _OLD] = self._make(signal, _OLD)
+            following = [self._plainly_following(signal) for signal in self._flops]
+            output = self._nodes[self._netlist.output, _OLD]
+        else:
+            self._changes[CLOCK] = frozenset((_CLOCK_RANK,)) if self._halves else _NEVER
+            self._rank_all()
+            self._last = max(self._ranks.values(), default=0) + 1
+            following = [self._node(signal, self._last) for signal in self._flops]
+            output = self._node(self._netlist.output, _OLD)
         gates, following, output = self._pruned(following, output)
         return Step(
             states=len(self._flops),
@@ -93,6 +97,21 @@ class _Builder:
             initial=self._initial(),
             per_cycle=2 if self._halves else 1,
         )
+
+    def _plain(self) -> bool:
+        """Whether every flip-flop follows the clock alone: then nothing needs an order."""
+        flops = [cell for cell in self._cells if isinstance(cell, Flop)]
+        return not self._halves and all(
+            flop.clock == CLOCK and not flop.asynchronous for flop in flops
+        )
+
+    def _plainly_following(self, signal: int) -> int:
+        """What a flip-flop becomes in a step, if :meth:`_plain`."""
+        flop = self._cells[signal - FIRST]
+        assert isinstance(flop, Flop)  # noqa: S101 - for the type checker
+        data, enable, reset = (self._nodes[i, _OLD] for i in flop.inputs[1:])
+        value = self._gate(_MUX, data, int(flop.value), reset) if reset else data
+        return value if enable == ONE else self._gate(_MUX, self._state[signal], value, enable)
 
     # --- order and ranks ------------------------------------------------------------------
 
@@ -254,7 +273,10 @@ class _Builder:
             return self._gate(_INVERT, CLOCK) if rank == _OLD and self._halves else CLOCK
         cell = self._cells[signal - FIRST]
         if isinstance(cell, Gate):
-            return self._gate(cell.table, *(self._nodes[self._at(i, rank)] for i in cell.inputs))
+            nodes = self._nodes
+            if rank == _OLD:
+                return self._gate(cell.table, *[nodes[i, _OLD] for i in cell.inputs])
+            return self._gate(cell.table, *[nodes[self._at(i, rank)] for i in cell.inputs])
         assert isinstance(cell, Flop)  # noqa: S101 - foreign cells are refused before
         if rank == _OLD:
             return self._state[signal]

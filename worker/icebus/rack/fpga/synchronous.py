@@ -1,6 +1,6 @@
 """Counting the pulses of a circuit whose every change follows the 48 MHz clock, exactly.
 
-Blocks of steps are simulated, each twice as long as the one before, until the state has returned to
+Blocks of steps are simulated, each longer than the one before, until the state has returned to
 an earlier one; from there on everything repeats. The states looked for are the first one (a divider
 returns to it) and that at the start of an earlier block (as in Brent's algorithm, so that whatever
 precedes a period does no harm).
@@ -26,9 +26,11 @@ from icebus.rack.fpga.waves import first_difference
 if TYPE_CHECKING:
     from icebus.rack.fpga.steps import Step
 
-FIRST_BLOCK: Final = 256
-LAST_BLOCK: Final = 1 << 16
-"""Steps in the first and the longest block of integers."""
+BLOCKS: Final = (1 << 8, 1 << 12, 1 << 15, 1 << 16)
+"""Steps in the first blocks, which are of integers. The first is one that any circuit can afford,
+the others grow so that a period is found for about as much work as simulating it takes."""
+
+LAST_BLOCK: Final = BLOCKS[-1]
 
 PASSING: Final = 130
 """Steps in a block between long ones, in which a guess fails: it is within the first 64."""
@@ -56,7 +58,7 @@ class Periodic:
         self._rises: list[Rises] = []
         self._counts: list[int] = [0]
         self._references: list[tuple[int, tuple[int, ...]]] = [(0, step.initial)]
-        self._size = FIRST_BLOCK
+        self._size = BLOCKS[0]
         self._period: tuple[int, int] | None = None
 
     @property
@@ -122,7 +124,7 @@ class Periodic:
         elif self._size == PASSING:
             self._size = LONG
         elif self._size < LAST_BLOCK:
-            self._size *= 2
+            self._size = BLOCKS[BLOCKS.index(self._size) + 1]
         elif not blocks.busy:
             self._size = LONG
 
