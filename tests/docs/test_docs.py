@@ -1,0 +1,126 @@
+"""What the documents say is so: snippets run, commands exist, links lead somewhere."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from importlib import util
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import typer.main
+
+from icebus.broker.cli import app as broker_app
+from icebus.client.cli.app import app
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+DOCUMENTS = [
+    path
+    for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("*/README.md")]
+    if ".venv" not in path.parts
+]
+PROGRAMS = ("icebus", "icebus-broker", "icebus-control", "icebus-worker", "icebus-rack")
+BIN = Path(sys.executable).parent
+
+
+def blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+
+
+def commands(text: str) -> list[list[str]]:
+    """The commands of our programs that a document shows."""
+    shown = [
+        line.removeprefix("$ ").partition("#")[0]
+        for block in blocks(text, "console")
+        for line in block.splitlines()
+        if line.startswith("$ icebus")
+    ]
+    return [shlex.split(line) for line in shown]
+
+
+def diagrams() -> ModuleType:
+    path = Path(__file__).with_name("diagrams.py")
+    spec = util.spec_from_file_location("icebus_docs_diagrams", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.usefixtures("mosquitto")
+def test_given_the_readmes_python_then_it_runs_on_a_farm(tmp_path: Path) -> None:
+    [snippet] = blocks(README, "python")
+    script = tmp_path / "snippet.py"
+    script.write_text(snippet)
+    home = {name: str(tmp_path / name) for name in ("XDG_STATE_HOME", "XDG_RUNTIME_DIR")}
+    for folder in home.values():
+        Path(folder).mkdir(mode=0o700)
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("ICEBUS_URL", "ICEBUS_PROFILE")
+    }
+    done = subprocess.run(
+        [BIN / "icebus", "up", "--boards", "2", "--window", "0.1", "--", sys.executable, script],
+        cwd=ROOT,
+        env={**environment, **home},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert done.returncode == 0, done.stderr
+    lines = [line.split() for line in done.stdout.splitlines()]
+    assert len({serial for serial, _, _ in lines}) == 2
+    assert {name for _, name, _ in lines} == {"pulse_2khz.bin"}
+    assert all(197 <= int(pulses) <= 200 for _, _, pulses in lines)
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_given_a_document_then_its_links_lead_somewhere(path: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", path.read_text()):
+        if not target.startswith(("http://", "https://")):
+            assert (path.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_given_a_document_then_the_scripts_it_names_exist(path: Path) -> None:
+    for name in re.findall(r"script/\w+", path.read_text()):
+        assert os.access(ROOT / name, os.X_OK), name
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_given_a_document_then_the_commands_it_shows_exist_with_their_options(
+    path: Path,
+) -> None:
+    groups: dict[str, Any] = {
+        "icebus": typer.main.get_command(app),
+        "icebus-broker": typer.main.get_command(broker_app),
+    }
+    for program, name, *arguments in commands(path.read_text()):
+        command = groups[program].commands[name]
+        options = {flag for each in command.params for flag in (*each.opts, *each.secondary_opts)}
+        end = arguments.index("--") if "--" in arguments else len(arguments)
+        for argument in arguments[:end]:
+            if argument.startswith("-"):
+                assert argument.partition("=")[0] in options, f"{program} {name} {argument}"
+
+
+def test_given_the_programs_then_each_is_installed_and_in_the_readme() -> None:
+    for program in PROGRAMS:
+        assert (BIN / program).exists()
+        assert f"`{program}`" in README or f"$ {program} " in README
+
+
+def test_given_the_life_cycles_then_the_diagrams_are_theirs() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    fresh = diagrams().renew(text)
+    assert text == fresh, "python tests/docs/diagrams.py docs/architecture.md"
+    assert text.count("stateDiagram-v2") == 3
