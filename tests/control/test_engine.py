@@ -14,6 +14,7 @@ from icebus.control.database import Database
 from icebus.control.engine import Engine
 from icebus.control.kinds import Kind
 from icebus.control.settings import Settings
+from icebus.control.tables import DeviceRow
 from icebus.control.work import Outgoing
 from icebus.schemas.calls import Reply, Request
 from icebus.schemas.components import (
@@ -222,6 +223,18 @@ def test_given_a_restart_then_devices_are_known_before_their_workers_are(bench: 
 
     known = DevicesReply.model_validate(asked.ok).devices
     assert [(each.report.serial, each.worker, each.fresh) for each in known] == [("a", "w1", False)]
+
+
+def test_given_a_report_of_another_version_in_the_database_then_it_starts_without(
+    bench: Bench,
+) -> None:
+    with bench.database.transaction() as session:
+        session.add(DeviceRow(serial="odd", worker="w1", report={"state": "levitating"}))
+
+    bench.restart()
+    bench.connect()
+
+    assert bench.ask("devices").ok == {"devices": []}
 
 
 def test_then_our_own_errors_are_what_a_request_fails_with(bench: Bench) -> None:

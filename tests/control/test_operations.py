@@ -427,6 +427,19 @@ def test_given_a_board_that_moves_when_held_then_its_hold_follows_it(desk: Desk)
     assert [each["worker"] for each in listed[0]["devices"]] == ["w2"]
 
 
+def test_given_more_devices_than_fit_a_query_when_observed_then_all_are_recorded(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(observation, "BATCH", 10)
+    serials = {f"d{number:02}" for number in range(35)}
+    desk.worker("w1", *sorted(serials))
+
+    desk.run(lambda work: observation.observe(work, serials, serials))
+
+    assert desk.wanted() == dict.fromkeys(serials)
+    assert desk.ask("alice", "available", kind="pulsecount")["available"] == 35
+
+
 def test_given_two_workers_that_claim_one_serial_then_it_stays_where_it_was(desk: Desk) -> None:
     desk.worker("w1", "a")
     desk.worker("w2", "a")

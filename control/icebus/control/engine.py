@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from pydantic import ValidationError
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlmodel import select
 
@@ -85,8 +86,13 @@ class Engine:
 
         def read(work: Work) -> None:
             for device in work.session.exec(select(DeviceRow)):
-                report = DeviceReport.model_validate(device.report)
-                self._farm.remember(device.serial, device.worker, report)
+                try:
+                    report = DeviceReport.model_validate(device.report)
+                except ValidationError:
+                    # Written by another version. Its worker will tell us again.
+                    log.warning("the last report on %s can't be read", device.serial)
+                else:
+                    self._farm.remember(device.serial, device.worker, report)
 
         self._transactions.run(read)
 

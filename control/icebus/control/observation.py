@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from typing import TypeVar
 
 from sqlmodel import col, select
 
@@ -20,6 +21,9 @@ from icebus.schemas.reservations import (
     Initialized,
     ReservationState,
 )
+
+BATCH = 1000
+"""Names in one query: databases limit its parameters, and nothing limits what a worker lists."""
 
 REASON_LENGTH = 300
 """Characters of a worker's explanation that are passed on."""
@@ -41,11 +45,16 @@ def observe(work: Work, serials: Collection[str], announce: Collection[str]) -> 
     What is desired is published of those in ``announce``, and where it has changed.
     """
     everything = {*serials, *announce}
+    for some in _batches(everything):
+        _observe(work, some, announce)
+
+
+def _observe(work: Work, everything: list[str], announce: Collection[str]) -> None:
     query = select(DeviceRow).where(col(DeviceRow.serial).in_(everything))
     devices = {device.serial: device for device in work.session.exec(query)}
     held = holds_of(work, everything)
     hopeful: dict[str, ReservationRow] = {}
-    for serial in sorted(everything):
+    for serial in everything:
         report, owner = work.farm.report(serial), work.farm.owner(serial)
         if report is None or owner is None:
             continue
@@ -56,7 +65,9 @@ def observe(work: Work, serials: Collection[str], announce: Collection[str]) -> 
             work.session.add(device)
             changed = True
         else:
-            changed = _moved(work, device, hold, owner)
+            changed = device.worker != owner
+            if changed:
+                _move(work, device, hold, reservation, owner)
         current = work.farm.worker(owner).current(serial) is not None
         changed |= current and _overtaken(device, report)
         recorded = report.model_dump(mode="json", exclude={"progress"})
@@ -72,15 +83,20 @@ def observe(work: Work, serials: Collection[str], announce: Collection[str]) -> 
         _activate(work, hopeful)
 
 
-def _moved(work: Work, device: DeviceRow, hold: HoldRow | None, owner: str) -> bool:
+def _move(
+    work: Work,
+    device: DeviceRow,
+    hold: HoldRow | None,
+    reservation: ReservationRow | None,
+    owner: str,
+) -> None:
     """Follow a board that was plugged in at another worker."""
-    if device.worker == owner:
-        return False
+    work.note(f"{device.serial} moved from {device.worker} to {owner}", serial=device.serial)
     work.unwant(device.worker, device.serial)
     device.worker = owner
-    if hold is not None:
+    if hold is not None and reservation is not None:
         hold.worker = owner
-    return True
+        work.change(reservation)
 
 
 def _overtaken(device: DeviceRow, report: DeviceReport) -> bool:
@@ -198,19 +214,33 @@ def attend(work: Work, user: str, client: str, presence: Presence) -> None:
 
 def clear_documents(work: Work, names: Collection[str]) -> None:
     """Clear those retained documents whose reservations do not live."""
-    query = select(ReservationRow.id).where(
-        col(ReservationRow.id).in_(names), col(ReservationRow.state).in_(LIVE_RESERVATIONS)
-    )
-    alive = set(work.session.exec(query))
-    for name in sorted(set(names) - alive):
-        work.forget(name)
+    for some in _batches(names):
+        query = select(ReservationRow.id).where(
+            col(ReservationRow.id).in_(some), col(ReservationRow.state).in_(LIVE_RESERVATIONS)
+        )
+        alive = set(work.session.exec(query))
+        for name in some:
+            if name not in alive:
+                work.forget(name)
 
 
 def clear_desired(work: Work, pairs: Collection[tuple[str, str]]) -> None:
     """Clear what workers were told about devices that are not theirs."""
-    query = select(DeviceRow.worker, DeviceRow.serial).where(
-        col(DeviceRow.serial).in_({serial for _, serial in pairs})
-    )
-    theirs = set(work.session.exec(query))
-    for worker, serial in sorted(set(pairs) - theirs):
-        work.unwant(worker, serial)
+    for some in _batches(pairs):
+        query = select(DeviceRow.worker, DeviceRow.serial).where(
+            col(DeviceRow.serial).in_({serial for _, serial in some})
+        )
+        theirs = set(work.session.exec(query))
+        for worker, serial in some:
+            if (worker, serial) not in theirs:
+                work.unwant(worker, serial)
+
+
+T = TypeVar("T", str, tuple[str, str])
+
+
+def _batches(names: Collection[T]) -> Iterator[list[T]]:
+    """Names in an order and in portions that a query can take."""
+    ordered = sorted(names)
+    for start in range(0, len(ordered), BATCH):
+        yield ordered[start : start + BATCH]
