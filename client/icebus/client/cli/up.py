@@ -86,6 +86,9 @@ def up(
     from icebus.client.cli.signals import Signals
     from icebus.client.profile import state_directory
 
+    if command and shutil.which(command[0]) is None:
+        say(f"icebus: there is no program {command[0]!r} to run")
+        raise typer.Exit(NO_PROGRAM)
     with _directory(directory, state_directory() / "farm", bool(command)) as place:
         settings = FarmSettings(
             directory=place,
@@ -139,9 +142,6 @@ def _run(farm: Farm, signals: Signals, command: Sequence[str]) -> int:
     environment = {**os.environ, "ICEBUS_PROFILE": str(farm.profile)}
     environment.pop("ICEBUS_URL", None)
     environment.pop("ICEBUS_RESERVATION", None)
-    if shutil.which(command[0]) is None:
-        say(f"icebus: there is no program {command[0]}")
-        return NO_PROGRAM
     setpriv = shutil.which("setpriv")
     # Should we be killed, the command is to end as well.
     guard = [setpriv, "--pdeathsig", "TERM", "--"] if setpriv else []

@@ -1,0 +1,125 @@
+"""`icebus up`: it comes up, stays up, and goes down, however it is told to."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from icebus.client import PulseCountClient
+from icebus.schemas.errors import DeadlineExceeded, UnknownKind
+
+if TYPE_CHECKING:
+    from tests.farm.conftest import Machine
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="children die with us on Linux")
+
+
+def alive(pid: int) -> bool:
+    try:
+        return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+
+
+def test_given_a_command_when_boards_are_ready_then_it_runs_and_its_code_is_ours(
+    machine: Machine,
+) -> None:
+    done = machine.run(
+        "up", "--boards", "1", "--", *sys_icebus("available", "-o", "name"), ICEBUS_URL="mqtt://x@y"
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.split()) == 1
+    assert not machine.default_profile.exists()
+    assert list(machine.home.glob("icebus-*")) == []
+    killed = machine.run("up", "--boards", "0", "--", "sh", "-c", "kill -KILL $$")
+    assert killed.returncode == 128 + signal.SIGKILL, killed.stderr
+
+
+def test_given_a_command_that_does_not_exist_when_told_to_run_it_then_no_farm_is_started(
+    machine: Machine,
+) -> None:
+    missing = machine.run("up", "--boards", "1", "--", "no-such-program")
+    assert missing.returncode == 127
+    assert "no-such-program" in missing.stderr
+    assert not (machine.home / "state").exists()
+
+
+def sys_icebus(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "icebus.client.cli", *arguments]
+
+
+def test_given_a_farm_when_told_to_stop_then_nothing_is_left_and_it_comes_back_as_it_was(
+    machine: Machine, circuits: Sequence[Path]
+) -> None:
+    options = ("--boards", "1", "--window", "0.05", "--seed", "3", "--user", "ann")
+    with machine.up(*options) as up:
+        children = up.children()
+        assert len(children) == 4
+        assert (up.directory / "profiles/observer.json").stat().st_mode & 0o777 == 0o600
+        assert machine.default_profile.stat().st_mode & 0o777 == 0o600
+        again = machine.run("up", "--boards", "1")
+        assert again.returncode == 1
+        assert "--directory" in again.stderr
+        url = up.url
+        reserved = machine.run("reserve")
+        assert reserved.returncode == 0, reserved.stderr
+        (name,) = reserved.stdout.split()
+    assert up.process.returncode == 0
+    assert not machine.default_profile.exists()
+    assert not any(alive(pid) for pid in children)
+    with machine.up(*options) as up:
+        assert up.url == url
+        assert [each["id"] for each in machine.json("reservations")] == [name]
+        (result,) = machine.json("evaluate", str(circuits[0]))
+        assert 98 <= result["pulses"] <= 100
+        assert machine.run("release", "--all").stdout == f"{name} released\n"
+        up.process.send_signal(signal.SIGINT)
+        up.process.wait(30)
+    assert up.process.returncode == 0
+
+
+def test_given_a_farm_when_it_is_killed_then_all_its_parts_end(machine: Machine) -> None:
+    with machine.up("--boards", "1") as up:
+        children = up.children()
+        os.kill(up.process.pid, signal.SIGKILL)
+        up.process.wait(30)
+        until(lambda: not any(alive(pid) for pid in children))
+
+
+def test_given_a_part_that_dies_when_the_farm_is_up_then_it_is_started_again(
+    machine: Machine, circuits: Sequence[Path]
+) -> None:
+    with (
+        machine.up("--boards", "1", "--window", "0.05") as up,
+        PulseCountClient(up.url, timeout=30) as client,
+    ):
+        for part in ("icebus.control.cli", "icebus.rack.cli", "icebus.worker.cli", "mosquitto"):
+            killed = up.child(part)
+            os.kill(killed, signal.SIGKILL)
+            until(lambda killed=killed: killed not in up.children() and len(up.children()) == 4)
+            until(lambda: len(available(client)) == 1)
+            with client.reserve(1) as boards:
+                assert len(list(boards.evaluate(circuits[:1]))) == 1, part
+
+
+def available(client: PulseCountClient) -> list[str]:
+    try:
+        return client.available(timeout=3)
+    except (DeadlineExceeded, UnknownKind):
+        return []
+
+
+def until(condition: object) -> None:
+    from time import monotonic, sleep
+
+    assert callable(condition)
+    end = monotonic() + 60
+    while not condition():
+        assert monotonic() < end, "it did not come true in time"
+        sleep(0.05)
