@@ -58,7 +58,7 @@ from icebus.schemas.topics import (
     WORKER_STATE,
 )
 
-PATIENCE = 10.0
+PATIENCE = 20.0
 """Seconds a test waits for what should come within milliseconds."""
 
 SETTINGS = Settings(interval=0.3, grace=0.6, max_duration=7200.0)

@@ -61,7 +61,7 @@ def control_process(broker: EmbeddedBroker, database_url: str) -> Iterator[subpr
     process = subprocess.Popen(
         [
             *(sys.executable, "-m", "icebus.control.cli", "--id", "main"),
-            *("--heartbeat", "0.2", "--grace", "0.6", "--log-level", "warning"),
+            *("--heartbeat", "0.5", "--grace", "1", "--log-level", "warning"),
         ],
         env=environment,
     )
@@ -73,14 +73,14 @@ def control_process(broker: EmbeddedBroker, database_url: str) -> Iterator[subpr
 
 
 def wait_state(states: queue.SimpleQueue[Presence], wanted: Presence) -> None:
-    while states.get(timeout=10) is not wanted:
+    while states.get(timeout=30) is not wanted:
         pass
 
 
 def wait_heartbeat(client: FakeClient, other_than: str = "") -> str:
     """The epoch of a control that beats."""
     while True:
-        beat = client.heartbeats.get(timeout=10)
+        beat = client.heartbeats.get(timeout=30)
         if beat.epoch != other_than:
             return beat.epoch
 
@@ -195,14 +195,14 @@ def test_given_control_is_killed_when_it_is_back_then_reservations_go_on(
         assert set(listed) == {detached.reservation.id, attached.id}
         assert all(each.state is ReservationState.ACTIVE for each in listed.values())
         assert alice.count("device_failed") == 0
-        assert process.wait(timeout=10) == 0
+        assert process.wait(timeout=30) == 0
         wait_state(states, Presence.OFFLINE)
 
 
 def test_given_an_attached_client_gone_while_control_was_down_then_the_grace_counts_from_its_start(
     broker: EmbeddedBroker, make_worker: MakeWorker, make_client: MakeClient, database_url: str
 ) -> None:
-    settings = Settings(interval=0.2, grace=0.6)
+    settings = Settings(interval=0.3, grace=0.6)
     alice, other = make_client("alice"), make_client("alice")
     make_worker("w1", "a")
     running = Control(broker.address("main"), Database(database_url), settings)
