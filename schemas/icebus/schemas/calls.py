@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import Any, Generic, TypeVar
 
-from pydantic import Field, JsonValue, SerializeAsAny
+from pydantic import (
+    Field,
+    JsonValue,
+    SerializeAsAny,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from icebus.schemas.errors import ErrorInfo
 from icebus.schemas.ids import Id, Serial, new_id
@@ -26,11 +33,24 @@ class Call(Request):
 
 
 class Reply(Message):
-    """The answer to a request: exactly one of ``ok`` and ``error`` is set."""
+    """The answer to a request: it has exactly one of ``ok`` and ``error``."""
 
     id: Id
     ok: JsonValue = None
     error: ErrorInfo | None = None
+
+    @model_validator(mode="after")
+    def _not_both(self) -> Reply:
+        if self.ok is not None and self.error is not None:
+            raise ValueError("a reply is either ok or an error")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _one_of_two(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out the one that does not apply, so that its presence alone tells."""
+        fields: dict[str, Any] = serialize(self)
+        del fields["ok" if self.error is not None else "error"]
+        return fields
 
 
 class CallResults(Message):
