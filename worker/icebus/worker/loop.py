@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import heapq
 import itertools
 import logging
@@ -21,6 +23,9 @@ Callback = Callable[[], None]
 READ = selectors.EVENT_READ
 WRITE = selectors.EVENT_WRITE
 
+SWEEP_FROM = 64
+"""Timers kept before the cancelled ones are looked for: most are alarms that never ring."""
+
 
 class Timer:
     """A callback that will run once, unless cancelled before."""
@@ -29,6 +34,11 @@ class Timer:
 
     def __init__(self, callback: Callback) -> None:
         self.callback: Callback | None = callback
+
+    @property
+    def pending(self) -> bool:
+        """Whether it is still to run."""
+        return self.callback is not None
 
     def cancel(self) -> None:
         """Never run it."""
@@ -51,7 +61,10 @@ class Loop:
         os.set_blocking(self._wake_write, False)
         self._selector.register(self._wake_read, READ, self._drain)
         self._inbox: deque[Callback] = deque()
+        self._wake_lock = threading.Lock()
+        self._closed = False
         self._timers: list[tuple[float, int, Timer]] = []
+        self._sweep_at = SWEEP_FROM
         self._order = itertools.count()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -63,10 +76,10 @@ class Loop:
     def post(self, callback: Callback) -> None:
         """Run ``callback`` on the loop soon; from any thread, in order."""
         self._inbox.append(callback)
-        try:
-            os.write(self._wake_write, b"\0")
-        except (BlockingIOError, OSError):
-            return  # a full pipe wakes as well; a closed one means that the loop has ended
+        with self._wake_lock:  # the number of a closed pipe may be somebody else's file by now
+            if not self._closed:
+                with contextlib.suppress(BlockingIOError):  # a full pipe wakes as well
+                    os.write(self._wake_write, b"\0")
 
     def stop(self, deadline: Deadline) -> bool:
         """End the loop after what is posted by now; False if it did not end in time."""
@@ -80,6 +93,10 @@ class Loop:
         """Run ``callback`` on the loop in ``seconds``."""
         timer = Timer(callback)
         heapq.heappush(self._timers, (time.monotonic() + seconds, next(self._order), timer))
+        if len(self._timers) > self._sweep_at:
+            self._timers = [entry for entry in self._timers if entry[2].pending]
+            heapq.heapify(self._timers)
+            self._sweep_at = max(SWEEP_FROM, 2 * len(self._timers))
         return timer
 
     def watch(self, descriptor: int, events: int, callback: Callable[[int], None]) -> None:
@@ -97,22 +114,24 @@ class Loop:
     def _run(self) -> None:
         while not self._stopping:
             for key, events in self._selector.select(self._wait()):
-                callback: Callable[[int], None] = key.data
-                self._guard(lambda callback=callback, events=events: callback(events))  # type: ignore[misc]
+                self._guard(functools.partial(key.data, events))
             while self._inbox:
                 self._guard(self._inbox.popleft())
             while self._timers and self._timers[0][0] <= time.monotonic():
                 timer = heapq.heappop(self._timers)[2]
-                if timer.callback is not None:
-                    self._guard(timer.callback)
-        self._selector.close()
-        os.close(self._wake_read)
-        os.close(self._wake_write)
+                callback, timer.callback = timer.callback, None
+                if callback is not None:
+                    self._guard(callback)
+        with self._wake_lock:
+            self._closed = True
+            self._selector.close()
+            os.close(self._wake_read)
+            os.close(self._wake_write)
 
     def _wait(self) -> float | None:
         if self._inbox:
             return 0
-        while self._timers and self._timers[0][2].callback is None:
+        while self._timers and not self._timers[0][2].pending:
             heapq.heappop(self._timers)
         return max(0.0, self._timers[0][0] - time.monotonic()) if self._timers else None
 
