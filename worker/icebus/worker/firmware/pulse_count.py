@@ -12,6 +12,10 @@ from icebus.schemas import pulse_count_text as text
 
 NAME = "pulse_count"
 
+QUIET = 0.25
+"""Seconds without a new transfer after one broke off, which show that no stray bytes are left:
+those under way reach the board within milliseconds."""
+
 _WATCHDOG = re.compile(re.escape(text.WATCHDOG_PREFIX) + r"(\d{1,9}) ")
 _PULSES = re.compile(re.escape(text.PULSES_PREFIX.strip(", ")) + r"\s*(\d{1,12})$")
 _RECEIVED = text.RECEIVED.split("{", maxsplit=1)[0]

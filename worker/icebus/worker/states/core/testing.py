@@ -12,6 +12,7 @@ from icebus.worker.states.framework import State
 
 if TYPE_CHECKING:
     from icebus.worker.hardware.port import Port
+    from icebus.worker.loop import Timer
 
 LISTEN = text.WATCHDOG_SECONDS + 0.5
 """Seconds to listen to a board that may say by itself what it runs: the default firmware repeats
@@ -47,12 +48,12 @@ class Testing(State):
         self._heard = ""
         self._probed = False
         self._received = False
+        self._strayed = False
+        self._quiet: Timer | None = None
 
     def on_add(self, port: Port) -> None:
         """Listen, or speak first to a firmware that is known to be silent."""
-        if self.reported is DeviceState.RELEASING:
-            self.after(ANSWER, self._restless)
-        elif self._expect == pulse_count.NAME:
+        if self._expect == pulse_count.NAME and self.reported is not DeviceState.RELEASING:
             self._probe()
         else:
             self.after(LISTEN, self._silent)
@@ -64,6 +65,7 @@ class Testing(State):
 
     def on_data(self, data: bytes) -> None:
         """Look for what gives the firmware away."""
+        port = self.device.port
         for line in self._lines.feed(data):
             if line == text.DEFAULT_LINE:
                 self._prove(catalogue.DEFAULT)
@@ -73,12 +75,29 @@ class Testing(State):
             if not self._heard:
                 self._heard = pulse_count.NAME
                 self.after(ANSWER, self._restless)
-            meaning = self._conversation.hear(line)
-            if isinstance(meaning, pulse_count.Received):
-                self._received = self._probed
-            elif isinstance(meaning, pulse_count.Waiting) and self._received is self._probed:
-                self._prove(pulse_count.NAME)
-                return
+            match self._conversation.hear(line):
+                case pulse_count.Received():
+                    self._received = self._probed
+                case pulse_count.Watchdog():
+                    self._strayed = True
+                    if port is not None:
+                        port.discard()
+                case pulse_count.Started() if self._quiet is not None:
+                    self._quiet.cancel()
+                case pulse_count.Waiting() if self._strayed:
+                    # What is left of a transfer that broke off would start another.
+                    self._quiet = self.after(pulse_count.QUIET, self._rested)
+                case pulse_count.Waiting() if self._received is self._probed:
+                    self._prove(pulse_count.NAME)
+                    return
+                case _:
+                    pass
+
+    def _rested(self) -> None:
+        if self._received is self._probed:
+            self._prove(pulse_count.NAME)
+        else:
+            self._probe()
 
     def _silent(self) -> None:
         if not self._heard:

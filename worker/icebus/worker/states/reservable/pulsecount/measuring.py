@@ -2,14 +2,21 @@
 
 The firmware takes 104,090 bytes for a transfer whatever they are, so a single stray byte would
 shift every later upload and give counts to the wrong circuits. A transfer therefore begins only
-when the board is known to wait, and after a watchdog the line must be quiet first.
+when the board is known to wait, and whenever host and board have fallen out of step the line must
+be quiet first::
+
+    WAITING --send--> SENDING --Received--> MEASURING --Report--> RETURNING --Waiting--> WAITING
+    any --Watchdog, or what can't come now--> ASTRAY --Waiting, then quiet--> WAITING or SENDING
+
+In every phase but WAITING an alarm is set, so that a board that says nothing more is noticed.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from enum import Enum, auto
 
 from icebus.schemas import pulse_count_text as text
 from icebus.schemas.errors import (
@@ -20,6 +27,7 @@ from icebus.schemas.errors import (
 )
 from icebus.worker.firmware.lines import Lines
 from icebus.worker.firmware.pulse_count import (
+    QUIET,
     Conversation,
     NoReport,
     Received,
@@ -38,11 +46,12 @@ say so is dead."""
 REPORT_DEADLINE = 20.0
 """Seconds from the end of a transfer to the report: four times the longest window known."""
 
-ATTEMPTS = 2
-"""Transfers of one bitstream that the watchdog may cut off before its measurement fails."""
+RETURN_DEADLINE = 10.0
+"""Seconds from a report, or from the end of a transfer that nobody wants, to waiting again: at
+once on a board that lives, unless its watchdog has to end the transfer first."""
 
-QUIET = 0.25
-"""Seconds without a new transfer after a watchdog, which show that no stray bytes are left."""
+ATTEMPTS = 2
+"""Transfers of one bitstream that may go astray before its measurement fails."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +74,16 @@ class _Transfer:
     data: bytes
     attempts: int = 0
     begun: float = 0.0
-    received: float | None = field(default=None)
+    started: bool = False
+    received: float = 0.0
+
+
+class _Phase(Enum):
+    WAITING = auto()
+    SENDING = auto()
+    MEASURING = auto()
+    RETURNING = auto()
+    ASTRAY = auto()
 
 
 class Meter:
@@ -94,115 +112,145 @@ class Meter:
         self._on_silence = on_silence
         self._lines = Lines()
         self._conversation = Conversation()
+        self._phase = _Phase.WAITING
         self._transfer: _Transfer | None = None
-        self._waiting = True
-        self._strayed = False
         self._alarm: Timer | None = None
 
     @property
     def idle(self) -> bool:
         """Whether the board waits and nothing is under way."""
-        return self._waiting and self._transfer is None
+        return self._phase is _Phase.WAITING
 
     def measure(self, data: bytes) -> None:
         """Begin with ``data``, which must have the firmware's size; only when idle."""
         if not self.idle or len(data) != text.BITSTREAM_SIZE:
             raise RuntimeError("a transfer of the wrong size, or at the wrong time")
-        self._transfer = _Transfer(data)
-        self._send()
+        self._send(_Transfer(data))
 
     def abandon(self) -> None:
         """Stop sending and forget the measurement; ``on_end`` is not called."""
         self._transfer = None
-        self._quench()
+        self._clear_alarm()
+        port = self._port()
+        if port is not None and port.sending:
+            port.discard()
 
     def hear(self, data: bytes) -> None:
         """Take in what the board says."""
+        busy = not self.idle
         for line in self._lines.feed(data):
             match self._conversation.hear(line):
                 case Waiting():
                     self._on_waiting()
                 case Started():
-                    self._waiting = False
-                    self._strayed = self._transfer is None
-                case Received() if self._transfer is not None:
-                    self._transfer.received = time.monotonic()
-                    self._expect(REPORT_DEADLINE, "took the bitstream but gave no report in time")
+                    self._on_started()
+                case Received():
+                    self._on_received()
                 case Watchdog(received):
-                    self._on_watchdog(received)
+                    self._stray(
+                        f"the transfer broke off with {received} of {text.BITSTREAM_SIZE} bytes "
+                        "received"
+                    )
                 case Report() as report:
                     self._on_report(report)
                 case NoReport(decoder, reason):
-                    self._end(
+                    self._on_report(
                         DecoderUnavailable(reason) if decoder else BitstreamUnsupported(reason)
                     )
-                case _:
+                case None:
                     pass
-
-    def _send(self) -> None:
-        port, transfer = self._port(), self._transfer
-        if port is None or transfer is None:
-            return
-        self._waiting = False
-        transfer.attempts += 1
-        transfer.begun = time.monotonic()
-        transfer.received = None
-        self._expect(UPLOAD_DEADLINE, "did not take the bitstream in time")
-        port.send(transfer.data)
-
-    def _on_waiting(self) -> None:
-        if self._strayed:
-            self._strayed = False
-            self._set_alarm(QUIET, self._on_quiet)
-            return
-        if self._transfer is not None:
-            if self._transfer.received is None:
-                return  # said before it had seen our first byte
-            self._end(MeasurementFailed("the board went back to waiting without a report"))
-        self._waiting = True
-        self._on_idle()
-
-    def _on_quiet(self) -> None:
-        if self._strayed:
-            return
-        if self._transfer is not None:
-            self._send()
-        else:
-            self._waiting = True
+        # Only now: what a board says in one breath after waiting is no answer to what we send.
+        if busy and self.idle:
             self._on_idle()
 
-    def _on_watchdog(self, received: int) -> None:
-        self._quench()
-        self._waiting = False
-        self._strayed = True
-        if self._transfer is not None and self._transfer.attempts >= ATTEMPTS:
-            self._end(
-                MeasurementFailed(
-                    f"the transfer broke off {ATTEMPTS} times, with {received} of "
-                    f"{text.BITSTREAM_SIZE} bytes received; check the board's cable and hub",
-                    received=received,
-                )
-            )
+    # --- what the board says ------------------------------------------------------------------
 
-    def _on_report(self, report: Report) -> None:
+    def _on_waiting(self) -> None:
+        match self._phase, self._transfer:
+            case _Phase.ASTRAY, _:
+                self._set_alarm(QUIET, self._on_quiet)
+            case _Phase.SENDING, _Transfer(started=True):
+                self._stray("the transfer broke off")
+            case _Phase.SENDING, _:
+                pass  # said before it had seen our first byte
+            case _:
+                self._end(MeasurementFailed("the board went back to waiting without a report"))
+                self._rest()
+
+    def _on_started(self) -> None:
+        if self._phase is _Phase.SENDING and self._transfer and not self._transfer.started:
+            self._transfer.started = True
+        else:
+            self._stray("the board began a transfer that was not sent")
+
+    def _on_received(self) -> None:
+        port, transfer = self._port(), self._transfer
+        if self._phase is not _Phase.SENDING or port is None or port.sending or transfer is None:
+            self._stray("the board took the transfer for complete too soon")
+            self._expect(REPORT_DEADLINE, "did not end what it measured unasked")
+            return
+        self._phase = _Phase.MEASURING
+        transfer.received = time.monotonic()
+        self._expect(REPORT_DEADLINE, "took the bitstream but gave no report in time")
+
+    def _on_report(self, report: Report | IcebusError) -> None:
         transfer = self._transfer
-        if transfer is None or transfer.received is None:
+        if self._phase is not _Phase.MEASURING or transfer is None:
             return  # of a transfer that is not ours: never anyone's result
+        self._phase = _Phase.RETURNING
+        self._expect(RETURN_DEADLINE, "did not go back to waiting in time")
+        if isinstance(report, IcebusError):
+            self._end(report)
+            return
         at = time.monotonic()
         self._end(Measured(report, transfer.received - transfer.begun, at - transfer.received))
 
-    def _end(self, how: Measured | IcebusError) -> None:
-        if self._transfer is None:
-            return
-        self._transfer = None
-        self._clear_alarm()
-        self._on_end(how)
+    # --- what we do -----------------------------------------------------------------------------
 
-    def _quench(self) -> None:
-        self._clear_alarm()
+    def _send(self, transfer: _Transfer) -> None:
         port = self._port()
-        if port is not None and port.sending:
+        self._phase = _Phase.SENDING
+        self._transfer = transfer
+        transfer.attempts += 1
+        transfer.started = False
+        transfer.begun = time.monotonic()
+        self._expect(UPLOAD_DEADLINE, "did not take the bitstream in time")
+        if port is not None:
+            port.send(transfer.data)
+
+    def _stray(self, how: str) -> None:
+        """Bytes of ours may have become a transfer of their own, or soon will."""
+        within, self._phase = self._phase, _Phase.ASTRAY
+        port = self._port()
+        if port is not None:
             port.discard()
+        self._expect(RETURN_DEADLINE, "did not go back to waiting in time")
+        transfer = self._transfer
+        if transfer is None or within is _Phase.ASTRAY:
+            return
+        if within is _Phase.MEASURING or transfer.attempts >= ATTEMPTS:
+            self._end(
+                MeasurementFailed(
+                    f"{how}, at attempt {transfer.attempts} of {ATTEMPTS}; check the board's cable "
+                    "and hub"
+                )
+            )
+
+    def _on_quiet(self) -> None:
+        if self._transfer is not None:
+            self._send(self._transfer)
+        else:
+            self._rest()
+            self._on_idle()
+
+    def _rest(self) -> None:
+        self._phase = _Phase.WAITING
+        self._clear_alarm()
+
+    def _end(self, how: Measured | IcebusError) -> None:
+        if self._transfer is not None:
+            self._transfer = None
+            self._on_end(how)
 
     def _expect(self, seconds: float, otherwise: str) -> None:
         def too_late() -> None:
