@@ -11,6 +11,7 @@ import logging
 from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -37,7 +38,7 @@ from icebus.worker.hardware.board import Board
 from icebus.worker.hardware.port import Port
 from icebus.worker.journal import Journal
 from icebus.worker.lifecycle import Remedy
-from icebus.worker.loop import Loop
+from icebus.worker.loop import Callback, Loop
 from icebus.worker.states.core import Absent, Broken, Flashing, Quarantined, Ready, Testing
 from icebus.worker.states.framework import Hold, Reservable, State
 
@@ -149,18 +150,16 @@ class Device:
         before, self.board = self.board, board
         if before is not None and before.session == board.session:
             return
-        if self.port is not None or (before is not None and self.state is not None):
-            self.close()
-            if self.state is not None:
-                self.state.on_remove()
         if self._conflict:
-            self._switch(Broken(self._conflict, retry=None), self._failure(self._conflict))
+            self.close()
             return
+        if self.port is not None or (before is not None and self.state is not None):
+            self._removed()
         if board.in_bootloader:
             if self.state is None:
                 self._flash(catalogue.DEFAULT)
             else:
-                self.state.on_bootloader(board)
+                self.run(self.state, partial(self.state.on_bootloader, board))
             return
         if self.state is None:
             self._switch(Testing(self.purpose(DeviceState.TESTING)), self._failure("found"))
@@ -170,17 +169,21 @@ class Device:
         if self.board is None:
             return
         self.board = None
+        self._removed()
+
+    def _removed(self) -> None:
         self.close()
         if self.state is not None:
-            self.state.on_remove()
+            self.run(self.state, self.state.on_remove)
 
     def _contest(self, reason: str) -> None:
         if reason == self._conflict:
             return
         self._conflict = reason
         if reason:
+            self.close()
             self._switch(Broken(reason, retry=None), self._failure(reason))
-        elif self.board is not None:
+        else:
             self.retry()
 
     def _desire(self, desired: Desired) -> None:
@@ -191,7 +194,7 @@ class Device:
         if self.state is None or current == desired:
             return
         state = self.state
-        state.on_desired()
+        self.run(state, state.on_desired)
         if self.state is state:
             self._report()
 
@@ -209,7 +212,9 @@ class Device:
                 )
             if method not in state.methods:
                 raise UnknownMethod(f"kind {state.kind} has no method {method!r}")
-            future.set_result(state.methods[method].call(state, arguments))
+            result = state.methods[method].call(state, arguments)
+            self._refresh()
+            future.set_result(result)
         except IcebusError as error:
             future.set_exception(error)
         except Exception as error:
@@ -236,7 +241,6 @@ class Device:
     def proved(self, firmware: str) -> None:
         """The board runs ``firmware`` and is idle."""
         self.firmware = firmware
-        self._failures = 0
         self.settle()
 
     def flashed(self, firmware: str) -> None:
@@ -268,9 +272,11 @@ class Device:
         self._failures += 1
         step, rest = lifecycle.remedy(self._failures)
         log.warning("device %s: %s; %s", self.name, reason, step.value)
-        if step is Remedy.REST:
+        if self.board is None:
+            self.lost(reason)
+        elif step is Remedy.REST:
             self._switch(Broken(reason, retry=rest), self._failure(reason))
-        elif step is Remedy.REFLASH or (self.board is not None and self.board.in_bootloader):
+        elif step is Remedy.REFLASH or self.board.in_bootloader:
             self._flash(catalogue.DEFAULT, self._failure(reason))
         else:
             self.close()
@@ -339,7 +345,7 @@ class Device:
             self.lost(f"its port can't be opened: {error.strerror or error}")
             return
         if self.state is not None:
-            self.state.on_add(self.port)
+            self.run(self.state, partial(self.state.on_add, self.port))
 
     def close(self) -> None:
         """Close the board's port."""
@@ -367,7 +373,6 @@ class Device:
             reason = f"args of {kind.kind}: {error.errors()[0]['msg']}"
             self._switch(Broken(reason, retry=None), self._failure(reason))
             return
-        self._sequence = itertools.count(1)
         self._switch(kind(hold, args), self._ended())
 
     def _flash(self, firmware: str, why: IcebusError | None = None) -> None:
@@ -403,18 +408,25 @@ class Device:
             log.error("device %s: %s may not follow %s", self.name, new.reported, before)
             new = Broken(f"{new.reported} may not follow {before}", retry=lifecycle.REST_FIRST)
         self._leave(why)
+        self._sequence = itertools.count(1)
         self.state = new
         self._since = now()
         self._progress = None
         new.device = self
         self._report()
+        self.run(new, new.on_enter)
+        if self.state is new and self.port is not None:
+            self.run(new, partial(new.on_add, self.port))
+        if self.state is new and new.reported in lifecycle.SOUND:
+            self._failures = 0
+
+    def run(self, state: State, step: Callback) -> None:
+        """Let ``state`` do something; what it does not foresee is the device's failure."""
         try:
-            new.on_enter()
-            if self.state is new and self.port is not None:
-                new.on_add(self.port)
+            step()
         except Exception as error:
-            log.exception("device %s: state %s failed", self.name, type(new).__name__)
-            if self.state is new and not isinstance(new, Broken):
+            log.exception("device %s: state %s failed", self.name, type(state).__name__)
+            if self.state is state and not isinstance(state, Broken):
                 self.fail(f"internal error: {error!r}")
 
     def _leave(self, why: IcebusError) -> None:
@@ -427,21 +439,12 @@ class Device:
             log.exception("device %s: leaving %s failed", self.name, type(state).__name__)
 
     def _on_data(self, data: bytes) -> None:
-        state = self.state
-        if state is None:
-            return
-        try:
-            state.on_data(data)
-        except Exception as error:
-            log.exception("device %s: state %s failed", self.name, type(state).__name__)
-            if self.state is state:
-                self.fail(f"internal error: {error!r}")
+        if self.state is not None:
+            self.run(self.state, partial(self.state.on_data, data))
 
     def _on_lost(self, reason: str) -> None:
         log.info("device %s: port lost: %s", self.name, reason)
-        self.port = None
-        if self.state is not None:
-            self.state.on_remove()
+        self._removed()
 
     # --- telling others ---------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from icebus.schemas.devices import Desired, DeviceState
 
 _S = DeviceState
 
-INITIAL = frozenset({_S.ABSENT, _S.TESTING, _S.FLASHING, _S.PREPARING})
+INITIAL = frozenset({_S.ABSENT, _S.TESTING, _S.FLASHING, _S.PREPARING, _S.BROKEN})
 
 TRANSITIONS: dict[DeviceState, frozenset[DeviceState]] = {
     _S.ABSENT: frozenset({_S.TESTING, _S.FLASHING, _S.PREPARING, _S.BROKEN}),
@@ -52,6 +52,10 @@ TRANSITIONS: dict[DeviceState, frozenset[DeviceState]] = {
 }
 """From each reported state, those that may follow. None is followed by ``ready`` or ``serving``
 without a test of the board in between."""
+
+SOUND = frozenset({_S.READY, _S.SERVING, _S.QUARANTINED})
+"""What a device reports once nothing is wrong with it. Only then are its failures forgotten: a
+board that takes one firmware but not the other must not be flashed for ever."""
 
 
 def may_follow(before: DeviceState | None, after: DeviceState) -> bool:

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import os
+import termios
 from pathlib import Path
-
-import serial
 
 from icebus.schemas import uf2
 from icebus.schemas.errors import FirmwareInvalid
 from icebus.worker.hardware.board import Board
 
-TOUCH_BAUD = 1200
+_INPUT_SPEED, _OUTPUT_SPEED = 4, 5
+"""Where :mod:`termios` keeps the speeds among the attributes of a port."""
 
 IMAGE_NAME = "ICEBUS.UF2"
 """The bootloader looks at the content only."""
@@ -28,10 +28,14 @@ def touch(tty: Path) -> None:
     Raises:
         OSError: the port can't be opened.
     """
-    port = serial.Serial(str(tty), TOUCH_BAUD, timeout=0, write_timeout=0, exclusive=True)
-    # The board resets under our hands, so closing may fail: it did what was asked.
+    port = os.open(tty, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
+    # The board resets under our hands, so what fails now may mean that it did what was asked.
+    with contextlib.suppress(OSError, termios.error):
+        attributes = termios.tcgetattr(port)
+        attributes[_INPUT_SPEED] = attributes[_OUTPUT_SPEED] = termios.B1200
+        termios.tcsetattr(port, termios.TCSANOW, attributes)
     with contextlib.suppress(OSError):
-        port.close()
+        os.close(port)
 
 
 def check_family(image: bytes, board: Board) -> None:

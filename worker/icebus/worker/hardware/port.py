@@ -49,7 +49,12 @@ class Port:
         self._on_lost = on_lost
         self._outgoing = memoryview(b"")
         self._on_sent: Callback | None = None
-        self._serial = serial.Serial(str(path), BAUD, timeout=0, write_timeout=0, exclusive=True)
+        try:
+            self._serial = serial.Serial(
+                str(path), BAUD, timeout=0, write_timeout=0, exclusive=True
+            )
+        except termios.error as error:  # the board left while its port was being set up
+            raise OSError(*error.args) from None
         self._descriptor: int = self._serial.fileno()
         loop.watch(self._descriptor, READ, self._ready)
 
@@ -68,6 +73,8 @@ class Port:
 
     def discard(self) -> None:
         """Drop what has not been sent, and what the kernel has not passed on."""
+        if not self._serial.is_open:
+            return
         self._outgoing = memoryview(b"")
         self._on_sent = None
         self._loop.watch(self._descriptor, READ, self._ready)

@@ -56,6 +56,7 @@ class State:
 
     def __init__(self) -> None:
         self._timers: list[Timer] = []
+        self._left = False
 
     def on_enter(self) -> None:
         """The state begins. :meth:`on_add` follows if the board's port is open."""
@@ -82,12 +83,15 @@ class State:
 
     def after(self, seconds: float, callback: Callback) -> Timer:
         """Run ``callback`` in ``seconds``, if the state is alive by then."""
-        timer = self.device.loop.call_later(seconds, callback)
-        self._timers.append(timer)
+        timer = self.device.loop.call_later(seconds, lambda: self.device.run(self, callback))
+        if self._left:  # a hook that goes on after it has ended its own state
+            timer.cancel()
+        self._timers = [*(each for each in self._timers if each.pending), timer]
         return timer
 
     def leave(self, why: IcebusError) -> None:
         """End the state: for its device."""
+        self._left = True
         for timer in self._timers:
             timer.cancel()
         self.on_exit(why)
@@ -198,7 +202,7 @@ class Method:
         """Read the contract off a signature.
 
         Raises:
-            TypeError: a parameter or the return value has no type.
+            TypeError: a parameter or the return value has no type, or a parameter no name.
         """
         name = function.__name__
         hints = typing.get_type_hints(function, include_extras=True)
@@ -208,8 +212,10 @@ class Method:
         fields: dict[str, Any] = {}
         parameters: dict[str, str] = {}
         for parameter in list(signature.parameters.values())[1:]:
-            if parameter.name not in hints or parameter.kind is parameter.VAR_POSITIONAL:
+            if parameter.name not in hints:
                 raise TypeError(f"method {name}: parameter {parameter.name} has no type")
+            if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
+                raise TypeError(f"method {name}: {parameter.name} can't be passed by its name")
             default = ... if parameter.default is parameter.empty else parameter.default
             # The model's own attributes must not clash with names such as "validate".
             parameters[f"arg_{parameter.name}"] = parameter.name

@@ -40,6 +40,6 @@ class Absent(State):
         """It is gone already."""
 
     def _reopen(self) -> None:
+        self.after(REOPEN_AFTER, self._reopen)
         if self.device.board is not None and self.device.port is None:
             self.device.open()
-            self.after(REOPEN_AFTER, self._reopen)

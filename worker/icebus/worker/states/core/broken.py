@@ -11,7 +11,8 @@ class Broken(State):
 
     Args:
         reason: what is wrong.
-        retry: seconds until the next try; None when only a change of the hardware can help.
+        retry: seconds until the next try; None when only a change of the hardware, or of what is
+            desired, can help.
     """
 
     reported = DeviceState.BROKEN
@@ -30,11 +31,6 @@ class Broken(State):
         """What could not be had may be wanted no longer."""
         if self._retry is None:
             self.device.retry()
-
-    def on_remove(self) -> None:
-        """The board went away."""
-        if self._retry is not None:
-            super().on_remove()
 
 
 class Quarantined(State):

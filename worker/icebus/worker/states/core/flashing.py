@@ -107,8 +107,12 @@ class Flashing(State):
             then()
 
     def _failed(self, problem: str) -> None:
-        # A bootloader that reboots at the last block makes the copy look as if it had failed.
-        if self.device.state is self and not self._copied:
+        if self.device.state is not self:
+            return
+        if self._copied:
+            # A bootloader that reboots at the last block makes the copy look as if it had failed.
+            self._await_restart()
+        else:
             self.device.fail(f"could not be sent to its bootloader: {problem}")
 
     def _await_restart(self) -> None:
