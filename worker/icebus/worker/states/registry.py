@@ -22,7 +22,9 @@ def installed_kinds() -> dict[str, type[Reservable]]:
         except Exception:
             log.exception("can't load kind %s from %s", entry.name, entry.value)
             continue
-        if not (isinstance(found, type) and issubclass(found, Reservable)):
+        if not (
+            isinstance(found, type) and issubclass(found, Reservable) and "kind" in vars(found)
+        ):
             log.error("kind %s: %s is not a reservable state", entry.name, entry.value)
         elif found.kind in kinds:
             log.error("kind %s is installed twice; %s is ignored", found.kind, entry.value)
