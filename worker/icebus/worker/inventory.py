@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from icebus.schemas.deadline import Deadline
 from icebus.worker.device import Device
 from icebus.worker.hardware.board import Board, Snapshot
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class _Place:
-    board: Board
-    device: Device
 
 
 class Inventory:
@@ -37,65 +29,69 @@ class Inventory:
         self.devices: dict[str, Device] = {}
         self._make = make
         self._on_change = on_change
-        self._places: dict[str, _Place] = {}
-        self._last_at: dict[str, Device] = {}
-        self._contested: set[str] = set()
+        self._plugged: dict[Device, Board] = {}
+        self._last_at: dict[tuple[str, str], Device] = {}
+        self._contested: set[Device] = set()
 
     def update(self, boards: Snapshot) -> None:
         """Take in what is plugged now."""
-        before = set(self.devices)
-        present = {board.path for board in boards}
-        for path in [path for path in self._places if path not in present]:
-            place = self._places.pop(path)
-            if not self._elsewhere(place.device):
-                place.device.unplug()
-        serials = Counter(board.serial for board in boards if board.serial is not None)
-        for board in boards:
-            self._take_in(board, twins=serials[board.serial] if board.serial else 1)
-        for serial in [s for s in self._contested if serials[s] < 2]:
-            self._contested.discard(serial)
-            self.devices[serial].contest("")
-        if set(self.devices) != before:
+        known = set(self.devices)
+        before = set(self._last_at.values())
+        found: dict[Device, list[Board]] = {}
+        # A serial is certain and a port path is a guess, so the boards without a serial come last.
+        for board in sorted(boards, key=lambda board: board.serial is None):
+            found.setdefault(self._device_of(board, found), []).append(board)
+        for device in [device for device in self._plugged if device not in found]:
+            del self._plugged[device]
+            device.unplug()
+        for device, places in found.items():
+            self._tell(device, places)
+        for device in self._contested - set(found):
+            self._contested.discard(device)
+            device.contest("")
+        for device in before - set(self._last_at.values()):
+            if device.serial is None:  # it was one of those that are known by now
+                device.stop(Deadline.after(0))
+        if set(self.devices) != known:
             self._on_change()
 
     def stop(self, deadline: Deadline) -> None:
         """Stop all devices, side by side."""
-        devices = {id(d): d for d in [*self.devices.values(), *self._last_at.values()]}
-        for device in devices.values():
+        devices = {*self.devices.values(), *self._last_at.values()}
+        for device in devices:
             device.stop(Deadline.after(0))
-        for device in devices.values():
+        for device in devices:
             if not device.loop.stop(deadline):
                 log.error("device %s did not stop in time", device.name)
 
-    def _take_in(self, board: Board, twins: int) -> None:
-        place = self._places.get(board.path)
-        device = self._device_at(board)
-        if place is not None and place.device is not device and not self._elsewhere(place.device):
-            self._places.pop(board.path)
-            place.device.unplug()
-        self._places[board.path] = _Place(board, device)
-        self._last_at[board.path] = device
-        if twins > 1 and board.serial is not None:
-            if board.serial not in self._contested:
-                self._contested.add(board.serial)
-                device.contest(f"{twins} boards show the serial {board.serial}; unplug one")
+    def _tell(self, device: Device, places: list[Board]) -> None:
+        if len(places) > 1:
+            if device not in self._contested:
+                self._contested.add(device)
+                device.contest(f"{len(places)} boards show the serial {device.serial}; unplug one")
             return
-        if place is None or place.board != board or board.serial in self._contested:
-            device.plug(board)
+        if self._plugged.get(device) != places[0]:
+            self._plugged[device] = places[0]
+            device.plug(places[0])
+        if device in self._contested:
+            self._contested.discard(device)
+            device.contest("")
 
-    def _device_at(self, board: Board) -> Device:
-        known = self._last_at.get(board.path)
-        if board.serial is None:
-            return known or self._make(None, board.path)
-        device = self.devices.get(board.serial)
-        if device is None:
-            if known is not None and known.serial is None:
-                device = known
+    def _device_of(self, board: Board, found: dict[Device, list[Board]]) -> Device:
+        place = (board.source, board.path)
+        last = self._last_at.get(place)
+        if last in found:
+            last = None  # it has shown itself elsewhere
+        device = last
+        if board.serial is not None:
+            device = self.devices.get(board.serial)
+            if device is None and last is not None and last.serial is None:
+                device = last
                 device.adopt(board.serial)
-            else:
-                device = self._make(board.serial, board.path)
+        if device is None:
+            device = self._make(board.serial, board.path)
+        if board.serial is not None:
             self.devices = {**self.devices, board.serial: device}
+        self._last_at = {at: each for at, each in self._last_at.items() if each is not device}
+        self._last_at[place] = device
         return device
-
-    def _elsewhere(self, device: Device) -> bool:
-        return any(place.device is device for place in self._places.values())

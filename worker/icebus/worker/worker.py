@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Sequence
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -75,8 +76,8 @@ class Worker:
         self._lock = threading.Lock()
         self._desired: dict[str, Desired] = {}
         self._states: dict[str, DeviceState] = {}
-        self._retained: set[str] = set()
-        self._scanned = 0
+        self._found: dict[int, Snapshot] = {}
+        self._recalled: set[str] = set()
         self._bus = Bus(
             address,
             name=f"worker-{self.id}",
@@ -101,11 +102,12 @@ class Worker:
         self._bus.on_connected(self._repeat)
         self._say_state()
         self._loop.start()
-        for discovery in self._discoveries:
-            discovery.start(self._on_boards)
+        for number, discovery in enumerate(self._discoveries):
+            discovery.start(partial(self._on_boards, number))
 
     def stop(self, deadline: Deadline) -> None:
         """End every device's work with an explicit outcome, say goodbye, and disconnect."""
+        self._calls.close()
         for discovery in self._discoveries:
             discovery.stop()
         self._loop.stop(deadline)
@@ -116,18 +118,28 @@ class Worker:
 
     # --- boards -------------------------------------------------------------------------------
 
-    def _on_boards(self, boards: Snapshot) -> None:
-        self._loop.post(lambda: self._update(boards))
+    def _on_boards(self, discovery: int, boards: Snapshot) -> None:
+        self._loop.post(lambda: self._update(discovery, boards))
 
-    def _update(self, boards: Snapshot) -> None:
-        self._inventory.update(boards)
-        if self._phase is WorkerPhase.INIT:
+    def _update(self, discovery: int, boards: Snapshot) -> None:
+        self._found[discovery] = boards
+        self._inventory.update([board for found in self._found.values() for board in found])
+        if self._phase is WorkerPhase.INIT and len(self._found) == len(self._discoveries):
             self._phase = WorkerPhase.READY
             self._say_state()
-            with self._lock:
-                forgotten = self._retained - set(self._inventory.devices)
-            for serial in forgotten:
-                self._bus.publish(DEVICE(worker=self.id, serial=serial), b"", retain=True)
+            for serial in self._recalled:
+                self._forget(serial)
+
+    def _recall(self, serial: str) -> None:
+        """An earlier life of this worker has told of a device; it may be gone by now."""
+        if self._phase is WorkerPhase.INIT:
+            self._recalled.add(serial)
+        else:
+            self._forget(serial)
+
+    def _forget(self, serial: str) -> None:
+        if serial not in self._inventory.devices:
+            self._bus.publish(DEVICE(worker=self.id, serial=serial), b"", retain=True)
 
     def _make_device(self, serial: str | None, path: str) -> Device:
         device = Device(serial, path, self._kinds, self, self.session, self._directory)
@@ -225,10 +237,8 @@ class Worker:
         )
 
     def _on_own_device(self, incoming: Incoming) -> None:
-        """What an earlier life of this worker said of devices that may be gone by now."""
         if incoming.retained and incoming.payload:
-            with self._lock:
-                self._retained.add(incoming.ids["serial"])
+            self._loop.post(partial(self._recall, incoming.ids["serial"]))
 
     def _on_blob(self, incoming: Incoming) -> None:
         user = incoming.ids["user"]

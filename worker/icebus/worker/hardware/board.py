@@ -23,6 +23,7 @@ class Board:
         tty: the serial port, while its application runs.
         drive: the bootloader's drive, while that runs.
         virtual: whether it is a board of the rack.
+        source: what found it: two racks may give their ports the same names.
     """
 
     path: str
@@ -32,6 +33,7 @@ class Board:
     tty: Path | None
     drive: Path | None
     virtual: bool
+    source: str = ""
 
     @property
     def in_bootloader(self) -> bool:

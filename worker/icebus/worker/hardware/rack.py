@@ -81,4 +81,5 @@ def _board(directory: Path, found: BoardFile) -> Board:
         tty=folder / found.tty if found.tty else None,
         drive=folder / found.boot if found.boot else None,
         virtual=True,
+        source=str(directory),
     )
