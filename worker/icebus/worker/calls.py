@@ -18,6 +18,7 @@ from icebus.schemas.errors import (
     InternalError,
     UnknownDevice,
     UnknownMethod,
+    WorkerLost,
 )
 from icebus.worker.blobs import BlobStore
 from icebus.worker.device import Device, Status
@@ -49,6 +50,11 @@ class Calls:
         self._inventory = inventory
         self._kinds = kinds
         self._blobs = blobs
+        self._closed = False
+
+    def close(self) -> None:
+        """Refuse what comes from now on."""
+        self._closed = True
 
     def handle(self, incoming: Incoming) -> None:
         """Take a message from the call topic."""
@@ -56,6 +62,8 @@ class Calls:
         if exchange is None:
             return
         try:
+            if self._closed:
+                raise WorkerLost(f"worker {self._worker} is being stopped; call again later")
             self._carry_out(exchange, incoming.ids["method"])
         except Exception as error:  # noqa: BLE001 - the caller is told, whatever it is
             exchange.fail(error)
@@ -64,20 +72,21 @@ class Calls:
         call, user = exchange.request, exchange.user
         hold = Hold(reservation=call.reservation, user=user)
         serials = list(dict.fromkeys(call.serials))
-        devices = [self._held(serial, hold) for serial in serials]
-        methods: dict[str, Method] = self._kinds[str(devices[0].status.kind)].methods
+        held = [self._held(serial, hold) for serial in serials]
+        kind = held[0][1]  # a reservation has one
+        methods: dict[str, Method] = self._kinds[kind].methods
         if name not in methods:
             raise UnknownMethod(
-                f"kind {devices[0].status.kind!r} has no method {name!r}; "
-                f"it has {', '.join(sorted(methods))}",
+                f"kind {kind!r} has no method {name!r}; it has {', '.join(sorted(methods))}",
                 methods=sorted(methods),
             )
         arguments = methods[name].parse(call.args, self._blobs.of(user))
-        gathered = _Gathered(exchange, len(devices))
-        for serial, device in zip(serials, devices, strict=True):
+        gathered = _Gathered(exchange, len(held))
+        for serial, (device, _) in zip(serials, held, strict=True):
             gathered.await_(serial, device.invoke(hold, name, arguments))
 
-    def _held(self, serial: str, hold: Hold) -> Device:
+    def _held(self, serial: str, hold: Hold) -> tuple[Device, str]:
+        """The device, and the kind it serves as."""
         device = self._inventory.devices.get(serial)
         if device is None:
             raise UnknownDevice(
@@ -86,7 +95,7 @@ class Calls:
             )
         status: Status = device.status
         if status.hold == hold and status.kind is not None:
-            return device
+            return device, status.kind
         desired = device.desired
         if desired is not None and (desired.reservation, desired.user) == (
             hold.reservation,
