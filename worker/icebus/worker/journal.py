@@ -60,6 +60,11 @@ class Journal:
                 "INSERT INTO evaluations (reservation, evaluation, entry) VALUES (?, ?, ?)",
                 [(reservation, evaluation, entry) for evaluation, entry in entries],
             )
+            self._db.execute(
+                "DELETE FROM evaluations WHERE outcome IS NOT NULL AND position <= "
+                "(SELECT MAX(position) FROM evaluations) - ?",
+                (KEPT,),
+            )
             self._db.execute("COMMIT")
         except BaseException:
             self._db.execute("ROLLBACK")
@@ -116,11 +121,6 @@ class Journal:
             "WHERE reservation = ? AND evaluation = ? AND outcome IS NOT NULL",
             [(reservation, evaluation) for evaluation in evaluations],
         ).rowcount
-        self._db.execute(
-            "DELETE FROM evaluations WHERE outcome IS NOT NULL AND position <= "
-            "(SELECT MAX(position) FROM evaluations) - ?",
-            (KEPT,),
-        )
         self._db.execute("COMMIT")
         return max(0, changed)
 

@@ -41,6 +41,10 @@ from icebus.worker.states.reservable.pulsecount.measuring import Measured, Meter
 
 log = logging.getLogger(__name__)
 
+LONGEST_ENTRY = 64 << 10
+"""Bytes of JSON that an evaluation is described with, mostly the client's annotations: they go back
+with its outcome, which has to fit into one message."""
+
 Bitstreams = Annotated[list[File], Field(max_length=QUEUE_CAPACITY)]
 
 
@@ -117,7 +121,7 @@ class PulseCount(Reservable):
         accepted = [_Evaluation(_entry(file, name), file) for file in fresh]
         self._journal.accept(
             self.hold.reservation,
-            [(each.entry.evaluation, each.entry.model_dump_json()) for each in accepted],
+            [(each.entry.evaluation, _json(each.entry)) for each in accepted],
         )
         for evaluation in known:
             self._repeat(evaluation)
@@ -262,6 +266,17 @@ def _entry(file: File, batch: str) -> Entry:
         annotations=file.annotations,
         at=now(),
     )
+
+
+def _json(entry: Entry) -> str:
+    described = entry.model_dump_json()
+    if len(described.encode()) > LONGEST_ENTRY:
+        raise InvalidRequest(
+            f"{entry.bitstream}: its annotations are too long; keep them by the evaluation's id "
+            f"instead, or below {LONGEST_ENTRY} bytes",
+            limit=LONGEST_ENTRY,
+        )
+    return described
 
 
 def _described(entry: Entry) -> dict[str, object]:
