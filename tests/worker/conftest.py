@@ -1,0 +1,728 @@
+"""What tests of the worker share: a board whose every word is scripted, and whole workers."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import os
+import select
+import signal
+import subprocess
+import sys
+import termios
+import threading
+import time
+import tty
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import pytest
+from pydantic import BaseModel, JsonValue
+
+from icebus.broker import Bus, Incoming, Requester
+from icebus.broker.embedded import EmbeddedBroker
+from icebus.schemas import pulse_count_text as text
+from icebus.schemas.calls import Call, CallResults
+from icebus.schemas.components import WorkerState
+from icebus.schemas.deadline import Deadline
+from icebus.schemas.devices import Desired, DeviceReport, DeviceState
+from icebus.schemas.errors import IcebusError
+from icebus.schemas.files import ENCODING_PROPERTY, File, pack, sha256_of
+from icebus.schemas.firmware import Chip
+from icebus.schemas.ids import new_id
+from icebus.schemas.message import Message, decode
+from icebus.schemas.rack import RackBoard, RackFile, edit_rack_file, read_boards, write_rack_file
+from icebus.schemas.topics import BLOB, CALL, DESIRED, DEVICE, EVENT, WORKER_STATE
+from icebus.worker.device import Device
+from icebus.worker.hardware.board import Board
+from icebus.worker.hardware.rack import RackDiscovery
+from icebus.worker.journal import Journal
+from icebus.worker.states.core import testing
+from icebus.worker.states.framework import Hold
+from icebus.worker.states.registry import installed_kinds
+from icebus.worker.states.reservable.pulsecount import measuring
+from icebus.worker.worker import Worker
+
+PATIENCE = 15.0
+"""Seconds a test waits for what should come within milliseconds."""
+
+T = TypeVar("T")
+
+
+def eventually(get: Callable[[], T], what: str = "it") -> T:
+    """What ``get`` gives once that is true."""
+    deadline = Deadline.after(PATIENCE)
+    while not (value := get()):
+        if deadline.expired:
+            raise AssertionError(f"{what} did not come true")
+        time.sleep(0.002)
+    return value
+
+
+@pytest.fixture(name="eventually")
+def eventually_fixture() -> Callable[..., Any]:
+    return eventually
+
+
+# --- a board whose every word is scripted -------------------------------------------------------
+
+
+class ScriptedBoard:
+    """The board's end of a PTY. The test is the firmware: it reads and speaks as it pleases."""
+
+    def __init__(self) -> None:
+        self.master, slave = os.openpty()
+        tty.setraw(slave)
+        self.path = Path(os.ttyname(slave))
+        os.close(slave)
+        os.set_blocking(self.master, False)
+
+    def close(self) -> None:
+        """Unplug it."""
+        if self.master >= 0:
+            os.close(self.master)
+            self.master = -1
+
+    def take(self, count: int = text.BITSTREAM_SIZE) -> bytes:
+        """Exactly so many bytes from the host."""
+        got = bytearray()
+        deadline = Deadline.after(PATIENCE)
+        while len(got) < count:
+            deadline.check(f"{count} bytes, of which {len(got)} have come")
+            select.select([self.master], [], [], 0.05)
+            with contextlib.suppress(BlockingIOError, OSError):  # EIO: the host has it closed
+                got += os.read(self.master, count - len(got))
+        return bytes(got)
+
+    def pending(self, seconds: float = 0.0) -> int:
+        """How many bytes wait, or come within that time."""
+        got = 0
+        deadline = Deadline.after(seconds)
+        while True:
+            select.select([self.master], [], [], deadline.remaining)
+            with contextlib.suppress(BlockingIOError, OSError):
+                got += len(os.read(self.master, 1 << 16))
+                continue
+            if deadline.expired:
+                return got
+
+    def say_bytes(self, data: bytes) -> None:
+        rest = memoryview(data)
+        deadline = Deadline.after(PATIENCE)
+        while rest:
+            deadline.check("the host to listen")
+            select.select([], [self.master], [], 0.05)
+            with contextlib.suppress(BlockingIOError):
+                rest = rest[os.write(self.master, rest) :]
+
+    def say(self, *lines: str) -> None:
+        self.say_bytes("".join(line + text.EOL for line in lines).encode())
+
+    def start(self, count: int = text.BITSTREAM_SIZE) -> bytes:
+        """Begin a transfer and take so much of it."""
+        data = self.take(count)
+        self.say(text.STARTED, text.RECEIVING)
+        return data
+
+    def receive(self) -> bytes:
+        """Take a whole transfer."""
+        data = self.start()
+        self.say(text.RECEIVED.format(us=100), text.FLASHING)
+        return data
+
+    def report(self, pulses: int, *before: str) -> None:
+        times = text.FLASH_TIMES.format(init=1, start=2, open=3, write=4, close=5)
+        self.say(*before, times, text.PULSES.format(pulses=pulses))
+
+    def rest(self) -> None:
+        self.say(text.IDLE, text.CONNECTED, text.WAITING)
+
+    def bark(self, received: int) -> None:
+        """The watchdog."""
+        self.say(text.WATCHDOG.format(received=received, size=text.BITSTREAM_SIZE), text.WAITING)
+
+    def measure(self, pulses: int) -> bytes:
+        """A whole measurement, as it should be."""
+        data = self.receive()
+        self.report(pulses)
+        self.rest()
+        return data
+
+
+class Told:
+    """An outlet that keeps what a device says."""
+
+    def __init__(self) -> None:
+        self.reports: list[DeviceReport] = []
+        self.events: list[tuple[Hold, str, int, Message]] = []
+        self._changed = threading.Condition()
+
+    def report(self, report: DeviceReport) -> None:
+        with self._changed:
+            self.reports.append(report)
+            self._changed.notify_all()
+
+    def emit(self, hold: Hold, serial: str, event: str, sequence: int, data: Message) -> None:
+        with self._changed:
+            self.events.append((hold, event, sequence, data))
+            self._changed.notify_all()
+
+    @property
+    def states(self) -> list[DeviceState]:
+        """What was reported, without repetitions."""
+        states = [report.state for report in self.reports]
+        return [s for i, s in enumerate(states) if i == 0 or s is not states[i - 1]]
+
+    def named(self, event: str) -> list[Any]:
+        return [data for _, name, _, data in self.events if name == event]
+
+    def wait(self, condition: Callable[[], T], what: str = "it") -> T:
+        with self._changed:
+            self._changed.wait_for(condition, PATIENCE)
+            value = condition()
+            assert value, f"{what} was not told; states: {self.states}; events: {self.events}"
+            return value
+
+    def wait_state(self, state: DeviceState, after: int = 0) -> DeviceReport:
+        def look() -> list[DeviceReport]:
+            return [report for report in self.reports[after:] if report.state is state]
+
+        return self.wait(look, state)[0]
+
+    def wait_events(self, event: str, count: int = 1) -> list[Any]:
+        self.wait(lambda: len(self.named(event)) >= count, f"{count} × {event}")
+        return self.named(event)
+
+
+HOLD = Hold(reservation="r1", user="alice")
+
+
+def desired(serial: str, generation: int, hold: Hold | None = None, **fields: Any) -> Desired:
+    """What control wants: that ``hold`` counts pulses on the device, or nothing."""
+    if hold is not None:
+        fields = {
+            "reservation": hold.reservation,
+            "user": hold.user,
+            "kind": "pulsecount",
+            **fields,
+        }
+    return Desired(serial=serial, generation=generation, **fields)
+
+
+def bitstream_file(content: bytes, name: str | None = None, **fields: Any) -> File:
+    encoded = base64.b64encode(content)
+    return File.model_validate({"id": name or new_id(), "data": encoded, **fields})
+
+
+def blank(value: int) -> bytes:
+    """Something of a bitstream's size that can be told from others."""
+    return bytes([value]) * text.BITSTREAM_SIZE
+
+
+@dataclass
+class Bench:
+    """A device with a scripted board, and what it has said."""
+
+    directory: Path
+    device: Device
+    told: Told
+    board: ScriptedBoard
+    generation: int = 0
+    sessions: int = 0
+    boards: list[ScriptedBoard] = field(default_factory=list)
+
+    def plug(self) -> None:
+        """Plug the board into its port."""
+        self.sessions += 1
+        self.device.plug(
+            Board(
+                path="1-1.1",
+                session=f"session-{self.sessions}",
+                chip=Chip.RP2040,
+                serial=self.device.serial,
+                tty=self.board.path,
+                drive=None,
+                virtual=True,
+            )
+        )
+
+    def replace(self) -> None:
+        """Another port for the board, as after plugging it anew."""
+        self.board.close()
+        self.board = ScriptedBoard()
+        self.boards.append(self.board)
+
+    def desire(self, hold: Hold | None, **fields: Any) -> None:
+        self.generation += 1
+        self.device.desire(desired(self.device.name, self.generation, hold, **fields))
+
+    def pass_test(self) -> None:
+        """Do as the firmware does when it is tested: count nothing in a blank bitstream."""
+        assert self.board.measure(0) == testing.BLANK
+
+    def serve(self, hold: Hold = HOLD) -> None:
+        """Bring the device to serving ``hold``."""
+        already = len(self.told.reports)
+        self.desire(hold)
+        self.plug()
+        self.pass_test()
+        self.told.wait_state(DeviceState.SERVING, already)
+
+    def invoke(self, method: str, **arguments: Any) -> JsonValue:
+        kind = installed_kinds()["pulsecount"]
+        raw = {
+            key: [each.model_dump(mode="json") for each in value] if key == "bitstreams" else value
+            for key, value in arguments.items()
+        }
+        parsed = kind.methods[method].parse(raw, NoBlobs())
+        hold = self.device.status.hold or HOLD
+        return self.device.invoke(hold, method, parsed).result(PATIENCE)
+
+    def bark(self, received: int) -> None:
+        """The watchdog; what was under way is gone when this returns."""
+        self.board.bark(received)
+        eventually(lambda: self.device.port is not None and not self.device.port.sending)
+        self.board.pending()
+
+    def evaluate(self, *values: int, batch: str = "b", more: bool = False) -> list[str]:
+        """Queue bitstreams that consist of these bytes; gives their ids."""
+        files = [bitstream_file(blank(value)) for value in values]
+        self.invoke("evaluate", bitstreams=files, batch=batch, more=more, validate=False)
+        return [file.id for file in files]
+
+
+class NoBlobs:
+    def get(self, sha256: str) -> None:
+        return None
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker with little patience; boards here need none."""
+    monkeypatch.setattr(testing, "LISTEN", 0.02)
+    monkeypatch.setattr(measuring, "QUIET", 0.2)
+
+
+MakeBench = Callable[..., Bench]
+
+
+@pytest.fixture
+def make_bench(tmp_path: Path, quick: None) -> Iterator[MakeBench]:
+    """Makes devices of their own thread on scripted boards."""
+    benches: list[Bench] = []
+
+    def make(serial: str = "S1") -> Bench:
+        told, board = Told(), ScriptedBoard()
+        device = Device(serial, "1-1.1", installed_kinds(), told, "session", tmp_path)
+        bench = Bench(tmp_path, device, told, board, boards=[board])
+        benches.append(bench)
+        return bench
+
+    yield make
+    for bench in benches:
+        assert bench.device.stop(Deadline.after(PATIENCE)), "the device did not stop"
+        for board in bench.boards:
+            board.close()
+
+
+@pytest.fixture
+def bench(make_bench: MakeBench) -> Bench:
+    return make_bench()
+
+
+@pytest.fixture
+def serving(bench: Bench) -> Bench:
+    """A device that serves ``HOLD``."""
+    bench.serve()
+    return bench
+
+
+@pytest.fixture
+def scripted_board() -> Iterator[ScriptedBoard]:
+    board = ScriptedBoard()
+    yield board
+    board.close()
+
+
+@pytest.fixture
+def make_file() -> Callable[..., File]:
+    return bitstream_file
+
+
+@pytest.fixture
+def make_desired() -> Callable[..., Desired]:
+    return desired
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Iterator[Journal]:
+    opened = Journal(tmp_path / "journal.sqlite")
+    yield opened
+    opened.close()
+
+
+# --- whole workers, on a real broker with a real rack -------------------------------------------
+
+
+class Rack:
+    """The process of a rack, and what may be done to it."""
+
+    def __init__(self, directory: Path, boards: list[RackBoard], **options: object) -> None:
+        self.directory = directory
+        directory.mkdir(parents=True, exist_ok=True)
+        write_rack_file(directory, RackFile(boards=tuple(boards)))
+        command = [sys.executable, "-m", "icebus.rack.cli", "run", "-d", str(directory)]
+        settings = {"window": 0.05, "bandwidth": 0, "absence": 0.01, "processes": 1, **options}
+        for name, value in settings.items():
+            command += [f"--{name}", str(value)]
+        self.process = subprocess.Popen(command)
+
+    def wait(self) -> None:
+        wanted = {board.serial for board in self.boards}
+        eventually(
+            lambda: {board.serial for board in read_boards(self.directory)} >= wanted, "the rack"
+        )
+
+    @property
+    def boards(self) -> tuple[RackBoard, ...]:
+        return edit_rack_file(self.directory, lambda rack: rack).boards
+
+    def plug(self, board: RackBoard) -> None:
+        edit_rack_file(self.directory, lambda rack: RackFile(boards=(*rack.boards, board)))
+
+    def unplug(self, serial: str) -> None:
+        edit_rack_file(
+            self.directory,
+            lambda rack: RackFile(boards=tuple(b for b in rack.boards if b.serial != serial)),
+        )
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait(PATIENCE)
+
+
+def rack_board(number: int, firmware: str = "pulse_count") -> RackBoard:
+    return RackBoard(port=f"1-1.{number}", serial=f"BOARD{number}", firmware=firmware)
+
+
+@pytest.fixture(scope="session")
+def shared_rack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rack]:
+    """Two boards that run pulse_count, for all tests that leave them as they are."""
+    rack = Rack(tmp_path_factory.mktemp("rack"), [rack_board(1), rack_board(2)])
+    rack.wait()
+    yield rack
+    rack.stop()
+
+
+MakeRack = Callable[..., Rack]
+
+
+@pytest.fixture
+def make_rack(tmp_path: Path) -> Iterator[MakeRack]:
+    racks: list[Rack] = []
+
+    def make(*boards: RackBoard, **options: object) -> Rack:
+        racks.append(Rack(tmp_path / f"rack{len(racks)}", list(boards), **options))
+        racks[-1].wait()
+        return racks[-1]
+
+    yield make
+    for rack in racks:
+        rack.stop()
+
+
+@pytest.fixture
+def make_board() -> Callable[..., RackBoard]:
+    return rack_board
+
+
+class World:
+    """Everybody else on the bus: the test speaks as control and as two users."""
+
+    def __init__(self, broker: EmbeddedBroker) -> None:
+        self.broker = broker
+        self._changed = threading.Condition()
+        self.generations: dict[str, int] = {}
+        self.reports: dict[str, list[DeviceReport | None]] = {}
+        self.worker_states: list[WorkerState] = []
+        self.events: list[tuple[dict[str, str], dict[str, Any]]] = []
+        self.control = self._bus("main")
+        self.users = {"alice": self._bus("alice"), "bob": self._bus("bob")}
+        self.control.subscribe(DEVICE, self._on_device)
+        self.control.subscribe(WORKER_STATE, self._on_worker)
+        self.requesters: dict[str, Requester] = {}
+        for name, bus in self.users.items():
+            bus.subscribe(EVENT, self._on_event, user=name)
+            self.requesters[name] = Requester(bus, name, f"client-{name}")
+
+    def _bus(self, principal: str) -> Bus:
+        bus = Bus(self.broker.address(principal), principal)
+        bus.connect(Deadline.after(PATIENCE))
+        return bus
+
+    def close(self) -> None:
+        for requester in self.requesters.values():
+            requester.close()
+        for bus in [self.control, *self.users.values()]:
+            bus.close(Deadline.after(1))
+
+    # --- what control does ----------------------------------------------------------------------
+
+    def desire(self, serial: str, hold: Hold | None, **fields: Any) -> int:
+        generation = self.generations[serial] = self.generations.get(serial, 0) + 1
+        self.publish_desired(desired(serial, generation, hold, **fields))
+        return generation
+
+    def publish_desired(self, wanted: Desired) -> None:
+        topic = DESIRED(worker="w1", serial=wanted.serial)
+        self.control.publish(topic, wanted, retain=True).result(PATIENCE)
+
+    def reserve(self, *serials: str, hold: Hold = HOLD) -> None:
+        """Have the devices serve ``hold``."""
+        generations = {serial: self.desire(serial, hold) for serial in serials}
+        for serial, generation in generations.items():
+            self.wait_state(serial, DeviceState.SERVING, generation=generation)
+
+    def release(self, *serials: str) -> None:
+        generations = {serial: self.desire(serial, None) for serial in serials}
+        for serial, generation in generations.items():
+            self.wait_state(serial, DeviceState.READY, generation=generation)
+
+    # --- what users do --------------------------------------------------------------------------
+
+    def send_blob(
+        self,
+        content: bytes,
+        user: str = "alice",
+        sha256: str | None = None,
+        encoding: str | None = None,
+    ) -> str:
+        packed, how = pack(content)
+        name = sha256 or sha256_of(content)
+        self.users[user].publish(
+            BLOB(worker="w1", user=user, sha256=name),
+            packed,
+            properties={ENCODING_PROPERTY: encoding or how},
+        ).result(PATIENCE)
+        return name
+
+    def call(
+        self,
+        method: str,
+        *serials: str,
+        user: str = "alice",
+        reservation: str = HOLD.reservation,
+        **args: Any,
+    ) -> CallResults:
+        request = Call(id=new_id(), reservation=reservation, serials=list(serials), args=args)
+        topic = CALL(worker="w1", user=user, method=method)
+        deadline = Deadline.after(PATIENCE)
+        return self.requesters[user].ask(topic, request, "w1", CallResults, deadline)
+
+    def refused(self, method: str, *serials: str, **more: Any) -> IcebusError:
+        """The error that a call is answered with."""
+        with pytest.raises(IcebusError) as refusal:
+            self.call(method, *serials, **more)
+        return refusal.value
+
+    def evaluate(
+        self, serial: str, *contents: bytes, batch: str = "batch", **more: Any
+    ) -> list[str]:
+        """Queue bitstreams on a device; gives the ids of the evaluations."""
+        files = []
+        for content in contents:
+            sha256 = self.send_blob(content)
+            files.append({"id": new_id(), "name": f"{sha256[:6]}.bin", "sha256": sha256})
+        answer = self.call("evaluate", serial, bitstreams=files, batch=batch, **more)
+        assert answer.errors == {}
+        return [str(file["id"]) for file in files]
+
+    # --- what is heard --------------------------------------------------------------------------
+
+    def wait(self, condition: Callable[[], T], what: str) -> T:
+        with self._changed:
+            self._changed.wait_for(condition, PATIENCE)
+            value = condition()
+            assert value, f"waited in vain for {what}; reports: {self.reports}"
+            return value
+
+    def last(self, serial: str) -> DeviceReport | None:
+        return (self.reports.get(serial) or [None])[-1]
+
+    def wait_state(
+        self, serial: str, *states: DeviceState, generation: int = 0, session: str = ""
+    ) -> DeviceReport:
+        """The device's latest report, once it tells of one of these states."""
+
+        def look() -> DeviceReport | None:
+            report = self.last(serial)
+            if report is None or report.generation < generation:
+                return None
+            fits = report.state in states and session in ("", report.session)
+            return report if fits else None
+
+        found = self.wait(look, f"{serial} to be {states}")
+        assert found is not None
+        return found
+
+    def mark(self, serial: str) -> int:
+        """How many reports there were: for :meth:`wait_since`."""
+        return len(self.reports.get(serial, []))
+
+    def wait_since(self, serial: str, mark: int, state: DeviceState) -> DeviceReport:
+        """The first report of ``state`` after ``mark``, even if others have followed."""
+        found = self.wait(
+            lambda: [r for r in self.reports.get(serial, [])[mark:] if r and r.state is state],
+            f"{serial} to go through {state}",
+        )
+        assert found[0] is not None
+        return found[0]
+
+    def outcomes(self, evaluation: str) -> list[tuple[str, dict[str, Any]]]:
+        """Every outcome of an evaluation that was told, repetitions included."""
+        return [
+            (levels["event"], event["data"])
+            for levels, event in self.events
+            if levels["event"] in ("results", "failures")
+            and event["data"]["evaluation"] == evaluation
+        ]
+
+    def wait_outcome(self, evaluation: str, number: int = 1) -> tuple[str, dict[str, Any]]:
+        return self.wait(
+            lambda: self.outcomes(evaluation)[number - 1 : number], f"outcome {number}"
+        )[0]
+
+    def wait_event(self, name: str, count: int = 1) -> dict[str, Any]:
+        found = self.wait(
+            lambda: [e["data"] for levels, e in self.events if levels["event"] == name][
+                count - 1 :
+            ],
+            name,
+        )
+        data: dict[str, Any] = found[0]
+        return data
+
+    def wait_worker(self, matching: Callable[[WorkerState], bool]) -> WorkerState:
+        return self.wait(
+            lambda: [s for s in self.worker_states[-1:] if matching(s)], "the worker's state"
+        )[0]
+
+    def _on_device(self, incoming: Incoming) -> None:
+        report = decode(DeviceReport, incoming.payload) if incoming.payload else None
+        with self._changed:
+            self.reports.setdefault(incoming.ids["serial"], []).append(report)
+            self._changed.notify_all()
+
+    def _on_worker(self, incoming: Incoming) -> None:
+        with self._changed:
+            self.worker_states.append(decode(WorkerState, incoming.payload))
+            self._changed.notify_all()
+
+    def _on_event(self, incoming: Incoming) -> None:
+        with self._changed:
+            self.events.append((incoming.ids, decode(AnyEvent, incoming.payload).model_dump()))
+            self._changed.notify_all()
+
+
+class AnyEvent(BaseModel):
+    sequence: int
+    data: dict[str, Any]
+
+
+@pytest.fixture
+def world(broker: EmbeddedBroker) -> Iterator[World]:
+    everybody = World(broker)
+    yield everybody
+    everybody.close()
+
+
+class StartWorker(Protocol):
+    def __call__(self, *racks: Rack) -> Worker: ...
+
+
+@pytest.fixture
+def start_worker(broker: EmbeddedBroker, tmp_path: Path, quick: None) -> Iterator[StartWorker]:
+    """Starts workers in this process; the last one is stopped at the end."""
+    workers: list[Worker] = []
+
+    def start(*racks: Rack) -> Worker:
+        discoveries = [RackDiscovery(rack.directory) for rack in racks]
+        worker = Worker(broker.address("w1"), discoveries, tmp_path / "journals")
+        workers.append(worker)
+        worker.start(Deadline.after(PATIENCE))
+        return worker
+
+    yield start
+    for worker in workers:
+        worker.stop(Deadline.after(PATIENCE))
+
+
+@pytest.fixture
+def farm(world: World, shared_rack: Rack, start_worker: StartWorker) -> World:
+    """A worker with the shared rack's two boards, both ready."""
+    start_worker(shared_rack)
+    for serial in ("BOARD1", "BOARD2"):
+        world.wait_state(serial, DeviceState.READY)
+    return world
+
+
+class WorkerProcess:
+    """A worker as it is run: a process of its own."""
+
+    def __init__(self, broker: EmbeddedBroker, rack: Rack, journals: Path) -> None:
+        self.process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "icebus.worker.cli"),
+                *("--rack", str(rack.directory), "--directory", str(journals)),
+            ],
+            env={**os.environ, "ICEBUS_BROKER": broker.address("w1").url()},
+        )
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait(PATIENCE)
+
+    def terminate(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(PATIENCE)
+
+
+StartProcess = Callable[[Rack], WorkerProcess]
+
+
+@pytest.fixture
+def start_process(broker: EmbeddedBroker, tmp_path: Path) -> Iterator[StartProcess]:
+    """Starts worker processes, each a life of the same worker; killed at the end."""
+    running: list[WorkerProcess] = []
+
+    def start(rack: Rack) -> WorkerProcess:
+        running.append(WorkerProcess(broker, rack, tmp_path / "journals"))
+        return running[-1]
+
+    yield start
+    for each in running:
+        each.kill()
+
+
+@pytest.fixture
+def circuits() -> dict[str, bytes]:
+    """Real bitstreams, by name."""
+    folder = Path(__file__).parents[2] / "examples" / "circuits"
+    return {path.stem: path.read_bytes() for path in sorted(folder.glob("*.bin"))}
+
+
+@pytest.fixture
+def baud() -> Callable[[Path], int]:
+    """The speed that a port is set to."""
+
+    def read(path: Path) -> int:
+        descriptor = os.open(path, os.O_RDWR | os.O_NOCTTY)
+        try:
+            speed: int = termios.tcgetattr(descriptor)[4]
+            return speed
+        finally:
+            os.close(descriptor)
+
+    return read

@@ -1,0 +1,580 @@
+"""A device with a board that says exactly what the test wants, on a real serial port."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from icebus.schemas import pulse_count_text as text
+from icebus.schemas.devices import DeviceState
+from icebus.schemas.errors import (
+    DeviceNotHeld,
+    DeviceNotServing,
+    InvalidRequest,
+    QueueFull,
+)
+from icebus.schemas.files import File
+from icebus.schemas.kinds.pulsecount import QUEUE_CAPACITY
+from icebus.worker import lifecycle
+from icebus.worker.states.core import absent, testing
+from icebus.worker.states.framework import Hold
+from icebus.worker.states.reservable.pulsecount import measuring
+
+if TYPE_CHECKING:
+    from tests.worker.conftest import Bench, MakeBench
+
+pytestmark = pytest.mark.timeout(60)
+
+SIZE = text.BITSTREAM_SIZE
+RECEIVED = text.RECEIVED.format(us=1)
+
+
+def value_of(data: bytes) -> int:
+    """Which of the test's bitstreams was sent; fails for a mixture of two."""
+    assert len(set(data)) == 1, f"bytes of {sorted(set(data))} in one transfer"
+    return data[0]
+
+
+# --- from plug to serving -----------------------------------------------------------------------
+
+
+def test_given_a_board_when_plugged_then_it_is_tested_before_it_is_ready(bench: Bench) -> None:
+    bench.plug()
+    bench.pass_test()
+    report = bench.told.wait_state(DeviceState.READY)
+    assert report.firmware == "pulse_count"
+    assert bench.told.states == [DeviceState.TESTING, DeviceState.READY]
+
+
+def test_given_a_reservation_when_ready_then_it_serves_at_once(bench: Bench) -> None:
+    bench.plug()
+    bench.pass_test()
+    bench.told.wait_state(DeviceState.READY)
+    bench.desire(Hold("r1", "alice"))
+    report = bench.told.wait_state(DeviceState.SERVING)
+    assert (report.reservation, report.user, report.generation) == ("r1", "alice", 1)
+
+
+def test_given_a_board_that_measures_for_a_dead_host_then_that_report_is_nobodys(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, eventually: Callable[..., Any]
+) -> None:
+    monkeypatch.setattr(testing, "LISTEN", 10.0)
+    bench.desire(Hold("r1", "alice"))
+    bench.plug()
+    bench.told.wait_state(DeviceState.PREPARING)
+    eventually(lambda: bench.device.port is not None)
+    bench.board.report(4711)
+    bench.board.rest()
+    bench.told.wait_state(DeviceState.SERVING)
+    evaluation = bench.evaluate(1)[0]
+    bench.board.measure(12)
+    (result,) = bench.told.wait_events("results")
+    assert (result.evaluation, result.pulses) == (evaluation, 12)
+
+
+def test_given_a_silent_board_then_after_the_whole_ladder_it_is_broken_with_a_reason(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from icebus.worker.states.core import flashing
+
+    monkeypatch.setattr(testing, "ANSWER", 0.05)
+    monkeypatch.setattr(flashing, "BOOTLOADER_DEADLINE", 0.05)
+    bench.plug()
+    bench.told.wait_state(DeviceState.BROKEN)
+    assert bench.told.states == [DeviceState.TESTING, DeviceState.FLASHING, DeviceState.BROKEN]
+    assert bench.told.reports[-1].reason
+
+
+def test_given_a_broken_board_when_its_rest_is_over_then_it_is_tried_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from icebus.worker.states.core import flashing
+
+    monkeypatch.setattr(testing, "ANSWER", 0.05)
+    monkeypatch.setattr(flashing, "BOOTLOADER_DEADLINE", 0.05)
+    monkeypatch.setattr(lifecycle, "REST_FIRST", 0.1)
+    bench.plug()
+    bench.told.wait_state(DeviceState.BROKEN)
+    monkeypatch.setattr(testing, "ANSWER", 10.0)
+    bench.told.wait(lambda: bench.told.states[-1] is DeviceState.TESTING, "another try")
+    bench.board.pending(0.05)
+    bench.board.say(RECEIVED)
+    bench.board.report(0)
+    bench.board.rest()
+    bench.told.wait_state(DeviceState.READY)
+
+
+def test_given_a_board_that_only_new_hardware_can_help_when_replugged_then_it_is_tested_anew(
+    bench: Bench,
+) -> None:
+    bench.desire(Hold("r1", "alice"), kind="nosuchkind")
+    bench.plug()
+    bench.pass_test()
+    assert "nosuchkind" in bench.told.wait_state(DeviceState.BROKEN).reason
+    bench.device.unplug()
+    bench.told.wait_state(DeviceState.ABSENT)
+    mark = len(bench.told.reports)
+    bench.replace()
+    bench.plug()
+    bench.pass_test()
+    bench.told.wait_state(DeviceState.BROKEN, mark)
+
+
+def test_given_twins_when_both_are_unplugged_then_one_that_comes_back_works(bench: Bench) -> None:
+    bench.plug()
+    bench.pass_test()
+    bench.told.wait_state(DeviceState.READY)
+    bench.device.contest("2 boards show the serial S1; unplug one")
+    bench.told.wait_state(DeviceState.BROKEN)
+    bench.device.unplug()
+    bench.device.contest("")
+    bench.told.wait_state(DeviceState.ABSENT)
+    mark = len(bench.told.reports)
+    bench.replace()
+    bench.plug()
+    bench.pass_test()
+    bench.told.wait_state(DeviceState.READY, mark)
+
+
+def test_given_twins_from_the_start_then_the_device_is_broken_with_that_reason(
+    bench: Bench,
+) -> None:
+    reason = "2 boards show the serial S1; unplug one"
+    bench.device.contest(reason)
+    assert bench.told.wait_state(DeviceState.BROKEN).reason == reason
+    bench.device.contest("")
+    bench.plug()
+    bench.pass_test()
+    bench.told.wait_state(DeviceState.READY)
+
+
+# --- one measurement ----------------------------------------------------------------------------
+
+
+def test_given_a_bitstream_when_measured_then_its_count_comes_back(serving: Bench) -> None:
+    (evaluation,) = serving.evaluate(7)
+    assert value_of(serving.board.measure(2000)) == 7
+    (result,) = serving.told.wait_events("results")
+    assert (result.evaluation, result.pulses, result.exact) == (evaluation, 2000, True)
+    (finished,) = serving.told.wait_events("finished")
+    assert (finished.batch, finished.results, finished.failures) == ("b", 1, 0)
+
+
+def test_given_a_report_byte_by_byte_then_no_digit_is_lost(serving: Bench) -> None:
+    serving.evaluate(1)
+    serving.board.receive()
+    words = f"{text.FLASH_TIMES_PREFIX}init 1, start 2\r\n, pulses: 31995\r\nIDLE\r\n"
+    for byte in (words + f"{text.CONNECTED}\r\n{text.WAITING}\r\n").encode():
+        serving.board.say_bytes(bytes([byte]))
+        time.sleep(0.0005)  # so that the host reads them apart
+    (result,) = serving.told.wait_events("results")
+    assert result.pulses == 31995
+
+
+def test_given_garbage_between_the_lines_then_the_count_is_still_understood(serving: Bench) -> None:
+    serving.evaluate(1, 2)
+    serving.board.receive()
+    serving.board.say_bytes(b"\xff\x00garbage\r\n\r\n\n")
+    serving.board.report(5)
+    serving.board.say_bytes(b"\x80" * 50_000 + b"\n")
+    serving.board.rest()
+    serving.board.measure(6)
+    assert [r.pulses for r in serving.told.wait_events("results", 2)] == [5, 6]
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        (text.VIRTUAL_EXACT, (True, True, "")),
+        (text.VIRTUAL_ESTIMATE + "a loop", (False, True, "a loop")),
+        (text.VIRTUAL_CDONE_LOW, (True, False, "")),
+    ],
+)
+def test_given_a_virtual_board_then_its_remark_goes_with_the_count(
+    serving: Bench, line: str, expected: tuple[bool, bool, str]
+) -> None:
+    serving.evaluate(1, 2)
+    serving.board.receive()
+    serving.board.report(3, line)
+    serving.board.rest()
+    serving.board.measure(4)
+    first, second = serving.told.wait_events("results", 2)
+    assert (first.exact, first.cdone, first.note) == expected
+    assert (second.exact, second.cdone, second.note) == (True, None, ""), "it was said of the first"
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        (text.VIRTUAL_UNSUPPORTED + "BRAM", "bitstream_unsupported"),
+        (text.VIRTUAL_UNAVAILABLE + "no chipdb", "decoder_unavailable"),
+    ],
+)
+def test_given_a_count_that_cant_be_known_then_it_fails_with_a_typed_error(
+    serving: Bench, line: str, code: str
+) -> None:
+    serving.evaluate(1, 2)
+    serving.board.receive()
+    serving.board.say(line)
+    serving.board.rest()
+    serving.board.measure(4)
+    (failure,) = serving.told.wait_events("failures")
+    assert failure.error.code == code
+    assert serving.told.wait_events("results")[0].pulses == 4
+
+
+# --- out of step --------------------------------------------------------------------------------
+
+
+def test_given_a_watchdog_then_the_bitstream_is_sent_again_and_counted(serving: Bench) -> None:
+    (evaluation,) = serving.evaluate(9)
+    serving.board.start(50_000)
+    serving.bark(50_000)
+    assert value_of(serving.board.measure(77)) == 9
+    (result,) = serving.told.wait_events("results")
+    assert (result.evaluation, result.pulses) == (evaluation, 77)
+    assert serving.told.named("failures") == []
+
+
+def test_given_two_watchdogs_then_the_measurement_fails_and_the_next_goes_on(
+    serving: Bench,
+) -> None:
+    serving.evaluate(1, 2)
+    for _ in range(2):
+        serving.board.start(1000)
+        serving.bark(1000)
+    (failure,) = serving.told.wait_events("failures")
+    assert failure.error.code == "measurement_failed"
+    assert value_of(serving.board.measure(5)) == 2
+    assert [r.pulses for r in serving.told.wait_events("results")] == [5]
+
+
+def test_given_stray_bytes_after_a_watchdog_then_nothing_is_sent_until_they_are_gone(
+    serving: Bench,
+) -> None:
+    (evaluation,) = serving.evaluate(3)
+    serving.board.start(50_000)
+    serving.bark(50_000)
+    # Bytes under way when the watchdog fired start a transfer that nobody means.
+    serving.board.say(text.STARTED, text.RECEIVING)
+    assert serving.board.pending(0.6) == 0, "sent into a transfer of strays: every count shifts"
+    serving.board.bark(17)
+    assert value_of(serving.board.measure(8)) == 3
+    (result,) = serving.told.wait_events("results")
+    assert (result.evaluation, result.pulses) == (evaluation, 8)
+
+
+def test_given_strays_that_come_in_one_breath_with_waiting_then_the_next_waits(
+    serving: Bench,
+) -> None:
+    serving.evaluate(1, 2)
+    serving.board.receive()
+    serving.board.say(
+        text.FLASH_TIMES_PREFIX, ", pulses: 1", text.WAITING, text.STARTED, text.RECEIVING
+    )
+    assert serving.board.pending(0.3) == 0
+    serving.board.bark(4)
+    assert value_of(serving.board.measure(2)) == 2
+
+
+def test_given_a_transfer_dropped_without_a_word_then_it_is_sent_again(serving: Bench) -> None:
+    serving.evaluate(3)
+    serving.board.start(50_000)
+    serving.board.say("Watchd\x00g timeo")
+    serving.bark(0)
+    assert value_of(serving.board.measure(8)) == 3
+    assert serving.told.wait_events("results")[0].pulses == 8
+
+
+def test_given_waiting_without_a_report_then_the_measurement_fails(serving: Bench) -> None:
+    serving.evaluate(1, 2)
+    serving.board.receive()
+    serving.board.say(", pul\xff: 5", text.WAITING)
+    serving.board.measure(6)
+    assert serving.told.wait_events("failures")[0].error.code == "measurement_failed"
+    assert serving.told.wait_events("results")[0].pulses == 6
+
+
+def test_given_a_report_before_the_transfer_is_complete_then_it_is_nobodys(
+    serving: Bench,
+) -> None:
+    serving.evaluate(1)
+    serving.board.start()
+    serving.board.report(4711)
+    serving.board.say(text.VIRTUAL_UNSUPPORTED + "of somebody else")
+    serving.board.say(RECEIVED)
+    serving.board.report(5)
+    serving.board.rest()
+    assert [r.pulses for r in serving.told.wait_events("results")] == [5]
+    assert serving.told.named("failures") == []
+
+
+@pytest.mark.parametrize(
+    "misbehave",
+    [
+        pytest.param(lambda board: board.receive(), id="no report"),
+        pytest.param(lambda board: board.start(), id="never complete"),
+        pytest.param(lambda board: None, id="not a word"),
+        pytest.param(lambda board: (board.receive(), board.report(1)), id="never waits again"),
+        pytest.param(
+            lambda board: (board.start(9), board.say(text.WATCHDOG.format(received=9, size=SIZE))),
+            id="dead after the watchdog",
+        ),
+        pytest.param(
+            lambda board: (board.start(9), board.bark(9), board.say(text.STARTED)),
+            id="dead in a transfer of strays",
+        ),
+        pytest.param(lambda board: (board.take(), board.say_bytes(b"babble" * 9999)), id="babble"),
+    ],
+)
+def test_given_a_board_that_falls_silent_then_all_fails_and_the_device_is_tested_anew(
+    serving: Bench, monkeypatch: pytest.MonkeyPatch, misbehave: Callable[[Any], None]
+) -> None:
+    for name in ("UPLOAD_DEADLINE", "REPORT_DEADLINE", "RETURN_DEADLINE"):
+        monkeypatch.setattr(measuring, name, 0.4)
+    serving.evaluate(1, 2, 3)
+    mark = len(serving.told.reports)
+    misbehave(serving.board)
+    serving.told.wait_state(DeviceState.PREPARING, mark)
+    serving.told.wait(
+        lambda: len(serving.told.named("failures")) + len(serving.told.named("results")) == 3
+    )
+    serving.told.wait_events("finished")
+    serving.board.pending(0.05)
+    # What a tested board answers, whatever it was in the middle of.
+    serving.board.say(text.STARTED, RECEIVED)
+    serving.board.report(0)
+    serving.board.rest()
+    serving.told.wait_state(DeviceState.SERVING, mark)
+    serving.evaluate(4, batch="b2")
+    serving.board.pending(0.05)
+    serving.board.say(text.STARTED, RECEIVED)
+    serving.board.report(44)
+    serving.board.rest()
+    serving.told.wait(lambda: [r for r in serving.told.named("results") if r.pulses == 44])
+
+
+# --- plugs --------------------------------------------------------------------------------------
+
+
+def test_given_a_transfer_when_unplugged_then_all_fails_and_after_replugging_it_serves(
+    serving: Bench,
+) -> None:
+    evaluations = serving.evaluate(1, 2, 3)
+    serving.board.start(50_000)
+    serving.board.close()
+    failures = serving.told.wait_events("failures", 3)
+    assert {f.evaluation for f in failures} == set(evaluations)
+    assert {f.error.code for f in failures} == {"device_unplugged"}
+    serving.told.wait_state(DeviceState.ABSENT)
+    serving.device.unplug()
+    mark = len(serving.told.reports)
+    serving.replace()
+    serving.plug()
+    serving.pass_test()
+    serving.told.wait_state(DeviceState.SERVING, mark)
+    (again,) = serving.evaluate(4, batch="b2")
+    serving.board.measure(10)
+    serving.told.wait(lambda: [r for r in serving.told.named("results") if r.evaluation == again])
+
+
+def test_given_a_port_that_fails_when_the_board_stays_then_it_is_opened_again(
+    serving: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(absent, "REOPEN_AFTER", 0.05)
+    mark = len(serving.told.reports)
+    # The port hangs up, and what replaces it has the same name as far as the device knows.
+    old = serving.board
+    serving.board = type(old)()
+    serving.boards.append(serving.board)
+    new_path = serving.board.path
+    board = serving.device.board
+    assert board is not None
+    object.__setattr__(board, "tty", new_path)
+    old.close()
+    serving.told.wait_state(DeviceState.ABSENT, mark)
+    serving.pass_test()
+    serving.told.wait_state(DeviceState.SERVING, mark)
+
+
+def test_given_a_flashing_device_when_its_board_is_gone_for_good_then_it_is_absent(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from icebus.worker.states.core import flashing
+
+    monkeypatch.setattr(testing, "ANSWER", 0.05)
+    monkeypatch.setattr(flashing, "BOOTLOADER_DEADLINE", 0.3)
+    bench.plug()
+    bench.told.wait_state(DeviceState.FLASHING)
+    bench.device.unplug()
+    bench.told.wait_state(DeviceState.ABSENT)
+
+
+# --- queue, reservations, stop ------------------------------------------------------------------
+
+
+def test_given_a_full_queue_then_nothing_of_a_call_is_accepted(
+    serving: Bench, make_file: Callable[..., File]
+) -> None:
+    serving.evaluate(*range(1, 61))
+    files = [make_file(bytes(SIZE)) for _ in range(5)]
+    with pytest.raises(QueueFull) as refusal:
+        serving.invoke("evaluate", bitstreams=files, validate=False)
+    assert refusal.value.details == {"capacity": QUEUE_CAPACITY, "depth": 60}
+    status = serving.invoke("status")
+    assert isinstance(status, dict)
+    assert (status["queued"], status["unacknowledged"]) == (59, 0)
+    assert serving.device.status.load == 60
+
+
+def test_given_the_same_evaluation_twice_then_it_is_measured_once_and_its_outcome_repeated(
+    serving: Bench, make_file: Callable[..., File]
+) -> None:
+    file = make_file(b"\5" * SIZE, "e1")
+    call = {"bitstreams": [file], "batch": "b", "validate": False}
+    serving.invoke("evaluate", **call)
+    serving.invoke("evaluate", **call)
+    serving.board.measure(5)
+    serving.told.wait_events("results")
+    serving.invoke("evaluate", **call)
+    first, second = serving.told.wait_events("results", 2)
+    assert first == second
+    assert serving.board.pending(0.05) == 0
+    assert serving.invoke("acknowledge", evaluations=["e1"]) == {"forgotten": 1}
+
+
+def test_given_one_id_for_two_bitstreams_then_the_call_is_refused(
+    serving: Bench, make_file: Callable[..., File]
+) -> None:
+    twice = [make_file(bytes(SIZE), "e1"), make_file(b"\1" * SIZE, "e1")]
+    with pytest.raises(InvalidRequest):
+        serving.invoke("evaluate", bitstreams=twice, validate=False)
+
+
+def test_given_annotations_without_measure_then_they_are_refused_before_they_are_accepted(
+    serving: Bench, make_file: Callable[..., File]
+) -> None:
+    # They come back with the outcome, which must fit into a message of its own.
+    file = make_file(bytes(SIZE), "e1", annotations={"much": ["x" * 1000] * 1000})
+    with pytest.raises(InvalidRequest):
+        serving.invoke("evaluate", bitstreams=[file], validate=False)
+    status = serving.invoke("status")
+    assert isinstance(status, dict)
+    assert status["queued"] == 0
+
+
+def test_given_somebody_elses_hold_then_a_call_is_refused(serving: Bench) -> None:
+    with pytest.raises(DeviceNotHeld):
+        serving.device.invoke(Hold("r1", "bob"), "status", {}).result(5)
+
+
+def test_given_a_device_that_does_not_serve_then_a_call_says_so(bench: Bench) -> None:
+    with pytest.raises(DeviceNotServing):
+        bench.device.invoke(Hold("r1", "alice"), "status", {}).result(5)
+
+
+def test_given_an_idle_device_when_released_then_it_is_ready_without_a_test(
+    serving: Bench,
+) -> None:
+    mark = len(serving.told.reports)
+    serving.desire(None)
+    serving.told.wait_state(DeviceState.READY, mark)
+    assert {r.state for r in serving.told.reports[mark:]} == {DeviceState.READY}
+
+
+def test_given_a_measuring_device_when_released_then_it_comes_to_rest_first(
+    serving: Bench,
+) -> None:
+    evaluations = serving.evaluate(1, 2)
+    serving.board.receive()
+    mark = len(serving.told.reports)
+    serving.desire(None)
+    failures = serving.told.wait_events("failures", 2)
+    assert [f.evaluation for f in failures] == evaluations
+    assert {f.error.code for f in failures} == {"reservation_ended"}
+    serving.told.wait_state(DeviceState.RELEASING, mark)
+    serving.board.report(1)
+    serving.board.rest()
+    serving.told.wait_state(DeviceState.READY, mark)
+    assert serving.told.named("results") == []
+
+
+def test_given_a_board_that_never_saw_the_transfer_when_released_then_it_is_not_waited_for_long(
+    serving: Bench,
+) -> None:
+    serving.evaluate(1)
+    serving.board.pending(0.02)  # taken by the line, lost on the way to the board
+    serving.desire(None)
+    serving.told.wait_state(DeviceState.RELEASING)
+    serving.board.pending(0.01)
+    serving.pass_test()
+    serving.told.wait_state(DeviceState.READY)
+
+
+def test_given_the_next_reservation_at_once_then_each_has_a_stream_of_events_of_its_own(
+    serving: Bench,
+) -> None:
+    serving.evaluate(1, 2)
+    serving.board.measure(1)
+    serving.told.wait_events("results")
+    serving.board.receive()
+    serving.desire(Hold("r2", "bob"))
+    serving.board.report(2)
+    serving.board.rest()
+    serving.told.wait(lambda: serving.device.status.hold == Hold("r2", "bob"))
+    serving.evaluate(3, batch="b2")
+    serving.board.measure(3)
+    serving.told.wait_events("results", 2)
+    for hold in (Hold("r1", "alice"), Hold("r2", "bob")):
+        sequence = [number for who, _, number, _ in serving.told.events if who == hold]
+        assert sequence == list(range(1, len(sequence) + 1))
+
+
+def test_given_a_lower_generation_then_it_is_ignored(
+    serving: Bench, make_desired: Callable[..., Any]
+) -> None:
+    serving.device.desire(make_desired("S1", 0))
+    serving.invoke("status")
+
+
+def test_given_work_when_stopped_then_it_fails_explicitly_and_no_descriptor_is_left(
+    serving: Bench,
+) -> None:
+    from icebus.schemas.deadline import Deadline
+
+    evaluations = serving.evaluate(1, 2)
+    serving.board.take(10)
+    assert serving.device.stop(Deadline.after(5))
+    failures = serving.told.wait_events("failures", 2)
+    assert {f.evaluation for f in failures} == set(evaluations)
+    assert {f.error.code for f in failures} == {"worker_lost"}
+
+
+def test_given_accepted_work_when_the_worker_dies_then_its_next_life_says_so_once(
+    make_bench: MakeBench, make_file: Callable[..., File]
+) -> None:
+    from icebus.worker.journal import Journal
+
+    bench = make_bench()
+    # What a killed process leaves behind: one evaluation without, and one with an outcome.
+    bench.serve()
+    measured, lost = bench.evaluate(1, 2)
+    bench.board.measure(11)
+    bench.told.wait_events("results")
+    copy = make_bench("S2")
+    source = Journal(bench.directory / "S1.sqlite")
+    entries = source.unsettled("r1")
+    done = source.settled("r1")
+    source.close()
+    journal = Journal(bench.directory / "S2.sqlite")
+    journal.accept("r1", [(measured, entries[0]), (lost, entries[0])])
+    journal.settle("r1", measured, done[0].event, done[0].outcome)
+    journal.close()
+    copy.serve()
+    (result,) = copy.told.wait_events("results")
+    (failure,) = copy.told.wait_events("failures")
+    assert (result.evaluation, result.pulses) == (measured, 11)
+    assert (failure.evaluation, failure.error.code) == (lost, "worker_restarted")

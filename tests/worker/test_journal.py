@@ -1,0 +1,85 @@
+"""What a device has accepted, and how it ended."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from icebus.worker import journal as module
+from icebus.worker.journal import Journal, Settled
+
+
+def test_given_entries_then_they_are_known_until_acknowledged(journal: Journal) -> None:
+    journal.accept("r1", [("e1", "one"), ("e2", "two")])
+    assert journal.knows("r1", "e1")
+    assert not journal.knows("r2", "e1"), "ids belong to their reservation"
+    assert journal.unsettled("r1") == ["one", "two"]
+    journal.settle("r1", "e1", "results", "{}")
+    assert journal.unsettled("r1") == ["two"]
+    assert journal.settled("r1") == [Settled("e1", "results", "{}")]
+    assert journal.acknowledge("r1", ["e1", "nosuch"]) == 1
+    assert not journal.knows("r1", "e1")
+    assert journal.settled("r1") == []
+
+
+def test_given_one_entry_that_is_known_then_none_of_the_call_is_accepted(
+    journal: Journal,
+) -> None:
+    journal.accept("r1", [("e2", "two")])
+    with pytest.raises(sqlite3.IntegrityError):
+        journal.accept("r1", [("e1", "one"), ("e2", "again"), ("e3", "three")])
+    assert journal.unsettled("r1") == ["two"]
+    journal.accept("r1", [("e1", "one")])
+
+
+def test_given_an_outcome_then_a_later_one_changes_nothing(journal: Journal) -> None:
+    journal.accept("r1", [("e1", "one")])
+    journal.settle("r1", "e1", "results", "first")
+    journal.settle("r1", "e1", "failures", "second")
+    assert journal.settled("r1") == [Settled("e1", "results", "first")]
+
+
+def test_given_no_outcome_then_an_acknowledgement_forgets_nothing(journal: Journal) -> None:
+    journal.accept("r1", [("e1", "one")])
+    assert journal.acknowledge("r1", ["e1"]) == 0
+    assert journal.unsettled("r1") == ["one"]
+
+
+def test_given_another_reservation_then_what_is_over_is_forgotten(journal: Journal) -> None:
+    journal.accept("r1", [("e1", "one"), ("e2", "two")])
+    journal.settle("r1", "e1", "results", "{}")
+    journal.accept("r2", [("e1", "other")])
+    journal.keep_only("r2")
+    assert journal.unsettled("r1") == []
+    assert journal.settled("r1") == []
+    assert journal.unsettled("r2") == ["other"]
+    journal.keep_only(None)
+    assert journal.unsettled("r2") == []
+
+
+def test_given_a_journal_that_was_never_closed_then_it_survives(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "j.sqlite"
+    first = Journal(path)
+    first.accept("r1", [("e1", "one"), ("e2", "two")])
+    first.settle("r1", "e2", "failures", "why")
+    second = Journal(path)  # as after a kill: nothing was closed, nothing is lost
+    assert second.unsettled("r1") == ["one"]
+    assert second.settled("r1", "e2") == [Settled("e2", "failures", "why")]
+    second.close()
+    first.close()
+
+
+def test_given_a_client_that_never_acknowledges_then_the_oldest_outcomes_go(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "KEPT", 10)
+    for number in range(30):
+        journal.accept("r1", [(f"e{number}", "entry")])
+        journal.settle("r1", f"e{number}", "results", "{}")
+    journal.accept("r1", [("waiting", "entry")])
+    kept = [settled.evaluation for settled in journal.settled("r1")]
+    assert len(kept) <= 10
+    assert kept[-1] == "e29"
+    assert journal.knows("r1", "waiting")

@@ -1,0 +1,245 @@
+"""The decisions of a device, without a device."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from icebus.schemas.devices import Desired, DeviceState
+from icebus.worker import lifecycle
+from icebus.worker.lifecycle import (
+    REST_LONGEST,
+    Flash,
+    Isolate,
+    Refuse,
+    Remedy,
+    Rest,
+    Serve,
+    Step,
+    may_follow,
+    next_step,
+    remedy,
+)
+
+S = DeviceState
+NEEDED = {"pulsecount": "pulse_count", "blink": "default"}
+
+
+# --- the table ----------------------------------------------------------------------------------
+
+
+def test_given_the_table_then_every_state_is_in_it_and_can_be_left_and_reached() -> None:
+    assert set(lifecycle.TRANSITIONS) == set(S)
+    reached: set[S] = set(lifecycle.INITIAL)
+    while more := {after for state in reached for after in lifecycle.TRANSITIONS[state]} - reached:
+        reached |= more
+    assert reached == set(S)
+    assert all(lifecycle.TRANSITIONS.values())
+
+
+@pytest.mark.parametrize("state", list(S))
+def test_given_any_state_then_a_board_may_go_away_or_break(state: S) -> None:
+    assert may_follow(state, S.ABSENT)
+    assert may_follow(state, S.BROKEN)
+
+
+def test_given_a_board_not_proved_then_it_may_be_neither_ready_nor_serving() -> None:
+    proved = {S.TESTING, S.PREPARING, S.SERVING, S.RELEASING, S.READY}
+    for before, after in itertools.product(S, (S.READY, S.SERVING)):
+        if before is not after and may_follow(before, after):
+            assert before in proved
+    assert not may_follow(None, S.READY)
+    assert not may_follow(None, S.SERVING)
+
+
+# --- the next step ------------------------------------------------------------------------------
+
+
+def wanted(**fields: object) -> Desired:
+    return Desired.model_validate({"serial": "S1", "generation": 1, **fields})
+
+
+HELD = {"reservation": "r1", "user": "alice", "kind": "pulsecount"}
+
+
+@pytest.mark.parametrize(
+    ("desired", "firmware", "step"),
+    [
+        (None, "default", Rest()),
+        (wanted(), "default", Rest()),
+        (wanted(**{**HELD, "user": None}), "pulse_count", Rest()),
+        (wanted(**{**HELD, "kind": None}), "pulse_count", Rest()),
+        (wanted(**HELD), "pulse_count", Serve("pulsecount")),
+        (wanted(**HELD), "default", Flash("pulse_count")),
+        (wanted(**{**HELD, "kind": "blink"}), "default", Serve("blink")),
+        (wanted(quarantined="smoke"), "default", Isolate("smoke")),
+        (wanted(**HELD, quarantined="smoke"), "pulse_count", Isolate("smoke")),
+    ],
+)
+def test_given_what_is_desired_then_the_next_step_follows(
+    desired: Desired | None, firmware: str, step: Step
+) -> None:
+    assert next_step(desired, firmware, NEEDED) == step
+
+
+def test_given_an_unknown_kind_then_it_is_refused_by_name() -> None:
+    step = next_step(wanted(**{**HELD, "kind": "nosuch"}), "default", NEEDED)
+    assert isinstance(step, Refuse)
+    assert "nosuch" in step.reason
+
+
+@given(st.sampled_from(["default", "pulse_count", ""]), st.sampled_from(sorted(NEEDED)))
+def test_given_a_flash_that_was_done_then_the_next_step_is_to_serve(
+    firmware: str, kind: str
+) -> None:
+    desired = wanted(**{**HELD, "kind": kind})
+    step = next_step(desired, firmware, NEEDED)
+    if isinstance(step, Flash):
+        step = next_step(desired, step.firmware, NEEDED)
+    assert step == Serve(kind)
+
+
+# --- the ladder ---------------------------------------------------------------------------------
+
+
+@given(st.integers(1, 1000))
+def test_given_one_failure_more_then_the_remedy_is_no_milder(failures: int) -> None:
+    steps = list(Remedy)
+    (before, waited), (after, waits) = remedy(failures), remedy(failures + 1)
+    assert steps.index(before) <= steps.index(after)
+    assert waited <= waits <= REST_LONGEST
+
+
+def test_given_the_ladder_then_it_is_reopened_then_reflashed_once_then_left_alone() -> None:
+    steps = [remedy(failures)[0] for failures in range(1, 6)]
+    assert steps == [Remedy.REOPEN, Remedy.REFLASH, Remedy.REST, Remedy.REST, Remedy.REST]
+    assert remedy(10_000) == (Remedy.REST, REST_LONGEST)
+
+
+class Decisions(RuleBasedStateMachine):
+    """A device's life as its decisions make it: the rules are what the world may do to it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.state: S | None = None
+        self.firmware = "default"
+        self.flashing = ""
+        self.desired: Desired | None = None
+        self.failures = 0
+        self.tested = False
+        self.reflashes = 0
+
+    def go(self, state: S) -> None:
+        assert may_follow(self.state, state), f"{self.state} to {state}"
+        self.state = state
+
+    def work(self, otherwise: S) -> S:
+        held = self.desired is not None and self.desired.reservation is not None
+        return S.PREPARING if held else otherwise
+
+    def flash(self, firmware: str) -> None:
+        self.flashing, self.tested = firmware, False
+        self.go(self.work(S.FLASHING))
+
+    def settle(self) -> None:
+        assert self.tested
+        match next_step(self.desired, self.firmware, NEEDED):
+            case Rest():
+                self.go(S.READY)
+            case Isolate(_):
+                self.go(S.QUARANTINED)
+            case Refuse(_):
+                self.go(S.BROKEN)
+            case Flash(firmware):
+                self.flash(firmware)
+            case Serve(_):
+                self.go(S.SERVING)
+        if self.state in lifecycle.SOUND:
+            self.failures = self.reflashes = 0
+
+    @precondition(lambda self: self.state in (None, S.ABSENT, S.BROKEN))
+    @rule()
+    def board_comes(self) -> None:
+        self.flashing, self.tested = "", False
+        self.go(self.work(S.TESTING))
+
+    @precondition(lambda self: self.state in (S.TESTING, S.PREPARING) and not self.flashing)
+    @rule()
+    def test_passes(self) -> None:
+        self.tested = True
+        self.settle()
+
+    @precondition(lambda self: self.flashing != "")
+    @rule()
+    def image_is_copied(self) -> None:
+        self.firmware, self.flashing = self.flashing, ""
+        self.go(self.work(S.TESTING))
+
+    @precondition(lambda self: self.state not in (None, S.ABSENT, S.BROKEN, S.QUARANTINED))
+    @rule()
+    def something_fails(self) -> None:
+        self.failures += 1
+        self.flashing, self.tested = "", False
+        match remedy(self.failures):
+            case (Remedy.REOPEN, _):
+                # What serves nobody any more has left serving before it can fail.
+                self.go(self.work(S.TESTING))
+            case (Remedy.REFLASH, _):
+                self.reflashes += 1
+                self.flash("default")
+            case _:
+                self.go(S.BROKEN)
+
+    @precondition(lambda self: self.state is not None)
+    @rule()
+    def board_goes(self) -> None:
+        self.flashing, self.tested = "", False
+        self.go(S.ABSENT)
+
+    @rule(
+        reservation=st.sampled_from([None, "r1", "r2"]),
+        kind=st.sampled_from([*NEEDED, "nosuch"]),
+        quarantined=st.sampled_from([None, None, "smoke"]),
+    )
+    def control_desires(self, reservation: str | None, kind: str, quarantined: str | None) -> None:
+        self.desired = wanted(
+            reservation=reservation,
+            user="alice" if reservation else None,
+            kind=kind if reservation else None,
+            quarantined=quarantined,
+        )
+        if self.state in (S.READY, S.SERVING):
+            self.settle()
+        elif self.state is S.QUARANTINED and quarantined is None:
+            self.tested = False
+            self.go(self.work(S.TESTING))
+
+    @precondition(lambda self: self.state is S.SERVING)
+    @rule()
+    def released_while_busy(self) -> None:
+        self.desired = wanted()
+        self.go(S.RELEASING)
+        self.settle()
+
+    @invariant()
+    def nobody_is_served_by_an_untested_board(self) -> None:
+        if self.state in (S.READY, S.SERVING):
+            assert self.tested
+
+    @invariant()
+    def who_serves_runs_what_its_kind_needs(self) -> None:
+        if self.state is S.SERVING:
+            assert self.desired is not None
+            assert NEEDED[str(self.desired.kind)] == self.firmware
+
+    @invariant()
+    def flash_does_not_wear(self) -> None:
+        assert self.reflashes <= 1, "a board that can't be mended is not flashed again and again"
+
+
+TestDecisions = Decisions.TestCase
+TestDecisions.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
