@@ -403,6 +403,48 @@ def kill_broker(worker: ScriptedWorker, broker: EmbeddedBroker) -> None:
     broker.stop(Deadline.after(5))
 
 
+def test_given_a_broker_killed_with_outcomes_under_way_when_it_is_back_then_none_is_lost(
+    broker: EmbeddedBroker, alice: PulseCountClient, w1: ScriptedWorker, circuits: list[Path]
+) -> None:
+    w1.measure = False
+    with alice.reserve(1) as boards:
+        results: list[Result] = []
+        taking = threading.Thread(target=lambda: results.extend(boards.evaluate(circuits)))
+        taking.start()
+        w1.evaluations.wait(lambda seen: len(seen) == 3)
+        broker.child.process.kill()
+        broker.child.process.wait()
+        w1.measure = True  # an outcome that it has is repeated when it is asked for again
+        broker.start(Deadline.after(5))  # from this thread: the broker ends with its starter
+        taking.join(20)
+    assert pairs(results) == Counter(("d1", path.name) for path in circuits)
+
+
+def test_given_a_board_that_moves_when_evaluating_then_what_it_owed_fails_typed(
+    alice: PulseCountClient,
+    control: ScriptedControl,
+    w1: ScriptedWorker,
+    w2: ScriptedWorker,
+    circuits: list[Path],
+) -> None:
+    w1.measure = False
+    with alice.reserve(1) as boards:
+
+        def move() -> None:
+            w1.evaluations.wait(lambda seen: len(seen) == 3)
+            before = control.reservations[boards.id]
+            devices = [d.model_copy(update={"worker": "w2"}) for d in before.devices]
+            control.publish(before.model_copy(update={"devices": devices}))
+
+        moving = threading.Thread(target=move)
+        moving.start()
+        outcomes = list(boards.outcomes(circuits))
+        moving.join(5)
+        assert [type(o.error) for o in outcomes if isinstance(o, Failure)] == [DeviceUnplugged] * 3
+        assert len(list(boards.evaluate(circuits))) == 3
+    assert len(w2.evaluations.seen) == 3
+
+
 def test_given_a_broken_bitstream_when_evaluated_then_it_fails_and_is_never_sent(
     alice: PulseCountClient, w1: ScriptedWorker, circuits: list[Path]
 ) -> None:

@@ -59,11 +59,17 @@ class Evaluating(RuleBasedStateMachine):
     def send(self) -> None:
         for send in self.ledger.due():
             assert send.serial not in self.asked, "asked again before the answer"
-            assert send.serial not in self.told_end, "sent after the end was told"
+            again = [slot for slot in send.slots if slot in self.known]
+            if not again:
+                assert send.serial not in self.told_end, "sent after the end was told"
             assert send.slots or not send.more, "a call without a purpose"
             assert self.ledger.outstanding(send.serial) <= DEPTH
             self.asked[send.serial] = send
-            self.known += send.slots
+            self.known += [slot for slot in send.slots if slot not in self.known]
+
+    @rule()
+    def doubt(self) -> None:
+        self.ledger.doubt()
 
     @precondition(lambda self: self.asked)
     @rule(data=st.data())
@@ -230,6 +236,17 @@ def test_given_nothing_sent_when_items_are_taken_then_only_a_few_ahead() -> None
         ledger.add(taken)
         taken += 1
     assert taken == AHEAD
+
+
+def test_given_a_closed_board_when_outcomes_may_be_lost_then_they_are_asked_for_again() -> None:
+    ledger = started(2)
+    ledger.end()
+    (send,) = ledger.due()
+    ledger.accepted("a")
+    ledger.settle("a", send.slots[0].evaluation)
+    assert ledger.due() == []
+    ledger.doubt()
+    assert ledger.due() == [Send("a", send.slots[1:], more=False)]
 
 
 def test_given_a_cancelled_batch_when_a_call_is_refused_then_only_the_end_is_sent() -> None:

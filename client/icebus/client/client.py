@@ -3,31 +3,24 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, ClassVar, Generic, Self, TypeVar
+from typing import Any, Generic, TypeVar
 
-from icebus.broker import BrokerAddress
 from icebus.client import operations
 from icebus.client.calls import call_devices
-from icebus.client.events import Hook
 from icebus.client.handlers import EventHandler
-from icebus.client.link import Link, check_id
-from icebus.client.profile import find_url
+from icebus.client.link import check_id
 from icebus.client.reservation import Reservation
+from icebus.client.session import CLOSE_TIMEOUT, CONNECT_TIMEOUT, Session
 from icebus.schemas import reservations
 from icebus.schemas.calls import CallResults
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import IcebusError, InvalidRequest, UnknownReservation
 from icebus.schemas.files import Blob
 from icebus.schemas.message import now
-from icebus.schemas.reservations import KnownDevice
 
 log = logging.getLogger(__name__)
-
-CONNECT_TIMEOUT = 10.0
-"""Seconds for the broker to take us in."""
 
 PREPARE_TIMEOUT = 180.0
 """Seconds for reserved devices to serve: a reflash with a retry takes a real board a minute."""
@@ -35,36 +28,11 @@ PREPARE_TIMEOUT = 180.0
 CALL_TIMEOUT = 30.0
 """Seconds for a method to answer."""
 
-CLOSE_TIMEOUT = 5.0
-"""Seconds to say farewell."""
-
 R = TypeVar("R", bound=Reservation)
-F = TypeVar("F", bound=Hook)
 
 
-class BaseClient(Generic[R]):
-    """What all clients can do. It connects when it is made; close it, or use it as a context.
-
-    Args:
-        url: the broker, ``mqtt://user:password@host:port``.
-        profile: the path of a profile, or the name of a principal of this machine's farm. Without
-            both, ``$ICEBUS_URL``, ``$ICEBUS_PROFILE`` and the profile that ``icebus up`` wrote are
-            tried in turn.
-        handlers: told of events.
-        timeout: seconds to connect within.
-
-    Raises:
-        NoProfile: nothing names a farm.
-        BrokerUnavailable: nothing answers there.
-        NotAuthorized: the broker refused the user or password.
-
-    Attributes:
-        kind: what is reserved unless a call says otherwise; empty for none.
-        events: names that :meth:`on` takes; empty for any.
-    """
-
-    kind: ClassVar[str] = ""
-    events: ClassVar[frozenset[str]] = frozenset()
+class BaseClient(Session, Generic[R]):
+    """A session that reserves devices; ``R`` is what it hands out for them."""
 
     def __init__(
         self,
@@ -74,49 +42,8 @@ class BaseClient(Generic[R]):
         handlers: Sequence[EventHandler] = (),
         timeout: float = CONNECT_TIMEOUT,
     ) -> None:
-        address = BrokerAddress.parse(find_url(url, profile))
-        self._link = Link(address, Deadline.after(timeout))
+        super().__init__(url, profile=profile, handlers=handlers, timeout=timeout)
         self._held: list[R] = []
-        for handler in handlers:
-            self.register(handler)
-
-    @property
-    def user(self) -> str:
-        """Who we are."""
-        return self._link.user
-
-    @property
-    def id(self) -> str:
-        """The id of this client, which attached reservations name."""
-        return self._link.client
-
-    # --- events -------------------------------------------------------------------------------
-
-    def register(self, handler: EventHandler) -> None:
-        """Have a handler's hooks called for events of this client's reservations."""
-        self._link.hooks.register(handler)
-
-    def on(self, event: str) -> Callable[[F], F]:
-        """Register a function for an event; a decorator that returns the function unchanged.
-
-        >>> @client.on("results")  # doctest: +SKIP
-        ... def show(result): print(result.pulses)
-
-        Raises:
-            InvalidRequest: this client has no such event.
-        """
-        if self.events and event not in self.events:
-            raise InvalidRequest(
-                f"there is no event {event!r}; there are {', '.join(sorted(self.events))}"
-            )
-
-        def register(function: F) -> F:
-            self._link.hooks.on(event, function)
-            return function
-
-        return register
-
-    # --- reservations -------------------------------------------------------------------------
 
     def reserve(
         self,
@@ -168,13 +95,16 @@ class BaseClient(Generic[R]):
         reservation = self._make(document, keep_alive=alive, remaining=None)
         try:
             reservation.start()
-            self._held.append(reservation)
+            self._hold(reservation)
             if wait:
                 reservation.wait_ready(deadline)
         except BaseException:
             self._give_up(reservation)
             raise
         return reservation
+
+    def _hold(self, reservation: R) -> None:
+        self._held = [each for each in self._held if not each.closed] + [reservation]
 
     def _give_up(self, reservation: R) -> None:
         try:
@@ -218,7 +148,7 @@ class BaseClient(Generic[R]):
         except BaseException:
             held.close()
             raise
-        self._held.append(held)
+        self._hold(held)
         return held
 
     def _make(
@@ -247,26 +177,6 @@ class BaseClient(Generic[R]):
             Forbidden: it is somebody else's.
         """
         return operations.end(self._link, reservation, timeout)
-
-    # --- the farm -----------------------------------------------------------------------------
-
-    def devices(self, timeout: float = operations.TIMEOUT) -> list[KnownDevice]:
-        """All devices that control knows."""
-        return operations.list_devices(self._link, timeout)
-
-    def reservations(
-        self, *, everybody: bool = False, timeout: float = operations.TIMEOUT
-    ) -> list[reservations.Reservation]:
-        """Reservations that have not ended: this user's, or everybody's."""
-        return operations.list_reservations(self._link, None if everybody else self.user, timeout)
-
-    def available(self, kind: str = "", timeout: float = operations.TIMEOUT) -> list[str]:
-        """The devices that a reservation of that kind could have now.
-
-        Raises:
-            UnknownKind: no worker offers it.
-        """
-        return operations.available(self._link, kind or self.kind or None, timeout)
 
     def call(
         self,
@@ -300,28 +210,15 @@ class BaseClient(Generic[R]):
             self._link, reservation, serials, method, args or {}, files, Deadline.after(timeout)
         )
 
-    # --- life ---------------------------------------------------------------------------------
-
     def close(self, timeout: float = CLOSE_TIMEOUT) -> None:
         """Release what is attached to this client, and end its connection."""
         held, self._held = self._held, []
         for reservation in held:
-            if reservation.attached and reservation.ended is None:
+            if reservation.attached and not reservation.closed:
                 self._give_up(reservation)
             else:
                 reservation.close()
-        self._link.close(Deadline.after(timeout))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
+        super().close(timeout)
 
 
 class Client(BaseClient[Reservation]):

@@ -67,6 +67,7 @@ class _Board(Generic[T]):
     started: bool = False
     closed: bool = False
     held: bool = False
+    unsure: bool = False
     limit: int | None = None
     lost: bool = False
 
@@ -160,7 +161,14 @@ class Ledger(Generic[T]):
         return sends
 
     def _due(self, board: _Board[T]) -> Send[T] | None:
-        if board.lost or board.closed or board.held or board.asking is not None:
+        if board.lost or board.asking is not None:
+            return None
+        if board.unsure and board.outstanding:
+            board.unsure = False
+            more = not (self._ended and self._exhausted(board))
+            board.asking = Send(board.serial, tuple(board.outstanding.values()), more)
+            return board.asking
+        if board.closed or board.held:
             return None
         slots: list[Slot[T]] = []
         if len(board.outstanding) <= self._depth // 2:
@@ -216,6 +224,14 @@ class Ledger(Generic[T]):
         board.again.extendleft(reversed(back))
         board.held = True
         board.limit = max(1, room)
+
+    def doubt(self) -> None:
+        """Outcomes may have been lost on their way: ask for all that is outstanding again.
+
+        Workers repeat the outcomes they have, and measure nothing twice.
+        """
+        for board in self._boards.values():
+            board.unsure = bool(board.outstanding)
 
     def nudge(self, serial: str) -> None:
         """Let a board that refused be tried again."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import platform
+from collections.abc import Callable
 from concurrent.futures import Future
 from importlib.metadata import PackageNotFoundError, version
 from typing import TypeVar
@@ -54,12 +55,14 @@ class Link:
         self.workers = Workers(self.bus)
         self.blobs = BlobSender(self.bus, self.user, self.workers)
         self._presence = PresenceKeeper(self.bus, CLIENT_STATE, user=self.user, client=self.client)
+        self._reconnected: list[Callable[[], None]] = []
         self.bus.connect(deadline)
         self.hooks = Hooks(self.client)
         try:
             # An answer that comes before the subscription stands would be lost.
             wait(self.requester.subscription.acknowledged, deadline, "the broker")
             self._presence.say(self._state(Presence.ONLINE))
+            self.bus.on_connected(self._on_connected)
         except BaseException:
             self.close(Deadline.after(1))
             raise
@@ -75,6 +78,18 @@ class Link:
                 topic, self._state(Presence.OFFLINE), retain=True, expiry=FAREWELL_EXPIRY
             )
         self.bus.close(deadline)
+
+    def on_reconnected(self, listener: Callable[[], None]) -> None:
+        """Call ``listener`` on the dispatcher whenever a lost connection is back."""
+        self._reconnected = [*self._reconnected, listener]
+
+    def off_reconnected(self, listener: Callable[[], None]) -> None:
+        """Do not call it any more."""
+        self._reconnected = [each for each in self._reconnected if each != listener]
+
+    def _on_connected(self) -> None:
+        for listener in self._reconnected:
+            listener()
 
     def _state(self, state: Presence) -> ClientState:
         return ClientState(state=state, session=self._session, version=_version())

@@ -5,13 +5,11 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TypeVar
-
-from pydantic import BaseModel
 
 from icebus.client.acknowledge import Acknowledger
 from icebus.client.bitstreams import Source
 from icebus.client.client import BaseClient
+from icebus.client.events import read_event
 from icebus.client.handlers import PulseCountHandler, event_names
 from icebus.client.link import Link
 from icebus.client.outcomes import (
@@ -149,13 +147,13 @@ class Boards(Reservation):
     ) -> None:
         """Outcomes go to the run they belong to, and to hooks."""
         if name == "results":
-            result = _read(PulseCountResult, event)
+            result = read_event(PulseCountResult, event)
             self._settle(serial, result.batch, Result.of(serial, result))
         elif name == "failures":
-            failure = _read(EvaluationFailure, event)
+            failure = read_event(EvaluationFailure, event)
             self._settle(serial, failure.batch, Failure.of(serial, failure))
         elif name == "finished":
-            finished = _read(Finished, event)
+            finished = read_event(Finished, event)
             told = BatchFinished.of(self.id, serial, finished)
             self._link.hooks.tell(name, told, (name, self.id, serial, finished.batch))
             if (run := self._runs.get(finished.batch)) is not None:
@@ -170,6 +168,11 @@ class Boards(Reservation):
             self._acknowledger.add(serial, outcome.evaluation)
         if (run := self._runs.get(batch)) is not None:
             run.settle(serial, outcome.evaluation, outcome)
+
+    def _on_reconnected(self) -> None:
+        super()._on_reconnected()
+        for run in list(self._runs.values()):
+            run.reconnected()
 
     def on_lost(self, serials: list[str], error: IcebusError) -> None:
         """Runs under way learn that they wait in vain."""
@@ -193,10 +196,3 @@ class PulseCountClient(BaseClient[Boards]):
         self, document: reservations.Reservation, *, keep_alive: bool, remaining: float | None
     ) -> Boards:
         return Boards(self._link, document, keep_alive=keep_alive, remaining=remaining)
-
-
-M = TypeVar("M", bound=BaseModel)
-
-
-def _read(model: type[M], event: RawEvent) -> M:
-    return model.model_validate(event.data)

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import logging
 import threading
+from concurrent.futures import Future
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self
+
+from pydantic import JsonValue
 
 from icebus.broker import Incoming, Subscription
 from icebus.broker.bus import wait
-from icebus.client import operations
-from icebus.client.events import ReceivedEvent
+from icebus.client import holding, operations
+from icebus.client.events import ReceivedEvent, read_event
 from icebus.client.keepalive import KeepAlive
-from icebus.client.link import Link
+from icebus.client.link import Link, read_answer
 from icebus.schemas import reservations
 from icebus.schemas.calls import RawEvent
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import (
     DeadlineExceeded,
-    DeviceFailed,
-    ErrorInfo,
     IcebusError,
     ReservationEnded,
     UnknownDevice,
@@ -27,23 +28,20 @@ from icebus.schemas.errors import (
     WorkerLost,
 )
 from icebus.schemas.ids import CONTROL
-from icebus.schemas.message import Message, decode
+from icebus.schemas.message import decode
 from icebus.schemas.reservations import (
     DeviceFailedEvent,
     Ended,
     EndingSoon,
     EndReason,
     HeldDevice,
-    HoldState,
     Initialized,
-    ReservationState,
+    ListArgs,
+    ReservationsReply,
 )
 from icebus.schemas.topics import EVENT, RESERVATION
 
 log = logging.getLogger(__name__)
-
-_OVER = frozenset({ReservationState.ENDING, ReservationState.ENDED})
-_UNUSABLE = frozenset({HoldState.FAILED, HoldState.RELEASED})
 
 
 class Reservation:
@@ -77,13 +75,14 @@ class Reservation:
         self._keeper = KeepAlive(link, document, left, self._apply, lambda: self._end(None))
         self._keep_alive = keep_alive
         self._subscriptions: list[Subscription] = []
+        self._following = False
 
     def start(self) -> None:
         """Follow what happens to it. Called once, by the client that made this object."""
         link = self._link
+        self._following = True
         link.workers.listen(self._on_worker_lost)
-        for worker in sorted({device.worker for device in self._document.devices}):
-            link.workers.watch(worker)
+        link.on_reconnected(self._on_reconnected)
         self._subscriptions = [
             link.bus.subscribe(EVENT, self._on_event, user=link.user, reservation=self.id),
             link.bus.subscribe(RESERVATION, self._on_document, reservation=self.id),
@@ -115,6 +114,11 @@ class Reservation:
         """Why it is over; None while it lives."""
         with self._condition:
             return self._ended
+
+    @property
+    def closed(self) -> bool:
+        """Whether this object has let go of it."""
+        return not self._following
 
     def problem(self, serial: str) -> IcebusError | None:
         """Why a device of it can't be called now; None if it can."""
@@ -156,11 +160,7 @@ class Reservation:
                     raise self._ended
                 for failed in self._failed.values():
                     raise failed
-                waiting = [
-                    device.serial
-                    for device in self._document.devices
-                    if device.state is not HoldState.SERVING
-                ]
+                waiting = holding.waiting(self._document)
                 if not waiting:
                     return
                 if not self._condition.wait(deadline.remaining):
@@ -194,8 +194,10 @@ class Reservation:
 
     def close(self) -> None:
         """Let go of it without ending it."""
+        self._following = False
         self._keeper.stop()
         self._link.workers.unlisten(self._on_worker_lost)
+        self._link.off_reconnected(self._on_reconnected)
         for subscription in self._subscriptions:
             subscription.cancel()
         self._subscriptions = []
@@ -227,25 +229,22 @@ class Reservation:
             self._end(None)
 
     def _apply(self, document: reservations.Reservation) -> None:
-        newly_failed: dict[str, IcebusError] = {}
+        for worker in sorted({device.worker for device in document.devices}):
+            self._link.workers.watch(worker)
         with self._condition:
-            self._keeper.moved((document.until - self._document.until).total_seconds())
-            self._document = document
-            for device in document.devices:
-                if device.state in _UNUSABLE and document.state not in _OVER:
-                    if device.serial not in self._failed:
-                        newly_failed[device.serial] = _failure(device)
-                else:
-                    self._failed.pop(device.serial, None)
-            self._failed.update(newly_failed)
+            before, self._document = self._document, document
+            self._keeper.moved((document.until - before.until).total_seconds())
+            known = self._failed
+            self._failed = {s: known.get(s, e) for s, e in holding.failures(document).items()}
+            lost = {s: e for s, e in self._failed.items() if s not in known}
+            lost.update(holding.moved(before, document))
             self._condition.notify_all()
-        for device in document.devices:
-            if device.state is HoldState.SERVING:
-                ready = Initialized(reservation=self.id, serial=device.serial)
-                self._link.hooks.tell("initialized", ready, ("initialized", self.id, device.serial))
-        for serial, error in newly_failed.items():
+        for serial in holding.serving(document):
+            ready = Initialized(reservation=self.id, serial=serial)
+            self._link.hooks.tell("initialized", ready, ("initialized", self.id, serial))
+        for serial, error in lost.items():
             self.on_lost([serial], error)
-        if document.state in _OVER:
+        if document.state in holding.OVER:
             self._end(document.reason)
 
     def _end(self, reason: EndReason | None) -> None:
@@ -255,14 +254,24 @@ class Reservation:
         with self._condition:
             if self._ended is not None:
                 return
-            why = reason.value if reason is not None else "over"
-            self._ended = error = ReservationEnded(
-                f"reservation {self.id} has ended ({why.replace('_', ' ')}); reserve again",
-                reservation=self.id,
-                reason=why,
-            )
+            self._ended = error = holding.ending(self.id, reason)
             self._condition.notify_all()
         self.on_lost(self.serials, error)
+
+    def _on_reconnected(self) -> None:
+        # The word that it ended may have passed while the broker or we were away.
+        args = ListArgs(user=self._link.user)
+        answer = self._link.send("list", args, Deadline.after(operations.TIMEOUT))
+        answer.add_done_callback(self._on_listed)
+
+    def _on_listed(self, answer: Future[JsonValue]) -> None:
+        try:
+            listed = read_answer(answer.result(), ReservationsReply).reservations
+        except IcebusError as error:
+            log.warning("could not ask for reservation %s: %s", self.id, error)
+            return
+        if not any(each.id == self.id for each in listed):
+            self._end(None)
 
     def _on_worker_lost(self, worker: str, error: WorkerLost) -> None:
         serials = [d.serial for d in self.document.devices if d.worker == worker]
@@ -278,24 +287,18 @@ class Reservation:
             if any(d.serial == serial and d.worker == sender for d in self.document.devices):
                 self.on_kind_event(serial, name, event, key)
         elif name == "initialized":
-            ready = _model(Initialized, event)
+            ready = read_event(Initialized, event)
             self._link.hooks.tell(name, ready, (name, self.id, ready.serial))
         elif name == "reservation_ending_soon":
-            self._link.hooks.tell(name, _model(EndingSoon, event), key)
+            self._link.hooks.tell(name, read_event(EndingSoon, event), key)
         elif name == "reservation_ended":
-            self._end(_model(Ended, event).reason)
+            self._end(read_event(Ended, event).reason)
         elif name == "device_failed":
-            self._on_device_failed(_model(DeviceFailedEvent, event), key)
+            self._on_device_failed(read_event(DeviceFailedEvent, event), key)
 
     def _on_device_failed(self, failed: DeviceFailedEvent, key: tuple[object, ...]) -> None:
         self._link.hooks.tell("device_failed", failed, key)
-        error = IcebusError.from_info(
-            ErrorInfo(
-                code=failed.code,
-                message=f"device {failed.serial} failed: {failed.reason}",
-                details={"serial": failed.serial, "reason": failed.reason},
-            )
-        )
+        error = holding.failure(failed)
         with self._condition:
             self._failed.setdefault(failed.serial, error)
             self._condition.notify_all()
@@ -319,19 +322,3 @@ class Reservation:
 
     def on_lost(self, serials: list[str], error: IcebusError) -> None:
         """Devices can't be used any more, at least for what they were doing."""
-
-
-def _failure(device: HeldDevice) -> DeviceFailed:
-    reason = device.reason or "no reason was told"
-    return DeviceFailed(
-        f"device {device.serial} failed: {reason}; `icebus devices` shows it",
-        serial=device.serial,
-        reason=reason,
-    )
-
-
-M = TypeVar("M", bound=Message)
-
-
-def _model(model: type[M], event: RawEvent) -> M:
-    return model.model_validate(event.data)

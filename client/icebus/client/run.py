@@ -237,6 +237,12 @@ class Run:
             )
             self._ready.append(failure)
 
+    def reconnected(self) -> None:
+        """The connection was lost and is back; outcomes may have passed us by."""
+        with self._condition:
+            self._ledger.doubt()
+        self._pump()
+
     # --- calls: on the dispatcher -------------------------------------------------------------
 
     def _pump(self) -> None:

@@ -39,6 +39,9 @@ ADMIN = "admin"
 START_TIMEOUT = 20.0
 """Seconds for the broker to listen and for control to answer."""
 
+ASK_TIMEOUT = 2.0
+"""Seconds for control to answer while it may still be starting."""
+
 SERVES = frozenset({DeviceState.READY, DeviceState.PREPARING, DeviceState.SERVING})
 
 
@@ -216,9 +219,9 @@ def _started(broker: EmbeddedBroker) -> Child:
 
 def _count_ready(client: PulseCountClient) -> int:
     try:
-        known = [each for each in client.devices(timeout=START_TIMEOUT) if each.fresh]
-        free = len(client.available(KIND, timeout=START_TIMEOUT))
-    except UnknownKind:
+        known = [each for each in client.devices(timeout=ASK_TIMEOUT) if each.fresh]
+        free = len(client.available(KIND, timeout=ASK_TIMEOUT))
+    except (DeadlineExceeded, UnknownKind):
         return 0
     held = sum(each.reservation is not None and each.report.state in SERVES for each in known)
     return free + held

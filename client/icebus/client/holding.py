@@ -1,0 +1,85 @@
+"""What a reservation's document, and events about it, say of its devices. Pure."""
+
+from __future__ import annotations
+
+from icebus.schemas.errors import (
+    DeviceFailed,
+    DeviceUnplugged,
+    ErrorInfo,
+    IcebusError,
+    ReservationEnded,
+)
+from icebus.schemas.reservations import (
+    DeviceFailedEvent,
+    EndReason,
+    HoldState,
+    Reservation,
+    ReservationState,
+)
+
+OVER = frozenset({ReservationState.ENDING, ReservationState.ENDED})
+"""States after which a reservation is of no use."""
+
+_UNUSABLE = frozenset({HoldState.FAILED, HoldState.RELEASED})
+
+
+def serving(document: Reservation) -> list[str]:
+    """The devices that are ready for calls."""
+    return [d.serial for d in document.devices if d.state is HoldState.SERVING]
+
+
+def waiting(document: Reservation) -> list[str]:
+    """The devices that are not ready for calls."""
+    return [d.serial for d in document.devices if d.state is not HoldState.SERVING]
+
+
+def failures(document: Reservation) -> dict[str, IcebusError]:
+    """The devices of a reservation that lives which can't be used, and why."""
+    if document.state in OVER:
+        return {}
+    return {
+        device.serial: DeviceFailed(
+            f"device {device.serial} failed: {device.reason or 'no reason was told'}; "
+            "`icebus devices` shows it",
+            serial=device.serial,
+            reason=device.reason,
+        )
+        for device in document.devices
+        if device.state in _UNUSABLE
+    }
+
+
+def moved(before: Reservation, after: Reservation) -> dict[str, IcebusError]:
+    """The devices that another worker owns now: what the former had accepted is lost."""
+    owners = {device.serial: device.worker for device in before.devices}
+    return {
+        device.serial: DeviceUnplugged(
+            f"device {device.serial} was moved to worker {device.worker} with evaluations "
+            "outstanding; evaluate them again",
+            serial=device.serial,
+            reason="moved",
+        )
+        for device in after.devices
+        if owners.get(device.serial, device.worker) != device.worker
+    }
+
+
+def failure(event: DeviceFailedEvent) -> IcebusError:
+    """The error that a device's evaluations end with."""
+    return IcebusError.from_info(
+        ErrorInfo(
+            code=event.code,
+            message=f"device {event.serial} failed: {event.reason}",
+            details={"serial": event.serial, "reason": event.reason},
+        )
+    )
+
+
+def ending(reservation: str, reason: EndReason | None) -> ReservationEnded:
+    """The error for using a reservation that is over."""
+    why = "over" if reason is None else reason.value
+    return ReservationEnded(
+        f"reservation {reservation} has ended ({why.replace('_', ' ')}); reserve again",
+        reservation=reservation,
+        reason=why,
+    )
