@@ -22,6 +22,7 @@ from icebus.schemas.components import ClientState, Presence
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import (
     BrokerUnavailable,
+    Conflict,
     DeadlineExceeded,
     IcebusError,
     InternalError,
@@ -197,6 +198,15 @@ def test_when_the_same_id_comes_after_the_answer_then_the_answer_is_repeated(
     asker = requester(connect("alice"))
     request = Request(id="fixed")
     assert [ask(asker, request=request).word for _ in range(2)] == ["first", "first"]
+    assert server.done == ["fixed"]
+
+
+def test_when_an_id_is_used_for_another_request_then_that_is_a_conflict(connect: Any) -> None:
+    server = Server(connect("main"), say("yes"))
+    asker = requester(connect("alice"))
+    ask(asker, request=Request(id="fixed"))
+    with pytest.raises(Conflict, match="fixed"):
+        ask(asker, request=Request(id="fixed", args={"other": 1}))
     assert server.done == ["fixed"]
 
 
