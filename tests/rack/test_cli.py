@@ -1,3 +1,5 @@
+from __future__ import annotations
+
 import json
 import signal
 import subprocess
@@ -72,7 +74,7 @@ def start() -> Iterator[Start]:
     """Run racks as a user does; they are killed at the end."""
     racks: list[subprocess.Popen[str]] = []
 
-    def start(directory: Path, *args: object) -> "subprocess.Popen[str]":
+    def start(directory: Path, *args: object) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "icebus.rack.cli", "run", "-d", str(directory)]
         command += ["--processes", "1", *map(str, args)]
         old = {board.session for board in read_boards(directory)}
@@ -87,8 +89,8 @@ def start() -> Iterator[Start]:
 
 
 def test_given_a_rack_when_used_and_told_to_end_then_it_leaves_no_folder_and_no_process(
-    start, cli, tmp_path
-):
+    start: Any, cli: Any, tmp_path: Path
+) -> None:
     rack = start(tmp_path, "--boards", 1)
 
     plugged = cli("plug", "-d", tmp_path, "--chip", "rp2350", "--firmware", "pulse_count")
@@ -115,8 +117,8 @@ def test_given_a_rack_when_used_and_told_to_end_then_it_leaves_no_folder_and_no_
 
 
 def test_given_a_rack_that_is_killed_when_looked_at_then_nothing_runs_and_the_next_cleans_up(
-    start, tmp_path
-):
+    start: Any, tmp_path: Path
+) -> None:
     rack = start(tmp_path, "--boards", 2, "--seed", 7)
     eventually(lambda: len(read_boards(tmp_path)) == 2)
     children = descendants(rack.pid)
@@ -140,7 +142,9 @@ def test_given_a_rack_that_is_killed_when_looked_at_then_nothing_runs_and_the_ne
     assert again.wait(DEADLINE) == 0
 
 
-def test_given_a_rack_file_when_run_without_boards_then_it_is_kept(start, cli, tmp_path):
+def test_given_a_rack_file_when_run_without_boards_then_it_is_kept(
+    start: Any, cli: Any, tmp_path: Path
+) -> None:
     cli("plug", "-d", tmp_path, "--port", "1-2.7", "--serial", "MINE")
 
     start(tmp_path)
@@ -160,8 +164,8 @@ def test_given_a_rack_file_when_run_without_boards_then_it_is_kept(start, cli, t
     ],
 )
 def test_given_something_that_can_not_be_when_asked_then_one_line_says_so(
-    cli, tmp_path, args, message
-):
+    cli: Any, tmp_path: Path, args: Any, message: Any
+) -> None:
     result = cli(*args, "-d", tmp_path)
 
     assert result.code == 1
@@ -171,7 +175,9 @@ def test_given_something_that_can_not_be_when_asked_then_one_line_says_so(
 
 
 @pytest.mark.parametrize("command", ["list", "plug"])
-def test_given_a_broken_rack_file_when_used_then_it_is_named(cli, tmp_path, command):
+def test_given_a_broken_rack_file_when_used_then_it_is_named(
+    cli: Any, tmp_path: Path, command: Any
+) -> None:
     (tmp_path / "rack.json").write_text("{")
 
     result = cli(command, "-d", tmp_path)
@@ -180,7 +186,9 @@ def test_given_a_broken_rack_file_when_used_then_it_is_named(cli, tmp_path, comm
     assert "rack.json is not a rack file" in result.err
 
 
-def test_given_two_boards_when_plugged_by_hand_then_ports_and_serials_differ(cli, tmp_path):
+def test_given_two_boards_when_plugged_by_hand_then_ports_and_serials_differ(
+    cli: Any, tmp_path: Path
+) -> None:
     first = cli("plug", "-d", tmp_path)
     second = cli("plug", "-d", tmp_path)
 
@@ -192,7 +200,9 @@ def test_given_two_boards_when_plugged_by_hand_then_ports_and_serials_differ(cli
     assert cli("plug", "-d", tmp_path, "--port", "1-1.1").code == 1
 
 
-def test_given_no_virtual_extra_when_run_then_the_error_names_it(cli, tmp_path, monkeypatch):
+def test_given_no_virtual_extra_when_run_then_the_error_names_it(
+    cli: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "icebus.rack.rack", None)
 
     result = cli("run", "-d", tmp_path / "rack")
@@ -201,7 +211,7 @@ def test_given_no_virtual_extra_when_run_then_the_error_names_it(cli, tmp_path, 
     assert "pip install 'icebus[virtual]'" in result.err
 
 
-def test_given_no_virtual_extra_when_asked_for_help_then_it_is_given():
+def test_given_no_virtual_extra_when_asked_for_help_then_it_is_given() -> None:
     code = (
         "import sys\n"
         "for name in ('watchdog', 'numpy', 'serial'): sys.modules[name] = None\n"

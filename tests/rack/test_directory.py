@@ -1,5 +1,9 @@
+from __future__ import annotations
+
 import json
 import threading
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,7 +38,9 @@ def board(port: str) -> BoardFile:
     )
 
 
-def test_given_committed_boards_when_read_then_they_come_in_the_order_of_ports(tmp_path):
+def test_given_committed_boards_when_read_then_they_come_in_the_order_of_ports(
+    tmp_path: Path,
+) -> None:
     for port in ("1-1.10", "1-1.2", "1-1.1"):
         (tmp_path / port).mkdir()
         write_board_file(tmp_path / port, board(port))
@@ -46,13 +52,15 @@ def test_given_committed_boards_when_read_then_they_come_in_the_order_of_ports(t
 
 
 @pytest.mark.parametrize("content", ["", "{", '{"port": "1-1.1"}', "null", "\xff"])
-def test_given_a_torn_board_file_when_read_then_the_board_is_not_there_yet(tmp_path, content):
+def test_given_a_torn_board_file_when_read_then_the_board_is_not_there_yet(
+    tmp_path: Path, content: Any
+) -> None:
     (tmp_path / "device.json").write_text(content, encoding="latin-1")
 
     assert read_board_file(tmp_path) is None
 
 
-def test_given_no_rack_file_when_read_then_there_is_none(tmp_path):
+def test_given_no_rack_file_when_read_then_there_is_none(tmp_path: Path) -> None:
     assert read_rack_file(tmp_path) is None
 
 
@@ -66,14 +74,16 @@ def test_given_no_rack_file_when_read_then_there_is_none(tmp_path):
         '{"bords": []}',
     ],
 )
-def test_given_a_rack_file_that_is_none_when_read_then_the_error_names_it(tmp_path, content):
+def test_given_a_rack_file_that_is_none_when_read_then_the_error_names_it(
+    tmp_path: Path, content: Any
+) -> None:
     (tmp_path / "rack.json").write_text(content)
 
     with pytest.raises(InvalidRequest, match=r"rack\.json is not a rack file"):
         read_rack_file(tmp_path)
 
 
-def test_given_a_rack_when_written_then_read_back_and_nothing_else_left(tmp_path):
+def test_given_a_rack_when_written_then_read_back_and_nothing_else_left(tmp_path: Path) -> None:
     rack = RackFile(boards=(RackBoard(port="1-1.1", serial="A", chip=Chip.RP2350),))
 
     write_rack_file(tmp_path, rack)
@@ -83,7 +93,7 @@ def test_given_a_rack_when_written_then_read_back_and_nothing_else_left(tmp_path
     assert json.loads((tmp_path / "rack.json").read_text())["boards"][0]["firmware"] == "default"
 
 
-def test_given_many_editors_at_once_when_done_then_no_edit_is_lost(tmp_path):
+def test_given_many_editors_at_once_when_done_then_no_edit_is_lost(tmp_path: Path) -> None:
     def add(index: int) -> None:
         new = RackBoard(port=f"1-1.{index}", serial=str(index))
         edit_rack_file(tmp_path, lambda rack: RackFile(boards=(*rack.boards, new)))
@@ -103,5 +113,5 @@ def test_given_many_editors_at_once_when_done_then_no_edit_is_lost(tmp_path):
     ("name", "expected"),
     [("1-1.2", True), ("12-1", True), ("1-1.2.3", True), ("1-1\n", False), ("1-", False)],
 )
-def test_given_a_folder_name_when_asked_then_only_ports_are_ports(name, expected):
+def test_given_a_folder_name_when_asked_then_only_ports_are_ports(name: Any, expected: Any) -> None:
     assert is_port(name) is expected

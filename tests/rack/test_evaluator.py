@@ -1,10 +1,14 @@
+from __future__ import annotations
+
 import os
 import signal
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -50,7 +54,7 @@ class Pool:
 
         def submit() -> None:
             for index, bitstream in enumerate(bitstreams):
-                self.evaluator.submit(bitstream, cycles, seed, lambda v, i=index: done(i, v))
+                self.evaluator.submit(bitstream, cycles, seed, partial(done, index))
 
         self.loop.call_threadsafe(submit)
         assert all_there.wait(30)
@@ -71,14 +75,22 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pool]:
     thread.start()
     yield Pool(evaluator, loop)
     stopped = threading.Event()
-    loop.call_threadsafe(lambda: (evaluator.stop(), stopped.set(), loop.stop()))
+
+    def stop() -> None:
+        evaluator.stop()
+        stopped.set()
+        loop.stop()
+
+    loop.call_threadsafe(stop)
     assert stopped.wait(20)
     thread.join(10)
     loop.close()
     sys.path.remove(str(directory))
 
 
-def test_given_bitstreams_when_evaluated_then_the_verdicts_say_what_the_fpga_said(pool):
+def test_given_bitstreams_when_evaluated_then_the_verdicts_say_what_the_fpga_said(
+    pool: Any,
+) -> None:
     assert pool.ask(b"", b"unsupported", b"unavailable", b"bug", b"estimate", b"crc") == [
         Verdict("virtual FPGA: exact", 42),
         Verdict("virtual FPGA: unsupported: uses a PLL", None),
@@ -89,14 +101,16 @@ def test_given_bitstreams_when_evaluated_then_the_verdicts_say_what_the_fpga_sai
     ]
 
 
-def test_given_a_bitstream_that_kills_its_process_when_evaluated_then_only_it_fails(pool):
+def test_given_a_bitstream_that_kills_its_process_when_evaluated_then_only_it_fails(
+    pool: Any,
+) -> None:
     (verdict,) = pool.ask(b"die")
 
     assert verdict == Verdict("virtual FPGA: unsupported: the simulation process died", None)
     assert pool.ask(b"") == [Verdict("virtual FPGA: exact", 42)]
 
 
-def test_given_a_process_that_is_killed_when_evaluating_then_it_is_tried_again(pool):
+def test_given_a_process_that_is_killed_when_evaluating_then_it_is_tried_again(pool: Any) -> None:
     (verdict,) = pool.ask(b"pid")
     assert verdict.pulses
 
@@ -105,7 +119,9 @@ def test_given_a_process_that_is_killed_when_evaluating_then_it_is_tried_again(p
     assert pool.ask(b"", b"", b"") == [Verdict("virtual FPGA: exact", 42)] * 3
 
 
-def test_given_a_simulation_that_does_not_end_when_time_is_up_then_it_is_given_up(pool):
+def test_given_a_simulation_that_does_not_end_when_time_is_up_then_it_is_given_up(
+    pool: Any,
+) -> None:
     start = time.monotonic()
 
     assert pool.ask(b"hang") == [
@@ -114,12 +130,19 @@ def test_given_a_simulation_that_does_not_end_when_time_is_up_then_it_is_given_u
     assert time.monotonic() - start < 10
 
 
-def test_given_a_pool_that_works_when_stopped_then_its_processes_end(pool, tmp_path: Path):
+def test_given_a_pool_that_works_when_stopped_then_its_processes_end(
+    pool: Any, tmp_path: Path
+) -> None:
     loop = Loop()
     evaluator = PoolEvaluator(loop, 1, pool.evaluator._count, limit=60)
     evaluator.start()
     pids: list[int] = []
-    evaluator.submit(b"pid", 0, 0, lambda verdict: (pids.append(verdict.pulses or 0), loop.stop()))
+
+    def done(verdict: Verdict) -> None:
+        pids.append(verdict.pulses or 0)
+        loop.stop()
+
+    evaluator.submit(b"pid", 0, 0, done)
     loop.run()
     evaluator.submit(b"hang", 0, 0, lambda verdict: None)
 

@@ -1,6 +1,9 @@
+from __future__ import annotations
+
 import itertools
 import re
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -24,7 +27,7 @@ def pulse_count(seed: int = 0, **settings: float) -> PulseCount:
     return PulseCount(PulseCountSettings(**settings), Random(seed))
 
 
-def test_given_a_bitstream_when_sent_then_the_lines_are_those_of_the_protocol():
+def test_given_a_bitstream_when_sent_then_the_lines_are_those_of_the_protocol() -> None:
     firmware = pulse_count()
 
     assert firmware.start(0.0).lines == GREETING
@@ -49,7 +52,9 @@ def test_given_a_bitstream_when_sent_then_the_lines_are_those_of_the_protocol():
     assert firmware.receive(b"x", 9.0).lines == TRANSFERRED
 
 
-def test_given_a_simulation_that_takes_longer_than_the_window_when_done_then_it_is_reported():
+def test_given_a_simulation_that_takes_longer_than_the_window_when_done_then_it_is_reported() -> (
+    None
+):
     firmware = pulse_count(window=0.1)
     firmware.receive(BITSTREAM, 0.0)
 
@@ -58,7 +63,9 @@ def test_given_a_simulation_that_takes_longer_than_the_window_when_done_then_it_
 
 
 @given(st.lists(st.integers(0, SIZE + 200), max_size=12), st.integers(0, 200))
-def test_given_any_splitting_of_the_bytes_when_received_then_the_outcome_is_the_same(cuts, extra):
+def test_given_any_splitting_of_the_bytes_when_received_then_the_outcome_is_the_same(
+    cuts: Any, extra: Any
+) -> None:
     data = BITSTREAM + b"e" * extra
     whole = pulse_count()
     expected = whole.receive(data, 1.0)
@@ -77,7 +84,7 @@ def test_given_any_splitting_of_the_bytes_when_received_then_the_outcome_is_the_
     assert (split.wake(5.0), split.measured(EXACT, 5.0)) == expected_end
 
 
-def test_given_a_byte_too_many_when_measured_then_it_starts_and_shifts_the_next_transfer():
+def test_given_a_byte_too_many_when_measured_then_it_starts_and_shifts_the_next_transfer() -> None:
     firmware = pulse_count()
     firmware.receive(BITSTREAM + b"!", 0.0)
     firmware.measured(EXACT, 0.5)
@@ -89,7 +96,7 @@ def test_given_a_byte_too_many_when_measured_then_it_starts_and_shifts_the_next_
     assert step.evaluation.bitstream == b"!" + BITSTREAM[:-1]
 
 
-def test_given_a_byte_too_few_when_two_seconds_have_passed_then_the_watchdog_barks():
+def test_given_a_byte_too_few_when_two_seconds_have_passed_then_the_watchdog_barks() -> None:
     firmware = pulse_count()
     firmware.receive(BITSTREAM[:-1], 1.0)
 
@@ -105,7 +112,7 @@ def test_given_a_byte_too_few_when_two_seconds_have_passed_then_the_watchdog_bar
     assert step.evaluation.bitstream == BITSTREAM
 
 
-def test_given_bytes_that_come_after_the_watchdog_was_due_when_received_then_they_are_the_next():
+def test_given_bytes_after_the_watchdog_was_due_when_received_then_they_are_the_next() -> None:
     firmware = pulse_count(watchdog=0.5)
     firmware.receive(b"abc", 0.0)
 
@@ -117,7 +124,9 @@ def test_given_bytes_that_come_after_the_watchdog_was_due_when_received_then_the
     assert firmware.deadline == 1.0
 
 
-def test_given_a_host_that_closes_within_a_transfer_when_it_comes_back_then_all_starts_anew():
+def test_given_a_host_that_closes_within_a_transfer_when_it_comes_back_then_all_starts_anew() -> (
+    None
+):
     firmware = pulse_count()
     firmware.receive(BITSTREAM[:1000], 0.0)
 
@@ -128,7 +137,7 @@ def test_given_a_host_that_closes_within_a_transfer_when_it_comes_back_then_all_
     assert step.evaluation.bitstream == BITSTREAM
 
 
-def test_given_a_host_that_closes_within_a_measurement_when_it_ends_then_it_is_reported():
+def test_given_a_host_that_closes_within_a_measurement_when_it_ends_then_it_is_reported() -> None:
     firmware = pulse_count()
     firmware.receive(BITSTREAM, 0.0)
     firmware.host_closed(0.1)
@@ -138,7 +147,9 @@ def test_given_a_host_that_closes_within_a_measurement_when_it_ends_then_it_is_r
 
 
 @pytest.mark.parametrize("window", [0.0, 0.0005, 0.05, 1.0, 5.0])
-def test_given_a_window_when_measured_then_up_to_a_millisecond_of_clock_is_missing(window):
+def test_given_a_window_when_measured_then_up_to_a_millisecond_of_clock_is_missing(
+    window: Any,
+) -> None:
     firmware = pulse_count(window=window)
     cycles = []
     for _ in range(200):
@@ -156,7 +167,7 @@ def test_given_a_window_when_measured_then_up_to_a_millisecond_of_clock_is_missi
         assert max(cycles) > full - 8_000
 
 
-def test_given_the_same_seed_when_measured_then_the_windows_are_the_same():
+def test_given_the_same_seed_when_measured_then_the_windows_are_the_same() -> Any:
     def cycles(seed: int) -> list[int]:
         firmware = pulse_count(seed, window=0.1)
         got = []
@@ -190,8 +201,8 @@ def test_given_the_same_seed_when_measured_then_the_windows_are_the_same():
     ],
 )
 def test_given_a_verdict_when_reported_then_no_count_is_invented_and_every_line_is_one(
-    verdict, line, report
-):
+    verdict: Any, line: Any, report: Any
+) -> None:
     firmware = pulse_count()
     firmware.receive(BITSTREAM, 0.0)
     lines = [*firmware.measured(verdict, 0.1).lines, *firmware.wake(1.0).lines]
@@ -203,7 +214,7 @@ def test_given_a_verdict_when_reported_then_no_count_is_invented_and_every_line_
     assert all(len(found) <= text.MAX_LINE for found in lines)
 
 
-def test_given_no_count_when_the_verdict_comes_then_the_window_is_not_waited_for():
+def test_given_no_count_when_the_verdict_comes_then_the_window_is_not_waited_for() -> None:
     firmware = pulse_count()
     firmware.receive(BITSTREAM, 0.0)
 
@@ -211,7 +222,7 @@ def test_given_no_count_when_the_verdict_comes_then_the_window_is_not_waited_for
     assert firmware.wants == 1
 
 
-def test_given_default_firmware_when_woken_then_one_line_an_interval_on_common_ticks():
+def test_given_default_firmware_when_woken_then_one_line_an_interval_on_common_ticks() -> None:
     firmware = Default(0.25)
 
     assert firmware.start(10.1).lines == ("default firmware",)
@@ -223,7 +234,9 @@ def test_given_default_firmware_when_woken_then_one_line_an_interval_on_common_t
 
 
 @given(st.floats(1e-3, 10), st.floats(0, 1e6))
-def test_given_any_interval_when_scheduled_then_the_next_line_is_ahead(interval, now):
+def test_given_any_interval_when_scheduled_then_the_next_line_is_ahead(
+    interval: Any, now: Any
+) -> None:
     firmware = Default(interval)
     firmware.start(now)
 
@@ -233,13 +246,13 @@ def test_given_any_interval_when_scheduled_then_the_next_line_is_ahead(interval,
 @pytest.mark.parametrize(
     ("name", "expected"), [("default", Default), ("pulse_count", PulseCount), ("other", Silent)]
 )
-def test_given_a_marker_when_looked_up_then_it_is_that_firmware(name, expected):
+def test_given_a_marker_when_looked_up_then_it_is_that_firmware(name: Any, expected: Any) -> None:
     marker = FirmwareMarker(name=name, chip=Chip.RP2040)
 
     assert type(firmware_of(marker, FirmwareSettings(), Random(0))) is expected
 
 
-def test_given_no_marker_when_looked_up_then_the_firmware_is_silent():
+def test_given_no_marker_when_looked_up_then_the_firmware_is_silent() -> None:
     firmware = firmware_of(None, FirmwareSettings(), Random(0))
 
     assert firmware.start(0.0).lines == ()

@@ -1,3 +1,7 @@
+from __future__ import annotations
+
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -30,18 +34,18 @@ def transfer(lateness: list[float], chunk: int) -> float:
     st.integers(500, 1 << 17),
 )
 def test_given_late_wake_ups_when_paced_then_never_faster_than_usb_and_lateness_is_made_up_for(
-    lateness, chunk
-):
+    lateness: Any, chunk: Any
+) -> None:
     took = transfer(lateness, chunk)
 
     assert SIZE / BANDWIDTH - 1e-9 <= took <= SIZE / BANDWIDTH + 0.011
 
 
-def test_given_punctual_wake_ups_when_paced_then_the_last_byte_comes_exactly_on_time():
+def test_given_punctual_wake_ups_when_paced_then_the_last_byte_comes_exactly_on_time() -> None:
     assert transfer([0.0], 4095) == pytest.approx(SIZE / BANDWIDTH, abs=1e-6)
 
 
-def test_given_an_idle_line_when_bytes_come_then_the_time_before_does_not_count():
+def test_given_an_idle_line_when_bytes_come_then_the_time_before_does_not_count() -> None:
     pacer = Pacer(BANDWIDTH, 0.0)
     pacer.empty(0.0)
 
@@ -49,7 +53,7 @@ def test_given_an_idle_line_when_bytes_come_then_the_time_before_does_not_count(
     assert pacer.next_time(SIZE) == pytest.approx(100.008)
 
 
-def test_given_a_short_gap_when_bytes_come_again_then_the_line_was_not_idle():
+def test_given_a_short_gap_when_bytes_come_again_then_the_line_was_not_idle() -> None:
     pacer = Pacer(BANDWIDTH, 0.0)
     pacer.empty(0.0)
     pacer.allowance(10.0, SIZE)
@@ -62,13 +66,13 @@ def test_given_a_short_gap_when_bytes_come_again_then_the_line_was_not_idle():
 
 
 @pytest.mark.parametrize("bandwidth", [0, None])
-def test_given_no_bandwidth_when_asked_then_all_that_is_wanted_may_be_read(bandwidth):
+def test_given_no_bandwidth_when_asked_then_all_that_is_wanted_may_be_read(bandwidth: Any) -> None:
     pacer = Pacer(bandwidth, 0.0)
 
     assert pacer.allowance(0.0, SIZE) == SIZE
 
 
-def test_given_a_look_at_the_empty_line_when_bytes_come_then_that_was_not_their_beginning():
+def test_given_a_look_at_the_empty_line_when_bytes_come_then_that_was_not_their_beginning() -> None:
     pacer = Pacer(BANDWIDTH, 0.0)
     pacer.allowance(10.0, SIZE)
     pacer.empty(10.0)

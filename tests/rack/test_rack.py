@@ -1,3 +1,5 @@
+from __future__ import annotations
+
 import contextlib
 import fcntl
 import os
@@ -6,6 +8,7 @@ import termios
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +19,7 @@ from icebus.rack.pty import PtyPort
 from icebus.rack.rack import Rack
 from icebus.schemas.errors import Conflict
 from icebus.schemas.firmware import Chip, FirmwareMarker, marker_image
-from icebus.schemas.rack import Mode, RackFile, edit_rack_file, read_boards
+from icebus.schemas.rack import Mode, RackBoard, RackFile, edit_rack_file, read_boards
 from icebus.schemas.uf2 import FLASH_ADDRESS, RP2040, encode
 
 SIZE = 104_090
@@ -46,7 +49,8 @@ def attributes_of(port: serial.Serial) -> list[Any]:
 
 
 def unread(host: int) -> int:
-    return struct.unpack("i", fcntl.ioctl(host, termios.FIONREAD, bytes(4)))[0]
+    waiting: int = struct.unpack("i", fcntl.ioctl(host, termios.FIONREAD, bytes(4)))[0]
+    return waiting
 
 
 def report(port: serial.Serial) -> list[bytes]:
@@ -56,7 +60,7 @@ def report(port: serial.Serial) -> list[bytes]:
     return data.splitlines()
 
 
-def test_given_a_rack_when_started_then_boards_show_as_usb_would_show_them(start_rack):
+def test_given_a_rack_when_started_then_boards_show_as_usb_would_show_them(start_rack: Any) -> None:
     rack = start_rack(boards=2, chips=ChipChoice.MIXED)
 
     first = rack.wait_for(Mode.APPLICATION, "1-1.1")
@@ -71,7 +75,9 @@ def test_given_a_rack_when_started_then_boards_show_as_usb_would_show_them(start
     assert not (rack.folder() / "boot").exists()
 
 
-def test_given_a_bitstream_when_sent_then_its_count_comes_back_in_the_text_protocol(start_rack):
+def test_given_a_bitstream_when_sent_then_its_count_comes_back_in_the_text_protocol(
+    start_rack: Any,
+) -> None:
     rack = start_rack()
     with rack.open() as port:
         for ones in (17, 0, 1998):
@@ -84,14 +90,18 @@ def test_given_a_bitstream_when_sent_then_its_count_comes_back_in_the_text_proto
     assert len(seeds) == 1
 
 
-def test_given_a_firmware_that_has_greeted_when_the_host_opens_then_it_sees_nothing(start_rack):
+def test_given_a_firmware_that_has_greeted_when_the_host_opens_then_it_sees_nothing(
+    start_rack: Any,
+) -> None:
     rack = start_rack()
     with rack.open() as port:
         port.timeout = 0.2
         assert port.read(1) == b""
 
 
-def test_given_lines_not_read_by_one_host_when_the_next_opens_then_they_are_gone(start_rack):
+def test_given_lines_not_read_by_one_host_when_the_next_opens_then_they_are_gone(
+    start_rack: Any,
+) -> Any:
     rack = start_rack(watchdog=0.05)
     rack.wait_for(Mode.APPLICATION)
     path = str(rack.folder() / "tty")
@@ -107,7 +117,9 @@ def test_given_lines_not_read_by_one_host_when_the_next_opens_then_they_are_gone
     rack.wait_until(nothing_unread)
 
 
-def test_given_default_firmware_when_opened_then_it_prints_its_line_again_and_again(start_rack):
+def test_given_default_firmware_when_opened_then_it_prints_its_line_again_and_again(
+    start_rack: Any,
+) -> None:
     rack = start_rack(firmware="default")
     with rack.open() as port:
         port.read_until(b"\n")
@@ -123,8 +135,8 @@ def test_given_default_firmware_when_opened_then_it_prints_its_line_again_and_ag
     ],
 )
 def test_given_a_touch_and_an_image_when_copied_then_the_board_runs_that_firmware(
-    start_rack, chips, chip, pid, same_serial
-):
+    start_rack: Any, chips: Any, chip: Any, pid: Any, same_serial: Any
+) -> None:
     rack = start_rack(chips=chips, firmware="default")
     before = rack.wait_for(Mode.APPLICATION)
 
@@ -145,14 +157,16 @@ def test_given_a_touch_and_an_image_when_copied_then_the_board_runs_that_firmwar
 
 
 def test_given_two_rp2040_boards_in_the_bootloader_when_looked_at_then_only_ports_differ(
-    start_rack,
-):
+    start_rack: Any,
+) -> None:
     rack = start_rack(boards=2)
 
     assert rack.touch("1-1.1").serial == rack.touch("1-1.2").serial
 
 
-def test_given_a_file_that_is_no_image_for_the_chip_when_copied_then_it_is_refused(start_rack):
+def test_given_a_file_that_is_no_image_for_the_chip_when_copied_then_it_is_refused(
+    start_rack: Any,
+) -> None:
     rack = start_rack()
     boot = rack.touch()
     drive = rack.folder() / "boot"
@@ -171,7 +185,9 @@ def test_given_a_file_that_is_no_image_for_the_chip_when_copied_then_it_is_refus
     rack.wait_for(Mode.APPLICATION)
 
 
-def test_given_an_image_renamed_into_the_drive_when_whole_then_it_is_flashed(start_rack, tmp_path):
+def test_given_an_image_renamed_into_the_drive_when_whole_then_it_is_flashed(
+    start_rack: Any, tmp_path: Path
+) -> None:
     rack = start_rack()
     rack.touch()
     (tmp_path / "firmware").write_bytes(image("default"))
@@ -183,8 +199,8 @@ def test_given_an_image_renamed_into_the_drive_when_whole_then_it_is_flashed(sta
 
 @pytest.mark.parametrize("data", [image("blinky"), encode(b"some code", RP2040, FLASH_ADDRESS)])
 def test_given_firmware_that_the_rack_does_not_know_when_flashed_then_the_board_is_silent(
-    start_rack, data
-):
+    start_rack: Any, data: bytes
+) -> None:
     rack = start_rack()
     boot = rack.touch()
 
@@ -199,8 +215,8 @@ def test_given_firmware_that_the_rack_does_not_know_when_flashed_then_the_board_
 
 
 def test_given_an_open_port_when_set_to_1200_baud_then_the_board_leaves_while_it_is_open(
-    start_rack,
-):
+    start_rack: Any,
+) -> None:
     rack = start_rack()
     with rack.open() as port:
         port.baudrate = 1200
@@ -209,7 +225,9 @@ def test_given_an_open_port_when_set_to_1200_baud_then_the_board_leaves_while_it
             port.read(1)
 
 
-def test_given_a_host_that_cleared_all_flags_when_it_sets_1200_baud_then_it_is_seen(start_rack):
+def test_given_a_host_that_cleared_all_flags_when_it_sets_1200_baud_then_it_is_seen(
+    start_rack: Any,
+) -> None:
     rack = start_rack()
     with rack.open() as port:
         for speed in (termios.B9600, termios.B115200):
@@ -223,7 +241,9 @@ def test_given_a_host_that_cleared_all_flags_when_it_sets_1200_baud_then_it_is_s
         rack.wait_for(Mode.BOOTLOADER)
 
 
-def test_given_a_board_that_is_unplugged_when_used_then_the_host_gets_an_error(start_rack):
+def test_given_a_board_that_is_unplugged_when_used_then_the_host_gets_an_error(
+    start_rack: Any,
+) -> None:
     rack = start_rack(boards=2)
     with rack.open("1-1.1") as port, rack.open("1-1.2") as other:
         edit_rack_file(
@@ -240,13 +260,13 @@ def test_given_a_board_that_is_unplugged_when_used_then_the_host_gets_an_error(s
 
 
 def test_given_a_board_that_was_flashed_when_plugged_again_then_its_flash_is_what_it_was(
-    start_rack,
-):
+    start_rack: Any,
+) -> Any:
     rack = start_rack(firmware="default")
     boot = rack.touch()
     (rack.folder() / "boot" / "f").write_bytes(image("pulse_count"))
     rack.wait_for(Mode.APPLICATION, other_than=boot.session)
-    plugged = []
+    plugged: list[RackBoard] = []
 
     def unplug(found: RackFile) -> RackFile:
         plugged.extend(found.boards)
@@ -261,7 +281,7 @@ def test_given_a_board_that_was_flashed_when_plugged_again_then_its_flash_is_wha
         assert b", pulses: 9" in report(port)
 
 
-def test_given_a_rack_file_that_is_torn_when_seen_then_the_boards_stay(start_rack):
+def test_given_a_rack_file_that_is_torn_when_seen_then_the_boards_stay(start_rack: Any) -> None:
     rack = start_rack()
     board = rack.wait_for(Mode.APPLICATION)
     whole = (rack.directory / "rack.json").read_text()
@@ -276,7 +296,7 @@ def test_given_a_rack_file_that_is_torn_when_seen_then_the_boards_stay(start_rac
     rack.wait_gone()
 
 
-def test_given_a_byte_too_many_when_sent_then_it_shifts_the_next_bitstream(start_rack):
+def test_given_a_byte_too_many_when_sent_then_it_shifts_the_next_bitstream(start_rack: Any) -> None:
     rack = start_rack(watchdog=30)
     with rack.open() as port:
         port.write(bitstream(2) + b"!")
@@ -286,7 +306,9 @@ def test_given_a_byte_too_many_when_sent_then_it_shifts_the_next_bitstream(start
     assert rack.evaluators[0].seen[1][0] == b"!" + bitstream(2)[:-1]
 
 
-def test_given_a_transfer_that_stops_when_time_is_up_then_the_watchdog_barks(start_rack):
+def test_given_a_transfer_that_stops_when_time_is_up_then_the_watchdog_barks(
+    start_rack: Any,
+) -> None:
     rack = start_rack(watchdog=0.1)
     with rack.open() as port:
         port.write(bitstream(2)[:-90])
@@ -302,8 +324,8 @@ def test_given_a_transfer_that_stops_when_time_is_up_then_the_watchdog_barks(sta
 @pytest.mark.parametrize("bandwidth", [0, 1_000_000])
 @pytest.mark.parametrize("gap", [0.0, 0.05])
 def test_given_a_host_that_closes_within_a_transfer_when_it_comes_back_then_nothing_is_shifted(
-    start_rack, bandwidth, gap
-):
+    start_rack: Any, bandwidth: Any, gap: Any
+) -> None:
     rack = start_rack(watchdog=30, bandwidth=bandwidth)
     with rack.open() as port:
         port.write(b"\1" * 50_000)
@@ -317,8 +339,8 @@ def test_given_a_host_that_closes_within_a_transfer_when_it_comes_back_then_noth
 
 
 def test_given_bandwidth_when_a_bitstream_is_sent_then_it_takes_the_time_that_usb_takes(
-    start_rack,
-):
+    start_rack: Any,
+) -> Any:
     def seconds(bandwidth: float) -> float:
         rack = start_rack(bandwidth=bandwidth)
         with rack.open() as port:
@@ -331,7 +353,7 @@ def test_given_bandwidth_when_a_bitstream_is_sent_then_it_takes_the_time_that_us
     assert seconds(0) < SIZE / 500_000
 
 
-def test_given_a_window_when_measured_then_it_takes_that_time(start_rack):
+def test_given_a_window_when_measured_then_it_takes_that_time(start_rack: Any) -> None:
     rack = start_rack(window=0.2)
     with rack.open() as port:
         port.write(bitstream(1))
@@ -341,7 +363,7 @@ def test_given_a_window_when_measured_then_it_takes_that_time(start_rack):
         assert time.monotonic() - start >= 0.198 - 0.05  # the line itself may have come late
 
 
-def test_given_a_directory_with_a_rack_when_another_starts_then_it_refuses(start_rack):
+def test_given_a_directory_with_a_rack_when_another_starts_then_it_refuses(start_rack: Any) -> None:
     rack = start_rack()
     rack.wait_for(Mode.APPLICATION)
 
@@ -353,7 +375,7 @@ def test_given_a_directory_with_a_rack_when_another_starts_then_it_refuses(start
     assert rack.board()
 
 
-def test_given_a_rack_when_stopped_then_no_folder_and_no_thread_is_left(start_rack):
+def test_given_a_rack_when_stopped_then_no_folder_and_no_thread_is_left(start_rack: Any) -> None:
     threads = set(threading.enumerate())
     rack = start_rack(boards=4)
     for port in ("1-1.1", "1-1.2", "1-1.3", "1-1.4"):
@@ -367,7 +389,9 @@ def test_given_a_rack_when_stopped_then_no_folder_and_no_thread_is_left(start_ra
     assert set(threading.enumerate()) <= threads
 
 
-def test_given_many_boards_when_used_at_once_then_each_answers_its_own_host(start_rack):
+def test_given_many_boards_when_used_at_once_then_each_answers_its_own_host(
+    start_rack: Any,
+) -> None:
     rack = start_rack(boards=8, window=0.02)
     with contextlib.ExitStack() as stack:
         ports = [stack.enter_context(rack.open(f"1-1.{n}")) for n in range(1, 9)]
@@ -379,8 +403,8 @@ def test_given_many_boards_when_used_at_once_then_each_answers_its_own_host(star
 
 
 def test_given_no_pty_to_be_had_when_enumerating_then_the_board_comes_once_there_is(
-    start_rack, monkeypatch
-):
+    start_rack: Any, monkeypatch: pytest.MonkeyPatch
+) -> Any:
     failures = iter([OSError("no more PTYs")])
 
     def scarce() -> PtyPort:

@@ -1,4 +1,7 @@
+from __future__ import annotations
+
 import struct
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -23,8 +26,8 @@ def patched(offset: int, value: int, block: int = 1, image: bytes = IMAGE) -> by
     page=st.integers(0, (1 << 24) - 8),
 )
 def test_given_any_payload_when_encoded_then_decoding_gives_it_back_in_whole_pages(
-    payload, family, page
-):
+    payload: Any, family: Any, page: Any
+) -> None:
     image = uf2.decode(uf2.encode(payload, family, page * uf2.PAGE_SIZE))
 
     assert image.family == family
@@ -34,7 +37,7 @@ def test_given_any_payload_when_encoded_then_decoding_gives_it_back_in_whole_pag
     assert image.payload.startswith(payload)
 
 
-def test_given_the_specification_when_encoding_then_every_field_is_where_it_says():
+def test_given_the_specification_when_encoding_then_every_field_is_where_it_says() -> None:
     first = IMAGE[:512]
 
     assert first[:8] == b"UF2\n\x57\x51\x5d\x9e"
@@ -73,19 +76,25 @@ def test_given_the_specification_when_encoding_then_every_field_is_where_it_says
         (patched(12, 0x10000001, 0, IMAGE[:512]), "calls itself"),
     ],
 )
-def test_given_a_file_with_one_thing_wrong_when_decoded_then_it_is_refused(data, message):
+def test_given_a_file_with_one_thing_wrong_when_decoded_then_it_is_refused(
+    data: bytes, message: Any
+) -> None:
     with pytest.raises(FirmwareInvalid, match=message):
         uf2.decode(data)
 
 
 @given(st.binary(max_size=2048))
-def test_given_any_bytes_when_decoded_then_nothing_but_the_typed_error_comes(data):
+def test_given_any_bytes_when_decoded_then_nothing_but_the_typed_error_comes(
+    data: bytes,
+) -> None:
     with pytest.raises(FirmwareInvalid):
         uf2.decode(data)
 
 
 @given(st.integers(0, len(IMAGE) * 8 - 1))
-def test_given_one_flipped_bit_when_decoded_then_it_is_refused_or_only_data_differs(bit):
+def test_given_one_flipped_bit_when_decoded_then_it_is_refused_or_only_data_differs(
+    bit: Any,
+) -> None:
     data = bytearray(IMAGE)
     data[bit // 8] ^= 1 << bit % 8
     try:
@@ -97,7 +106,7 @@ def test_given_one_flipped_bit_when_decoded_then_it_is_refused_or_only_data_diff
     assert (image.family, image.address) == (uf2.RP2040, uf2.FLASH_ADDRESS)
 
 
-def test_given_the_block_that_picotool_puts_first_for_the_rp2350_when_decoded_then_it_is_skipped():
+def test_given_the_first_block_of_picotool_for_the_rp2350_when_decoded_then_it_is_skipped() -> None:
     ignored = bytearray(uf2.encode(b"\xef" * 256, 0xE48BFF57, 0x10FFFF00))
     struct.pack_into("<I", ignored, 8, 0xA000)
     struct.pack_into("<I", ignored, 24, 2)
@@ -114,6 +123,8 @@ def test_given_the_block_that_picotool_puts_first_for_the_rp2350_when_decoded_th
 @pytest.mark.parametrize(
     ("payload", "address"), [(b"", 0), (b"x", 1), (b"x", -256), (b"x" * 257, (1 << 32) - 256)]
 )
-def test_given_an_image_that_no_flash_can_hold_when_encoded_then_it_is_refused(payload, address):
+def test_given_an_image_that_no_flash_can_hold_when_encoded_then_it_is_refused(
+    payload: Any, address: Any
+) -> None:
     with pytest.raises(FirmwareInvalid):
         uf2.encode(payload, uf2.RP2040, address)
