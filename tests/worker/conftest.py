@@ -668,13 +668,22 @@ def farm(world: World, shared_rack: Rack, start_worker: StartWorker) -> World:
     return world
 
 
+IMPATIENT = """
+from icebus.worker.states.core import testing
+from icebus.worker.cli import main
+testing.LISTEN = 0.1
+main()
+"""
+"""A worker that does not listen as long as boards of other labs need."""
+
+
 class WorkerProcess:
     """A worker as it is run: a process of its own."""
 
     def __init__(self, broker: EmbeddedBroker, rack: Rack, journals: Path) -> None:
         self.process = subprocess.Popen(
             [
-                *(sys.executable, "-m", "icebus.worker.cli"),
+                *(sys.executable, "-c", IMPATIENT),
                 *("--rack", str(rack.directory), "--directory", str(journals)),
             ],
             env={**os.environ, "ICEBUS_BROKER": broker.address("w1").url()},

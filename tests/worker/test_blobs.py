@@ -1,0 +1,89 @@
+"""The files that users have sent."""
+
+from __future__ import annotations
+
+import zlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from icebus.schemas.errors import BlobInvalid
+from icebus.schemas.files import IDENTITY, MAX_FILE_SIZE, ZLIB, pack, sha256_of
+from icebus.worker.blobs import BlobStore
+
+
+def put(store: BlobStore, user: str, content: bytes) -> str:
+    packed, encoding = pack(content)
+    name = sha256_of(content)
+    store.put(user, name, packed, encoding)
+    return name
+
+
+@given(st.binary(max_size=2000))
+def test_given_a_file_then_it_comes_back_as_it_was(content: bytes) -> None:
+    store = BlobStore()
+    blob = store.get("alice", put(store, "alice", content))
+    assert blob is not None
+    assert blob.read() == content
+
+
+def test_given_a_file_then_only_its_user_has_it() -> None:
+    store = BlobStore()
+    name = put(store, "alice", b"secret")
+    assert store.of("alice").get(name) is not None
+    assert store.of("bob").get(name) is None
+
+
+@pytest.mark.parametrize(
+    ("packed", "encoding"),
+    [
+        (b"other bytes", IDENTITY),
+        (b"right", ZLIB),
+        (b"right", "brotli"),
+        (zlib.compress(b"right")[:-3], ZLIB),
+        (zlib.compress(bytes(MAX_FILE_SIZE + 1)), ZLIB),
+        (zlib.compress(bytes(1 << 28), 9), ZLIB),
+        (bytes(MAX_FILE_SIZE + 1), IDENTITY),
+    ],
+    ids=["other", "not zlib", "unknown", "cut", "too long", "bomb", "plainly too long"],
+)
+def test_given_bytes_that_are_not_the_file_then_they_are_refused(
+    packed: bytes, encoding: str
+) -> None:
+    store = BlobStore()
+    with pytest.raises(BlobInvalid):
+        store.put("alice", sha256_of(b"right"), packed, encoding)
+    assert store.get("alice", sha256_of(b"right")) is None
+
+
+def test_given_more_than_fits_then_the_least_recently_used_go() -> None:
+    store = BlobStore(capacity=300)
+    contents = [bytes([n]) + bytes(range(99)) for n in range(4)]
+    first, second, third = (put(store, "alice", content) for content in contents[:3])
+    assert store.get("alice", first) is not None  # used again
+    fourth = put(store, "alice", contents[3])
+    held = [store.get("alice", name) is not None for name in (first, second, third, fourth)]
+    assert held == [True, False, True, True]
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["alice", "bob"]), st.binary(min_size=1, max_size=80)),
+        max_size=40,
+    )
+)
+def test_given_any_files_then_what_is_kept_is_bounded_and_accounted_for(
+    files: list[tuple[str, bytes]],
+) -> None:
+    store = BlobStore(capacity=200)
+    for user, content in files:
+        put(store, user, content)
+        assert store._size == sum(len(blob.packed) for blob in store._blobs.values()) <= 200
+
+
+def test_given_a_file_twice_then_it_is_kept_once() -> None:
+    store = BlobStore()
+    put(store, "alice", b"once")
+    put(store, "alice", b"once")
+    assert store._size == len(b"once")
