@@ -291,9 +291,14 @@ class _Builder:
         """What a flip-flop becomes at its rank."""
         held = self._nodes[self._at(signal, own)]
         value = self._nodes[self._at(flop.data, own)]
-        if not flop.asynchronous:
-            value = self._gate(_MUX, value, int(flop.value), self._nodes[self._at(flop.reset, own)])
-        value = self._gate(_MUX, held, value, self._nodes[self._at(flop.enable, own)])
+        enable = self._nodes[self._at(flop.enable, own)]
+        reset = self._nodes[self._at(flop.reset, own)]
+        if flop.asynchronous:  # the enable does not keep the reset away
+            value = self._gate(_MUX, held, value, enable)
+            value = self._gate(_MUX, value, int(flop.value), reset)
+        else:
+            value = self._gate(_MUX, value, int(flop.value), reset)
+            value = self._gate(_MUX, held, value, enable)
         if flop.clock == CLOCK:
             if not self._halves:
                 return value
