@@ -416,14 +416,29 @@ def shared_rack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rack]:
     rack.stop()
 
 
+@pytest.fixture(scope="session")
+def spare_rack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rack]:
+    rack = Rack(tmp_path_factory.mktemp("spare"), [])
+    yield rack
+    rack.stop()
+
+
 MakeRack = Callable[..., Rack]
 
 
 @pytest.fixture
-def make_rack(tmp_path: Path) -> Iterator[MakeRack]:
+def make_rack(tmp_path: Path, spare_rack: Rack) -> Iterator[MakeRack]:
+    """Racks of a test's own; without options it is lent a running one, as starting one takes long.
+
+    What is in a board's flash stays there, so that boards of one serial must mean the same.
+    """
     racks: list[Rack] = []
 
     def make(*boards: RackBoard, **options: object) -> Rack:
+        if not options:
+            edit_rack_file(spare_rack.directory, lambda _: RackFile(boards=boards))
+            spare_rack.wait()
+            return spare_rack
         racks.append(Rack(tmp_path / f"rack{len(racks)}", list(boards), **options))
         racks[-1].wait()
         return racks[-1]
@@ -431,6 +446,8 @@ def make_rack(tmp_path: Path) -> Iterator[MakeRack]:
     yield make
     for rack in racks:
         rack.stop()
+    edit_rack_file(spare_rack.directory, lambda _: RackFile())
+    eventually(lambda: not read_boards(spare_rack.directory), "the boards to be gone")
 
 
 @pytest.fixture

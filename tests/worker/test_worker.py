@@ -89,15 +89,15 @@ def test_given_a_board_with_default_firmware_when_reserved_then_it_is_flashed_fi
     make_board: Callable[..., RackBoard],
     start_worker: StartWorker,
 ) -> None:
-    start_worker(make_rack(make_board(1, "default")))
-    assert world.wait_state("BOARD1", DeviceState.READY).firmware == "default"
-    mark = world.mark("BOARD1")
-    world.reserve("BOARD1")
-    assert world.wait_state("BOARD1", DeviceState.SERVING).firmware == "pulse_count"
-    states = {report.state for report in world.reports["BOARD1"][mark:] if report}
+    start_worker(make_rack(make_board(11, "default")))
+    assert world.wait_state("BOARD11", DeviceState.READY).firmware == "default"
+    mark = world.mark("BOARD11")
+    world.reserve("BOARD11")
+    assert world.wait_state("BOARD11", DeviceState.SERVING).firmware == "pulse_count"
+    states = {report.state for report in world.reports["BOARD11"][mark:] if report}
     assert states == {DeviceState.PREPARING, DeviceState.SERVING}
-    world.release("BOARD1")
-    released = world.last("BOARD1")
+    world.release("BOARD11")
+    released = world.last("BOARD11")
     assert released is not None
     assert released.firmware == "pulse_count", "flash wears: it stays until another is needed"
 
@@ -160,12 +160,12 @@ def test_given_a_device_on_its_way_then_its_holder_is_told_to_wait(
     make_board: Callable[..., RackBoard],
     start_worker: StartWorker,
 ) -> None:
-    world.desire("BOARD1", ALICE)
-    start_worker(make_rack(make_board(1, "default")))
-    world.wait_state("BOARD1", DeviceState.PREPARING, generation=1)
-    assert world.refused("status", "BOARD1").code == "device_not_serving"
-    assert world.refused("status", "BOARD1", user="bob").code == "device_not_held"
-    world.wait_state("BOARD1", DeviceState.SERVING)
+    world.desire("BOARD12", ALICE)
+    start_worker(make_rack(make_board(12, "default")))
+    world.wait_state("BOARD12", DeviceState.PREPARING, generation=1)
+    assert world.refused("status", "BOARD12").code == "device_not_serving"
+    assert world.refused("status", "BOARD12", user="bob").code == "device_not_held"
+    world.wait_state("BOARD12", DeviceState.SERVING)
 
 
 @pytest.mark.parametrize("damage", ["10 bytes", "flipped bit", "100 too long", "none at all"])
