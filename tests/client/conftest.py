@@ -27,10 +27,12 @@ from icebus.schemas.kinds.pulsecount import (
 )
 from icebus.schemas.message import Message, now
 from icebus.schemas.reservations import (
+    DevicesReply,
     EndReason,
     ExtendReply,
     HeldDevice,
     HoldState,
+    KnownDevice,
     Reservation,
     ReservationReply,
     ReservationsReply,
@@ -194,12 +196,17 @@ class ScriptedControl:
 
     Attributes:
         state: that devices are in when reserved.
+        refuse: what to answer the next requests with, in turn.
+        refuse_only: the operation to refuse.
+        devices: the answers to the next requests for devices.
         clients: presences seen.
     """
 
     def __init__(self, broker: EmbeddedBroker) -> None:
         self.state = HoldState.SERVING
         self.refuse: list[IcebusError] = []
+        self.refuse_only = "reserve"
+        self.devices: list[list[KnownDevice]] = []
         self.requests = Counter()
         self.clients = Counter()
         self.reservations: dict[str, Reservation] = {}
@@ -230,13 +237,14 @@ class ScriptedControl:
     def _answer(
         self, incoming: Incoming, exchange: Exchange[Request], operation: str, args: dict[str, Any]
     ) -> None:
-        if self.refuse:
+        if self.refuse and self.refuse_only in ("", operation):
             exchange.fail(self.refuse.pop(0))
-            return
-        if operation == "reserve":
+        elif operation == "reserve":
             made = self.make(incoming.ids["user"], args)
             exchange.succeed(ReservationReply(reservation=made))
             self.publish(made)
+        elif operation == "devices":
+            exchange.succeed(DevicesReply(devices=self.devices.pop(0) if self.devices else []))
         elif operation == "list":
             mine = [r for r in self.reservations.values() if r.user == incoming.ids["user"]]
             exchange.succeed(ReservationsReply(reservations=mine))

@@ -155,7 +155,7 @@ class Evaluating(RuleBasedStateMachine):
 
 
 TestEvaluating = Evaluating.TestCase
-TestEvaluating.settings = settings(max_examples=80, stateful_step_count=30, deadline=None)
+TestEvaluating.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)
 
 
 def started(count: int, *boards: str) -> Ledger[int]:

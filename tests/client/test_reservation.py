@@ -11,10 +11,12 @@ import pytest
 
 from icebus.client import Client, EventHandler, PulseCountClient, ReceivedEvent
 from icebus.schemas.components import ClientState, Presence
+from icebus.schemas.devices import DeviceReport, DeviceState
 from icebus.schemas.errors import (
     DeadlineExceeded,
     DeviceFailed,
     DeviceNotHeld,
+    DeviceUnavailable,
     InvalidRequest,
     NotAuthorized,
     NotEnoughDevices,
@@ -30,6 +32,7 @@ from icebus.schemas.reservations import (
     EndReason,
     HoldState,
     Initialized,
+    KnownDevice,
 )
 
 if TYPE_CHECKING:
@@ -113,6 +116,48 @@ def test_given_a_refusal_when_reserving_then_the_same_error_is_raised(
     with pytest.raises(NotEnoughDevices) as caught:
         alice.reserve(9)
     assert caught.value.details == {"wanted": 9, "available": 2}
+
+
+def known(serial: str, state: DeviceState, reservation: str | None = None) -> KnownDevice:
+    report = DeviceReport(serial=serial, state=state, since=now(), session="s")
+    return KnownDevice(worker="w1", report=report, fresh=True, reservation=reservation)
+
+
+def test_given_boards_being_let_go_when_reserving_then_it_waits_for_them(
+    alice: PulseCountClient, control: ScriptedControl
+) -> None:
+    refusal = NotEnoughDevices("2 wanted, 1 available", wanted=2, available=1)
+    control.refuse = [refusal, refusal, refusal, refusal]
+    ready = known("d1", DeviceState.READY)
+    control.devices = [
+        [ready, known("d2", DeviceState.SERVING)],
+        [ready, known("d2", DeviceState.RELEASING)],
+        [ready, known("d2", DeviceState.READY)],
+        [ready, known("d2", DeviceState.TESTING)],
+    ]
+    with alice.reserve(2) as boards:
+        assert boards.serials == ["d1", "d2"]
+
+
+@pytest.mark.parametrize(
+    "devices",
+    [
+        [known("d1", DeviceState.READY), known("d2", DeviceState.SERVING, "somebody-s")],
+        [known("d1", DeviceState.READY), known("d2", DeviceState.BROKEN)],
+        [known("d1", DeviceState.READY)],
+    ],
+)
+def test_given_boards_that_will_not_be_free_when_reserving_then_it_is_refused_at_once(
+    alice: PulseCountClient, control: ScriptedControl, devices: list[KnownDevice]
+) -> None:
+    control.devices = [devices]
+    control.refuse = [NotEnoughDevices("2 wanted, 1 available", wanted=2, available=1)]
+    with pytest.raises(NotEnoughDevices):
+        alice.reserve(2)
+    control.devices = [devices]
+    control.refuse = [DeviceUnavailable("d2 is held")]
+    with pytest.raises(DeviceUnavailable):
+        alice.reserve(serials=["d2"])
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 from icebus.client import operations
 from icebus.client.calls import call_devices
 from icebus.client.handlers import EventHandler
-from icebus.client.link import check_id
+from icebus.client.link import check_id, make
 from icebus.client.reservation import Reservation
 from icebus.client.session import CLOSE_TIMEOUT, CONNECT_TIMEOUT, Session
 from icebus.schemas import reservations
@@ -19,11 +19,15 @@ from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import IcebusError, InvalidRequest, UnknownReservation
 from icebus.schemas.files import Blob
 from icebus.schemas.message import now
+from icebus.schemas.reservations import ReserveArgs
 
 log = logging.getLogger(__name__)
 
 PREPARE_TIMEOUT = 180.0
 """Seconds for reserved devices to serve: a reflash with a retry takes a real board a minute."""
+
+PATIENCE = 15.0
+"""Seconds for boards to become ready after somebody let them go: they are reset and tested."""
 
 CALL_TIMEOUT = 30.0
 """Seconds for a method to answer."""
@@ -56,6 +60,7 @@ class BaseClient(Session, Generic[R]):
         detached: bool = False,
         keep_alive: bool | None = None,
         wait: bool = True,
+        patience: float = PATIENCE,
         timeout: float = PREPARE_TIMEOUT,
     ) -> R:
         """Reserve devices, all or nothing, and wait until each is ready for calls.
@@ -69,6 +74,8 @@ class BaseClient(Session, Generic[R]):
             detached: whether the reservation lives on without this client.
             keep_alive: whether to extend it while this client lives; by default, if attached.
             wait: whether to wait until the devices are ready.
+            patience: seconds to wait for boards that nobody holds and that are only just being
+                let go or made ready; not for those that somebody holds.
             timeout: seconds for all of it.
 
         Raises:
@@ -80,17 +87,18 @@ class BaseClient(Session, Generic[R]):
             DeviceFailed: a device can't be prepared; the reservation was released.
             DeadlineExceeded: it took too long; likewise.
         """
-        deadline = Deadline.after(timeout)
-        document = operations.reserve(
-            self._link,
+        request = make(
+            ReserveArgs,
+            "reserve",
             kind=kind or self.kind or None,
-            count=count,
-            serials=serials,
-            args=args,
+            count=1 if count is None and serials is None else count,
+            serials=None if serials is None else list(serials),
+            args=dict(args or {}),
             duration=duration,
             client=None if detached else self.id,
-            timeout=timeout,
         )
+        deadline = Deadline.after(timeout)
+        document = operations.reserve(self._link, request, patience, deadline)
         alive = not detached if keep_alive is None else keep_alive
         reservation = self._make(document, keep_alive=alive, remaining=None)
         try:

@@ -161,14 +161,14 @@ class Ledger(Generic[T]):
         return sends
 
     def _due(self, board: _Board[T]) -> Send[T] | None:
-        if board.lost or board.asking is not None:
+        if board.lost or board.held or board.asking is not None:
             return None
         if board.unsure and board.outstanding:
             board.unsure = False
             more = not (self._ended and self._exhausted(board))
             board.asking = Send(board.serial, tuple(board.outstanding.values()), more)
             return board.asking
-        if board.closed or board.held:
+        if board.closed:
             return None
         slots: list[Slot[T]] = []
         if len(board.outstanding) <= self._depth // 2:

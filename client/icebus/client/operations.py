@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
-from typing import Any
+import threading
 
 from icebus.client.link import Link, make
 from icebus.schemas.deadline import Deadline
-from icebus.schemas.errors import IcebusError
+from icebus.schemas.devices import DeviceState
+from icebus.schemas.errors import DeviceUnavailable, IcebusError, NotEnoughDevices
 from icebus.schemas.ids import new_id
 from icebus.schemas.reservations import (
     AvailableArgs,
@@ -31,49 +31,75 @@ log = logging.getLogger(__name__)
 TIMEOUT = 15.0
 """Seconds for control to answer: it does within milliseconds unless it is being restarted."""
 
+PAUSE = 0.05
+"""Seconds between attempts to get devices that will be ready soon."""
+
+CHANCES = 3
+"""Attempts to get devices of which all say that they are ready: what they say may be older than
+what control knows, and the other way round."""
+
+_SOON = frozenset(
+    {
+        DeviceState.FLASHING,
+        DeviceState.TESTING,
+        DeviceState.READY,
+        DeviceState.PREPARING,
+        DeviceState.SERVING,
+        DeviceState.RELEASING,
+    }
+)
+"""States of a device that nobody holds from which it becomes ready by itself."""
+
 UNDO_TIMEOUT = 2.0
 """Seconds to undo a reserve that was interrupted."""
 
 
-def reserve(
-    link: Link,
-    *,
-    kind: str | None,
-    count: int | None,
-    serials: Sequence[str] | None,
-    args: Mapping[str, Any] | None,
-    duration: float | None,
-    client: str | None,
-    timeout: float = TIMEOUT,
-) -> Reservation:
-    """Allocate devices; interrupted between question and answer, it leaves nothing reserved."""
-    request = make(
-        ReserveArgs,
-        "reserve",
-        kind=kind,
-        count=1 if count is None and serials is None else count,
-        serials=None if serials is None else list(serials),
-        args=dict(args or {}),
-        duration=duration,
-        client=client,
-    )
+def reserve(link: Link, request: ReserveArgs, patience: float, deadline: Deadline) -> Reservation:
+    """Allocate devices, patient with those that are only just being let go or made ready."""
+    until = Deadline.after(min(patience, deadline.remaining))
+    chances = CHANCES
+    while True:
+        try:
+            return _reserve_once(link, request, deadline)
+        except (NotEnoughDevices, DeviceUnavailable):
+            states = _promising(link, request, deadline)
+            chances = CHANCES if states - {DeviceState.READY} else chances - 1
+            if until.expired or not states or not chances:
+                raise
+        threading.Event().wait(min(PAUSE, until.remaining))
+
+
+def _reserve_once(link: Link, request: ReserveArgs, deadline: Deadline) -> Reservation:
     name = new_id()
 
-    def ask(seconds: float) -> Reservation:
-        deadline = Deadline.after(seconds)
-        return link.ask("reserve", request, ReservationReply, deadline, name).reservation
+    def ask(within: Deadline) -> Reservation:
+        return link.ask("reserve", request, ReservationReply, within, name).reservation
 
     try:
-        return ask(min(timeout, TIMEOUT))
+        return ask(Deadline.after(min(TIMEOUT, deadline.remaining)))
     except IcebusError:
         raise
     except BaseException:
-        # The same id gets the same answer, which says what there is to undo.
+        # Interrupted between question and answer, it leaves nothing reserved: the same id gets
+        # the same answer, which says what there is to undo.
         try:
-            end(link, ask(UNDO_TIMEOUT).id, UNDO_TIMEOUT)
+            end(link, ask(Deadline.after(UNDO_TIMEOUT)).id, UNDO_TIMEOUT)
         except IcebusError as error:
             log.warning("could not undo an interrupted reserve: %s", error)
         raise
+
+
+def _promising(link: Link, request: ReserveArgs, deadline: Deadline) -> set[DeviceState]:
+    """The states of the devices that may soon be had, if they are as many as are wanted."""
+    free = {
+        each.report.serial: each.report.state
+        for each in list_devices(link, min(TIMEOUT, deadline.remaining))
+        if each.fresh and each.reservation is None and each.report.state in _SOON
+    }
+    if request.serials is not None:
+        wanted = [free.get(serial) for serial in request.serials]
+        return set() if None in wanted else {state for state in wanted if state is not None}
+    return set(free.values()) if len(free) >= (request.count or 0) else set()
 
 
 def extend(link: Link, reservation: str, duration: float, timeout: float = TIMEOUT) -> Reservation:

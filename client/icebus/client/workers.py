@@ -20,11 +20,16 @@ OnLost = Callable[[str, WorkerLost], None]
 """Called on the dispatcher with the worker's id, and why what it had accepted is lost."""
 
 
+def is_late(before: WorkerState | None, after: WorkerState) -> bool:
+    """Whether ``after`` is the will of an earlier session that comes after its successor's word."""
+    return after.state in _GONE and before is not None and before.session != after.session
+
+
 def judge(worker: str, before: WorkerState | None, after: WorkerState) -> WorkerLost | None:
     """Whether a change of a worker's state means that what it had accepted is lost."""
+    if is_late(before, after):
+        return None
     if after.state in _GONE:
-        if before is not None and before.session != after.session:
-            return None  # the late will of an earlier session
         how = "lost its connection or died" if after.state is WorkerPhase.LOST else "was stopped"
         return WorkerLost(
             f"worker {worker} {how} with evaluations outstanding; evaluate them again once "
@@ -86,7 +91,7 @@ class Workers:
         worker, after = incoming.ids["worker"], decode(WorkerState, incoming.payload)
         with self._lock:
             before = self._states.get(worker)
-            if after.state in _GONE and before is not None and before.session != after.session:
+            if is_late(before, after):
                 return
             self._states[worker] = after
             listeners = list(self._listeners)
