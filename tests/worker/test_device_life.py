@@ -1,0 +1,422 @@
+"""A device may meet anything, in any order: it is never stranded, and never serves the wrong one.
+
+The device is the real one, its loop and the hardware edge are models in virtual time: a board that
+may be dead, babble, refuse to be opened or flashed, come, go, and be shown twice.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import tempfile
+from collections import deque
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest import mock
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from icebus.schemas import pulse_count_text as text
+from icebus.schemas.deadline import Deadline
+from icebus.schemas.devices import Desired, DeviceReport, DeviceState
+from icebus.schemas.errors import IcebusError
+from icebus.schemas.files import File
+from icebus.schemas.firmware import Chip, read_marker
+from icebus.schemas.message import Message
+from icebus.schemas.uf2 import decode
+from icebus.worker import device as device_module
+from icebus.worker.device import Device
+from icebus.worker.hardware import flashing
+from icebus.worker.hardware.board import Board
+from icebus.worker.lifecycle import REST_LONGEST, may_follow
+from icebus.worker.loop import Timer
+from icebus.worker.states.core import flashing as flashing_state
+from icebus.worker.states.framework import Hold
+from icebus.worker.states.registry import installed_kinds
+
+S = DeviceState
+PATH = "1-1.1"
+
+R1: dict[str, Any] = {"reservation": "r1", "user": "alice", "kind": "pulsecount"}
+R2 = {**R1, "reservation": "r2"}
+ODD_KIND = {**R1, "kind": "nosuch"}
+ODD_ARGS = {**R1, "args": {"misspelt": 1}}
+
+
+class FakeLoop:
+    """A loop in virtual time, run by the test; what a step raises fails the test."""
+
+    def __init__(self, name: str) -> None:
+        self.now = 0.0
+        self._inbox: deque[Callable[[], None]] = deque()
+        self._due: list[tuple[float, int, Timer]] = []
+        self._order = itertools.count()
+
+    def start(self) -> None: ...
+
+    def stop(self, deadline: Deadline) -> bool:
+        self.run(0)
+        return True
+
+    def post(self, callback: Callable[[], None]) -> None:
+        self._inbox.append(callback)
+
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> Timer:
+        timer = Timer(callback)
+        heapq.heappush(self._due, (self.now + seconds, next(self._order), timer))
+        return timer
+
+    def run(self, seconds: float) -> None:
+        until = self.now + seconds
+        while True:
+            while self._inbox:
+                self._inbox.popleft()()
+            if not self._due or self._due[0][0] > until:
+                break
+            self.now, _, timer = heapq.heappop(self._due)
+            callback, timer.callback = timer.callback, None
+            if callback is not None:
+                callback()
+        self.now = until
+
+
+class Lab:
+    """The board and the world around it."""
+
+    def __init__(self) -> None:
+        self.loop: FakeLoop | None = None
+        self.firmware = "default"
+        self.health = "well"
+        self.mode = "absent"
+        self.port: FakePort | None = None
+        self.session = 0
+        self.device: Device | None = None
+
+    def enumerate(self, mode: str) -> None:
+        """The board appears on the bus, or goes from it."""
+        assert self.device is not None
+        if self.port is not None:
+            self.port.hang_up()
+        self.mode = mode
+        self.session += 1
+        if mode == "absent":
+            self.device.unplug()
+            return
+        application = mode == "application"
+        self.device.plug(
+            Board(
+                PATH,
+                f"s{self.session}",
+                Chip.RP2040,
+                "S1" if application else None,
+                Path("/tty") if application else None,
+                None if application else Path("/drive"),
+                True,
+            )
+        )
+
+    def touch(self, _tty: Path) -> None:
+        if self.mode != "application":
+            raise FileNotFoundError(2, "gone")
+        if self.health != "untouchable":
+            self.later(0.1, "absent", "bootloader")
+
+    def copy(self, image: bytes, _drive: Path) -> None:
+        if self.mode != "bootloader":
+            raise FileNotFoundError(2, "gone")
+        if self.health != "unflashable":
+            marker = read_marker(decode(image).payload)
+            assert marker is not None
+            self.firmware = marker.name
+            self.later(0.1, "absent", "application")
+
+    def later(self, seconds: float, *modes: str) -> None:
+        assert self.loop is not None
+        session = self.session
+
+        def go() -> None:
+            if self.session == session:  # nobody has pulled the plug meanwhile
+                self.enumerate(modes[0])
+                if modes[1:]:
+                    self.later(seconds, *modes[1:])
+
+        self.loop.call_later(seconds, go)
+
+
+class FakePort:
+    """A port to the lab's board, which answers as its firmware and health let it."""
+
+    lab: Lab
+
+    def __init__(
+        self,
+        loop: FakeLoop,
+        path: Path,
+        on_data: Callable[[bytes], None],
+        on_lost: Callable[[str], None],
+    ) -> None:
+        if self.lab.mode != "application" or self.lab.health == "shut":
+            raise OSError(5, "Input/output error")
+        self._loop = loop
+        self._on_data = on_data
+        self._on_lost = on_lost
+        self._open = True
+        self.sending = False
+        self.lab.port = self
+        self._chatter()
+
+    def _chatter(self) -> None:
+        if self._open:
+            if self.lab.health == "babbling":
+                self._on_data(b"babble babble\r\n")
+            elif self.lab.firmware == "default" and self.lab.health != "dead":
+                self._on_data(f"{text.DEFAULT_LINE}\r\n".encode())
+        if self._open:
+            self._loop.call_later(0.25, self._chatter)
+
+    def send(self, data: bytes) -> None:
+        assert self._open
+        assert not self.sending, "sent into a transfer"
+        if self.lab.firmware != "pulse_count" or self.lab.health in ("dead", "babbling"):
+            return
+        started = [text.STARTED, text.RECEIVING]
+        if self.lab.health == "barking":
+            bark = text.WATCHDOG.format(received=5, size=len(data))
+            self._say(2.0, *started, bark, text.WAITING)
+            return
+        self._say(0.1, *started, text.RECEIVED.format(us=1))
+        report = [text.FLASH_TIMES_PREFIX, text.PULSES.format(pulses=data[0]), text.IDLE]
+        self._say(1.1, *report, text.CONNECTED, text.WAITING)
+
+    def _say(self, seconds: float, *lines: str) -> None:
+        def say() -> None:
+            if self._open:
+                self._on_data("".join(f"{line}\r\n" for line in lines).encode())
+
+        self._loop.call_later(seconds, say)
+
+    def discard(self) -> None: ...
+
+    def close(self) -> None:
+        self._open = False
+
+    def hang_up(self) -> None:
+        self.lab.port = None
+        if self._open:
+            self._open = False
+            self._loop.post(lambda: self._on_lost("hung up"))
+
+
+class AtOnce:
+    """A helper thread that has ended before anybody could wait for it."""
+
+    def __init__(self, target: Callable[[], None], **_: Any) -> None:
+        self._target = target
+
+    def start(self) -> None:
+        self._target()
+
+    def join(self, timeout: float) -> None: ...
+
+
+class Told:
+    def __init__(self) -> None:
+        self.reports: list[DeviceReport] = []
+        self.outcomes: dict[str, list[str]] = {}
+
+    def report(self, report: DeviceReport) -> None:
+        self.reports.append(report)
+
+    def emit(self, hold: Hold, serial: str, event: str, sequence: int, data: Message) -> None:
+        if event in ("results", "failures"):
+            self.outcomes.setdefault(data.evaluation, []).append(event)  # type: ignore[attr-defined]
+
+
+class Life(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.lab = Lab()
+        self.told = Told()
+        self.directory = tempfile.TemporaryDirectory()
+        port = type("LabPort", (FakePort,), {"lab": self.lab})
+        self.patches = ExitStack()
+        for module, name, model in (
+            (device_module, "Loop", FakeLoop),
+            (device_module, "Port", port),
+            (flashing, "touch", self.lab.touch),
+            (flashing, "copy", self.lab.copy),
+            (flashing_state, "threading", SimpleNamespace(Thread=AtOnce)),
+        ):
+            self.patches.enter_context(mock.patch.object(module, name, model))
+        self.device = Device(
+            "S1", PATH, installed_kinds(), self.told, "session", Path(self.directory.name)
+        )
+        assert isinstance(self.device.loop, FakeLoop)
+        self.loop = self.lab.loop = self.device.loop
+        self.lab.device = self.device
+        self.generation = 0
+        self.desired = Desired(serial="S1", generation=0)
+        self.contested = False
+        self.accepted: set[str] = set()
+        self.seen = 0
+
+    # --- what may happen ------------------------------------------------------------------------
+
+    @rule(firmware=st.sampled_from(["default", "pulse_count"]))
+    @precondition(lambda self: self.lab.mode == "absent" and not self.contested)
+    def plug(self, firmware: str) -> None:
+        self.lab.firmware = firmware
+        self.lab.enumerate("application")
+        self.loop.run(0)
+
+    @rule()
+    @precondition(lambda self: self.lab.mode != "absent")
+    def unplug(self) -> None:
+        self.lab.enumerate("absent")
+        self.loop.run(0)
+
+    @rule(mode=st.sampled_from(["application", "bootloader"]))
+    @precondition(lambda self: self.lab.mode != "absent" and not self.contested)
+    def reset_by_hand(self, mode: str) -> None:
+        self.lab.enumerate(mode)
+        self.loop.run(0)
+
+    @rule()
+    @precondition(lambda self: self.lab.port is not None)
+    def port_fails(self) -> None:
+        assert self.lab.port is not None
+        self.lab.port.hang_up()
+        self.loop.run(0)
+
+    @rule(
+        health=st.sampled_from(
+            ["well", "well", "dead", "babbling", "barking", "shut", "untouchable", "unflashable"]
+        )
+    )
+    def health_changes(self, health: str) -> None:
+        self.lab.health = health
+
+    @rule()
+    def twins(self) -> None:
+        self.contested = not self.contested
+        self.device.contest("2 boards show the serial S1" if self.contested else "")
+        self.loop.run(0)
+
+    @rule(wanted=st.sampled_from([None, R1, R1, R2, ODD_KIND, ODD_ARGS, {"quarantined": "smoke"}]))
+    def desire(self, wanted: dict[str, Any] | None) -> None:
+        self.generation += 1
+        fields = {"serial": "S1", "generation": self.generation, **(wanted or {})}
+        self.desired = Desired.model_validate(fields)
+        self.device.desire(self.desired)
+        self.loop.run(0)
+
+    @rule()
+    def all_is_well_for_a_while(self) -> None:
+        if self.contested:
+            self.twins()
+        self.lab.health = "well"
+        if self.lab.mode == "absent":
+            self.lab.enumerate("application")
+        self.desire(R1)
+        self.loop.run(REST_LONGEST + 300)
+        assert self.device.status.hold == Hold("r1", "alice"), self.told.reports[-3:]
+
+    @rule(count=st.integers(1, 3))
+    @precondition(lambda self: self.device.status.hold is not None)
+    def evaluate(self, count: int) -> None:
+        hold = self.device.status.hold
+        assert hold is not None
+        files = [
+            File.model_validate({"id": f"e{len(self.accepted) + n}", "data": "AAAA"})
+            for n in range(count)
+        ]
+        for file in files:
+            blob = mock.Mock(sha256="0" * 64)
+            blob.read.return_value = bytes(text.BITSTREAM_SIZE)
+            object.__setattr__(file, "_blob", blob)
+        with mock.patch.object(File, "blob", property(lambda self: self._blob)):
+            arguments = {"bitstreams": files, "batch": None, "more": False, "validate": False}
+            answer = self.device.invoke(hold, "evaluate", arguments)
+            self.loop.run(0)
+        try:
+            answer.result(0)
+        except IcebusError:
+            return
+        self.accepted |= {file.id for file in files}
+
+    @rule(seconds=st.sampled_from([0.0, 0.05, 0.3, 1.0, 3.0, 15.0, 40.0, 200.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.loop.run(seconds)
+
+    # --- what must hold -------------------------------------------------------------------------
+
+    @invariant()
+    def only_allowed_transitions_are_told(self) -> None:
+        states = [report.state for report in self.told.reports]
+        for before, after in itertools.pairwise(states[max(0, self.seen - 1) :]):
+            assert may_follow(before, after), f"{after} after {before}"
+        assert not [r for r in self.told.reports[self.seen :] if "may not follow" in r.reason]
+        self.seen = len(states)
+
+    @invariant()
+    def who_serves_is_wanted_and_fit(self) -> None:
+        hold = self.device.status.hold
+        if hold is not None:
+            assert (hold.reservation, hold.user) == (self.desired.reservation, self.desired.user)
+            assert self.desired.quarantined is None
+            assert not self.contested
+            assert self.device.port is not None
+            assert self.lab.firmware == "pulse_count"
+
+    @invariant()
+    def what_does_not_work_says_why(self) -> None:
+        if self.told.reports:
+            last = self.told.reports[-1]
+            if last.state in (S.ABSENT, S.BROKEN, S.QUARANTINED):
+                assert last.reason
+            assert last.generation == self.desired.generation or self.device.state is None
+
+    @invariant()
+    def no_outcome_is_told_for_what_was_not_accepted(self) -> None:
+        assert set(self.told.outcomes) <= self.accepted
+
+    def teardown(self) -> None:
+        """Whatever it was: with a board that is well again, all comes to rest within bounds."""
+        try:
+            if self.contested:
+                self.twins()
+            self.lab.health = "well"
+            if self.lab.mode == "absent":
+                self.lab.enumerate("application")
+            self.loop.run(REST_LONGEST + 300)
+            self.only_allowed_transitions_are_told()
+            self.who_serves_is_wanted_and_fit()
+            assert self.told.reports[-1].state is self.expected, self.told.reports[-3:]
+            if self.device.status.hold is not None:
+                self.evaluate(1)
+                self.loop.run(5)
+            assert set(self.told.outcomes) == self.accepted
+            for outcomes in self.told.outcomes.values():
+                assert len(set(outcomes)) == 1, "one outcome, however often it is told"
+        finally:
+            self.device.stop(Deadline.after(0))
+            self.patches.close()
+            self.directory.cleanup()
+
+    @property
+    def expected(self) -> DeviceState:
+        if self.desired.quarantined is not None:
+            return S.QUARANTINED
+        if self.desired.reservation is None:
+            return S.READY
+        served = self.desired.kind == "pulsecount" and not self.desired.args
+        return S.SERVING if served else S.BROKEN
+
+
+TestLife = Life.TestCase
+TestLife.settings = settings(max_examples=25, stateful_step_count=40, deadline=None)
