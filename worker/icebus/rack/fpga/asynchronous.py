@@ -1,7 +1,7 @@
 """Circuits without an order of events that is fixed in advance: loops of gates, mixed clocks.
 
-The gates that close a loop are given a delay each, drawn from the seed that stands for the board,
-in units of which half a clock cycle has :data:`UNITS`; all others are immediate. A loop that comes
+Each gate on a loop is given a delay, drawn from the seed that stands for the board, in units of
+which half a clock cycle has :data:`UNITS`; all others are immediate. A loop that comes
 to rest (a latch) is let do so before the clock goes on; one that does not, oscillates, and the
 clock goes on meanwhile. What comes out is plausible, not physical, and marked as inexact.
 
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
-from icebus.rack.fpga.graph import components, hub
+from icebus.rack.fpga.graph import components
 from icebus.rack.fpga.logic import compiled
 from icebus.rack.fpga.netlist import CLOCK, FIRST, ONE, Flop, Gate, Netlist
 
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 UNITS: Final = 8
-"""Delays of a gate with its wires in half a clock cycle: 10.4 ns of about 1.3 ns each."""
+"""Units in half a clock cycle: 10.4 ns of about 1.3 ns each, a gate with short wires."""
 
 DELAYS: Final = (1, 3)
-"""Least and greatest delay of a gate that closes a loop, in units."""
+"""Least and greatest delay of a gate on a loop, in units: short wires and long ones."""
 
-SETTLE: Final = 64
+SETTLE: Final = 200
 """Units within which a loop has to come to rest, or else it oscillates."""
 
-BUDGET: Final = 800_000
+BUDGET: Final = 400_000
 """Evaluations of gates and flip-flops after which a count is extrapolated: about 0.4 s of CPU."""
 
 FASTEST: Final = (50, 48)
@@ -66,14 +66,15 @@ class Simulation:
         signals = range(FIRST, FIRST + len(netlist.cells))
         cells = list(zip(signals, netlist.cells, strict=True))
         gates = {signal: cell.inputs for signal, cell in cells if isinstance(cell, Gate)}
-        delayed = _closing(gates)
+        loops = [part for part in components(gates, gates) if _is_loop(part, gates)]
+        delayed = {signal for part in loops for signal in part}
         self._delays = {signal: random.randint(*DELAYS) for signal in sorted(delayed)}
         open_ended = {
             signal: tuple(i for i in inputs if i not in delayed) for signal, inputs in gates.items()
         }
         order = [node for part in components(gates, open_ended) for node in part]
         self._immediate = [self._gate(node) for node in order if node not in delayed]
-        self._closing = [self._gate(node) for node in sorted(delayed)]
+        self._loops = [self._gate(node) for node in sorted(delayed)]
         self._flops = [(signal, cell) for signal, cell in cells if isinstance(cell, Flop)]
         self._values = [0] * (FIRST + len(netlist.cells))
         self._values[ONE] = 1
@@ -97,7 +98,8 @@ class Simulation:
                         self._half(again, rests=True)
                     return rises + periods * each + self._rises - here, "it comes to rest"
             if self._work > BUDGET:
-                return self._rises * halves // half, "extrapolated from part of the window"
+                how = "comes to rest" if rests else "oscillates"
+                return self._rises * halves // half, f"it {how}; extrapolated from {half} steps"
             rests = self._half(half, rests)
         return self._rises, "it comes to rest" if rests else "it oscillates"
 
@@ -150,9 +152,9 @@ class Simulation:
         return bool(changes)
 
     def _elapse(self) -> bool:
-        """One unit of time for the gates that close loops; true if any moves or is about to."""
+        """One unit of time for the gates on loops; true if any moves or is about to."""
         changes = []
-        for gate in self._closing:
+        for gate in self._loops:
             value = self._evaluate(gate)
             if value == self._values[gate.signal]:
                 self._due.pop(gate.signal, None)
@@ -167,15 +169,5 @@ class Simulation:
         return bool(changes or self._due)
 
 
-def _closing(gates: dict[int, tuple[int, ...]]) -> set[int]:
-    """Gates without which there is no loop."""
-    taken: set[int] = set()
-    work = [sorted(gates)]
-    while work:
-        for part in components(work.pop(), gates):
-            if len(part) == 1 and part[0] not in gates[part[0]]:
-                continue
-            node = hub(part, gates)
-            taken.add(node)
-            work.append([other for other in part if other != node])
-    return taken
+def _is_loop(part: list[int], gates: dict[int, tuple[int, ...]]) -> bool:
+    return len(part) > 1 or part[0] in gates[part[0]]

@@ -1,0 +1,8 @@
+// Through the register of the output pin.
+module top (input CLK, output ICE_27);
+    reg [13:0] c = 0;
+    always @(posedge CLK) c <= c + 1;
+    SB_IO #(.PIN_TYPE(6'b010101)) pin (
+        .PACKAGE_PIN(ICE_27), .OUTPUT_CLK(CLK), .CLOCK_ENABLE(1'b1), .D_OUT_0(c[13])
+    );
+endmodule
