@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import stat
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from icebus.client.profile import (
     default_path,
     find_profile,
     find_url,
+    lock_of,
     profile_in,
     state_directory,
 )
@@ -75,6 +77,19 @@ def test_given_a_farm_here_when_a_principal_is_named_then_its_profile_is_found(
     assert find_profile("observer").url == "mqtt://observer@h"
     with pytest.raises(NoProfile, match="it has observer"):
         find_profile("nobody")
+
+
+def test_given_a_farm_that_was_killed_when_looking_then_nobody_waits_for_it(
+    tmp_path: Path,
+) -> None:
+    farm = tmp_path / "farm"
+    farm.mkdir()
+    profile(farm=farm).write(default_path())
+    with pytest.raises(NoProfile, match="not up any more"):
+        find_url()
+    with lock_of(farm).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert find_url() == URL
 
 
 def test_given_a_profile_in_the_environment_when_a_name_is_given_then_its_farm_is_meant(

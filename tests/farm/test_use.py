@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -93,6 +94,31 @@ def test_given_a_reservation_when_evaluating_then_its_boards_are_used_and_kept(
     assert sorted(devices.values()) == ["ready", "serving", "serving"]
     assert farm.machine.run("release", name).stdout == f"{name} released\n"
     assert nothing_is_held(farm)
+
+
+def test_given_a_terminal_when_evaluating_then_progress_goes_there_and_data_to_stdout(
+    farm: Up, circuits: Sequence[Path]
+) -> None:
+    terminal, side = os.openpty()
+    run = subprocess.Popen(
+        [sys.executable, "-m", "icebus.client.cli", "evaluate", str(circuits[0]), "-o", "jsonl"],
+        env={**farm.machine.environment, "TERM": "xterm"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=side,
+        text=True,
+    )
+    os.close(side)
+    drawn = b""
+    with contextlib.suppress(OSError):  # it ends with an error once the other side is closed
+        while data := os.read(terminal, 4096):
+            drawn += data
+    os.close(terminal)
+    told, _ = run.communicate(timeout=30)
+    assert run.returncode == 0
+    assert json.loads(told)["bitstream"] == circuits[0].name
+    assert b"evaluating" in drawn
+    assert b"pulses" not in drawn
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ for each principal of its farm, and a default one that clients on this machine f
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -84,6 +85,26 @@ def profile_in(farm: Path, principal: str) -> Path:
     return farm / "profiles" / f"{principal}.json"
 
 
+def lock_of(farm: Path) -> Path:
+    """The file that `icebus up` keeps locked while it runs in a farm's directory."""
+    return farm / "farm.lock"
+
+
+def is_up(farm: Path) -> bool:
+    """Whether an `icebus up` runs in a directory."""
+    try:
+        descriptor = os.open(lock_of(farm), os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
 def find_url(
     url: str | None = None,
     profile: str | Path | None = None,
@@ -120,7 +141,11 @@ def find_profile(profile: str | Path | None = None) -> Profile:
         path = default_path()
         if not path.exists():
             raise NoProfile(f"no farm is named and none runs on this machine; {_HOW}")
-        return Profile.read(path)
+        found = Profile.read(path)
+        if found.farm is not None and not is_up(found.farm):
+            # Killed, it could not take its profile back.
+            raise NoProfile(f"the farm in {found.farm} is not up any more; {_HOW}")
+        return found
     if isinstance(profile, str) and is_id(profile) and not Path(profile).exists():
         farm = _this_farm()
         path = profile_in(farm, profile)

@@ -75,7 +75,8 @@ def evaluate(
         total = len(bitstreams) * len(chosen)
         say(f"{total} evaluations on {' '.join(chosen)} (reservation {boards.id})")
         outcomes: list[Outcome] = []
-        with counting("evaluating", total) as step:
+        streams = output in (Format.JSONL, Format.NAME)
+        with counting("evaluating", total, streams=streams) as step:
             for outcome in boards.outcomes(bitstreams, serials=chosen, validate=validate):
                 step()
                 outcomes.append(outcome)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from icebus.broker.address import BrokerAddress
 from icebus.broker.embedded import EmbeddedBroker
 from icebus.broker.process import Child
 from icebus.client.cli.supervisor import Service, Supervisor, tail
-from icebus.client.profile import Profile, default_path, profile_in
+from icebus.client.profile import Profile, default_path, is_up, lock_of, profile_in
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.devices import DeviceState
 from icebus.schemas.errors import (
@@ -38,6 +39,9 @@ ADMIN = "admin"
 
 START_TIMEOUT = 20.0
 """Seconds for the broker to listen and for control to answer."""
+
+CLAIM_TIME = 0.5
+"""Seconds to wait for a directory: who asks whether a farm is up holds its lock for a moment."""
 
 ASK_TIMEOUT = 2.0
 """Seconds for control to answer while it may still be starting."""
@@ -234,27 +238,18 @@ def _lock(directory: Path) -> int:
         Conflict: another `icebus up` runs in it.
     """
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    descriptor = os.open(directory / "farm.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise Conflict(
-            f"a farm is up already in {directory}; stop it, or give another one with --directory"
-        ) from None
-    return descriptor
-
-
-def is_up(directory: Path) -> bool:
-    """Whether an `icebus up` runs in a directory."""
-    try:
-        descriptor = os.open(directory / "farm.lock", os.O_RDWR | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
+    descriptor = os.open(lock_of(directory), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    deadline = Deadline.after(CLAIM_TIME)
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if deadline.expired:
+                os.close(descriptor)
+                raise Conflict(
+                    f"a farm is up already in {directory}; stop it, or give another one with "
+                    "--directory"
+                ) from None
+            threading.Event().wait(0.02)
+        else:
+            return descriptor

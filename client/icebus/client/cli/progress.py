@@ -20,9 +20,12 @@ def waiting(what: str) -> Iterator[Callable[[str], None]]:
 
 
 @contextmanager
-def counting(what: str, total: int) -> Iterator[Callable[[], None]]:
-    """A bar of ``total`` steps; the function given makes one."""
-    if not sys.stderr.isatty():
+def counting(what: str, total: int, *, streams: bool) -> Iterator[Callable[[], None]]:
+    """A bar of ``total`` steps; the function given makes one.
+
+    None where data ``streams`` to the same terminal: they would write over each other.
+    """
+    if not sys.stderr.isatty() or (streams and sys.stdout.isatty()):
         yield lambda: None
         return
     from rich.console import Console
@@ -30,6 +33,8 @@ def counting(what: str, total: int) -> Iterator[Callable[[], None]]:
     from rich.progress import TimeElapsedColumn as Elapsed
 
     columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Elapsed()]
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    # Left to itself, rich would take stdout too, and send the data to the terminal.
+    with Progress(*columns, console=console, transient=True, redirect_stdout=False) as progress:
         task = progress.add_task(what, total=total)
         yield lambda: progress.advance(task)

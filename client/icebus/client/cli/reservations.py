@@ -23,7 +23,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def reserve(
-    count: Annotated[int | None, typer.Argument(min=1, help="How many. [default: 1]")] = None,
+    count: Annotated[int | None, typer.Argument(min=1, help="How many. (default: 1)")] = None,
     serial: Annotated[
         list[str] | None, typer.Option("--serial", "-s", help="Which; may be given repeatedly.")
     ] = None,

@@ -54,21 +54,21 @@ def up(
     ] = None,
     user: Annotated[
         list[str] | None,
-        typer.Option("--user", "-u", help="Who may reserve; repeatable. [default: you]"),
+        typer.Option("--user", "-u", help="Who may reserve; repeatable. (default: you)"),
     ] = None,
     directory: Annotated[
         Path | None,
         typer.Option(
             "--directory",
             "-d",
-            help="Where the farm keeps everything. [default: in your state directory; with a "
-            "command, a temporary one]",
+            help="Where the farm keeps everything. (default: in your state directory; with a "
+            "command, a temporary one)",
         ),
     ] = None,
     port: Annotated[
         int | None,
         typer.Option(
-            min=1, max=65535, help="Of the broker, on loopback. [default: as before, or a free one]"
+            min=1, max=65535, help="Of the broker, on loopback. (default: as before, or a free one)"
         ),
     ] = None,
 ) -> None:
