@@ -22,6 +22,7 @@ import pytest
 from pydantic import BaseModel, JsonValue
 
 from icebus.broker import Bus, Incoming, Requester
+from icebus.broker.access import Principal
 from icebus.broker.embedded import EmbeddedBroker
 from icebus.schemas import pulse_count_text as text
 from icebus.schemas.calls import Call, CallResults
@@ -34,7 +35,7 @@ from icebus.schemas.firmware import Chip
 from icebus.schemas.ids import new_id
 from icebus.schemas.message import Message, decode
 from icebus.schemas.rack import RackBoard, RackFile, edit_rack_file, read_boards, write_rack_file
-from icebus.schemas.topics import BLOB, CALL, DESIRED, DEVICE, EVENT, WORKER_STATE
+from icebus.schemas.topics import BLOB, CALL, DESIRED, DEVICE, EVENT, WORKER_STATE, Role
 from icebus.worker.device import Device
 from icebus.worker.hardware.board import Board
 from icebus.worker.hardware.rack import RackDiscovery
@@ -283,6 +284,21 @@ class Bench:
     def bark(self, received: int) -> None:
         """The watchdog; what was under way is gone when this returns."""
         self.board.bark(received)
+        self._clear_line()
+
+    def answer_test(self) -> None:
+        """Pass a test after whatever went before: old bytes may still be on the line."""
+        got = 0
+        deadline = Deadline.after(PATIENCE)
+        while got < text.BITSTREAM_SIZE:
+            deadline.check("the bytes of a test")
+            got += self.board.pending(0.01)
+        self._clear_line()
+        self.board.say(text.STARTED, text.RECEIVED.format(us=1))
+        self.board.report(0)
+        self.board.rest()
+
+    def _clear_line(self) -> None:
         eventually(lambda: self.device.port is not None and not self.device.port.sending)
         self.board.pending()
 
@@ -408,15 +424,6 @@ def rack_board(number: int, firmware: str = "pulse_count") -> RackBoard:
 
 
 @pytest.fixture(scope="session")
-def shared_rack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rack]:
-    """Two boards that run pulse_count, for all tests that leave them as they are."""
-    rack = Rack(tmp_path_factory.mktemp("rack"), [rack_board(1), rack_board(2)])
-    rack.wait()
-    yield rack
-    rack.stop()
-
-
-@pytest.fixture(scope="session")
 def spare_rack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rack]:
     rack = Rack(tmp_path_factory.mktemp("spare"), [])
     yield rack
@@ -460,6 +467,7 @@ class World:
 
     def __init__(self, broker: EmbeddedBroker) -> None:
         self.broker = broker
+        self.hold = Hold(reservation=new_id("r-"), user="alice")
         self._changed = threading.Condition()
         self.generations: dict[str, int] = {}
         self.reports: dict[str, list[DeviceReport | None]] = {}
@@ -496,9 +504,9 @@ class World:
         topic = DESIRED(worker="w1", serial=wanted.serial)
         self.control.publish(topic, wanted, retain=True).result(PATIENCE)
 
-    def reserve(self, *serials: str, hold: Hold = HOLD) -> None:
-        """Have the devices serve ``hold``."""
-        generations = {serial: self.desire(serial, hold) for serial in serials}
+    def reserve(self, *serials: str, **fields: Any) -> None:
+        """Have the devices serve ``self.hold``."""
+        generations = {serial: self.desire(serial, self.hold, **fields) for serial in serials}
         for serial, generation in generations.items():
             self.wait_state(serial, DeviceState.SERVING, generation=generation)
 
@@ -530,10 +538,11 @@ class World:
         method: str,
         *serials: str,
         user: str = "alice",
-        reservation: str = HOLD.reservation,
+        reservation: str | None = None,
         **args: Any,
     ) -> CallResults:
-        request = Call(id=new_id(), reservation=reservation, serials=list(serials), args=args)
+        held = reservation or self.hold.reservation
+        request = Call(id=new_id(), reservation=held, serials=list(serials), args=args)
         topic = CALL(worker="w1", user=user, method=method)
         deadline = Deadline.after(PATIENCE)
         return self.requesters[user].ask(topic, request, "w1", CallResults, deadline)
@@ -650,6 +659,7 @@ class AnyEvent(BaseModel):
 
 @pytest.fixture
 def world(broker: EmbeddedBroker) -> Iterator[World]:
+    """Everybody but the worker, on a broker of the test's own."""
     everybody = World(broker)
     yield everybody
     everybody.close()
@@ -661,28 +671,59 @@ class StartWorker(Protocol):
 
 @pytest.fixture
 def start_worker(broker: EmbeddedBroker, tmp_path: Path, quick: None) -> Iterator[StartWorker]:
-    """Starts workers in this process; the last one is stopped at the end."""
+    """Starts workers in this process; they are stopped at the end."""
     workers: list[Worker] = []
 
     def start(*racks: Rack) -> Worker:
-        discoveries = [RackDiscovery(rack.directory) for rack in racks]
-        worker = Worker(broker.address("w1"), discoveries, tmp_path / "journals")
-        workers.append(worker)
-        worker.start(Deadline.after(PATIENCE))
-        return worker
+        workers.append(make_worker(broker, tmp_path / "journals", *racks))
+        return workers[-1]
 
     yield start
     for worker in workers:
         worker.stop(Deadline.after(PATIENCE))
 
 
+def make_worker(broker: EmbeddedBroker, journals: Path, *racks: Rack) -> Worker:
+    discoveries = [RackDiscovery(rack.directory) for rack in racks]
+    worker = Worker(broker.address("w1"), discoveries, journals)
+    worker.start(Deadline.after(PATIENCE))
+    return worker
+
+
+@pytest.fixture(scope="session")
+def shared_farm(
+    tmp_path_factory: pytest.TempPathFactory, broker_class: type[EmbeddedBroker]
+) -> Iterator[World]:
+    directory = tmp_path_factory.mktemp("farm")
+    people = [
+        Principal(id="main", role=Role.CONTROL),
+        Principal(id="w1", role=Role.WORKER),
+        Principal(id="alice", role=Role.USER),
+        Principal(id="bob", role=Role.USER),
+    ]
+    broker = broker_class(directory / "broker", people)
+    broker.start(Deadline.after(PATIENCE))
+    rack = Rack(directory / "rack", [rack_board(1), rack_board(2)])
+    rack.wait()
+    world = World(broker)
+    worker = make_worker(broker, directory / "journals", rack)
+    yield world
+    worker.stop(Deadline.after(PATIENCE))
+    world.close()
+    rack.stop()
+    broker.stop(Deadline.after(PATIENCE))
+
+
 @pytest.fixture
-def farm(world: World, shared_rack: Rack, start_worker: StartWorker) -> World:
-    """A worker with the shared rack's two boards, both ready."""
-    start_worker(shared_rack)
+def farm(shared_farm: World, quick: None) -> Iterator[World]:
+    """A worker with two boards, both ready; shared, so each test has a reservation of its own."""
+    farm = shared_farm
+    farm.hold = Hold(reservation=new_id("r-"), user="alice")
     for serial in ("BOARD1", "BOARD2"):
-        world.wait_state(serial, DeviceState.READY)
-    return world
+        farm.wait_state(serial, DeviceState.READY)
+    farm.events.clear()
+    yield farm
+    farm.release("BOARD1", "BOARD2")
 
 
 IMPATIENT = """

@@ -100,10 +100,7 @@ def test_given_a_broken_board_when_its_rest_is_over_then_it_is_tried_again(
     bench.told.wait_state(DeviceState.BROKEN)
     monkeypatch.setattr(testing, "ANSWER", 10.0)
     bench.told.wait(lambda: bench.told.states[-1] is DeviceState.TESTING, "another try")
-    bench.board.pending(0.05)
-    bench.board.say(RECEIVED)
-    bench.board.report(0)
-    bench.board.rest()
+    bench.answer_test()
     bench.told.wait_state(DeviceState.READY)
 
 
@@ -343,17 +340,10 @@ def test_given_a_board_that_falls_silent_then_all_fails_and_the_device_is_tested
         lambda: len(serving.told.named("failures")) + len(serving.told.named("results")) == 3
     )
     serving.told.wait_events("finished")
-    serving.board.pending(0.05)
-    # What a tested board answers, whatever it was in the middle of.
-    serving.board.say(text.STARTED, RECEIVED)
-    serving.board.report(0)
-    serving.board.rest()
+    serving.answer_test()
     serving.told.wait_state(DeviceState.SERVING, mark)
     serving.evaluate(4, batch="b2")
-    serving.board.pending(0.05)
-    serving.board.say(text.STARTED, RECEIVED)
-    serving.board.report(44)
-    serving.board.rest()
+    serving.board.measure(44)
     serving.told.wait(lambda: [r for r in serving.told.named("results") if r.pulses == 44])
 
 

@@ -419,4 +419,4 @@ class Life(RuleBasedStateMachine):
 
 
 TestLife = Life.TestCase
-TestLife.settings = settings(max_examples=25, stateful_step_count=40, deadline=None)
+TestLife.settings = settings(max_examples=15, stateful_step_count=40, deadline=None)
