@@ -73,14 +73,16 @@ def evaluate(
     with connect() as client, _boards(client, reservation, count, serial or []) as boards:
         chosen = serial or boards.serials
         total = len(bitstreams) * len(chosen)
-        say(f"{total} evaluations on {' '.join(chosen)} (reservation {boards.id})")
+        plural = "" if total == 1 else "s"
+        say(f"{total} evaluation{plural} on {' '.join(chosen)} (reservation {boards.id})")
         outcomes: list[Outcome] = []
+        complaints: set[str] = set()
         streams = output in (Format.JSONL, Format.NAME)
         with counting("evaluating", total, streams=streams) as step:
             for outcome in boards.outcomes(bitstreams, serials=chosen, validate=validate):
                 step()
                 outcomes.append(outcome)
-                _tell(outcome, output)
+                _tell(outcome, output, complaints)
     failed = _conclude(outcomes, bitstreams, output)
     if failed:
         say(f"icebus: {failed} of {len(outcomes)} evaluations failed")
@@ -147,12 +149,15 @@ def _held(client: PulseCountClient) -> str | None:
     return held[0] if held else None
 
 
-def _tell(outcome: Outcome, output: Format) -> None:
-    """What is told of an outcome as soon as it comes."""
+def _tell(outcome: Outcome, output: Format, complaints: set[str]) -> None:
+    """What is told of an outcome as soon as it comes; one trouble of a board is told once."""
     from icebus.client.outcomes import Failure
 
     if isinstance(outcome, Failure):
-        say(f"{outcome.bitstream} on {outcome.serial}: {outcome.error}")
+        complaint = f"{outcome.serial}: {outcome.error}"
+        if complaint not in complaints:
+            complaints.add(complaint)
+            say(f"{outcome.bitstream} on {complaint}")
     if output is Format.JSONL:
         print_json(as_json(outcome))
     elif output is Format.NAME and not isinstance(outcome, Failure):
@@ -168,8 +173,15 @@ def _conclude(outcomes: Sequence[Outcome], bitstreams: Sequence[Bitstream], outp
     if output is Format.JSON:
         print_json(rows, indent=2)
     elif output is Format.TABLE and good:
-        print_line(table(good, _COLUMNS))
+        print_line(table([{**row, "note": _note(row)} for row in good], _COLUMNS))
     return len(rows) - len(good)
+
+
+def _note(row: dict[str, Any]) -> str:
+    """What a reader of the table should know of a count."""
+    if row["cdone"] is False:
+        return "the FPGA refused the bitstream (CDONE low)"
+    return str(row["note"])
 
 
 def as_json(outcome: Outcome) -> dict[str, Any]:

@@ -54,6 +54,8 @@ def describe(error: IcebusError) -> tuple[str, str, int]:
     for cls in type(error).__mro__:
         if cls in _BY_ERROR:
             code, hint = _BY_ERROR[cls]
+            if error.details.get("problem") == "size":
+                hint = ""  # what has another size is never sent: it would shift what follows it
             # A message that names the remedy itself needs none added.
             return error.message, "" if _command(hint) in error.message else hint, code
     return error.message, "", FAILED
