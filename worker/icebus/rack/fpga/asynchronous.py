@@ -33,6 +33,9 @@ SETTLE: Final = 200
 BUDGET: Final = 400_000
 """Evaluations of gates and flip-flops after which a count is extrapolated: about 0.4 s of CPU."""
 
+_UNIT_COST: Final = 5
+"""What a unit of time costs beside that, in evaluations."""
+
 FASTEST: Final = (50, 48)
 """The boards' counter takes 3 cycles of 150 MHz a pulse, so 50 pulses in 48 clock cycles."""
 
@@ -90,6 +93,7 @@ class Simulation:
         seen: dict[tuple[int, ...], tuple[int, int]] = {}
         for half in range(halves):
             if rests and half % 2 == 0:
+                self._work += len(self._values) // 8
                 first, rises = seen.setdefault(tuple(self._values), (half, self._rises))
                 if first < half:
                     periods, rest = divmod(halves - first, half - first)
@@ -135,7 +139,7 @@ class Simulation:
         values = self._values
         for gate in self._immediate:
             values[gate.signal] = self._evaluate(gate)
-        self._work += len(self._flops)
+        self._work += len(self._flops) + _UNIT_COST
         changes = []
         for i, (signal, flop) in enumerate(self._flops):
             level = values[flop.clock] ^ flop.negative

@@ -62,6 +62,16 @@ class Blocks:
         self._registers: dict[int, linear.Register] = {}
         self._step = step
 
+    @property
+    def size(self) -> int:
+        """Bytes that are kept between blocks, beside the plan."""
+        tables = sum(table.nbytes for table in self._tables.values())
+        return tables + sum(register.size for register in self._registers.values())
+
+    def release(self) -> None:
+        """Drop what only matters within a block."""
+        self.waves = [0] * len(self.waves)
+
     def run(self, steps: int) -> None:
         """Go on for ``steps`` (even) steps.
 

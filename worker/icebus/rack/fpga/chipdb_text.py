@@ -42,7 +42,9 @@ class _Reader:
         self.origin = origin
         self.tile_kind = ["none"] * (WIDTH * HEIGHT)
         self.switches: list[tuple[int, int, int, tuple[tuple[int, int], ...]]] = []
-        self.pips: list[tuple[int, int, int, int]] = []
+        self.pips: list[int] = []
+        self.values: list[int] = []
+        self.sources: list[int] = []
         self.wires: list[tuple[int, int, str]] = []
         self._bits: dict[str, tuple[int, int]] = {}
         for block in text.split("\n."):
@@ -61,13 +63,12 @@ class _Reader:
                 raise ValueError(f"a database of {' '.join(words[1:4])}")
 
     def _switch(self, words: list[str], body: str) -> None:
-        number = len(self.switches)
-        bits = tuple(self._bit(name) for name in words[4:])
+        bits = tuple([self._bit(name) for name in words[4:]])
         self.switches.append((int(words[1]), int(words[2]), int(words[3]), bits))
-        target = int(words[3])
         fields = body.split()
-        for value, source in zip(fields[::2], fields[1::2], strict=True):
-            self.pips.append((number, int(value, 2), int(source), target))
+        self.pips.append(len(fields) // 2)
+        self.values.extend([int(value, 2) for value in fields[::2]])
+        self.sources.extend(map(int, fields[1::2]))
 
     def _bit(self, name: str) -> tuple[int, int]:
         if name not in self._bits:
@@ -84,7 +85,7 @@ class _Reader:
         self.wires.append((int(fields[3 * chosen]), int(fields[3 * chosen + 1]), names[chosen]))
 
     def source(self) -> Source:
-        counts = (len(self.switches), len(self.pips), len(self.wires))
+        counts = (len(self.switches), len(self.sources), len(self.wires))
         if counts != (SWITCHES, CONNECTIONS, WIRES):
             raise ValueError("{} switches, {} connections, {} wires".format(*counts))
         size = np.array([len(bits) for *_, bits in self.switches], np.int32)
@@ -92,7 +93,10 @@ class _Reader:
         for width in range(1, 6):
             these = np.flatnonzero(size == width)
             bits[these, :width] = [self.switches[i][3] for i in these.tolist()]
-        pips = np.array(self.pips, np.int32)
+        if len(self.values) != len(self.sources):
+            raise ValueError("a connection without source")
+        of_switch = np.repeat(np.arange(len(size), dtype=np.int32), self.pips)
+        target = np.array([wire for _, _, wire, _ in self.switches], np.int32)
         names = sorted({name for _, _, name in self.wires})
         number = {name: i for i, name in enumerate(names)}
         return Source(
@@ -101,10 +105,10 @@ class _Reader:
             switch_y=np.array([y for _, y, _, _ in self.switches], np.int32),
             switch_bits=bits,
             switch_size=size,
-            pip_switch=pips[:, 0],
-            pip_value=pips[:, 1],
-            pip_source=pips[:, 2],
-            pip_target=pips[:, 3],
+            pip_switch=of_switch,
+            pip_value=np.array(self.values, np.int32),
+            pip_source=np.array(self.sources, np.int32),
+            pip_target=target[of_switch],
             wire_x=np.array([x for x, _, _ in self.wires], np.int32),
             wire_y=np.array([y for _, y, _ in self.wires], np.int32),
             wire_name=np.array([number[name] for _, _, name in self.wires], np.int32),

@@ -3,24 +3,35 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from hashlib import blake2b
 from typing import Final
 
 from icebus.rack.fpga import asynchronous, chipdb
 from icebus.rack.fpga.counter import Accumulator, recognise
 from icebus.rack.fpga.decode import decode
 from icebus.rack.fpga.extract import TRISTATE, Extraction
-from icebus.rack.fpga.netlist import FIRST, Foreign, Netlist
+from icebus.rack.fpga.netlist import FIRST, ZERO, Foreign, Netlist
+from icebus.rack.fpga.shelf import Shelf
 from icebus.rack.fpga.simplify import foreign, simplify
 from icebus.rack.fpga.steps import Irregular, build
 from icebus.rack.fpga.synchronous import Periodic
+from icebus.schemas.bitstream import bank_writes
 from icebus.schemas.errors import BitstreamInvalid, BitstreamUnsupported
 
-CONES: Final = 512
-"""Analysed circuits kept per process: a population and its parents. A usual one takes 50 kB."""
+ANALYSES_SIZE: Final = 48_000_000
+"""Bytes of analysed circuits kept per process. A usual one takes 50 kB, so that a population and
+its parents fit; one without a period, such as a long shift register, up to 6 MB."""
 
-BITSTREAMS: Final = 512
-"""Bitstreams remembered per process, by their bytes' hash and as a reference to their circuit."""
+_CELL_SIZE: Final = 500
+"""Bytes of a cell in all the forms in which an analysis keeps it."""
+
+BITSTREAMS: Final = 1024
+"""Bitstreams whose circuits are remembered per process, by a digest of their bytes."""
+
+_UNDRIVEN: Final = Netlist((), ZERO)
+
+_cones: Shelf[bytes, Netlist] = Shelf(BITSTREAMS)
+_analyses: Shelf[Netlist, Accumulator | Periodic | str] = Shelf(ANALYSES_SIZE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +70,6 @@ def count(bitstream: bytes, cycles: int, seed: int) -> Count:
         netlist = _cone(bitstream)
     except BitstreamInvalid:
         return Count(0, exact=True, cdone=False, note="")
-    if netlist is None:
-        return Count(0, exact=True, cdone=True, note="")
     unsupported = foreign(netlist)
     if unsupported is not None:
         raise BitstreamUnsupported(
@@ -76,36 +85,43 @@ def count(bitstream: bytes, cycles: int, seed: int) -> Count:
     return Count(pulses, exact=exact, cdone=True, note=note)
 
 
-@lru_cache(maxsize=BITSTREAMS)
-def _cone(bitstream: bytes) -> Netlist | None:
-    """The simplified cone of the counted pin; None if the design does not drive it."""
-    netlist = Extraction(decode(chipdb.load(), bitstream)).netlist()
+def _cone(bitstream: bytes) -> Netlist:
+    """The simplified cone of the counted pin; a constant 0 if the design does not drive it."""
+    digest = blake2b(bitstream, digest_size=16).digest()
+    netlist = _cones.get(digest)
     if netlist is None:
-        return None
-    netlist = simplify(netlist)
-    if netlist.output >= FIRST:
-        last = netlist.cells[netlist.output - FIRST]
-        if isinstance(last, Foreign) and last.primitive == TRISTATE:
-            return None
+        writes = bank_writes(bitstream)  # before the chip is needed
+        netlist = Extraction(decode(chipdb.load(), bitstream, writes)).netlist()
+        netlist = _UNDRIVEN if netlist is None else simplify(netlist)
+        if netlist.output >= FIRST:
+            last = netlist.cells[netlist.output - FIRST]
+            if isinstance(last, Foreign) and last.primitive == TRISTATE:
+                netlist = _UNDRIVEN  # switched off for ever
+    _cones.put(digest, netlist, 1)
     return netlist
 
 
 def _pulses(netlist: Netlist, cycles: int, seed: int) -> tuple[int, bool, str]:
-    analysis = _analysis(netlist)
+    analysis = _analyses.get(netlist)
+    if analysis is None:
+        analysis = _analyse(netlist)
     if isinstance(analysis, Accumulator):
-        return analysis.count(cycles), True, ""
-    if isinstance(analysis, Periodic):
+        pulses, exact, note = analysis.count(cycles), True, ""
+    elif isinstance(analysis, Periodic):
         pulses, exact = analysis.count(cycles)
-        return pulses, exact, "" if exact else "no period within the budget; extrapolated"
-    pulses, note = asynchronous.count(netlist, cycles, seed, analysis)
-    return pulses, False, note
+        note = "" if exact else "no period within the budget; extrapolated"
+    else:
+        pulses, note = asynchronous.count(netlist, cycles, seed, analysis)
+        exact = False
+    size = analysis.size if isinstance(analysis, Periodic) else 0
+    _analyses.put(netlist, analysis, size + _CELL_SIZE * len(netlist.cells))
+    return pulses, exact, note
 
 
-@lru_cache(maxsize=CONES)
-def _analysis(netlist: Netlist) -> Accumulator | Periodic | str:
+def _analyse(netlist: Netlist) -> Accumulator | Periodic | str:
     """How to count a circuit: its periods, or why it has no fixed order of events."""
     try:
         step = build(netlist)
-        return recognise(step) or Periodic(step)
     except Irregular as reason:
         return str(reason)
+    return recognise(step) or Periodic(step)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from icebus.rack.fpga.fabric import HEIGHT, set_bits
-from icebus.schemas.bitstream import bank_writes
 
 if TYPE_CHECKING:
     from icebus.rack.fpga.chip import Chip
+    from icebus.schemas.bitstream import BankWrite
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +53,15 @@ class Design:
         return self.chip.pll in self.items
 
 
-def decode(chip: Chip, bitstream: bytes) -> Design:
-    """Decode a bitstream.
+def decode(chip: Chip, bitstream: bytes, writes: tuple[BankWrite, ...]) -> Design:
+    """Decode a valid bitstream.
 
-    Raises:
-        BitstreamInvalid: as :func:`icebus.schemas.bitstream.validate`.
+    Args:
+        chip: the device.
+        bitstream: the file.
+        writes: its :func:`icebus.schemas.bitstream.bank_writes`.
     """
-    bits = set_bits(bitstream, bank_writes(bitstream))
+    bits = set_bits(bitstream, writes)
     item = chip.bit_item[bits]
     known = item >= 0
     item, weight = item[known], chip.bit_weight[bits[known]]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from icebus.rack.fpga import fabric
 from icebus.rack.fpga.foreign import primitive_of_wire
 from icebus.rack.fpga.netlist import CLOCK, FIRST, ONE, ZERO, Cell, Flop, Foreign, Gate, Netlist
+from icebus.schemas.errors import BitstreamUnsupported
 
 if TYPE_CHECKING:
     from icebus.rack.fpga.decode import Design
@@ -20,6 +21,10 @@ _MAJORITY = 0xE8
 _AND = 0x8
 _IDENTITY = 0x2
 _INVERT = 0x1
+MOST_CONTENDED = 500
+"""Wires with several drivers in a cone, after which it is given up. Mutants have some; noise has
+tens of thousands, and a board would be hot before it was configured."""
+
 _LATCH_TILES = ((14, 0), (14, 31))
 """Where ``fabout`` drives the latch signal of the inputs of the bottom and the top edge."""
 
@@ -41,7 +46,11 @@ class Extraction:
         self._contention: set[str] = set()
 
     def netlist(self) -> Netlist | None:
-        """The cone behind the counted pin, as configured; nothing if the pin is not driven."""
+        """The cone behind the counted pin, as configured; nothing if the pin is not driven.
+
+        Raises:
+            BitstreamUnsupported: too many wires have several drivers.
+        """
         x, y, block = fabric.OUTPUT_PAD
         if not self._pin_type(x, y, block) >> 4:
             return None
@@ -83,8 +92,8 @@ class Extraction:
             driver = drivers.get(wire)
             if driver is None:
                 self._wires[wire] = self._origin(wire)
-            elif contended and wire in contended:
-                self._wires[wire] = self._contended(wire, [driver, *contended[wire]])
+            elif wire in contended:
+                self._wires[wire] = self._signal(("wire", wire, 0, 0))
             else:
                 self._wires[wire] = ZERO  # what a ring of wires that nothing drives keeps
                 wire = driver
@@ -95,15 +104,22 @@ class Extraction:
             self._wires[passed] = signal
         return signal
 
-    def _contended(self, wire: int, drivers: list[int]) -> int:
+    def _contended(self, wire: int) -> Gate:
         """Several switches drive one wire: the AND of them, as the stronger pull-down has it."""
         x, y, name = self._chip.place(wire)
         self._contention.add(f"{name} of tile ({x}, {y})")
-        self._wires[wire] = ZERO
-        signal = self._wire(drivers[0])
-        for driver in drivers[1:]:
+        if len(self._contention) > MOST_CONTENDED:
+            raise BitstreamUnsupported(
+                f"the output depends on more than {MOST_CONTENDED} wires that are driven from "
+                "several sides, which is a short circuit rather than a circuit",
+                primitive="short circuit",
+                location=f"tile ({x}, {y})",
+            )
+        first, *others = [self._design.drivers[wire], *self._design.contended[wire]]
+        signal = self._wire(first)
+        for driver in others[:-1]:
             signal = self._add(Gate(_AND, (signal, self._wire(driver))))
-        return signal
+        return Gate(_AND, (signal, self._wire(others[-1])))
 
     def _origin(self, wire: int) -> int:
         """The signal of a wire that no switch drives."""
@@ -144,6 +160,8 @@ class Extraction:
             return self._carry(x, y, z)
         if kind == "pad":
             return self._output(x, y, z)
+        if kind == "wire":
+            return self._contended(x)
         return self._input(kind, x, y, z)
 
     def _lut(self, x: int, y: int, z: int) -> Gate:

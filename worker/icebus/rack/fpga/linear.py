@@ -69,6 +69,11 @@ class Sequence:
             known.append(sum(known[-lag] for lag in self._lags) & 1)
         self._bytes = np.packbits(np.array(known, np.uint8), bitorder="little")
 
+    @property
+    def size(self) -> int:
+        """Bytes of what is known."""
+        return len(self._bytes)
+
     def wave(self, start: int, steps: int) -> int:
         """The wave of ``steps`` steps from ``start``."""
         last = (start + steps + 7) // 8
@@ -105,6 +110,11 @@ class Register:
     def __init__(self, sequences: dict[int, Sequence]) -> None:
         self._sequences = sequences
         self.position = 0
+
+    @property
+    def size(self) -> int:
+        """Bytes of the sequences."""
+        return sum(sequence.size for sequence in self._sequences.values())
 
     def waves(self, steps: int) -> dict[int, int]:
         """The waves of the next ``steps`` steps."""

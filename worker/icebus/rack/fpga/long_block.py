@@ -35,6 +35,12 @@ class LongBlocks(Blocks):
         self.arrays: list[Words] = [ALL_ZERO] * len(self.waves)
         self._integers: dict[int, int] = {}
 
+    def release(self) -> None:
+        """Drop what only matters within a block."""
+        super().release()
+        self.arrays = [ALL_ZERO] * len(self.waves)
+        self._integers.clear()
+
     def run_long(self) -> int:
         """Go on for :data:`LONG` steps, or until shortly before a guess fails.
 

@@ -67,11 +67,16 @@ class Periodic:
         rises = sum(
             kept.bit_length() // 8 if isinstance(kept, int) else kept.nbytes for kept in self._rises
         )
-        return 50_000 + rises
+        return rises + self._blocks.size
 
     def count(self, cycles: int) -> tuple[int, bool]:
         """Rising edges within the first ``cycles`` clock cycles, and whether that is exact."""
-        steps = cycles * self._step.per_cycle
+        try:
+            return self._count(cycles * self._step.per_cycle)
+        finally:
+            self._blocks.release()
+
+    def _count(self, steps: int) -> tuple[int, bool]:
         while self._done <= steps and self._period is None:
             if self._exhausted:
                 return self._extrapolated(steps), False
