@@ -21,8 +21,9 @@ from icebus.schemas.errors import (
     WorkerLost,
 )
 from icebus.worker.blobs import BlobStore
-from icebus.worker.device import Device, Status
+from icebus.worker.device import Device
 from icebus.worker.inventory import Inventory
+from icebus.worker.reporting import Status
 from icebus.worker.states.framework import Hold, Method, Reservable
 
 

@@ -10,15 +10,14 @@ import itertools
 import logging
 from collections.abc import Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from pydantic import JsonValue, ValidationError
 
 from icebus.schemas.deadline import Deadline
-from icebus.schemas.devices import Desired, DeviceReport, DeviceState
+from icebus.schemas.devices import Desired, DeviceState
 from icebus.schemas.errors import (
     DeviceFailed,
     DeviceNotHeld,
@@ -39,30 +38,11 @@ from icebus.worker.hardware.port import Port
 from icebus.worker.journal import Journal
 from icebus.worker.lifecycle import Remedy
 from icebus.worker.loop import Callback, Loop
+from icebus.worker.reporting import Outlet, Status, report_of
 from icebus.worker.states.core import Absent, Broken, Flashing, Quarantined, Ready, Testing
 from icebus.worker.states.framework import Hold, Reservable, State
 
 log = logging.getLogger(__name__)
-
-
-class Outlet(Protocol):
-    """Where a device's words go; both may be called from its loop and must not block."""
-
-    def report(self, report: DeviceReport) -> None:
-        """The device's state has changed."""
-
-    def emit(self, hold: Hold, serial: str, event: str, sequence: int, data: Message) -> None:
-        """The device's state has an event for its holder."""
-
-
-@dataclass(frozen=True)
-class Status:
-    """A snapshot of a device for other threads."""
-
-    state: DeviceState | None = None
-    hold: Hold | None = None
-    kind: str | None = None
-    load: int = 0
 
 
 class Device:
@@ -457,33 +437,19 @@ class Device:
         )
 
     def _refresh(self) -> None:
-        state = self.state
-        if isinstance(state, Reservable):
-            self.status = Status(state.reported, state.hold, state.kind, state.load)
-        else:
-            self.status = Status(state.reported if state is not None else None)
+        self.status = Status.of(self.state)
 
     def _report(self) -> None:
-        state = self.state
         self._refresh()
-        if state is None or self.serial is None:
-            return
-        desired, board = self.desired, self.board
-        self._outlet.report(
-            DeviceReport(
-                serial=self.serial,
-                state=state.reported,
-                since=self._since,
-                reason=state.reason,
-                session=self._session,
-                generation=0 if desired is None else desired.generation,
-                reservation=None if desired is None else desired.reservation,
-                user=None if desired is None else desired.user,
-                kind=None if desired is None else desired.kind,
-                chip="" if board is None else board.chip.value,
+        if self.state is not None and self.serial is not None:
+            report = report_of(
+                self.serial,
+                self.state,
+                self.desired,
+                self.board,
                 firmware=self.firmware,
-                port="" if board is None else board.path,
-                virtual=board is not None and board.virtual,
+                session=self._session,
+                since=self._since,
                 progress=self._progress,
             )
-        )
+            self._outlet.report(report)
