@@ -10,8 +10,9 @@ import pytest
 from icebus.rack.fpga import block, long_block, orbit, synchronous
 from icebus.rack.fpga.counter import recognise
 from icebus.rack.fpga.netlist import CLOCK, FIRST, ONE, ZERO, Cell, Flop, Gate, Netlist
+from icebus.rack.fpga.ranks import Irregular
 from icebus.rack.fpga.simplify import simplify
-from icebus.rack.fpga.steps import Irregular, build
+from icebus.rack.fpga.steps import build
 from icebus.rack.fpga.synchronous import Periodic
 
 SEEDS = 16

@@ -11,9 +11,10 @@ from icebus.rack.fpga.counter import Accumulator, recognise
 from icebus.rack.fpga.decode import decode
 from icebus.rack.fpga.extract import TRISTATE, Extraction
 from icebus.rack.fpga.netlist import FIRST, ZERO, Foreign, Netlist
+from icebus.rack.fpga.ranks import Irregular
 from icebus.rack.fpga.shelf import Shelf
 from icebus.rack.fpga.simplify import foreign, simplify
-from icebus.rack.fpga.steps import Irregular, build
+from icebus.rack.fpga.steps import build
 from icebus.rack.fpga.synchronous import Periodic
 from icebus.schemas.bitstream import bank_writes
 from icebus.schemas.errors import BitstreamInvalid, BitstreamUnsupported

@@ -216,7 +216,10 @@ class Extraction:
         )
 
     def _output(self, x: int, y: int, block: int) -> Cell:
-        """The level that the design drives a pad to (PIN_TYPE of Lattice's SB_IO)."""
+        """The level that the design drives a pad to (PIN_TYPE of Lattice's SB_IO).
+
+        An inverted register starts at 0 as all do, so its pad starts at 1.
+        """
         pin_type = self._pin_type(x, y, block)
         mode, enable = pin_type >> 2 & 3, pin_type >> 4
         where = f"tile ({x}, {y}) block {block}"

@@ -43,8 +43,13 @@ def is_linear(step: Step, knot: Knot) -> bool:
     )
 
 
-def recurrence(bits: list[int]) -> list[int]:
-    """The lags of the shortest linear recurrence of a sequence (Berlekamp-Massey)."""
+def recurrence(bits: list[int]) -> tuple[list[int], int]:
+    """The shortest linear recurrence of a sequence (Berlekamp-Massey).
+
+    Returns:
+        The lags of the values that are summed, and the order: from that step on the recurrence
+        holds. It is greater than the greatest lag if the sequence starts with what never comes back.
+    """
     current, previous = 1, 1
     length, gap, window = 0, 1, 0
     for i, bit in enumerate(bits):
@@ -55,15 +60,15 @@ def recurrence(bits: list[int]) -> list[int]:
             if 2 * length <= i:
                 length, previous, gap = i + 1 - length, old, 0
         gap += 1
-    return [lag for lag in range(1, length + 1) if current >> lag & 1]
+    return [lag for lag in range(1, length + 1) if current >> lag & 1], length
 
 
 class Sequence:
     """The values of one node, continued as far as needed."""
 
     def __init__(self, bits: list[int]) -> None:
-        self._lags = recurrence(bits)
-        self._order = max(self._lags, default=1)
+        self._lags, order = recurrence(bits)
+        self._order = max(order, 1)
         known = list(bits)
         while len(known) < 8 * max(_START, 2 * self._order) or len(known) % 8:
             known.append(sum(known[-lag] for lag in self._lags) & 1)

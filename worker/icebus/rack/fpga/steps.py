@@ -12,7 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from icebus.rack.fpga.netlist import CLOCK, FIRST, ONE, ZERO, Flop, Foreign, Gate, Netlist
+from icebus.rack.fpga.netlist import CLOCK, FIRST, ONE, ZERO, Flop, Gate, Netlist
+from icebus.rack.fpga.ranks import Ranks, both_edges_matter, levelised
 from icebus.rack.fpga.simplify import fold
 
 STATE: Final = 3
@@ -23,13 +24,8 @@ _AND_NOT: Final = 0b0010
 _MUX: Final = 0xCA
 """``c ? b : a``"""
 
-_CLOCK_RANK: Final = -1
 _OLD: Final = -1
-_NEVER: Final = frozenset[int]()
-
-
-class Irregular(Exception):
-    """What happens within a step has no order that is fixed in advance."""
+"""The moment before a step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +62,9 @@ class _Builder:
     def __init__(self, netlist: Netlist) -> None:
         self._netlist = netlist
         self._cells = netlist.cells
-        self._order = self._levelised()
-        self._changes: dict[int, frozenset[int]] = {ZERO: _NEVER, ONE: _NEVER}
+        self._order = levelised(netlist.cells)
+        self._halves = both_edges_matter(netlist)
+        self._changes: dict[int, frozenset[int]] = {}
         self._ranks: dict[int, int] = {}
         self._flops = [FIRST + i for i, cell in enumerate(self._cells) if isinstance(cell, Flop)]
         self._state = {signal: STATE + i for i, signal in enumerate(self._flops)}
@@ -76,17 +73,16 @@ class _Builder:
         self._nodes: dict[tuple[int, int], int] = {(ZERO, _OLD): ZERO, (ONE, _OLD): ONE}
 
     def step(self) -> Step:
-        self._halves = self._both_edges_matter()
         if self._plain():
             for signal in self._order:
                 self._nodes[signal, _OLD] = self._make(signal, _OLD)
             following = [self._plainly_following(signal) for signal in self._flops]
             output = self._nodes[self._netlist.output, _OLD]
         else:
-            self._changes[CLOCK] = frozenset((_CLOCK_RANK,)) if self._halves else _NEVER
-            self._rank_all()
-            self._last = max(self._ranks.values(), default=0) + 1
-            following = [self._node(signal, self._last) for signal in self._flops]
+            ranks = Ranks(self._cells, self._order, self._halves)
+            self._changes, self._ranks = ranks.changes, ranks.of
+            last = max(self._ranks.values(), default=0) + 1
+            following = [self._node(signal, last) for signal in self._flops]
             output = self._node(self._netlist.output, _OLD)
         gates, following, output = self._pruned(following, output)
         return Step(
@@ -112,102 +108,6 @@ class _Builder:
         data, enable, reset = (self._nodes[i, _OLD] for i in flop.inputs[1:])
         value = self._gate(_MUX, data, int(flop.value), reset) if reset else data
         return value if enable == ONE else self._gate(_MUX, self._state[signal], value, enable)
-
-    # --- order and ranks ------------------------------------------------------------------
-
-    def _combinational(self, signal: int) -> tuple[int, ...]:
-        """What a signal follows at once."""
-        cell = self._cells[signal - FIRST]
-        if isinstance(cell, Gate):
-            return cell.inputs
-        if isinstance(cell, Flop) and cell.asynchronous:
-            return (cell.reset,)
-        return ()
-
-    def _levelised(self) -> list[int]:
-        """All cells' signals, each after what it follows at once."""
-        order: list[int] = []
-        mark: dict[int, int] = {}
-        for root in range(FIRST, FIRST + len(self._cells)):
-            stack = [root]
-            while stack:
-                signal = stack[-1]
-                if mark.get(signal) == 2 or signal < FIRST:
-                    stack.pop()
-                elif signal in mark:
-                    mark[signal] = 2
-                    order.append(signal)
-                    stack.pop()
-                else:
-                    mark[signal] = 1
-                    for driver in self._combinational(signal):
-                        if mark.get(driver) == 1:
-                            raise Irregular("gates form a loop")
-                        stack.append(driver)
-        return order
-
-    def _both_edges_matter(self) -> bool:
-        """Whether a step has to be half a cycle."""
-        used = self._netlist.output == CLOCK
-        edges: set[bool] = set()
-        for cell in self._cells:
-            if isinstance(cell, Foreign):
-                continue
-            if isinstance(cell, Gate):
-                used = used or CLOCK in cell.inputs
-            else:
-                used = used or CLOCK in (cell.data, cell.enable, cell.reset)
-                if cell.clock == CLOCK:
-                    edges.add(cell.negative)
-        return used or len(edges) > 1
-
-    def _rank_all(self) -> None:
-        """Find at which ranks each signal may change, domain after domain."""
-        waiting = self._order
-        while waiting:
-            left = []
-            for signal in waiting:
-                cell = self._cells[signal - FIRST]
-                if isinstance(cell, Flop) and signal not in self._ranks:
-                    rank = self._rank(cell)
-                    if rank is not None:
-                        self._ranks[signal] = rank
-                changes = self._changes_of(signal, cell)
-                if changes is None:
-                    left.append(signal)
-                else:
-                    self._changes[signal] = changes
-            if len(left) == len(waiting):
-                raise Irregular("a clock depends on what it clocks")
-            waiting = left
-
-    def _rank(self, flop: Flop) -> int | None:
-        """The rank at which a flip-flop is clocked; None while its clock's is not known."""
-        if flop.clock == CLOCK:
-            return 0
-        changes = self._changes.get(flop.clock)
-        if changes is None:
-            return None
-        if len(changes) > 1:
-            raise Irregular("a clock has sources that change one after another")
-        return max(changes, default=_CLOCK_RANK) + 1
-
-    def _changes_of(self, signal: int, cell: object) -> frozenset[int] | None:
-        if isinstance(cell, Flop):
-            rank = self._ranks.get(signal)
-            if rank is None:
-                return None
-            if not cell.asynchronous:
-                return frozenset((rank,))
-            reset = self._changes.get(cell.reset)
-            return None if reset is None else reset | {rank}
-        changes = _NEVER
-        for driver in self._combinational(signal):
-            of_driver = self._changes.get(driver)
-            if of_driver is None:
-                return None
-            changes |= of_driver
-        return changes
 
     # --- nodes ----------------------------------------------------------------------------
 
