@@ -48,7 +48,7 @@ def recurrence(bits: list[int]) -> tuple[list[int], int]:
 
     Returns:
         The lags of the values that are summed, and the order: from that step on the recurrence
-        holds. It is greater than the greatest lag if the sequence starts with what never comes back.
+        holds. It exceeds the greatest lag if the sequence starts with what never comes back.
     """
     current, previous = 1, 1
     length, gap, window = 0, 1, 0
