@@ -133,6 +133,6 @@ def set_bits(data: bytes, writes: tuple[BankWrite, ...]) -> npt.NDArray[np.intp]
                 new = np.unpackbits(block)
                 bits[first : first + len(new)] = new
                 cram = np.packbits(bits)
-    some = np.flatnonzero(cram)  # most bytes are 0
-    byte, bit = np.nonzero(np.unpackbits(cram[some, None], axis=1))
-    return some[byte] * 8 + bit
+    some = np.flatnonzero(cram.view(np.bool_))  # most bytes are 0
+    bits = np.flatnonzero(np.unpackbits(cram[some]).view(np.bool_))
+    return some[bits >> 3] * 8 + (bits & 7)

@@ -87,7 +87,7 @@ class LongBlocks(Blocks):
             w, x, y, z = words.matched(arrays[a], arrays[b], arrays[c], arrays[d])
             result = function(w, x, y, z, ONES)
             arrays[node] = ALL_ZERO if words.is_zero(result) else result
-            self.work += _CALL * GATE_COST + 3 * len(result)
+            self.work += _CALL * GATE_COST + 2 * len(result)
 
     def _long_single(self, group: Single) -> None:
         arrays = self.arrays
@@ -113,7 +113,7 @@ class LongBlocks(Blocks):
             arrays[state] = ALL_ONE
             self._long_evaluate(group.gates)
             following = words.scan(if_zero, arrays[group.following], first, count)
-        self.work += 4 * _CALL * GATE_COST + 16 * len(following)
+        self.work += 4 * _CALL * GATE_COST + 12 * len(following)
         arrays[state] = words.delayed(following, first, count)
         self._long_evaluate(group.gates)
 

@@ -72,9 +72,9 @@ def bits_of(wave: int, steps: int) -> npt.NDArray[np.uint8]:
 def positions(wave: int, steps: int) -> npt.NDArray[np.uint32]:
     """The steps at which a wave is 1; quick if they are few."""
     data = np.frombuffer(wave.to_bytes((steps + 7) // 8, "little"), np.uint8)
-    some = np.flatnonzero(data)
-    byte, bit = np.nonzero(np.unpackbits(data[some, None], axis=1, bitorder="little"))
-    return (some[byte] * 8 + bit).astype(np.uint32)
+    some = np.flatnonzero(data.view(np.bool_))
+    bits = np.flatnonzero(np.unpackbits(data[some], bitorder="little").view(np.bool_))
+    return (some[bits >> 3] * 8 + (bits & 7)).astype(np.uint32)
 
 
 def wave_of(bits: npt.NDArray[np.uint8]) -> int:
