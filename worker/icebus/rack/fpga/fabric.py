@@ -134,5 +134,6 @@ def set_bits(data: bytes, writes: tuple[BankWrite, ...]) -> npt.NDArray[np.intp]
                 bits[first : first + len(new)] = new
                 cram = np.packbits(bits)
     some = np.flatnonzero(cram.view(np.bool_))  # most bytes are 0
-    bits = np.flatnonzero(np.unpackbits(cram[some]).view(np.bool_))
-    return some[bits >> 3] * 8 + (bits & 7)
+    ones = np.flatnonzero(np.unpackbits(cram[some]).view(np.bool_))
+    positions: npt.NDArray[np.intp] = some[ones >> 3] * 8 + (ones & 7)
+    return positions

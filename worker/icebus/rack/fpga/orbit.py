@@ -73,8 +73,9 @@ def positions(wave: int, steps: int) -> npt.NDArray[np.uint32]:
     """The steps at which a wave is 1; quick if they are few."""
     data = np.frombuffer(wave.to_bytes((steps + 7) // 8, "little"), np.uint8)
     some = np.flatnonzero(data.view(np.bool_))
-    bits = np.flatnonzero(np.unpackbits(data[some], bitorder="little").view(np.bool_))
-    return (some[bits >> 3] * 8 + (bits & 7)).astype(np.uint32)
+    ones = np.flatnonzero(np.unpackbits(data[some], bitorder="little").view(np.bool_))
+    steps_at: npt.NDArray[np.intp] = some[ones >> 3] * 8 + (ones & 7)
+    return steps_at.astype(np.uint32)
 
 
 def wave_of(bits: npt.NDArray[np.uint8]) -> int:
