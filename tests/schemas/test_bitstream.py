@@ -35,10 +35,6 @@ def test_given_what_icepack_writes_then_it_is_valid(path: Path) -> None:
     bitstream.validate(path.read_bytes())
 
 
-def test_given_a_bytearray_then_it_is_read_as_bytes() -> None:
-    bitstream.validate(bytearray(GOOD))
-
-
 @pytest.mark.parametrize("size", [0, 10, 104_089, 104_091, 104_190, 250_000])
 def test_given_another_size_then_both_sizes_are_named(size: int) -> None:
     with pytest.raises(BitstreamInvalid, match=f"104,090 bytes, this has {size:,}") as caught:
@@ -92,7 +88,7 @@ def test_when_any_single_bit_after_the_reset_flips_then_it_is_refused() -> None:
         data = bytearray(GOOD)
         data[bit // 8] ^= 1 << bit % 8
         with pytest.raises(BitstreamInvalid):
-            bitstream.validate(data)
+            bitstream.validate(bytes(data))
 
 
 @given(st.binary(max_size=400))

