@@ -42,8 +42,8 @@ from icebus.worker.hardware.rack import RackDiscovery
 from icebus.worker.journal import Journal
 from icebus.worker.states.core import testing
 from icebus.worker.states.framework import Hold
+from icebus.worker.states.kinds.pulsecount import measuring
 from icebus.worker.states.registry import installed_kinds
-from icebus.worker.states.reservable.pulsecount import measuring
 from icebus.worker.worker import Worker
 
 PATIENCE = 15.0

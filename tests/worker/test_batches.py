@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from icebus.schemas.kinds.pulsecount import Finished
-from icebus.worker.states.reservable.pulsecount.batches import Batches
+from icebus.worker.states.kinds.pulsecount.batches import Batches
 
 
 def finished(results: int, failures: int, batch: str = "b") -> Finished:

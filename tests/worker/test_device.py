@@ -21,7 +21,7 @@ from icebus.schemas.kinds.pulsecount import QUEUE_CAPACITY
 from icebus.worker import lifecycle
 from icebus.worker.states.core import absent, testing
 from icebus.worker.states.framework import Hold
-from icebus.worker.states.reservable.pulsecount import measuring
+from icebus.worker.states.kinds.pulsecount import measuring
 
 if TYPE_CHECKING:
     from tests.worker.conftest import Bench, MakeBench

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -35,7 +36,7 @@ CALL_TIMEOUT = 30.0
 R = TypeVar("R", bound=Reservation)
 
 
-class BaseClient(Session, Generic[R]):
+class BaseClient(Session, ABC, Generic[R]):
     """A session that reserves devices; ``R`` is what it hands out for them."""
 
     def __init__(
@@ -159,10 +160,11 @@ class BaseClient(Session, Generic[R]):
         self._hold(held)
         return held
 
+    @abstractmethod
     def _make(
         self, document: reservations.Reservation, *, keep_alive: bool, remaining: float | None
     ) -> R:
-        raise NotImplementedError
+        """What is handed out for a reservation of this kind."""
 
     def extend(
         self, reservation: str, duration: float, timeout: float = operations.TIMEOUT

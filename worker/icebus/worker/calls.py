@@ -24,7 +24,8 @@ from icebus.worker.blobs import BlobStore
 from icebus.worker.device import Device
 from icebus.worker.inventory import Inventory
 from icebus.worker.reporting import Status
-from icebus.worker.states.framework import Hold, Method, Reservable
+from icebus.worker.states.framework import Hold, Reservable
+from icebus.worker.states.methods import Method
 
 
 class Calls:

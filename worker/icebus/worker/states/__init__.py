@@ -1,17 +1,17 @@
 """States: what a device does now. Everything that one needs to write a state of one's own."""
 
-# Before the decorator of the same name, which takes the package's place as an attribute here.
-import icebus.worker.states.reservable  # noqa: F401
 from icebus.schemas.files import File
 from icebus.schemas.message import Args, Message
 from icebus.worker.hardware.port import Port
-from icebus.worker.states.framework import Event, Hold, Reservable, State, method, reservable
+from icebus.worker.states.framework import Event, Hold, Host, Reservable, State, reservable
+from icebus.worker.states.methods import method
 
 __all__ = [
     "Args",
     "Event",
     "File",
     "Hold",
+    "Host",
     "Message",
     "Port",
     "Reservable",

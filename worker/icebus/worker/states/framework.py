@@ -1,36 +1,31 @@
-"""The framework of states: hooks, methods that clients may call, events that clients receive.
+"""The framework of states: their hooks, what they see of their device, events for clients.
 
 A state is event based: its hooks run on its device's loop, one at a time, so it needs no lock and
-must not block. A method's signature is its contract: pydantic validates what a caller sends, and
-the schemas that clients and docs use are derived from it.
+must not block.
 """
 
 from __future__ import annotations
 
 import inspect
-import typing
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, overload
+from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, Protocol, TypeVar, overload
 
-from pydantic import BaseModel, Field, JsonValue, TypeAdapter, ValidationError, create_model
+from pydantic import BaseModel
 
-from icebus.schemas.components import EventInfo, KindInfo, MethodInfo
-from icebus.schemas.devices import DeviceState
-from icebus.schemas.errors import BlobMissing, IcebusError, InvalidRequest
-from icebus.schemas.files import BlobSource, missing_blobs
+from icebus.schemas.components import EventInfo, KindInfo
+from icebus.schemas.devices import Desired, DeviceState
+from icebus.schemas.errors import IcebusError, InvalidRequest
 from icebus.schemas.ids import is_id
-from icebus.schemas.message import Args, Message, invalid
-
-if TYPE_CHECKING:
-    from icebus.worker.device import Device
-    from icebus.worker.hardware.board import Board
-    from icebus.worker.hardware.port import Port
-    from icebus.worker.loop import Callback, Timer
+from icebus.schemas.message import Args, Message
+from icebus.worker.hardware.board import Board
+from icebus.worker.hardware.port import Port
+from icebus.worker.journal import Journal
+from icebus.worker.loop import Callback, Loop, Timer
+from icebus.worker.states.methods import Method, methods_in
 
 D = TypeVar("D", bound=Message)
 S = TypeVar("S", bound="type[Reservable]")
-F = TypeVar("F", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
@@ -39,6 +34,87 @@ class Hold:
 
     reservation: str
     user: str
+
+
+class Host(Protocol):
+    """What a state may use of its device: facts to read, and words to say what has happened.
+
+    A state never chooses its successor. It says ``proved``, ``fail``, ``lost``, and the device
+    decides what comes next.
+    """
+
+    @property
+    def name(self) -> str:
+        """The device's serial, or where it is while that is not known."""
+
+    @property
+    def loop(self) -> Loop:
+        """The thread that everything of the device happens on."""
+
+    @property
+    def board(self) -> Board | None:
+        """The board as it is plugged."""
+
+    @property
+    def port(self) -> Port | None:
+        """Its serial port, while that is open."""
+
+    @property
+    def desired(self) -> Desired | None:
+        """What control wants of the device."""
+
+    @property
+    def state(self) -> State | None:
+        """The state that is alive."""
+
+    @property
+    def journal(self) -> Journal:
+        """The device's memory of evaluations."""
+
+    def open(self) -> None:
+        """Open the board's port."""
+
+    def close(self) -> None:
+        """Close the board's port."""
+
+    def proved(self, firmware: str) -> None:
+        """The board runs ``firmware`` and is idle."""
+
+    def unrecognised(self) -> None:
+        """The board lives but runs nothing known."""
+
+    def flashed(self, firmware: str) -> None:
+        """The board was given ``firmware`` and its port is open."""
+
+    def found(self) -> None:
+        """The board is back and its port is open."""
+
+    def lost(self, reason: str) -> None:
+        """The board is gone."""
+
+    def fail(self, reason: str) -> None:
+        """The board does not do what it should."""
+
+    def retry(self) -> None:
+        """Look at the board anew."""
+
+    def settle(self) -> None:
+        """Be what is desired."""
+
+    def reconcile(self) -> None:
+        """Stop serving if that is no longer desired."""
+
+    def purpose(self, otherwise: DeviceState) -> DeviceState:
+        """As what work on the board appears."""
+
+    def progress(self, fraction: float) -> None:
+        """Report how far a long step is."""
+
+    def emit(self, hold: Hold, event: str, data: Message) -> None:
+        """Send an event to the device's holder."""
+
+    def run(self, state: State, step: Callback) -> None:
+        """Run a step of a state; what it does not foresee is the device's failure."""
 
 
 class State:
@@ -52,7 +128,7 @@ class State:
 
     reported: DeviceState
     reason: str = ""
-    device: Device
+    device: Host
 
     def __init__(self) -> None:
         self._timers: list[Timer] = []
@@ -180,98 +256,6 @@ class Event(Generic[D]):
         return EventInfo(description=self.description, data=self.data.model_json_schema())
 
 
-@dataclass(frozen=True)
-class Method:
-    """A method as clients see it.
-
-    Attributes:
-        name: on the bus.
-        args: model of its arguments, made from the signature.
-        returns: of its return value.
-    """
-
-    name: str
-    description: str
-    function: Callable[..., Any]
-    args: type[BaseModel]
-    returns: TypeAdapter[Any]
-    parameters: dict[str, str] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, function: Callable[..., Any]) -> Method:
-        """Read the contract off a signature.
-
-        Raises:
-            TypeError: a parameter or the return value has no type, or a parameter no name.
-        """
-        name = function.__name__
-        hints = typing.get_type_hints(function, include_extras=True)
-        signature = inspect.signature(function)
-        if "return" not in hints:
-            raise TypeError(f"method {name} says not what it returns")
-        fields: dict[str, Any] = {}
-        parameters: dict[str, str] = {}
-        for parameter in list(signature.parameters.values())[1:]:
-            if parameter.name not in hints:
-                raise TypeError(f"method {name}: parameter {parameter.name} has no type")
-            if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
-                raise TypeError(f"method {name}: {parameter.name} can't be passed by its name")
-            default = ... if parameter.default is parameter.empty else parameter.default
-            # The model's own attributes must not clash with names such as "validate".
-            parameters[f"arg_{parameter.name}"] = parameter.name
-            fields[f"arg_{parameter.name}"] = (
-                hints[parameter.name],
-                Field(default, alias=parameter.name),
-            )
-        return cls(
-            name=name,
-            description=inspect.getdoc(function) or "",
-            function=function,
-            args=create_model(f"{name}_args", __base__=Args, **fields),
-            returns=TypeAdapter(hints["return"]),
-            parameters=parameters,
-        )
-
-    def parse(self, args: dict[str, Any], blobs: BlobSource) -> dict[str, Any]:
-        """The arguments as the method takes them, files with their bytes.
-
-        Raises:
-            InvalidRequest: they are not what the signature says.
-            BlobMissing: the bytes of a file have not arrived.
-        """
-        try:
-            parsed = self.args.model_validate(args, context={"blobs": blobs})
-        except ValidationError as error:
-            raise invalid(error, f"args of {self.name}") from None
-        missing = missing_blobs(parsed)
-        if missing:
-            raise BlobMissing(
-                f"the bytes of {len(missing)} files have not arrived; publish them on the "
-                "worker's blob topic first",
-                sha256=missing,
-            )
-        return {name: getattr(parsed, key) for key, name in self.parameters.items()}
-
-    def call(self, state: State, arguments: dict[str, Any]) -> JsonValue:
-        """Call it on ``state``; the result as JSON."""
-        result: JsonValue = self.returns.dump_python(self.function(state, **arguments), mode="json")
-        return result
-
-    def info(self) -> MethodInfo:
-        """What clients are told of this method."""
-        return MethodInfo(
-            description=self.description,
-            args=self.args.model_json_schema(by_alias=True),
-            returns=self.returns.json_schema(mode="serialization"),
-        )
-
-
-def method(function: F) -> F:
-    """Offer a method of a state to clients; the function is returned unchanged."""
-    function.__icebus_method__ = True  # type: ignore[attr-defined]
-    return function
-
-
 def reservable(kind: str, firmware: str) -> Callable[[S], S]:
     """Make a state one that clients can reserve devices for.
 
@@ -288,11 +272,7 @@ def reservable(kind: str, firmware: str) -> Callable[[S], S]:
         }
         cls.kind = kind
         cls.firmware = firmware
-        cls.methods = {
-            name: Method.of(value)
-            for name, value in members.items()
-            if getattr(value, "__icebus_method__", False)
-        }
+        cls.methods = methods_in(members)
         cls.events = {name: value for name, value in members.items() if isinstance(value, Event)}
         return cls
 

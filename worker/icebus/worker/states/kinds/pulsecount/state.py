@@ -35,9 +35,10 @@ from icebus.schemas.kinds.pulsecount import (
 )
 from icebus.schemas.message import now
 from icebus.worker.journal import Journal
-from icebus.worker.states.framework import Event, Hold, Reservable, method, reservable
-from icebus.worker.states.reservable.pulsecount.batches import Batches
-from icebus.worker.states.reservable.pulsecount.measuring import Measured, Meter
+from icebus.worker.states.framework import Event, Hold, Reservable, reservable
+from icebus.worker.states.kinds.pulsecount.batches import Batches
+from icebus.worker.states.kinds.pulsecount.measuring import Measured, Meter
+from icebus.worker.states.methods import method
 
 log = logging.getLogger(__name__)
 

@@ -1,0 +1,119 @@
+"""Methods that clients may call on a state: the signature is the contract."""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, Field, JsonValue, TypeAdapter, ValidationError, create_model
+
+from icebus.schemas.components import MethodInfo
+from icebus.schemas.errors import BlobMissing
+from icebus.schemas.files import BlobSource, missing_blobs
+from icebus.schemas.message import Args, invalid
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_MARK = "__icebus_method__"
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method as clients see it.
+
+    Attributes:
+        name: on the bus.
+        args: model of its arguments, made from the signature.
+        returns: of its return value.
+    """
+
+    name: str
+    description: str
+    function: Callable[..., Any]
+    args: type[BaseModel]
+    returns: TypeAdapter[Any]
+    parameters: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, function: Callable[..., Any]) -> Method:
+        """Read the contract off a signature.
+
+        Raises:
+            TypeError: a parameter or the return value has no type, or a parameter no name.
+        """
+        name = function.__name__
+        hints = typing.get_type_hints(function, include_extras=True)
+        signature = inspect.signature(function)
+        if "return" not in hints:
+            raise TypeError(f"method {name} says not what it returns")
+        fields: dict[str, Any] = {}
+        parameters: dict[str, str] = {}
+        for parameter in list(signature.parameters.values())[1:]:
+            if parameter.name not in hints:
+                raise TypeError(f"method {name}: parameter {parameter.name} has no type")
+            if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
+                raise TypeError(f"method {name}: {parameter.name} can't be passed by its name")
+            default = ... if parameter.default is parameter.empty else parameter.default
+            # The model's own attributes must not clash with names such as "validate".
+            parameters[f"arg_{parameter.name}"] = parameter.name
+            fields[f"arg_{parameter.name}"] = (
+                hints[parameter.name],
+                Field(default, alias=parameter.name),
+            )
+        return cls(
+            name=name,
+            description=inspect.getdoc(function) or "",
+            function=function,
+            args=create_model(f"{name}_args", __base__=Args, **fields),
+            returns=TypeAdapter(hints["return"]),
+            parameters=parameters,
+        )
+
+    def parse(self, args: dict[str, Any], blobs: BlobSource) -> dict[str, Any]:
+        """The arguments as the method takes them, files with their bytes.
+
+        Raises:
+            InvalidRequest: they are not what the signature says.
+            BlobMissing: the bytes of a file have not arrived.
+        """
+        try:
+            parsed = self.args.model_validate(args, context={"blobs": blobs})
+        except ValidationError as error:
+            raise invalid(error, f"args of {self.name}") from None
+        missing = missing_blobs(parsed)
+        if missing:
+            raise BlobMissing(
+                f"the bytes of {len(missing)} files have not arrived; publish them on the "
+                "worker's blob topic first",
+                sha256=missing,
+            )
+        return {name: getattr(parsed, key) for key, name in self.parameters.items()}
+
+    def call(self, state: object, arguments: dict[str, Any]) -> JsonValue:
+        """Call it on ``state``; the result as JSON."""
+        result: JsonValue = self.returns.dump_python(self.function(state, **arguments), mode="json")
+        return result
+
+    def info(self) -> MethodInfo:
+        """What clients are told of this method."""
+        return MethodInfo(
+            description=self.description,
+            args=self.args.model_json_schema(by_alias=True),
+            returns=self.returns.json_schema(mode="serialization"),
+        )
+
+
+def method(function: F) -> F:
+    """Offer a method of a state to clients; the function is returned unchanged."""
+    setattr(function, _MARK, True)
+    return function
+
+
+def methods_in(members: dict[str, Any]) -> dict[str, Method]:
+    """The methods among the members of a class."""
+    return {
+        name: Method.of(value) for name, value in members.items() if getattr(value, _MARK, False)
+    }
