@@ -76,5 +76,9 @@ class Desired(Message):
     args: dict[str, Any] = Field(default_factory=dict)
     until: Timestamp | None = None
     quarantined: str | None = Field(default=None, description="The reason, or null.")
-    reboot: Natural = Field(default=0, description="Nonce: a new value asks for a reboot.")
-    reflash: Natural = Field(default=0, description="Nonce: a new value asks for a reflash.")
+    reboot: Natural = Field(
+        default=0, description="Nonce: a new value will ask for a reboot; reserved."
+    )
+    reflash: Natural = Field(
+        default=0, description="Nonce: a new value will ask for a reflash; reserved."
+    )

@@ -235,7 +235,7 @@ EVENT = Topic(
 )
 ADMIN = Topic(
     "admin/{user}/{operation}",
-    "A request of an administrator to control.",
+    "A request of an administrator to control; reserved, nobody answers it yet.",
     writers={Role.ADMIN: {"user": SELF}},
     readers={Role.CONTROL: {}},
     model=calls.Request,
@@ -243,7 +243,7 @@ ADMIN = Topic(
 )
 LOG = Topic(
     "log/{role}/{id}/{level}",
-    "Log lines of the components.",
+    "Log lines of the components; reserved, nobody writes them yet.",
     writers={
         Role.CONTROL: {"role": Role.CONTROL, "id": SELF},
         Role.WORKER: {"role": Role.WORKER, "id": SELF},
