@@ -132,6 +132,7 @@ def _too_large(where: Path, size: int) -> BitstreamInvalid:
         f"{bitstream.BITSTREAM_SIZE:,}; give the .bin that icepack wrote",
         path=str(where),
         size=size,
+        problem="size",
     )
 
 
