@@ -347,9 +347,17 @@ def database_url(tmp_path: Path, migrated: Path) -> str:
 
 
 @pytest.fixture
-def control(broker: EmbeddedBroker, database_url: str) -> Iterator[Control]:
-    """A running control with a quick heartbeat and little patience."""
-    running = Control(broker.address("main"), Database(database_url), SETTINGS)
+def control_settings() -> Settings:
+    """A quick heartbeat and little patience; parametrize a test that needs others."""
+    return SETTINGS
+
+
+@pytest.fixture
+def control(
+    broker: EmbeddedBroker, database_url: str, control_settings: Settings
+) -> Iterator[Control]:
+    """A running control."""
+    running = Control(broker.address("main"), Database(database_url), control_settings)
     running.start(Deadline.after(PATIENCE))
     yield running
     running.stop(Deadline.after(5))

@@ -10,6 +10,7 @@ import pytest
 from icebus.broker.bus import wait
 from icebus.broker.embedded import EmbeddedBroker
 from icebus.control.server import Control
+from icebus.control.settings import Settings
 from icebus.schemas.calls import Request
 from icebus.schemas.components import Presence, WorkerPhase
 from icebus.schemas.deadline import Deadline
@@ -192,6 +193,7 @@ def test_given_workers_and_devices_then_all_are_listed_with_their_holders(
     assert found["a"].user is None
 
 
+@pytest.mark.parametrize("control_settings", [Settings(interval=1.0, grace=5.0)])
 def test_given_a_draining_worker_then_it_keeps_its_reservations_and_gets_no_new_ones(
     control: Control, make_worker: MakeWorker, alice: FakeClient
 ) -> None:

@@ -309,7 +309,7 @@ def test_given_a_byte_too_many_when_sent_then_it_shifts_the_next_bitstream(start
 def test_given_a_transfer_that_stops_when_time_is_up_then_the_watchdog_barks(
     start_rack: Any,
 ) -> None:
-    rack = start_rack(watchdog=0.1)
+    rack = start_rack(watchdog=1.0)
     with rack.open() as port:
         port.write(bitstream(2)[:-90])
         lines = report(port)
