@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import Any
 
@@ -108,6 +109,32 @@ def test_when_the_broker_forgot_us_then_we_say_it_again_on_connect(
     eventually(lambda: not bus.connected)
     broker.start(Deadline.after(10))
     assert retained(connect, inbox) == MINE.to_json()
+
+
+def test_given_a_repetition_under_way_when_something_new_is_said_then_that_stands(
+    connect: Any, inbox: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bus = connect("alice")
+    watched = Watch(bus, CLIENT_STATE, user="alice", client="c1")
+    old, new = (ClientState(state=Presence.ONLINE, session="mine", version=v) for v in "12")
+    watched.say(old)
+    publish, repeating, overtaken = bus.publish, threading.Event(), threading.Event()
+
+    def slow(topic: str, message: ClientState, **options: Any) -> Any:
+        if message == old:
+            repeating.set()
+            overtaken.wait(0.3)
+        published = publish(topic, message, **options)
+        if message == new:
+            overtaken.set()
+        return published
+
+    monkeypatch.setattr(bus, "publish", slow)
+    bus.defer(watched._repeat)
+    assert repeating.wait(10)
+    watched.say(new)
+    bus.flush(Deadline.after(10))
+    assert retained(connect, inbox) == new.to_json()
 
 
 def test_given_two_of_one_name_then_they_do_not_flood_the_broker(connect: Any, inbox: Any) -> None:

@@ -36,6 +36,8 @@ class Presence:
     def __init__(self, bus: Bus, topic: Topic, **ids: str) -> None:
         self._bus = bus
         self._address = topic(**ids)
+        # Held while publishing, which only enqueues: a repetition must not overtake what is said
+        # anew, or the broker would keep the older word for ever.
         self._lock = threading.Lock()
         self._said: BaseModel | None = None
         self._correctable_at = 0.0
@@ -47,7 +49,7 @@ class Presence:
         """Publish ``state``, and hold to it."""
         with self._lock:
             self._said = state
-        self._bus.publish(self._address, state, retain=True)
+            self._bus.publish(self._address, state, retain=True)
 
     def stop(self) -> None:
         """Hold to nothing any more: what is said next is the farewell."""
@@ -57,9 +59,8 @@ class Presence:
 
     def _repeat(self) -> None:
         with self._lock:
-            said = self._said
-        if said is not None:
-            self._bus.publish(self._address, said, retain=True)
+            if self._said is not None:
+                self._bus.publish(self._address, self._said, retain=True)
 
     def _on_state(self, incoming: Incoming) -> None:
         now = time.monotonic()
