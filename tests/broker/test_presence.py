@@ -119,6 +119,9 @@ def test_given_a_repetition_under_way_when_something_new_is_said_then_that_stand
     old, new = (ClientState(state=Presence.ONLINE, session="mine", version=v) for v in "12")
     watched.say(old)
     publish, repeating, overtaken = bus.publish, threading.Event(), threading.Event()
+    settled = threading.Event()
+    bus.defer(settled.set)  # the repetition of the first connect is over then
+    assert settled.wait(10)
 
     def slow(topic: str, message: ClientState, **options: Any) -> Any:
         if message == old:
