@@ -23,7 +23,7 @@ README = (ROOT / "README.md").read_text()
 DOCUMENTS = [
     path
     for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("*/README.md")]
-    if ".venv" not in path.parts
+    if not path.parent.name.startswith(".")  # a tool's folder, not ours
 ]
 PROGRAMS = ("icebus", "icebus-broker", "icebus-control", "icebus-worker", "icebus-rack")
 BIN = Path(sys.executable).parent
