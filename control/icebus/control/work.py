@@ -18,10 +18,7 @@ from icebus.schemas.calls import Event
 from icebus.schemas.ids import ALL_DEVICES, CONTROL
 from icebus.schemas.message import Message
 from icebus.schemas.reservations import HeldDevice, Reservation, ReservationState
-from icebus.schemas.topics import DESIRED, EVENT, RESERVATION
-
-EVENT_EXPIRY = 3600.0
-"""Seconds an event waits for a client that blinked."""
+from icebus.schemas.topics import DESIRED, EVENT, EVENT_EXPIRY, RESERVATION
 
 CLEAR = b""
 """What clears a retained topic."""

@@ -18,9 +18,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal, NoReturn
 
 from icebus.schemas.errors import BitstreamInvalid
-
-BITSTREAM_SIZE: Final = 104_090
-"""Bytes of a full iCE40UP5K bitstream as icepack writes it; the boards take no other size."""
+from icebus.schemas.pulse_count_text import BITSTREAM_SIZE as BITSTREAM_SIZE
 
 PREAMBLE: Final = b"\x7e\xaa\x99\x7e"
 

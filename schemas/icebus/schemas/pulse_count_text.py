@@ -13,7 +13,7 @@ from typing import Final
 EOL: Final = "\r\n"
 
 BITSTREAM_SIZE: Final = 104_090
-"""Bytes of a transfer: a full iCE40UP5K bitstream as icepack writes it."""
+"""Bytes of a transfer: a full iCE40UP5K bitstream as icepack writes it. No other size is taken."""
 
 CONNECTED: Final = "USB Connected :)"
 WAITING: Final = "Waiting for bitstream transfer"

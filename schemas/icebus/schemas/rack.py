@@ -30,6 +30,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from icebus.schemas.errors import InvalidRequest
 from icebus.schemas.firmware import Chip
+from icebus.schemas.ids import Serial
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,7 +48,6 @@ PORT_PATTERN: Final = r"^[0-9]{1,3}-[0-9]{1,3}(\.[0-9]{1,3}){0,5}$"
 """A USB port path as Linux names it: bus, then the port at each hub."""
 
 Port = Annotated[str, Field(pattern=PORT_PATTERN)]
-Serial = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 
 _EDIT_LOCK: Final = ".rack.json.lock"
 

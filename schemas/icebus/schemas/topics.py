@@ -20,6 +20,9 @@ from icebus.schemas.ids import CONTROL, ID_PATTERN, is_id
 
 DEFAULT_ROOT = "icebus/v1"
 
+EVENT_EXPIRY = 3600.0
+"""Seconds an event waits for a reader that is away: the 1 h of the event topics."""
+
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 
 

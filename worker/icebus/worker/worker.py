@@ -32,6 +32,7 @@ from icebus.schemas.topics import (
     DESIRED,
     DEVICE,
     EVENT,
+    EVENT_EXPIRY,
     WORKER_EVENT,
     WORKER_HEARTBEAT,
     WORKER_KINDS,
@@ -47,9 +48,6 @@ from icebus.worker.states.framework import Hold
 from icebus.worker.states.registry import installed_kinds
 
 log = logging.getLogger(__name__)
-
-EVENT_EXPIRY = 3600.0
-"""Seconds an event waits for a client that is away."""
 
 
 class Worker:

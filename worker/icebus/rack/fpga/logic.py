@@ -48,7 +48,7 @@ def _around(table: int, pins: tuple[int, ...], pin: int) -> tuple[int, str]:
     """The function by what it is with one input 0 (``low``) and 1 (``high``)."""
     left = pins[:pin] + pins[pin + 1 :]
     ones = (1 << (1 << len(left))) - 1
-    low, high = _half(table, len(pins), pin, 0), _half(table, len(pins), pin, 1)
+    low, high = restrict(table, len(pins), pin, 0), restrict(table, len(pins), pin, 1)
     x = _NAMES[pins[pin]]
     if low == high:
         return _expression(low, left)
@@ -72,7 +72,8 @@ def _around(table: int, pins: tuple[int, ...], pin: int) -> tuple[int, str]:
     return cost_low + cost_other + 2, f"({source_low} ^ ({x} & {source_other}))"
 
 
-def _half(table: int, width: int, pin: int, value: int) -> int:
+def restrict(table: int, width: int, pin: int, value: int) -> int:
+    """The table with input ``pin`` fixed and taken out."""
     step = 1 << pin
     result = 0
     for i in range(1 << (width - 1)):

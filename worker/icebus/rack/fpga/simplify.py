@@ -11,6 +11,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
+from icebus.rack.fpga.logic import restrict
 from icebus.rack.fpga.netlist import CLOCK, FIRST, ONE, ZERO, Cell, Flop, Foreign, Gate, Netlist
 
 if TYPE_CHECKING:
@@ -39,12 +40,12 @@ def _fold(table: int, inputs: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
     while pin < len(inputs):
         signal = inputs[pin]
         if signal <= ONE:
-            table = _restrict(table, len(inputs), pin, signal)
+            table = restrict(table, len(inputs), pin, signal)
         elif signal in inputs[:pin]:
             table = _merge(table, len(inputs), inputs.index(signal), pin)
         else:
-            low = _restrict(table, len(inputs), pin, 0)
-            if low != _restrict(table, len(inputs), pin, 1):
+            low = restrict(table, len(inputs), pin, 0)
+            if low != restrict(table, len(inputs), pin, 1):
                 pin += 1
                 continue
             table = low
@@ -52,16 +53,6 @@ def _fold(table: int, inputs: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
         kept = kept[:pin] + kept[pin + 1 :]
         pin = 0
     return table, kept
-
-
-def _restrict(table: int, width: int, pin: int, value: int) -> int:
-    """The table with input ``pin`` fixed and taken out."""
-    step = 1 << pin
-    result = 0
-    for i in range(1 << (width - 1)):
-        row = (i & (step - 1)) | (i & -step) << 1 | value << pin
-        result |= (table >> row & 1) << i
-    return result
 
 
 def _merge(table: int, width: int, kept: int, dropped: int) -> int:
