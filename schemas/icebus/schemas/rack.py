@@ -14,13 +14,16 @@ directory:
 ``1-1.2/boot/``        the bootloader's drive, while that runs: copy a UF2 file into it
 =====================  =============================================================================
 
-Files are replaced by rename, so a reader sees a whole old one or a whole new one.
+Files are replaced by rename, so a reader sees a whole old one or a whole new one. A board's folder
+is touched after each change of its ``device.json``, so whoever watches the rack's directory alone
+learns of every change: to watch a tree whose folders come and go is to race with them.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import os
 import re
 import secrets
 from enum import StrEnum
@@ -147,6 +150,14 @@ def is_port(name: str) -> bool:
 def write_board_file(folder: Path, board: BoardFile) -> None:
     """Commit ``device.json`` to a board's folder; everything else in it must be there by now."""
     _replace(folder / BOARD_FILE, board.model_dump_json(indent=2))
+    os.utime(folder)
+
+
+def remove_board_file(folder: Path) -> None:
+    """Let a board be absent; whatever else its folder holds means nothing now."""
+    with contextlib.suppress(FileNotFoundError):
+        (folder / BOARD_FILE).unlink()
+        os.utime(folder)
 
 
 def read_board_file(folder: Path) -> BoardFile | None:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Final
 
 from icebus.schemas.firmware import Chip
 from icebus.schemas.rack import (
-    BOARD_FILE,
     BOOT,
     DRIVE_FILES,
     TTY,
     BoardFile,
     is_port,
+    remove_board_file,
     write_board_file,
 )
 
@@ -63,7 +63,7 @@ class BoardFolder:
 
     def retract(self) -> None:
         """Let the worker see that the board is absent; the rest of the folder is still there."""
-        (self.path / BOARD_FILE).unlink(missing_ok=True)
+        remove_board_file(self.path)
 
     def remove(self) -> None:
         """Remove the folder."""

@@ -11,17 +11,22 @@ from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver
 
-from icebus.schemas.rack import BOARD_FILE, BoardFile, Mode, read_boards
+from icebus.schemas.rack import BoardFile, Mode, read_boards
 from icebus.worker.hardware.board import Board, Snapshot
 
 log = logging.getLogger(__name__)
+
+_READING = ("opened", "closed_no_write")
+"""What our own scans cause."""
 
 
 class RackDiscovery:
     """Finds the boards of the rack that runs in a directory.
 
-    Every change of a ``device.json`` has the directory read again as a whole, so a missed event
-    costs nothing once the next one comes.
+    Every change of a board has the directory read again as a whole, so a missed event costs nothing
+    once the next one comes. Only the directory itself is watched, where the rack touches a board's
+    folder whenever the board changes: watchdog 7.1 loses its thread, and so all further news, when
+    folders come and go quickly in a tree that it watches recursively.
 
     Args:
         directory: the rack's; made if missing, so that either side may start first.
@@ -38,7 +43,7 @@ class RackDiscovery:
         self._directory.mkdir(parents=True, exist_ok=True)
         observer = Observer()
         observer.schedule(
-            _Watcher(lambda: self._scan(on_change)), str(self._directory), recursive=True
+            _Watcher(lambda: self._scan(on_change)), str(self._directory), recursive=False
         )
         observer.start()
         self._observer = observer
@@ -63,10 +68,7 @@ class _Watcher(FileSystemEventHandler):
         self._changed = changed
 
     def on_any_event(self, event: FileSystemEvent) -> None:
-        if event.event_type in ("opened", "closed_no_write"):
-            return
-        touched = (Path(str(event.src_path)), Path(str(event.dest_path or "")))
-        if event.is_directory or any(path.name == BOARD_FILE for path in touched):
+        if event.is_directory and event.event_type not in _READING:
             self._changed()
 
 
