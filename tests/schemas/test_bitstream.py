@@ -144,3 +144,56 @@ def test_given_a_good_file_then_its_banks_are_found() -> None:
     assert sum(write.size for write in bram) == 2 * 256 * (160 + 80) // 8
     for write in writes:
         assert GOOD[write.start + write.size : write.start + write.size + 2] == b"\0\0"
+
+
+def cold(data: bytes) -> dict[str, object]:
+    """What a process says that has seen no bitstream before; empty if it is valid."""
+    bitstream._reference.clear()
+    try:
+        bitstream.validate(data)
+    except BitstreamInvalid as refused:
+        return refused.details
+    return {}
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.integers(0, len(GOOD) - 1), st.binary(min_size=1, max_size=600)), max_size=8
+    ),
+    st.booleans(),
+)
+def test_given_another_seen_before_then_the_answer_is_the_same(
+    edits: list[tuple[int, bytes]], repaired: bool
+) -> None:
+    data = bytearray(GOOD)
+    for at, new in edits:
+        data[at : at + len(new)] = new[: len(GOOD) - at]
+    if repaired:
+        with suppress(BitstreamInvalid):
+            data = bytearray(bitstream.with_crc(bytes(data)))
+    expected = cold(bytes(data))
+    bitstream._reference.clear()
+    bitstream.validate(GOOD)
+
+    try:
+        bitstream.validate(bytes(data))
+        found: dict[str, object] = {}
+    except BitstreamInvalid as refused:
+        found = refused.details
+
+    assert found == expected
+
+
+def test_given_a_file_that_is_quite_another_when_seen_then_the_next_are_compared_with_it() -> None:
+    bitstream.validate(GOOD)
+    other = bytearray(GOOD)
+    for write in bitstream.bank_writes(GOOD):
+        block = slice(write.start, write.start + write.size)
+        other[block] = bytes(byte ^ 0xA5 for byte in other[block])
+    different = bitstream.with_crc(bytes(other))
+
+    bitstream.validate(different)
+
+    assert bitstream._reference[0].data == different
+    bitstream.validate(GOOD)
