@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import queue
 import shutil
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import pytest
 from paho.mqtt.packettypes import PacketTypes
@@ -57,6 +58,9 @@ from icebus.schemas.topics import (
     WORKER_KINDS,
     WORKER_STATE,
 )
+
+if TYPE_CHECKING:
+    from tests.postgresql import PostgresServer
 
 PATIENCE = 20.0
 """Seconds a test waits for what should come within milliseconds."""
@@ -341,9 +345,60 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgresServer]:
+    """One server for all tests; each has a database of its own."""
+    # Tests are no package, so that this module has to be loaded by its path.
+    path = Path(__file__).parents[1] / "postgresql.py"
+    spec = importlib.util.spec_from_file_location("icebus_test_postgresql", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    yield from module.serve()
+
+
+@pytest.fixture(scope="session")
+def migrated_template(postgresql: PostgresServer) -> str:
+    """The name of a database that is ready to be copied."""
+    name = postgresql.create()
+    database = Database(postgresql.url(name))
+    database.migrate()
+    database.close()
+    return name
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def backend(request: pytest.FixtureRequest) -> str:
+    """The kind of database: whoever asks for one is run on each."""
+    kind: str = request.param
+    return kind
+
+
 @pytest.fixture
-def database_url(tmp_path: Path, migrated: Path) -> str:
-    return f"sqlite:///{shutil.copy(migrated, tmp_path)}"
+def empty_database_url(
+    backend: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[str]:
+    """A database without tables."""
+    if backend == "sqlite":
+        yield f"sqlite:///{tmp_path / 'deep' / 'control.db'}"
+        return
+    server: PostgresServer = request.getfixturevalue("postgresql")
+    name = server.create()
+    yield server.url(name)
+    server.drop(name)
+
+
+@pytest.fixture
+def database_url(backend: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A migrated database."""
+    if backend == "sqlite":
+        yield f"sqlite:///{shutil.copy(request.getfixturevalue('migrated'), tmp_path)}"
+        return
+    server: PostgresServer = request.getfixturevalue("postgresql")
+    name = server.create(request.getfixturevalue("migrated_template"))
+    yield server.url(name)
+    server.drop(name)
 
 
 @pytest.fixture

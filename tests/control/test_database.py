@@ -23,8 +23,8 @@ NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    made = Database(f"sqlite:///{tmp_path / 'deep' / 'control.db'}")
+def database(empty_database_url: str) -> Iterator[Database]:
+    made = Database(empty_database_url)
     made.migrate()
     yield made
     made.close()
@@ -135,7 +135,7 @@ def test_given_a_device_that_does_not_exist_then_it_cannot_be_held(database: Dat
 
 
 @pytest.mark.parametrize(
-    "url", ["nonsense", "oracle+nothing://x", "postgresql+psycopg://u:p@localhost/x"]
+    "url", ["nonsense", "oracle+nothing://x", "postgresql+psycopg2://u:p@localhost/x"]
 )
 def test_given_a_url_that_cannot_work_then_the_error_names_the_remedy(url: str) -> None:
     with pytest.raises(InvalidRequest, match=r"sqlite:////|pip install"):

@@ -36,6 +36,8 @@ class FragileDatabase(Database):
     """A database that fails as often as it is told to."""
 
     failures = 0
+    breaks = 0
+    """How often the connection breaks before it could say that it has committed."""
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
@@ -44,6 +46,10 @@ class FragileDatabase(Database):
             raise OperationalError("BEGIN", {}, Exception("disk I/O error"))
         with super().transaction() as session:
             yield session
+        if self.breaks:
+            self.breaks -= 1
+            gone = Exception("server closed the connection unexpectedly")
+            raise OperationalError("COMMIT", {}, gone, connection_invalidated=True)
 
 
 class Ask:
@@ -85,19 +91,14 @@ class Bench:
         self.engine.on_connected()
         self.engine.step()
 
-    def worker(self, serial: str, generation: int = 0) -> None:
+    def worker(self, serial: str, generation: int = 0, **report_fields: Any) -> None:
         kind = Kind("pulsecount", KindInfo(firmware="pulse_count", args={}))
         self.engine.on_kinds("w1", {"pulsecount": kind})
         state = WorkerState(state=WorkerPhase.READY, session="s", serials=[serial])
         self.engine.on_worker("w1", state)
         self.engine.on_echo("w1", WorkerHeartbeat(epoch="epoch", sequence=0, session="s"))
-        report = DeviceReport(
-            serial=serial,
-            state=DeviceState.READY,
-            since=now(),
-            session="s",
-            generation=generation,
-        )
+        fields = {"state": DeviceState.READY, "since": now(), "session": "s", **report_fields}
+        report = DeviceReport(serial=serial, generation=generation, **fields)
         self.engine.on_report("w1", serial, report)
 
     def ask(self, operation: str, **args: Any) -> Ask:
@@ -155,6 +156,40 @@ def test_given_a_database_that_failed_when_it_is_back_then_nothing_heard_is_lost
     assert unsaid == []
     assert 0 < pause < 1
     assert [desired.serial for desired in bench.messages(Desired)] == ["a"]
+
+
+def test_given_a_connection_that_breaks_while_it_commits_then_what_was_decided_is_told(
+    bench: Bench,
+) -> None:
+    bench.worker("a")
+    bench.engine.step()
+    bench.sent.clear()
+
+    bench.database.breaks = 1
+    asked = bench.ask("reserve", kind="pulsecount", count=1)
+    bench.engine.step()
+
+    name = asked.ok["reservation"]["id"]
+    assert [desired.reservation for desired in bench.messages(Desired)] == [name]
+    assert [document.id for document in bench.messages(Reservation)] == [name]
+
+
+@pytest.mark.parametrize("words", ["a\0b", "\0", "snow ☃, 🧊", "x" * 100_000])
+def test_given_any_words_of_a_worker_then_the_database_takes_them(bench: Bench, words: str) -> None:
+    bench.worker("a")
+    bench.engine.step()
+    bench.ask("reserve", kind="pulsecount", count=1)
+
+    bench.worker("a", generation=1, state=DeviceState.BROKEN, reason=words, port=words)
+    bench.engine.step()
+    [held] = bench.ask("list").ok["reservations"][0]["devices"]
+    bench.restart()
+    bench.connect()
+    [known] = bench.ask("devices").ok["devices"]
+
+    assert held["state"] == "failed"
+    assert held["reason"].endswith(words[:10].replace("\0", ""))
+    assert known["report"]["reason"] == words
 
 
 def test_given_a_mistake_of_ours_when_asked_then_it_is_answered_and_the_next_works(

@@ -50,7 +50,7 @@ def run(
         str | None,
         typer.Option(
             envvar="ICEBUS_DATABASE",
-            help="sqlite:////path/to/file or postgresql+psycopg://user:password@host/name. "
+            help="sqlite:////path/to/file or postgresql://user:password@host/name. "
             "[default: a file in the user's state directory]",
         ),
     ] = None,

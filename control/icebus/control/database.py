@@ -10,7 +10,7 @@ from typing import Any
 from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
-from sqlalchemy import Engine, create_engine, event
+from sqlalchemy import URL, Engine, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlmodel import Session
@@ -18,7 +18,19 @@ from sqlmodel import Session
 from icebus.schemas.errors import InvalidRequest
 
 BUSY_TIMEOUT = 5.0
-"""Seconds SQLite waits for somebody else's transaction, such as a backup's."""
+"""Seconds to wait for somebody else's transaction, such as a backup's."""
+
+POSTGRESQL = {
+    "connect_timeout": 5,
+    # A server that vanished without a word would otherwise hold control's one thread for minutes.
+    "tcp_user_timeout": 10_000,
+    "keepalives_idle": 10,
+    "keepalives_interval": 3,
+    "keepalives_count": 3,
+    "options": f"-c lock_timeout={int(BUSY_TIMEOUT * 1000)}",
+    "application_name": "icebus-control",
+}
+"""What we ask of a connection to PostgreSQL, unless the URL says otherwise."""
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -27,7 +39,7 @@ class Database:
     """A database of control's, made ready by :meth:`migrate`.
 
     Args:
-        url: in SQLAlchemy's form: ``sqlite:////path/to/file`` or ``postgresql+psycopg://…``.
+        url: ``sqlite:////path/to/file`` or ``postgresql://…``, in SQLAlchemy's form.
 
     Raises:
         InvalidRequest: the URL is not one, or its driver is not installed.
@@ -36,13 +48,11 @@ class Database:
     def __init__(self, url: str) -> None:
         try:
             parsed = make_url(url)
-            if parsed.get_backend_name() == "sqlite" and parsed.database:
-                Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-            self.engine = create_engine(parsed)
+            self.engine = _connect(parsed)
         except (ArgumentError, NoSuchModuleError, ValueError) as error:
             raise InvalidRequest(
                 "a database's URL looks like sqlite:////var/lib/icebus/control.db or "
-                f"postgresql+psycopg://user:password@host/icebus ({error})"
+                f"postgresql://user:password@host/icebus ({error})"
             ) from None
         except ImportError as error:
             raise InvalidRequest(
@@ -51,8 +61,6 @@ class Database:
         except OSError as error:
             raise InvalidRequest(f"can't make the database's folder: {error}") from None
         self._where = parsed.render_as_string(hide_password=True)
-        if self.engine.dialect.name == "sqlite":
-            _tune_sqlite(self.engine)
 
     def migrate(self) -> None:
         """Bring the tables to this version.
@@ -79,13 +87,35 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
-        """A session whose changes are kept all together, or not at all when it raises."""
+        """A session whose changes are kept all together, or not at all when it raises.
+
+        One exception: when the connection breaks while it commits, nobody knows
+        (``DBAPIError.connection_invalidated``).
+        """
         with Session(self.engine, expire_on_commit=False) as session, session.begin():
             yield session
 
     def close(self) -> None:
         """Let go of all connections."""
         self.engine.dispose()
+
+
+def _connect(url: URL) -> Engine:
+    backend = url.get_backend_name()
+    if backend == "sqlite":
+        if url.database:
+            Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+        engine = create_engine(url)
+        _tune_sqlite(engine)
+        return engine
+    if backend == "postgresql":
+        if url.drivername == "postgresql":
+            url = url.set(drivername="postgresql+psycopg")
+        asked = {name: value for name, value in POSTGRESQL.items() if name not in url.query}
+        # As if transactions ran one after the other, which is how they are thought: the loser of
+        # two that meet is refused and tried again.
+        return create_engine(url, connect_args=asked, isolation_level="SERIALIZABLE")
+    return create_engine(url)
 
 
 def _tune_sqlite(engine: Engine) -> None:

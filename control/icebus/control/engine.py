@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pydantic import ValidationError
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 from sqlmodel import select
 
 from icebus.broker import Exchange
@@ -105,6 +105,9 @@ class Engine:
         self._transactions.online = True
         self._settled_at = at + self._settling
         self._beat_at = at
+        self._tell_everything()
+
+    def _tell_everything(self) -> None:
         self._pending.connected = True
         self._pending.serials.update(self._farm.serials())
 
@@ -163,6 +166,9 @@ class Engine:
             self._farm.suspend()
         if self._transactions.online and at >= self._beat_at:
             self._beat(at)
+        if self._transactions.in_doubt:
+            self._transactions.in_doubt = False
+            self._tell_everything()
         if at >= self._look_at:
             self._look_at = at + LOOK_AGAIN
             self._pending.serials.update(self._farm.serials())
@@ -238,11 +244,15 @@ class Engine:
         try:
             self._transactions.run(step)
         except Exception as error:
-            log.exception("a step failed")
             # In case it falls due again at once.
             self._record_at = time.monotonic() + RETRY_AFTER
             # What the database refuses for good reason it would refuse for ever.
-            return isinstance(error, IntegrityError) or not isinstance(error, DBAPIError)
+            refused = isinstance(error, IntegrityError | DataError)
+            if isinstance(error, DBAPIError) and not refused:
+                # It may be away for long, and this would be said of every try.
+                log.error("the database does not answer: %s", error.orig)  # noqa: TRY400
+                return False
+            log.exception("a step failed")
         return True
 
     def _answer(self, exchange: Exchange[Request], operation: str) -> None:
@@ -254,8 +264,10 @@ class Engine:
 
         try:
             reply = self._transactions.run(act)
-        except DBAPIError:
-            log.exception("the database failed on request %s", exchange.request.id)
+        except DBAPIError as error:
+            log.error(  # noqa: TRY400
+                "the database failed on request %s: %s", exchange.request.id, error.orig
+            )
             exchange.fail(
                 InternalError("control's database does not answer; nothing was done, try again")
             )

@@ -124,7 +124,8 @@ def _settle(
         why_gone=work.farm.why_gone(device.worker),
     )
     verdict = judge(hold, device.generation, seen)
-    reason = verdict.reason[:REASON_LENGTH]
+    # The one character that PostgreSQL's texts can't hold.
+    reason = verdict.reason[:REASON_LENGTH].replace("\0", "")
     before = hold.state
     if (verdict.state, reason) == (before, hold.reason):
         return

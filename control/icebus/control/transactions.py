@@ -55,6 +55,9 @@ class Transactions:
         """Whether we are connected, so that absent clients are absent and not only unseen."""
         self.due: datetime | None = None
         """When :func:`agenda.sweep` has something to do next."""
+        self.in_doubt = False
+        """Whether a connection broke, and with it perhaps the news of a commit: what it changed
+        is in the database then, and nobody was told."""
 
     def run(self, step: Callable[[Work], T]) -> T:
         """Carry a step out, then send what it has to say.
@@ -74,11 +77,12 @@ class Transactions:
                     outbox = work.outbox()
                     if work.rescheduled:
                         due = agenda.next_due(work, connected=self.online)
-            except DBAPIError:
+            except DBAPIError as error:
+                self.in_doubt |= error.connection_invalidated
                 if attempt == ATTEMPTS:
                     raise
                 attempt += 1
-                log.warning("a transaction failed, trying again", exc_info=True)
+                log.warning("a transaction failed, trying again: %s", error.orig)
             else:
                 break
         self.due = due

@@ -123,9 +123,7 @@ class Work:
         known = self._documents.get(reservation.id)
         if known is None:
             known = (
-                self.documents([reservation])[0]
-                if holds is None
-                else _document(reservation, sorted(holds, key=lambda hold: hold.serial))
+                self.documents([reservation])[0] if holds is None else _document(reservation, holds)
             )
             self._documents[reservation.id] = known
         return known
@@ -136,11 +134,7 @@ class Work:
         if not rows:
             return []
         self.session.flush()
-        query = (
-            select(HoldRow)
-            .where(col(HoldRow.reservation).in_([row.id for row in rows]))
-            .order_by(col(HoldRow.serial))
-        )
+        query = select(HoldRow).where(col(HoldRow.reservation).in_([row.id for row in rows]))
         holds: dict[str, list[HoldRow]] = {row.id: [] for row in rows}
         for hold in self.session.exec(query):
             holds[hold.reservation].append(hold)
@@ -169,7 +163,8 @@ def _document(row: ReservationRow, holds: Iterable[HoldRow]) -> Reservation:
         state=row.state,
         devices=[
             HeldDevice(serial=each.serial, worker=each.worker, state=each.state, reason=each.reason)
-            for each in holds
+            # Not by the database: how it sorts depends on its locale.
+            for each in sorted(holds, key=lambda hold: hold.serial)
         ],
         created=row.created,
         until=row.until,

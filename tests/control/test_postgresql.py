@@ -1,0 +1,100 @@
+"""What only PostgreSQL can do to control: meet itself, and go away."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from sqlmodel import col, select, update
+
+from icebus.control.clients import Clients
+from icebus.control.database import Database
+from icebus.control.farm import Farm
+from icebus.control.server import Control
+from icebus.control.settings import Settings
+from icebus.control.tables import DeviceRow
+from icebus.control.transactions import Transactions
+from icebus.control.work import Work
+from icebus.schemas.errors import InternalError
+
+if TYPE_CHECKING:
+    from tests.control.conftest import FakeClient, MakeWorker
+    from tests.postgresql import PostgresServer
+
+
+@pytest.fixture
+def backend() -> str:
+    return "postgresql"
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    made = Database(database_url)
+    yield made
+    made.close()
+
+
+def transactions(database: Database) -> Transactions:
+    farm = Farm(interval=1.0, epoch="epoch")
+    return Transactions(database, farm, Clients(), Settings(), lambda _message: None)
+
+
+def count_up(database: Database) -> None:
+    with database.transaction() as session:
+        session.execute(update(DeviceRow).values(generation=col(DeviceRow.generation) + 1))
+
+
+def test_given_two_transactions_that_meet_then_the_loser_decides_anew(database: Database) -> None:
+    with database.transaction() as session:
+        session.add(DeviceRow(serial="a", worker="w1", report={}))
+    seen: list[int] = []
+
+    def step(work: Work) -> None:
+        [device] = work.session.exec(select(DeviceRow)).all()
+        seen.append(device.generation)
+        if len(seen) == 1:
+            count_up(database)
+        device.generation += 10
+
+    transactions(database).run(step)
+
+    with database.transaction() as session:
+        assert seen == [0, 1]
+        assert session.exec(select(DeviceRow.generation)).one() == 11
+
+
+def test_given_a_plain_url_then_it_is_our_driver_and_an_isolation_that_refuses_anomalies(
+    database: Database,
+) -> None:
+    assert database.engine.driver == "psycopg"
+    with database.transaction() as session:
+        isolation: Any = session.connection().exec_driver_sql("SHOW transaction_isolation")
+        assert isolation.scalar() == "serializable"
+
+
+@pytest.mark.parametrize("control_settings", [Settings(interval=1.0, grace=5.0)])
+def test_given_a_server_that_goes_away_when_it_is_back_then_control_goes_on(
+    control: Control,
+    postgresql: PostgresServer,
+    make_worker: MakeWorker,
+    alice: FakeClient,
+) -> None:
+    worker = make_worker("w1", "a", "b")
+    alice.wait_available(2)
+    made = alice.reserve(serials=["a"])
+    worker.wait_desired("a", lambda desired: desired.reservation == made.id)
+
+    postgresql.stop()
+    try:
+        with pytest.raises(InternalError, match="database does not answer"):
+            alice.reserve(serials=["b"])
+        while not alice.heartbeats.empty():
+            alice.heartbeats.get()
+        alice.heartbeats.get(timeout=10)
+    finally:
+        postgresql.start()
+    again = alice.reserve(serials=["b"])
+
+    worker.wait_desired("b", lambda desired: desired.reservation == again.id)
+    assert [each.id for each in alice.list()] == [made.id, again.id]
