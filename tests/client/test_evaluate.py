@@ -21,6 +21,8 @@ from icebus.client import (
     PulseCountHandler,
     Result,
 )
+from icebus.client.bitstreams import Item
+from icebus.client.ledger import Ledger
 from icebus.client.outcomes import BatchFinished
 from icebus.client.run import Run, RunSettings
 from icebus.schemas.components import WorkerPhase
@@ -386,7 +388,8 @@ def test_given_a_broker_that_stays_away_when_evaluating_then_all_fails_typed(
 ) -> None:
     w1.measure = False
     boards = alice.reserve(1)
-    run = Run(alice._link, boards, ["d1"], RunSettings(broker_away=0.5))
+    ledger: Ledger[Item] = Ledger("batch", ["d1"])
+    run = Run(alice._link, boards, ledger, RunSettings(broker_away=0.5))
     taken = run.outcomes(circuits)
     killing = threading.Thread(target=kill_broker, args=(w1, broker))
     killing.start()

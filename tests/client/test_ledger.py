@@ -9,7 +9,10 @@ import pytest
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from icebus.client.ledger import AHEAD, DEPTH, SPREAD, Ledger, Send, Slot
+from icebus.client.account import Failed
+from icebus.client.conversation import Send, Slot
+from icebus.client.ledger import AHEAD, DEPTH, SPREAD, Ledger
+from icebus.schemas.errors import DeviceFailed, MeasurementFailed
 
 BOARDS = ("a", "b", "c")
 
@@ -30,8 +33,11 @@ class Evaluating(RuleBasedStateMachine):
         self.lost: set[str] = set()
         self.ended = False
 
-    def _failed(self, slots: list[Slot[int]]) -> None:
+    def _settled(self, slots: list[Slot[int]]) -> None:
         self.outcomes.update((slot.serial, slot.item) for slot in slots)
+
+    def _failed(self, failed: list[Failed[int]]) -> None:
+        self._settled([each.slot for each in failed])
 
     @precondition(lambda self: not self.ended and (self.ledger.hungry or len(self.lost) == 3))
     @rule(count=st.integers(1, 5))
@@ -46,7 +52,7 @@ class Evaluating(RuleBasedStateMachine):
     @rule()
     def reject(self) -> None:
         slots = self.ledger.reject(self.items)
-        self._failed(slots)
+        self._settled(slots)
         self.ids.update(slot.evaluation for slot in slots)
         self.items += 1
 
@@ -59,8 +65,7 @@ class Evaluating(RuleBasedStateMachine):
     def send(self) -> None:
         for send in self.ledger.due():
             assert send.serial not in self.asked, "asked again before the answer"
-            again = [slot for slot in send.slots if slot in self.known]
-            if not again:
+            if not send.again:
                 assert send.serial not in self.told_end, "sent after the end was told"
             assert send.slots or not send.more, "a call without a purpose"
             assert self.ledger.outstanding(send.serial) <= DEPTH
@@ -101,7 +106,7 @@ class Evaluating(RuleBasedStateMachine):
         settled = self.ledger.settle(slot.serial, slot.evaluation)
         if settled is not None:
             assert settled == slot
-            self._failed([settled])
+            self._settled([settled])
 
     @rule(evaluation=st.text(max_size=3))
     def stray_outcome(self, evaluation: str) -> None:
@@ -112,11 +117,28 @@ class Evaluating(RuleBasedStateMachine):
     def nudge(self, serial: str) -> None:
         self.ledger.nudge(serial)
 
+    @precondition(lambda self: self.known)
+    @rule(data=st.data())
+    def fail(self, data: st.DataObject) -> None:
+        slot = data.draw(st.sampled_from(self.known))
+        error = MeasurementFailed("silence")
+        failed = self.ledger.fail(slot.serial, slot.evaluation, error)
+        assert failed in ([], [Failed(slot, error)])
+        self._failed(failed)
+
     @rule(serial=st.sampled_from(BOARDS))
     def lose(self, serial: str) -> None:
-        self._failed(self.ledger.lose(serial))
+        self._failed(self.ledger.lose(serial, DeviceFailed("unplugged")))
         self.asked.pop(serial, None)
         self.lost.add(serial)
+        assert set(self.ledger.losses) == self.lost
+
+    @rule(serial=st.sampled_from(BOARDS))
+    def join(self, serial: str) -> None:
+        self.ledger.join(serial)
+        if serial in self.lost:
+            self.lost.discard(serial)
+            self.told_end.discard(serial)
 
     @invariant()
     def at_most_one_outcome_each(self) -> None:
@@ -142,11 +164,11 @@ class Evaluating(RuleBasedStateMachine):
                 self.ledger.accepted(send.serial)
                 for slot in send.slots:
                     if self.ledger.settle(slot.serial, slot.evaluation):
-                        self._failed([slot])
+                        self._settled([slot])
             self.asked.clear()
             for slot in self.accepted:
                 if self.ledger.settle(slot.serial, slot.evaluation):
-                    self._failed([slot])
+                    self._settled([slot])
             for serial in BOARDS:
                 self.ledger.nudge(serial)
         assert self.ledger.done
@@ -246,7 +268,7 @@ def test_given_a_closed_board_when_outcomes_may_be_lost_then_they_are_asked_for_
     ledger.settle("a", send.slots[0].evaluation)
     assert ledger.due() == []
     ledger.doubt()
-    assert ledger.due() == [Send("a", send.slots[1:], more=False)]
+    assert ledger.due() == [Send("a", send.slots[1:], more=False, again=True)]
 
 
 def test_given_a_cancelled_batch_when_a_call_is_refused_then_only_the_end_is_sent() -> None:
@@ -255,8 +277,33 @@ def test_given_a_cancelled_batch_when_a_call_is_refused_then_only_the_end_is_sen
     ledger.cancel()
     assert ledger.due() == []
     ledger.refused("a", 1)
+    ledger.nudge("a")
     assert ledger.due() == [Send("a", (), more=False)]
     assert send.more
+
+
+def test_given_a_lost_board_when_it_is_back_then_it_takes_part_in_what_comes_after() -> None:
+    ledger = started(2, "a", "b")
+    ledger.due()
+    assert [each.slot.item for each in ledger.lose("a", DeviceFailed("unplugged"))] == [0, 1]
+    assert [each.slot.serial for each in ledger.add(2)] == ["a"]
+    ledger.join("a")
+    assert ledger.add(3) == []
+    (send,) = ledger.due()
+    assert [(slot.serial, slot.item) for slot in send.slots] == [("a", 3)]
+
+
+def test_given_an_answer_of_before_a_loss_when_the_board_is_back_then_it_is_not_awaited() -> None:
+    ledger = started(1)
+    (send,) = ledger.due()
+    assert ledger.awaits(send)
+    ledger.lose("a", DeviceFailed("unplugged"))
+    assert not ledger.awaits(send)
+    ledger.join("a")
+    ledger.add(1)
+    (fresh,) = ledger.due()
+    assert not ledger.awaits(send)
+    assert ledger.awaits(fresh)
 
 
 @pytest.mark.parametrize("boards", [1, 2, 5])

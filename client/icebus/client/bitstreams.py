@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sized
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -117,6 +117,19 @@ class Bitstream:
             raise self.problem
 
 
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A bitstream of a run, and what its user gave for it.
+
+    Attributes:
+        source: the very object; outcomes carry it.
+        bitstream: made of it.
+    """
+
+    source: object
+    bitstream: Bitstream
+
+
 def _json(annotations: Mapping[str, JsonValue], name: str) -> dict[str, JsonValue]:
     try:
         return _ANNOTATIONS.validate_python(dict(annotations))
@@ -163,3 +176,13 @@ def load(source: Source, *, validate: bool = True) -> Bitstream:
         f"{type(source).__name__} is not a bitstream: give a path, bytes, (name, bytes) or an "
         "object with data, name and annotations"
     )
+
+
+def several(sources: Iterable[Source]) -> Iterable[Source]:
+    """What was given, where a single path or file's bytes stand for themselves."""
+    return [sources] if isinstance(sources, (str, bytes, os.PathLike)) else sources
+
+
+def known_length(sources: Iterable[Source]) -> int | None:
+    """How many there are, if they tell."""
+    return len(sources) if isinstance(sources, Sized) else None

@@ -8,28 +8,13 @@ from functools import partial
 
 from pydantic import JsonValue
 
-from icebus.client.bitstreams import Bitstream
-from icebus.client.ledger import Send
+from icebus.client.bitstreams import Bitstream, Item
+from icebus.client.conversation import Send
 from icebus.client.link import Link, read_answer
 from icebus.client.reservation import Reservation
 from icebus.schemas.calls import Call, CallResults
 from icebus.schemas.deadline import Deadline
-from icebus.schemas.errors import (
-    BlobMissing,
-    BrokerUnavailable,
-    DeadlineExceeded,
-    DeviceFailed,
-    DeviceNotHeld,
-    DeviceNotServing,
-    Forbidden,
-    IcebusError,
-    NotAuthorized,
-    RemoteError,
-    ReservationEnded,
-    UnknownDevice,
-    UnknownMethod,
-    UnknownReservation,
-)
+from icebus.schemas.errors import BlobMissing, IcebusError, RemoteError
 from icebus.schemas.files import File
 
 TIMEOUT = 30.0
@@ -38,27 +23,12 @@ TIMEOUT = 30.0
 BLOB_ATTEMPTS = 4
 """Times to send files that the worker says it lacks."""
 
-BOARD_ERRORS = (
-    BrokerUnavailable,
-    DeadlineExceeded,
-    DeviceFailed,
-    DeviceNotHeld,
-    DeviceNotServing,
-    Forbidden,
-    NotAuthorized,
-    ReservationEnded,
-    UnknownDevice,
-    UnknownMethod,
-    UnknownReservation,
-)
-"""Answers after which there is no use in asking that board again."""
-
-Answered = Callable[[Send[Bitstream], IcebusError | None], None]
+Answered = Callable[[Send[Item], IcebusError | None], None]
 """Called, on the dispatcher or at once, when a call was accepted (None) or not."""
 
 
 class Caller:
-    """Sends what a ledger wants sent, files first."""
+    """Sends what an account wants sent, files first."""
 
     def __init__(self, link: Link, reservation: Reservation, batch: str, *, validate: bool) -> None:
         self._link = link
@@ -66,21 +36,21 @@ class Caller:
         self._batch = batch
         self._validate = validate
 
-    def send(self, send: Send[Bitstream], answered: Answered, attempt: int = 1) -> None:
+    def send(self, send: Send[Item], answered: Answered, attempt: int = 1) -> None:
         """Call `evaluate` on one board; files that the worker lacks are sent again."""
         worker = self._reservation.device(send.serial).worker
         call = Call(
             reservation=self._reservation.id,
             serials=[send.serial],
             args={
-                "bitstreams": [_file(slot.evaluation, slot.item) for slot in send.slots],
+                "bitstreams": [_file(slot.evaluation, slot.item.bitstream) for slot in send.slots],
                 "batch": self._batch,
                 "more": send.more,
                 "validate": self._validate,
             },
         )
         try:
-            self._link.blobs.send(worker, [slot.item.blob for slot in send.slots])
+            self._link.blobs.send(worker, [slot.item.bitstream.blob for slot in send.slots])
             answer = self._link.call(worker, "evaluate", call, Deadline.after(TIMEOUT))
         except IcebusError as error:
             answered(send, error)
@@ -88,7 +58,7 @@ class Caller:
             answer.add_done_callback(partial(self._on_answer, send, answered, attempt))
 
     def _on_answer(
-        self, send: Send[Bitstream], answered: Answered, attempt: int, answer: Future[JsonValue]
+        self, send: Send[Item], answered: Answered, attempt: int, answer: Future[JsonValue]
     ) -> None:
         try:
             results = read_answer(answer.result(), CallResults)

@@ -64,6 +64,16 @@ def moved(before: Reservation, after: Reservation) -> dict[str, IcebusError]:
     }
 
 
+def returned(before: Reservation, after: Reservation) -> list[str]:
+    """The devices that serve now and did not before, at least not there."""
+    served = {d.serial: d.worker for d in before.devices if d.state is HoldState.SERVING}
+    return [
+        device.serial
+        for device in after.devices
+        if device.state is HoldState.SERVING and served.get(device.serial) != device.worker
+    ]
+
+
 def failure(event: DeviceFailedEvent) -> IcebusError:
     """The error that a device's evaluations end with."""
     return IcebusError.from_info(

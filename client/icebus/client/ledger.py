@@ -1,16 +1,15 @@
-"""Which evaluation is where: the pure core of evaluating many bitstreams on many boards.
-
-Every item is evaluated once on every board. A ledger decides which board is to be sent what and
-when, and counts outcomes: the first one of an evaluation wins. It does no I/O, knows no clock and
-needs no lock; its owner brings those.
-"""
+"""Every item on every board: the pure core of `evaluate`."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
+
+from icebus.client.account import Failed
+from icebus.client.conversation import Conversation, Send, Slot
+from icebus.schemas.errors import IcebusError
 
 DEPTH = 8
 """Evaluations on a board without an outcome, at most. Enough to keep a 50 ms window busy through a
@@ -26,54 +25,21 @@ SPREAD = 64
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Slot(Generic[T]):
-    """One item on one board.
-
-    Attributes:
-        serial: the board.
-        evaluation: the id under which its outcome comes.
-        item: what is evaluated.
-    """
-
-    serial: str
-    evaluation: str
-    item: T
-
-
-@dataclass(frozen=True)
-class Send(Generic[T]):
-    """What to send to one board in one call.
-
-    Attributes:
-        serial: the board.
-        slots: the evaluations; empty when there is only the end to tell.
-        more: whether further calls of this batch will follow for this board.
-    """
-
-    serial: str
-    slots: tuple[Slot[T], ...]
-    more: bool
-
-
 @dataclass
 class _Board(Generic[T]):
     serial: str
     number: int
+    talk: Conversation[T]
     cursor: int = 0
     again: deque[Slot[T]] = field(default_factory=deque)
-    outstanding: dict[str, Slot[T]] = field(default_factory=dict)
-    asking: Send[T] | None = None
-    started: bool = False
-    closed: bool = False
-    held: bool = False
-    unsure: bool = False
-    limit: int | None = None
-    lost: bool = False
+    loss: IcebusError | None = None
 
 
 class Ledger(Generic[T]):
-    """The account of one batch.
+    """The account of one batch whose items are each evaluated once on each board.
+
+    The first outcome of an evaluation wins. What a board owes when it is lost fails, and so does
+    what is added until it is back.
 
     Args:
         batch: its id, which evaluations' ids begin with.
@@ -92,7 +58,10 @@ class Ledger(Generic[T]):
         spread: int = SPREAD,
     ) -> None:
         self.batch = batch
-        self._boards = {serial: _Board[T](serial, number) for number, serial in enumerate(serials)}
+        self._boards = {
+            serial: _Board[T](serial, number, Conversation(serial))
+            for number, serial in enumerate(serials)
+        }
         self._depth = depth
         self._ahead = ahead
         self._spread = spread
@@ -102,6 +71,22 @@ class Ledger(Generic[T]):
         self._ended = False
         self._cancelled = False
 
+    @property
+    def serials(self) -> Sequence[str]:
+        """All its boards."""
+        return list(self._boards)
+
+    @property
+    def losses(self) -> Mapping[str, IcebusError]:
+        """The boards that are lost, and why."""
+        return {b.serial: b.loss for b in self._boards.values() if b.loss is not None}
+
+    @property
+    def forsaken(self) -> IcebusError | None:
+        """The first loss, when no board is left: this account does not wait for one's return."""
+        losses = self.losses
+        return next(iter(losses.values())) if len(losses) == len(self._boards) else None
+
     # --- items in -----------------------------------------------------------------------------
 
     @property
@@ -110,24 +95,23 @@ class Ledger(Generic[T]):
         return self._ended
 
     @property
-    def alive(self) -> list[str]:
-        """The boards that are not lost."""
-        return [board.serial for board in self._boards.values() if not board.lost]
-
-    @property
     def hungry(self) -> bool:
         """Whether to add another item now. Without a board left nobody eats."""
-        cursors = [board.cursor for board in self._boards.values() if not board.lost]
+        cursors = [board.cursor for board in self._boards.values() if board.loss is None]
         if self._ended or not cursors:
             return False
         known = self._base + len(self._items)
         return known - max(cursors) < self._ahead and known - min(cursors) < self._spread
 
-    def add(self, item: T) -> list[Slot[T]]:
-        """Add an item for every board; those returned fail now, because their board is lost."""
+    def add(self, item: T) -> list[Failed[T]]:
+        """Add an item for every board; it fails at once on those that are lost."""
         index = self._base + len(self._items)
         self._items.append(item)
-        dead = [_slot(self.batch, b, index, item) for b in self._boards.values() if b.lost]
+        dead = [
+            Failed(self._slot(board, index, item), board.loss)
+            for board in self._boards.values()
+            if board.loss is not None
+        ]
         self._trim()
         return dead
 
@@ -149,41 +133,31 @@ class Ledger(Generic[T]):
         for board in self._boards.values():
             board.cursor = self._base + len(self._items)
             board.again.clear()
-            board.held = False
+            board.talk.held = False
         self._trim()
 
     # --- calls out ----------------------------------------------------------------------------
 
     def due(self) -> list[Send[T]]:
-        """What to send now. Each board is told one thing at a time: answer before asking again."""
+        """What to send now."""
         sends = [send for board in self._boards.values() if (send := self._due(board)) is not None]
         self._trim()
         return sends
 
     def _due(self, board: _Board[T]) -> Send[T] | None:
-        if board.lost or board.held or board.asking is not None:
+        if board.loss is not None:
             return None
-        if board.unsure and board.outstanding:
-            board.unsure = False
-            more = not (self._ended and self._exhausted(board))
-            board.asking = Send(board.serial, tuple(board.outstanding.values()), more)
-            return board.asking
-        if board.closed:
-            return None
+        return board.talk.ask(
+            self._depth,
+            take=lambda room: self._take(board, room),
+            more=lambda: not (self._ended and self._exhausted(board)),
+        )
+
+    def _take(self, board: _Board[T], room: int) -> list[Slot[T]]:
         slots: list[Slot[T]] = []
-        if len(board.outstanding) <= self._depth // 2:
-            room = self._depth - len(board.outstanding)
-            if board.limit is not None:
-                room = min(room, board.limit)
-            while len(slots) < room and (slot := self._next(board)) is not None:
-                slots.append(slot)
-        more = not (self._ended and self._exhausted(board))
-        if not slots and (more or not board.started):
-            return None
-        board.outstanding.update((slot.evaluation, slot) for slot in slots)
-        board.asking = Send(board.serial, tuple(slots), more)
-        board.started = True
-        return board.asking
+        while len(slots) < room and (slot := self._next(board)) is not None:
+            slots.append(slot)
+        return slots
 
     def _next(self, board: _Board[T]) -> Slot[T] | None:
         if board.again:
@@ -193,99 +167,99 @@ class Ledger(Generic[T]):
     def _unsent(self, board: _Board[T]) -> Slot[T] | None:
         if board.cursor >= self._base + len(self._items):
             return None
-        slot = _slot(self.batch, board, board.cursor, self._items[board.cursor - self._base])
+        slot = self._slot(board, board.cursor, self._items[board.cursor - self._base])
         board.cursor += 1
         return slot
 
     def _exhausted(self, board: _Board[T]) -> bool:
         return not board.again and board.cursor >= self._base + len(self._items)
 
+    def _slot(self, board: _Board[T], index: int, item: T) -> Slot[T]:
+        return Slot(board.serial, f"{self.batch}-{index}-{board.number}", item)
+
+    def awaits(self, send: Send[T]) -> bool:
+        """Whether the answer to that is still of interest: its board was not lost since."""
+        return self._boards[send.serial].talk.awaits(send)
+
     def accepted(self, serial: str) -> None:
         """The board took what it was sent last."""
-        board = self._boards[serial]
-        if board.asking is not None:
-            board.closed = not board.asking.more
-            board.asking = None
-            board.limit = None
+        self._boards[serial].talk.accepted()
 
     def refused(self, serial: str, room: int) -> None:
-        """The board's queue was too full for what it was sent last.
-
-        Nothing is sent there until an outcome comes from it or :meth:`nudge` is called, and then
-        no more than ``room`` at once.
-        """
+        """The board took nothing of what it was sent last; it is to be sent the same again."""
         board = self._boards[serial]
-        if board.asking is None:
-            return
-        back = [s for s in board.asking.slots if board.outstanding.pop(s.evaluation, None)]
-        board.asking = None
-        if self._cancelled:
-            return
-        board.again.extendleft(reversed(back))
-        board.held = True
-        board.limit = max(1, room)
+        back = board.talk.refused(room)
+        if not self._cancelled:
+            board.again.extendleft(reversed(back))
 
     def doubt(self) -> None:
-        """Outcomes may have been lost on their way: ask for all that is outstanding again.
-
-        Workers repeat the outcomes they have, and measure nothing twice.
-        """
+        """Outcomes may have been lost on their way: ask for all that is outstanding again."""
         for board in self._boards.values():
-            board.unsure = bool(board.outstanding)
+            board.talk.doubt()
 
     def nudge(self, serial: str) -> None:
         """Let a board that refused be tried again."""
-        self._boards[serial].held = False
+        self._boards[serial].talk.held = False
 
     # --- outcomes in --------------------------------------------------------------------------
 
-    def settle(self, serial: str, evaluation: str) -> Slot[T] | None:
+    def settle(self, serial: str, evaluation: str, took: float | None = None) -> Slot[T] | None:
         """An outcome has come: the slot when it is the first one, None when it is to be dropped."""
         board = self._boards.get(serial)
         if board is None:
             return None
-        board.held = False
-        slot = board.outstanding.pop(evaluation, None)
+        slot = board.talk.settle(evaluation)
         if slot is None:
             slot = next((each for each in board.again if each.evaluation == evaluation), None)
             if slot is not None:
                 board.again.remove(slot)
         return slot
 
-    def lose(self, serial: str) -> list[Slot[T]]:
-        """The board is lost: all its slots that now fail, sent or not."""
+    def fail(self, serial: str, evaluation: str, error: IcebusError) -> list[Failed[T]]:
+        """An evaluation has failed, which is its outcome: on that board it had to be."""
+        slot = self.settle(serial, evaluation)
+        return [] if slot is None else [Failed(slot, error)]
+
+    def lose(self, serial: str, error: IcebusError) -> list[Failed[T]]:
+        """The board is lost: all its slots fail now, sent or not."""
         board = self._boards.get(serial)
-        if board is None or board.lost:
+        if board is None or board.loss is not None:
             return []
-        failed = [*board.outstanding.values(), *board.again]
+        slots = [*board.talk.outstanding.values(), *board.again]
         while (slot := self._unsent(board)) is not None:
-            failed.append(slot)
-        board.lost = True
-        board.outstanding.clear()
+            slots.append(slot)
+        board.loss = error
+        board.talk = Conversation(serial)
         board.again.clear()
-        board.asking = None
         self._trim()
-        return failed
+        return [Failed(slot, error) for slot in slots]
+
+    def join(self, serial: str) -> None:
+        """A board that was lost is back: it takes part in what is added from now on."""
+        board = self._boards[serial]
+        if board.loss is not None:
+            board.loss = None
+            board.cursor = self._base + len(self._items)
+
+    def give_up(self, error: IcebusError) -> list[Failed[T]]:
+        """No lost board will come back. Nothing waits for that here."""
+        return []
 
     def outstanding(self, serial: str) -> int:
         """Evaluations sent to the board and without an outcome."""
-        return len(self._boards[serial].outstanding)
+        return len(self._boards[serial].talk.outstanding)
 
     @property
     def done(self) -> bool:
         """Whether every evaluation has had its outcome."""
         return self._ended and all(
-            board.lost or (not board.outstanding and self._exhausted(board))
+            board.loss is not None or (not board.talk.outstanding and self._exhausted(board))
             for board in self._boards.values()
         )
 
     def _trim(self) -> None:
         end = self._base + len(self._items)
-        needed = min((b.cursor for b in self._boards.values() if not b.lost), default=end)
+        needed = min((b.cursor for b in self._boards.values() if b.loss is None), default=end)
         while self._base < needed:
             self._items.popleft()
             self._base += 1
-
-
-def _slot(batch: str, board: _Board[T], index: int, item: T) -> Slot[T]:
-    return Slot(board.serial, f"{batch}-{index}-{board.number}", item)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from pydantic import JsonValue
 
@@ -32,6 +33,9 @@ class Result:
         upload: seconds that the upload took.
         window: seconds from then to the report.
         at: when the worker had it.
+        source: the very object that was given for the bitstream; it stays in this process, is not
+            compared, and None for hooks. It lives as long as this does: for long runs, give paths
+            or small objects rather than keep many results with their bytes.
     """
 
     serial: str
@@ -45,6 +49,7 @@ class Result:
     upload: float = 0.0
     window: float = 0.0
     at: datetime | None = None
+    source: Any = field(default=None, repr=False, compare=False)
 
     @classmethod
     def of(cls, serial: str, message: PulseCountResult) -> Result:
@@ -69,11 +74,12 @@ class Failure:
     """One bitstream that has no result on one device.
 
     Attributes:
-        serial: the device.
+        serial: the device; of `map` the last that tried, empty when none did.
         bitstream: the bitstream's name.
         error: why; its ``code`` is stable.
         evaluation: the id of this evaluation.
         annotations: what was given with the bitstream.
+        source: the very object that was given for the bitstream; None for hooks.
     """
 
     serial: str
@@ -81,6 +87,12 @@ class Failure:
     error: IcebusError
     evaluation: str
     annotations: dict[str, JsonValue] = field(default_factory=dict)
+    source: Any = field(default=None, repr=False, compare=False)
+
+    @property
+    def where(self) -> str:
+        """The bitstream and the device, for people."""
+        return f"{self.bitstream} on {self.serial}" if self.serial else self.bitstream
 
     @classmethod
     def of(cls, serial: str, message: EvaluationFailure) -> Failure:
@@ -133,7 +145,7 @@ class EvaluationsFailed(errors.EvaluationsFailed):
     @classmethod
     def of(cls, failures: Sequence[Failure], count: int, outcomes: int) -> EvaluationsFailed:
         """The error for ``count`` failures among ``outcomes``, of which some are listed."""
-        told = "; ".join(f"{f.bitstream} on {f.serial}: {f.error}" for f in failures[:LISTED])
+        told = "; ".join(f"{failure.where}: {failure.error}" for failure in failures[:LISTED])
         more = f"; and {count - LISTED} more" if count > LISTED else ""
         error = cls(
             f"{count} of {outcomes} evaluations failed: {told}{more}",

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 
 from icebus.client.acknowledge import Acknowledger
-from icebus.client.bitstreams import Source
+from icebus.client.bitstreams import Source, known_length, several
 from icebus.client.client import BaseClient
 from icebus.client.events import read_event
 from icebus.client.handlers import PulseCountHandler, event_names
+from icebus.client.ledger import Ledger
 from icebus.client.link import Link
 from icebus.client.outcomes import (
     BatchFinished,
@@ -19,12 +19,15 @@ from icebus.client.outcomes import (
     Outcome,
     Result,
 )
+from icebus.client.pool import Pool
+from icebus.client.progress import Show, follow
 from icebus.client.reservation import Reservation
-from icebus.client.run import STALL, Run, RunSettings
+from icebus.client.run import PATIENCE, STALL, Run, RunSettings
 from icebus.schemas import reservations
 from icebus.schemas.calls import RawEvent
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import IcebusError, InvalidRequest
+from icebus.schemas.ids import new_id
 from icebus.schemas.kinds.pulsecount import KIND, EvaluationFailure, Finished, PulseCountResult
 
 KEPT_FAILURES = 1000
@@ -62,47 +65,37 @@ class Boards(Reservation):
         serials: Sequence[str] | None = None,
         validate: bool = True,
         stall: float = STALL,
+        progress: Show = False,
     ) -> Iterator[Result]:
         """Evaluate every bitstream on every board, and yield results as they come.
 
         The bitstreams are taken, on your thread, a few ahead of the boards, so they may come from
-        a generator without end.
+        a generator without end. What a board owes when it fails, fails with it.
 
         Args:
             bitstreams: paths, bytes, ``(name, bytes)``, :class:`Bitstream` or objects with
-                ``data``, ``name`` and ``annotations``.
+                ``data``, ``name`` and ``annotations``; each result's ``source`` is what was given.
             serials: the boards to use; None for all of the reservation.
             validate: whether to refuse bitstreams that would not configure an FPGA.
             stall: seconds without a sign of a board after which its evaluations fail.
+            progress: True for a bar on stderr, or a function to call with a :class:`Progress`.
 
         Raises:
             EvaluationsFailed: after the last outcome, if any evaluation has no result.
             InvalidRequest: something that is no bitstream at all, such as a missing file.
             ReservationEnded: it was over before it began.
         """
-        failures: list[Failure] = []
-        failed = outcomes = 0
-        run = self._run(serials, RunSettings(validate=validate, stall=stall))
-        for outcome in self._outcomes(run, bitstreams):
-            outcomes += 1
-            if isinstance(outcome, Result):
-                yield outcome
-                continue
-            failed += 1
-            if len(failures) < KEPT_FAILURES:
-                failures.append(outcome)
-        if failures:
-            raise EvaluationsFailed.of(failures, failed, outcomes) from run.forsaken
-        if run.forsaken is not None:
-            raise run.forsaken
+        settings = RunSettings(validate=validate, stall=stall)
+        return _results(*self._on_each(bitstreams, serials, settings, progress))
 
-    def outcomes(
+    def evaluate_outcomes(
         self,
         bitstreams: Iterable[Source],
         *,
         serials: Sequence[str] | None = None,
         validate: bool = True,
         stall: float = STALL,
+        progress: Show = False,
     ) -> Iterator[Outcome]:
         """Like :meth:`evaluate`, but yield failures too instead of raising them at the end.
 
@@ -111,22 +104,97 @@ class Boards(Reservation):
             ReservationEnded: it was over before it began.
             IcebusError: no board is left for a source that has no length to go by.
         """
-        run = self._run(serials, RunSettings(validate=validate, stall=stall))
-        yield from self._outcomes(run, bitstreams)
-        if run.forsaken is not None:
-            raise run.forsaken
+        settings = RunSettings(validate=validate, stall=stall)
+        return _all(*self._on_each(bitstreams, serials, settings, progress))
 
-    def _run(self, serials: Sequence[str] | None, settings: RunSettings) -> Run:
+    outcomes = evaluate_outcomes
+
+    def map(
+        self,
+        population: Iterable[Source],
+        *,
+        serials: Sequence[str] | None = None,
+        validate: bool = True,
+        stall: float = STALL,
+        patience: float = PATIENCE,
+        progress: Show = False,
+    ) -> Iterator[Result]:
+        """Evaluate every bitstream once, on whichever board is free; yield results as they come.
+
+        What a board owes when it fails goes to the others, and a board that comes back takes part
+        again. A bitstream that failed three boards' measurements fails.
+
+        Args:
+            population: bitstreams, as for :meth:`evaluate`; each result's ``source`` is what was
+                given.
+            serials: the boards to use; None for all of the reservation.
+            validate: whether to refuse bitstreams that would not configure an FPGA.
+            stall: seconds without a sign of a board after which others get what it owes.
+            patience: seconds to wait for a board to come back when none is left.
+            progress: True for a bar on stderr, or a function to call with a :class:`Progress`.
+
+        Raises:
+            EvaluationsFailed: after the last outcome, if any bitstream has no result.
+            InvalidRequest: something that is no bitstream at all, such as a missing file.
+            ReservationEnded: it was over before it began.
+        """
+        settings = RunSettings(validate=validate, stall=stall, patience=patience)
+        return _results(*self._on_any(population, serials, settings, progress))
+
+    def map_outcomes(
+        self,
+        population: Iterable[Source],
+        *,
+        serials: Sequence[str] | None = None,
+        validate: bool = True,
+        stall: float = STALL,
+        patience: float = PATIENCE,
+        progress: Show = False,
+    ) -> Iterator[Outcome]:
+        """Like :meth:`map`, but yield failures too instead of raising them at the end.
+
+        Raises:
+            InvalidRequest: something that is no bitstream at all, such as a missing file.
+            ReservationEnded: it was over before it began.
+            IcebusError: no board is left for a source that has no length to go by.
+        """
+        settings = RunSettings(validate=validate, stall=stall, patience=patience)
+        return _all(*self._on_any(population, serials, settings, progress))
+
+    def _on_each(
+        self,
+        source: Iterable[Source],
+        serials: Sequence[str] | None,
+        settings: RunSettings,
+        show: Show,
+    ) -> tuple[Run, Iterator[Outcome]]:
+        chosen, bitstreams = self._chosen(serials), several(source)
+        length = known_length(bitstreams)
+        run = Run(self._link, self, Ledger(new_id(), chosen), settings)
+        total = None if length is None else length * len(chosen)
+        return run, follow(self._outcomes(run, bitstreams), total, show)
+
+    def _on_any(
+        self,
+        source: Iterable[Source],
+        serials: Sequence[str] | None,
+        settings: RunSettings,
+        show: Show,
+    ) -> tuple[Run, Iterator[Outcome]]:
+        chosen, bitstreams = self._chosen(serials), several(source)
+        total = known_length(bitstreams)
+        run = Run(self._link, self, Pool(new_id(), chosen, total), settings)
+        return run, follow(self._outcomes(run, bitstreams), total, show)
+
+    def _chosen(self, serials: Sequence[str] | None) -> list[str]:
         if (ended := self.ended) is not None:
             raise ended
         chosen = list(dict.fromkeys(self.serials if serials is None else serials))
         if not chosen:
             raise InvalidRequest("no board is named; leave serials out for all of the reservation")
-        return Run(self._link, self, chosen, settings)
+        return chosen
 
     def _outcomes(self, run: Run, bitstreams: Iterable[Source]) -> Iterator[Outcome]:
-        if isinstance(bitstreams, (str, bytes, os.PathLike)):
-            bitstreams = [bitstreams]
         self._runs[run.batch] = run
         self._batches[run.batch] = None
         while len(self._batches) > KEPT_BATCHES:
@@ -167,7 +235,7 @@ class Boards(Reservation):
         if batch in self._batches:
             self._acknowledger.add(serial, outcome.evaluation)
         if (run := self._runs.get(batch)) is not None:
-            run.settle(serial, outcome.evaluation, outcome)
+            run.settle(outcome)
 
     def _on_reconnected(self) -> None:
         super()._on_reconnected()
@@ -178,6 +246,36 @@ class Boards(Reservation):
         """Runs under way learn that they wait in vain."""
         for run in list(self._runs.values()):
             run.lose(serials, error)
+
+    def on_back(self, serials: list[str]) -> None:
+        """Runs under way may use them again."""
+        for run in list(self._runs.values()):
+            run.rejoin(serials)
+
+
+def _all(run: Run, outcomes: Iterator[Outcome]) -> Iterator[Outcome]:
+    """All outcomes, and then why there are no more, if not because the source has ended."""
+    yield from outcomes
+    if run.forsaken is not None:
+        raise run.forsaken
+
+
+def _results(run: Run, outcomes: Iterator[Outcome]) -> Iterator[Result]:
+    """The results among outcomes, and then one error that tells of all failures."""
+    failures: list[Failure] = []
+    failed = total = 0
+    for outcome in outcomes:
+        total += 1
+        if isinstance(outcome, Result):
+            yield outcome
+            continue
+        failed += 1
+        if len(failures) < KEPT_FAILURES:
+            failures.append(outcome)
+    if failures:
+        raise EvaluationsFailed.of(failures, failed, total) from run.forsaken
+    if run.forsaken is not None:
+        raise run.forsaken
 
 
 class PulseCountClient(BaseClient[Boards]):

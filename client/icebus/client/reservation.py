@@ -35,6 +35,7 @@ from icebus.schemas.reservations import (
     EndingSoon,
     EndReason,
     HeldDevice,
+    HoldState,
     Initialized,
     ListArgs,
     ReservationsReply,
@@ -128,6 +129,10 @@ class Reservation:
             if serial in self._failed:
                 return self._failed[serial]
         return self._link.workers.problem(self.device(serial).worker)
+
+    def serves(self, serial: str) -> bool:
+        """Whether a device of it can be called now, as far as control has told."""
+        return self.device(serial).state is HoldState.SERVING and self.problem(serial) is None
 
     def device(self, serial: str) -> HeldDevice:
         """One of its devices.
@@ -238,6 +243,7 @@ class Reservation:
             self._failed = {s: known.get(s, e) for s, e in holding.failures(document).items()}
             lost = {s: e for s, e in self._failed.items() if s not in known}
             lost.update(holding.moved(before, document))
+            back = [s for s in holding.returned(before, document) if s not in self._failed]
             self._condition.notify_all()
         for serial in holding.serving(document):
             ready = Initialized(reservation=self.id, serial=serial)
@@ -246,6 +252,8 @@ class Reservation:
             self.on_lost([serial], error)
         if document.state in holding.OVER:
             self._end(document.reason)
+        elif back:
+            self.on_back(back)
 
     def _end(self, reason: EndReason | None) -> None:
         if reason is not None:
@@ -289,6 +297,7 @@ class Reservation:
         elif name == "initialized":
             ready = read_event(Initialized, event)
             self._link.hooks.tell(name, ready, (name, self.id, ready.serial))
+            self.on_back([ready.serial])
         elif name == "reservation_ending_soon":
             self._link.hooks.tell(name, read_event(EndingSoon, event), key)
         elif name == "reservation_ended":
@@ -322,3 +331,6 @@ class Reservation:
 
     def on_lost(self, serials: list[str], error: IcebusError) -> None:
         """Devices can't be used any more, at least for what they were doing."""
+
+    def on_back(self, serials: list[str]) -> None:
+        """Devices that could not be used serve again, or for the first time."""

@@ -1,4 +1,4 @@
-"""One run of an evaluation: the shell around the ledger that sends, listens and never hangs.
+"""One run of evaluations: the shell around an account that sends, listens and never hangs.
 
 The caller's thread takes bitstreams from the source and hands out outcomes. Everything that is sent
 is sent from the bus's dispatcher, so that calls to one board leave in order, and boards are
@@ -11,18 +11,19 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence, Sized
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
-from icebus.client.bitstreams import Bitstream, Source, load
-from icebus.client.board_calls import BOARD_ERRORS, Caller
-from icebus.client.ledger import DEPTH, Ledger, Send, Slot
+from icebus.client.account import Account, Failed
+from icebus.client.bitstreams import Item, Source, load
+from icebus.client.board_calls import Caller
+from icebus.client.conversation import Send, Slot
+from icebus.client.faults import BOARD_ERRORS, LASTING, UNSURE
 from icebus.client.link import Link
-from icebus.client.outcomes import Failure, Outcome
+from icebus.client.outcomes import Failure, Outcome, Result
 from icebus.client.reservation import Reservation
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import BrokerUnavailable, DeadlineExceeded, IcebusError, QueueFull
-from icebus.schemas.ids import new_id
 
 STALL = 300.0
 """Seconds without a sign of a board that owes outcomes after which they fail: the last resort, when
@@ -32,10 +33,18 @@ still says something every 5 s."""
 BROKER_AWAY = 30.0
 """Seconds without the broker after which outstanding evaluations fail."""
 
-TICK = 1.0
-"""Seconds between looks at the clock while nothing happens."""
+PATIENCE = 60.0
+"""Seconds that `map` waits for a board when none is left: ten times what a killed worker takes to
+be back, and enough for a board to be flashed anew."""
 
-PATIENCE = 0.02
+RETURN = 5.0
+"""Seconds after which a lost board that is said to serve is tried again, when its return was not
+told: control may never have noticed that it was away."""
+
+TICK = 1.0
+"""Seconds between looks at the clock."""
+
+GATHER = 0.02
 """Seconds to go on taking from the source before what was taken is sent: one call for several
 bitstreams when the source is quick, no delay when it is slow."""
 
@@ -50,19 +59,25 @@ class RunSettings:
 
     Attributes:
         validate: whether to refuse broken bitstreams, here and on the worker.
-        stall: seconds without a sign of a board after which its evaluations fail.
+        stall: seconds without a sign of a board after which it counts as lost.
         broker_away: likewise, of the broker.
-        depth: evaluations on a board without an outcome, at most.
+        patience: seconds to wait for a board when none is left.
     """
 
     validate: bool = True
     stall: float = STALL
     broker_away: float = BROKER_AWAY
-    depth: int = DEPTH
+    patience: float = PATIENCE
 
 
 class Run:
-    """Every bitstream of a source on every board, each with exactly one outcome.
+    """Bitstreams of a source on boards of a reservation, each evaluation with exactly one outcome.
+
+    Args:
+        link: to the workers.
+        reservation: that holds the boards.
+        account: decides which board evaluates what.
+        settings: how to go about it.
 
     Attributes:
         batch: its id on the bus.
@@ -70,22 +85,28 @@ class Run:
     """
 
     def __init__(
-        self, link: Link, reservation: Reservation, serials: Sequence[str], settings: RunSettings
+        self, link: Link, reservation: Reservation, account: Account[Item], settings: RunSettings
     ) -> None:
-        self.batch = new_id()
+        self.batch = account.batch
         self.forsaken: IcebusError | None = None
         self._link = link
         self._reservation = reservation
         self._settings = settings
         self._caller = Caller(link, reservation, self.batch, validate=settings.validate)
-        self._workers = {serial: reservation.device(serial).worker for serial in serials}
+        for serial in account.serials:
+            reservation.device(serial)
+        self._serials = frozenset(account.serials)
         self._condition = threading.Condition()
-        self._ledger: Ledger[Bitstream] = Ledger(self.batch, serials, depth=settings.depth)
+        self._account = account
         self._ready: deque[Outcome] = deque()
-        self._losses: dict[str, IcebusError] = {}
-        self._sign = dict.fromkeys(serials, time.monotonic())
+        now = time.monotonic()
+        self._sign = dict.fromkeys(self._serials, now)
+        self._lost_at: dict[str, float] = {}
         self._unfinished = set[str]()
+        self._next_look = now + TICK
         self._away_since: float | None = None
+        self._alone_since: float | None = None
+        self._pumping = False
         self._closed = False
 
     # --- the caller's thread ------------------------------------------------------------------
@@ -96,24 +117,25 @@ class Run:
         When no board is left, a source of known length is still drained, for each of its
         bitstreams has an outcome; another one is left, and ``forsaken`` says why.
         """
-        for serial in self._workers:
+        for serial in self._serials:
             if (problem := self._reservation.problem(serial)) is not None:
                 self.lose([serial], problem)
         drain = isinstance(source, Sized)
         items = iter(source)
         while True:
             yield from self._take()
+            self._look_at_the_clock()
             with self._condition:
                 if self._ready:
                     continue
-                if self._ledger.done:
+                if self._account.done:
                     return
-                forsaken = not self._ledger.alive and not self._ledger.ended
-                hungry = self._ledger.hungry or (forsaken and drain)
+                forsaken = None if self._account.ended else self._account.forsaken
+                hungry = self._account.hungry or (forsaken is not None and drain)
             if hungry:
                 self._feed(items)
-            elif forsaken:
-                self.forsaken = next(iter(self._losses.values()))
+            elif forsaken is not None:
+                self.forsaken = forsaken
                 return
             else:
                 self._wait()
@@ -121,9 +143,9 @@ class Run:
     def close(self) -> None:
         """Tell boards that no more will come; outcomes that come still are dropped."""
         with self._condition:
-            self._ledger.cancel()
+            self._account.cancel()
             self._closed = True
-        self._link.bus.defer(self._pump)
+            self._stir()
 
     def wait_finished(self, deadline: Deadline) -> None:
         """Wait until the boards have told that the batch is finished, if they do in time."""
@@ -139,38 +161,40 @@ class Run:
             yield outcome
 
     def _feed(self, items: Iterator[Source]) -> None:
-        until = time.monotonic() + PATIENCE
+        until = time.monotonic() + GATHER
         while True:
             try:
                 source = next(items)
             except StopIteration:
                 with self._condition:
-                    self._ledger.end()
-                break
-            bitstream = load(source, validate=self._settings.validate)
+                    self._account.end()
+                    self._stir()
+                return
+            item = Item(source, load(source, validate=self._settings.validate))
             with self._condition:
-                self._add(bitstream)
-                if self._ready or not self._ledger.hungry or time.monotonic() > until:
-                    break
-        self._link.bus.defer(self._pump)
+                self._add(item)
+                if self._ready or not self._account.hungry or time.monotonic() > until:
+                    self._stir()
+                    return
 
-    def _add(self, bitstream: Bitstream) -> None:
-        if bitstream.problem is not None:
-            for slot in self._ledger.reject(bitstream):
-                self._fail(slot, bitstream.problem)
-            return
-        for slot in self._ledger.add(bitstream):
-            self._fail(slot, self._losses[slot.serial])
+    def _add(self, item: Item) -> None:
+        problem = item.bitstream.problem
+        if problem is None:
+            self._fail(self._account.add(item))
+        else:
+            self._fail([Failed(slot, problem) for slot in self._account.reject(item)])
 
     def _wait(self) -> None:
         with self._condition:
             self._condition.wait_for(
-                lambda: self._ready or self._ledger.hungry or self._ledger.done, TICK
+                lambda: self._ready or self._account.hungry or self._account.done, TICK
             )
-        self._look_at_the_clock()
 
     def _look_at_the_clock(self) -> None:
         now = time.monotonic()
+        if now < self._next_look:
+            return
+        self._next_look = now + TICK
         if self._link.bus.connected:
             self._away_since = None
         elif self._away_since is None:
@@ -180,34 +204,63 @@ class Run:
                 f"the broker has been away for {self._settings.broker_away:g} s; "
                 "evaluate again when the farm is back"
             )
-            self.lose(list(self._workers), away)
-            return
-        with self._condition:
-            stalled = [
-                serial
-                for serial in self._ledger.alive
-                if self._ledger.outstanding(serial)
-                and now - self._sign[serial] > self._settings.stall
-            ]
-        for serial in stalled:
+            self.lose(list(self._serials), away)
+        for serial in self._stalled(now):
             error = DeadlineExceeded(
                 f"device {serial} gave no outcome in {self._settings.stall:g} s; "
                 "`icebus devices` shows what it does",
                 serial=serial,
             )
             self.lose([serial], error)
+        self.rejoin([serial for serial, at in list(self._lost_at.items()) if now - at > RETURN])
+        self._give_up(now)
+
+    def _stalled(self, now: float) -> list[str]:
+        with self._condition:
+            return [
+                serial
+                for serial in self._serials.difference(self._account.losses)
+                if self._account.outstanding(serial)
+                and now - self._sign[serial] > self._settings.stall
+            ]
+
+    def _give_up(self, now: float) -> None:
+        with self._condition:
+            losses = self._account.losses
+            if self._account.forsaken is not None or len(losses) < len(self._serials):
+                return
+            if self._alone_since is None:
+                self._alone_since = now
+            hope = any(not isinstance(loss, LASTING) for loss in losses.values())
+            if hope and now - self._alone_since <= self._settings.patience:
+                return
+            last = list(losses.values())[-1]
+            waited = f"; no board came back in {self._settings.patience:g} s" if hope else ""
+            error = type(last)(f"{last.message}{waited}", **last.details)
+            self._fail(self._account.give_up(error))
 
     # --- outcomes and losses: on the dispatcher -----------------------------------------------
 
-    def settle(self, serial: str, evaluation: str, outcome: Outcome) -> None:
-        """An outcome has come; the first of its evaluation counts."""
+    def settle(self, outcome: Outcome) -> None:
+        """An outcome has come; the first one counts."""
+        serial = outcome.serial
+        if serial not in self._serials:
+            return
         with self._condition:
-            if serial in self._sign:
-                self._sign[serial] = time.monotonic()
-            if self._ledger.settle(serial, evaluation) is not None and not self._closed:
-                self._ready.append(outcome)
-            self._condition.notify_all()
-        self._pump()
+            self._sign[serial] = time.monotonic()
+            self._alone_since = None
+            if isinstance(outcome, Failure):
+                self._fail(self._account.fail(serial, outcome.evaluation, outcome.error))
+            else:
+                self._succeed(outcome)
+            self._note_losses()
+            self._stir()
+
+    def _succeed(self, result: Result) -> None:
+        took = result.upload + result.window
+        slot = self._account.settle(result.serial, result.evaluation, took)
+        if slot is not None and not self._closed:
+            self._ready.append(replace(result, source=slot.item.source))
 
     def finished(self, serial: str) -> None:
         """A board has told that it is done with the batch."""
@@ -216,70 +269,115 @@ class Run:
             self._condition.notify_all()
 
     def lose(self, serials: Sequence[str], error: IcebusError) -> None:
-        """Boards are lost: what they owe fails, and so does what they were to be sent."""
+        """Boards are lost; the account knows what becomes of what they owe."""
         with self._condition:
-            for serial in serials:
-                if serial in self._workers:
-                    self._losses.setdefault(serial, error)
-                    for slot in self._ledger.lose(serial):
-                        self._fail(slot, self._losses[serial])
-                    self._unfinished.discard(serial)
-            self._condition.notify_all()
+            for serial in self._serials.intersection(serials):
+                self._fail(self._account.lose(serial, error))
+            self._note_losses()
+            self._stir()
+        if isinstance(error, LASTING):
+            self._give_up(time.monotonic())
 
-    def _fail(self, slot: Slot[Bitstream], error: IcebusError) -> None:
+    def rejoin(self, serials: Sequence[str]) -> None:
+        """Boards may be back: those that were lost and serve again get work again."""
+        with self._condition:
+            for serial in self._serials.intersection(serials):
+                loss = self._account.losses.get(serial)
+                if loss is None or isinstance(loss, LASTING) or self._closed:
+                    continue
+                if self._reservation.serves(serial):
+                    self._account.join(serial)
+                    self._sign[serial] = time.monotonic()
+            self._note_losses()
+            self._stir()
+
+    def _note_losses(self) -> None:
+        losses = self._account.losses
+        self._lost_at = {s: self._lost_at.get(s, time.monotonic()) for s in losses}
+        self._unfinished.difference_update(losses)
+
+    def _fail(self, failed: Iterable[Failed[Item]]) -> None:
         if not self._closed:
-            failure = Failure(
-                serial=slot.serial,
-                bitstream=slot.item.name,
-                error=error,
-                evaluation=slot.evaluation,
-                annotations=dict(slot.item.annotations),
-            )
-            self._ready.append(failure)
+            self._ready.extend(_failure(each.slot, each.error) for each in failed)
+        self._condition.notify_all()
 
     def reconnected(self) -> None:
         """The connection was lost and is back; outcomes may have passed us by."""
         with self._condition:
-            self._ledger.doubt()
-        self._pump()
+            self._account.doubt()
+            self._stir()
 
     # --- calls: on the dispatcher -------------------------------------------------------------
 
+    def _stir(self) -> None:
+        """Something has changed: see soon what is to be sent, once for all that changes by then."""
+        self._condition.notify_all()
+        if not self._pumping:
+            self._pumping = True
+            self._link.bus.defer(self._pump)
+
     def _pump(self) -> None:
         with self._condition:
-            sends = self._ledger.due()
+            self._pumping = False
+            sends = self._account.due()
             now = time.monotonic()
             for send in sends:
-                if not self._ledger.outstanding(send.serial) - len(send.slots):
+                if not self._account.outstanding(send.serial) - len(send.slots):
                     self._sign[send.serial] = now
                 self._unfinished.add(send.serial)
             self._condition.notify_all()
         for send in sends:
             self._caller.send(send, self._answered)
 
-    def _answered(self, send: Send[Bitstream], error: IcebusError | None) -> None:
+    def _answered(self, send: Send[Item], error: IcebusError | None) -> None:
         serial = send.serial
-        if isinstance(error, QueueFull):
-            with self._condition:
-                self._ledger.refused(serial, _room(error, len(send.slots) // 2))
-            self._link.bus.call_later(BACKOFF, partial(self._nudge, serial))
-            return
-        if isinstance(error, BOARD_ERRORS):
-            self.lose([serial], error)
-            return
         with self._condition:
-            if error is not None:
-                for slot in send.slots:
-                    if self._ledger.settle(serial, slot.evaluation) is not None:
-                        self._fail(slot, error)
-            self._ledger.accepted(serial)
-            self._condition.notify_all()
-        self._pump()
+            if not self._account.awaits(send):
+                return
+            if error is None:
+                self._account.accepted(serial)
+                self._alone_since = None
+                self._stir()
+                return
+            if isinstance(error, QueueFull):
+                self._account.refused(serial, _room(error, len(send.slots) // 2))
+                self._link.bus.call_later(BACKOFF, partial(self._nudge, serial))
+                self._stir()
+                return
+            if not isinstance(error, BOARD_ERRORS):
+                self._blame(send, error)
+                return
+            if not isinstance(error, UNSURE):
+                self._account.refused(serial, 1)
+        self.lose([serial], error)
+
+    def _blame(self, send: Send[Item], error: IcebusError) -> None:
+        """Something in a call is wrong, so all was refused: find out what by sending one each."""
+        if len(send.slots) > 1 and not send.again:
+            self._account.refused(send.serial, 1)
+            self._account.nudge(send.serial)
+        else:
+            for slot in send.slots:
+                self._fail(self._account.fail(send.serial, slot.evaluation, error))
+            self._account.accepted(send.serial)
+        self._stir()
 
     def _nudge(self, serial: str) -> None:
         with self._condition:
-            self._ledger.nudge(serial)
-        self._pump()
+            self._account.nudge(serial)
+            self._stir()
+
+
+def _failure(slot: Slot[Item], error: IcebusError) -> Failure:
+    bitstream = slot.item.bitstream
+    return Failure(
+        serial=slot.serial,
+        bitstream=bitstream.name,
+        error=error,
+        evaluation=slot.evaluation,
+        annotations=dict(bitstream.annotations),
+        source=slot.item.source,
+    )
 
 
 def _room(error: QueueFull, otherwise: int) -> int:

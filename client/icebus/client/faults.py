@@ -1,0 +1,42 @@
+"""Whose fault an error is: the board's, so that another may try, or the bitstream's."""
+
+from __future__ import annotations
+
+from icebus.schemas.errors import (
+    BrokerUnavailable,
+    DeadlineExceeded,
+    DeviceFailed,
+    DeviceNotHeld,
+    DeviceNotServing,
+    Forbidden,
+    IcebusError,
+    InternalError,
+    MeasurementFailed,
+    NotAuthorized,
+    ReservationEnded,
+    UnknownDevice,
+    UnknownMethod,
+    UnknownReservation,
+)
+
+UNSURE = (BrokerUnavailable, DeadlineExceeded, DeviceFailed)
+"""Ends of a call that leave open whether the board had taken what it was sent."""
+
+LASTING = (Forbidden, NotAuthorized, ReservationEnded, UnknownMethod, UnknownReservation)
+"""Answers after which a board is of no use for as long as the run lasts."""
+
+BOARD_ERRORS = (*UNSURE, *LASTING, DeviceNotHeld, DeviceNotServing, UnknownDevice)
+"""Ends of a call after which there is no use in asking that board again, at least not now."""
+
+
+def is_lost(error: IcebusError) -> bool:
+    """Whether a failed evaluation says that its board serves no more: the rest fails too."""
+    return isinstance(error, (DeviceFailed, DeviceNotServing))
+
+
+def is_boards(error: IcebusError) -> bool:
+    """Whether another board may well measure what failed with ``error`` on this one.
+
+    All else is about the bitstream, and final: it would fail so anywhere.
+    """
+    return isinstance(error, (MeasurementFailed, DeadlineExceeded, InternalError))
