@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from icebus.client.handlers import EventHandler, PulseCountHandler
     from icebus.client.outcomes import BatchFinished, EvaluationsFailed, Failure, Result
     from icebus.client.profile import Profile
+    from icebus.client.progress import Progress
     from icebus.client.pulsecount import Boards, PulseCountClient
     from icebus.client.reservation import Reservation
     from icebus.schemas.errors import IcebusError
@@ -32,6 +33,7 @@ _HOMES = {
     "Failure": "icebus.client.outcomes",
     "IcebusError": "icebus.schemas.errors",
     "Profile": "icebus.client.profile",
+    "Progress": "icebus.client.progress",
     "PulseCountClient": "icebus.client.pulsecount",
     "PulseCountHandler": "icebus.client.handlers",
     "ReceivedEvent": "icebus.client.events",
@@ -49,6 +51,7 @@ __all__ = [
     "Failure",
     "IcebusError",
     "Profile",
+    "Progress",
     "PulseCountClient",
     "PulseCountHandler",
     "ReceivedEvent",

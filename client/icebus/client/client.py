@@ -14,6 +14,7 @@ from icebus.client.handlers import EventHandler
 from icebus.client.link import check_id, make
 from icebus.client.reservation import Reservation
 from icebus.client.session import CLOSE_TIMEOUT, CONNECT_TIMEOUT, Session
+from icebus.client.survey import Survey, survey
 from icebus.schemas import reservations
 from icebus.schemas.calls import CallResults
 from icebus.schemas.deadline import Deadline
@@ -219,6 +220,14 @@ class BaseClient(Session, ABC, Generic[R]):
         return call_devices(
             self._link, reservation, serials, method, args or {}, files, Deadline.after(timeout)
         )
+
+    def survey(self, timeout: float = operations.TIMEOUT) -> Survey:
+        """How the farm is, as it tells everybody: workers, what they offer, who holds what.
+
+        Raises:
+            DeadlineExceeded: the broker did not answer.
+        """
+        return survey(self._link.bus, Deadline.after(timeout))
 
     def close(self, timeout: float = CLOSE_TIMEOUT) -> None:
         """Release what is attached to this client, and end its connection."""

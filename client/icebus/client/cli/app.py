@@ -7,15 +7,29 @@ import os
 import signal
 import sys
 from types import FrameType
-from typing import Annotated, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from icebus.client.cli import devices, evaluate, profiles, reservations, up, watch
+from icebus.client.cli import (
+    call,
+    circuit,
+    devices,
+    doctor,
+    evaluate,
+    kinds,
+    profiles,
+    reservations,
+    up,
+    watch,
+    workers,
+)
 from icebus.client.cli.common import PROFILE
 from icebus.client.cli.output import say
 from icebus.client.cli.problems import EXIT_CODES, FAILED, INTERRUPTED, USAGE, describe
-from icebus.schemas.errors import IcebusError
+
+if TYPE_CHECKING:
+    from icebus.schemas.errors import IcebusError
 
 UsageError = cast("type[typer.BadParameter]", typer.BadParameter.__mro__[1])
 """What typer raises for wrong usage. It has no public name there, and where it comes from differs
@@ -30,8 +44,10 @@ app = typer.Typer(
     epilog=_EPILOG,
     help="""Reserve FPGA boards of a farm and evaluate bitstreams on them.
 
-    Start with `icebus up` in one shell and `icebus evaluate FILE...` in another. The farm is the
-    one of $ICEBUS_URL or $ICEBUS_PROFILE, else the one that `icebus up` runs on this machine.
+    Start with `icebus up` in one shell and `icebus evaluate FILE...` in another.
+
+    The farm is the one of $ICEBUS_URL or $ICEBUS_PROFILE, else the one that `icebus up` runs on
+    this machine.
     """,
 )
 
@@ -58,8 +74,23 @@ def options(
     )
 
 
-for _module in (up, devices, reservations, evaluate, watch, profiles):
+PANELS = {
+    "Farm": ("up", "doctor", "workers", "devices", "kinds", "watch", "profile"),
+    "Boards": ("available", "reserve", "reservations", "extend", "release"),
+    "Evaluate": ("evaluate", "map", "call", "circuit"),
+}
+"""How `icebus --help` groups the commands."""
+
+for _module in (
+    *(up, doctor, workers, devices, kinds, watch, profiles),
+    *(reservations, evaluate, call, circuit),
+):
     _module.add_to(app)
+
+for _panel, _names in PANELS.items():
+    for _command in app.registered_commands:
+        if _command.callback is not None and _command.callback.__name__ in _names:
+            _command.rich_help_panel = _panel
 
 
 class Terminated(KeyboardInterrupt):
@@ -78,14 +109,19 @@ def run() -> None:
     except UsageError as error:
         error.show()
         code = USAGE
-    except IcebusError as error:
-        code = report(error)
     except (typer.Abort, KeyboardInterrupt):
         code = INTERRUPTED
     except BrokenPipeError:
         # The reader, such as `head`, has seen enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = FAILED
+    except Exception as error:
+        # Known only where it was raised: importing it here would slow down `--help` and TAB.
+        from icebus.schemas.errors import IcebusError
+
+        if not isinstance(error, IcebusError):
+            raise
+        code = report(error)
     if code == INTERRUPTED:
         say("icebus: interrupted")
     sys.exit(code if isinstance(code, int) else 0)

@@ -7,13 +7,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from icebus.client.cli.completion import complete_kind
 from icebus.client.cli.durations import parse_duration
 from icebus.client.cli.output import Format
 
 if TYPE_CHECKING:
+    from icebus.client.client import Client
     from icebus.client.pulsecount import PulseCountClient
+    from icebus.client.survey import Survey
+    from icebus.schemas.topics import Topic
 
 KIND = "pulsecount"
+
+CONNECT_TIMEOUT = 10.0
+"""Seconds for the broker to take us in, and to tell how the farm is."""
+
+CLOSE_TIMEOUT = 2.0
 
 
 def duration(text: str | float) -> float:
@@ -25,7 +34,10 @@ def duration(text: str | float) -> float:
 
 
 Output = Annotated[Format, typer.Option("--output", "-o", help="Form of what goes to stdout.")]
-Kind = Annotated[str, typer.Option("--kind", help="What the boards are for.")]
+Kind = Annotated[
+    str,
+    typer.Option("--kind", help="What the boards are for.", autocompletion=complete_kind),
+]
 
 
 PROFILE: ContextVar[str | None] = ContextVar("profile", default=None)
@@ -37,3 +49,27 @@ def connect() -> PulseCountClient:
     from icebus.client.pulsecount import PulseCountClient
 
     return PulseCountClient(profile=PROFILE.get())
+
+
+def connect_any() -> Client:
+    """A client of the farm in question, for reservations of any kind."""
+    from icebus.client.client import Client
+
+    return Client(profile=PROFILE.get())
+
+
+def look(*topics: Topic) -> Survey:
+    """How the farm is, as those topics tell it: nobody but the broker has to answer."""
+    from icebus.broker import BrokerAddress, Bus
+    from icebus.client.profile import find_url
+    from icebus.client.survey import survey
+    from icebus.schemas.deadline import Deadline
+
+    address = BrokerAddress.parse(find_url(profile=PROFILE.get()))
+    bus = Bus(address, name=f"{address.user}-look", session_expiry=0)
+    deadline = Deadline.after(CONNECT_TIMEOUT)
+    bus.connect(deadline)
+    try:
+        return survey(bus, deadline, topics)
+    finally:
+        bus.close(Deadline.after(CLOSE_TIMEOUT))

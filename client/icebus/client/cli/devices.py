@@ -9,10 +9,23 @@ import typer
 
 from icebus.client.cli.common import KIND, Kind, Output, connect
 from icebus.client.cli.durations import show_duration
-from icebus.client.cli.output import Column, Format, print_json, print_line, print_rows, say
+from icebus.client.cli.output import (
+    Column,
+    CsvPrinter,
+    Format,
+    print_json,
+    print_line,
+    print_rows,
+    say,
+)
 
 if TYPE_CHECKING:
     from icebus.schemas.reservations import KnownDevice
+
+FIELDS = (
+    *("serial", "state", "since", "worker", "chip", "firmware", "virtual", "port"),
+    *("user", "reservation", "kind", "progress", "reason"),
+)
 
 
 def add_to(app: typer.Typer) -> None:
@@ -42,7 +55,7 @@ def devices(output: Output = Format.TABLE) -> None:
         Column("reason"),
     ]
     shown = rows if output is not Format.TABLE else [{**row, "for": _age(row)} for row in rows]
-    print_rows(shown, columns, output, "serial")
+    print_rows(shown, columns, output, "serial", FIELDS)
     if not rows:
         say("No devices. `icebus up --boards 4` starts virtual ones.")
 
@@ -88,6 +101,10 @@ def available(kind: Kind = KIND, output: Output = Format.TABLE) -> None:
             print_json({"kind": kind, "available": len(serials), "serials": serials}, indent=2)
         case Format.JSONL:
             print_json({"kind": kind, "available": len(serials), "serials": serials})
+        case Format.CSV:
+            printer = CsvPrinter(["serial"])
+            for serial in serials:
+                printer.row({"serial": serial})
         case Format.NAME:
             for serial in serials:
                 print_line(serial)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,6 +20,7 @@ class Format(StrEnum):
     TABLE = "table"
     JSON = "json"
     JSONL = "jsonl"
+    CSV = "csv"
     NAME = "name"
 
 
@@ -87,8 +90,58 @@ def print_json(value: Any, *, indent: int | None = None) -> None:
     print_line(json.dumps(value, indent=indent, default=str, ensure_ascii=False))
 
 
-def print_rows(rows: Iterable[Row], columns: Sequence[Column], form: Format, name: str) -> None:
-    """Rows in the form asked for; ``name`` is the key that names a row."""
+def csv_line(cells: Iterable[Any]) -> str:
+    """A record as RFC 4180 has it, without the line's end.
+
+    What is nothing stays empty, and what has parts is JSON text, so that a record has one line
+    unless a text in it has several.
+    """
+    written = io.StringIO()
+    csv.writer(written).writerow([_cell(cell) for cell in cells])
+    return written.getvalue().removesuffix("\r\n")
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
+
+
+class CsvPrinter:
+    """Rows as CSV on stdout, each at once; the line of names comes first.
+
+    Args:
+        fields: the keys of the rows to print, in this order; a row may lack some.
+    """
+
+    def __init__(self, fields: Sequence[str]) -> None:
+        self._fields = fields
+        self._print(fields)
+
+    def row(self, row: Row) -> None:
+        """Print a row."""
+        self._print([row.get(key) for key in self._fields])
+
+    def _print(self, cells: Sequence[Any]) -> None:
+        print_line(csv_line(cells) + "\r")
+
+
+def print_rows(
+    rows: Iterable[Row],
+    columns: Sequence[Column],
+    form: Format,
+    name: str,
+    fields: Sequence[str] = (),
+) -> None:
+    """Rows in the form asked for.
+
+    Args:
+        rows: what to print.
+        columns: of the table.
+        form: the form.
+        name: the key that names a row.
+        fields: the keys of a row for CSV; those of the columns by default.
+    """
     listed = list(rows)
     match form:
         case Format.TABLE:
@@ -98,6 +151,10 @@ def print_rows(rows: Iterable[Row], columns: Sequence[Column], form: Format, nam
         case Format.JSONL:
             for row in listed:
                 print_json(row)
+        case Format.CSV:
+            printer = CsvPrinter(fields or [column.key for column in columns])
+            for row in listed:
+                printer.row(row)
         case Format.NAME:
             for row in listed:
                 print_line(str(row[name]))

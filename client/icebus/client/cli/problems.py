@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Final
+from functools import cache
+from typing import TYPE_CHECKING, Final
 
-from icebus.schemas import errors
-from icebus.schemas.errors import IcebusError
+if TYPE_CHECKING:
+    from icebus.schemas.errors import IcebusError
 
 OK: Final = 0
 FAILED: Final = 1
@@ -22,46 +23,51 @@ EXIT_CODES: Final = {
     USAGE: "wrong usage",
     NOT_FOUND: "not found, or not yours",
     NOT_ENOUGH: "not enough devices free",
-    UNREACHABLE: "no farm, broker or answer",
+    UNREACHABLE: "no farm, broker, program or answer",
     INVALID: "invalid input, such as a broken bitstream",
     INTERRUPTED: "interrupted",
 }
 """What each exit code means, as `icebus --help` tells it."""
 
-_BY_ERROR: Final[dict[type[IcebusError], tuple[int, str]]] = {
-    errors.UnknownReservation: (NOT_FOUND, "`icebus reservations` lists yours"),
-    errors.ReservationEnded: (NOT_FOUND, "`icebus reserve` makes a new one"),
-    errors.UnknownDevice: (NOT_FOUND, "`icebus devices` lists them"),
-    errors.UnknownKind: (NOT_FOUND, ""),
-    errors.UnknownPrincipal: (NOT_FOUND, ""),
-    errors.Forbidden: (NOT_FOUND, "`icebus reservations --all` shows who holds what"),
-    errors.DeviceNotHeld: (NOT_FOUND, "`icebus reservations` lists what you hold"),
-    errors.NotEnoughDevices: (NOT_ENOUGH, "`icebus devices` shows who holds what"),
-    errors.DeviceUnavailable: (NOT_ENOUGH, "`icebus devices` shows who holds what"),
-    errors.NoProfile: (UNREACHABLE, ""),
-    errors.BrokerUnavailable: (UNREACHABLE, ""),
-    errors.NotAuthorized: (UNREACHABLE, "`icebus profile` shows the URL in use"),
-    errors.ProgramMissing: (UNREACHABLE, ""),
-    errors.DeadlineExceeded: (UNREACHABLE, ""),
-    errors.InvalidRequest: (INVALID, ""),
-    errors.BitstreamInvalid: (INVALID, "--no-validate sends it all the same"),
-    errors.MessageTooLarge: (INVALID, ""),
-}
+_COMMAND: Final = "`icebus "
+
+
+@cache
+def _by_error() -> dict[type[IcebusError], tuple[int, str]]:
+    """The exit code and a hint, by class of error."""
+    # Imported when something went wrong: `icebus --help` and TAB need none of it.
+    from icebus.schemas import errors
+
+    return {
+        errors.UnknownReservation: (NOT_FOUND, "`icebus reservations` lists yours"),
+        errors.ReservationEnded: (NOT_FOUND, "`icebus reserve` makes a new one"),
+        errors.UnknownDevice: (NOT_FOUND, "`icebus devices` lists them"),
+        errors.UnknownKind: (NOT_FOUND, ""),
+        errors.UnknownMethod: (NOT_FOUND, ""),
+        errors.UnknownPrincipal: (NOT_FOUND, ""),
+        errors.Forbidden: (NOT_FOUND, "`icebus reservations --all` shows who holds what"),
+        errors.DeviceNotHeld: (NOT_FOUND, "`icebus reservations` lists what you hold"),
+        errors.NotEnoughDevices: (NOT_ENOUGH, "`icebus devices` shows who holds what"),
+        errors.DeviceUnavailable: (NOT_ENOUGH, "`icebus devices` shows who holds what"),
+        errors.NoProfile: (UNREACHABLE, ""),
+        errors.BrokerUnavailable: (UNREACHABLE, ""),
+        errors.NotAuthorized: (UNREACHABLE, "`icebus profile` shows the URL in use"),
+        errors.ProgramMissing: (UNREACHABLE, ""),
+        errors.DeadlineExceeded: (UNREACHABLE, ""),
+        errors.InvalidRequest: (INVALID, ""),
+        errors.BitstreamInvalid: (INVALID, "--no-validate sends it all the same"),
+        errors.MessageTooLarge: (INVALID, ""),
+    }
 
 
 def describe(error: IcebusError) -> tuple[str, str, int]:
     """What to say of an error, a hint (or nothing), and the exit code."""
+    known = _by_error()
     for cls in type(error).__mro__:
-        if cls in _BY_ERROR:
-            code, hint = _BY_ERROR[cls]
+        if cls in known:
+            code, hint = known[cls]
             if error.details.get("problem") == "size":
                 hint = ""  # what has another size is never sent: it would shift what follows it
-            # A message that names the remedy itself needs none added.
-            return error.message, "" if _command(hint) in error.message else hint, code
+            # A message that names a command itself needs no other.
+            return error.message, "" if _COMMAND in error.message else hint, code
     return error.message, "", FAILED
-
-
-def _command(hint: str) -> str:
-    """The command that a hint names, or all of it."""
-    parts = hint.split("`")
-    return parts[1] if len(parts) > 1 else hint

@@ -1,31 +1,51 @@
-"""``icebus reserve``, ``icebus reservations`` and ``icebus release``."""
+"""``icebus reserve``, ``reservations``, ``extend`` and ``release``."""
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from icebus.client.cli.common import KIND, Kind, Output, connect
 from icebus.client.cli.common import duration as duration_of
+from icebus.client.cli.completion import complete_reservation, complete_serial
 from icebus.client.cli.durations import show_duration
 from icebus.client.cli.output import Column, Format, print_line, print_rows, say
 
 if TYPE_CHECKING:
+    from icebus.client.pulsecount import PulseCountClient
     from icebus.schemas.reservations import Reservation
+
+FIELDS = (
+    *("id", "user", "kind", "state", "devices", "created", "until"),
+    *("client", "reason", "attached"),
+)
+
+EXTENDED = ("reservation", "before", "after")
+
+ROUNDING = 1.0
+"""Seconds that an end may fall short of what was asked before that is worth a word."""
 
 
 def add_to(app: typer.Typer) -> None:
     """Register the commands."""
     app.command()(reserve)
     app.command()(reservations)
+    app.command()(extend)
     app.command()(release)
 
 
 def reserve(
     count: Annotated[int | None, typer.Argument(min=1, help="How many. (default: 1)")] = None,
     serial: Annotated[
-        list[str] | None, typer.Option("--serial", "-s", help="Which; may be given repeatedly.")
+        list[str] | None,
+        typer.Option(
+            "--serial",
+            "-s",
+            help="Which; may be given repeatedly.",
+            autocompletion=complete_serial,
+        ),
     ] = None,
     kind: Kind = KIND,
     duration: Annotated[
@@ -93,8 +113,76 @@ def reservations(
     _print(found, output)
 
 
+def extend(
+    words: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[RESERVATION] DURATION",
+            help="By how much, such as 15m; of which, if you hold several.",
+            show_default=False,
+            autocompletion=complete_reservation,
+        ),
+    ],
+    output: Output = Format.TABLE,
+) -> None:
+    """Move the end of a reservation further away; it never comes nearer.
+
+    Examples:
+      icebus extend 30m
+      icebus extend 5f1c2e9a7b3d4c60 2h
+    """
+    if len(words) > 2:
+        raise typer.BadParameter("give a reservation (or none) and a duration")
+    seconds = duration_of(words[-1])
+    with connect() as client:
+        before = _to_extend(client, words[0] if len(words) == 2 else None)
+        after = client.extend(before.id, seconds)
+    row = {
+        "reservation": before.id,
+        "before": before.until.isoformat(timespec="seconds"),
+        "after": after.until.isoformat(timespec="seconds"),
+    }
+    columns = [
+        Column("reservation"),
+        Column("before", show=_local),
+        Column("after", show=_local),
+        Column("left", right=True),
+    ]
+    shown = row if output is not Format.TABLE else {**row, "left": _left(after)}
+    print_rows([shown], columns, output, "reservation", EXTENDED)
+    if (after.until - before.until).total_seconds() < seconds - ROUNDING:
+        say("That is as far as the farm lets a reservation go.")
+
+
+def _to_extend(client: PulseCountClient, name: str | None) -> Reservation:
+    """The reservation named, or the one that there is.
+
+    Raises:
+        UnknownReservation: this user holds none such.
+    """
+    from icebus.schemas.errors import UnknownReservation
+
+    held = client.reservations()
+    found = [each for each in held if name in (None, each.id)]
+    if not found:
+        which = f"no reservation {name!r}" if name else "no reservation"
+        raise UnknownReservation(f"you hold {which}; `icebus reservations` lists yours")
+    if len(found) > 1:
+        names = ", ".join(each.id for each in found)
+        raise typer.BadParameter(f"you hold several reservations: name one of {names}")
+    return found[0]
+
+
+def _local(at: str) -> str:
+    """A moment as the clock on the wall shows it."""
+    return datetime.fromisoformat(at).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
 def release(
-    ids: Annotated[list[str] | None, typer.Argument(help="Reservations.")] = None,
+    ids: Annotated[
+        list[str] | None,
+        typer.Argument(help="Reservations.", autocompletion=complete_reservation),
+    ] = None,
     everything: Annotated[bool, typer.Option("--all", "-a", help="All that are yours.")] = False,
 ) -> None:
     """Release reservations: their boards become free at once.
@@ -127,7 +215,7 @@ def _print(found: list[Reservation], output: Format) -> None:
             {**row, "devices": [held["serial"] for held in row["devices"]], "left": _left(each)}
             for row, each in zip(rows, found, strict=True)
         ]
-    print_rows(rows, columns, output, "id")
+    print_rows(rows, columns, output, "id", FIELDS)
 
 
 def _row(document: Reservation) -> dict[str, Any]:
