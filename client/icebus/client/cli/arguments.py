@@ -1,0 +1,224 @@
+"""A method's arguments from the words of a command line, guided by its JSON Schema.
+
+Pure, but for the reading of files, which is handed in.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any
+
+from icebus.client.cli.signatures import (
+    Field,
+    Schema,
+    alternatives,
+    fields,
+    is_file,
+    is_files,
+    signature,
+    type_of,
+    types,
+)
+from icebus.schemas.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from icebus.schemas.files import Blob
+
+FILE_MARK = "@"
+
+Read = Callable[[str], bytes]
+"""Reads the file of that path."""
+
+
+@dataclass
+class Arguments:
+    """What a method is called with.
+
+    Attributes:
+        args: by name, as JSON; a file is named by its hash there.
+        files: the bytes of those.
+    """
+
+    args: dict[str, Any] = field(default_factory=dict)
+    files: list[Blob] = field(default_factory=list)
+
+
+class _Wrong(Exception):
+    """What is wrong with a word; becomes an error that shows how the method is called."""
+
+
+def parse(words: Sequence[str], method: str, schema: Schema, read: Read) -> Arguments:
+    """The arguments that the words give.
+
+    Args:
+        words: ``key=value``, ``key=@file``, or ``@file`` for the one argument that takes files. A
+            key given repeatedly makes a list.
+        method: its name.
+        schema: of its arguments.
+        read: reads a file.
+
+    Raises:
+        InvalidRequest: a key is unknown, missing or given twice, or a value is not what it may be;
+            the message has the method's signature.
+    """
+    known = {each.name: each for each in fields(schema)}
+    arguments = Arguments()
+    try:
+        for word in words:
+            key, text = _split(word, known)
+            _add(arguments, known[key], text, read)
+        missing = [name for name, each in known.items() if each.required]
+        missing = [name for name in missing if name not in arguments.args]
+        if missing:
+            raise _Wrong(f"{', '.join(missing)} is missing")
+    except _Wrong as wrong:
+        raise InvalidRequest(f"{wrong}; call it as {signature(method, schema)}") from None
+    return arguments
+
+
+def _split(word: str, known: dict[str, Field]) -> tuple[str, str]:
+    """The key that a word is for, and its value."""
+    if word.startswith(FILE_MARK):
+        takers = [name for name, each in known.items() if _takes_files(each)]
+        if len(takers) != 1:
+            which = f"{' and '.join(takers)} take files" if takers else "no argument takes files"
+            raise _Wrong(f"{word}: {which}: write KEY={word}")
+        return takers[0], word
+    key, equals, text = word.partition("=")
+    if not equals:
+        raise _Wrong(f"{word!r} is no KEY=VALUE")
+    if key not in known:
+        raise _Wrong(f"there is no argument {key!r}")
+    return key, text
+
+
+def _takes_files(wanted: Field) -> bool:
+    return any(is_file(each) or is_files(each) for each in alternatives(wanted.schema))
+
+
+def _add(arguments: Arguments, wanted: Field, text: str, read: Read) -> None:
+    """Note a value, or one more of a list."""
+    value: Any
+    many = _items(wanted.schema)
+    if _takes_files(wanted) and text.startswith(FILE_MARK):
+        value, blob = _file(text.removeprefix(FILE_MARK), read)
+        arguments.files.append(blob)
+    else:
+        if text.startswith(FILE_MARK):
+            text = _text(text.removeprefix(FILE_MARK), read)
+        whole = _json_list(text) if many is not None else None
+        if whole is not None:
+            arguments.args.setdefault(wanted.name, []).extend(whole)
+            return
+        try:
+            value = coerce(text, wanted.schema if many is None else many)
+        except ValueError as error:
+            raise _Wrong(f"{wanted.name}: {error}") from None
+    if many is not None:
+        arguments.args.setdefault(wanted.name, []).append(value)
+    elif wanted.name in arguments.args:
+        raise _Wrong(f"{wanted.name} is given twice and takes one value")
+    else:
+        arguments.args[wanted.name] = value
+
+
+def _items(schema: Schema) -> Schema | None:
+    """What the elements may be where a value may be a list; None where it may not."""
+    for each in alternatives(schema):
+        if each.get("type") == "array":
+            items: Schema = each.get("items", {})
+            return items
+    return None
+
+
+def _json_list(text: str) -> list[Any] | None:
+    """A whole list, written as JSON."""
+    if not text.lstrip().startswith("["):
+        return None
+    try:
+        value = _loads(text)
+    except ValueError:
+        return None
+    return value if isinstance(value, list) else None
+
+
+def coerce(text: str, schema: Schema) -> Any:
+    """A value from what was typed: JSON where the schema wants something else than a string.
+
+    Raises:
+        ValueError: it can't be what the schema wants.
+    """
+    allowed = types(schema)
+    value: Any = text
+    if allowed != {"string"}:
+        try:
+            parsed = _loads(text)
+        except ValueError:
+            if allowed and "string" not in allowed:
+                raise ValueError(f"{text!r} is no {type_of(schema)}") from None
+        else:
+            if not allowed or _is_of(parsed, allowed):
+                value = parsed
+            elif "string" not in allowed:
+                raise ValueError(f"{text} is no {type_of(schema)}")
+    choices = [choice for each in alternatives(schema) for choice in each.get("enum", [])]
+    if choices and value not in choices:
+        raise ValueError(f"{text!r} is none of {', '.join(map(json.dumps, choices))}")
+    return value
+
+
+def _loads(text: str) -> Any:
+    def refuse(constant: str) -> None:
+        raise ValueError(f"{constant} is no JSON")
+
+    try:
+        return json.loads(text, parse_constant=refuse)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+_PYTHON: dict[str, tuple[type, ...]] = {
+    "boolean": (bool,),
+    "integer": (int,),
+    "number": (int, float),
+    "string": (str,),
+    "null": (type(None),),
+    "array": (list,),
+    "object": (dict,),
+}
+
+
+def _is_of(value: object, allowed: set[str]) -> bool:
+    """Whether a JSON value has one of the types."""
+    if isinstance(value, bool):
+        return "boolean" in allowed
+    return any(isinstance(value, _PYTHON.get(name, ())) for name in allowed)
+
+
+def _file(path: str, read: Read) -> tuple[dict[str, Any], Blob]:
+    """A file as an argument, and its bytes."""
+    from icebus.schemas.files import MAX_FILE_SIZE, Blob, File
+
+    data = _read(path, read)
+    if len(data) > MAX_FILE_SIZE:
+        raise _Wrong(f"{path}: {len(data):,} bytes; the bus carries files of {MAX_FILE_SIZE:,}")
+    blob = Blob.of(data)
+    file = File(name=PurePath(path).name[:255], sha256=blob.sha256)
+    return file.model_dump(mode="json", exclude_none=True), blob
+
+
+def _text(path: str, read: Read) -> str:
+    try:
+        return _read(path, read).decode().removesuffix("\n")
+    except UnicodeDecodeError:
+        raise _Wrong(f"{path} is no text, and no argument of this name takes files") from None
+
+
+def _read(path: str, read: Read) -> bytes:
+    try:
+        return read(path)
+    except OSError as error:
+        raise _Wrong(f"{path}: {error.strerror}") from None

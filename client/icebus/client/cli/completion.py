@@ -1,0 +1,139 @@
+"""Shell completion from the farm: quick, and quiet whatever goes wrong."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, TypeAlias
+
+import typer
+
+if TYPE_CHECKING:
+    from icebus.client.survey import Survey
+    from icebus.schemas.reservations import Reservation
+    from icebus.schemas.topics import Topic
+
+ANSWER_TIME = 1.0
+"""Seconds that somebody who has pressed TAB waits at most."""
+
+Words: TypeAlias = list[tuple[str, str]]
+"""What may stand there, and what it is."""
+
+
+def complete_serial(ctx: typer.Context, incomplete: str) -> Words:
+    """All devices, with what they do and for whom."""
+
+    def tell(farm: Survey, _user: str) -> Iterator[tuple[str, str]]:
+        for (_, serial), report in sorted(farm.devices.items(), key=lambda item: item[0][1]):
+            holder = f", held by {report.user}" if report.user else ""
+            yield serial, f"{report.state.value}{holder}"
+
+    return _matching(ctx, incomplete, ["DEVICE"], tell)
+
+
+def complete_held_serial(ctx: typer.Context, incomplete: str) -> Words:
+    """The devices that the user holds."""
+
+    def tell(farm: Survey, user: str) -> Iterator[tuple[str, str]]:
+        for reservation in _of(farm, user):
+            for device in reservation.devices:
+                yield device.serial, f"{device.state.value}, {reservation.kind}"
+
+    return _matching(ctx, incomplete, ["RESERVATION"], tell)
+
+
+def complete_reservation(ctx: typer.Context, incomplete: str) -> Words:
+    """The user's reservations."""
+
+    def tell(farm: Survey, user: str) -> Iterator[tuple[str, str]]:
+        for each in _of(farm, user):
+            serials = " ".join(device.serial for device in each.devices[:3])
+            more = " …" if len(each.devices) > 3 else ""
+            yield each.id, f"{each.state.value}, {each.kind}: {serials}{more}"
+
+    return _matching(ctx, incomplete, ["RESERVATION"], tell)
+
+
+def complete_kind(ctx: typer.Context, incomplete: str) -> Words:
+    """The kinds that workers offer."""
+
+    def tell(farm: Survey, _user: str) -> Iterator[tuple[str, str]]:
+        for offered in farm.kinds.values():
+            for kind, info in offered.kinds.items():
+                yield kind, info.description
+
+    return _matching(ctx, incomplete, ["WORKER_KINDS"], tell)
+
+
+def complete_method(ctx: typer.Context, incomplete: str) -> Words:
+    """The methods of what the device that was named is held for, else all methods."""
+    serial = ctx.params.get("serial")
+
+    def tell(farm: Survey, user: str) -> Iterator[tuple[str, str]]:
+        held_for = {device.serial: each.kind for each in _of(farm, user) for device in each.devices}
+        for offered in farm.kinds.values():
+            for kind, info in offered.kinds.items():
+                if kind == held_for.get(serial or "", kind):
+                    for name, method in info.methods.items():
+                        yield name, method.description
+
+    return _matching(ctx, incomplete, ["WORKER_KINDS", "RESERVATION"], tell)
+
+
+def _of(farm: Survey, user: str) -> list[Reservation]:
+    return [each for _, each in sorted(farm.reservations.items()) if each.user == user]
+
+
+def _matching(
+    ctx: typer.Context,
+    incomplete: str,
+    topics: Sequence[str],
+    tell: Callable[[Survey, str], Iterator[tuple[str, str]]],
+) -> Words:
+    """What ``tell`` finds on the farm that begins with what was typed."""
+    found: dict[str, str] = {}
+    profile = ctx.find_root().params.get("profile")
+
+    def ask() -> None:
+        # Nobody has asked for an error here, and one would be written over the prompt.
+        with contextlib.suppress(Exception):
+            for word, about in _ask(profile, topics, tell):
+                found.setdefault(word, about)
+
+    logging.disable()
+    # An unreachable broker holds up whoever connects for longer than anybody waits for a TAB.
+    asking = threading.Thread(target=ask, name="completion", daemon=True)
+    asking.start()
+    asking.join(ANSWER_TIME)
+    words = [] if asking.is_alive() else list(found.items())
+    return [(word, _line(about)) for word, about in words if word.startswith(incomplete)]
+
+
+def _ask(
+    profile: str | None,
+    topics: Sequence[str],
+    tell: Callable[[Survey, str], Iterator[tuple[str, str]]],
+) -> list[tuple[str, str]]:
+    from icebus.broker import BrokerAddress, Bus
+    from icebus.client.profile import find_url
+    from icebus.client.survey import survey
+    from icebus.schemas.deadline import Deadline
+    from icebus.schemas.topics import TOPICS
+
+    address = BrokerAddress.parse(find_url(profile=profile))
+    deadline = Deadline.after(ANSWER_TIME)
+    bus = Bus(address, name=f"{address.user}-tab", session_expiry=0)
+    bus.connect(deadline)
+    try:
+        wanted: list[Topic] = [TOPICS[name] for name in topics]
+        return list(tell(survey(bus, deadline, wanted), address.user))
+    finally:
+        bus.close(deadline)
+
+
+def _line(about: str) -> str:
+    """The first line, and nothing in it that a terminal would act on."""
+    first = about.strip().split("\n", 1)[0][:80]
+    return "".join(char if char.isprintable() else " " for char in first)
