@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from icebus.rack.fpga import asynchronous, count, synchronous
+from icebus.rack.fpga import count, events, synchronous
 from icebus.schemas.bitstream import bank_writes, with_crc
 from icebus.schemas.errors import BitstreamUnsupported
 
@@ -18,7 +18,7 @@ SECOND = 48_000_000
 @pytest.fixture(autouse=True)
 def small_budgets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(synchronous, "BUDGET", 20_000_000)
-    monkeypatch.setattr(asynchronous, "BUDGET", 20_000)
+    monkeypatch.setattr(events, "BUDGET", 20_000)
 
 
 def measure(bitstream: bytes, cycles: int = SECOND) -> int:

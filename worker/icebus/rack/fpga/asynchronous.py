@@ -1,177 +1,154 @@
 """Circuits without an order of events that is fixed in advance: loops of gates, mixed clocks.
 
-Each gate on a loop is given a delay, drawn from the seed that stands for the board, in units of
-which half a clock cycle has :data:`UNITS`; all others are immediate. A loop that comes
-to rest (a latch) is let do so before the clock goes on; one that does not, oscillates, and the
-clock goes on meanwhile. What comes out is plausible, not physical, and marked as inexact.
+Three ways to count them, from the best to the last:
 
-A finer model of time would replace :class:`Simulation` and keep :func:`count`.
+* loops that always come to rest are memory, and all of it follows the clock;
+* what a free-running loop clocks follows that, as if it were the clock;
+* anything else is simulated with delays of its own for each board, until it repeats itself.
+
+What comes out is plausible and repeatable, not physical, and never called exact.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from random import Random
-from typing import TYPE_CHECKING, Any, Final
+from array import array
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
 
-from icebus.rack.fpga.graph import components
-from icebus.rack.fpga.logic import compiled
-from icebus.rack.fpga.netlist import CLOCK, FIRST, ONE, Flop, Gate, Netlist
+from icebus.rack.fpga.delays import CYCLE, drawn
+from icebus.rack.fpga.events import FOREVER, Simulation, Train
+from icebus.rack.fpga.oscillator import split
+from icebus.rack.fpga.pin import FASTEST, Edges, Pin
+from icebus.rack.fpga.ranks import Irregular
+from icebus.rack.fpga.settled import settled
+from icebus.rack.fpga.shelf import Shelf
+from icebus.rack.fpga.simplify import simplify
+from icebus.rack.fpga.steps import build
+from icebus.rack.fpga.synchronous import Periodic
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from icebus.rack.fpga.netlist import Netlist
 
-UNITS: Final = 8
-"""Units in half a clock cycle: 10.4 ns of about 1.3 ns each, a gate with short wires."""
+TRAINS_SIZE: Final = 400_000
+"""Bytes of simulated pulses kept per circuit, for the boards that it was counted on."""
 
-DELAYS: Final = (1, 3)
-"""Least and greatest delay of a gate on a loop, in units: short wires and long ones."""
-
-SETTLE: Final = 200
-"""Units within which a loop has to come to rest, or else it oscillates."""
-
-BUDGET: Final = 400_000
-"""Evaluations of gates and flip-flops after which a count is extrapolated: about 0.4 s of CPU."""
-
-_UNIT_COST: Final = 5
-"""What a unit of time costs beside that, in evaluations."""
-
-FASTEST: Final = (50, 48)
-"""The boards' counter takes 3 cycles of 150 MHz a pulse, so 50 pulses in 48 clock cycles."""
+_TRAIN_SIZE: Final = 200
+UNITS_PER_US: Final = CYCLE * 48
 
 
-def count(netlist: Netlist, cycles: int, seed: int, reason: str) -> tuple[int, str]:
-    """Rising edges of the output within ``cycles`` clock cycles, and why they are inexact.
+class Settled:
+    """A circuit with loops that come to rest."""
 
-    Args:
-        netlist: the circuit.
-        cycles: the window.
-        seed: stands for the board; the same seed gives the same count.
-        reason: why the circuit needs this.
+    def __init__(self, periodic: Periodic) -> None:
+        self._periodic = periodic
+
+    @property
+    def size(self) -> int:
+        """Bytes this takes, roughly."""
+        return self._periodic.size
+
+    def count(self, cycles: int, seed: int) -> tuple[int, str]:
+        """Pulses within that many clock cycles, the same for every board, and how it was done."""
+        del seed
+        pulses, exact = self._periodic.count(cycles)
+        return pulses, "it comes to rest" + ("" if exact else "; extrapolated")
+
+
+class Delayed:
+    """A circuit simulated with delays: the pulses of one signal, counted by ``counter``."""
+
+    def __init__(self, netlist: Netlist, signal: int, counter: type[Pin | Edges]) -> None:
+        self._netlist = netlist
+        self._signal = signal
+        self._counter = counter
+        self._trains: Shelf[int, Train] = Shelf(TRAINS_SIZE)
+
+    @property
+    def size(self) -> int:
+        """Bytes this takes at most, roughly."""
+        return TRAINS_SIZE
+
+    def count(self, cycles: int, seed: int) -> tuple[int, str]:
+        """Pulses within that many clock cycles on one board, and how they were found."""
+        train = self._trains.get(seed)
+        if train is None:
+            delays = drawn(self._netlist, seed)
+            train = Simulation(self._netlist, delays, self._signal).run(self._counter())
+            train = replace(train, counted=array("q", train.counted))
+        self._trains.put(seed, train, _TRAIN_SIZE + 8 * len(train.counted))
+        end = cycles * CYCLE
+        return train.before(end), _note(train, end)
+
+
+class Driven:
+    """A circuit that a free-running loop clocks: the loop, and the rest with that for a clock."""
+
+    def __init__(self, loop: Delayed, rest: Periodic) -> None:
+        self._loop = loop
+        self._rest = rest
+
+    @property
+    def size(self) -> int:
+        """Bytes this takes, roughly."""
+        return self._loop.size + self._rest.size
+
+    def count(self, cycles: int, seed: int) -> tuple[int, str]:
+        """Pulses within that many clock cycles on one board, and how they were found."""
+        edges, note = self._loop.count(cycles, seed)
+        pulses, exact = self._rest.count(edges)
+        fastest = cycles * CYCLE // FASTEST
+        return min(pulses, fastest), note + ("" if exact else "; the rest is extrapolated")
+
+
+class Asynchronous:
+    """A circuit, counted in the best way there is for it.
+
+    ``reason`` says why it has no order of events that is fixed in advance.
     """
-    pulses, note = Simulation(netlist, Random(seed)).run(2 * cycles)
-    return min(pulses, cycles * FASTEST[0] // FASTEST[1]), f"{reason}; {note}"
+
+    def __init__(self, netlist: Netlist, reason: str) -> None:
+        self._reason = reason
+        self._way = _settled(netlist) or _driven(netlist) or Delayed(netlist, netlist.output, Pin)
+
+    @property
+    def size(self) -> int:
+        """Bytes this takes, roughly."""
+        return self._way.size
+
+    def count(self, cycles: int, seed: int) -> tuple[int, str]:
+        """Pulses within that many clock cycles on one board, and why they are inexact."""
+        pulses, note = self._way.count(cycles, seed)
+        return pulses, f"{self._reason}; {note}"
 
 
-@dataclass(slots=True)
-class _GateNow:
-    signal: int
-    function: Callable[[Any, Any, Any, Any, Any], Any]
-    operands: tuple[int, ...]
+def _settled(netlist: Netlist) -> Settled | None:
+    calm = settled(netlist)
+    periodic = None if calm is None else _periodic(calm)
+    return None if periodic is None else Settled(periodic)
 
 
-class Simulation:
-    """One circuit from configuration on, half a clock cycle after the other."""
-
-    def __init__(self, netlist: Netlist, random: Random) -> None:
-        self._cells = netlist.cells
-        self._output = netlist.output
-        signals = range(FIRST, FIRST + len(netlist.cells))
-        cells = list(zip(signals, netlist.cells, strict=True))
-        gates = {signal: cell.inputs for signal, cell in cells if isinstance(cell, Gate)}
-        loops = [part for part in components(gates, gates) if _is_loop(part, gates)]
-        delayed = {signal for part in loops for signal in part}
-        self._delays = {signal: random.randint(*DELAYS) for signal in sorted(delayed)}
-        open_ended = {
-            signal: tuple(i for i in inputs if i not in delayed) for signal, inputs in gates.items()
-        }
-        order = [node for part in components(gates, open_ended) for node in part]
-        self._immediate = [self._gate(node) for node in order if node not in delayed]
-        self._loops = [self._gate(node) for node in sorted(delayed)]
-        self._flops = [(signal, cell) for signal, cell in cells if isinstance(cell, Flop)]
-        self._values = [0] * (FIRST + len(netlist.cells))
-        self._values[ONE] = 1
-        self._clocks = [1] * len(self._flops)  # so that nothing has risen at first
-        self._due: dict[int, int] = {}
-        self._rises = 0
-        self._work = 0
-
-    def run(self, halves: int) -> tuple[int, str]:
-        """Rising edges within that many half cycles, and what was done to find them."""
-        rests = self._pass(SETTLE)
-        self._rises = 0
-        seen: dict[tuple[int, ...], tuple[int, int]] = {}
-        for half in range(halves):
-            if rests and half % 2 == 0:
-                self._work += len(self._values) // 8
-                first, rises = seen.setdefault(tuple(self._values), (half, self._rises))
-                if first < half:
-                    periods, rest = divmod(halves - first, half - first)
-                    each, here = self._rises - rises, self._rises
-                    for again in range(rest):
-                        self._half(again, rests=True)
-                    return rises + periods * each + self._rises - here, "it comes to rest"
-            if self._work > BUDGET:
-                how = "comes to rest" if rests else "oscillates"
-                return self._rises * halves // half, f"it {how}; extrapolated from {half} steps"
-            rests = self._half(half, rests)
-        return self._rises, "it comes to rest" if rests else "it oscillates"
-
-    def _half(self, half: int, rests: bool) -> bool:
-        """Half a clock cycle; false once something oscillates."""
-        self._values[CLOCK] = 1 - half % 2
-        return self._pass(SETTLE if rests else UNITS) and rests
-
-    def _pass(self, units: int) -> bool:
-        """Let at most that much time pass; true if everything is at rest."""
-        for _ in range(units):
-            before = self._values[self._output]
-            moved = self._settle() | self._elapse()
-            self._rises += self._values[self._output] > before
-            if not moved:
-                return True
-        return False
-
-    def _gate(self, signal: int) -> _GateNow:
-        cell = self._cells[signal - FIRST]
-        operands = cell.inputs + (0,) * (4 - len(cell.inputs))
-        table = cell.table if isinstance(cell, Gate) else 0
-        return _GateNow(signal, compiled(table, len(cell.inputs)), operands)
-
-    def _evaluate(self, gate: _GateNow) -> int:
-        values = self._values
-        a, b, c, d = gate.operands
-        self._work += 1
-        return int(gate.function(values[a], values[b], values[c], values[d], 1))
-
-    def _settle(self) -> bool:
-        """Gates without delay, then the flip-flops whose clock has risen; true if these change."""
-        values = self._values
-        for gate in self._immediate:
-            values[gate.signal] = self._evaluate(gate)
-        self._work += len(self._flops) + _UNIT_COST
-        changes = []
-        for i, (signal, flop) in enumerate(self._flops):
-            level = values[flop.clock] ^ flop.negative
-            rose, self._clocks[i] = level > self._clocks[i], level
-            value = values[signal]
-            if flop.asynchronous and values[flop.reset]:
-                value = int(flop.value)
-            elif rose and values[flop.enable]:
-                value = int(flop.value) if values[flop.reset] else values[flop.data]
-            if value != values[signal]:
-                changes.append((signal, value))
-        for signal, value in changes:
-            values[signal] = value
-        return bool(changes)
-
-    def _elapse(self) -> bool:
-        """One unit of time for the gates on loops; true if any moves or is about to."""
-        changes = []
-        for gate in self._loops:
-            value = self._evaluate(gate)
-            if value == self._values[gate.signal]:
-                self._due.pop(gate.signal, None)
-                continue
-            left = self._due.get(gate.signal, self._delays[gate.signal]) - 1
-            self._due[gate.signal] = left
-            if not left:
-                del self._due[gate.signal]
-                changes.append((gate.signal, value))
-        for signal, value in changes:
-            self._values[signal] = value
-        return bool(changes or self._due)
+def _driven(netlist: Netlist) -> Driven | None:
+    parts = split(netlist)
+    if parts is None:
+        return None
+    tap, rest = parts
+    periodic = _periodic(rest)
+    return None if periodic is None else Driven(Delayed(netlist, tap, Edges), periodic)
 
 
-def _is_loop(part: list[int], gates: dict[int, tuple[int, ...]]) -> bool:
-    return len(part) > 1 or part[0] in gates[part[0]]
+def _periodic(netlist: Netlist) -> Periodic | None:
+    try:
+        return Periodic(build(simplify(netlist)))
+    except Irregular:
+        return None
+
+
+def _note(train: Train, end: int) -> str:
+    """How the pulses before ``end`` are known."""
+    if train.until == FOREVER:
+        return "it comes to rest"
+    if end <= train.until:
+        return "simulated with plausible delays"
+    how = f"repeats every {train.period / UNITS_PER_US:.4g}" if train.period else ""
+    how = how or f"extrapolated from {train.until / UNITS_PER_US:.4g}"
+    return f"simulated with plausible delays, {how} us"

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Final
 
-from icebus.rack.fpga import asynchronous, chipdb
+from icebus.rack.fpga import chipdb
+from icebus.rack.fpga.asynchronous import Asynchronous
 from icebus.rack.fpga.counter import Accumulator, recognise
 from icebus.rack.fpga.decode import decode
 from icebus.rack.fpga.extract import TRISTATE, Extraction
@@ -32,7 +33,7 @@ BITSTREAMS: Final = 1024
 _UNDRIVEN: Final = Netlist((), ZERO)
 
 _cones: Shelf[bytes, Netlist] = Shelf(BITSTREAMS)
-_analyses: Shelf[Netlist, Accumulator | Periodic | str] = Shelf(ANALYSES_SIZE)
+_analyses: Shelf[Netlist, Accumulator | Periodic | Asynchronous] = Shelf(ANALYSES_SIZE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,17 +113,17 @@ def _pulses(netlist: Netlist, cycles: int, seed: int) -> tuple[int, bool, str]:
         pulses, exact = analysis.count(cycles)
         note = "" if exact else "no period within the budget; extrapolated"
     else:
-        pulses, note = asynchronous.count(netlist, cycles, seed, analysis)
+        pulses, note = analysis.count(cycles, seed)
         exact = False
-    size = analysis.size if isinstance(analysis, Periodic) else 0
+    size = 0 if isinstance(analysis, Accumulator) else analysis.size
     _analyses.put(netlist, analysis, size + _CELL_SIZE * len(netlist.cells))
     return pulses, exact, note
 
 
-def _analyse(netlist: Netlist) -> Accumulator | Periodic | str:
-    """How to count a circuit: its periods, or why it has no fixed order of events."""
+def _analyse(netlist: Netlist) -> Accumulator | Periodic | Asynchronous:
+    """How to count a circuit: by its periods, or without a fixed order of events."""
     try:
         step = build(netlist)
     except Irregular as reason:
-        return str(reason)
+        return Asynchronous(netlist, str(reason))
     return recognise(step) or Periodic(step)
