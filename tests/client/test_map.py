@@ -23,6 +23,7 @@ from icebus.schemas.errors import (
     BitstreamInvalid,
     BitstreamUnsupported,
     DeviceUnplugged,
+    IcebusError,
     MeasurementFailed,
     QueueFull,
     ReservationEnded,
@@ -52,6 +53,16 @@ def population(circuits: list[Path]) -> list[Individual]:
 
 def names(outcomes: list[Any]) -> list[str]:
     return sorted(outcome.bitstream for outcome in outcomes)
+
+
+def answer(worker: ScriptedWorker, seen: tuple[Any, str, Any], pulses: int) -> None:
+    call, serial, file = seen
+    worker.result(call, serial, file, pulses)
+
+
+def fail(worker: ScriptedWorker, seen: tuple[Any, str, Any], error: IcebusError) -> None:
+    call, serial, file = seen
+    worker.failure(call, serial, file, error)
 
 
 class Meanwhile:
@@ -175,8 +186,8 @@ def test_given_the_only_worker_when_it_is_restarted_then_the_run_goes_on_where_i
             if told == "state":
                 w1.say(WorkerPhase.LOST)
             elif told == "failures":
-                w1.failure(*first, WorkerRestarted("restarted"))
-                w1.failure(*second, WorkerRestarted("restarted"))
+                fail(w1, first, WorkerRestarted("restarted"))
+                fail(w1, second, WorkerRestarted("restarted"))
             else:
                 failed = DeviceFailedEvent(
                     reservation=boards.id, serial="d1", code="device_unplugged", reason="cable"
@@ -242,11 +253,11 @@ def test_given_a_board_that_fails_a_measurement_when_mapping_then_another_measur
     w1.measure = False
     with alice.reserve(2) as boards:
 
-        def fail() -> None:
+        def go_silent() -> None:
             for each in w1.evaluations.wait(lambda seen: len(seen) == 1):
-                w1.failure(*each, MeasurementFailed("silence"))
+                fail(w1, each, MeasurementFailed("silence"))
 
-        with Meanwhile(fail):
+        with Meanwhile(go_silent):
             results = list(boards.map(population[:2]))
     assert {result.serial for result in results} == {"d2"}
     assert names(results) == names_of(population[:2])
@@ -258,7 +269,7 @@ def test_given_a_bitstream_no_board_can_measure_when_mapped_then_it_fails_after_
     for worker in (w1, w2):
         original = worker.result
 
-        def answer(
+        def respond(
             call: Any,
             serial: str,
             file: Any,
@@ -274,7 +285,7 @@ def test_given_a_bitstream_no_board_can_measure_when_mapped_then_it_fails_after_
             else:
                 original(call, serial, file, pulses)
 
-        worker.result = answer  # type: ignore[method-assign, assignment]
+        worker.result = respond  # type: ignore[method-assign]
     with alice.reserve(2) as boards:
         outcomes = list(boards.map_outcomes(population))
     assert names(outcomes) == names_of(population)
@@ -300,11 +311,11 @@ def test_given_outcomes_of_a_lost_worker_that_come_late_when_mapped_then_the_fir
             first = w1.evaluations.wait(lambda seen: len(seen) == 1)
             w2.evaluations.wait(lambda seen: len(seen) == 1)
             w1.restart()
-            w2.result(*w2.evaluations.seen[0], pulses=1)
+            answer(w2, w2.evaluations.seen[0], 1)
             again = w2.evaluations.wait(lambda seen: len(seen) == 2)
-            w1.result(*first[0], pulses=2)
+            answer(w1, first[0], 2)
             w1.acknowledged.wait(bool)
-            w2.result(*again[1], pulses=3)
+            answer(w2, again[1], 3)
 
         with Meanwhile(late):
             results = list(boards.map(population[:2]))
