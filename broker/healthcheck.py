@@ -1,7 +1,7 @@
 """Whether we are heard: what the health checks of containers ask, with the URL that we have.
 
-python healthcheck.py control    a heartbeat is kept, which expires soon after the last one
-python healthcheck.py worker     our echo of it is, likewise
+``healthcheck.py control`` looks for a heartbeat, ``healthcheck.py worker`` for our echo of it: the
+broker keeps either until shortly after the next one is due.
 """
 
 from __future__ import annotations

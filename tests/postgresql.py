@@ -111,9 +111,9 @@ class PostgresServer:
         """Of a database, as control takes it."""
         return f"postgresql://{USER}@/{database}?host={self.directory}"
 
-    def create(self, template: str = "template1") -> str:
+    def create(self, template: str = "template1", name: str | None = None) -> str:
         """A new database, with all that a template has; returns its name."""
-        name = f"test_{next(self._numbers)}"
+        name = name or f"test_{next(self._numbers)}"
         with self._connect() as connection:
             connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"'.encode())
         return name

@@ -1,0 +1,152 @@
+"""The farm of compose.yaml: it comes up, serves those it knows, and survives restarts."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.deploy.conftest import Stack
+
+Eventually = Callable[[Callable[[], bool], str], None]
+CIRCUIT = Path(__file__).parents[2] / "examples" / "circuits" / "pulse_2khz.bin"
+
+
+@pytest.fixture(scope="module")
+def alice(stack: Stack) -> str:
+    """The URL of a user who was let in while the farm was up."""
+    return stack.admit("alice")
+
+
+def asked(stack: Stack, url: str, *argv: str) -> Any:
+    done = stack.icebus(url, *argv, "-o", "json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def wait_available(stack: Stack, url: str, count: int, eventually: Eventually) -> None:
+    def enough() -> bool:
+        done = stack.icebus(url, "available", "-o", "name")
+        return done.returncode == 0 and len(done.stdout.split()) == count
+
+    eventually(enough, f"{count} boards to be available")
+
+
+def test_given_the_farm_when_a_user_evaluates_then_it_counts(
+    stack: Stack, alice: str, eventually: Eventually
+) -> None:
+    wait_available(stack, alice, 2, eventually)
+
+    results = asked(stack, alice, "evaluate", "-n", "2", str(CIRCUIT))
+
+    assert len({each["serial"] for each in results}) == 2
+    assert all(1998 <= each["pulses"] <= 2000 for each in results)
+
+
+def test_given_a_wrong_password_then_it_is_refused(stack: Stack, alice: str) -> None:
+    name, _, rest = alice.partition("@")
+    wrong = f"{name[:-1]}{'a' if name[-1] != 'a' else 'b'}@{rest}"
+
+    done = stack.icebus(wrong, "devices")
+
+    assert done.returncode != 0
+    assert "refuse" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_given_the_farm_when_services_restart_then_reservations_go_on(
+    stack: Stack, alice: str, eventually: Eventually
+) -> None:
+    wait_available(stack, alice, 2, eventually)
+    known = credentials(stack)
+    done = stack.icebus(alice, "reserve")
+    assert done.returncode == 0, done.stderr
+    name = done.stdout.strip()
+    for service in ("control", "database", "broker", "virtual-worker"):
+        code = stack.restart(service)
+
+        def goes_on(service: str = service) -> bool:
+            if service in stack.containers and not stack.containers[service].healthy():
+                return False
+            evaluated = stack.icebus(alice, "evaluate", str(CIRCUIT), "-o", "json")
+            return evaluated.returncode == 0 and len(json.loads(evaluated.stdout)) == 1
+
+        eventually(goes_on, f"the reservation to go on after a restart of {service}")
+        assert code == 0, service
+        assert [each["id"] for each in asked(stack, alice, "reservations")] == [name]
+    assert credentials(stack) == known
+    assert stack.icebus(alice, "release", "--all").returncode == 0
+
+
+def credentials(stack: Stack) -> dict[str, str]:
+    folders = [stack.volumes[f"{name}-credentials"] for name in ("control", "worker")]
+    files = [path for folder in folders for path in folder.iterdir()]
+    assert [path.stat().st_mode & 0o777 for path in files] == [0o600, 0o600]
+    return {str(path): path.read_text() for path in files}
+
+
+def test_given_the_farm_then_only_the_broker_listens(stack: Stack) -> None:
+    listening = {}
+    for name, container in stack.containers.items():
+        assert container.process is not None
+        listening[name] = ports(group(container.process.pid))
+
+    assert listening == {"broker": {stack.port}, "control": set(), "virtual-worker": set()}
+
+
+def group(leader: int) -> list[int]:
+    """The processes of a container."""
+    pids = [int(path.name) for path in Path("/proc").glob("[0-9]*")]
+    members = []
+    for pid in pids:
+        try:
+            if os.getpgid(pid) == leader:
+                members.append(pid)
+        except ProcessLookupError:
+            continue
+    return members
+
+
+def ports(pids: list[int]) -> set[int]:
+    """The TCP ports that processes listen on."""
+    inodes = set()
+    for pid in pids:
+        for descriptor in Path(f"/proc/{pid}/fd").glob("*"):
+            try:
+                inodes.add(str(descriptor.readlink()))
+            except FileNotFoundError:
+                continue
+    found = set()
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            words = line.split()
+            if words[3] == "0A" and f"socket:[{words[9]}]" in inodes:
+                found.add(int(words[1].rpartition(":")[2], 16))
+    return found
+
+
+def test_given_a_rack_that_is_killed_then_its_container_ends_to_be_started_again(
+    stack: Stack, alice: str, eventually: Eventually
+) -> None:
+    container = stack.containers["virtual-worker"]
+    assert container.process is not None
+    stack.wait_healthy("virtual-worker")
+    rack = subprocess.run(
+        ["pgrep", "-g", str(container.process.pid), "-f", "icebus-rack run"],
+        capture_output=True,
+        text=True,
+    )
+
+    os.kill(int(rack.stdout.split()[0]), signal.SIGKILL)
+    code = container.process.wait(60)
+    container.start()
+
+    assert code == 128 + signal.SIGKILL
+    wait_available(stack, alice, 2, eventually)
