@@ -64,6 +64,14 @@ class Conversation(Generic[T]):
         self._closed = False
         self._limit: int | None = None
 
+    def busy(self, depth: int) -> bool:
+        """Whether the board is to have no more for now; ``depth`` as for :meth:`ask`."""
+        return (
+            self.held
+            or self._asking is not None
+            or (len(self.outstanding) > depth // 2 and not self._unsure)
+        )
+
     def ask(
         self, depth: int, take: Callable[[int], list[Slot[T]]], more: Callable[[], bool]
     ) -> Send[T] | None:
@@ -84,7 +92,7 @@ class Conversation(Generic[T]):
         if self._closed:
             return None
         slots: list[Slot[T]] = []
-        if len(self.outstanding) <= depth // 2:
+        if not self.busy(depth):
             room = depth - len(self.outstanding)
             slots = take(room if self._limit is None else min(room, self._limit))
         still = more()

@@ -62,13 +62,13 @@ class _Board(Generic[T]):
     serial: str
     talk: Conversation[T]
     took: float | None = None
+    depth: int = MIN_DEPTH
     loss: IcebusError | None = None
 
-    @property
-    def depth(self) -> int:
-        if not self.took:
-            return MIN_DEPTH
-        return max(MIN_DEPTH, min(MAX_DEPTH, 1 + math.ceil(COVER / self.took)))
+    def learn(self, took: float) -> None:
+        old = took if self.took is None else self.took
+        self.took = old + FRESHNESS * (took - old)
+        self.depth = max(MIN_DEPTH, min(MAX_DEPTH, 1 + math.ceil(COVER / self.took)))
 
 
 class Pool(Generic[T]):
@@ -161,8 +161,12 @@ class Pool(Generic[T]):
 
     def due(self) -> list[Send[T]]:
         """What to send now; the board with the least to do is served first."""
-        boards = sorted(self._alive(), key=lambda board: len(board.talk.outstanding))
+        boards = self._alive()
         share = self._share(len(boards))
+        if not self._ended:
+            # This is asked whenever something changes, and most boards are busy at any time.
+            boards = [board for board in boards if not board.talk.busy(min(board.depth, share))]
+        boards.sort(key=lambda board: len(board.talk.outstanding))
         return [send for board in boards if (send := self._due(board, share)) is not None]
 
     def _due(self, board: _Board[T], share: int) -> Send[T] | None:
@@ -249,8 +253,7 @@ class Pool(Generic[T]):
         if board is None:
             return None
         if board.talk.settle(evaluation) is not None and took:
-            old = took if board.took is None else board.took
-            board.took = old + FRESHNESS * (took - old)
+            board.learn(took)
         ticket = self._of(serial, evaluation)
         if ticket is None:
             return None

@@ -251,9 +251,9 @@ class Run:
             self._alone_since = None
             if isinstance(outcome, Failure):
                 self._fail(self._account.fail(serial, outcome.evaluation, outcome.error))
+                self._note_losses()
             else:
                 self._succeed(outcome)
-            self._note_losses()
             self._stir()
 
     def _succeed(self, result: Result) -> None:
