@@ -58,6 +58,9 @@ class Source:
 class Chip:
     """The tables that a decoder needs; one per process, never changed.
 
+    Bits are ranked by their item, so that the ranks of the bits that are set, once sorted, have
+    those of an item side by side.
+
     Item numbers: first the switches, then logic cells, logic tiles, IO tiles, the pads' ways to the
     global networks, and the PLL.
     """
@@ -77,14 +80,29 @@ class Chip:
         self.pll = self.globals + 1
         self.bit_item = np.full(fabric.CRAM_BITS, -1, np.int32)
         self.bit_weight = np.zeros(fabric.CRAM_BITS, np.int32)
+        self.table_bits = np.full((TILES * 8, 16), -1, np.int32)
         self._place_switches(source)
         self._place_cells(source.tile_kind)
+        known = np.flatnonzero(self.bit_item >= 0)
+        known = known[np.argsort(self.bit_item[known], kind="stable")]
+        self.bit_rank = np.full(fabric.CRAM_BITS, -1, np.int32)
+        self.bit_rank[known] = np.arange(len(known))
+        self.rank_item = self.bit_item[known]
+        self.rank_weight = self.bit_weight[known]
         space = np.where(source.switch_size > 0, 1 << source.switch_size, 0)
         self.pip_base = np.concatenate(([0], np.cumsum(space)[:-1]))
         self.pip_source = np.full(int(space.sum()), -1, np.int32)
         self.pip_source[self.pip_base[source.pip_switch] + source.pip_value] = source.pip_source
         self.switch_target = np.full(switches, -1, np.int32)
         self.switch_target[source.pip_switch] = source.pip_target
+        self.wires = len(source.wire_name)
+        self.routing = self._routing()
+
+    def _routing(self) -> npt.NDArray[np.uint64]:
+        """A mask, for the banks end to end, of all known bits but those of truth tables."""
+        routing = self.bit_item >= 0
+        routing[self.table_bits[self.table_bits >= 0]] = False
+        return np.packbits(routing).view(np.uint64)
 
     def _place_switches(self, source: Source) -> None:
         for size in range(1, 6):
@@ -106,6 +124,8 @@ class Chip:
                     for weight, label in enumerate(fabric.LC_LABELS):
                         at = cram_index(x, y, 2 * cell + label // 10, 36 + label % 10)
                         self._place(at, self.cells + tile * 8 + cell, weight)
+                        if weight < 16:
+                            self.table_bits[tile * 8 + cell, weight] = at
                 for weight, (row, column) in enumerate(fabric.LOGIC_BITS):
                     self._place(cram_index(x, y, row, column), self.logic_tiles + tile, weight)
             else:
@@ -122,6 +142,16 @@ class Chip:
     ) -> None:
         self.bit_item[at] = item
         self.bit_weight[at] = 1 << weight
+
+    def wires_named(self, name: str) -> Int32s:
+        """The wire of that name in each tile, by ``32 x + y``; -1 where there is none."""
+        slot = self._slots.get(name)
+        return np.full(TILES, -1, np.int32) if slot is None else self._wire_of[slot].reshape(-1)
+
+    def by_name(self, of_name: dict[str, int]) -> tuple[Int32s, Int32s]:
+        """For each wire, what is given for its name (-1 if nothing is), and its tile."""
+        values = np.array([of_name.get(name, -1) for name in self.names], np.int32)
+        return values[self._wire_name], self._wire_x * HEIGHT + self._wire_y
 
     @cached_property
     def _slots(self) -> dict[str, int]:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from hashlib import blake2b
-from typing import Final
+from functools import lru_cache
+from hashlib import sha256
+from typing import TYPE_CHECKING, Final
 
 from icebus.rack.fpga import chipdb
 from icebus.rack.fpga.asynchronous import Asynchronous
 from icebus.rack.fpga.counter import Accumulator, recognise
 from icebus.rack.fpga.decode import decode
 from icebus.rack.fpga.extract import TRISTATE, Extraction
+from icebus.rack.fpga.fabric import cram_of
 from icebus.rack.fpga.netlist import FIRST, ZERO, Foreign, Netlist
+from icebus.rack.fpga.plain import PlainCircuits
 from icebus.rack.fpga.ranks import Irregular
 from icebus.rack.fpga.shelf import Shelf
 from icebus.rack.fpga.simplify import foreign, simplify
@@ -19,6 +22,11 @@ from icebus.rack.fpga.steps import build
 from icebus.rack.fpga.synchronous import Periodic
 from icebus.schemas.bitstream import bank_writes
 from icebus.schemas.errors import BitstreamInvalid, BitstreamUnsupported
+
+if TYPE_CHECKING:
+    from icebus.rack.fpga.chip import Chip
+    from icebus.rack.fpga.fabric import Bytes
+    from icebus.rack.fpga.steps import Step
 
 ANALYSES_SIZE: Final = 48_000_000
 """Bytes of analysed circuits kept per process. A usual one takes 50 kB, so that a population and
@@ -33,7 +41,9 @@ BITSTREAMS: Final = 1024
 _UNDRIVEN: Final = Netlist((), ZERO)
 
 _cones: Shelf[bytes, Netlist] = Shelf(BITSTREAMS)
-_analyses: Shelf[Netlist, Accumulator | Periodic | Asynchronous] = Shelf(ANALYSES_SIZE)
+Analysis = Accumulator | Periodic | Asynchronous
+
+_analyses: Shelf[Netlist | Step, Analysis] = Shelf(ANALYSES_SIZE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +79,16 @@ def count(bitstream: bytes, cycles: int, seed: int) -> Count:
         DecoderUnavailable: there is no chip database; the message says what to install.
     """
     try:
-        netlist = _cone(bitstream)
+        writes = bank_writes(bitstream)  # before the chip is needed
     except BitstreamInvalid:
         return Count(0, exact=True, cdone=False, note="")
+    cram = cram_of(bitstream, writes)
+    step = _plain_circuits(chipdb.load()).step(cram)
+    if step is not None:
+        analysis = _analyses.get(step) or _analyse_step(step)
+        pulses, exact, note = _measured(step, analysis, max(cycles, 0), seed)
+        return Count(pulses, exact=exact, cdone=True, note=note)
+    netlist = _cone(cram)
     unsupported = foreign(netlist)
     if unsupported is not None:
         raise BitstreamUnsupported(
@@ -87,13 +104,17 @@ def count(bitstream: bytes, cycles: int, seed: int) -> Count:
     return Count(pulses, exact=exact, cdone=True, note=note)
 
 
-def _cone(bitstream: bytes) -> Netlist:
+@lru_cache(maxsize=1)
+def _plain_circuits(chip: Chip) -> PlainCircuits:
+    return PlainCircuits(chip)
+
+
+def _cone(cram: Bytes) -> Netlist:
     """The simplified cone of the counted pin; a constant 0 if the design does not drive it."""
-    digest = blake2b(bitstream, digest_size=16).digest()
+    digest = sha256(cram.tobytes()).digest()
     netlist = _cones.get(digest)
     if netlist is None:
-        writes = bank_writes(bitstream)  # before the chip is needed
-        netlist = Extraction(decode(chipdb.load(), bitstream, writes)).netlist()
+        netlist = Extraction(decode(chipdb.load(), cram)).netlist()
         netlist = _UNDRIVEN if netlist is None else simplify(netlist)
         if netlist.output >= FIRST:
             last = netlist.cells[netlist.output - FIRST]
@@ -104,9 +125,13 @@ def _cone(bitstream: bytes) -> Netlist:
 
 
 def _pulses(netlist: Netlist, cycles: int, seed: int) -> tuple[int, bool, str]:
-    analysis = _analyses.get(netlist)
-    if analysis is None:
-        analysis = _analyse(netlist)
+    return _measured(netlist, _analyses.get(netlist) or _analyse(netlist), cycles, seed)
+
+
+def _measured(
+    circuit: Netlist | Step, analysis: Analysis, cycles: int, seed: int
+) -> tuple[int, bool, str]:
+    """The count of a circuit; its analysis is kept, with what this has added to it."""
     if isinstance(analysis, Accumulator):
         pulses, exact, note = analysis.count(cycles), True, ""
     elif isinstance(analysis, Periodic):
@@ -115,15 +140,19 @@ def _pulses(netlist: Netlist, cycles: int, seed: int) -> tuple[int, bool, str]:
     else:
         pulses, note = analysis.count(cycles, seed)
         exact = False
+    cells = circuit.cells if isinstance(circuit, Netlist) else circuit.gates
     size = 0 if isinstance(analysis, Accumulator) else analysis.size
-    _analyses.put(netlist, analysis, size + _CELL_SIZE * len(netlist.cells))
+    _analyses.put(circuit, analysis, size + _CELL_SIZE * len(cells))
     return pulses, exact, note
 
 
-def _analyse(netlist: Netlist) -> Accumulator | Periodic | Asynchronous:
+def _analyse(netlist: Netlist) -> Analysis:
     """How to count a circuit: by its periods, or without a fixed order of events."""
     try:
-        step = build(netlist)
+        return _analyse_step(build(netlist))
     except Irregular as reason:
         return Asynchronous(netlist, str(reason))
+
+
+def _analyse_step(step: Step) -> Accumulator | Periodic:
     return recognise(step) or Periodic(step)

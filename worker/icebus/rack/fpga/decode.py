@@ -3,32 +3,58 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from icebus.rack.fpga.fabric import HEIGHT, set_bits
 
 if TYPE_CHECKING:
     from icebus.rack.fpga.chip import Chip
-    from icebus.schemas.bitstream import BankWrite
+    from icebus.rack.fpga.fabric import Bytes
 
 
-@dataclass(frozen=True, slots=True)
+Int32s = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True, eq=False)
 class Design:
     """A configured device.
 
     Attributes:
-        drivers: the wire that drives a wire.
-        contended: further wires that drive a wire which has a driver already.
-        items: values of the cells' configuration items that are not 0, see
-            :class:`icebus.rack.fpga.chip.Chip`.
+        targets, sources: wires that are driven, and the wire that each is driven by.
+        item, value: numbers of the cells' configuration items that are not 0, see
+            :class:`icebus.rack.fpga.chip.Chip`, and their values.
     """
 
     chip: Chip
-    drivers: dict[int, int]
-    contended: dict[int, list[int]]
-    items: dict[int, int]
+    targets: Int32s
+    sources: Int32s
+    item: Int32s
+    value: Int32s
+
+    @cached_property
+    def drivers(self) -> dict[int, int]:
+        """The wire that drives a wire."""
+        return dict(zip(self.targets.tolist(), self.sources.tolist(), strict=True))
+
+    @cached_property
+    def contended(self) -> dict[int, list[int]]:
+        """Further wires that drive a wire which has a driver already."""
+        drivers = self.drivers
+        contended: dict[int, list[int]] = {}
+        if len(drivers) != len(self.targets):
+            for wire, driver in zip(self.targets.tolist(), self.sources.tolist(), strict=True):
+                if drivers[wire] != driver:
+                    contended.setdefault(wire, []).append(driver)
+        return contended
+
+    @cached_property
+    def items(self) -> dict[int, int]:
+        """Values of the configuration items that are not 0."""
+        return dict(zip(self.item.tolist(), self.value.tolist(), strict=True))
 
     def cell(self, x: int, y: int, z: int) -> int:
         """Configuration of a logic cell: truth table and flags."""
@@ -53,36 +79,17 @@ class Design:
         return self.chip.pll in self.items
 
 
-def decode(chip: Chip, bitstream: bytes, writes: tuple[BankWrite, ...]) -> Design:
-    """Decode a valid bitstream.
-
-    Args:
-        chip: the device.
-        bitstream: the file.
-        writes: its :func:`icebus.schemas.bitstream.bank_writes`.
-    """
-    bits = set_bits(bitstream, writes)
-    item = chip.bit_item[bits]
-    known = item >= 0
-    item, weight = item[known], chip.bit_weight[bits[known]]
-    if not len(item):
-        return Design(chip, {}, {}, {})
-    order = np.argsort(item, kind="stable")
-    item, weight = item[order], weight[order]
-    first = np.flatnonzero(np.concatenate(([True], item[1:] != item[:-1])))
-    value = np.add.reduceat(weight, first)
+def decode(chip: Chip, cram: Bytes) -> Design:
+    """Decode the banks of a bitstream, see :func:`icebus.rack.fpga.fabric.cram_of`."""
+    rank = chip.bit_rank[set_bits(cram)]
+    rank = rank[rank >= 0]
+    rank.sort()
+    item, weight = chip.rank_item[rank], chip.rank_weight[rank]
+    first = np.flatnonzero(np.concatenate((item[:1] >= 0, item[1:] != item[:-1])))
+    value = np.add.reduceat(weight, first) if len(first) else weight
     item = item[first]
     split = int(np.searchsorted(item, chip.switches))
     switch = item[:split]
     source = chip.pip_source[chip.pip_base[switch] + value[:split]]
     on = source >= 0
-    target = chip.switch_target[switch[on]].tolist()
-    sources = source[on].tolist()
-    drivers = dict(zip(target, sources, strict=True))
-    contended: dict[int, list[int]] = {}
-    if len(drivers) != len(target):
-        for wire, driver in zip(target, sources, strict=True):
-            if drivers[wire] != driver:
-                contended.setdefault(wire, []).append(driver)
-    items = dict(zip(item[split:].tolist(), value[split:].tolist(), strict=True))
-    return Design(chip, drivers, contended, items)
+    return Design(chip, chip.switch_target[switch[on]], source[on], item[split:], value[split:])

@@ -72,6 +72,7 @@ _IO_COLUMNS: Final = (23, 25, 26, 27, 16, 17, 18, 19, 20, 14, 32, 33, 34, 35, 36
 _IO_ROWS: Final = (0, 1, 3, 2, 4, 5, 7, 6, 8, 9, 11, 10, 12, 13, 15, 14)
 
 Ints = npt.NDArray[np.int64]
+Bytes = npt.NDArray[np.uint8]
 
 
 def _column_tables() -> tuple[Ints, Ints]:
@@ -116,8 +117,8 @@ def bank_index(bank: int, column: int, row: int) -> int:
     return int(_BANK_BASE[bank]) + row * CRAM_WIDTH + column
 
 
-def set_bits(data: bytes, writes: tuple[BankWrite, ...]) -> npt.NDArray[np.intp]:
-    """Positions of the configuration bits that a valid bitstream sets, in ascending order.
+def cram_of(data: bytes, writes: tuple[BankWrite, ...]) -> Bytes:
+    """The four banks that a valid bitstream writes, laid end to end, eight bits to a byte.
 
     ``writes`` are the bitstream's :func:`icebus.schemas.bitstream.bank_writes`.
     """
@@ -133,6 +134,11 @@ def set_bits(data: bytes, writes: tuple[BankWrite, ...]) -> npt.NDArray[np.intp]
                 new = np.unpackbits(block)
                 bits[first : first + len(new)] = new
                 cram = np.packbits(bits)
+    return cram
+
+
+def set_bits(cram: Bytes) -> npt.NDArray[np.intp]:
+    """Positions of the bits that are set in :func:`cram_of`, in ascending order."""
     some = np.flatnonzero(cram.view(np.bool_))  # most bytes are 0
     ones = np.flatnonzero(np.unpackbits(cram[some]).view(np.bool_))
     positions: npt.NDArray[np.intp] = some[ones >> 3] * 8 + (ones & 7)
