@@ -68,7 +68,7 @@ class _Board(Generic[T]):
     def learn(self, took: float) -> None:
         old = took if self.took is None else self.took
         self.took = old + FRESHNESS * (took - old)
-        self.depth = max(MIN_DEPTH, min(MAX_DEPTH, 1 + math.ceil(COVER / self.took)))
+        self.depth = 1 + math.ceil(max(MIN_DEPTH - 1, min(MAX_DEPTH - 1, COVER / self.took)))
 
 
 class Pool(Generic[T]):
