@@ -1,0 +1,169 @@
+"""``python -m bench.fpga``: CPU that the virtual FPGA takes for a bitstream it has not seen.
+
+Four kinds of distinct bitstreams: the same circuit in different surroundings, an oscillator at
+different frequencies, mutants of a divider's truth tables (placed and routed alike), and dividers
+that were each placed and routed by themselves (with yosys, nextpnr-ice40 and icepack, once).
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bench.measure import quantile
+from bench.population import individual, population
+from icebus.rack.fpga import chipdb, count
+from icebus.schemas.bitstream import bank_writes, validate, with_crc
+
+CIRCUITS = Path(tempfile.gettempdir()) / "icebus-bench-dividers"
+EXAMPLES = Path(__file__).parents[1] / "examples" / "circuits"
+WARM = 0.2
+"""Part of the bitstreams that are not measured: they fill the caches that any will use."""
+
+_DIVIDER = """
+module top (input CLK, output ICE_27);
+    reg [{top}:0] c = 0;
+    reg pulse = 0;
+    always @(posedge CLK)
+        if (c == {last}) begin
+            c <= 0;
+            pulse <= ~pulse;
+        end else
+            c <= c + 1;
+    assign ICE_27 = pulse;
+endmodule
+"""
+
+
+def surroundings(size: int) -> Iterator[bytes]:
+    """One circuit, with other contents of a block RAM that it does not use."""
+    base = individual(12_345).data
+    bram = next(write for write in bank_writes(base) if write.memory == "bram")
+    for number in range(size):
+        data = bytearray(base)
+        data[bram.start : bram.start + 4] = number.to_bytes(4, "big")
+        yield with_crc(bytes(data))
+
+
+def oscillators(size: int) -> Iterator[bytes]:
+    """What ``python -m bench`` evaluates."""
+    return (each.data for each in population(size))
+
+
+def mutants(size: int) -> Iterator[bytes]:
+    """A divider with two bits of its truth tables flipped."""
+    base = (EXAMPLES / "pulse_8khz.bin").read_bytes()
+    chooser = random.Random(1)
+    places = _table_bits(base)
+    for _ in range(size):
+        data = bytearray(base)
+        for position in chooser.sample(places, 2):
+            data[position // 8] ^= 0x80 >> position % 8
+        yield with_crc(bytes(data))
+
+
+def _table_bits(bitstream: bytes) -> list[int]:
+    """Positions, in the file, of the bits of truth tables that are in use."""
+    from icebus.rack.fpga.fabric import CRAM_HEIGHTS, CRAM_WIDTH
+
+    start = 0
+    offset = {}
+    for write in bank_writes(bitstream):
+        if write.memory == "cram":
+            offset[write.bank] = 8 * write.start
+    file = []
+    for bank, rows in enumerate(CRAM_HEIGHTS):
+        file.append((start, start + rows * CRAM_WIDTH, offset[bank] - start))
+        start += rows * CRAM_WIDTH
+    found = []
+    for cell in chipdb.load().table_bits.tolist():
+        places = [at + move for at in cell for first, last, move in file if first <= at < last]
+        if any(bitstream[at // 8] >> (7 - at % 8) & 1 for at in places):
+            found += places
+    return found
+
+
+def circuits(directory: Path, size: int) -> Iterator[bytes]:
+    """Dividers by random numbers, each with a seed of its own; those that are there are used."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for number in range(size):
+        path = directory / f"divider_{number}.bin"
+        if not path.exists():
+            _build(path, number)
+        yield path.read_bytes()
+
+
+def _build(path: Path, number: int) -> None:
+    last = int(10 ** random.Random(number).uniform(2, 6.5))
+    top = 31 if number % 2 else max(last.bit_length(), 4)
+    source, netlist, text, new = (path.with_suffix(s) for s in (".v", ".json", ".asc", ".new"))
+    source.write_text(_DIVIDER.format(top=top, last=last))
+    for command in (
+        ["yosys", "-q", "-p", f"synth_ice40 -top top -json {netlist}", str(source)],
+        [
+            *("nextpnr-ice40", "-q", "--up5k", "--package", "sg48", "--seed", str(number)),
+            *("--pcf", str(EXAMPLES / "pulse.pcf"), "--json", str(netlist), "--asc", str(text)),
+        ],
+        ["icepack", str(text), str(new)],
+    ):
+        subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+    new.rename(path)
+
+
+def milliseconds(call: Callable[[bytes], object], bitstreams: list[bytes]) -> list[float]:
+    """CPU of each call but the first ones."""
+    result = []
+    for bitstream in bitstreams:
+        start = time.process_time()
+        call(bitstream)
+        result.append(1e3 * (time.process_time() - start))
+    return result[int(WARM * len(bitstreams)) :]
+
+
+def main(
+    size: Annotated[int, typer.Option(help="Bitstreams of each kind.")] = 400,
+    routed: Annotated[int, typer.Option(help="Dividers to place and route; 0 for none.")] = 60,
+    directory: Annotated[Path, typer.Option(help="Where those are kept.")] = CIRCUITS,
+    window: Annotated[float, typer.Option(help="Seconds.")] = 0.05,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Measure."""
+    cycles = round(window * 48_000_000)
+    kinds = {
+        "surroundings": list(surroundings(size)),
+        "oscillators": list(oscillators(size)),
+        "mutants": list(mutants(size)),
+        "circuits": list(circuits(directory, routed)),
+    }
+    result = {}
+    for kind, bitstreams in kinds.items():
+        if not bitstreams:
+            continue
+        row = {}
+        for what, call in (
+            ("validate", validate),
+            ("count", lambda bitstream: count(bitstream, cycles, 0)),
+            ("again", lambda bitstream: count(bitstream, cycles - 7, 0)),
+        ):
+            times = milliseconds(call, bitstreams)
+            row[f"{what} ms"] = round(sum(times) / len(times), 3)
+            if what == "count":
+                row["count p90 ms"] = round(quantile(times, 0.9), 3)
+        result[kind] = row
+    if as_json:
+        typer.echo(json.dumps(result, indent=2))
+        return
+    for kind, row in result.items():
+        typer.echo(f"{kind:13}" + "".join(f"  {what} {value:7.3f}" for what, value in row.items()))
+
+
+if __name__ == "__main__":
+    typer.run(main)
