@@ -18,6 +18,7 @@ from icebus.client.cli import (
     doctor,
     evaluate,
     kinds,
+    map,  # noqa: A004 - named like its command
     profiles,
     reservations,
     up,
@@ -83,7 +84,7 @@ PANELS = {
 
 for _module in (
     *(up, doctor, workers, devices, kinds, watch, profiles),
-    *(reservations, evaluate, call, circuit),
+    *(reservations, evaluate, map, call, circuit),
 ):
     _module.add_to(app)
 

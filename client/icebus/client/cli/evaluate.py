@@ -1,18 +1,28 @@
-"""``icebus evaluate``."""
+"""``icebus evaluate``, and what it shares with ``icebus map``."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from icebus.client.cli.common import KIND, Output, connect
-from icebus.client.cli.output import Column, Format, print_json, print_line, say, table
+from icebus.client.cli.completion import complete_reservation, complete_serial
+from icebus.client.cli.output import (
+    Column,
+    CsvPrinter,
+    Format,
+    print_json,
+    print_line,
+    say,
+    table,
+)
 from icebus.client.cli.problems import FAILED
-from icebus.client.cli.progress import counting, waiting
+from icebus.client.cli.progress import following, waiting
 
 if TYPE_CHECKING:
     from icebus.client.bitstreams import Bitstream
@@ -30,6 +40,53 @@ _COLUMNS = [
 FILE = "file"
 """Annotation that carries the path of a file, so that results find back to it."""
 
+FIELDS = (
+    *("bitstream", "serial", "pulses", "exact", "cdone", "note", "upload", "window"),
+    *(FILE, "evaluation", "error"),
+)
+"""Fields of an outcome as CSV."""
+
+Files = Annotated[list[Path], typer.Argument(help="Bitstreams (.bin) for the iCE40UP5K.")]
+ReservationId = Annotated[
+    str | None,
+    typer.Option(
+        "--reservation",
+        "-r",
+        envvar="ICEBUS_RESERVATION",
+        help="Whose boards to use.",
+        autocompletion=complete_reservation,
+    ),
+]
+Count = Annotated[
+    int | None, typer.Option("--count", "-n", min=1, help="Reserve so many for this run.")
+]
+Serials = Annotated[
+    list[str] | None,
+    typer.Option("--serial", "-s", help="Use only these boards.", autocompletion=complete_serial),
+]
+Validate = Annotated[bool, typer.Option(help="Refuse bitstreams that would not configure an FPGA.")]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What to measure, and on which boards.
+
+    Attributes:
+        files: the bitstreams.
+        reservation: whose boards to use, if one is named.
+        count: boards to reserve for the run, if said.
+        serials: the only boards to use; all, when none is named.
+        validate: whether to refuse broken bitstreams.
+        output: form of what goes to stdout.
+    """
+
+    files: Sequence[Path]
+    reservation: str | None
+    count: int | None
+    serials: Sequence[str]
+    validate: bool
+    output: Format
+
 
 def add_to(app: typer.Typer) -> None:
     """Register the command."""
@@ -37,22 +94,11 @@ def add_to(app: typer.Typer) -> None:
 
 
 def evaluate(
-    files: Annotated[list[Path], typer.Argument(help="Bitstreams (.bin) for the iCE40UP5K.")],
-    reservation: Annotated[
-        str | None,
-        typer.Option(
-            "--reservation", "-r", envvar="ICEBUS_RESERVATION", help="Whose boards to use."
-        ),
-    ] = None,
-    count: Annotated[
-        int | None, typer.Option("--count", "-n", min=1, help="Reserve so many for this run.")
-    ] = None,
-    serial: Annotated[
-        list[str] | None, typer.Option("--serial", "-s", help="Use only these boards.")
-    ] = None,
-    validate: Annotated[
-        bool, typer.Option(help="Refuse bitstreams that would not configure an FPGA.")
-    ] = True,
+    files: Files,
+    reservation: ReservationId = None,
+    count: Count = None,
+    serial: Serials = None,
+    validate: Validate = True,
     output: Output = Format.TABLE,
 ) -> None:
     """Evaluate every bitstream on every board, and print the pulses counted.
@@ -65,27 +111,37 @@ def evaluate(
       icebus evaluate -n 4 *.bin -o json > counts.json
       icebus evaluate --reservation 5f1c2e9a7b3d4c60 a.bin b.bin
     """
-    if count is not None and serial:
+    measure(Wanted(files, reservation, count, serial or [], validate, output), each=True)
+
+
+def measure(wanted: Wanted, *, each: bool) -> None:
+    """Measure bitstreams and print what comes of it.
+
+    Args:
+        wanted: what is wanted.
+        each: whether on each board, else on any one.
+
+    Raises:
+        typer.Exit: some have no result.
+    """
+    if wanted.count is not None and wanted.serials:
         raise typer.BadParameter("give either how many (-n) or which (--serial)")
-    bitstreams = read_all(files, validate=validate)
-    if count is not None:
-        reservation = None
-    with connect() as client, _boards(client, reservation, count, serial or []) as boards:
-        chosen = serial or boards.serials
-        total = len(bitstreams) * len(chosen)
+    bitstreams = read_all(wanted.files, validate=wanted.validate)
+    with connect() as client, _boards(client, wanted) as boards:
+        chosen = wanted.serials or boards.serials
+        total = len(bitstreams) * (len(chosen) if each else 1)
         plural = "" if total == 1 else "s"
         say(f"{total} evaluation{plural} on {' '.join(chosen)} (reservation {boards.id})")
-        outcomes: list[Outcome] = []
-        complaints: set[str] = set()
-        streams = output in (Format.JSONL, Format.NAME)
-        with counting("evaluating", total, streams=streams) as step:
-            for outcome in boards.outcomes(bitstreams, serials=chosen, validate=validate):
-                step()
-                outcomes.append(outcome)
-                _tell(outcome, output, complaints)
-    failed = _conclude(outcomes, bitstreams, output)
-    if failed:
-        say(f"icebus: {failed} of {len(outcomes)} evaluations failed")
+        run = boards.evaluate_outcomes if each else boards.map_outcomes
+        printer = _Printer(wanted.output, bitstreams)
+        with following("evaluating", total, streams=printer.streams) as progress:
+            for outcome in run(
+                bitstreams, serials=chosen, validate=wanted.validate, progress=progress
+            ):
+                printer.tell(outcome)
+    printer.conclude()
+    if printer.failed:
+        say(f"icebus: {printer.failed} of {printer.told} evaluations failed")
         raise typer.Exit(FAILED)
 
 
@@ -120,18 +176,18 @@ def read_all(files: Sequence[Path], *, validate: bool) -> list[Bitstream]:
 
 
 @contextmanager
-def _boards(
-    client: PulseCountClient, reservation: str | None, count: int | None, serials: list[str]
-) -> Iterator[Boards]:
+def _boards(client: PulseCountClient, wanted: Wanted) -> Iterator[Boards]:
     """The boards to use: of a reservation that is held, or of one for this run only."""
-    if reservation is None and count is None and not serials:
+    reservation = wanted.reservation if wanted.count is None else None
+    serials = list(wanted.serials)
+    if reservation is None and wanted.count is None and not serials:
         reservation = _held(client)
     if reservation is not None:
         with waiting(f"waiting for reservation {reservation}"):
             boards = client.attach(reservation, keep_alive=True)
     else:
         with waiting("preparing boards"):
-            boards = client.reserve(count, serials=serials or None)
+            boards = client.reserve(wanted.count, serials=serials or None)
     with boards:
         for serial in serials:
             boards.device(serial)
@@ -149,32 +205,56 @@ def _held(client: PulseCountClient) -> str | None:
     return held[0] if held else None
 
 
-def _tell(outcome: Outcome, output: Format, complaints: set[str]) -> None:
-    """What is told of an outcome as soon as it comes; one trouble of a board is told once."""
-    from icebus.client.outcomes import Failure
+class _Printer:
+    """Prints outcomes in the form asked for, at once or together at the end.
 
-    if isinstance(outcome, Failure):
-        complaint = f"{outcome.serial}: {outcome.error}"
-        if complaint not in complaints:
-            complaints.add(complaint)
-            say(f"{outcome.bitstream} on {complaint}")
-    if output is Format.JSONL:
-        print_json(as_json(outcome))
-    elif output is Format.NAME and not isinstance(outcome, Failure):
-        print_line(f"{outcome.bitstream} {outcome.serial} {outcome.pulses}")
+    Attributes:
+        told: outcomes so far.
+        failed: how many of them have no result.
+    """
 
+    def __init__(self, output: Format, bitstreams: Sequence[Bitstream]) -> None:
+        self.streams = output in (Format.JSONL, Format.CSV, Format.NAME)
+        self.told = 0
+        self.failed = 0
+        self._output = output
+        self._order = {bitstream.name: index for index, bitstream in enumerate(bitstreams)}
+        self._rows: list[dict[str, Any]] = []
+        self._complaints: set[str] = set()
+        self._csv = CsvPrinter(FIELDS) if output is Format.CSV else None
 
-def _conclude(outcomes: Sequence[Outcome], bitstreams: Sequence[Bitstream], output: Format) -> int:
-    """Print what is told at the end; returns how many failed."""
-    order = {bitstream.name: index for index, bitstream in enumerate(bitstreams)}
-    rows = [as_json(outcome) for outcome in outcomes]
-    rows.sort(key=lambda row: (order[row["bitstream"]], row["serial"]))
-    good = [row for row in rows if "error" not in row]
-    if output is Format.JSON:
-        print_json(rows, indent=2)
-    elif output is Format.TABLE and good:
-        print_line(table([{**row, "note": _note(row)} for row in good], _COLUMNS))
-    return len(rows) - len(good)
+    def tell(self, outcome: Outcome) -> None:
+        """Print what is told as soon as it comes; one trouble of a board is told once."""
+        from icebus.client.outcomes import Failure
+
+        self.told += 1
+        if isinstance(outcome, Failure):
+            self.failed += 1
+            complaint = f"{outcome.serial}: {outcome.error}"
+            if complaint not in self._complaints:
+                self._complaints.add(complaint)
+                say(f"{outcome.where}: {outcome.error}")
+        row = as_json(outcome)
+        if self._csv is not None:
+            self._csv.row(row)
+        elif self._output is Format.JSONL:
+            print_json(row)
+        elif not self.streams:
+            self._rows.append(row)
+        elif "error" not in row:
+            print_line(f"{outcome.bitstream} {outcome.serial} {row['pulses']}")
+
+    def conclude(self) -> None:
+        """Print what is told at the end: in the order of the files, whatever came first."""
+        rows = sorted(
+            self._rows, key=lambda row: (self._order[row["bitstream"]], row["serial"] or "")
+        )
+        if self._output is Format.JSON:
+            print_json(rows, indent=2)
+        elif self._output is Format.TABLE:
+            good = [{**row, "note": _note(row)} for row in rows if "error" not in row]
+            if good:
+                print_line(table(good, _COLUMNS))
 
 
 def _note(row: dict[str, Any]) -> str:
@@ -189,7 +269,7 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
     from icebus.client.outcomes import Result
 
     told: dict[str, Any] = {
-        "serial": outcome.serial,
+        "serial": outcome.serial or None,
         "bitstream": outcome.bitstream,
         FILE: outcome.annotations.get(FILE),
         "evaluation": outcome.evaluation,

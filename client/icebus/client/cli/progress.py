@@ -5,6 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from icebus.client.progress import Show
 
 
 @contextmanager
@@ -20,12 +24,27 @@ def waiting(what: str) -> Iterator[Callable[[str], None]]:
 
 
 @contextmanager
+def following(what: str, total: int, *, streams: bool) -> Iterator[Show]:
+    """How a run of ``total`` evaluations shows its progress: a bar, or not at all.
+
+    Not where data ``streams`` to the same terminal: they would write over each other.
+    """
+    if not _watched(streams=streams):
+        yield False
+        return
+    from icebus.client.progress import bar
+
+    with bar(what, total, transient=True) as show:
+        yield show
+
+
+@contextmanager
 def counting(what: str, total: int, *, streams: bool) -> Iterator[Callable[[], None]]:
     """A bar of ``total`` steps; the function given makes one.
 
     None where data ``streams`` to the same terminal: they would write over each other.
     """
-    if not sys.stderr.isatty() or (streams and sys.stdout.isatty()):
+    if not _watched(streams=streams):
         yield lambda: None
         return
     from rich.console import Console
@@ -38,3 +57,7 @@ def counting(what: str, total: int, *, streams: bool) -> Iterator[Callable[[], N
     with Progress(*columns, console=console, transient=True, redirect_stdout=False) as progress:
         task = progress.add_task(what, total=total)
         yield lambda: progress.advance(task)
+
+
+def _watched(*, streams: bool) -> bool:
+    return sys.stderr.isatty() and not (streams and sys.stdout.isatty())
