@@ -98,9 +98,9 @@ class Pulses:
         return Fraction(CLOCK, 2 * self.half)
 
     @property
-    def exact(self) -> bool:
-        """Whether that is what was asked for."""
-        return self.frequency == self.asked
+    def off(self) -> bool:
+        """Whether it is further from what was asked for than a board's window varies by."""
+        return abs(self.frequency - self.asked) * CLOCK > self.asked * JITTER
 
     @property
     def name(self) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
 import signal
 import sys
+from collections.abc import Callable
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -26,6 +28,7 @@ from icebus.client.cli import (
     workers,
 )
 from icebus.client.cli.common import PROFILE
+from icebus.client.cli.help_text import reflow
 from icebus.client.cli.output import say
 from icebus.client.cli.problems import EXIT_CODES, FAILED, INTERRUPTED, USAGE, describe
 
@@ -88,9 +91,11 @@ for _module in (
 ):
     _module.add_to(app)
 
-for _panel, _names in PANELS.items():
-    for _command in app.registered_commands:
-        if _command.callback is not None and _command.callback.__name__ in _names:
+for _command in app.registered_commands:
+    _function = cast("Callable[..., object]", _command.callback)
+    _command.help = reflow(inspect.getdoc(_function) or "")
+    for _panel, _names in PANELS.items():
+        if _function.__name__ in _names:
             _command.rich_help_panel = _panel
 
 

@@ -65,11 +65,11 @@ def circuit(
     shown = rows if output is not Format.TABLE else [_for_people(row) for row in rows]
     print_rows(shown, columns, output, "file", FIELDS)
     for circuit in wanted:
-        if not circuit.exact:
-            _tell_inexact(circuit)
+        if circuit.off:
+            _tell_off(circuit)
 
 
-def _tell_inexact(circuit: Pulses) -> None:
+def _tell_off(circuit: Pulses) -> None:
     from icebus.client.circuits import show_frequency
 
     say(

@@ -15,7 +15,7 @@ from icebus.client.cli.signatures import MISSING, Schema, fields, resolve, signa
 if TYPE_CHECKING:
     from icebus.client.kinds import Offer
 
-FIELDS = ("kind", "workers", "firmware", "description", "methods", "events", "args")
+FIELDS = ("kind", "workers", "firmware", "methods", "events", "args", "description")
 
 PARTS = ("kind", "workers", "part", "name", "field", "type", "required", "default", "description")
 """Fields of a kind's parts as CSV."""
@@ -58,7 +58,7 @@ def kinds(
         print_rows(parts, [], output, "kind", PARTS)
     else:
         rows = [_row(offer) for offer in offers]
-        columns = [Column(each) for each in FIELDS[:6]]
+        columns = [Column(each) for each in FIELDS if each != "args"]
         shown = rows if output is not Format.TABLE else [_for_people(row) for row in rows]
         print_rows(shown, columns, output, "kind", FIELDS)
     _tell_differences(offers)
@@ -97,7 +97,7 @@ def describe(offer: Offer) -> str:
         returns = _fields(method.returns) or f"  {type_of(answer)}"
         blocks.append(
             f"METHOD {signature(name, method.args)}\n{_indented(method.description)}"
-            + _after("\n", _fields(method.args, "required"))
+            + _after("\n\n", _fields(method.args, "required"))
             + f"\n  answer:\n{_indented(returns)}"
         )
     for name, event in sorted(info.events.items()):
@@ -110,7 +110,8 @@ def _after(before: str, text: str) -> str:
 
 
 def _indented(text: str) -> str:
-    return "\n".join(f"  {line}".rstrip() for line in text.split("\n"))
+    """Lines moved in, and what is code marked as these texts do."""
+    return "\n".join(f"  {line}".rstrip() for line in text.replace("``", "`").split("\n"))
 
 
 def _fields(schema: Schema, required: str = "") -> str:
