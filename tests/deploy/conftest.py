@@ -367,6 +367,72 @@ class Stack:
             container.kill()
 
 
+class StartProgram:
+    """Runs our programs with the scripts of this checkout beside them; all end with the test.
+
+    Args:
+        place: for their homes and logs.
+    """
+
+    def __init__(self, place: Path) -> None:
+        self._place = place
+        self._running: list[subprocess.Popen[bytes]] = []
+        scripts = [ROOT / "broker", Path(sys.executable).parent]
+        self._path = f"{':'.join(map(str, scripts))}:{os.environ['PATH']}:/usr/sbin"
+
+    def _environment(self, more: Mapping[str, str]) -> dict[str, str]:
+        return {**_plain_environment(), "HOME": str(self._place), "PATH": self._path, **more}
+
+    def __call__(self, argv: list[str], environment: Mapping[str, str]) -> None:
+        """Start one."""
+        with (self._place / f"{argv[0]}.log").open("ab") as log:
+            self._running.append(
+                subprocess.Popen(
+                    argv,
+                    executable=shutil.which(argv[0], path=self._path),
+                    env=self._environment(environment),
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                )
+            )
+
+    def run(self, argv: list[str], environment: Mapping[str, str]) -> str:
+        """Run one to its end; returns what it said."""
+        done = subprocess.run(
+            argv,
+            executable=shutil.which(argv[0], path=self._path),
+            env=self._environment(environment),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def stop(self) -> None:
+        for process in self._running:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait(PATIENCE)
+
+
+@pytest.fixture
+def start_program(tmp_path: Path) -> Iterator[StartProgram]:
+    """Starts programs of this checkout."""
+    starter = StartProgram(tmp_path)
+    yield starter
+    starter.stop()
+
+
+@pytest.fixture(name="free_port")
+def choose_port() -> Callable[[], int]:
+    """Finds a port on loopback that nobody listens on."""
+    return free_port
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
