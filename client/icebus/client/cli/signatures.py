@@ -15,6 +15,10 @@ FILE_FIELDS = frozenset({"sha256", "data", "name"})
 MISSING = object()
 """Stands for a default where there is none: null is one."""
 
+DEPTH = 6
+"""Levels to which references are followed: more than it takes to see a list of files, and few
+enough for what refers to itself on many branches."""
+
 
 @dataclass(frozen=True)
 class Field:
@@ -48,13 +52,13 @@ def fields(schema: Schema) -> list[Field]:
     found = []
     for name, inner in schema.get("properties", {}).items():
         resolved = resolve(inner, schema.get("$defs", {}))
-        found.append(Field(name, resolved, name in required, inner.get("default", MISSING)))
+        found.append(Field(name, resolved, name in required, resolved.get("default", MISSING)))
     return found
 
 
 def resolve(schema: Any, definitions: Schema, _depth: int = 0) -> Schema:
     """The schema with what it refers to in its place; what refers to itself ends as anything."""
-    if not isinstance(schema, Mapping) or _depth > 8:
+    if not isinstance(schema, Mapping) or _depth > DEPTH:
         return {}
     if isinstance(reference := schema.get("$ref"), str):
         meant = definitions.get(reference.rsplit("/", 1)[-1], {})

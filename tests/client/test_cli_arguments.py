@@ -1,0 +1,214 @@
+"""From words of a command line to a method's arguments, and what its schema reads like."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given
+from pydantic import BaseModel, ConfigDict, Field
+
+from icebus.client.cli.arguments import coerce, parse
+from icebus.client.cli.signatures import fields, signature, type_of, types
+from icebus.schemas.errors import InvalidRequest
+from icebus.schemas.files import MAX_FILE_SIZE, File, sha256_of
+from icebus.schemas.ids import Id
+
+
+class Args(BaseModel):
+    """Arguments of all sorts."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    files: list[File]
+    name: str
+    count: int = 1
+    rate: float = 0.5
+    fast: bool = False
+    batch: Id | None = None
+    ids: list[str] = Field(default_factory=list)
+    extra: dict[str, Any] = Field(default_factory=dict)
+    mode: str | int = "auto"
+
+
+SCHEMA = Args.model_json_schema()
+FILES = {"a.bin": b"A" * 200, "dir/b.bin": b"B", "name.txt": b"from a file\n", "raw": b"\xff\xfe"}
+
+
+def read(path: str) -> bytes:
+    try:
+        return FILES[path]
+    except KeyError:
+        raise FileNotFoundError(2, "No such file or directory") from None
+
+
+def args_of(*words: str) -> dict[str, Any]:
+    given = parse(["@a.bin", "name=x", *words], "do", SCHEMA, read).args
+    Args.model_validate(given)  # what is sent is what the method takes
+    return given
+
+
+@pytest.mark.parametrize(
+    ("word", "key", "value"),
+    [
+        ("count=3", "count", 3),
+        ("count=-3", "count", -3),
+        ("rate=2", "rate", 2),
+        ("rate=1e-3", "rate", 0.001),
+        ("fast=true", "fast", True),
+        ("batch=b1", "batch", "b1"),
+        ("batch=12", "batch", "12"),
+        ("batch=null", "batch", None),
+        ("ids=a", "ids", ["a"]),
+        ("ids=12", "ids", ["12"]),
+        ('ids=["a", "b"]', "ids", ["a", "b"]),
+        ("ids=[]", "ids", []),
+        ('extra={"a": [1]}', "extra", {"a": [1]}),
+        ("mode=7", "mode", 7),
+        ("mode=slow", "mode", "slow"),
+        ("extra=@a.json", "extra", {"from": "file"}),
+    ],
+)
+def test_given_a_word_when_parsed_then_the_value_is_of_the_type_that_the_schema_wants(
+    word: str, key: str, value: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(FILES, "a.json", b'{"from": "file"}\n')
+    assert args_of(word)[key] == value
+
+
+@pytest.mark.parametrize("text", ["7", "true", "null", '"x"', "[1]", "a=b", "", " x "])
+def test_given_an_argument_that_is_text_when_given_anything_then_it_stays_as_it_is(
+    text: str,
+) -> None:
+    given = parse(["@a.bin", f"name={text}"], "do", SCHEMA, read).args
+    assert given["name"] == text
+
+
+def test_given_files_when_named_bare_or_by_key_then_their_bytes_travel_under_their_hash() -> None:
+    given = parse(["@a.bin", "files=@dir/b.bin", "name=@name.txt"], "do", SCHEMA, read)
+    first, second = given.args["files"]
+    assert (first["name"], second["name"]) == ("a.bin", "b.bin")
+    assert [first["sha256"], second["sha256"]] == [blob.sha256 for blob in given.files]
+    assert first["sha256"] == sha256_of(FILES["a.bin"])
+    assert [blob.read() for blob in given.files] == [FILES["a.bin"], FILES["dir/b.bin"]]
+    assert first["id"] != second["id"]
+    assert given.args["name"] == "from a file"
+
+
+def test_given_a_key_repeatedly_when_it_takes_a_list_then_they_are_its_elements() -> None:
+    assert args_of("ids=a", 'ids=["b", "c"]', "ids=d")["ids"] == ["a", "b", "c", "d"]
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (["name=x"], "files is missing"),
+        (["@a.bin"], "name is missing"),
+        ([], "files, name is missing"),
+        (["@a.bin", "name=x", "nmae=y"], "there is no argument 'nmae'"),
+        (["@a.bin", "name=x", "word"], "'word' is no KEY=VALUE"),
+        (["@a.bin", "name=x", "name=y"], "name is given twice"),
+        (["@a.bin", "name=x", "count=many"], "count: 'many' is no integer"),
+        (["@a.bin", "name=x", "count=1.5"], "count: 1.5 is no integer"),
+        (["@a.bin", "name=x", "count=true"], "count: true is no integer"),
+        (["@a.bin", "name=x", "rate=NaN"], "rate: 'NaN' is no number"),
+        (["@a.bin", "name=x", "fast=1"], "fast: 1 is no boolean"),
+        (["@nowhere", "name=x"], "nowhere: No such file or directory"),
+        (["@a.bin", "name=@raw"], "raw is no text"),
+        (["@a.bin", "name=x", "extra=" + "[" * 100_000], "extra"),
+    ],
+)
+def test_given_a_mistake_when_parsed_then_the_error_shows_how_the_method_is_called(
+    words: list[str], problem: str
+) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        parse(words, "do", SCHEMA, read)
+    assert problem in caught.value.message
+    assert "call it as do(files: [file], name: string, count: integer = 1" in caught.value.message
+
+
+def test_given_a_file_that_is_too_large_when_read_then_it_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(FILES, "big", bytes(MAX_FILE_SIZE + 1))
+    with pytest.raises(InvalidRequest, match="big"):
+        parse(["@big", "name=x"], "do", SCHEMA, read)
+
+
+def test_given_a_bare_file_when_no_argument_or_two_take_files_then_it_has_to_be_named() -> None:
+    class Two(BaseModel):
+        first: File
+        second: File | None = None
+
+    with pytest.raises(InvalidRequest, match=r"first and second take files: write KEY=@a\.bin"):
+        parse(["@a.bin"], "do", Two.model_json_schema(), read)
+    with pytest.raises(InvalidRequest, match="no argument takes files"):
+        parse(["@a.bin"], "do", {"properties": {}}, read)
+    given = parse(["first=@a.bin", "second=@dir/b.bin"], "do", Two.model_json_schema(), read)
+    assert given.args["second"]["name"] == "b.bin"
+    with pytest.raises(InvalidRequest, match="first is given twice"):
+        parse(["first=@a.bin", "first=@a.bin"], "do", Two.model_json_schema(), read)
+
+
+def test_given_choices_when_another_value_is_given_then_they_are_told() -> None:
+    schema = {"enum": ["fast", "slow", 3]}
+    assert coerce("slow", schema) == "slow"
+    assert coerce("3", schema) == 3
+    with pytest.raises(ValueError, match='"fast", "slow", 3'):
+        coerce("medium", schema)
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+@given(_JSON)
+def test_given_any_json_when_anything_is_wanted_then_it_arrives_as_it_was(value: object) -> None:
+    assert coerce(json.dumps(value), {}) == value
+
+
+@given(st.text(), st.sampled_from(["boolean", "integer", "number", "null", "array", "object"]))
+def test_given_any_text_when_something_else_is_wanted_then_it_is_that_or_refused(
+    text: str, wanted: str
+) -> None:
+    try:
+        value = coerce(text, {"type": wanted})
+    except ValueError as error:
+        assert "is no" in str(error)
+    else:
+        assert not isinstance(value, str)
+
+
+@pytest.mark.parametrize(
+    ("schema", "shown"),
+    [
+        ({"type": "string"}, "string"),
+        ({"anyOf": [{"type": "integer"}, {"type": "null"}]}, "integer | null"),
+        ({"type": ["string", "null"]}, "string | null"),
+        ({"type": "array", "items": {"type": "number"}}, "[number]"),
+        ({"type": "array"}, "[any]"),
+        ({"const": 3}, "3"),
+        ({"enum": ["a", 1]}, '"a" | 1'),
+        ({"type": "string", "format": "date-time"}, "date-time"),
+        ({}, "any"),
+    ],
+)
+def test_given_a_schema_when_shown_then_it_is_a_few_words(
+    schema: dict[str, Any], shown: str
+) -> None:
+    assert type_of(schema) == shown
+
+
+def test_given_a_schema_that_refers_to_itself_when_read_then_that_ends() -> None:
+    schema = {
+        "$defs": {"Tree": {"properties": {"left": {"$ref": "#/$defs/Tree"}}, "type": "object"}},
+        "properties": {"tree": {"$ref": "#/$defs/Tree"}, "odd": True},
+        "required": ["tree"],
+    }
+    tree, odd = fields(schema)
+    assert (tree.required, types(tree.schema), types(odd.schema)) == (True, {"object"}, set())
+    assert signature("grow", schema) == "grow(tree: object, odd: any)"
