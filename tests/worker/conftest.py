@@ -40,6 +40,7 @@ from icebus.worker.device import Device
 from icebus.worker.hardware.board import Board
 from icebus.worker.hardware.rack import RackDiscovery
 from icebus.worker.journal import Journal
+from icebus.worker.loop import Loop
 from icebus.worker.states.core import testing
 from icebus.worker.states.framework import Hold
 from icebus.worker.states.kinds.pulsecount import measuring
@@ -326,19 +327,22 @@ MakeBench = Callable[..., Bench]
 
 @pytest.fixture
 def make_bench(tmp_path: Path, quick: None) -> Iterator[MakeBench]:
-    """Makes devices of their own thread on scripted boards."""
+    """Makes devices on scripted boards, each on a loop of its own."""
     benches: list[Bench] = []
 
     def make(serial: str = "S1") -> Bench:
         told, board = Told(), ScriptedBoard()
-        device = Device(serial, "1-1.1", installed_kinds(), told, "session", tmp_path)
+        loop = Loop(f"device-{serial}")
+        loop.start()
+        device = Device(loop, serial, "1-1.1", installed_kinds(), told, "session", tmp_path)
         bench = Bench(tmp_path, device, told, board, boards=[board])
         benches.append(bench)
         return bench
 
     yield make
     for bench in benches:
-        assert bench.device.stop(Deadline.after(PATIENCE)), "the device did not stop"
+        bench.device.stop()
+        assert bench.device.loop.stop(Deadline.after(PATIENCE)), "the device did not stop"
         for board in bench.boards:
             board.close()
 

@@ -537,7 +537,8 @@ def test_given_work_when_stopped_then_it_fails_explicitly_and_no_descriptor_is_l
 
     evaluations = serving.evaluate(1, 2)
     serving.board.take(10)
-    assert serving.device.stop(Deadline.after(5))
+    serving.device.stop()
+    assert serving.device.loop.stop(Deadline.after(5))
     failures = serving.told.wait_events("failures", 2)
     assert {f.evaluation for f in failures} == set(evaluations)
     assert {f.error.code for f in failures} == {"worker_lost"}

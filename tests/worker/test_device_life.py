@@ -13,8 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 from unittest import mock
 
 from hypothesis import settings
@@ -22,7 +21,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from icebus.schemas import pulse_count_text as text
-from icebus.schemas.deadline import Deadline
 from icebus.schemas.devices import Desired, DeviceReport, DeviceState
 from icebus.schemas.errors import IcebusError
 from icebus.schemas.files import File
@@ -34,8 +32,7 @@ from icebus.worker.device import Device
 from icebus.worker.hardware import flashing
 from icebus.worker.hardware.board import Board
 from icebus.worker.lifecycle import REST_LONGEST, may_follow
-from icebus.worker.loop import Timer
-from icebus.worker.states.core import flashing as flashing_state
+from icebus.worker.loop import Loop, Timer
 from icebus.worker.states.framework import Hold
 from icebus.worker.states.registry import installed_kinds
 
@@ -51,20 +48,17 @@ ODD_ARGS = {**R1, "args": {"misspelt": 1}}
 class FakeLoop:
     """A loop in virtual time, run by the test; what a step raises fails the test."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self) -> None:
         self.now = 0.0
         self._inbox: deque[Callable[[], None]] = deque()
         self._due: list[tuple[float, int, Timer]] = []
         self._order = itertools.count()
 
-    def start(self) -> None: ...
-
-    def stop(self, deadline: Deadline) -> bool:
-        self.run(0)
-        return True
-
     def post(self, callback: Callable[[], None]) -> None:
         self._inbox.append(callback)
+
+    def offload(self, work: Callable[[], None], name: str) -> None:
+        work()  # as if the helper had ended before anybody could wait for it
 
     def call_later(self, seconds: float, callback: Callable[[], None]) -> Timer:
         timer = Timer(callback)
@@ -212,18 +206,6 @@ class FakePort:
             self._loop.post(lambda: self._on_lost("hung up"))
 
 
-class AtOnce:
-    """A helper thread that has ended before anybody could wait for it."""
-
-    def __init__(self, target: Callable[[], None], **_: Any) -> None:
-        self._target = target
-
-    def start(self) -> None:
-        self._target()
-
-    def join(self, timeout: float) -> None: ...
-
-
 class Told:
     def __init__(self) -> None:
         self.reports: list[DeviceReport] = []
@@ -246,18 +228,21 @@ class Life(RuleBasedStateMachine):
         port = type("LabPort", (FakePort,), {"lab": self.lab})
         self.patches = ExitStack()
         for module, name, model in (
-            (device_module, "Loop", FakeLoop),
             (device_module, "Port", port),
             (flashing, "touch", self.lab.touch),
             (flashing, "copy", self.lab.copy),
-            (flashing_state, "threading", SimpleNamespace(Thread=AtOnce)),
         ):
             self.patches.enter_context(mock.patch.object(module, name, model))
+        self.loop = self.lab.loop = FakeLoop()
         self.device = Device(
-            "S1", PATH, installed_kinds(), self.told, "session", Path(self.directory.name)
+            cast(Loop, self.loop),
+            "S1",
+            PATH,
+            installed_kinds(),
+            self.told,
+            "session",
+            Path(self.directory.name),
         )
-        assert isinstance(self.device.loop, FakeLoop)
-        self.loop = self.lab.loop = self.device.loop
         self.lab.device = self.device
         self.generation = 0
         self.desired = Desired(serial="S1", generation=0)
@@ -404,7 +389,8 @@ class Life(RuleBasedStateMachine):
             for outcomes in self.told.outcomes.values():
                 assert len(set(outcomes)) == 1, "one outcome, however often it is told"
         finally:
-            self.device.stop(Deadline.after(0))
+            self.device.stop()
+            self.loop.run(0)
             self.patches.close()
             self.directory.cleanup()
 

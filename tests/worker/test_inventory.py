@@ -10,19 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from icebus.schemas.deadline import Deadline
 from icebus.schemas.firmware import Chip
 from icebus.worker.device import Device
 from icebus.worker.hardware.board import Board
 from icebus.worker.inventory import Inventory
-
-
-class FakeLoop:
-    def __init__(self, device: FakeDevice) -> None:
-        self._device = device
-
-    def stop(self, deadline: Deadline) -> bool:
-        return self._device.stopped
 
 
 class FakeDevice:
@@ -35,7 +26,6 @@ class FakeDevice:
         self.contested = ""
         self.stopped = False
         self.told: list[str] = []
-        self.loop = FakeLoop(self)
 
     def plug(self, board: Board) -> None:
         assert not self.stopped
@@ -56,9 +46,8 @@ class FakeDevice:
         assert self.serial is None
         self.serial = serial
 
-    def stop(self, deadline: Deadline) -> bool:
+    def stop(self) -> None:
         self.stopped = True
-        return True
 
 
 class Lab:
@@ -155,7 +144,7 @@ def test_given_a_known_board_met_in_its_bootloader_elsewhere_then_the_stand_in_i
     lab.show(lab.application("A", "1-2"))
     assert lab.device("A") is lab.made[0]
     assert lab.device("A").board is not None
-    assert stand_in.stopped, "its thread would stay for ever"
+    assert stand_in.stopped, "it would stay for ever"
     assert not lab.made[0].stopped
 
 
@@ -208,7 +197,7 @@ def test_given_ports_of_one_name_in_two_racks_then_they_are_two_ports(lab: Lab) 
 
 def test_given_a_stop_then_every_device_is_stopped(lab: Lab) -> None:
     lab.show(lab.application("A", "1-1"), lab.bootloader("1-2"))
-    lab.inventory.stop(Deadline.after(1))
+    lab.inventory.stop()
     assert all(device.stopped for device in lab.made)
 
 

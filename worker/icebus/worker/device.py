@@ -1,4 +1,4 @@
-"""A device: one board as an actor, with exactly one state alive on its loop.
+"""A device: one board as an actor, with exactly one state alive.
 
 States say what happened (``proved``, ``flashed``, ``fail``, ``lost``); the device decides, with the
 pure functions of :mod:`icebus.worker.lifecycle`, which state comes next.
@@ -16,7 +16,6 @@ from typing import Any
 
 from pydantic import JsonValue, ValidationError
 
-from icebus.schemas.deadline import Deadline
 from icebus.schemas.devices import Desired, DeviceState
 from icebus.schemas.errors import (
     DeviceFailed,
@@ -46,9 +45,10 @@ log = logging.getLogger(__name__)
 
 
 class Device:
-    """One board. Methods in the first part may be used from any thread, the rest on its loop only.
+    """One board. Methods in the first part may be used from any thread, the rest on the loop only.
 
     Args:
+        loop: where it lives, with other devices.
         serial: its USB serial; None for a board met in a bootloader that does not say.
         path: USB port path where it was met.
         kinds: what it may be reserved for.
@@ -59,6 +59,7 @@ class Device:
 
     def __init__(
         self,
+        loop: Loop,
         serial: str | None,
         path: str,
         kinds: Mapping[str, type[Reservable]],
@@ -69,7 +70,7 @@ class Device:
         self.serial = serial
         self.name = serial or f"at-{path}"
         self.status = Status()
-        self.loop = Loop(f"device-{self.name}")
+        self.loop = loop
         self.board: Board | None = None
         self.port: Port | None = None
         self.firmware = ""
@@ -85,7 +86,7 @@ class Device:
         self._progress: float | None = None
         self._sequence = itertools.count(1)
         self._conflict = ""
-        self.loop.start()
+        self._over = False
 
     # --- from any thread ---------------------------------------------------------------------
 
@@ -106,7 +107,7 @@ class Device:
         self.loop.post(lambda: self._contest(reason))
 
     def invoke(self, hold: Hold, method: str, arguments: dict[str, Any]) -> Future[JsonValue]:
-        """Call a method of the state that serves ``hold``, on the device's loop."""
+        """Call a method of the state that serves ``hold``, on the loop."""
         future: Future[JsonValue] = Future()
         self.loop.post(lambda: self._invoke(hold, method, arguments, future))
         return future
@@ -119,14 +120,15 @@ class Device:
         """Report again, for a broker that has lost what it retained."""
         self.loop.post(lambda: self._report() if self.state is not None else None)
 
-    def stop(self, deadline: Deadline) -> bool:
-        """End its state and its thread; False if that took longer than allowed."""
+    def stop(self) -> None:
+        """End its state; nothing happens to it any more."""
         self.loop.post(self._stopped)
-        return self.loop.stop(deadline)
 
     # --- what happens to it --------------------------------------------------------------------
 
     def _plugged(self, board: Board) -> None:
+        if self._over:
+            return
         before, self.board = self.board, board
         if before is not None and before.session == board.session:
             return
@@ -157,7 +159,7 @@ class Device:
             self.run(self.state, self.state.on_remove)
 
     def _contest(self, reason: str) -> None:
-        if reason == self._conflict:
+        if reason == self._conflict or self._over:
             return
         self._conflict = reason
         if reason:
@@ -202,6 +204,7 @@ class Device:
             future.set_exception(InternalError(f"method {method} failed: {error!r}"))
 
     def _stopped(self) -> None:
+        self._over = True
         if self.state is not None:
             why = WorkerLost("the worker was stopped", serial=self.name)
             self._leave(why)
@@ -213,7 +216,7 @@ class Device:
 
     @property
     def journal(self) -> Journal:
-        """The device's journal, on its loop."""
+        """The device's journal."""
         if self._journal is None:
             self._journal = Journal(self._directory / f"{self.name}.sqlite")
         return self._journal

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 
-from icebus.schemas.deadline import Deadline
 from icebus.worker.device import Device
 from icebus.worker.hardware.board import Board, Snapshot
-
-log = logging.getLogger(__name__)
 
 
 class Inventory:
@@ -51,18 +47,14 @@ class Inventory:
             device.contest("")
         for device in before - set(self._last_at.values()):
             if device.serial is None:  # it was one of those that are known by now
-                device.stop(Deadline.after(0))
+                device.stop()
         if set(self.devices) != known:
             self._on_change()
 
-    def stop(self, deadline: Deadline) -> None:
-        """Stop all devices, side by side."""
-        devices = {*self.devices.values(), *self._last_at.values()}
-        for device in devices:
-            device.stop(Deadline.after(0))
-        for device in devices:
-            if not device.loop.stop(deadline):
-                log.error("device %s did not stop in time", device.name)
+    def stop(self) -> None:
+        """Have all devices end what they do."""
+        for device in {*self.devices.values(), *self._last_at.values()}:
+            device.stop()
 
     def _tell(self, device: Device, places: list[Board]) -> None:
         if len(places) > 1:

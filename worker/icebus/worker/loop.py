@@ -1,9 +1,11 @@
-"""The event loop of one thread: descriptors, timers and an inbox. Nothing on it may block."""
+"""The event loop of one thread: descriptors, timers and an inbox. Nothing on it may block.
+
+All devices of a worker live on one. A thread for each would have them wait for Python's lock
+instead of their boards: with 32 boards a worker spent most of its time switching.
+"""
 
 from __future__ import annotations
 
-import contextlib
-import functools
 import heapq
 import itertools
 import logging
@@ -13,12 +15,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import ParamSpec
 
 from icebus.schemas.deadline import Deadline
 
 log = logging.getLogger(__name__)
 
 Callback = Callable[[], None]
+P = ParamSpec("P")
 
 READ = selectors.EVENT_READ
 WRITE = selectors.EVENT_WRITE
@@ -48,7 +52,8 @@ class Timer:
 class Loop:
     """A thread that waits for descriptors, timers and posted callbacks, and runs them in turn.
 
-    Only :meth:`post`, :meth:`start` and :meth:`stop` may be used from other threads.
+    Only :meth:`post`, :meth:`start` and :meth:`stop` may be used from other threads. What may block
+    goes to a helper thread by :meth:`offload`.
 
     Args:
         name: of the thread.
@@ -57,12 +62,12 @@ class Loop:
     def __init__(self, name: str) -> None:
         self._selector = selectors.DefaultSelector()
         self._wake_read, self._wake_write = os.pipe()
-        os.set_blocking(self._wake_read, False)
-        os.set_blocking(self._wake_write, False)
         self._selector.register(self._wake_read, READ, self._drain)
         self._inbox: deque[Callback] = deque()
         self._wake_lock = threading.Lock()
+        self._awake = False
         self._closed = False
+        self._helpers: list[threading.Thread] = []
         self._timers: list[tuple[float, int, Timer]] = []
         self._sweep_at = SWEEP_FROM
         self._order = itertools.count()
@@ -77,17 +82,26 @@ class Loop:
         """Run ``callback`` on the loop soon; from any thread, in order."""
         self._inbox.append(callback)
         with self._wake_lock:  # the number of a closed pipe may be somebody else's file by now
-            if not self._closed:
-                with contextlib.suppress(BlockingIOError):  # a full pipe wakes as well
-                    os.write(self._wake_write, b"\0")
+            if not self._awake and not self._closed:
+                self._awake = True
+                os.write(self._wake_write, b"\0")
 
     def stop(self, deadline: Deadline) -> bool:
         """End the loop after what is posted by now; False if it did not end in time."""
         self.post(self._finish)
         if threading.current_thread() is self._thread:
             return True
-        self._thread.join(deadline.remaining)
-        return not self._thread.is_alive()
+        ended = True
+        for thread in (self._thread, *self._helpers):
+            thread.join(deadline.remaining)
+            ended = ended and not thread.is_alive()
+        return ended
+
+    def offload(self, work: Callback, name: str) -> None:
+        """Run what may block on a thread of its own, which has to post what comes of it."""
+        helper = threading.Thread(target=self._guard, args=(work,), name=name, daemon=True)
+        self._helpers = [*(each for each in self._helpers if each.is_alive()), helper]
+        helper.start()
 
     def call_later(self, seconds: float, callback: Callback) -> Timer:
         """Run ``callback`` on the loop in ``seconds``."""
@@ -114,7 +128,9 @@ class Loop:
     def _run(self) -> None:
         while not self._stopping:
             for key, events in self._selector.select(self._wait()):
-                self._guard(functools.partial(key.data, events))
+                self._guard(key.data, events)
+            with self._wake_lock:  # from here on a post is to wake us again
+                self._awake = False
             while self._inbox:
                 self._guard(self._inbox.popleft())
             while self._timers and self._timers[0][0] <= time.monotonic():
@@ -136,18 +152,14 @@ class Loop:
         return max(0.0, self._timers[0][0] - time.monotonic()) if self._timers else None
 
     @staticmethod
-    def _guard(callback: Callback) -> None:
+    def _guard(callback: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> None:
         try:
-            callback()
+            callback(*args, **kwargs)
         except Exception:
             log.exception("a step of the loop failed")
 
     def _drain(self, _events: int) -> None:
-        try:
-            while os.read(self._wake_read, 4096):
-                pass
-        except BlockingIOError:
-            return
+        os.read(self._wake_read, 64)
 
     def _finish(self) -> None:
         self._stopping = True

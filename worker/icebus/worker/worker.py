@@ -68,7 +68,7 @@ class Worker:
         self._discoveries = discoveries
         self._kinds = installed_kinds()
         self._blobs = BlobStore()
-        self._loop = Loop("inventory")
+        self._loop = Loop("devices")
         self._inventory = Inventory(self._make_device, self._say_state)
         self._phase = WorkerPhase.INIT
         self._lock = threading.Lock()
@@ -108,8 +108,9 @@ class Worker:
         self._calls.close()
         for discovery in self._discoveries:
             discovery.stop()
-        self._loop.stop(deadline)
-        self._inventory.stop(deadline)
+        self._inventory.stop()
+        if not self._loop.stop(deadline):
+            log.error("the devices did not stop in time")
         self._presence.stop()
         farewell = Will(WORKER_STATE(worker=self.id), self._state(WorkerPhase.OFFLINE))
         self._bus.close(deadline, farewell)
@@ -140,7 +141,7 @@ class Worker:
             self._bus.publish(DEVICE(worker=self.id, serial=serial), b"", retain=True)
 
     def _make_device(self, serial: str | None, path: str) -> Device:
-        device = Device(serial, path, self._kinds, self, self.session, self._directory)
+        device = Device(self._loop, serial, path, self._kinds, self, self.session, self._directory)
         if serial is not None:
             self._acquaint(device, serial)
         return device
@@ -151,7 +152,7 @@ class Worker:
         if desired is not None:
             device.desire(desired)
 
-    # --- what devices say (on their loops) ------------------------------------------------------
+    # --- what devices say (on the loop) ------------------------------------------------------
 
     def report(self, report: DeviceReport) -> None:
         """Publish a device's state, and the event that it has changed."""

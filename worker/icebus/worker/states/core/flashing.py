@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING
 
 from icebus.schemas.devices import DeviceState
@@ -39,7 +38,6 @@ class Flashing(State):
         self.reason = f"flashing {firmware}"
         self._firmware = firmware
         self._image = image
-        self._helper: threading.Thread | None = None
         self._copied = False
 
     def on_enter(self) -> None:
@@ -82,11 +80,6 @@ class Flashing(State):
         """The work goes on; it may now be for a reservation."""
         self.reported = self.device.purpose(self.reported)
 
-    def on_exit(self, why: IcebusError) -> None:
-        """Let the helper finish: it ends by itself once the drive or port is gone."""
-        if self._helper is not None:
-            self._helper.join(timeout=1.0)
-
     def _run(self, step: Callable[[], None], then: Callable[[], None]) -> None:
         device = self.device
 
@@ -99,8 +92,7 @@ class Flashing(State):
             else:
                 device.loop.post(lambda: self._if_alive(then))
 
-        self._helper = threading.Thread(target=work, name=f"flash-{device.name}", daemon=True)
-        self._helper.start()
+        device.loop.offload(work, f"flash-{device.name}")
 
     def _if_alive(self, then: Callable[[], None]) -> None:
         if self.device.state is self:
