@@ -21,6 +21,7 @@ from icebus.client import (
     PulseCountHandler,
     Result,
 )
+from icebus.client.acknowledge import Acknowledger
 from icebus.client.bitstreams import Item
 from icebus.client.ledger import Ledger
 from icebus.client.outcomes import BatchFinished
@@ -389,7 +390,9 @@ def test_given_a_broker_that_stays_away_when_evaluating_then_all_fails_typed(
     w1.measure = False
     boards = alice.reserve(1)
     ledger: Ledger[Item] = Ledger("batch", ["d1"])
-    run = Run(alice._link, boards, ledger, RunSettings(broker_away=0.5))
+    run = Run(
+        alice._link, boards, Acknowledger(alice._link, boards), ledger, RunSettings(broker_away=0.5)
+    )
     taken = run.outcomes(circuits)
     killing = threading.Thread(target=kill_broker, args=(w1, broker))
     killing.start()

@@ -247,7 +247,8 @@ class Bus:
         Raises:
             MessageTooLarge: more than the broker takes. paho would send it again for ever.
 
-        The future fails with :class:`NotAuthorized` when the access list refuses the topic.
+        The future fails with :class:`NotAuthorized` when the access list refuses the topic. It is
+        done on the network thread, so what is called then must only enqueue.
         """
         payload = message if isinstance(message, bytes) else message.model_dump_json().encode()
         if len(payload) + HEADER_ALLOWANCE > self._maximum_packet:
@@ -378,7 +379,7 @@ class Bus:
     ) -> None:
         future = self._acknowledgements.arrived(mid, reason)
         if future is not None:
-            self.defer(lambda: acknowledgements.settle(future, reason))
+            acknowledgements.settle(future, reason)
 
     def _on_subscribe(
         self,

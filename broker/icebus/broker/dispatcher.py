@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import logging
+import math
 import queue
 import threading
 import time
@@ -27,7 +28,9 @@ class Dispatcher:
 
     def __init__(self, name: str) -> None:
         self._inbox: queue.SimpleQueue[Step | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()
         self._timers: list[tuple[float, int, Step]] = []
+        self._wakes = math.inf
         self._order = itertools.count()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
@@ -48,7 +51,11 @@ class Dispatcher:
     def call_later(self, seconds: float, step: Step) -> None:
         """Run ``step`` in ``seconds``; from any thread."""
         due = time.monotonic() + seconds
-        self._inbox.put(lambda: heapq.heappush(self._timers, (due, next(self._order), step)))
+        with self._lock:
+            heapq.heappush(self._timers, (due, next(self._order), step))
+            sooner = due < self._wakes
+        if sooner:  # most are only in case nothing happens until then, and wake nobody
+            self._inbox.put(_look_again)
 
     def _run(self) -> None:
         while (step := self._next()) is not None:
@@ -60,10 +67,16 @@ class Dispatcher:
     def _next(self) -> Step | None:
         """The next step: a timer that is due goes first, or a busy inbox would starve it."""
         while True:
-            left = self._timers[0][0] - time.monotonic() if self._timers else None
-            if left is not None and left <= 0:
-                return heapq.heappop(self._timers)[2]
+            with self._lock:
+                self._wakes = self._timers[0][0] if self._timers else math.inf
+                left = self._wakes - time.monotonic()
+                if left <= 0:
+                    return heapq.heappop(self._timers)[2]
             try:
-                return self._inbox.get(timeout=left)
+                return self._inbox.get(timeout=None if math.isinf(left) else left)
             except queue.Empty:
                 continue
+
+
+def _look_again() -> None:
+    """Does nothing; whoever runs it looks at the timers next."""

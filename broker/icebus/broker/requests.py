@@ -134,7 +134,8 @@ class Requester:
     def _on_published(self, pending: _Pending, done: Future[None]) -> None:
         error = done.exception()
         if isinstance(error, IcebusError):
-            self._refuse(pending, error)
+            refused = error
+            self._bus.defer(lambda: self._refuse(pending, refused))
 
     def _refuse(self, pending: _Pending, error: IcebusError) -> None:
         with self._lock:

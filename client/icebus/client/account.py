@@ -31,6 +31,10 @@ class Account(Protocol[T]):
         """The batch's id, which evaluations' ids begin with."""
 
     @property
+    def copies(self) -> int:
+        """The boards that each item goes to."""
+
+    @property
     def serials(self) -> Sequence[str]:
         """All its boards."""
 

@@ -9,7 +9,8 @@ from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import IcebusError
 
 AT_ONCE = 16
-"""Outcomes to acknowledge in one call; a call for each would double the traffic."""
+"""Outcomes to acknowledge in a call of their own. While there is more to evaluate they go
+along with that: a call for each would double the traffic."""
 
 IDLE = 0.5
 """Seconds until fewer are acknowledged."""
@@ -37,6 +38,10 @@ class Acknowledger:
             self._scheduled = True
             self._link.bus.call_later(IDLE, self._idle)
 
+    def take(self, serial: str) -> list[str]:
+        """What can go along with a call to that board, and then counts as acknowledged."""
+        return self._pending.pop(serial, [])
+
     def flush(self) -> None:
         """Acknowledge all."""
         for serial in list(self._pending):
@@ -47,7 +52,7 @@ class Acknowledger:
         self.flush()
 
     def _send(self, serial: str) -> None:
-        evaluations = self._pending.pop(serial, [])
+        evaluations = self.take(serial)
         if not evaluations or self._reservation.ended is not None:
             return
         call = Call(

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
 
 from pydantic import JsonValue
 
-from icebus.client.bitstreams import Bitstream, Item
-from icebus.client.conversation import Send
+from icebus.client.acknowledge import Acknowledger
+from icebus.client.bitstreams import Item
+from icebus.client.conversation import Send, Slot
 from icebus.client.link import Link, read_answer
 from icebus.client.reservation import Reservation
 from icebus.schemas.calls import Call, CallResults
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import BlobMissing, IcebusError, RemoteError
-from icebus.schemas.files import File
 
 TIMEOUT = 30.0
 """Seconds for a worker to answer a call; it answers within milliseconds."""
+
+INLINE = 8 << 10
+"""Bytes of a packed file that may go inside a call: four times a typical bitstream. A call with as
+many as a board is given at once stays far below what a broker takes."""
 
 BLOB_ATTEMPTS = 4
 """Times to send files that the worker says it lacks."""
@@ -28,12 +33,33 @@ Answered = Callable[[Send[Item], IcebusError | None], None]
 
 
 class Caller:
-    """Sends what an account wants sent, files first."""
+    """Sends what an account wants sent, files first, and acknowledges outcomes along with it.
 
-    def __init__(self, link: Link, reservation: Reservation, batch: str, *, validate: bool) -> None:
+    Args:
+        link: to the farm.
+        reservation: that holds the boards.
+        acknowledger: of the reservation.
+        batch: what the calls belong to.
+        inline: whether small files go inside the calls, which is cheaper for a file that no other
+            board of the same worker will be sent.
+        validate: whether workers are to refuse broken bitstreams.
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        reservation: Reservation,
+        acknowledger: Acknowledger,
+        batch: str,
+        *,
+        inline: bool,
+        validate: bool,
+    ) -> None:
         self._link = link
         self._reservation = reservation
+        self._acknowledger = acknowledger
         self._batch = batch
+        self._largest = INLINE if inline else 0
         self._validate = validate
 
     def send(self, send: Send[Item], answered: Answered, attempt: int = 1) -> None:
@@ -43,14 +69,16 @@ class Caller:
             reservation=self._reservation.id,
             serials=[send.serial],
             args={
-                "bitstreams": [_file(slot.evaluation, slot.item.bitstream) for slot in send.slots],
+                "bitstreams": [self._file(slot) for slot in send.slots],
                 "batch": self._batch,
                 "more": send.more,
                 "validate": self._validate,
+                "acknowledge": self._acknowledger.take(send.serial),
             },
         )
+        blobs = [slot.item.bitstream.blob for slot in send.slots]
         try:
-            self._link.blobs.send(worker, [slot.item.bitstream.blob for slot in send.slots])
+            self._link.blobs.send(worker, [b for b in blobs if len(b.packed) > self._largest])
             answer = self._link.call(worker, "evaluate", call, Deadline.after(TIMEOUT))
         except IcebusError as error:
             answered(send, error)
@@ -77,11 +105,14 @@ class Caller:
         else:
             answered(send, None)
 
-
-def _file(evaluation: str, bitstream: Bitstream) -> dict[str, JsonValue]:
-    return File(
-        id=evaluation,
-        name=bitstream.name,
-        annotations=dict(bitstream.annotations),
-        sha256=bitstream.blob.sha256,
-    ).model_dump(mode="json", exclude_none=True)
+    def _file(self, slot: Slot[Item]) -> dict[str, JsonValue]:
+        bitstream = slot.item.bitstream
+        blob = bitstream.blob
+        file: dict[str, JsonValue] = {
+            "id": slot.evaluation,
+            "name": bitstream.name,
+            "annotations": dict(bitstream.annotations),
+        }
+        if len(blob.packed) > self._largest:
+            return {**file, "sha256": blob.sha256}
+        return {**file, "data": b64encode(blob.packed).decode(), "encoding": blob.encoding}

@@ -72,6 +72,11 @@ class Ledger(Generic[T]):
         self._cancelled = False
 
     @property
+    def copies(self) -> int:
+        """The boards that each item goes to."""
+        return len(self._boards)
+
+    @property
     def serials(self) -> Sequence[str]:
         """All its boards."""
         return list(self._boards)

@@ -96,6 +96,11 @@ class Pool(Generic[T]):
         self._cancelled = False
 
     @property
+    def copies(self) -> int:
+        """The boards that each item goes to."""
+        return 1
+
+    @property
     def serials(self) -> Sequence[str]:
         """All its boards."""
         return list(self._boards)

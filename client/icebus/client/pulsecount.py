@@ -170,7 +170,7 @@ class Boards(Reservation):
     ) -> tuple[Run, Iterator[Outcome]]:
         chosen, bitstreams = self._chosen(serials), several(source)
         length = known_length(bitstreams)
-        run = Run(self._link, self, Ledger(new_id(), chosen), settings)
+        run = Run(self._link, self, self._acknowledger, Ledger(new_id(), chosen), settings)
         total = None if length is None else length * len(chosen)
         return run, follow(self._outcomes(run, bitstreams), total, show)
 
@@ -183,7 +183,7 @@ class Boards(Reservation):
     ) -> tuple[Run, Iterator[Outcome]]:
         chosen, bitstreams = self._chosen(serials), several(source)
         total = known_length(bitstreams)
-        run = Run(self._link, self, Pool(new_id(), chosen, total), settings)
+        run = Run(self._link, self, self._acknowledger, Pool(new_id(), chosen, total), settings)
         return run, follow(self._outcomes(run, bitstreams), total, show)
 
     def _chosen(self, serials: Sequence[str] | None) -> list[str]:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from icebus.client.account import Account, Failed
+from icebus.client.acknowledge import Acknowledger
 from icebus.client.bitstreams import Item, Source, load
 from icebus.client.board_calls import Caller
 from icebus.client.conversation import Send, Slot
@@ -85,14 +86,26 @@ class Run:
     """
 
     def __init__(
-        self, link: Link, reservation: Reservation, account: Account[Item], settings: RunSettings
+        self,
+        link: Link,
+        reservation: Reservation,
+        acknowledger: Acknowledger,
+        account: Account[Item],
+        settings: RunSettings,
     ) -> None:
         self.batch = account.batch
         self.forsaken: IcebusError | None = None
         self._link = link
         self._reservation = reservation
         self._settings = settings
-        self._caller = Caller(link, reservation, self.batch, validate=settings.validate)
+        self._caller = Caller(
+            link,
+            reservation,
+            acknowledger,
+            self.batch,
+            inline=account.copies == 1,
+            validate=settings.validate,
+        )
         for serial in account.serials:
             reservation.device(serial)
         self._serials = frozenset(account.serials)

@@ -6,7 +6,6 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import (
     Field,
-    JsonValue,
     SerializeAsAny,
     SerializerFunctionWrapHandler,
     model_serializer,
@@ -15,7 +14,7 @@ from pydantic import (
 
 from icebus.schemas.errors import ErrorInfo
 from icebus.schemas.ids import Id, Serial, new_id
-from icebus.schemas.message import Message, Natural, Timestamp, now
+from icebus.schemas.message import Json, Message, Natural, Timestamp, now
 
 
 class Request(Message):
@@ -36,7 +35,7 @@ class Reply(Message):
     """The answer to a request: it has exactly one of ``ok`` and ``error``."""
 
     id: Id
-    ok: JsonValue = None
+    ok: Json = None
     error: ErrorInfo | None = None
 
     @model_validator(mode="after")
@@ -56,7 +55,7 @@ class Reply(Message):
 class CallResults(Message):
     """``ok`` of a call: what the method returned on each device, or why it failed there."""
 
-    results: dict[Serial, JsonValue] = Field(default_factory=dict)
+    results: dict[Serial, Json] = Field(default_factory=dict)
     errors: dict[Serial, ErrorInfo] = Field(default_factory=dict)
 
 
@@ -76,4 +75,4 @@ class RawEvent(Message):
 
     sequence: Natural = 0
     at: Timestamp = Field(default_factory=now)
-    data: dict[str, JsonValue] = Field(default_factory=dict)
+    data: dict[str, Json] = Field(default_factory=dict)

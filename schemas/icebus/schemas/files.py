@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from typing import Any, Protocol
+from typing import Any, Final, Literal, Protocol
 
 from pydantic import (
     Base64Bytes,
@@ -30,8 +30,8 @@ MAX_FILE_SIZE = 1 << 20
 ENCODING_PROPERTY = "encoding"
 """MQTT user property that names how a blob's bytes are encoded."""
 
-ZLIB = "zlib"
-IDENTITY = "identity"
+ZLIB: Final = "zlib"
+IDENTITY: Final = "identity"
 
 
 def sha256_of(data: bytes) -> str:
@@ -86,6 +86,18 @@ class Blob(BaseModel):
         packed, encoding = pack(data)
         return cls(sha256=sha256_of(data), packed=packed, encoding=encoding)
 
+    @classmethod
+    def received(cls, packed: bytes, encoding: str, sha256: str | None = None) -> Blob:
+        """What came from the network, and perhaps under which name.
+
+        Raises:
+            BlobInvalid: it can't be unpacked, or is not what its name says.
+        """
+        found = sha256_of(unpack(packed, encoding))
+        if sha256 not in (None, found):
+            raise BlobInvalid(f"the bytes sent are not those of {sha256}", sha256=sha256)
+        return cls(sha256=found, packed=packed, encoding=encoding)
+
     def read(self) -> bytes:
         """The file's bytes."""
         return unpack(self.packed, self.encoding)
@@ -121,6 +133,9 @@ class File(BaseModel):
     data: Base64Bytes | None = Field(
         default=None, description="The bytes themselves, base64, for small files."
     )
+    encoding: Literal["identity", "zlib"] = Field(
+        default=IDENTITY, description="How the bytes of `data` are packed."
+    )
 
     _blob: Blob | None = PrivateAttr(default=None)
 
@@ -129,9 +144,10 @@ class File(BaseModel):
         if (self.sha256 is None) == (self.data is None):
             raise ValueError("give either sha256 (and send the bytes on the blob topic) or data")
         if self.data is not None:
-            if len(self.data) > MAX_FILE_SIZE:
-                raise ValueError(f"more than {MAX_FILE_SIZE} bytes")
-            self._blob = Blob.of(self.data)
+            try:
+                self._blob = Blob.received(self.data, self.encoding)
+            except BlobInvalid as error:
+                raise ValueError(error.message) from None
         elif self.sha256 is not None and info.context is not None:
             blobs: BlobSource = info.context["blobs"]
             self._blob = blobs.get(self.sha256)

@@ -5,7 +5,16 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated, TypeVar
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    SkipValidation,
+    ValidationError,
+)
 
 from icebus.schemas.errors import InvalidRequest
 
@@ -42,6 +51,10 @@ Natural = Annotated[int, Field(ge=0, le=2**63 - 1)]
 
 Timestamp = Annotated[AwareDatetime, AfterValidator(_to_utc)]
 """A moment in UTC, ISO 8601 on the wire."""
+
+Json = Annotated[JsonValue, SkipValidation]
+"""What JSON can hold. It comes from JSON or goes there at once, so nothing else can be in it, and
+looking at every value again would cost more than all else that is done to a message."""
 
 LONGEST_FIELD = 200
 

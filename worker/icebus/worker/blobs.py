@@ -5,8 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 
-from icebus.schemas.errors import BlobInvalid
-from icebus.schemas.files import Blob, sha256_of, unpack
+from icebus.schemas.files import Blob
 
 CAPACITY = 64 << 20
 """Bytes kept, as packed: some thirty thousand typical bitstreams."""
@@ -32,9 +31,7 @@ class BlobStore:
         Raises:
             BlobInvalid: the bytes are not what the hash says.
         """
-        if sha256_of(unpack(packed, encoding)) != sha256:
-            raise BlobInvalid(f"the bytes sent are not those of {sha256}", sha256=sha256)
-        blob = Blob(sha256=sha256, packed=packed, encoding=encoding)
+        blob = Blob.received(packed, encoding, sha256)
         with self._lock:
             old = self._blobs.pop((user, sha256), None)
             self._blobs[(user, sha256)] = blob

@@ -115,11 +115,14 @@ class Journal:
 
     def acknowledge(self, reservation: str, evaluations: Iterable[str]) -> int:
         """Forget outcomes the client has; returns how many there were."""
+        named = [(reservation, evaluation) for evaluation in evaluations]
+        if not named:
+            return 0
         self._db.execute("BEGIN IMMEDIATE")
         changed = self._db.executemany(
             "DELETE FROM evaluations "
             "WHERE reservation = ? AND evaluation = ? AND outcome IS NOT NULL",
-            [(reservation, evaluation) for evaluation in evaluations],
+            named,
         ).rowcount
         self._db.execute("COMMIT")
         return max(0, changed)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pydantic import Field, JsonValue
+from pydantic import Field
 
 from icebus.schemas.errors import ErrorInfo
 from icebus.schemas.ids import Id, Sha256
-from icebus.schemas.message import Args, Message, Natural, Timestamp
+from icebus.schemas.message import Args, Json, Message, Natural, Timestamp
 
 KIND = "pulsecount"
 FIRMWARE = "pulse_count"
@@ -50,7 +50,7 @@ class Outcome(Message):
     batch: Id
     bitstream: str = Field(description="The file's name.")
     sha256: Sha256
-    annotations: dict[str, JsonValue] = Field(default_factory=dict)
+    annotations: dict[str, Json] = Field(default_factory=dict)
     at: Timestamp
 
 

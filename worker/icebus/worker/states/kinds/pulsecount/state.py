@@ -47,6 +47,7 @@ LONGEST_ENTRY = 64 << 10
 with its outcome, which has to fit into one message."""
 
 Bitstreams = Annotated[list[File], Field(max_length=QUEUE_CAPACITY)]
+Evaluations = Annotated[list[Id], Field(max_length=1024)]
 
 
 class Entry(Outcome):
@@ -98,13 +99,16 @@ class PulseCount(Reservable):
         batch: Id | None = None,
         more: bool = False,
         validate: bool = True,
+        acknowledge: Evaluations = [],  # noqa: B006 - copied for each call
     ) -> Queued:
         """Queue bitstreams; each ends in one event ``results`` or ``failures``.
 
         All are accepted or none. ``more`` announces further calls of the same batch; ``finished``
         is sent once a call without it was accepted and every evaluation has had its outcome. An
         evaluation of an id that is known already is not measured again: its outcome is repeated.
+        ``acknowledge`` saves a call: it names outcomes that have arrived.
         """
+        self.acknowledge(acknowledge)
         known = {f.id for f in bitstreams if self._journal.knows(self.hold.reservation, f.id)}
         fresh = [f for f in bitstreams if f.id not in known]
         if len({f.id for f in fresh}) != len(fresh):
@@ -132,7 +136,7 @@ class PulseCount(Reservable):
         return Queued(evaluations=[f.id for f in bitstreams], depth=self.load)
 
     @method
-    def acknowledge(self, evaluations: Annotated[list[Id], Field(max_length=1024)]) -> Acknowledged:
+    def acknowledge(self, evaluations: Evaluations) -> Acknowledged:
         """Say that outcomes have arrived: the device forgets them."""
         return Acknowledged(forgotten=self._journal.acknowledge(self.hold.reservation, evaluations))
 
