@@ -1,0 +1,1 @@
+"""Measures a farm on this machine: what it costs, and how it compares."""

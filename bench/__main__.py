@@ -1,0 +1,178 @@
+"""``python -m bench``: all numbers, in one table."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from bench.evaluations import overhead, paced, throughput
+from bench.farm import Farm, Shape, running
+from bench.measure import Measure
+from bench.reservations import reserve
+from bench.roundtrip import roundtrip
+from icebus.client import PulseCountClient
+
+BOARDS = (1, 8, 32)
+
+
+class Part(StrEnum):
+    """What can be measured by itself."""
+
+    THROUGHPUT = "throughput"
+    RESERVE = "reserve"
+    ROUNDTRIP = "roundtrip"
+    OVERHEAD = "overhead"
+    PACED = "paced"
+    WORKERS = "workers"
+
+
+def short(directory: Path, parts: set[Part]) -> Iterator[Measure]:
+    """What is measured with windows of 50 ms, where everything but the boards has most to do."""
+    for boards in BOARDS:
+        with running(Shape(boards, 0.05), directory / f"short{boards}", say) as farm:
+            with connected(farm) as client:
+                if Part.THROUGHPUT in parts:
+                    yield from throughput(farm, client, 50 * boards)
+                if boards == max(BOARDS):
+                    yield from _around(farm, client, parts)
+            if Part.THROUGHPUT in parts and boards == max(BOARDS):
+                memory, threads = farm.memory("worker0")
+                yield Measure("worker memory, 32 boards", memory, "MiB", 77, incumbent="77")
+                yield Measure("worker threads, 32 boards", threads, "", incumbent="63")
+
+
+def _around(farm: Farm, client: PulseCountClient, parts: set[Part]) -> Iterator[Measure]:
+    if Part.RESERVE in parts:
+        for boards in BOARDS:
+            yield from reserve(farm, client, boards, rounds=20)
+    if Part.ROUNDTRIP in parts:
+        yield from roundtrip(farm, client, 1000)
+
+
+def two_workers(directory: Path) -> Iterator[Measure]:
+    """The same boards, owned by two workers."""
+    with (
+        running(Shape(max(BOARDS), 0.05, workers=2), directory / "two", say) as farm,
+        connected(farm) as client,
+    ):
+        yield from throughput(farm, client, 50 * max(BOARDS))
+
+
+def whole(directory: Path) -> Iterator[Measure]:
+    """What is measured with windows of a second, as real boards have."""
+    with (
+        running(Shape(max(BOARDS), 1.0), directory / "whole", say) as farm,
+        connected(farm) as client,
+    ):
+        for boards in BOARDS:
+            yield from overhead(farm, client, boards, rounds=8)
+
+
+def slow(directory: Path) -> Iterator[Measure]:
+    """What is measured with a USB as slow as that of real boards."""
+    with running(Shape(8, 1.0, 1e6), directory / "slow", say) as farm, connected(farm) as client:
+        yield from paced(farm, client, rounds=10)
+
+
+def connected(farm: Farm) -> PulseCountClient:
+    """A client of the farm, once all its boards can be reserved."""
+    client = PulseCountClient(farm.url)
+    farm.wait_ready(client)
+    return client
+
+
+def say(text: str) -> None:
+    """Tell what is going on."""
+    sys.stderr.write(f"bench: {text}\n")
+
+
+def machine() -> dict[str, str | int | None]:
+    """What this was measured on."""
+    model = ""
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        lines = [line for line in info.read_text().splitlines() if line.startswith("model name")]
+        model = lines[0].partition(":")[2].strip() if lines else ""
+    return {
+        "cpu": model or platform.machine(),
+        "cores": os.cpu_count(),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+    }
+
+
+def measured(parts: set[Part], directory: Path) -> Iterator[Measure]:
+    """All numbers of the parts asked for."""
+    if parts & {Part.THROUGHPUT, Part.RESERVE, Part.ROUNDTRIP}:
+        yield from short(directory, parts)
+    steps: dict[Part, Callable[[Path], Iterator[Measure]]] = {
+        Part.WORKERS: two_workers,
+        Part.OVERHEAD: whole,
+        Part.PACED: slow,
+    }
+    for part, step in steps.items():
+        if part in parts:
+            yield from step(directory)
+
+
+def show(measures: list[Measure]) -> None:
+    """Print the table."""
+    table = Table(box=None, pad_edge=False)
+    for heading in ("WHAT", "INCUMBENT", "TARGET", "MEASURED", ""):
+        table.add_column(heading, justify="left" if heading == "WHAT" else "right")
+    for each in measures:
+        bound = "≥" if each.least else "≤"
+        table.add_row(
+            each.what,
+            each.incumbent,
+            "" if each.target is None else f"{bound} {each.target:g}",
+            f"{_figure(each.value)} {each.unit}".strip(),
+            {None: "", True: "held", False: "MISSED"}[each.held],
+        )
+    console = Console(width=120 if not sys.stdout.isatty() else None)
+    console.print(table)
+    here = machine()
+    console.print(f"\n{here['cpu']}, {here['cores']} cores, Python {here['python']}", style="dim")
+
+
+def _figure(value: float) -> str:
+    return f"{value:.3g}" if value < 100 else f"{value:,.0f}"
+
+
+def main(
+    parts: Annotated[
+        list[Part] | None, typer.Argument(help="What to measure; all by default.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+) -> None:
+    """Measure farms of virtual boards on this machine.
+
+    Every farm is brought up as in a lab, each part a process, on loopback; bitstreams are all
+    distinct and every count is checked. Close other programs: all of it shares the CPUs.
+    """
+    with tempfile.TemporaryDirectory(prefix="icebus-bench-") as directory:
+        measures = list(measured(set(parts or Part), Path(directory)))
+    if as_json:
+        document = {
+            "machine": machine(),
+            "measures": [{**asdict(each), "held": each.held} for each in measures],
+        }
+        typer.echo(json.dumps(document, indent=2))
+    else:
+        show(measures)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,172 @@
+"""A farm to be measured: every part a process of its own, as in a lab, and what each consumes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from icebus.broker.access import Principal
+from icebus.broker.embedded import EmbeddedBroker
+from icebus.broker.process import Child
+from icebus.client import PulseCountClient
+from icebus.schemas.deadline import Deadline
+from icebus.schemas.errors import IcebusError
+from icebus.schemas.kinds.pulsecount import KIND
+from icebus.schemas.topics import Role
+
+USER = "bench"
+CONTROL = "main"
+
+START_DEADLINE = 120.0
+STOP_DEADLINE = 10.0
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a farm is made of.
+
+    Attributes:
+        boards: virtual boards in all, shared evenly by the workers.
+        window: seconds that they count pulses for.
+        bandwidth: bytes per second of their USB; 0 for no limit.
+        workers: how many, each with a rack of its own.
+    """
+
+    boards: int
+    window: float
+    bandwidth: float = 0.0
+    workers: int = 1
+
+
+class Farm:
+    """A running farm.
+
+    Attributes:
+        shape: what it is made of.
+        url: where its broker is, for the user.
+    """
+
+    def __init__(self, shape: Shape, directory: Path) -> None:
+        self.shape = shape
+        self._directory = directory
+        self._children: dict[str, Child] = {}
+        names = [f"worker{number}" for number in range(shape.workers)]
+        principals = [
+            Principal(id=USER, role=Role.USER),
+            Principal(id=CONTROL, role=Role.CONTROL),
+            *(Principal(id=name, role=Role.WORKER) for name in names),
+        ]
+        self._broker = EmbeddedBroker(directory / "broker", principals)
+        self._broker.start(Deadline.after(START_DEADLINE))
+        self.url = self._broker.address(USER).url()
+        database = f"sqlite:///{directory / 'control.db'}"
+        self._start("control", CONTROL, "control", "--database", database, "--id", CONTROL)
+        for number, name in enumerate(names):
+            self._start_worker(name, number)
+
+    def _start_worker(self, name: str, number: int) -> None:
+        shape = self.shape
+        rack = self._directory / f"rack{number}"
+        mine = shape.boards // shape.workers + (number < shape.boards % shape.workers)
+        self._start(
+            f"rack{number}", None, "rack", "run", "--directory", str(rack), "--boards", str(mine),
+            "--window", str(shape.window), "--bandwidth", str(shape.bandwidth),
+            "--firmware", "pulse_count", "--seed", str(number),
+            "--processes", str(max(1, (os.cpu_count() or 1) // shape.workers)),
+        )  # fmt: skip
+        directory = self._directory / name
+        self._start(name, name, "worker", "--rack", str(rack), "--directory", str(directory))
+
+    def _start(self, name: str, principal: str | None, program: str, *arguments: str) -> None:
+        environment = {"PYTHONUNBUFFERED": "1"}
+        if principal is not None:
+            environment["ICEBUS_BROKER"] = self._broker.address(principal).url()
+        argv = [sys.executable, "-m", f"icebus.{program}.cli", *arguments]
+        self._children[name] = Child(argv, self.log(name), environment)
+
+    def log(self, name: str) -> Path:
+        """Where a part of the farm writes what it has to say."""
+        return self._directory / f"{name}.log"
+
+    def address(self, principal: str) -> str:
+        """The broker's URL for a principal."""
+        return self._broker.address(principal).url()
+
+    def admit(self, principal: Principal) -> str:
+        """Let somebody else in; returns the broker's URL for them."""
+        self._broker.admit([principal])
+        return self.address(principal.id)
+
+    @property
+    def workers(self) -> list[str]:
+        """The ids of the workers."""
+        return [name for name in self._children if name.startswith("worker")]
+
+    def wait_ready(self, client: PulseCountClient) -> None:
+        """Wait until every board can be reserved."""
+        deadline = Deadline.after(START_DEADLINE)
+        pause = threading.Event()
+        while True:
+            with contextlib.suppress(IcebusError):
+                if len(client.available(KIND)) >= self.shape.boards:
+                    return
+            if deadline.expired:
+                raise TimeoutError(f"the farm is not ready; see the logs in {self._directory}")
+            pause.wait(0.05)
+
+    def usage(self) -> dict[str, float]:
+        """CPU seconds that each part has used so far; racks with their simulation processes."""
+        used = {"broker": cpu(self._broker.child.process.pid)}
+        for name, child in self._children.items():
+            used[name] = cpu(child.process.pid)
+            if name.startswith("rack"):
+                used[f"{name} simulation"] = sum(map(cpu, _children(child.process.pid)))
+        return used
+
+    def memory(self, name: str) -> tuple[float, int]:
+        """Resident MiB at most so far, and threads, of a part."""
+        status = Path(f"/proc/{self._children[name].process.pid}/status").read_text()
+        fields = dict(line.split(":", 1) for line in status.splitlines())
+        return int(fields["VmHWM"].split()[0]) / 1024, int(fields["Threads"])
+
+    def kill(self, name: str) -> None:
+        """End a part without warning."""
+        self._children[name].process.kill()
+
+    def stop(self) -> None:
+        """Take the farm down."""
+        for child in reversed(self._children.values()):
+            child.stop(Deadline.after(STOP_DEADLINE))
+        self._broker.stop(Deadline.after(STOP_DEADLINE))
+
+
+def cpu(pid: int) -> float:
+    """CPU seconds of a process so far, in the kernel and out of it."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
+def _children(parent: int) -> Iterator[int]:
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            if int(stat.read_text().rsplit(")", 1)[1].split()[1]) == parent:
+                yield int(stat.parent.name)
+
+
+@contextlib.contextmanager
+def running(shape: Shape, directory: Path, say: Callable[[str], None]) -> Iterator[Farm]:
+    """A farm that is up for as long as the block lasts."""
+    directory.mkdir()
+    say(f"starting {shape.boards} boards, {shape.window * 1000:g} ms windows")
+    farm = Farm(shape, directory)
+    try:
+        yield farm
+    finally:
+        farm.stop()
