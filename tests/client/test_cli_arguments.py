@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import Any
 
@@ -175,12 +176,8 @@ def test_given_any_json_when_anything_is_wanted_then_it_arrives_as_it_was(value:
 def test_given_any_text_when_something_else_is_wanted_then_it_is_that_or_refused(
     text: str, wanted: str
 ) -> None:
-    try:
-        value = coerce(text, {"type": wanted})
-    except ValueError as error:
-        assert "is no" in str(error)
-    else:
-        assert not isinstance(value, str)
+    with contextlib.suppress(ValueError):
+        assert not isinstance(coerce(text, {"type": wanted}), str)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 
 import hypothesis.strategies as st
@@ -9,8 +11,10 @@ import pytest
 from hypothesis import given
 
 from icebus.client.cli import problems
+from icebus.client.cli.app import PANELS, app
 from icebus.client.cli.durations import parse_duration, show_duration
-from icebus.client.cli.output import Column, Format, print_rows, table
+from icebus.client.cli.help_text import reflow
+from icebus.client.cli.output import Column, Format, csv_line, print_rows, table
 from icebus.schemas import errors
 from icebus.schemas.errors import IcebusError
 
@@ -73,6 +77,7 @@ def test_given_rows_when_tabled_then_columns_line_up() -> None:
     [
         (Format.JSON, '[\n  {\n    "name": "é",\n    "no": null\n  }\n]\n'),
         (Format.JSONL, '{"name": "é", "no": null}\n'),
+        (Format.CSV, "name,no\r\né,\r\n"),
         (Format.NAME, "é\n"),
         (Format.TABLE, "NAME  NO\né     -\n"),
     ],
@@ -91,6 +96,46 @@ def test_given_no_rows_when_printed_as_json_then_it_is_an_empty_list(
 ) -> None:
     print_rows([], [Column("name")], Format.JSON, "name")
     assert json.loads(capsys.readouterr().out) == []
+
+
+def test_given_fields_when_printed_as_csv_then_the_columns_are_those_with_or_without_rows(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    columns = [Column("name")]
+    row = {"name": "a", "devices": {"ready": 2}, "odd": 'x,"y"', "hidden": 1, "virtual": True}
+    fields = ("devices", "odd", "virtual", "name", "missing")
+    print_rows([row], columns, Format.CSV, "name", fields)
+    assert capsys.readouterr().out == (
+        'devices,odd,virtual,name,missing\r\n"{""ready"": 2}","x,""y""",true,a,\r\n'
+    )
+    print_rows([], columns, Format.CSV, "name", fields)
+    assert capsys.readouterr().out == "devices,odd,virtual,name,missing\r\n"
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"])), min_size=1))
+def test_given_any_texts_when_written_as_csv_then_they_read_back(texts: list[str]) -> None:
+    assert list(csv.reader(io.StringIO(csv_line(texts), newline=""), strict=True)) == [texts]
+
+
+@pytest.mark.parametrize("value", [1, 1.5, True, {"a": [1]}, [], ["x", None]])
+def test_given_a_value_with_parts_when_written_as_csv_then_it_is_json(value: object) -> None:
+    ((cell,),) = csv.reader([csv_line([value])])
+    assert json.loads(cell) == value
+
+
+def test_given_a_docstring_when_reflowed_then_only_its_examples_keep_their_lines() -> None:
+    doc = "First\nline.\n\nSecond\nparagraph.\n\nExamples:\n  icebus a\n  icebus b\n"
+    assert reflow(doc) == "First line.\n\nSecond paragraph.\n\nExamples:\n  icebus a\n  icebus b"
+
+
+def test_given_the_commands_when_listed_then_each_has_its_place_in_the_help_and_examples() -> None:
+    for command in app.registered_commands:
+        assert command.callback is not None
+        name = command.callback.__name__
+        assert [panel for panel, names in PANELS.items() if name in names] == [
+            command.rich_help_panel
+        ]
+        assert f"Examples:\n  icebus {name}" in (command.help or "") or name == "profile"
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import typer
 
 from icebus.client.cli.common import Output, look
 from icebus.client.cli.completion import complete_kind
-from icebus.client.cli.output import Column, Format, print_line, print_rows, say, table
+from icebus.client.cli.output import Column, Format, aligned, print_line, print_rows, say
 from icebus.client.cli.signatures import MISSING, Schema, fields, resolve, signature, type_of
 
 if TYPE_CHECKING:
@@ -117,18 +117,15 @@ def _indented(text: str) -> str:
 def _fields(schema: Schema, required: str = "") -> str:
     """The fields of an object as lines that line up; ``required`` is said of those that are."""
     rows = [
-        {
-            "name": each.name,
-            "type": type_of(each.schema),
-            "default": required if each.required else _default(each.default),
-            "about": each.description,
-        }
+        [
+            each.name,
+            type_of(each.schema),
+            required if each.required else _default(each.default),
+            each.description,
+        ]
         for each in fields(schema)
     ]
-    if not rows:
-        return ""
-    columns = [Column(key, show=str) for key in ("name", "type", "default", "about")]
-    return _indented(table(rows, columns).split("\n", 1)[1])
+    return _indented(aligned(rows)) if rows else ""
 
 
 def _default(value: Any) -> str:

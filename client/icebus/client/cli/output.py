@@ -57,12 +57,23 @@ class Column:
 def table(rows: Sequence[Row], columns: Sequence[Column]) -> str:
     """Rows in aligned columns without lines around them; only the title when there are none."""
     cells = [[column.title for column in columns]]
-    cells += [[_line(column.show(row.get(column.key))) for column in columns] for row in rows]
-    widths = [max(len(line[index]) for line in cells) for index in range(len(columns))]
+    cells += [[column.show(row.get(column.key)) for column in columns] for row in rows]
+    return aligned(cells, [column.right for column in columns])
+
+
+def aligned(rows: Sequence[Sequence[str]], right: Sequence[bool] = ()) -> str:
+    """Cells in columns that line up; ``right`` says which columns end rather than begin together.
+
+    A column without anything in it takes no room.
+    """
+    cells = [[_line(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    ends = right or [False] * len(widths)
     return "\n".join(
         "  ".join(
-            cell.rjust(width) if column.right else cell.ljust(width)
-            for cell, width, column in zip(line, widths, columns, strict=True)
+            cell.rjust(width) if end else cell.ljust(width)
+            for cell, width, end in zip(line, widths, ends, strict=True)
+            if width
         ).rstrip()
         for line in cells
     )
