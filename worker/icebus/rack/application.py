@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from icebus.rack.settings import BoardSettings
     from icebus.rack.verdict import Verdict
 
-_READS_A_TURN: Final = 16
+_READS_A_TURN: Final = 2
 """Then the other boards have their turn."""
 
 

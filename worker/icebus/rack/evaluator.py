@@ -6,6 +6,7 @@ do the same with three more threads, which cost the rack twice what its boards c
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import multiprocessing
 import os
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from icebus.rack import simulation
 from icebus.rack.verdict import Verdict
+from icebus.schemas.pulse_count_text import BITSTREAM_SIZE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,8 +69,10 @@ class _Process:
         # A fresh interpreter: it inherits no PTY, no lock file and no thread of the rack.
         context = multiprocessing.get_context("spawn")
         self.connection, its_end = context.Pipe()
+        memory = context.RawArray(ctypes.c_char, BITSTREAM_SIZE)
+        self._desk = simulation.Desk(memory)
         self.process = context.Process(
-            target=simulation.serve, args=(its_end, count, limit), daemon=True
+            target=simulation.serve, args=(its_end, memory, count, limit), daemon=True
         )
         self.process.start()
         its_end.close()
@@ -77,7 +81,7 @@ class _Process:
 
     def send(self, job: _Job) -> None:
         self.job = job
-        self.connection.send_bytes(simulation.pack(job.bitstream, job.cycles, job.seed))
+        self.connection.send_bytes(self._desk.put(job.bitstream, job.cycles, job.seed))
 
 
 class PoolEvaluator:
@@ -154,7 +158,7 @@ class PoolEvaluator:
 
     def _answered(self, process: _Process, _events: int) -> None:
         try:
-            verdict: Verdict | None = process.connection.recv()
+            answer = process.connection.recv_bytes()
         except (EOFError, OSError):
             self._died(process)
             return
@@ -162,8 +166,8 @@ class PoolEvaluator:
         process.ready = True
         self._idle.append(process)
         self._dispatch()
-        if job is not None and verdict is not None:
-            job.done(verdict)
+        if job is not None:
+            job.done(Verdict.from_bytes(answer))
 
     def _died(self, process: _Process) -> None:
         if self._stopped or process not in self._processes:

@@ -25,6 +25,8 @@ _TIOCPKT_IOCTL: Final = 0x40
 _LFLAG: Final = 3
 _OSPEED: Final = 5
 _READ_MAX: Final = 1 << 16
+_CHUNK: Final = 4096
+"""Bytes that the kernel holds for the master, and so gives at once."""
 
 EVENTS: Final = select.EPOLLIN | select.EPOLLPRI | select.EPOLLHUP | select.EPOLLET
 """What to watch a port for. Edge-triggered: a closed port would report its hang-up for ever."""
@@ -68,6 +70,7 @@ class PtyPort:
         finally:
             os.close(slave)
         self._unread = False
+        self._held: Signal | None = None
         self._attributes: list[Any] = attributes
 
     def fileno(self) -> int:
@@ -76,8 +79,28 @@ class PtyPort:
 
     def read(self, limit: int) -> bytes | Signal:
         """Up to ``limit`` bytes from the host; with a limit of 0, only look."""
+        held, self._held = self._held, None
+        if held is not None:
+            return held
+        if not limit:
+            return self._read_chunk(0)
+        # The kernel gives little at a time, so it is asked until it has no more.
+        left = min(limit, _READ_MAX)
+        chunks: list[bytes] = []
+        while left:
+            got = self._read_chunk(min(left, _CHUNK))
+            if not isinstance(got, bytes):
+                if not chunks:
+                    return got
+                self._held = got
+                break
+            chunks.append(got)
+            left -= len(got)
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+    def _read_chunk(self, limit: int) -> bytes | Signal:
         try:
-            data = os.read(self._master, min(limit, _READ_MAX) + 1)
+            data = os.read(self._master, limit + 1)
         except BlockingIOError:
             return Signal.EMPTY
         except OSError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import faulthandler
+import gc
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -17,17 +17,20 @@ from icebus.rack.verdict import Verdict
 from icebus.schemas.errors import BitstreamUnsupported, DecoderUnavailable
 
 if TYPE_CHECKING:
+    import ctypes
     from multiprocessing.connection import Connection
     from types import FrameType
 
 LIMIT_SECONDS: Final = 60.0
 """After which an evaluation is given up; far more than any circuit is expected to take."""
 
-_REQUEST: Final = struct.Struct("<QQ")
-_STDERR: Final = 2
+_REQUEST: Final = struct.Struct("<QQI")
 
 _HARD_LIMIT_FACTOR: Final = 1.5
-"""The process itself ends when code that Python can't interrupt takes that much longer."""
+"""The process itself ends when code that Python can't interrupt takes that much more CPU."""
+
+_GARBAGE: Final = 100_000
+"""New objects before Python looks for garbage: an analysis makes thousands, and keeps them."""
 
 
 class Counted(Protocol):
@@ -67,20 +70,37 @@ def count_on_fpga(bitstream: bytes, cycles: int, seed: int) -> Counted:
     return count(bitstream, cycles, seed)
 
 
-def pack(bitstream: bytes, cycles: int, seed: int) -> bytes:
-    """A request to a process."""
-    return _REQUEST.pack(cycles, seed) + bitstream
+class Desk:
+    """Where the rack puts a bitstream for a process: memory that both have.
+
+    A pipe would carry it in 64 kB pieces, with a copy on either side for each of them.
+    """
+
+    def __init__(self, memory: ctypes.Array[ctypes.c_char]) -> None:
+        self._memory = memoryview(memory).cast("B")
+
+    def put(self, bitstream: bytes, cycles: int, seed: int) -> bytes:
+        """Put a bitstream there; gives the request to be sent."""
+        self._memory[: len(bitstream)] = bitstream
+        return _REQUEST.pack(cycles, seed, len(bitstream))
+
+    def take(self, request: bytes) -> tuple[bytes, int, int]:
+        """Bitstream, cycles and seed of a request."""
+        cycles, seed, size = _REQUEST.unpack(request)
+        return bytes(self._memory[:size]), cycles, seed
 
 
-def serve(connection: Connection, count: CountFunction, limit: float) -> None:
+def serve(
+    connection: Connection, memory: ctypes.Array[ctypes.c_char], count: CountFunction, limit: float
+) -> None:
     """The life of a process: say that it is ready, then answer one request after the other."""
     _prepare(count)
+    desk = Desk(memory)
     try:
-        connection.send(None)
+        connection.send_bytes(b"")
         while True:
-            request = connection.recv_bytes()
-            cycles, seed = _REQUEST.unpack_from(request)
-            connection.send(evaluate(count, limit, request[_REQUEST.size :], cycles, seed))
+            bitstream, cycles, seed = desk.take(connection.recv_bytes())
+            connection.send_bytes(evaluate(count, limit, bitstream, cycles, seed).to_bytes())
     except (EOFError, OSError):
         return  # the rack has gone
 
@@ -100,6 +120,8 @@ def _prepare(count: CountFunction) -> None:
             from icebus.rack.fpga import chipdb
 
             chipdb.load()
+    gc.freeze()
+    gc.set_threshold(_GARBAGE)
 
 
 def evaluate(
@@ -107,7 +129,7 @@ def evaluate(
 ) -> Verdict:
     """The verdict on one bitstream; never raises, as every request has an answer."""
     signal.setitimer(signal.ITIMER_REAL, limit)
-    faulthandler.dump_traceback_later(limit * _HARD_LIMIT_FACTOR, file=_STDERR, exit=True)
+    signal.setitimer(signal.ITIMER_PROF, limit * _HARD_LIMIT_FACTOR)  # unhandled, it kills
     try:
         result = count(bitstream, cycles, seed)
         return Verdict.counted(
@@ -123,7 +145,7 @@ def evaluate(
         return Verdict.unsupported(f"simulation failed: {error!r}")
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0.0)
-        faulthandler.cancel_dump_traceback_later()
+        signal.setitimer(signal.ITIMER_PROF, 0.0)
 
 
 def _too_long(_signal: int, _frame: FrameType | None) -> Any:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
+from typing import Final
 
 from icebus.schemas import pulse_count_text as text
+
+_PULSES: Final = struct.Struct("<q")
+_UNKNOWN: Final = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,3 +42,14 @@ class Verdict:
     def unavailable(cls, reason: str) -> Verdict:
         """There is nothing to read bitstreams with."""
         return cls(text.VIRTUAL_UNAVAILABLE + text.single_line(reason), None)
+
+    def to_bytes(self) -> bytes:
+        """The verdict on its way between processes."""
+        pulses = _UNKNOWN if self.pulses is None else self.pulses
+        return _PULSES.pack(pulses) + self.line.encode()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Verdict:
+        """What :meth:`to_bytes` gave."""
+        (pulses,) = _PULSES.unpack_from(data)
+        return cls(data[_PULSES.size :].decode(), None if pulses == _UNKNOWN else pulses)
