@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from icebus.rack.evaluator import PoolEvaluator
 from icebus.rack.loop import Loop
@@ -151,3 +153,12 @@ def test_given_a_pool_that_works_when_stopped_then_its_processes_end(
     loop.close()
     with pytest.raises(ProcessLookupError):
         os.kill(pids[0], 0)
+
+
+@given(st.text(), st.none() | st.integers(0, 1 << 40))
+def test_given_a_verdict_when_sent_to_another_process_then_it_is_the_same(
+    line: str, pulses: int | None
+) -> None:
+    verdict = Verdict(line, pulses)
+
+    assert Verdict.from_bytes(verdict.to_bytes()) == verdict

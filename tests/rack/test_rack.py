@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import logging
 import os
 import struct
 import termios
@@ -88,6 +89,19 @@ def test_given_a_bitstream_when_sent_then_its_count_comes_back_in_the_text_proto
             assert lines[3:5] == [b"Flashing FPGA", b"virtual FPGA: exact"]
     seeds = {seed for _, _, seed in rack.evaluators[0].seen}
     assert len(seeds) == 1
+
+
+def test_given_a_report_when_written_then_it_is_logged_for_who_looks_closely(
+    start_rack: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "icebus.rack.application")
+    rack = start_rack()
+    with rack.open() as port:
+        port.write(bitstream(17))
+        report(port)
+
+    (record,) = [r for r in caplog.records if r.name == "icebus.rack.application"]
+    assert record.getMessage() == f"{rack.board().serial} reports 17 pulses"
 
 
 def test_given_a_firmware_that_has_greeted_when_the_host_opens_then_it_sees_nothing(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import select
 from typing import TYPE_CHECKING, Final
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from icebus.rack.settings import BoardSettings
     from icebus.rack.verdict import Verdict
 
+_LOG = logging.getLogger(__name__)
+
 _READS_A_TURN: Final = 2
 """Then the other boards have their turn."""
 
@@ -27,6 +30,7 @@ class Application:
     """Runs ``firmware`` on a new serial port until :meth:`close`.
 
     Args:
+        serial: the board's, for the log.
         loop: whose thread everything here runs on.
         firmware: the state machine.
         evaluator: simulates the FPGA.
@@ -37,6 +41,7 @@ class Application:
 
     def __init__(
         self,
+        serial: str,
         loop: Loop,
         firmware: Firmware,
         evaluator: Evaluator,
@@ -44,6 +49,7 @@ class Application:
         fpga_seed: int,
         on_touch: Callable[[], None],
     ) -> None:
+        self._serial = serial
         self._loop = loop
         self._firmware = firmware
         self._evaluator = evaluator
@@ -160,6 +166,8 @@ class Application:
     def _do(self, step: Step) -> None:
         if step.lines and self._detach_timer is None:
             self._port.write((EOL.join(step.lines) + EOL).encode("ascii"))
+            if step.pulses is not None:
+                _LOG.debug("%s reports %d pulses", self._serial, step.pulses)
         if step.evaluation is not None:
             self._evaluator.submit(
                 step.evaluation.bitstream, step.evaluation.cycles, self._fpga_seed, self._measured

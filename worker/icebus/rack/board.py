@@ -100,6 +100,7 @@ class Board:
         bench = self._bench
         firmware = firmware_of(marker, bench.settings.firmware, self._random)
         application = Application(
+            self.spec.serial,
             bench.loop,
             firmware,
             bench.evaluator,

@@ -98,7 +98,10 @@ def run(
         typer.Option(min=1, help="Processes that simulate FPGAs.", show_default="one a core"),
     ] = None,
     seed: Annotated[int, typer.Option(help="Makes serials and measurements repeatable.")] = 0,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more.")] = False,
+    verbose: Annotated[
+        int,
+        typer.Option("--verbose", "-v", count=True, help="Log more; twice: also every report."),
+    ] = 0,
 ) -> None:
     """Run the boards until SIGTERM or Ctrl-C; then their folders are removed."""
     logging.basicConfig(
@@ -106,6 +109,8 @@ def run(
         level=logging.INFO if verbose else logging.WARNING,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
+    if verbose > 1:
+        logging.getLogger("icebus").setLevel(logging.DEBUG)
     try:
         from icebus.rack.evaluator import PoolEvaluator
         from icebus.rack.rack import Rack

@@ -29,10 +29,12 @@ class Step:
     Attributes:
         lines: printed now, without their line ends.
         evaluation: started now; its verdict comes back through :meth:`Firmware.measured`.
+        pulses: the count that the lines report, if they do.
     """
 
     lines: tuple[str, ...] = ()
     evaluation: Evaluation | None = None
+    pulses: int | None = None
 
 
 NOTHING = Step()

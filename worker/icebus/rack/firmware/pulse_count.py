@@ -165,9 +165,9 @@ class PulseCount(Firmware):
         self._wait()
         early, self._early = self._early, b""
         if not early:
-            return Step(tuple(lines))
+            return Step(tuple(lines), None, verdict.pulses)
         following = self.receive(early, now)
-        return Step((*lines, *following.lines), following.evaluation)
+        return Step((*lines, *following.lines), following.evaluation, verdict.pulses)
 
     def _wait(self) -> None:
         self._state = _State.WAITING
