@@ -191,12 +191,13 @@ def test_given_failures_when_evaluated_then_they_are_raised_after_the_last_resul
 
 
 def test_given_a_worker_without_the_file_when_called_then_it_is_sent_again(
-    alice: PulseCountClient, w1: ScriptedWorker, circuits: list[Path]
+    alice: PulseCountClient, w1: ScriptedWorker, w2: ScriptedWorker, circuits: list[Path]
 ) -> None:
-    with alice.reserve(1) as boards:
-        assert len(list(boards.evaluate(circuits[:1]))) == 1
+    with alice.reserve(2) as boards:
+        assert len(list(boards.evaluate(circuits[:1]))) == 2
         w1.blobs.clear()
-        assert len(list(boards.evaluate(circuits[:1]))) == 1
+        assert len(list(boards.evaluate(circuits[:1]))) == 2
+        assert w1.blobs
 
 
 def test_given_a_worker_that_never_gets_the_file_when_called_then_it_fails_with_that(
