@@ -85,6 +85,7 @@ class Pool(Generic[T]):
     def __init__(self, batch: str, serials: Iterable[str], total: int | None = None) -> None:
         self.batch = batch
         self._boards = {serial: _Board[T](serial, Conversation(serial)) for serial in serials}
+        self._alive = list(self._boards.values())
         self._total = total
         self._known = 0
         self._fresh: deque[_Ticket[T]] = deque()
@@ -115,9 +116,6 @@ class Pool(Generic[T]):
         """Why it was given up, when it was."""
         return self._forsaken
 
-    def _alive(self) -> list[_Board[T]]:
-        return [board for board in self._boards.values() if board.loss is None]
-
     # --- items in -----------------------------------------------------------------------------
 
     @property
@@ -128,9 +126,10 @@ class Pool(Generic[T]):
     @property
     def hungry(self) -> bool:
         """Whether to add another item now. Without a board left nobody eats."""
-        boards = len(self._alive())
+        if self._ended or not self._alive:
+            return False
         waiting = len(self._fresh) + len(self._again)
-        return not self._ended and boards > 0 and waiting < max(AHEAD, AHEAD_EACH * boards)
+        return waiting < max(AHEAD, AHEAD_EACH * len(self._alive))
 
     def add(self, item: T) -> list[Failed[T]]:
         """Add an item; it fails at once when the batch was given up."""
@@ -166,11 +165,13 @@ class Pool(Generic[T]):
 
     def due(self) -> list[Send[T]]:
         """What to send now; the board with the least to do is served first."""
-        boards = self._alive()
-        share = self._share(len(boards))
-        if not self._ended:
-            # This is asked whenever something changes, and most boards are busy at any time.
-            boards = [board for board in boards if not board.talk.busy(min(board.depth, share))]
+        share = self._share(len(self._alive))
+        # This is asked whenever something changes, and most boards are busy at any time.
+        boards = [
+            board
+            for board in self._alive
+            if self._ended or not board.talk.busy(min(board.depth, share))
+        ]
         boards.sort(key=lambda board: len(board.talk.outstanding))
         return [send for board in boards if (send := self._due(board, share)) is not None]
 
@@ -210,7 +211,7 @@ class Pool(Generic[T]):
     def _suits(self, ticket: _Ticket[T], board: _Board[T]) -> bool:
         """Boards that an item has failed get it again only when there are no others."""
         return board.serial not in ticket.tried or all(
-            other.serial in ticket.tried for other in self._alive()
+            other.serial in ticket.tried for other in self._alive
         )
 
     def _assign(self, ticket: _Ticket[T], serial: str) -> Slot[T]:
@@ -291,6 +292,7 @@ class Pool(Generic[T]):
         owed = list(board.talk.outstanding.values())
         board.loss = error
         board.talk = Conversation(serial)
+        self._alive.remove(board)
         failed: list[Failed[T]] = []
         for index, slot in reversed(list(enumerate(owed))):
             ticket = self._of(serial, slot.evaluation)
@@ -304,8 +306,11 @@ class Pool(Generic[T]):
 
     def join(self, serial: str) -> None:
         """A board that was lost is back."""
-        self._boards[serial].loss = None
-        self._forsaken = None
+        board = self._boards[serial]
+        if board.loss is not None:
+            board.loss = None
+            self._alive.append(board)
+            self._forsaken = None
 
     def give_up(self, error: IcebusError) -> list[Failed[T]]:
         """No lost board will come back: all that has no outcome fails."""

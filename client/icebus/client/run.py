@@ -199,9 +199,10 @@ class Run:
 
     def _wait(self) -> None:
         with self._condition:
-            self._condition.wait_for(
-                lambda: self._ready or self._account.hungry or self._account.done, TICK
-            )
+            self._condition.wait_for(self._called_for, TICK)
+
+    def _called_for(self) -> bool:
+        return bool(self._ready) or self._account.hungry or self._account.done
 
     def _look_at_the_clock(self) -> None:
         now = time.monotonic()
@@ -274,6 +275,7 @@ class Run:
         slot = self._account.settle(result.serial, result.evaluation, took)
         if slot is not None and not self._closed:
             self._ready.append(replace(result, source=slot.item.source))
+            self._condition.notify_all()
 
     def finished(self, serial: str) -> None:
         """A board has told that it is done with the batch."""
@@ -324,7 +326,6 @@ class Run:
 
     def _stir(self) -> None:
         """Something has changed: see soon what is to be sent, once for all that changes by then."""
-        self._condition.notify_all()
         if not self._pumping:
             self._pumping = True
             self._link.bus.defer(self._pump)
@@ -338,7 +339,9 @@ class Run:
                 if not self._account.outstanding(send.serial) - len(send.slots):
                     self._sign[send.serial] = now
                 self._unfinished.add(send.serial)
-            self._condition.notify_all()
+            # To be woken for nothing would cost the caller more than all else here.
+            if self._called_for():
+                self._condition.notify_all()
         for send in sends:
             self._caller.send(send, self._answered)
 
