@@ -73,6 +73,27 @@ def test_given_a_plain_url_then_it_is_our_driver_and_an_isolation_that_refuses_a
         assert isolation.scalar() == "serializable"
 
 
+def test_given_a_url_without_user_then_the_system_says_who_we_are(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it stands in docs/deploy.md for a PostgreSQL on the same machine."""
+    monkeypatch.setenv("PGUSER", "icebus")
+    database = Database(database_url.replace("icebus@", ""))
+
+    database.migrate()
+
+    database.close()
+
+
+def test_given_a_url_that_says_otherwise_then_our_own_wishes_give_way(database_url: str) -> None:
+    database = Database(f"{database_url}&application_name=other&connect_timeout=9")
+
+    with database.transaction() as session:
+        name: Any = session.connection().exec_driver_sql("SHOW application_name")
+        assert name.scalar() == "other"
+    database.close()
+
+
 @pytest.mark.parametrize("control_settings", [Settings(interval=1.0, grace=5.0)])
 def test_given_a_server_that_goes_away_when_it_is_back_then_control_goes_on(
     control: Control,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,8 @@ import pytest
 
 if TYPE_CHECKING:
     from tests.deploy.conftest import Stack
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="it is Linux that images run on")
 
 Eventually = Callable[[Callable[[], bool], str], None]
 CIRCUIT = Path(__file__).parents[2] / "examples" / "circuits" / "pulse_2khz.bin"
@@ -114,6 +116,11 @@ def group(leader: int) -> list[int]:
     return members
 
 
+def said(pid: int) -> bytes:
+    """A process's command line."""
+    return Path(f"/proc/{pid}/cmdline").read_bytes()
+
+
 def ports(pids: list[int]) -> set[int]:
     """The TCP ports that processes listen on."""
     inodes = set()
@@ -138,13 +145,9 @@ def test_given_a_rack_that_is_killed_then_its_container_ends_to_be_started_again
     container = stack.containers["virtual-worker"]
     assert container.process is not None
     stack.wait_healthy("virtual-worker")
-    rack = subprocess.run(
-        ["pgrep", "-g", str(container.process.pid), "-f", "icebus-rack run"],
-        capture_output=True,
-        text=True,
-    )
+    rack = min(pid for pid in group(container.process.pid) if b"icebus-rack" in said(pid))
 
-    os.kill(int(rack.stdout.split()[0]), signal.SIGKILL)
+    os.kill(rack, signal.SIGKILL)
     code = container.process.wait(60)
     container.start()
 

@@ -21,7 +21,8 @@ BUSY_TIMEOUT = 5.0
 """Seconds to wait for somebody else's transaction, such as a backup's."""
 
 POSTGRESQL = {
-    "connect_timeout": 5,
+    # All that control does waits meanwhile, also its heartbeat.
+    "connect_timeout": 2,
     # A server that vanished without a word would otherwise hold control's one thread for minutes.
     "tcp_user_timeout": 10_000,
     "keepalives_idle": 10,
