@@ -111,7 +111,7 @@ def run() -> None:
     """Run the command line; every error is a line or two on stderr and an exit code."""
     signal.signal(signal.SIGTERM, _terminate)
     try:
-        code = app(standalone_mode=False)
+        code = app(prog_name="icebus", standalone_mode=False)
     except UsageError as error:
         error.show()
         code = USAGE

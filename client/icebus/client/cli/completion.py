@@ -6,6 +6,7 @@ import contextlib
 import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from importlib import import_module
 from typing import TYPE_CHECKING, TypeAlias
 
 import typer
@@ -13,7 +14,6 @@ import typer
 if TYPE_CHECKING:
     from icebus.client.survey import Survey
     from icebus.schemas.reservations import Reservation
-    from icebus.schemas.topics import Topic
 
 ANSWER_TIME = 1.0
 """Seconds that somebody who has pressed TAB waits at most."""
@@ -93,13 +93,16 @@ def _matching(
     tell: Callable[[Survey, str], Iterator[tuple[str, str]]],
 ) -> Words:
     """What ``tell`` finds on the farm that begins with what was typed."""
+    # Loaded before the clock runs, so that the farm has all of the time that there is.
+    import_module("icebus.client.survey")
     found: dict[str, str] = {}
     profile = ctx.find_root().params.get("profile")
 
     def ask() -> None:
         # Nobody has asked for an error here, and one would be written over the prompt.
         with contextlib.suppress(Exception):
-            for word, about in _ask(profile, topics, tell):
+            farm, user = _ask(profile, topics)
+            for word, about in tell(farm, user):
                 found.setdefault(word, about)
 
     logging.disable()
@@ -111,11 +114,8 @@ def _matching(
     return [(word, _line(about)) for word, about in words if word.startswith(incomplete)]
 
 
-def _ask(
-    profile: str | None,
-    topics: Sequence[str],
-    tell: Callable[[Survey, str], Iterator[tuple[str, str]]],
-) -> list[tuple[str, str]]:
+def _ask(profile: str | None, topics: Sequence[str]) -> tuple[Survey, str]:
+    """How the farm is, and who asks."""
     from icebus.broker import BrokerAddress, Bus
     from icebus.client.profile import find_url
     from icebus.client.survey import survey
@@ -127,8 +127,7 @@ def _ask(
     bus = Bus(address, name=f"{address.user}-tab", session_expiry=0)
     bus.connect(deadline)
     try:
-        wanted: list[Topic] = [TOPICS[name] for name in topics]
-        return list(tell(survey(bus, deadline, wanted), address.user))
+        return survey(bus, deadline, [TOPICS[name] for name in topics]), address.user
     finally:
         bus.close(deadline)
 

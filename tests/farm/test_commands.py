@@ -1,0 +1,404 @@
+"""The commands that look at a farm, call its boards, and complete words from it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from icebus.client.cli import main
+from icebus.client.profile import profile_in
+
+if TYPE_CHECKING:
+    from tests.farm.conftest import Machine, Up
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a command ended."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+    def json(self) -> Any:
+        assert self.code == 0, self.stderr
+        return json.loads(self.stdout)
+
+    def csv(self) -> list[dict[str, str]]:
+        assert self.code == 0, self.stderr
+        return list(csv.DictReader(io.StringIO(self.stdout, newline=""), strict=True))
+
+
+Icebus = Callable[..., Done]
+
+
+@pytest.fixture
+def icebus(
+    farm: Up, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Icebus]:
+    """The command line as ann uses it, in this process: starting one takes most of a second."""
+    for name in [name for name in os.environ if name.startswith("ICEBUS_")]:
+        monkeypatch.delenv(name)
+    for name in ("HOME", "XDG_STATE_HOME"):
+        monkeypatch.setenv(name, farm.machine.environment[name])
+    before = signal.getsignal(signal.SIGTERM)
+
+    def run(*arguments: str) -> Done:
+        monkeypatch.setattr(sys, "argv", ["icebus", *arguments])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        told = capsys.readouterr()
+        assert isinstance(ended.value.code, int)
+        return Done(ended.value.code, told.out, told.err)
+
+    yield run
+    signal.signal(signal.SIGTERM, before)
+
+
+def complete(farm: Up, typed: str, **environment: str) -> dict[str, str]:
+    """What the shell offers for the last word of ``typed``, with what it says of each."""
+    done = farm.machine.run(
+        _ICEBUS_COMPLETE="complete_fish",
+        _TYPER_COMPLETE_FISH_ACTION="get-args",
+        _TYPER_COMPLETE_ARGS=typed,
+        **environment,
+    )
+    assert done.stderr == ""
+    return dict(line.partition("\t")[::2] for line in done.stdout.splitlines() if line)
+
+
+def until(condition: Callable[[], bool], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not come true in time"
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def held(icebus: Icebus) -> Iterator[dict[str, Any]]:
+    """A reservation of two boards."""
+    done = icebus("reserve", "2", "--duration", "10m", "-o", "json")
+    assert done.code == 0, done.stderr
+    (document,) = json.loads(done.stdout)
+    yield document
+    icebus("release", document["id"])
+
+
+@pytest.fixture
+def serial(held: dict[str, Any]) -> str:
+    """One of the boards that are held."""
+    found: str = held["devices"][0]["serial"]
+    return found
+
+
+# --- the farm -------------------------------------------------------------------------------------
+
+
+def test_given_a_farm_when_its_workers_are_listed_then_they_answer_and_have_its_boards(
+    icebus: Icebus,
+) -> None:
+    (worker,) = icebus("workers", "-o", "json").json()
+    assert (worker["worker"], worker["state"]) == ("local", "ready")
+    assert sum(worker["devices"].values()) == 3
+    assert worker["heartbeat"] <= 3
+    told = icebus("workers").stdout.splitlines()
+    assert told[0].split()[:2] == ["WORKER", "STATE"]
+    assert "ready" in told[1]
+
+
+def test_given_an_observer_when_it_looks_then_it_sees_workers_and_kinds_as_users_do(
+    farm: Up,
+    icebus: Icebus,
+) -> None:
+    observer = str(profile_in(farm.directory, "observer"))
+    seen = icebus("--profile", observer, "workers", "-o", "json").json()
+    assert [sum(row["devices"].values()) for row in seen] == [3]
+    seen = icebus("--profile", observer, "kinds", "-o", "json").json()
+    assert [row["kind"] for row in seen] == ["pulsecount"]
+
+
+def test_given_kinds_when_described_then_people_read_signatures_and_programs_schemas(
+    icebus: Icebus,
+) -> None:
+    told = icebus("kinds", "pulsecount").stdout
+    assert "METHOD evaluate(bitstreams: [file], batch: string | null = null" in told
+    assert "EVENT results" in told
+    (kind,) = icebus("kinds", "pulsecount", "-o", "json").json()
+    assert kind["workers"] == ["local"]
+    assert kind["methods"]["evaluate"]["args"]["required"] == ["bitstreams"]
+    parts = icebus("kinds", "pulsecount", "-o", "csv").csv()
+    assert {"method", "answer", "event"} == {part["part"] for part in parts}
+    names = icebus("kinds", "pulsecount", "-o", "name").stdout.split()
+    assert names == ["acknowledge", "evaluate", "status"]
+
+
+def test_given_a_farm_that_is_well_when_the_doctor_comes_then_nothing_fails(icebus: Icebus) -> None:
+    done = icebus("doctor", "-o", "json")
+    found = {finding["check"]: finding for finding in json.loads(done.stdout)}
+    assert done.code == 0, done.stdout
+    farm_checks = ("profile", "broker", "control", "workers", "devices", "versions", "clock")
+    assert [found[check]["level"] for check in farm_checks] == ["ok"] * len(farm_checks)
+    assert "password" not in done.stdout
+
+
+def test_given_no_farm_when_the_doctor_comes_then_it_says_how_to_start_one(
+    machine: Machine,
+) -> None:
+    done = machine.run("doctor")
+    assert done.returncode == 1
+    assert "`icebus up` starts one on this machine" in done.stdout
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("listing", ["devices", "available", "workers", "kinds", "doctor"])
+def test_given_any_listing_when_asked_for_csv_then_it_has_what_json_has(
+    icebus: Icebus, listing: str
+) -> None:
+    until(lambda: len(icebus("available", "-o", "name").stdout.split()) == 3)
+    rows = icebus(listing, "-o", "csv").csv()
+    known = icebus(listing, "-o", "json").json()
+    if listing == "available":
+        known = [{"serial": serial} for serial in known["serials"]]
+    assert [sorted(row) for row in rows] == [sorted(row) for row in known]
+    first = next(iter(known[0]))
+    assert [row[first] for row in rows] == [row[first] for row in known]
+
+
+# --- reservations ---------------------------------------------------------------------------------
+
+
+def test_given_a_reservation_when_extended_then_its_end_moves_by_that_much(
+    icebus: Icebus, held: dict[str, Any]
+) -> None:
+    by_default = icebus("extend", "5m", "-o", "json")
+    assert by_default.code == 0, by_default.stderr
+    (moved,) = json.loads(by_default.stdout)
+    assert moved["reservation"] == held["id"]
+    (row,) = icebus("extend", held["id"], "1h", "-o", "csv").csv()
+    assert (row["reservation"], row["before"]) == (held["id"], moved["after"])
+    assert row["before"][:13] != row["after"][:13]  # another hour
+    told = icebus("extend", "1m")
+    assert told.stdout.splitlines()[0].split() == ["RESERVATION", "BEFORE", "AFTER", "LEFT"]
+    far = icebus("extend", "900d")
+    assert "as far as the farm lets" in far.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        (["extend", "5m"], 3, "you hold no reservation"),
+        (["extend", "nonsense", "5m"], 3, "nonsense"),
+        (["extend", "nonsense"], 2, "no duration"),
+        (["extend", "a", "b", "c"], 2, "a reservation"),
+        (["kinds", "nonsense"], 3, "there are pulsecount"),
+        (["call", "nonsense", "status"], 3, "icebus reserve --serial nonsense"),
+        (["circuit", "nonsense"], 6, "no frequency"),
+        (["circuit", "25MHz"], 6, "24 MHz"),
+    ],
+)
+def test_given_a_mistake_when_made_then_one_error_names_it(
+    icebus: Icebus, arguments: Sequence[str], code: int, told: str
+) -> None:
+    done = icebus(*arguments)
+    assert done.code == code, done.stderr
+    assert told in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+# --- calls ----------------------------------------------------------------------------------------
+
+
+def test_given_a_board_that_is_held_when_called_then_its_answer_is_printed(
+    icebus: Icebus, held: dict[str, Any], serial: str
+) -> None:
+    assert icebus("call", serial, "status", "-o", "json").json()["capacity"] == 64
+    table = icebus("call", serial, "status").stdout.splitlines()
+    assert table[0].split() == ["QUEUED", "MEASURING", "UNACKNOWLEDGED", "CAPACITY"]
+    assert table[1].split() == ["0", "-", "0", "64"]
+    (row,) = icebus("call", serial, "status", "-o", "csv").csv()
+    assert row["measuring"] == ""
+    named = icebus("call", "-r", held["id"], serial, "status", "-o", "name")
+    assert "queued=0" in named.stdout.splitlines()
+
+
+def test_given_files_when_evaluated_by_a_call_then_its_events_are_followed_to_the_end(
+    icebus: Icebus, serial: str, circuits: Sequence[Path]
+) -> None:
+    words = ["evaluate", f"@{circuits[0]}", f"bitstreams=@{circuits[1]}", "validate=true"]
+    done = icebus("call", serial, *words, "--follow", "-o", "jsonl")
+    assert done.code == 0, done.stderr
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [event["event"] for event in events] == ["results", "results", "finished"]
+    assert [event["data"]["bitstream"] for event in events[:2]] == [p.name for p in circuits[:2]]
+    assert [event["data"]["exact"] for event in events[:2]] == [True, True]
+    evaluations = [event["data"]["evaluation"] for event in events[:2]]
+    assert all(evaluation in done.stderr for evaluation in evaluations)
+    words = [f"evaluations={evaluation}" for evaluation in evaluations]
+    assert icebus("call", serial, "acknowledge", *words, "-o", "json").json() == {"forgotten": 2}
+
+
+def test_given_events_when_followed_as_a_table_or_csv_then_each_is_a_line(
+    icebus: Icebus, serial: str, circuits: Sequence[Path]
+) -> None:
+    words = ["call", serial, "evaluate", f"@{circuits[0]}", "--follow"]
+    lines = icebus(*words).stdout.splitlines()
+    assert [line.split()[1] for line in lines] == ["results", "finished"]
+    rows = icebus(*words, "-o", "csv").csv()
+    assert json.loads(rows[0]["data"])["bitstream"] == circuits[0].name
+    listed = json.loads(icebus(*words, "-o", "json").stdout)
+    assert [event["event"] for event in listed] == ["results", "finished"]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        (["evaluat"], 3, "icebus kinds pulsecount"),
+        (["evaluate"], 6, "bitstreams is missing"),
+        (["evaluate", "@nowhere.bin"], 6, "nowhere.bin"),
+        (["evaluate", "bitstream=1"], 6, "no argument 'bitstream'"),
+        (["status", "more=true"], 6, "call it as status()"),
+        (["acknowledge", "evaluations=not an id"], 6, "call it as acknowledge("),
+    ],
+)
+def test_given_a_call_that_is_wrong_when_made_then_the_error_shows_how_it_is_right(
+    icebus: Icebus, serial: str, words: Sequence[str], code: int, told: str
+) -> None:
+    done = icebus("call", serial, *words)
+    assert done.code == code, done.stderr
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_given_a_file_that_is_no_bitstream_when_called_then_the_worker_s_error_is_the_user_s(
+    icebus: Icebus, serial: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "short.bin"
+    path.write_bytes(b"short")
+    done = icebus("call", serial, "evaluate", f"@{path}")
+    assert done.code == 6
+    assert "104,090" in done.stderr
+
+
+def test_given_a_method_without_a_batch_when_followed_then_ctrl_c_ends_it(
+    farm: Up, serial: str
+) -> None:
+    following = farm.machine.start("call", serial, "status", "--follow")
+    assert following.stderr is not None
+    assert "capacity" in following.stderr.readline()  # it has been answered and follows
+    following.send_signal(signal.SIGINT)
+    _, told = following.communicate(timeout=30)
+    assert following.returncode == 130
+    assert "Traceback" not in told
+
+
+def test_given_a_reservation_that_is_released_when_followed_then_following_ends_with_that(
+    farm: Up, icebus: Icebus, held: dict[str, Any], serial: str
+) -> None:
+    following = farm.machine.start("call", serial, "status", "--follow")
+    assert following.stderr is not None
+    assert "capacity" in following.stderr.readline()
+    icebus("release", held["id"])
+    _, told = following.communicate(timeout=30)
+    assert following.returncode == 3
+    assert "has ended" in told
+
+
+# --- completion -----------------------------------------------------------------------------------
+
+
+def test_given_a_shell_when_it_completes_commands_then_only_those_that_fit_come(farm: Up) -> None:
+    assert list(complete(farm, "icebus rel")) == ["release"]
+    assert {"workers", "watch"} == set(complete(farm, "icebus w"))
+
+
+def test_given_a_shell_when_it_completes_serials_then_they_come_with_their_state(
+    farm: Up, held: dict[str, Any], serial: str
+) -> None:
+    serials = complete(farm, "icebus reserve --serial ")
+    assert len(serials) == 3
+    assert serials[serial] == "serving, held by ann"
+    assert sum("held by ann" in about for about in serials.values()) == 2
+    assert list(complete(farm, f"icebus reserve --serial {serial[:-1]}")) == [serial]
+    yours = complete(farm, "icebus call ")
+    assert set(yours) == {device["serial"] for device in held["devices"]}
+
+
+def test_given_a_shell_when_it_completes_reservations_then_they_are_the_user_s(
+    farm: Up, held: dict[str, Any], serial: str
+) -> None:
+    for command in ("release ", "extend ", "call -r "):
+        offered = complete(farm, f"icebus {command}")
+        assert list(offered) == [held["id"]]
+        assert "pulsecount" in offered[held["id"]]
+    assert complete(farm, "icebus --profile ben release ") == {}
+
+
+def test_given_a_shell_when_it_completes_kinds_and_methods_then_they_come_described(
+    farm: Up, serial: str
+) -> None:
+    assert complete(farm, "icebus kinds ")["pulsecount"].startswith("Counts the pulses")
+    assert list(complete(farm, "icebus reserve --kind p")) == ["pulsecount"]
+    methods = complete(farm, f"icebus call {serial} ")
+    assert set(methods) == {"acknowledge", "evaluate", "status"}
+    assert methods["evaluate"].startswith("Queue bitstreams")
+
+
+def test_given_bash_when_it_completes_then_it_gets_words_only(farm: Up) -> None:
+    done = farm.machine.run(
+        _ICEBUS_COMPLETE="complete_bash", COMP_WORDS="icebus kinds p", COMP_CWORD="2"
+    )
+    assert (done.stdout.strip(), done.stderr) == ("pulsecount", "")
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"ICEBUS_PROFILE": "nobody"},
+        {"ICEBUS_URL": "nonsense"},
+        {"ICEBUS_URL": "mqtt://ann:wrong@192.0.2.1:1883"},
+    ],
+)
+def test_given_no_farm_when_a_shell_completes_then_nothing_comes_and_nothing_is_told(
+    farm: Up, environment: dict[str, str]
+) -> None:
+    assert complete(farm, "icebus release ", **environment) == {}
+
+
+def test_given_a_farm_that_refuses_us_when_a_shell_completes_then_nothing_is_told(
+    farm: Up,
+) -> None:
+    wrong = farm.url.replace(farm.url.split(":")[2].split("@")[0], "wrong")
+    assert complete(farm, "icebus release ", ICEBUS_URL=wrong) == {}
+
+
+def test_given_the_programs_when_help_is_asked_for_then_nothing_heavy_is_loaded(
+    farm: Up,
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "icebus.client.cli", "--help"],
+        env=farm.machine.environment,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    loaded = {line.rsplit("|", 1)[1].strip() for line in done.stderr.splitlines() if "|" in line}
+    for heavy in ("paho.mqtt.client", "icebus.schemas.errors", "icebus.broker", "numpy"):
+        assert heavy not in loaded
+    for panel in ("Farm", "Boards", "Evaluate"):
+        assert f"─ {panel} ─" in done.stdout
