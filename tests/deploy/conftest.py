@@ -8,6 +8,7 @@ a container stand for folders, and the broker's address for a free port on loopb
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import importlib.util
 import json
 import os
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 COMPONENTS = ("broker", "control", "worker")
 
-PATIENCE = 60.0
+PATIENCE = 120.0
 """Seconds within which anything here happens on a busy machine."""
 
 _CONTAINER_PATH = re.compile(
@@ -135,19 +136,26 @@ class Image:
 def images(
     dockerfiles: dict[str, list[Stage]], tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Image]:
-    """Every image, built from nothing but what its Dockerfile copies."""
+    """Every image, built from nothing but what its Dockerfile copies; once for all processes."""
     uv = find_uv()
+    base = tmp_path_factory.getbasetemp()
+    shared = (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / "images"
+    shared.mkdir(exist_ok=True)
     made = {}
-    for name, (build, last) in dockerfiles.items():
-        place = tmp_path_factory.mktemp(name)
-        _build(build, place, uv)
-        made[name] = Image(place / "opt" / "icebus", last)
+    with (shared / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for name, (build, last) in dockerfiles.items():
+            place = shared / name
+            if not (place / "built").exists():
+                _build(build, place, uv)
+                (place / "built").touch()
+            made[name] = Image(place / "opt" / "icebus", last)
     return made
 
 
 def _build(stage: Stage, place: Path, uv: str) -> None:
     sources = place / "src"
-    sources.mkdir()
+    sources.mkdir(parents=True)
     environment = {
         **_plain_environment(),
         "UV_PROJECT_ENVIRONMENT": str(place) + stage.environment["UV_PROJECT_ENVIRONMENT"],

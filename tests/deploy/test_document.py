@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shlex
@@ -16,8 +15,10 @@ import pytest
 import yaml
 from sqlmodel import delete, select
 
+from icebus.client import PulseCountClient
 from icebus.control.database import Database
 from icebus.control.tables import DeviceRow
+from icebus.schemas.errors import IcebusError
 
 if TYPE_CHECKING:
     from tests.deploy.conftest import StartProgram
@@ -27,6 +28,7 @@ ROOT = Path(__file__).parents[2]
 DOCUMENT = (ROOT / "docs" / "deploy.md").read_text()
 COMPONENTS = ("broker", "control", "worker")
 UNITS = sorted(path for name in COMPONENTS for path in ROOT.glob(f"{name}/systemd/*.service"))
+PATIENCE = 60.0
 CIRCUIT = ROOT / "examples" / "circuits" / "pulse_2khz.bin"
 
 Eventually = Callable[[Callable[[], bool], str], None]
@@ -236,17 +238,18 @@ def test_given_the_steps_for_systemd_then_the_units_make_a_farm(
     for unit in units:
         start_program(unit.command, unit.environment)
 
-    def counted() -> bool:
-        try:
-            said = start_program.run(
-                ["icebus", "evaluate", str(CIRCUIT), "-o", "json"], {"ICEBUS_URL": urls["alice"]}
-            )
-        except AssertionError:
-            return False
-        [result] = json.loads(said)
-        return 1998 <= int(result["pulses"]) <= 2000
+    with PulseCountClient(urls["alice"], timeout=PATIENCE) as client:
 
-    eventually(counted, "the farm of the units to count")
+        def available() -> bool:
+            try:
+                return len(client.available(timeout=5)) == 1
+            except IcebusError:
+                return False
+
+        eventually(available, "the farm of the units to offer its board")
+        with client.reserve(1) as boards:
+            [result] = boards.evaluate([CIRCUIT])
+    assert 1998 <= result.pulses <= 2000
     listing = start_program.run(
         ["icebus-broker", "list", "-d", str(tmp_path / "var/lib/icebus-broker")], {}
     )

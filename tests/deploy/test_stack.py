@@ -6,18 +6,25 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from icebus.client import PulseCountClient
+from icebus.schemas.errors import IcebusError
+
 if TYPE_CHECKING:
     from tests.deploy.conftest import Stack
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="it is Linux that images run on")
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="it is Linux that images run on"),
+    pytest.mark.timeout(400),
+]
 
 Eventually = Callable[[Callable[[], bool], str], None]
+PATIENCE = 60.0
 CIRCUIT = Path(__file__).parents[2] / "examples" / "circuits" / "pulse_2khz.bin"
 
 
@@ -33,18 +40,27 @@ def asked(stack: Stack, url: str, *argv: str) -> Any:
     return json.loads(done.stdout)
 
 
-def wait_available(stack: Stack, url: str, count: int, eventually: Eventually) -> None:
+@pytest.fixture(scope="module")
+def client(alice: str) -> Iterator[PulseCountClient]:
+    """A program of hers that runs through all that happens here."""
+    with PulseCountClient(alice, timeout=PATIENCE) as connected:
+        yield connected
+
+
+def wait_available(client: PulseCountClient, count: int, eventually: Eventually) -> None:
     def enough() -> bool:
-        done = stack.icebus(url, "available", "-o", "name")
-        return done.returncode == 0 and len(done.stdout.split()) == count
+        try:
+            return len(client.available(timeout=5)) == count
+        except IcebusError:
+            return False
 
     eventually(enough, f"{count} boards to be available")
 
 
 def test_given_the_farm_when_a_user_evaluates_then_it_counts(
-    stack: Stack, alice: str, eventually: Eventually
+    stack: Stack, alice: str, client: PulseCountClient, eventually: Eventually
 ) -> None:
-    wait_available(stack, alice, 2, eventually)
+    wait_available(client, 2, eventually)
 
     results = asked(stack, alice, "evaluate", "-n", "2", str(CIRCUIT))
 
@@ -64,27 +80,28 @@ def test_given_a_wrong_password_then_it_is_refused(stack: Stack, alice: str) -> 
 
 
 def test_given_the_farm_when_services_restart_then_reservations_go_on(
-    stack: Stack, alice: str, eventually: Eventually
+    stack: Stack, client: PulseCountClient, eventually: Eventually
 ) -> None:
-    wait_available(stack, alice, 2, eventually)
+    wait_available(client, 2, eventually)
     known = credentials(stack)
-    done = stack.icebus(alice, "reserve")
-    assert done.returncode == 0, done.stderr
-    name = done.stdout.strip()
+    name = client.reserve(1, detached=True).id
     for service in ("control", "database", "broker", "virtual-worker"):
         code = stack.restart(service)
 
-        def goes_on(service: str = service) -> bool:
-            if service in stack.containers and not stack.containers[service].healthy():
+        def goes_on() -> bool:
+            try:
+                boards = client.attach(name, timeout=10)
+                return len(list(boards.evaluate([CIRCUIT]))) == 1
+            except IcebusError:
                 return False
-            evaluated = stack.icebus(alice, "evaluate", str(CIRCUIT), "-o", "json")
-            return evaluated.returncode == 0 and len(json.loads(evaluated.stdout)) == 1
 
         eventually(goes_on, f"the reservation to go on after a restart of {service}")
         assert code == 0, service
-        assert [each["id"] for each in asked(stack, alice, "reservations")] == [name]
+        assert [each.id for each in client.reservations()] == [name]
+    for service in stack.containers:
+        stack.wait_healthy(service)
     assert credentials(stack) == known
-    assert stack.icebus(alice, "release", "--all").returncode == 0
+    client.attach(name).release()
 
 
 def credentials(stack: Stack) -> dict[str, str]:
@@ -140,7 +157,7 @@ def ports(pids: list[int]) -> set[int]:
 
 
 def test_given_a_rack_that_is_killed_then_its_container_ends_to_be_started_again(
-    stack: Stack, alice: str, eventually: Eventually
+    stack: Stack, client: PulseCountClient, eventually: Eventually
 ) -> None:
     container = stack.containers["virtual-worker"]
     assert container.process is not None
@@ -152,4 +169,4 @@ def test_given_a_rack_that_is_killed_then_its_container_ends_to_be_started_again
     container.start()
 
     assert code == 128 + signal.SIGKILL
-    wait_available(stack, alice, 2, eventually)
+    wait_available(client, 2, eventually)
