@@ -165,9 +165,9 @@ class Application:
 
     def _do(self, step: Step) -> None:
         if step.lines and self._detach_timer is None:
-            self._port.write((EOL.join(step.lines) + EOL).encode("ascii"))
             if step.pulses is not None:
                 _LOG.debug("%s reports %d pulses", self._serial, step.pulses)
+            self._port.write((EOL.join(step.lines) + EOL).encode("ascii"))
         if step.evaluation is not None:
             self._evaluator.submit(
                 step.evaluation.bitstream, step.evaluation.cycles, self._fpga_seed, self._measured

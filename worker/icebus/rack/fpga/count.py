@@ -7,10 +7,11 @@ from functools import lru_cache
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
-from icebus.rack.fpga import chipdb
+from icebus.rack.fpga import chipdb, counter, divider
 from icebus.rack.fpga.asynchronous import Asynchronous
-from icebus.rack.fpga.counter import Accumulator, recognise
+from icebus.rack.fpga.counter import Accumulator
 from icebus.rack.fpga.decode import decode
+from icebus.rack.fpga.divider import Divider
 from icebus.rack.fpga.extract import TRISTATE, Extraction
 from icebus.rack.fpga.fabric import cram_of
 from icebus.rack.fpga.netlist import FIRST, ZERO, Foreign, Netlist
@@ -41,7 +42,7 @@ BITSTREAMS: Final = 1024
 _UNDRIVEN: Final = Netlist((), ZERO)
 
 _cones: Shelf[bytes, Netlist] = Shelf(BITSTREAMS)
-Analysis = Accumulator | Periodic | Asynchronous
+Analysis = Accumulator | Divider | Periodic | Asynchronous
 
 _analyses: Shelf[Netlist | Step, Analysis] = Shelf(ANALYSES_SIZE)
 
@@ -134,7 +135,9 @@ def _measured(
     """The count of a circuit; its analysis is kept, with what this has added to it."""
     if isinstance(analysis, Accumulator):
         pulses, exact, note = analysis.count(cycles), True, ""
-    elif isinstance(analysis, Periodic):
+    elif isinstance(analysis, Divider | Periodic):
+        if isinstance(analysis, Divider):
+            analysis = analysis.grown_to(cycles)
         pulses, exact = analysis.count(cycles)
         note = "" if exact else "no period within the budget; extrapolated"
     else:
@@ -154,5 +157,5 @@ def _analyse(netlist: Netlist) -> Analysis:
         return Asynchronous(netlist, str(reason))
 
 
-def _analyse_step(step: Step) -> Accumulator | Periodic:
-    return recognise(step) or Periodic(step)
+def _analyse_step(step: Step) -> Accumulator | Divider | Periodic:
+    return counter.recognise(step) or divider.recognise(step) or Periodic(step)

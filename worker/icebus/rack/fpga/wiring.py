@@ -10,13 +10,14 @@ routed, whether the truth tables heed them or not; those that they don't heed dr
 from __future__ import annotations
 
 from functools import lru_cache
-from itertools import chain, count, islice
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from icebus.rack.fpga import fabric
-from icebus.rack.fpga.netlist import CLOCK, ONE, ZERO
+from icebus.rack.fpga.folding import Folding
+from icebus.rack.fpga.netlist import ONE, ZERO
 from icebus.rack.fpga.origins import (
     CARRY,
     CARRY_SET,
@@ -27,17 +28,16 @@ from icebus.rack.fpga.origins import (
     LUT,
     OUT,
 )
-from icebus.rack.fpga.simplify import fold
-from icebus.rack.fpga.steps import STATE, Step
+from icebus.rack.fpga.steps import STATE
 
 if TYPE_CHECKING:
     from icebus.rack.fpga.decode import Design
     from icebus.rack.fpga.fabric import Bytes
     from icebus.rack.fpga.origins import Origins
+    from icebus.rack.fpga.steps import Step
 
 _MAJORITY: Final = 0xE8
 _MUX: Final = 0xCA
-_IDENTITY: Final = 0b10
 _SIMPLE_OUTPUT: Final = 0b0110
 """PIN_TYPE, above its input bits, of a pad that is always driven, without a register."""
 _SIMPLE_INPUT: Final = 0b01
@@ -94,7 +94,7 @@ class Wiring:
 
     def step(self, tables: bytes) -> Step:
         """The step with these truth tables, if they fit."""
-        folding = _Folding(len(self._registers))
+        folding = Folding(len(self._registers))
         nodes = folding.nodes
         words = memoryview(tables).cast("H")
         for slot, inputs in self._order:
@@ -119,69 +119,6 @@ def heeded(table: int) -> int:
         for pin, mask in enumerate((0x5555, 0x3333, 0x0F0F, 0x00FF))
         if (table >> (1 << pin) ^ table) & mask
     )
-
-
-class _Folding:
-    """Gates on the way to a step: without constants, and none of them twice."""
-
-    def __init__(self, states: int) -> None:
-        self._first = STATE + states
-        self._gates: list[tuple[int, tuple[int, ...]]] = []
-        self._known: dict[tuple[int, tuple[int, ...]], int] = {}
-        self.nodes = list(range(self._first))
-
-    def gate(self, table: int, inputs: tuple[int, ...]) -> int:
-        """The node of a function of nodes."""
-        key = fold(table, inputs)
-        table, inputs = key
-        if not inputs:
-            return table & 1
-        if table == _IDENTITY and len(inputs) == 1:
-            return inputs[0]
-        node = self._known.get(key)
-        if node is None:
-            node = self._known[key] = self._first + len(self._gates)
-            self._gates.append(key)
-        return node
-
-    def step(self, following: list[int], output: int) -> Step:
-        """The step: what the output depends on, in an order that depends on nothing else."""
-        first, all_gates = self._first, self._gates
-        number = {ZERO: ZERO, ONE: ONE, CLOCK: CLOCK}
-        states: list[int] = []
-        gates: list[int] = []
-        for root in chain((output,), (following[state - STATE] for state in states)):
-            stack = [root]
-            while stack:
-                node = stack[-1]
-                if node in number:
-                    stack.pop()
-                elif node < first:
-                    number[node] = STATE + len(states)
-                    states.append(node)
-                    stack.pop()
-                else:
-                    missing = [i for i in all_gates[node - first][1] if i not in number]
-                    if missing:
-                        stack += missing
-                    else:
-                        number[node] = 0  # until the number of states is known
-                        gates.append(node)
-                        stack.pop()
-        number.update(zip(gates, count(STATE + len(states))))
-        return Step(
-            states=len(states),
-            gates=tuple(
-                [
-                    (table, tuple([number[i] for i in inputs]))
-                    for table, inputs in [all_gates[node - first] for node in gates]
-                ]
-            ),
-            following=tuple([number[following[state - STATE]] for state in states]),
-            output=number[output],
-            initial=(0,) * len(states),
-            per_cycle=1,
-        )
 
 
 class _Walk:
