@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from icebus.client.progress import Progress
     from icebus.client.pulsecount import Boards, PulseCountClient
     from icebus.client.reservation import Reservation
+    from icebus.client.survey import Survey
     from icebus.schemas.errors import IcebusError
 
 _HOMES = {
@@ -39,6 +40,7 @@ _HOMES = {
     "ReceivedEvent": "icebus.client.events",
     "Reservation": "icebus.client.reservation",
     "Result": "icebus.client.outcomes",
+    "Survey": "icebus.client.survey",
 }
 
 __all__ = [
@@ -57,6 +59,7 @@ __all__ = [
     "ReceivedEvent",
     "Reservation",
     "Result",
+    "Survey",
 ]
 
 

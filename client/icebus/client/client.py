@@ -122,13 +122,21 @@ class BaseClient(Session, ABC, Generic[R]):
         except IcebusError as error:
             log.warning("could not release reservation %s: %s", reservation.id, error)
 
-    def attach(self, reservation: str, *, keep_alive: bool = False, timeout: float = 30.0) -> R:
+    def attach(
+        self,
+        reservation: str,
+        *,
+        keep_alive: bool = False,
+        wait: bool = True,
+        timeout: float = 30.0,
+    ) -> R:
         """Take up a reservation of this user's, made elsewhere or before.
 
         Args:
             reservation: its id.
             keep_alive: whether to extend it while this client lives.
-            timeout: seconds to wait for its devices to be ready.
+            wait: whether to wait until all of its devices are ready.
+            timeout: seconds to wait for that.
 
         Raises:
             UnknownReservation: this user holds none of that id.
@@ -154,7 +162,8 @@ class BaseClient(Session, ABC, Generic[R]):
         held = self._make(document, keep_alive=keep_alive, remaining=remaining)
         held.start()
         try:
-            held.wait_ready(deadline)
+            if wait:
+                held.wait_ready(deadline)
         except BaseException:
             held.close()
             raise

@@ -105,7 +105,10 @@ def call(
     from icebus.schemas.errors import IcebusError, InvalidRequest
 
     with connect_any() as client:
-        held = client.attach(reservation or _holder(client, serial))
+        # Other boards of the reservation need not be well.
+        held = client.attach(reservation or _holder(client, serial), wait=False)
+        if (problem := held.problem(serial)) is not None:
+            raise problem
         info = _offer(client, held, serial)
         wanted = _method(info, held.kind, method)
         given = parse(arguments or [], method, wanted.args, lambda path: Path(path).read_bytes())

@@ -142,7 +142,7 @@ def parts_of(offer: Offer) -> list[dict[str, Any]]:
     return [
         {
             "kind": offer.kind,
-            "workers": " ".join(offer.workers),
+            "workers": offer.workers,
             "part": part,
             "name": name,
             "field": each.name,

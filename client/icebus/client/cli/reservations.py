@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -118,7 +119,8 @@ def extend(
         list[str],
         typer.Argument(
             metavar="[RESERVATION] DURATION",
-            help="By how much, such as 15m; of which, if you hold several.",
+            help="By how much, such as 15m; of which, unless $ICEBUS_RESERVATION names it or you "
+            "hold one only.",
             show_default=False,
             autocompletion=complete_reservation,
         ),
@@ -135,7 +137,8 @@ def extend(
         raise typer.BadParameter("give a reservation (or none) and a duration")
     seconds = duration_of(words[-1])
     with connect() as client:
-        before = _to_extend(client, words[0] if len(words) == 2 else None)
+        name = words[0] if len(words) == 2 else os.environ.get("ICEBUS_RESERVATION")
+        before = _to_extend(client, name or None)
         after = client.extend(before.id, seconds)
     row = {
         "reservation": before.id,
