@@ -67,6 +67,7 @@ def test_given_a_farm_when_evolving_then_the_best_comes_nearer_and_is_drawn_and_
     environment |= {"HOME": str(tmp_path), "XDG_STATE_HOME": str(tmp_path / "state")}
     environment |= {"MPLCONFIGDIR": str(tmp_path / "matplotlib")}
     up = [sys.executable, "-m", "icebus.client.cli", "up", "--boards", "3", "--window", "0.02"]
+    up += ["--bandwidth", "0"]
     search = [sys.executable, str(EXAMPLES / "evolve.py"), "--boards", "3", "--generations", "5"]
     search += ["--population", "16", "--target", str(TARGET), "--plot", "evolved.png"]
     done = subprocess.run(

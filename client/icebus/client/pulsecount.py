@@ -70,7 +70,8 @@ class Boards(Reservation):
         """Evaluate every bitstream on every board, and yield results as they come.
 
         The bitstreams are taken, on your thread, a few ahead of the boards, so they may come from
-        a generator without end. What a board owes when it fails, fails with it.
+        a generator without end. What a board owes when it fails, fails with it; one that comes
+        back takes part in what follows.
 
         Args:
             bitstreams: paths, bytes, ``(name, bytes)``, :class:`Bitstream` or objects with
