@@ -81,8 +81,9 @@ class PostgresServer:
         """Start it, and return when it answers."""
         settings = {**QUICK, "listen_addresses": "", "unix_socket_directories": self.directory}
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
+        setpriv = self._as_user or (["setpriv"] if shutil.which("setpriv") else [])
         # INT is its quick shutdown: should we be killed, it ends.
-        guard = [*(self._as_user or ["setpriv"]), "--pdeathsig", "INT", "--"]
+        guard = [*setpriv, "--pdeathsig", "INT", "--"] if setpriv else []
         argv = [*guard, str(self._programs / "postgres"), "-D", str(self._data), *options]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(argv, stdout=log, stderr=log, cwd=self.directory)
