@@ -181,7 +181,7 @@ def test_given_any_listing_when_asked_for_csv_then_it_has_what_json_has(
 
 
 def test_given_a_reservation_when_extended_then_its_end_moves_by_that_much(
-    icebus: Icebus, held: dict[str, Any]
+    icebus: Icebus, held: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     by_default = icebus("extend", "5m", "-o", "json")
     assert by_default.code == 0, by_default.stderr
@@ -192,6 +192,7 @@ def test_given_a_reservation_when_extended_then_its_end_moves_by_that_much(
     assert row["before"][:13] != row["after"][:13]  # another hour
     told = icebus("extend", "1m")
     assert told.stdout.splitlines()[0].split() == ["RESERVATION", "BEFORE", "AFTER", "LEFT"]
+    monkeypatch.setenv("ICEBUS_RESERVATION", held["id"])
     far = icebus("extend", "900d")
     assert "as far as the farm lets" in far.stderr
 
@@ -282,6 +283,16 @@ def test_given_a_call_that_is_wrong_when_made_then_the_error_shows_how_it_is_rig
     assert told in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
+
+
+def test_given_a_reservation_that_has_another_board_when_called_then_the_error_says_which(
+    icebus: Icebus, held: dict[str, Any], serial: str
+) -> None:
+    theirs = {row["serial"] for row in icebus("devices", "-o", "csv").csv()}
+    (other,) = theirs - {device["serial"] for device in held["devices"]}
+    done = icebus("call", other, "status", "--reservation", held["id"])
+    assert done.code == 3
+    assert serial in done.stderr
 
 
 def test_given_a_file_that_is_no_bitstream_when_called_then_the_worker_s_error_is_the_user_s(
