@@ -31,6 +31,9 @@ _DOWN: Final = (0b1001, 0b1110)
 MOST_STRETCHES: Final = 400
 """After which simulating blocks of steps is cheaper."""
 
+_FIRST_STEPS: Final = 4
+"""A divider may start with its reset; if it does not count after that, it is none."""
+
 _MOST_CUBES: Final = 64
 _MOST_CONTROLS: Final = 3
 _FEWEST_BITS: Final = 6
@@ -117,14 +120,10 @@ class Divider:
             raise TooMuch
         self._step = step
         self._controls = _controls(step)
-        cubes = _Cubes(step)
-        self._change = {
-            (control, value): cubes.of(control, value)
-            for control in self._controls
-            for value in (0, 1)
-        }
+        self._cubes = _Cubes(step)
         self._gates = [_operation(table, inputs) for table, inputs in step.gates]
         self._modes: dict[tuple[int, ...], _Mode | None] = {}
+        self._pattern: tuple[int, ...] = ()
         self._stretches: list[tuple[int, int, _Mode | None]] = []
         self._starts: list[int] = []
         self._counts: list[int] = []
@@ -132,10 +131,12 @@ class Divider:
         self._period: tuple[int, int] | None = None
         state = sum(bit << i for i, bit in enumerate(step.initial))
         self._begin(0, state, self._nodes(state), 0)
-        if self._stretches[0][2] is None:
-            self._go_on()  # a divider may start with its reset
-            if self._stretches[-1][2] is None:
-                raise TooMuch
+        for _ in range(_FIRST_STEPS):
+            if self._stretches[-1][2] is not None:
+                break
+            self._go_on()
+        else:
+            raise TooMuch
 
     @property
     def size(self) -> int:
@@ -169,9 +170,11 @@ class Divider:
 
     def _begin(self, start: int, state: int, nodes: list[int], count: int) -> None:
         pattern = tuple([nodes[control] for control in self._controls])
-        if pattern not in self._modes:
+        # Most changes of a control last one step, so that it does not pay to look what that does.
+        if pattern == self._pattern and pattern not in self._modes:
             self._modes[pattern] = self._mode(pattern)
-        self._stretches.append((start, state, self._modes[pattern]))
+        self._pattern = pattern
+        self._stretches.append((start, state, self._modes.get(pattern)))
         self._starts.append(start)
         self._counts.append(count)
         self._seen[state] = start
@@ -230,7 +233,7 @@ class Divider:
         mask = sum(1 << bit for bit in bits)
         ends = []
         for control, value in given.items():
-            for cube_mask, cube_value in self._change[control, 1 - value]:
+            for cube_mask, cube_value in self._cubes.of(control, 1 - value):
                 inside = _gathered(cube_mask, bits), _gathered(cube_value, bits)
                 if down:
                     inside = inside[0], inside[0] & ~inside[1]

@@ -72,6 +72,7 @@ def _around(table: int, pins: tuple[int, ...], pin: int) -> tuple[int, str]:
     return cost_low + cost_other + 2, f"({source_low} ^ ({x} & {source_other}))"
 
 
+@lru_cache(maxsize=1 << 16)
 def restrict(table: int, width: int, pin: int, value: int) -> int:
     """The table with input ``pin`` fixed and taken out."""
     step = 1 << pin

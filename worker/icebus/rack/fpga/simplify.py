@@ -22,10 +22,16 @@ _PASSES: Final = 64
 
 _IDENTITY: Final = 0b10
 
+_DISTINCT: Final = tuple(tuple(range(ONE + 1, ONE + 1 + width)) for width in range(5))
+"""The shapes of inputs that are neither constant nor equal."""
+
 
 def fold(table: int, inputs: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
     """The same function with constants, repeated and ignored inputs taken out."""
-    shape = tuple([i if i <= ONE else ONE + 1 + inputs.index(i) for i in inputs])
+    if min(inputs, default=0) > ONE and len(set(inputs)) == len(inputs):
+        shape = _DISTINCT[len(inputs)]
+    else:
+        shape = tuple([i if i <= ONE else ONE + 1 + inputs.index(i) for i in inputs])
     table, kept = _fold(table, shape)
     if len(kept) == len(inputs):
         return table, inputs
