@@ -4,28 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from random import Random
+from time import process_time
 
 import pytest
 
 from icebus.rack.fpga import count, events, synchronous
+from icebus.rack.fpga.asynchronous import Asynchronous
+from icebus.rack.fpga.netlist import CLOCK, FIRST, ONE, ZERO, Cell, Flop, Gate, Netlist
+from icebus.rack.fpga.ranks import Irregular
+from icebus.rack.fpga.simplify import simplify
+from icebus.rack.fpga.steps import build
 from icebus.schemas.bitstream import bank_writes, with_crc
 from icebus.schemas.errors import BitstreamUnsupported
 
 Circuit = Callable[[str], bytes]
 SECOND = 48_000_000
+MOST_CPU = 0.5
+"""Seconds for one count. The budgets here are a tenth of the real ones, so that what is left is for
+the work that no budget bounds, and a busy machine does not fail."""
 
 
 @pytest.fixture(autouse=True)
-def small_budgets(monkeypatch: pytest.MonkeyPatch) -> None:
+def small_budgets(circuit: Circuit, monkeypatch: pytest.MonkeyPatch) -> None:
+    count(circuit("clock"), 1, 0)  # the chip is loaded once, which takes its time
     monkeypatch.setattr(synchronous, "BUDGET", 20_000_000)
     monkeypatch.setattr(events, "BUDGET", 20_000)
 
 
 def measure(bitstream: bytes, cycles: int = SECOND) -> int:
+    began = process_time()
     try:
         measured = count(bitstream, cycles, 5)
     except BitstreamUnsupported:
         return -1
+    finally:
+        assert process_time() - began < MOST_CPU
     assert measured.cdone
     assert measured.exact == (not measured.note)
     assert 0 <= measured.pulses <= cycles * 50 // 48 + 1
@@ -57,6 +70,16 @@ def noisy(bitstream: bytes, random: Random, sparseness: int) -> bytes:
     return with_crc(bytes(data))
 
 
+def shaken(bitstream: bytes, random: Random, often: float) -> bytes:
+    """Every bit flipped that often, but only in bytes that aren't 0: where the circuit is."""
+    data = bytearray(bitstream)
+    for write in bank_writes(bitstream):
+        for at in range(write.start, write.start + write.size):
+            if bitstream[at] and write.memory == "cram":
+                data[at] ^= sum((random.random() < often) << bit for bit in range(8))
+    return with_crc(bytes(data))
+
+
 @pytest.mark.parametrize(
     "name", ["divider_3khz", "enable", "async_reset", "ripple_clock", "both_edges", "lfsr_16"]
 )
@@ -64,6 +87,15 @@ def test_given_mutants_then_each_is_counted_or_refused(circuit: Circuit, name: s
     random = Random(name)
     counts = [measure(flipped(circuit(name), random, 1 << i % 7)) for i in range(28)]
     assert len(set(counts)) > 1
+
+
+@pytest.mark.parametrize("name", ["ring", "latch", "gated_clock", "ripple", "johnson", "pwm"])
+def test_given_a_circuit_shaken_all_over_then_it_is_counted_or_refused(
+    circuit: Circuit, name: str
+) -> None:
+    random = Random(name)
+    for often in (0.003, 0.01, 0.03, 0.1) * 3:
+        measure(shaken(circuit(name), random, often))
 
 
 @pytest.mark.parametrize("sparseness", [1, 2, 4, 6, 8])
@@ -81,3 +113,52 @@ def test_given_a_mutant_of_what_does_not_matter_then_its_count_is_the_same(
     data = bytearray(good)
     data[bram.start] ^= 0xFF
     assert measure(with_crc(bytes(data))) == 3000
+
+
+# --- netlists -----------------------------------------------------------------------------------
+
+
+def tangle(random: Random, size: int) -> Netlist:
+    """Gates and flip-flops that see any others and themselves, near by or anywhere."""
+    ids = range(FIRST, FIRST + size)
+    reach = random.choice((3, 20, size))
+    cells: list[Cell] = []
+    for signal in ids:
+        near = ids[max(signal - FIRST - reach, 0) : signal - FIRST + reach]
+        a, b, c, d = random.choices(near, k=4)
+        if random.random() < 0.3:
+            clock = random.choice((CLOCK, d))
+            reset = random.choice((ZERO, ZERO, c))
+            enable = random.choice((ONE, ONE, b))
+            negative, value, at_once = (random.random() < 0.5 for _ in range(3))
+            cells.append(Flop(clock, negative, a, enable, reset, at_once, value))
+        else:
+            inputs = (a, b, c, d)[: random.randint(1, 4)]
+            cells.append(Gate(random.getrandbits(1 << len(inputs)), inputs))
+    return Netlist(tuple(cells), random.choice(ids))
+
+
+def irregularity(netlist: Netlist) -> str:
+    """Why a netlist has no order of events; empty if it has one."""
+    try:
+        build(netlist)
+    except Irregular as reason:
+        return str(reason)
+    return ""
+
+
+@pytest.mark.parametrize("size", [5, 20, 100, 600])
+def test_given_any_tangle_then_it_is_counted_within_the_budget(size: int) -> None:
+    irregular = 0
+    for seed in range(12):
+        netlist = simplify(tangle(Random(seed), size))
+        reason = irregularity(netlist)
+        if reason:
+            began = process_time()
+            pulses, note = Asynchronous(netlist, reason).count(SECOND, seed)
+            assert process_time() - began < MOST_CPU
+            assert 0 <= pulses <= SECOND * 50 // 48 + 1
+            assert note.startswith(reason)
+            assert Asynchronous(netlist, reason).count(SECOND, seed) == (pulses, note)
+            irregular += 1
+    assert irregular > 3

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from icebus.rack.fpga.pin import Edges, Pin
 
-BUDGET: Final = 400_000
-"""Events, and inputs that these reach, after which a simulation ends: about 0.2 s of CPU. A count
+BUDGET: Final = 200_000
+"""Events, and inputs that these reach, after which a simulation ends: 0.1 to 0.25 s of CPU. A count
 of work, not of time, so that a busy machine counts the same."""
 
 FOREVER: Final = 1 << 62
