@@ -7,7 +7,6 @@ between; only the delay of small packets is turned off, as nobody measures witho
 from __future__ import annotations
 
 import os
-import socket
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
@@ -15,6 +14,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from icebus.broker.address import BrokerAddress
+from icebus.broker.tcp import send_at_once
 
 WORKER = "echo"
 METHOD = "echo"
@@ -24,16 +24,9 @@ def connection(address: BrokerAddress) -> paho.Client:
     """A connected plain client."""
     client = paho.Client(CallbackAPIVersion.VERSION2, protocol=paho.MQTTv5)
     client.username_pw_set(address.user, address.password)
-    client.on_socket_open = lambda _client, _userdata, sock: at_once(sock)
+    client.on_socket_open = lambda _client, _userdata, sock: send_at_once(sock)
     client.connect(address.host, address.port)
     return client
-
-
-def at_once(sock: socket.socket) -> None:
-    """Have small packets sent without waiting for more."""
-    duplicate = socket.socket(fileno=os.dup(sock.fileno()))
-    duplicate.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    duplicate.close()
 
 
 def _answer(client: paho.Client, _userdata: object, message: paho.MQTTMessage) -> None:

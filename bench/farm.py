@@ -75,11 +75,12 @@ class Farm:
         shape = self.shape
         rack = self._directory / f"rack{number}"
         mine = shape.boards // shape.workers + (number < shape.boards % shape.workers)
+        processes = max(1, (os.cpu_count() or 1) // shape.workers)
         self._start(
-            f"rack{number}", None, "rack", "run", "--directory", str(rack), "--boards", str(mine),
-            "--window", str(shape.window), "--bandwidth", str(shape.bandwidth),
-            "--firmware", "pulse_count", "--seed", str(number),
-            "--processes", str(max(1, (os.cpu_count() or 1) // shape.workers)),
+            f"rack{number}", None, "rack", "run", "-vv", "--directory", str(rack),
+            "--boards", str(mine), "--window", str(shape.window),
+            "--bandwidth", str(shape.bandwidth), "--firmware", "pulse_count",
+            "--seed", str(number), "--processes", str(processes),
         )  # fmt: skip
         directory = self._directory / name
         self._start(name, name, "worker", "--rack", str(rack), "--directory", str(directory))

@@ -21,7 +21,7 @@ import typer
 from bench.measure import quantile
 from bench.population import individual, population
 from icebus.rack.fpga import chipdb, count
-from icebus.schemas.bitstream import bank_writes, validate, with_crc
+from icebus.schemas.bitstream import CRAM_HEIGHTS, CRAM_WIDTH, bank_writes, validate, with_crc
 
 CIRCUITS = Path(tempfile.gettempdir()) / "icebus-bench-dividers"
 EXAMPLES = Path(__file__).parents[1] / "examples" / "circuits"
@@ -72,8 +72,6 @@ def mutants(size: int) -> Iterator[bytes]:
 
 def _table_bits(bitstream: bytes) -> list[int]:
     """Positions, in the file, of the bits of truth tables that are in use."""
-    from icebus.rack.fpga.fabric import CRAM_HEIGHTS, CRAM_WIDTH
-
     start = 0
     offset = {}
     for write in bank_writes(bitstream):

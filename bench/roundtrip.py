@@ -44,7 +44,7 @@ class RawClient:
     def _on_message(
         self, _client: paho.Client, _userdata: object, message: paho.MQTTMessage
     ) -> None:
-        self._answers.put(message.payload)
+        self._answers.put(bytes(message.payload))
 
     def ask(self) -> None:
         """One request and its answer."""
