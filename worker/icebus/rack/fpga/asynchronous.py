@@ -62,11 +62,12 @@ class Delayed:
         self._signal = signal
         self._counter = counter
         self._trains: Shelf[int, Train] = Shelf(TRAINS_SIZE)
+        self._simulated = 0
 
     @property
     def size(self) -> int:
         """Bytes this takes at most, roughly."""
-        return TRAINS_SIZE
+        return min(self._simulated, TRAINS_SIZE)
 
     def count(self, cycles: int, seed: int) -> tuple[int, str]:
         """Pulses within that many clock cycles on one board, and how they were found."""
@@ -75,7 +76,8 @@ class Delayed:
             delays = drawn(self._netlist, seed)
             train = Simulation(self._netlist, delays, self._signal).run(self._counter())
             train = replace(train, counted=array("q", train.counted))
-        self._trains.put(seed, train, _TRAIN_SIZE + 8 * len(train.counted))
+            self._simulated += _size(train)
+        self._trains.put(seed, train, _size(train))
         end = cycles * CYCLE
         return train.before(end), _note(train, end)
 
@@ -141,6 +143,10 @@ def _periodic(netlist: Netlist) -> Periodic | None:
         return Periodic(build(simplify(netlist)))
     except Irregular:
         return None
+
+
+def _size(train: Train) -> int:
+    return _TRAIN_SIZE + 8 * len(train.counted)
 
 
 def _note(train: Train, end: int) -> str:
