@@ -6,7 +6,9 @@ import itertools
 import json
 import os
 import signal
+import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,10 +16,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from icebus.broker.process import Child
 from icebus.client import PulseCountClient, Result
 from icebus.client.profile import profile_in
+from icebus.schemas.deadline import Deadline
 
 if TYPE_CHECKING:
+    from icebus.broker.embedded import EmbeddedBroker
     from tests.farm.conftest import Up
 
 WINDOW = 0.05
@@ -35,6 +40,27 @@ def ann(farm: Up) -> Iterator[PulseCountClient]:
     """A user of the farm."""
     with PulseCountClient(profile=profile_in(farm.directory, "ann")) as client:
         yield client
+
+
+@pytest.fixture
+def two_workers(broker: EmbeddedBroker, tmp_path: Path) -> Iterator[dict[str, Child]]:
+    """A farm of two workers, each with a rack of one board, on a broker that stands."""
+
+    def run(name: str, principal: str, *arguments: str) -> Child:
+        argv = [sys.executable, "-m", f"icebus.{name}.cli", *arguments]
+        environment = {"ICEBUS_BROKER": broker.address(principal).url()} if principal else {}
+        return Child(argv, tmp_path / f"{principal}{name}.log", environment)
+
+    database = f"sqlite:///{tmp_path / 'control.db'}"
+    started = {"control": run("control", "main", "--database", database, "--id", "main")}
+    for number, worker in enumerate(("w1", "w2")):
+        rack, state = tmp_path / f"rack-{worker}", tmp_path / worker
+        options = ["--directory", str(rack), "--boards", "1", "--window", str(WINDOW)]
+        started[f"rack-{worker}"] = run("rack", "", "run", *options, "--seed", str(number))
+        started[worker] = run("worker", worker, "--rack", str(rack), "--directory", str(state))
+    yield started
+    for child in reversed(started.values()):
+        child.stop(Deadline.after(10))
 
 
 class Individual:
@@ -86,6 +112,29 @@ def test_given_the_only_worker_killed_when_mapping_then_it_comes_back_and_nothin
     assert len(results) == len(population)
     assert {id(result.source) for result in results} == {id(each) for each in population}
     assert all(right(result.bitstream, result.pulses) for result in results)
+
+
+def test_given_two_workers_when_one_is_killed_for_good_then_the_other_goes_on_at_once(
+    two_workers: dict[str, Child],
+    broker: EmbeddedBroker,
+    circuits: Sequence[Path],
+) -> None:
+    population = [Individual(path) for path in circuits for _ in range(15)]
+    results: list[Result] = []
+    url = broker.address("alice").url()
+    with PulseCountClient(url) as alice, alice.reserve(2, patience=60) as boards:
+        owners = {device.serial: device.worker for device in boards.document.devices}
+        for result in boards.map(population):
+            results.append(result)
+            if len(results) == 10:
+                two_workers["w1"].process.kill()
+                killed = time.monotonic()
+            if len(results) == 20:
+                assert time.monotonic() - killed < 10
+    assert set(owners.values()) == {"w1", "w2"}
+    assert {id(result.source) for result in results} == {id(each) for each in population}
+    assert len(results) == len(population)
+    assert {owners[result.serial] for result in results[20:]} == {"w2"}
 
 
 def test_given_a_run_that_is_left_when_another_begins_then_boards_serve_that(
