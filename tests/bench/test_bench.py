@@ -25,6 +25,14 @@ def test_given_an_individual_when_counted_then_it_gives_what_arithmetic_says(ste
     assert found.pulses in individual(step).counts(0.05)
 
 
+def test_given_truth_tables_that_were_all_0_when_the_wiring_was_first_seen_then_they_count() -> (
+    None
+):
+    for step in (1, 2, 0x4001, 0x7FFF, 1):  # what is worked out for one serves the next
+        found = count(individual(step).data, 2_390_000, seed=1)
+        assert found.pulses == pytest.approx(2_390_000 * step / (1 << 16), abs=1)
+
+
 def test_given_a_bound_then_a_measure_says_whether_it_holds() -> None:
     assert Measure("slow", 11.0, "ms", 10.0).held is False
     assert Measure("much", 11.0, "/s", 10.0, least=True).held is True

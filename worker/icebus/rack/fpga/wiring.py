@@ -31,6 +31,7 @@ from icebus.rack.fpga.origins import (
 from icebus.rack.fpga.steps import STATE
 
 if TYPE_CHECKING:
+    from icebus.rack.fpga.chip import Int32s
     from icebus.rack.fpga.decode import Design
     from icebus.rack.fpga.fabric import Bytes
     from icebus.rack.fpga.origins import Origins
@@ -135,9 +136,11 @@ class _Walk:
 
     def __init__(self, design: Design, origins: Origins, heeding: bool = False) -> None:
         self._design = design
+        self._origins = origins
         self._heeding = heeding
         self._left_out: dict[int, int] = {}  # by cell
         self.unheeded: list[tuple[int, int]] = []
+        self._pins: dict[int, list[int]] = {}
         self._read_cells(design, origins)
         self.luts: list[int] = []
         gates: list[tuple[int, list[int]]] = []
@@ -170,22 +173,34 @@ class _Walk:
             raise NotPlain
         last = int(np.searchsorted(design.item, chip.logic_tiles))
         cells = design.item[:last] - chip.cells
-        wires = np.empty((len(cells) + 2, 8), np.int32)
+        wires = np.zeros((2, 8), np.int32)
+        wires[0] = origins.networks
+        wires[1] = chip.wire(x, y, f"io_{block}/D_OUT_0")
+        self._networks, (self._pad, *_) = self._resolved(cells, wires)
+        self._flags: dict[int, int] = dict(
+            zip(cells.tolist(), design.value[:last].tolist(), strict=True)
+        )
+
+    def _resolved(self, cells: Int32s, others: Int32s) -> list[list[int]]:
+        """Take in the origins of all pins of cells; returns those of other wires."""
+        wires = np.empty((len(cells) + len(others), 8), np.int32)
         undriven = np.zeros_like(wires)
-        wires[:-2, :7] = origins.pins[cells]
-        wires[:-2, _CARRY_IN] = origins.carry_in[cells >> 3]
-        undriven[:, _ENABLE] = ONE
-        undriven[:-2, _CARRY_IN] = CARRY_SET + (cells & ~7)
-        wires[-2] = origins.networks
-        undriven[-2] = ZERO
-        wires[-1] = chip.wire(x, y, f"io_{block}/D_OUT_0")
-        undriven[-1] = ZERO
-        resolved = origins.resolve(design, wires, undriven).tolist()
-        self._pad = resolved.pop()[0]
-        self._networks = resolved.pop()
-        numbers = cells.tolist()
-        self._pins: dict[int, list[int]] = dict(zip(numbers, resolved, strict=True))
-        self._flags: dict[int, int] = dict(zip(numbers, design.value[:last].tolist(), strict=True))
+        logic = slice(len(cells))
+        wires[logic, :7] = self._origins.pins[cells]
+        wires[logic, _CARRY_IN] = self._origins.carry_in[cells >> 3]
+        wires[len(cells) :] = others
+        undriven[logic, _ENABLE] = ONE
+        undriven[logic, _CARRY_IN] = CARRY_SET + (cells & ~7)
+        undriven[len(cells) :] = ZERO
+        resolved: list[list[int]] = self._origins.resolve(self._design, wires, undriven).tolist()
+        self._pins.update(zip(cells.tolist(), resolved, strict=False))
+        return resolved[len(cells) :]
+
+    def _meet(self, cell: int) -> None:
+        """A cell that is in the cone with all of its bits 0: with other truth tables it matters."""
+        if cell not in self._flags:
+            self._flags[cell] = 0
+            self._resolved(np.array([cell], np.int32), np.empty((0, 8), np.int32))
 
     # --- origins --------------------------------------------------------------------------
 
@@ -198,7 +213,8 @@ class _Walk:
                     return origin
                 origin = LUT + cell
             elif kind == LUT:
-                return origin if cell in self._flags else ZERO
+                self._meet(cell)
+                return origin
             elif kind == CARRY:
                 return origin if self._flags.get(cell, 0) & fabric.CARRY_ENABLE else ZERO
             elif kind == CARRY_SET:
