@@ -61,7 +61,7 @@ def call(
     ],
     arguments: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[KEY=VALUE | KEY=@FILE | @FILE]...", help="What the method takes."),
+        typer.Argument(metavar="KEY=VALUE|KEY=@FILE|@FILE", help="What the method takes."),
     ] = None,
     reservation: Annotated[
         str | None,

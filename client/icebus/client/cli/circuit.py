@@ -26,7 +26,7 @@ def add_to(app: typer.Typer) -> None:
 def circuit(
     frequencies: Annotated[
         list[str],
-        typer.Argument(metavar="FREQUENCY...", help="Such as 440, 2k, 2kHz or 1.5MHz."),
+        typer.Argument(metavar="FREQUENCY", help="Such as 440, 2k, 2kHz or 1.5MHz."),
     ],
     output_dir: Annotated[
         Path, typer.Option("--output-dir", "-d", help="Where the bitstreams go.")
