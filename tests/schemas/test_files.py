@@ -117,6 +117,20 @@ def test_given_a_file_inline_then_it_brings_its_bytes() -> None:
     assert missing_blobs(args) == []
 
 
+def test_given_a_packed_file_inline_then_it_is_read_as_it_was_however_often() -> None:
+    packed, encoding = pack(BITSTREAM)
+    file = File(data=base64.b64encode(packed), encoding=encoding)
+    assert file.hash == sha256_of(BITSTREAM)
+    assert [file.read(), file.read(), file.blob.read()] == [BITSTREAM] * 3
+
+
+@pytest.mark.parametrize("data", [b"not zlib", zlib.compress(bytes(MAX_FILE_SIZE + 1))])
+def test_given_what_can_not_be_unpacked_inline_then_it_is_refused(data: bytes) -> None:
+    payload = {"bitstreams": [{"data": base64.b64encode(data).decode(), "encoding": ZLIB}]}
+    with pytest.raises(InvalidRequest):
+        decode(Evaluate, json.dumps(payload).encode())
+
+
 def test_given_files_whose_bytes_have_not_come_then_they_are_listed_once() -> None:
     here, gone = Blob.of(b"here"), [sha256_of(bytes([number])) for number in range(3)]
     args = Evaluate.model_validate(

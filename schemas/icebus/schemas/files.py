@@ -87,16 +87,15 @@ class Blob(BaseModel):
         return cls(sha256=sha256_of(data), packed=packed, encoding=encoding)
 
     @classmethod
-    def received(cls, packed: bytes, encoding: str, sha256: str | None = None) -> Blob:
-        """What came from the network, and perhaps under which name.
+    def received(cls, sha256: str, packed: bytes, encoding: str) -> Blob:
+        """What came from the network under that name.
 
         Raises:
             BlobInvalid: it can't be unpacked, or is not what its name says.
         """
-        found = sha256_of(unpack(packed, encoding))
-        if sha256 not in (None, found):
+        if sha256_of(unpack(packed, encoding)) != sha256:
             raise BlobInvalid(f"the bytes sent are not those of {sha256}", sha256=sha256)
-        return cls(sha256=found, packed=packed, encoding=encoding)
+        return cls(sha256=sha256, packed=packed, encoding=encoding)
 
     def read(self) -> bytes:
         """The file's bytes."""
@@ -138,6 +137,7 @@ class File(BaseModel):
     )
 
     _blob: Blob | None = PrivateAttr(default=None)
+    _fresh: bytes | None = PrivateAttr(default=None)
 
     @model_validator(mode="after")
     def _has_content(self, info: ValidationInfo) -> File:
@@ -145,9 +145,14 @@ class File(BaseModel):
             raise ValueError("give either sha256 (and send the bytes on the blob topic) or data")
         if self.data is not None:
             try:
-                self._blob = Blob.received(self.data, self.encoding)
+                self._fresh = unpack(self.data, self.encoding)
             except BlobInvalid as error:
                 raise ValueError(error.message) from None
+            if self.encoding == IDENTITY:
+                self._blob = Blob.of(self._fresh)
+            else:
+                sha256 = sha256_of(self._fresh)
+                self._blob = Blob(sha256=sha256, packed=self.data, encoding=self.encoding)
         elif self.sha256 is not None and info.context is not None:
             blobs: BlobSource = info.context["blobs"]
             self._blob = blobs.get(self.sha256)
@@ -159,6 +164,15 @@ class File(BaseModel):
         if self.sha256 is not None:
             return self.sha256
         return self.blob.sha256
+
+    def read(self) -> bytes:
+        """The file's bytes; once they need not be unpacked again, if they came inline.
+
+        Raises:
+            BlobMissing: they have not arrived.
+        """
+        fresh, self._fresh = self._fresh, None
+        return self.blob.read() if fresh is None else fresh
 
     @property
     def blob(self) -> Blob:

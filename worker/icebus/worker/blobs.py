@@ -31,7 +31,7 @@ class BlobStore:
         Raises:
             BlobInvalid: the bytes are not what the hash says.
         """
-        blob = Blob.received(packed, encoding, sha256)
+        blob = Blob.received(sha256, packed, encoding)
         with self._lock:
             old = self._blobs.pop((user, sha256), None)
             self._blobs[(user, sha256)] = blob

@@ -246,7 +246,7 @@ class PulseCount(Reservable):
 
 
 def _check(file: File, validate: bool) -> None:
-    data = file.blob.read()
+    data = file.read()
     try:
         if validate:
             bitstream.validate(data)
