@@ -27,8 +27,11 @@ if TYPE_CHECKING:
 WIRINGS_SIZE: Final = 16_000_000
 """Bytes of wirings kept: about 100, with the routing that each belongs to."""
 
-STEPS: Final = 1024
-"""Steps remembered by the bits that make them."""
+STEPS_SIZE: Final = 24_000_000
+"""Bytes of steps kept by the bits that make them, each with its wiring: about 1,000."""
+
+_GATE_SIZE: Final = 200
+"""Bytes of a gate of a step."""
 
 _FACTORS: Final = np.arange(1, CRAM_BITS // 64 + 1, dtype=np.uint64) * np.uint64(
     0x9E37_79B9_7F4A_7C15
@@ -45,7 +48,7 @@ class PlainCircuits:
         self._wirings: Shelf[int, tuple[npt.NDArray[np.uint64], Wiring | None]] = Shelf(
             WIRINGS_SIZE
         )
-        self._steps: Shelf[tuple[Wiring, bytes], Step] = Shelf(STEPS)
+        self._steps: Shelf[tuple[Wiring, bytes], Step] = Shelf(STEPS_SIZE)
 
     def step(self, cram: Bytes) -> Step | None:
         """The step of the counted pin's cone; none if that is no plain circuit."""
@@ -61,15 +64,16 @@ class PlainCircuits:
                 raise NotPlain
             else:
                 wiring = found[1]
-                if not wiring.fits(wiring.tables(cram)):
-                    wiring = Wiring(decode(self._chip, cram), self._origins)
+            tables = wiring.tables(cram)
+            if not wiring.fits(tables):
+                wiring = Wiring(decode(self._chip, cram), self._origins)
+                tables = wiring.tables(cram)
         except Loop:
             return None  # other truth tables may not have one
         except NotPlain:
             self._wirings.put(key, (routing, None), routing.nbytes)
             return None
         self._wirings.put(key, (routing, wiring), routing.nbytes + wiring.size)
-        tables = wiring.tables(cram)
         step = self._steps.get((wiring, tables)) or wiring.step(tables)
-        self._steps.put((wiring, tables), step, 1)
+        self._steps.put((wiring, tables), step, wiring.size + _GATE_SIZE * len(step.gates))
         return step
