@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 _MAJORITY: Final = 0xE8
 _MUX: Final = 0xCA
+_CONSTANT: Final = (0x0000, 0xFFFF)
 _SIMPLE_OUTPUT: Final = 0b0110
 """PIN_TYPE, above its input bits, of a pad that is always driven, without a register."""
 _SIMPLE_INPUT: Final = 0b01
@@ -99,7 +100,11 @@ class Wiring:
         nodes = folding.nodes
         words = memoryview(tables).cast("H")
         for slot, inputs in self._order:
-            table = _MAJORITY if slot < 0 else words[slot]
+            if slot < 0:
+                table = _MAJORITY
+            elif (table := words[slot]) in _CONSTANT:
+                nodes.append(table & 1)
+                continue
             nodes.append(folding.gate(table, tuple([nodes[i] for i in inputs])))
         following = []
         for i, (data, enable, reset, value) in enumerate(self._registers):
