@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import math
 import queue
 import threading
+import time
 from collections.abc import Callable
 from importlib.metadata import version
 
@@ -51,6 +53,13 @@ MAX_GENERATION = 2**53
 
 BATCH = 500
 """Messages taken at once: together they cost one transaction, but the heartbeat must go out."""
+
+QUIET = 0.003
+"""Seconds without a message after which those that came are recorded. When a reservation of many
+devices begins or ends, their reports follow one another; a transaction each would take longer."""
+
+GATHER = 0.02
+"""Seconds at most from the first message to that."""
 
 Step = Callable[[], None]
 
@@ -159,6 +168,7 @@ class Control:
 
     def _take(self, pause: float) -> bool:
         """Carry out what was heard, waiting for it if need be; False when told to stop."""
+        gathered = math.inf
         for _ in range(BATCH):
             try:
                 step = self._inbox.get(timeout=pause)
@@ -167,7 +177,9 @@ class Control:
             if step is None:
                 return False
             self._guard(step)
-            pause = 0.0
+            at = time.monotonic()
+            gathered = min(gathered, at + GATHER)
+            pause = min(QUIET, max(0.0, gathered - at))
         return True
 
     def _guard(self, step: Step) -> None:
