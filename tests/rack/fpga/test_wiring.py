@@ -133,3 +133,21 @@ def test_given_other_contents_of_the_rest_of_the_device_then_the_step_is_at_hand
     cram[at >> 3] ^= 1 << (7 - (at & 7))
 
     assert step_of(cram, of) is first
+
+
+@pytest.mark.parametrize("name", ["divider_3khz", "enable", "lfsr_16", "pwm"])
+def test_given_wires_first_seen_with_empty_truth_tables_then_full_ones_count(
+    circuit: Circuit, name: str
+) -> None:
+    of = PlainCircuits(chipdb.load())
+    full = banks(circuit(name))
+    empty = bytearray(full)
+    for cell in used(bytes(full)):
+        for at in cell:
+            empty[at >> 3] &= ~(1 << (7 - (at & 7)))
+    step_of(empty, of)
+
+    step = step_of(full, of)
+
+    assert step is not None
+    assert Periodic(step).count(CYCLES)[0] == the_long_way(full)
