@@ -26,17 +26,17 @@ measures it must not take the whole farm with it."""
 MIN_DEPTH = 2
 """Items on a board: the one it measures, and the next."""
 
-MAX_DEPTH = 8
+MAX_DEPTH = 12
 """Items on a board, at most: what a client that dies leaves behind."""
 
-COVER = 0.25
-"""Seconds of measuring to have waiting on a board: the longest that results and calls take on a
-busy machine."""
+COVER = 0.5
+"""Seconds of measuring to have waiting on a board: twice the longest that results and calls take on
+a busy machine, so that a call may be for half of them. Calls are what evaluating costs."""
 
 AHEAD = 8
 """Items taken from the source and not given out, for as long as there are few boards."""
 
-AHEAD_EACH = 2
+AHEAD_EACH = 4
 """The same for each board: they may all ask at once."""
 
 FRESHNESS = 0.3
