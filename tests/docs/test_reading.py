@@ -1,0 +1,250 @@
+"""Every command and snippet of the documents, done by a reader: nothing is left out silently."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from icebus.client import PulseCountClient
+from icebus.client.fpga_tools import PROGRAMS
+from icebus.schemas.errors import IcebusError
+from icebus.schemas.topics import TOPICS
+from tests.docs.conftest import Farm
+from tests.docs.reader import BIN, Reader, Shell, environment_of, quick, wait_until
+from tests.docs.reading import Block, Step, blocks, is_plain, shape, steps
+
+ROOT = Path(__file__).parents[2]
+CIRCUITS = ROOT / "examples" / "circuits"
+
+DOCUMENTS = {
+    path: "read"
+    for path in ("README.md", "docs/tutorial.md", "docs/topics.md", "broker/README.md")
+} | {
+    "docs/deploy.md": "tests/deploy/test_document.py has tests of its own for it",
+    "docs/architecture.md": "has diagrams only, which tests/docs/test_docs.py draws",
+    "CONTRIBUTING.md": "its commands are scripts of the repository, which CI runs by .ci/run, and "
+    "generators of files in it, whose output tests/schemas and test_docs.py compare",
+    "CHANGELOG.md": "has no blocks",
+    "bench/README.md": "script/bench takes two minutes; tests/bench runs what it is made of",
+    "examples/circuits/README.md": "has no blocks",
+    "examples/evolvable/README.md": "has no blocks",
+    "tests/rack/fpga/corpus/README.md": "has no blocks",
+}
+"""What is done with each document: it is read here, or the reason why not."""
+
+ELSEWHERE = {
+    r"script/demo": "installs programs on the machine; .ci/run runs it",
+    r"script/test": "is what runs this test",
+    r"icebus up .* -- python examples/evolve\.py .*": "tests/examples/test_evolve.py does so",
+    r"icebus circuit 2k 1\.5MHz": "the tutorial builds two, tests/client/test_cli_circuit.py others",
+    r"icebus evaluate -n 2 \*\.bin -o jsonl": "the line before does so, in another form",
+    r"uv pip install --editable \.": "needs hatchling from the network; its metadata are made here",
+}
+"""Commands of documents that are read which are not run here, and why."""
+
+PLAIN = {"": "a picture or an output", "mermaid": "a diagram", "text": "an output"}
+"""Languages of blocks that nothing is to be done with, unless they stand behind one that runs."""
+
+ENDLESS = (r"icebus watch.*", r"mosquitto_sub (?!.* -C ).*[^&]")
+"""Commands that go on until Ctrl-C."""
+
+
+def read(document: str) -> list[Block]:
+    return blocks(document, (ROOT / document).read_text())
+
+
+def matches(command: str, patterns: Mapping[str, str] | tuple[str, ...]) -> bool:
+    command = command.partition("  #")[0].strip()
+    return any(re.fullmatch(pattern, command) for pattern in patterns)
+
+
+def follow(
+    document: str, reader: Reader, farm: Farm, special: Mapping[str, Callable[[Step], None]]
+) -> None:
+    """Do all that a document says, in order.
+
+    Args:
+        document: its path.
+        special: what to do with commands that match, instead of typing them.
+    """
+    unused = set(special)
+    todo = read(document)
+    for number, block in enumerate(todo):
+        after = todo[number + 1] if number + 1 < len(todo) else None
+        if block.file:
+            reader.save(block)
+        elif block.language == "python":
+            shown = after.text.splitlines() if after and after.language == "text" else []
+            reader.execute(block, shown)
+        elif block.language == "console":
+            for step in steps(block):
+                unused -= take(step, reader, farm, special)
+        elif block.language in ("json", "yaml"):
+            assert (json.loads if block.language == "json" else yaml.safe_load)(block.text)
+        else:
+            assert block.language in PLAIN, f"{block.where}: what is to be done with it?"
+    assert not unused, f"{document} does not have {unused}"
+
+
+def take(
+    step: Step, reader: Reader, farm: Farm, special: Mapping[str, Callable[[Step], None]]
+) -> set[str]:
+    """Do one command; returns which of the special ones it was."""
+    for pattern, do in special.items():
+        if matches(step.command, (pattern,)):
+            do(step)
+            return {pattern}
+    if matches(step.command, ELSEWHERE):
+        return set()
+    if matches(step.command, (r"icebus up (?!.* -- ).*",)):
+        assert not step.shown or shape(step.shown).fullmatch(farm.told), farm.told
+    elif matches(step.command, ENDLESS):
+        reader.listen(step)
+    else:
+        reader.type(step, quick)
+    return set()
+
+
+# --- the documents --------------------------------------------------------------------------------
+
+
+def test_given_the_tutorial_when_followed_then_all_is_as_it_says(
+    farm: Farm, reader: Reader
+) -> None:
+    def install(step: Step) -> None:
+        install_from(reader.folder)
+        reader.type(Step(step.where, f"export PYTHONPATH='{reader.folder}'"))
+
+    def build(step: Step) -> None:
+        if all(map(shutil.which, PROGRAMS)):
+            reader.type(step)
+        else:  # as the tutorial says
+            for name in ("pulse_2khz.bin", "pulse_8khz.bin"):
+                shutil.copy(CIRCUITS / name, reader.folder)
+
+    special = {r"uv pip install --editable \.": install, r"icebus circuit 2k 8k": build}
+    follow("docs/tutorial.md", reader, farm, special)
+
+
+def test_given_the_readme_when_followed_then_all_is_as_it_says(farm: Farm, reader: Reader) -> None:
+    for name in ("pulse_2khz.bin", "pulse_8khz.bin"):
+        shutil.copy(CIRCUITS / name, reader.folder)
+    shutil.copy(CIRCUITS / "pulse_2khz.bin", reader.folder / "a.bin")
+    (reader.folder / "Makefile").write_text("test:\n\ticebus evaluate -n 2 a.bin\n")
+
+    def call(step: Step) -> None:
+        with PulseCountClient() as client:
+            serial = client.reservations()[0].devices[0].serial
+        reader.type(Step(step.where, step.command.replace("SERIAL", serial)))
+
+    follow("README.md", reader, farm, {r"icebus call SERIAL .*": call})
+
+
+def test_given_the_topic_reference_when_followed_then_all_is_as_it_says(
+    farm: Farm, reader: Reader
+) -> None:
+    follow("docs/topics.md", reader, farm, {})
+
+
+@pytest.mark.usefixtures("mosquitto")
+def test_given_the_brokers_document_when_followed_then_its_people_get_in(tmp_path: Path) -> None:
+    [block] = [each for each in read("broker/README.md") if each.language == "console"]
+    home = tmp_path / "home"
+    home.mkdir()
+    shell = Shell(home, environment_of(home))
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    urls = {}
+    *before, last = steps(block)
+    for step in before:
+        # Not for the network, and not on a port that somebody may use.
+        command = step.command.replace("0.0.0.0", "127.0.0.1").replace("1883", str(port))
+        code, out, err = shell.run(command)
+        assert code == 0, f"{step.where}: {err}"
+        if " add " in command:
+            urls[command.split()[2]] = out.strip()
+    assert set(urls) == {"main", "bench", "alice", "wall"}
+    running = subprocess.Popen(shell.expand(last.command), env=environment_of(home))
+    try:
+        wait_until(lambda: answers(urls["alice"]), lambda: f"{last.where}: nobody is let in")
+        assert not answers(urls["alice"].replace("alice:", "mallory:"))
+    finally:
+        running.terminate()
+        running.wait(timeout=20)
+        shell.close()
+
+
+def answers(url: str) -> bool:
+    try:
+        PulseCountClient(url, timeout=5).close()
+    except IcebusError:
+        return False
+    return True
+
+
+def install_from(folder: Path) -> None:
+    """What installing a project leaves beside its modules: the metadata with the entry points."""
+    project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
+    info = folder / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(
+        f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n"
+    )
+    lines = [
+        line
+        for group, entries in project["entry-points"].items()
+        for line in (f"[{group}]", *(f"{name} = {value}" for name, value in entries.items()))
+    ]
+    (info / "entry_points.txt").write_text("\n".join(lines) + "\n")
+
+
+# --- nothing is left out --------------------------------------------------------------------------
+
+
+def test_given_the_repository_then_it_is_known_what_is_done_with_each_document() -> None:
+    tracked = {
+        str(path.relative_to(ROOT))
+        for pattern in ("*.md", "*/*.md", "examples/*/*.md", "tests/**/*.md")
+        for path in ROOT.glob(pattern)
+        if not any(part.startswith(".") for part in path.relative_to(ROOT).parts)
+    }
+    assert tracked == set(DOCUMENTS)
+    for document, reason in DOCUMENTS.items():
+        if reason == "has no blocks":
+            assert not read(document), document
+
+
+@pytest.mark.parametrize("document", [path for path, how in DOCUMENTS.items() if how == "read"])
+def test_given_a_document_that_is_read_then_every_block_of_it_can_be(document: str) -> None:
+    text = (ROOT / document).read_text()
+    found = read(document)
+    assert len(found) * 2 == len(re.findall(r"^[ \t]*```", text, re.MULTILINE))
+    for block in found:
+        known = {"console", "python", "json", "yaml", *PLAIN}
+        assert block.language in known or block.file, block.where
+        if block.language == "console":
+            assert steps(block)
+
+
+def test_given_the_commands_that_are_not_run_then_documents_still_have_them() -> None:
+    commands = [
+        step.command
+        for document, how in DOCUMENTS.items()
+        if how == "read"
+        for block in read(document)
+        if block.language == "console"
+        for step in steps(block)
+    ]
+    for pattern in ELSEWHERE:
+        assert any(matches(command, (pattern,)) for command in commands), pattern
