@@ -70,12 +70,12 @@ def noisy(bitstream: bytes, random: Random, sparseness: int) -> bytes:
     return with_crc(bytes(data))
 
 
-def shaken(bitstream: bytes, random: Random, often: float) -> bytes:
-    """Every bit flipped that often, but only in bytes that aren't 0: where the circuit is."""
+def shaken(bitstream: bytes, nothing: bytes, random: Random, often: float) -> bytes:
+    """Every bit flipped that often, but only where the circuit is: in bytes unlike ``nothing``."""
     data = bytearray(bitstream)
     for write in bank_writes(bitstream):
         for at in range(write.start, write.start + write.size):
-            if bitstream[at] and write.memory == "cram":
+            if bitstream[at] != nothing[at] and write.memory == "cram":
                 data[at] ^= sum((random.random() < often) << bit for bit in range(8))
     return with_crc(bytes(data))
 
@@ -95,7 +95,7 @@ def test_given_a_circuit_shaken_all_over_then_it_is_counted_or_refused(
 ) -> None:
     random = Random(name)
     for often in (0.003, 0.01, 0.03, 0.1) * 3:
-        measure(shaken(circuit(name), random, often))
+        measure(shaken(circuit(name), circuit("constant"), random, often))
 
 
 @pytest.mark.parametrize("sparseness", [1, 2, 4, 6, 8])
