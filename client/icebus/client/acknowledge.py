@@ -12,8 +12,8 @@ AT_ONCE = 16
 """Outcomes to acknowledge in a call of their own. While there is more to evaluate they go
 along with that: a call for each would double the traffic."""
 
-IDLE = 0.5
-"""Seconds until fewer are acknowledged."""
+IDLE = 2.0
+"""Seconds until fewer are acknowledged: longer than a board takes for what a call brings it."""
 
 TIMEOUT = 5.0
 """Seconds to try: a worker that never hears of it keeps a few lines more until the end."""

@@ -271,7 +271,7 @@ class Run:
             self._stir()
 
     def _succeed(self, result: Result) -> None:
-        took = result.upload + result.window
+        took = result.window  # without the upload: a busy machine is to get fewer calls, not more
         slot = self._account.settle(result.serial, result.evaluation, took)
         if slot is not None and not self._closed:
             self._ready.append(replace(result, source=slot.item.source))

@@ -35,7 +35,7 @@ LAST_BLOCK: Final = BLOCKS[-1]
 PASSING: Final = 130
 """Steps in a block between long ones, in which a guess fails: it is within the first 64."""
 
-BUDGET: Final = 250_000_000
+BUDGET: Final = 150_000_000
 """Operations on 64 steps (see :mod:`icebus.rack.fpga.block`) after which a count is extrapolated:
 about 0.5 s of CPU. A count of work, not of time, so that a busy machine counts the same."""
 
