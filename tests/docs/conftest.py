@@ -7,17 +7,17 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from tests.docs.reader import BIN, PATIENCE, Reader, environment_of, quick, wait_until
 
 from icebus.broker.access import find_program
 from icebus.client import Client
 from icebus.client.profile import default_path
 from icebus.schemas.errors import ProgramMissing
-from tests.docs.reader import BIN, PATIENCE, Reader, environment_of, quick, wait_until
 
 ROOT = Path(__file__).parents[2]
 UP = "icebus up --boards 4 --user ann --user alice"
@@ -99,6 +99,3 @@ def reader(
                 client.end(held.id)
             while len(client.available("pulsecount")) < 4:
                 assert time.monotonic() < until, "boards did not become free"
-
-
-Eventually = Callable[[Callable[[], bool], Callable[[], str]], None]

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import IO, Any
 
 import pytest
+from tests.docs.reading import Block, Step, adapt, is_plain, learn, shape
 
 from icebus.client.cli import main
-from tests.docs.reading import Block, Step, adapt, is_plain, learn, shape
 
 BIN = Path(sys.executable).parent
 
@@ -177,7 +177,7 @@ class Reader:
             signal.signal(signal.SIGTERM, before)
         out, err = self._capsys.readouterr()
         assert isinstance(ended.value.code, int)
-        return ended.value.code, out, err
+        return ended.value.code, out.replace("\r\n", "\n"), err
 
     def _compare(self, shown: Sequence[str], candidates: Sequence[str], told: str) -> None:
         if not shown:

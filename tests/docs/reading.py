@@ -123,7 +123,9 @@ def is_plain(command: str) -> bool:
     if "$(" in command or "`" in command:
         return False
     said = words(command)
-    return bool(said) and "=" not in said[0] and not any(set(word) <= set("();<>|&") for word in said)
+    return (
+        bool(said) and "=" not in said[0] and not any(set(word) <= set("();<>|&") for word in said)
+    )
 
 
 def shape(shown: Sequence[str]) -> re.Pattern[str]:

@@ -7,30 +7,34 @@ import re
 import shutil
 import socket
 import subprocess
-import sys
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import yaml
+from pydantic import BaseModel
+from tests.docs.conftest import Farm
+from tests.docs.reader import Reader, Shell, environment_of, quick, wait_until
+from tests.docs.reading import Block, Step, blocks, shape, steps
 
 from icebus.client import PulseCountClient
 from icebus.client.fpga_tools import PROGRAMS
+from icebus.schemas.calls import CallResults
 from icebus.schemas.errors import IcebusError
-from icebus.schemas.topics import TOPICS
-from tests.docs.conftest import Farm
-from tests.docs.reader import BIN, Reader, Shell, environment_of, quick, wait_until
-from tests.docs.reading import Block, Step, blocks, is_plain, shape, steps
+from icebus.schemas.kinds import pulsecount
+from icebus.schemas.reservations import EVENTS, OPERATIONS
+from icebus.schemas.topics import DEFAULT_ROOT, TOPICS, Topic
+from icebus.worker.states.registry import installed_kinds
 
 ROOT = Path(__file__).parents[2]
 CIRCUITS = ROOT / "examples" / "circuits"
 
-DOCUMENTS = {
-    path: "read"
-    for path in ("README.md", "docs/tutorial.md", "docs/topics.md", "broker/README.md")
-} | {
+DOCUMENTS = dict.fromkeys(
+    ("README.md", "docs/tutorial.md", "docs/topics.md", "broker/README.md"), "read"
+) | {
     "docs/deploy.md": "tests/deploy/test_document.py has tests of its own for it",
     "docs/architecture.md": "has diagrams only, which tests/docs/test_docs.py draws",
     "CONTRIBUTING.md": "its commands are scripts of the repository, which CI runs by .ci/run, and "
@@ -48,6 +52,8 @@ ELSEWHERE = {
     r"script/test": "is what runs this test",
     r"icebus up .* -- python examples/evolve\.py .*": "tests/examples/test_evolve.py does so",
     r"icebus circuit 2k 1\.5MHz": "the tutorial builds two, tests/client/test_cli_circuit.py others",
+    r"icebus up --boards 2 -- make test": "the tutorial does so with another command; a farm takes "
+    "6 s of CPU",
     r"icebus evaluate -n 2 \*\.bin -o jsonl": "the line before does so, in another form",
     r"uv pip install --editable \.": "needs hatchling from the network; its metadata are made here",
 }
@@ -90,6 +96,8 @@ def follow(
         elif block.language == "console":
             for step in steps(block):
                 unused -= take(step, reader, farm, special)
+        elif block.language == "mqtt":
+            assert messages(block)
         elif block.language in ("json", "yaml"):
             assert (json.loads if block.language == "json" else yaml.safe_load)(block.text)
         else:
@@ -141,7 +149,6 @@ def test_given_the_readme_when_followed_then_all_is_as_it_says(farm: Farm, reade
     for name in ("pulse_2khz.bin", "pulse_8khz.bin"):
         shutil.copy(CIRCUITS / name, reader.folder)
     shutil.copy(CIRCUITS / "pulse_2khz.bin", reader.folder / "a.bin")
-    (reader.folder / "Makefile").write_text("test:\n\ticebus evaluate -n 2 a.bin\n")
 
     def call(step: Step) -> None:
         with PulseCountClient() as client:
@@ -209,6 +216,86 @@ def install_from(folder: Path) -> None:
     (info / "entry_points.txt").write_text("\n".join(lines) + "\n")
 
 
+# --- payloads -------------------------------------------------------------------------------------
+
+
+def messages(block: Block) -> list[tuple[str, Topic, dict[str, str], dict[str, Any]]]:
+    """The messages of a block: the name of each one's topic, the topic, its ids, the payload."""
+    found = []
+    for line in block.text.splitlines():
+        topic, _, payload = line.partition(" ")
+        relative = topic.removeprefix(f"{DEFAULT_ROOT}/")
+        assert relative != topic, line
+        [(name, known, ids)] = [
+            (name, known, ids)
+            for name, known in TOPICS.items()
+            if (ids := known.parse(relative)) is not None
+        ]
+        found.append((name, known, ids, json.loads(payload)))
+    return found
+
+
+@pytest.fixture
+def payloads() -> list[tuple[str, Topic, dict[str, str], dict[str, Any]]]:
+    """All messages that the topic reference shows."""
+    shown = [block for block in read("docs/topics.md") if block.language == "mqtt"]
+    return [message for block in shown for message in messages(block)]
+
+
+def check(model: type[BaseModel], payload: dict[str, Any]) -> None:
+    """It is what the model says, and has nothing that the model does not know."""
+    dumped = model.model_validate_json(json.dumps(payload)).model_dump(mode="json")
+    assert not unknown(payload, dumped), (model.__name__, payload)
+
+
+def unknown(given: Any, dumped: Any) -> list[str]:
+    """The keys that a model has dropped."""
+    if isinstance(given, dict):
+        return [
+            name
+            for key, value in given.items()
+            for name in ([key] if key not in dumped else unknown(value, dumped[key]))
+        ]
+    if isinstance(given, list):
+        return [name for pair in zip(given, dumped, strict=True) for name in unknown(*pair)]
+    return []
+
+
+def test_given_the_payloads_shown_then_they_are_what_the_models_say(
+    payloads: list[tuple[str, Topic, dict[str, str], dict[str, Any]]],
+) -> None:
+    methods = installed_kinds()[pulsecount.KIND].methods
+    answers: dict[str, type[BaseModel]] = {}
+    for name, topic, ids, payload in payloads:
+        assert topic.model is not None
+        check(topic.model, payload)
+        if name == "OPERATION":
+            args, answers[payload["id"]] = OPERATIONS[ids["operation"]]
+            check(args, payload["args"])
+        elif name == "CALL":
+            jsonschema.validate(payload["args"], methods[ids["method"]].info().args)
+            answers[payload["id"]] = CallResults
+        elif name == "REPLY" and "ok" in payload:
+            check(answers[payload["id"]], payload["ok"])
+        elif name == "EVENT":
+            check({**EVENTS, **pulsecount.EVENTS}[ids["event"]], payload["data"])
+
+
+def test_given_the_contract_then_each_topic_operation_and_event_has_a_payload_shown(
+    payloads: list[tuple[str, Topic, dict[str, str], dict[str, Any]]],
+) -> None:
+    assert {name for name, *_ in payloads} == {
+        name for name, topic in TOPICS.items() if topic.model is not None
+    }
+    assert {ids["operation"] for name, _, ids, _ in payloads if name == "OPERATION"} == set(
+        OPERATIONS
+    )
+    assert {ids["event"] for name, _, ids, _ in payloads if name == "EVENT"} == {
+        *EVENTS,
+        *pulsecount.EVENTS,
+    }
+
+
 # --- nothing is left out --------------------------------------------------------------------------
 
 
@@ -231,7 +318,7 @@ def test_given_a_document_that_is_read_then_every_block_of_it_can_be(document: s
     found = read(document)
     assert len(found) * 2 == len(re.findall(r"^[ \t]*```", text, re.MULTILINE))
     for block in found:
-        known = {"console", "python", "json", "yaml", *PLAIN}
+        known = {"console", "python", "json", "yaml", "mqtt", *PLAIN}
         assert block.language in known or block.file, block.where
         if block.language == "console":
             assert steps(block)
