@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
+from functools import partial
 
 from icebus.schemas import pulse_count_text as text
 from icebus.schemas.errors import (
@@ -69,9 +70,13 @@ class Measured:
     window: float
 
 
+OnEnd = Callable[[Measured | IcebusError], None]
+
+
 @dataclass
 class _Transfer:
     data: bytes
+    on_end: OnEnd
     attempts: int = 0
     begun: float = 0.0
     started: bool = False
@@ -92,7 +97,7 @@ class Meter:
     Args:
         port: gives the board's port, None while it is away.
         after: runs a callback later.
-        on_end: called with how a measurement ended.
+        on_measuring: called when a board has all of a bitstream and begins to measure.
         on_idle: called when the next may begin.
         on_silence: called when the board has stopped answering at all.
     """
@@ -101,19 +106,20 @@ class Meter:
         self,
         port: Callable[[], Port | None],
         after: Callable[[float, Callback], Timer],
-        on_end: Callable[[Measured | IcebusError], None],
+        on_measuring: Callable[[], None],
         on_idle: Callable[[], None],
         on_silence: Callable[[str], None],
     ) -> None:
         self._port = port
         self._after = after
-        self._on_end = on_end
+        self._on_measuring = on_measuring
         self._on_idle = on_idle
         self._on_silence = on_silence
         self._lines = Lines()
         self._conversation = Conversation()
         self._phase = _Phase.WAITING
         self._transfer: _Transfer | None = None
+        self._ended: list[Callable[[], None]] = []
         self._alarm: Timer | None = None
 
     @property
@@ -121,14 +127,18 @@ class Meter:
         """Whether the board waits and nothing is under way."""
         return self._phase is _Phase.WAITING
 
-    def measure(self, data: bytes) -> None:
-        """Begin with ``data``, which must have the firmware's size; only when idle."""
+    def measure(self, data: bytes, on_end: OnEnd) -> None:
+        """Begin with ``data``, which must have the firmware's size; only when idle.
+
+        ``on_end`` is called with how it ended, after the next has begun: the board is not to wait
+        while results are written down and sent.
+        """
         if not self.idle or len(data) != text.BITSTREAM_SIZE:
             raise RuntimeError("a transfer of the wrong size, or at the wrong time")
-        self._send(_Transfer(data))
+        self._send(_Transfer(data, on_end))
 
     def abandon(self) -> None:
-        """Stop sending and forget the measurement; ``on_end`` is not called."""
+        """Stop sending and forget the measurement; its ``on_end`` is not called."""
         self._transfer = None
         self._clear_alarm()
         port = self._port()
@@ -162,6 +172,7 @@ class Meter:
         # Only now: what a board says in one breath after waiting is no answer to what we send.
         if busy and self.idle:
             self._on_idle()
+        self._tell()
 
     # --- what the board says ------------------------------------------------------------------
 
@@ -192,6 +203,7 @@ class Meter:
         self._phase = _Phase.MEASURING
         transfer.received = time.monotonic()
         self._expect(REPORT_DEADLINE, "took the bitstream but gave no report in time")
+        self._on_measuring()
 
     def _on_report(self, report: Report | IcebusError) -> None:
         transfer = self._transfer
@@ -248,13 +260,19 @@ class Meter:
         self._clear_alarm()
 
     def _end(self, how: Measured | IcebusError) -> None:
-        if self._transfer is not None:
-            self._transfer = None
-            self._on_end(how)
+        transfer, self._transfer = self._transfer, None
+        if transfer is not None:
+            self._ended.append(partial(transfer.on_end, how))
+
+    def _tell(self) -> None:
+        ended, self._ended = self._ended, []
+        for tell in ended:
+            tell()
 
     def _expect(self, seconds: float, otherwise: str) -> None:
         def too_late() -> None:
             self._end(MeasurementFailed(f"the board {otherwise}"))
+            self._tell()
             self._on_silence(otherwise)
 
         self._set_alarm(seconds, too_late)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
@@ -81,11 +82,12 @@ class PulseCount(Reservable):
         super().__init__(hold, args)
         self._queue: deque[_Evaluation] = deque()
         self._current: _Evaluation | None = None
+        self._ahead: tuple[_Evaluation, bytes] | None = None
         self._batches = Batches()
         self._meter = Meter(
             port=lambda: self.device.port,
             after=self.after,
-            on_end=self._on_end,
+            on_measuring=self._look_ahead,
             on_idle=self._begin_next,
             on_silence=lambda why: self.device.fail(f"the board {why}"),
         )
@@ -191,19 +193,26 @@ class PulseCount(Reservable):
             self._tell_finished(finished)
 
     def _begin_next(self) -> None:
-        if self._queue and self._meter.idle:
-            self._current = self._queue.popleft()
-            self._meter.measure(self._current.file.blob.read())
-
-    def _on_end(self, how: Measured | IcebusError) -> None:
-        current, self._current = self._current, None
-        if current is None:
+        if not self._queue or not self._meter.idle:
             return
+        current = self._current = self._queue.popleft()
+        ahead, self._ahead = self._ahead, None
+        data = ahead[1] if ahead and ahead[0] is current else current.file.blob.read()
+        self._meter.measure(data, partial(self._on_end, current))
+
+    def _look_ahead(self) -> None:
+        """Unpack the next while the board measures, so that it need not wait for that."""
+        if self._queue:
+            self._ahead = (self._queue[0], self._queue[0].file.blob.read())
+
+    def _on_end(self, evaluation: _Evaluation, how: Measured | IcebusError) -> None:
+        if self._current is evaluation:
+            self._current = None
         if isinstance(how, IcebusError):
-            self._end(current, "failures", _failure(current.entry, how))
+            self._end(evaluation, "failures", _failure(evaluation.entry, how))
             return
         result = PulseCountResult(
-            **_described(current.entry),
+            **_described(evaluation.entry),
             pulses=how.report.pulses,
             exact=how.report.exact,
             cdone=how.report.cdone,
@@ -211,7 +220,7 @@ class PulseCount(Reservable):
             upload=how.upload,
             window=how.window,
         )
-        self._end(current, "results", result)
+        self._end(evaluation, "results", result)
 
     # --- outcomes --------------------------------------------------------------------------------
 
