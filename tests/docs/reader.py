@@ -164,20 +164,10 @@ class Reader:
         self.shell.close()
 
     def _here(self, argv: Sequence[str]) -> tuple[int, str, str]:
-        carried = self.shell.exported(CARRIED)
-        before = signal.getsignal(signal.SIGTERM)
-        self._capsys.readouterr()
-        try:
-            with self._monkeypatch.context() as patch, pytest.raises(SystemExit) as ended:
-                patch.setattr(sys, "argv", list(argv))
-                for name, value in carried.items():
-                    patch.setenv(name, value)
-                main()
-        finally:
-            signal.signal(signal.SIGTERM, before)
-        out, err = self._capsys.readouterr()
-        assert isinstance(ended.value.code, int)
-        return ended.value.code, out.replace("\r\n", "\n"), err
+        with self._monkeypatch.context() as patch:
+            for name, value in self.shell.exported(CARRIED).items():
+                patch.setenv(name, value)
+            return run_here(main, argv, patch, self._capsys)
 
     def _compare(self, shown: Sequence[str], candidates: Sequence[str], told: str) -> None:
         if not shown:
@@ -189,6 +179,26 @@ class Reader:
                 return
         documented = "\n".join(shown)
         raise AssertionError(f"{told}\nthe document shows\n{documented}\nas {wanted.pattern}")
+
+
+def run_here(
+    program: Callable[[], None],
+    argv: Sequence[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> tuple[int, str, str]:
+    """Run the entry point of a program of ours: its exit code, stdout and stderr."""
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(sys, "argv", list(argv))
+    capsys.readouterr()
+    try:
+        with pytest.raises(SystemExit) as ended:
+            program()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    out, err = capsys.readouterr()
+    assert isinstance(ended.value.code, int)
+    return ended.value.code, out.replace("\r\n", "\n"), err
 
 
 @contextlib.contextmanager

@@ -17,9 +17,10 @@ import pytest
 import yaml
 from pydantic import BaseModel
 from tests.docs.conftest import Farm
-from tests.docs.reader import Reader, Shell, environment_of, quick, wait_until
+from tests.docs.reader import Reader, Shell, environment_of, quick, run_here, wait_until
 from tests.docs.reading import Block, Step, blocks, shape, steps
 
+from icebus.broker.cli import main as broker_main
 from icebus.client import PulseCountClient
 from icebus.client.fpga_tools import PROGRAMS
 from icebus.schemas.calls import CallResults
@@ -32,9 +33,13 @@ from icebus.worker.states.registry import installed_kinds
 ROOT = Path(__file__).parents[2]
 CIRCUITS = ROOT / "examples" / "circuits"
 
-DOCUMENTS = dict.fromkeys(
-    ("README.md", "docs/tutorial.md", "docs/topics.md", "broker/README.md"), "read"
-) | {
+READ = "read"
+
+DOCUMENTS = {
+    "README.md": READ,
+    "docs/tutorial.md": READ,
+    "docs/topics.md": READ,
+    "broker/README.md": READ,
     "docs/deploy.md": "tests/deploy/test_document.py has tests of its own for it",
     "docs/architecture.md": "has diagrams only, which tests/docs/test_docs.py draws",
     "CONTRIBUTING.md": "its commands are scripts of the repository, which CI runs by .ci/run, and "
@@ -51,9 +56,10 @@ ELSEWHERE = {
     r"script/demo": "installs programs on the machine; .ci/run runs it",
     r"script/test": "is what runs this test",
     r"icebus up .* -- python examples/evolve\.py .*": "tests/examples/test_evolve.py does so",
-    r"icebus circuit 2k 1\.5MHz": "the tutorial builds two, tests/client/test_cli_circuit.py others",
-    r"icebus up --boards 2 -- make test": "the tutorial does so with another command; a farm takes "
-    "6 s of CPU",
+    r"icebus circuit 2k 1\.5MHz": "the tutorial builds two others",
+    r"icebus up --boards 2 -- make test": "tests/farm/test_up.py has farms for commands, and the "
+    "tutorial one for a kind of its own; each takes 6 s of CPU",
+    r"icebus up --boards 1 -- icebus evaluate .*": "likewise",
     r"icebus evaluate -n 2 \*\.bin -o jsonl": "the line before does so, in another form",
     r"uv pip install --editable \.": "needs hatchling from the network; its metadata are made here",
 }
@@ -165,7 +171,9 @@ def test_given_the_topic_reference_when_followed_then_all_is_as_it_says(
 
 
 @pytest.mark.usefixtures("mosquitto")
-def test_given_the_brokers_document_when_followed_then_its_people_get_in(tmp_path: Path) -> None:
+def test_given_the_brokers_document_when_followed_then_its_people_get_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     [block] = [each for each in read("broker/README.md") if each.language == "console"]
     home = tmp_path / "home"
     home.mkdir()
@@ -177,7 +185,7 @@ def test_given_the_brokers_document_when_followed_then_its_people_get_in(tmp_pat
     for step in before:
         # Not for the network, and not on a port that somebody may use.
         command = step.command.replace("0.0.0.0", "127.0.0.1").replace("1883", str(port))
-        code, out, err = shell.run(command)
+        code, out, err = run_here(broker_main, shell.expand(command), monkeypatch, capsys)
         assert code == 0, f"{step.where}: {err}"
         if " add " in command:
             urls[command.split()[2]] = out.strip()
@@ -312,7 +320,7 @@ def test_given_the_repository_then_it_is_known_what_is_done_with_each_document()
             assert not read(document), document
 
 
-@pytest.mark.parametrize("document", [path for path, how in DOCUMENTS.items() if how == "read"])
+@pytest.mark.parametrize("document", [path for path, how in DOCUMENTS.items() if how == READ])
 def test_given_a_document_that_is_read_then_every_block_of_it_can_be(document: str) -> None:
     text = (ROOT / document).read_text()
     found = read(document)
@@ -328,7 +336,7 @@ def test_given_the_commands_that_are_not_run_then_documents_still_have_them() ->
     commands = [
         step.command
         for document, how in DOCUMENTS.items()
-        if how == "read"
+        if how == READ
         for block in read(document)
         if block.language == "console"
         for step in steps(block)
