@@ -137,7 +137,7 @@ class Reader:
         """Run a command that has no end until it has shown what the document does."""
         argv = self.shell.expand(adapt(step.command, self.ids))
         path = self.folder.with_name(f"{self.folder.name}-listener")
-        wanted = shape(step.shown or ["…"])
+        wanted = shape(step.shown)
         with path.open("w+") as output, _running(argv, self.folder, self.environment, output) as it:
 
             def shown() -> bool:
@@ -147,7 +147,8 @@ class Reader:
                 return bool(text) and wanted.match(text) is not None
 
             wait_until(shown, lambda: f"{step.where}: {wanted.pattern}\n{path.read_text()}")
-        self._compare([*step.shown, "…"] if step.shown else [], [path.read_text()], step.where)
+        if (found := wanted.match(path.read_text())) is not None:
+            self.ids.update(learn(step.shown, found))
 
     def execute(self, block: Block, shown: Sequence[str] = ()) -> None:
         """Run Python, in the namespace that earlier blocks have left."""
