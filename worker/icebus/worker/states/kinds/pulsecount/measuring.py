@@ -17,7 +17,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
-from functools import partial
 
 from icebus.schemas import pulse_count_text as text
 from icebus.schemas.errors import (
@@ -70,13 +69,9 @@ class Measured:
     window: float
 
 
-OnEnd = Callable[[Measured | IcebusError], None]
-
-
 @dataclass
 class _Transfer:
     data: bytes
-    on_end: OnEnd
     attempts: int = 0
     begun: float = 0.0
     started: bool = False
@@ -97,7 +92,8 @@ class Meter:
     Args:
         port: gives the board's port, None while it is away.
         after: runs a callback later.
-        on_measuring: called when a board has all of a bitstream and begins to measure.
+        on_measuring: called when the board has all of a bitstream and begins to measure.
+        on_end: called with how a measurement ended.
         on_idle: called when the next may begin.
         on_silence: called when the board has stopped answering at all.
     """
@@ -107,19 +103,20 @@ class Meter:
         port: Callable[[], Port | None],
         after: Callable[[float, Callback], Timer],
         on_measuring: Callable[[], None],
+        on_end: Callable[[Measured | IcebusError], None],
         on_idle: Callable[[], None],
         on_silence: Callable[[str], None],
     ) -> None:
         self._port = port
         self._after = after
         self._on_measuring = on_measuring
+        self._on_end = on_end
         self._on_idle = on_idle
         self._on_silence = on_silence
         self._lines = Lines()
         self._conversation = Conversation()
         self._phase = _Phase.WAITING
         self._transfer: _Transfer | None = None
-        self._ended: list[Callable[[], None]] = []
         self._alarm: Timer | None = None
 
     @property
@@ -127,18 +124,14 @@ class Meter:
         """Whether the board waits and nothing is under way."""
         return self._phase is _Phase.WAITING
 
-    def measure(self, data: bytes, on_end: OnEnd) -> None:
-        """Begin with ``data``, which must have the firmware's size; only when idle.
-
-        ``on_end`` is called with how it ended, after the next has begun: the board is not to wait
-        while results are written down and sent.
-        """
+    def measure(self, data: bytes) -> None:
+        """Begin with ``data``, which must have the firmware's size; only when idle."""
         if not self.idle or len(data) != text.BITSTREAM_SIZE:
             raise RuntimeError("a transfer of the wrong size, or at the wrong time")
-        self._send(_Transfer(data, on_end))
+        self._send(_Transfer(data))
 
     def abandon(self) -> None:
-        """Stop sending and forget the measurement; its ``on_end`` is not called."""
+        """Stop sending and forget the measurement; ``on_end`` is not called."""
         self._transfer = None
         self._clear_alarm()
         port = self._port()
@@ -172,7 +165,6 @@ class Meter:
         # Only now: what a board says in one breath after waiting is no answer to what we send.
         if busy and self.idle:
             self._on_idle()
-        self._tell()
 
     # --- what the board says ------------------------------------------------------------------
 
@@ -260,19 +252,13 @@ class Meter:
         self._clear_alarm()
 
     def _end(self, how: Measured | IcebusError) -> None:
-        transfer, self._transfer = self._transfer, None
-        if transfer is not None:
-            self._ended.append(partial(transfer.on_end, how))
-
-    def _tell(self) -> None:
-        ended, self._ended = self._ended, []
-        for tell in ended:
-            tell()
+        if self._transfer is not None:
+            self._transfer = None
+            self._on_end(how)
 
     def _expect(self, seconds: float, otherwise: str) -> None:
         def too_late() -> None:
             self._end(MeasurementFailed(f"the board {otherwise}"))
-            self._tell()
             self._on_silence(otherwise)
 
         self._set_alarm(seconds, too_late)

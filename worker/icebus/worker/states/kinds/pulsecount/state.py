@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections import deque
 from dataclasses import dataclass
-from functools import partial
 from typing import Annotated
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
@@ -83,11 +82,13 @@ class PulseCount(Reservable):
         self._queue: deque[_Evaluation] = deque()
         self._current: _Evaluation | None = None
         self._ahead: tuple[_Evaluation, bytes] | None = None
+        self._ended: list[tuple[_Evaluation, Measured | IcebusError]] = []
         self._batches = Batches()
         self._meter = Meter(
             port=lambda: self.device.port,
             after=self.after,
             on_measuring=self._look_ahead,
+            on_end=self._on_end,
             on_idle=self._begin_next,
             on_silence=lambda why: self.device.fail(f"the board {why}"),
         )
@@ -183,6 +184,7 @@ class PulseCount(Reservable):
     def on_exit(self, why: IcebusError) -> None:
         """Every evaluation that has no outcome yet fails with ``why``."""
         self._meter.abandon()
+        self._settle_ended()
         unmeasured = [self._current] if self._current is not None else []
         unmeasured += self._queue
         self._current = None
@@ -198,16 +200,27 @@ class PulseCount(Reservable):
         current = self._current = self._queue.popleft()
         ahead, self._ahead = self._ahead, None
         data = ahead[1] if ahead and ahead[0] is current else current.file.blob.read()
-        self._meter.measure(data, partial(self._on_end, current))
+        self._meter.measure(data)
 
     def _look_ahead(self) -> None:
         """Unpack the next while the board measures, so that it need not wait for that."""
         if self._queue:
             self._ahead = (self._queue[0], self._queue[0].file.blob.read())
 
-    def _on_end(self, evaluation: _Evaluation, how: Measured | IcebusError) -> None:
-        if self._current is evaluation:
-            self._current = None
+    def _on_end(self, how: Measured | IcebusError) -> None:
+        current, self._current = self._current, None
+        if current is not None:
+            # First the next is begun, here and on the other boards that are ready: none is to wait
+            # while results are written down and sent.
+            self._ended.append((current, how))
+            self.device.loop.post(lambda: self.device.run(self, self._settle_ended))
+
+    def _settle_ended(self) -> None:
+        ended, self._ended = self._ended, []
+        for evaluation, how in ended:
+            self._settle_one(evaluation, how)
+
+    def _settle_one(self, evaluation: _Evaluation, how: Measured | IcebusError) -> None:
         if isinstance(how, IcebusError):
             self._end(evaluation, "failures", _failure(evaluation.entry, how))
             return
