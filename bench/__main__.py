@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -19,6 +17,7 @@ from rich.table import Table
 
 from bench.evaluations import overhead, paced, throughput
 from bench.farm import Farm, Shape, running
+from bench.machine import description, machine
 from bench.measure import Measure
 from bench.reservations import reserve
 from bench.roundtrip import roundtrip
@@ -98,23 +97,9 @@ def say(text: str) -> None:
     sys.stderr.write(f"bench: {text}\n")
 
 
-def machine() -> dict[str, str | int | None]:
-    """What this was measured on."""
-    model = ""
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        lines = [line for line in info.read_text().splitlines() if line.startswith("model name")]
-        model = lines[0].partition(":")[2].strip() if lines else ""
-    return {
-        "cpu": model or platform.machine(),
-        "cores": os.cpu_count(),
-        "system": platform.platform(),
-        "python": platform.python_version(),
-    }
-
-
 def measured(parts: set[Part], directory: Path) -> Iterator[Measure]:
     """All numbers of the parts asked for."""
+    yield from machine()
     if parts & {Part.THROUGHPUT, Part.RESERVE, Part.ROUNDTRIP}:
         yield from short(directory, parts)
     steps: dict[Part, Callable[[Path], Iterator[Measure]]] = {
@@ -143,7 +128,7 @@ def show(measures: list[Measure]) -> None:
         )
     console = Console(width=120 if not sys.stdout.isatty() else None)
     console.print(table)
-    here = machine()
+    here = description()
     console.print(f"\n{here['cpu']}, {here['cores']} cores, Python {here['python']}", style="dim")
 
 
@@ -166,7 +151,7 @@ def main(
         measures = list(measured(set(parts or Part), Path(directory)))
     if as_json:
         document = {
-            "machine": machine(),
+            "machine": description(),
             "measures": [{**asdict(each), "held": each.held} for each in measures],
         }
         typer.echo(json.dumps(document, indent=2))

@@ -98,6 +98,12 @@ def overhead(farm: Farm, client: PulseCountClient, boards: int, rounds: int) -> 
         for mine in _by_board(done).values()
         for (earlier, _), (later, upload) in itertools.pairwise(mine)
     ]
+    uploads = [result.upload for result, _ in done.results]
+    yield Measure(
+        f"upload, {farm.shape.window:g} s window, {_number(boards)}, unpaced, p50",
+        median(uploads) * 1e3,
+        "ms",
+    )
     incumbent, target = OVERHEAD[boards]
     yield Measure(
         f"overhead, {farm.shape.window:g} s window, {_number(boards)}",

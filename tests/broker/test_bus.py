@@ -11,11 +11,15 @@ import time
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 
 from icebus.broker import bus as bus_module
 from icebus.broker.bus import ASSUMED_MAXIMUM, HEADER_ALLOWANCE, Bus, wait
 from icebus.broker.embedded import MAX_PACKET, EmbeddedBroker, free_port
-from icebus.broker.messages import Incoming, Will
+from icebus.broker.messages import Incoming, Will, publish_properties
 from icebus.broker.subscriptions import Subscription
 from icebus.schemas.components import ClientState, Presence
 from icebus.schemas.deadline import Deadline
@@ -547,7 +551,9 @@ def test_given_an_expiry_then_it_is_whole_seconds_and_never_for_ever(
 
     monkeypatch.setattr(bus._client, "publish", spy)
     published(bus, OPERATION(user="alice", operation="list"), b"{}", expiry=seconds)
-    assert sent[0].MessageExpiryInterval == interval
+    read = Properties(PacketTypes.PUBLISH)
+    read.unpack(sent[0].pack())
+    assert getattr(read, "MessageExpiryInterval") == interval  # noqa: B009
 
 
 def test_when_a_message_has_expired_then_nobody_gets_it(
@@ -587,3 +593,22 @@ def barrier(bus: Bus) -> None:
 def will(client: str, state: str) -> Will:
     said = ClientState(state=Presence(state), session="s1")
     return Will(CLIENT_STATE(user=client, client="c1"), said)
+
+
+@given(
+    expiry=st.none() | st.floats(-10, 2**31),
+    topic=st.none() | st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=200),
+    correlation=st.none() | st.binary(max_size=300),
+    user=st.dictionaries(st.text("abcé", max_size=20), st.text("xyz☃", max_size=20), max_size=3),
+)
+def test_given_any_properties_then_paho_reads_what_we_have_packed(
+    expiry: float | None, topic: str | None, correlation: bytes | None, user: dict[str, str]
+) -> None:
+    packed = publish_properties(expiry, topic, correlation, user).pack()
+    read = Properties(PacketTypes.PUBLISH)
+    _, size = read.unpack(packed)
+    assert size == len(packed)
+    assert getattr(read, "ResponseTopic", None) == topic
+    assert getattr(read, "CorrelationData", None) == correlation
+    assert dict(getattr(read, "UserProperty", ())) == user
+    assert hasattr(read, "MessageExpiryInterval") == (expiry is not None)

@@ -22,8 +22,9 @@ from icebus.client.profile import profile_in
 from icebus.schemas.deadline import Deadline
 
 if TYPE_CHECKING:
-    from icebus.broker.embedded import EmbeddedBroker
     from tests.farm.conftest import Up
+
+    from icebus.broker.embedded import EmbeddedBroker
 
 WINDOW = 0.05
 COUNTS = {"pulse_2khz.bin": 100, "pulse_8khz.bin": 400, "pulse_32khz.bin": 1600}

@@ -18,7 +18,7 @@ from types import ModuleType
 
 import pytest
 
-from icebus.rack.fpga import count
+from icebus.rack.fpga import count, synchronous
 from icebus.schemas.errors import BitstreamUnsupported
 
 
@@ -96,7 +96,10 @@ def test_given_the_other_simulator_then_it_counts_what_is_kept(name: str) -> Non
 
 
 @pytest.mark.usefixtures("tools")
-def test_given_generated_circuits_then_both_simulators_count_the_same(tmp_path: Path) -> None:
+def test_given_generated_circuits_then_both_simulators_count_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(synchronous, "BUDGET", 1_000_000_000)  # sixteen circuits in one
     verilog, kinds = generated.design(seed=1)
     assert set(kinds) == {kind.__name__ for kind in generated.KINDS}
     bitstream = other.build(verilog, tmp_path)
