@@ -143,6 +143,7 @@ class Application:
         elif signal is Signal.REOPENED and self._firmware.receiving:
             # Too quick for a hang-up to be seen. What is still to be read may be either side's of
             # the close; it is better lost, which the watchdog notices, than counted.
+            _LOG.warning("%s: its port was reopened within a transfer; dropped", self._serial)
             after = self._port.drop_unreceived()
             self._do(self._firmware.host_closed(now))
             self._noticed(after, now)
