@@ -7,6 +7,7 @@ import secrets
 import threading
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeVar
 
 from pydantic import BaseModel, JsonValue, ValidationError
@@ -134,8 +135,7 @@ class Requester:
     def _on_published(self, pending: _Pending, done: Future[None]) -> None:
         error = done.exception()
         if isinstance(error, IcebusError):
-            refused = error
-            self._bus.defer(lambda: self._refuse(pending, refused))
+            self._bus.defer(partial(self._refuse, pending, error))
 
     def _refuse(self, pending: _Pending, error: IcebusError) -> None:
         with self._lock:

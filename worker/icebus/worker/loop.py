@@ -81,6 +81,8 @@ class Loop:
     def post(self, callback: Callback) -> None:
         """Run ``callback`` on the loop soon; from any thread, in order."""
         self._inbox.append(callback)
+        if threading.current_thread() is self._thread:
+            return  # it looks at its inbox before it waits
         with self._wake_lock:  # the number of a closed pipe may be somebody else's file by now
             if not self._awake and not self._closed:
                 self._awake = True
