@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from queue import Queue
 from typing import Any
 
 import pytest
@@ -223,16 +224,16 @@ def test_when_two_clients_of_a_user_retry_one_request_then_both_are_answered(
     connect: Any,
 ) -> None:
     # A client that was restarted asks again under the same id, and answers go to a new topic.
-    kept: list[Exchange[Request]] = []
-    Server(connect("main"), kept.append)
+    kept: Queue[Exchange[Request]] = Queue()
+    Server(connect("main"), kept.put)
     topic, request = OPERATION(user="alice", operation="list"), Request()
     bus = connect("alice")
-    futures = [
-        requester(bus, client=client).send(topic, request, "control", Deadline.after(10))
-        for client in ("c1", "c2")
-    ]
-    wait(bus.publish(topic, b"{}"), Deadline.after(10), "publish")
-    kept[0].succeed(Answer(word="both"))
+    clients = [requester(bus, client=client) for client in ("c1", "c2")]
+    futures = [asker.send(topic, request, "control", Deadline.after(10)) for asker in clients]
+    clients[0].send(topic, Request(), "control", Deadline.after(10))
+    first, following = kept.get(timeout=10), kept.get(timeout=10)
+    assert first.request.id == request.id != following.request.id
+    first.succeed(Answer(word="both"))
     assert [future.result(timeout=10) for future in futures] == [{"word": "both"}] * 2
 
 

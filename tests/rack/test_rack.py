@@ -352,6 +352,30 @@ def test_given_a_host_that_closes_within_a_transfer_when_it_comes_back_then_noth
         assert b", pulses: 6" in report(port)
 
 
+def test_given_a_port_just_found_closed_when_a_host_opens_and_writes_then_its_bytes_are_not_dropped(
+    start_rack: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hosts: list[serial.Serial] = []
+    looks: list[bool] = []
+
+    class HostAtTheWorstMoment(PtyPort):
+        def is_closed(self) -> bool:
+            closed = super().is_closed()
+            looks.append(closed)
+            if looks == [True, True]:  # the greeting, then the hang-up of a port not opened yet
+                host = serial.Serial(self.path, timeout=10.0)
+                host.write(bitstream(5)[:3_000])
+                hosts.append(host)
+            return closed
+
+    monkeypatch.setattr("icebus.rack.application.PtyPort", HostAtTheWorstMoment)
+    rack = start_rack(watchdog=30)
+    rack.wait_until(lambda: hosts)
+    with hosts[0] as port:
+        port.write(bitstream(5)[3_000:])
+        assert b", pulses: 5" in report(port)
+
+
 def test_given_bandwidth_when_a_bitstream_is_sent_then_it_takes_the_time_that_usb_takes(
     start_rack: Any,
 ) -> Any:

@@ -125,28 +125,42 @@ class Application:
         return self._firmware.wants if self._detach_timer is None else 0
 
     def _drain(self) -> None:
-        """Take what a host wrote before it closed the port; on USB its close would have waited."""
+        """Take what a host wrote before it closed the port; on USB its close would have waited.
+
+        The next host may open the port meanwhile. It sets the line before it writes, and a port
+        tells that first: so bytes are the old host's until the port says something else and is
+        open, and nothing of the new host's is to be lost.
+        """
         now = self._loop.now()
         while (got := self._port.read(self._wanted)) not in (Signal.CLOSED, Signal.EMPTY):
             if isinstance(got, bytes):
                 self._do(self._firmware.receive(got, now))
             elif got is Signal.WAITING:
-                self._noticed(self._port.drop_unreceived(), now)
+                self._port.drop_unreceived()
+            elif self._port.is_closed():
+                self._noticed(got, now)  # the old host's, too
             else:
+                self._reopened(now)
                 self._noticed(got, now)
+                self._loop.call_soon(self._pump)
+                return
         self._host_closed(now)
 
     def _noticed(self, signal: Signal, now: float) -> None:
         if signal is Signal.TOUCH and self._detach_timer is None:
             # The firmware's USB stack resets the chip from within its line-coding callback.
             self._detach_timer = self._loop.call_at(now + self._settings.detach, self._on_touch)
-        elif signal is Signal.REOPENED and self._firmware.receiving:
-            # Too quick for a hang-up to be seen. What is still to be read may be either side's of
-            # the close; it is better lost, which the watchdog notices, than counted.
+        elif signal is Signal.REOPENED:
+            self._reopened(now)
+
+    def _reopened(self, now: float) -> None:
+        """The host has closed the port and opened it, too quickly for a hang-up to be seen."""
+        if self._firmware.receiving:
+            # What is still to be read may be either side's of the close; it is better lost, which
+            # the watchdog notices, than counted.
             _LOG.warning("%s: its port was reopened within a transfer; dropped", self._serial)
-            after = self._port.drop_unreceived()
-            self._do(self._firmware.host_closed(now))
-            self._noticed(after, now)
+            self._port.drop_unreceived()
+        self._do(self._firmware.host_closed(now))
 
     def _pace(self, deadline: float) -> None:
         if self._pace_timer is None:

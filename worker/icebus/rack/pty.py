@@ -134,11 +134,11 @@ class PtyPort:
         finally:
             os.close(slave)
 
-    def drop_unreceived(self) -> Signal:
-        """Forget what a host wrote and nobody will take, as it has gone; says what came after."""
+    def drop_unreceived(self) -> None:
+        """Forget what a host wrote and nobody will take, as it has gone."""
         while isinstance(got := self.read(_READ_MAX), bytes):
             pass
-        return got
+        self._held = got
 
     def close(self) -> None:
         """Unplug: a host that has the port open gets EIO."""
