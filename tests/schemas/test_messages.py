@@ -14,7 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from icebus.schemas import calls, components, devices, kinds, reservations
+from icebus.schemas import (
+    administration,
+    calls,
+    components,
+    devices,
+    history,
+    kinds,
+    reservations,
+)
 from icebus.schemas.calls import Call, Event, Reply, Request
 from icebus.schemas.errors import InvalidRequest
 from icebus.schemas.kinds import pulsecount
@@ -36,7 +44,7 @@ KINDS = [
 ]
 MODELS = [
     model
-    for module in (calls, components, devices, reservations, *KINDS)
+    for module in (administration, calls, components, devices, history, reservations, *KINDS)
     for model in defined_in(module)
     if not model.__pydantic_generic_metadata__["parameters"]
 ] + [Event[pulsecount.PulseCountResult], Event[reservations.Ended]]

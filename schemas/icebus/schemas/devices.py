@@ -42,6 +42,12 @@ class DeviceReport(Message):
     port: str = Field(default="", description="USB port path such as 1-1.2.")
     virtual: bool = False
     progress: float | None = Field(default=None, ge=0, le=1, description="Of a long step.")
+    labels: dict[str, str] = Field(
+        default_factory=dict, description="What its worker was told of it, for selectors."
+    )
+    retry: Timestamp | None = Field(
+        default=None, description="When a broken device is looked at again; null for never."
+    )
 
 
 class DeviceEventName(StrEnum):
@@ -76,9 +82,13 @@ class Desired(Message):
     args: dict[str, Any] = Field(default_factory=dict)
     until: Timestamp | None = None
     quarantined: str | None = Field(default=None, description="The reason, or null.")
-    reboot: Natural = Field(
-        default=0, description="Nonce: a new value will ask for a reboot; reserved."
-    )
-    reflash: Natural = Field(
-        default=0, description="Nonce: a new value will ask for a reflash; reserved."
+    reboot: Natural = Field(default=0, description="Nonce: a higher one asks for a reboot.")
+    reflash: Natural = Field(default=0, description="Nonce: a higher one asks for a reflash.")
+
+
+class WorkerDesired(Message):
+    """What control wants of a worker; retained on ``worker/{worker}/desired``."""
+
+    draining: str | None = Field(
+        default=None, description="Why it gets no new reservations; null when it does."
     )

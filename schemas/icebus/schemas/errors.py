@@ -188,6 +188,18 @@ class DeviceUnavailable(IcebusError):
     code = "device_unavailable"
 
 
+class LimitExceeded(IcebusError):
+    """More than this user may have; ``details`` has ``limit`` and ``wanted``."""
+
+    code = "limit_exceeded"
+
+
+class ReservationQueued(IcebusError):
+    """The reservation waits in the queue, and what was asked of it needs devices."""
+
+    code = "reservation_queued"
+
+
 class ReservationEnded(IcebusError):
     """The reservation is over; ``details['reason']`` says why."""
 

@@ -7,9 +7,9 @@ refers to them with a :class:`File`.
 from __future__ import annotations
 
 import hashlib
-import zlib
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal, Protocol, cast
 
+from isal import isal_zlib
 from pydantic import (
     Base64Bytes,
     BaseModel,
@@ -33,6 +33,11 @@ ENCODING_PROPERTY = "encoding"
 ZLIB: Final = "zlib"
 IDENTITY: Final = "identity"
 
+_LEVEL: Final = 1
+"""Of ISA-L's 0 to 3: a quarter smaller than 0 in hardly more time."""
+
+_BROKEN = cast("type[Exception]", isal_zlib.error)
+
 
 def sha256_of(data: bytes) -> str:
     """The name under which ``data`` travels."""
@@ -40,11 +45,12 @@ def sha256_of(data: bytes) -> str:
 
 
 def pack(data: bytes) -> tuple[bytes, str]:
-    """The bytes to send for ``data`` and their encoding: zlib level 1 where that is smaller.
+    """The bytes to send for ``data`` and their encoding: zlib's format where that is smaller.
 
-    A typical bitstream of 104,090 bytes packs to about 2 kB in 0.13 ms.
+    A typical bitstream of 104,090 bytes packs to about 2 kB. ISA-L does that in a twentieth of
+    the time that zlib itself takes, which was a sixth of what an evaluation cost its client.
     """
-    packed = zlib.compress(data, 1)
+    packed = isal_zlib.compress(data, _LEVEL)
     return (packed, ZLIB) if len(packed) < len(data) else (data, IDENTITY)
 
 
@@ -57,10 +63,10 @@ def unpack(packed: bytes, encoding: str, limit: int = MAX_FILE_SIZE) -> bytes:
     if encoding == IDENTITY:
         data = packed
     elif encoding == ZLIB:
-        inflater = zlib.decompressobj()
+        inflater = isal_zlib.decompressobj()
         try:
             data = inflater.decompress(packed, limit + 1)
-        except zlib.error as error:
+        except _BROKEN as error:
             raise BlobInvalid(f"the file's zlib data is broken: {error}") from None
         if len(data) <= limit and not inflater.eof:
             raise BlobInvalid("the file's zlib data ends early")

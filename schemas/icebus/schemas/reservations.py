@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from icebus.schemas.devices import DeviceReport
 from icebus.schemas.ids import Id, Serial
-from icebus.schemas.message import Args, Message, Timestamp
+from icebus.schemas.message import Args, Message, Natural, Timestamp
 
 DEFAULT_DURATION = 3600.0
 """Seconds a reservation lasts when the request does not say."""
@@ -34,6 +34,8 @@ class EndReason(StrEnum):
     EXPIRED = "expired"
     CLIENT_LOST = "client_lost"
     DEVICES_FAILED = "devices_failed"
+    NOT_IN_TIME = "not_in_time"
+    ENDED_BY_ADMIN = "ended_by_admin"
 
 
 class HoldState(StrEnum):
@@ -54,6 +56,17 @@ class HeldDevice(Message):
     reason: str = ""
 
 
+class Queue(Message):
+    """Where a reservation that waits for devices stands."""
+
+    position: Natural = Field(description="1 is next.")
+    reason: str = Field(description="What it waits for, for people.")
+    estimate: Timestamp | None = Field(
+        default=None,
+        description="When the devices it waits for come free if nobody extends; null if unknown.",
+    )
+
+
 class Reservation(Message):
     """A reservation; retained on ``control/reservation/{id}`` until it has ended."""
 
@@ -61,20 +74,23 @@ class Reservation(Message):
     user: Id
     kind: Id
     state: ReservationState
-    devices: list[HeldDevice]
+    devices: list[HeldDevice] = Field(description="None while it is queued.")
     created: Timestamp
-    until: Timestamp
+    until: Timestamp = Field(description="Its end; while it is queued, the end of its patience.")
     client: Id | None = Field(
         default=None, description="The client it is attached to; null when detached."
     )
     reason: EndReason | None = Field(default=None, description="Why it ended.")
+    priority: int = 0
+    replace: bool = Field(default=False, description="Whether devices that fail are replaced.")
+    queue: Queue | None = Field(default=None, description="While it is queued.")
 
 
 # --- operations on control/call/{user}/{operation} ----------------------------------------------
 
 
 class ReserveArgs(Args):
-    """``reserve``: some devices of a kind, all or nothing."""
+    """``reserve``: some devices of a kind, all or nothing; now, or as soon as they are free."""
 
     kind: Id
     count: int | None = Field(default=None, ge=1, le=10_000)
@@ -84,11 +100,27 @@ class ReserveArgs(Args):
     client: Id | None = Field(
         default=None, description="Attach to this client's presence; null detaches."
     )
+    selector: str | None = Field(
+        default=None,
+        max_length=1000,
+        description="Labels that the devices must have, such as `chip=rp2350,rack!=b`.",
+    )
+    wait: float = Field(
+        default=0.0, ge=0, description="Seconds to stand in the queue, at most; 0 never queues."
+    )
+    priority: int = Field(
+        default=0, ge=-100, le=100, description="Higher goes first; waiting raises it."
+    )
+    replace: bool = Field(
+        default=False, description="Replace a device that fails by another that is ready."
+    )
 
     @model_validator(mode="after")
     def _one_way(self) -> ReserveArgs:
         if (self.count is None) == (self.serials is None):
             raise ValueError("give either count or serials")
+        if self.serials is not None and self.selector is not None:
+            raise ValueError("a selector chooses among devices; with serials there is no choice")
         if self.serials is not None and len(set(self.serials)) != len(self.serials):
             raise ValueError("serials: each device once")
         return self
@@ -102,9 +134,26 @@ class ExtendArgs(Args):
 
 
 class EndArgs(Args):
-    """``end``: release all devices of a reservation."""
+    """``end``: release all devices of a reservation, or some; without the last one it ends."""
 
     reservation: Id
+    serials: list[Serial] | None = Field(
+        default=None, min_length=1, max_length=10_000, description="null means all."
+    )
+
+
+class TransferArgs(Args):
+    """``transfer``: give a reservation to another user; it is detached from then on."""
+
+    reservation: Id
+    user: Id
+
+
+class AttachArgs(Args):
+    """``attach``: make a reservation depend on that client instead, such as after a crash."""
+
+    reservation: Id
+    client: Id | None = Field(default=None, description="null detaches.")
 
 
 class ListArgs(Args):
@@ -189,6 +238,21 @@ class Ended(Message):
 
     reservation: Id
     reason: EndReason
+
+
+class DeviceReplaced(Message):
+    """``device_replaced``: a failed device of the reservation gave way to another."""
+
+    reservation: Id
+    serial: Serial
+    by: Serial
+
+
+class Transferred(Message):
+    """``transferred``: the reservation is somebody else's; told to who had it."""
+
+    reservation: Id
+    user: Id
 
 
 class DeviceFailedEvent(Message):

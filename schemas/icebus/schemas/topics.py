@@ -178,6 +178,14 @@ DESIRED = Topic(
     model=devices.Desired,
     retained=True,
 )
+WORKER_DESIRED = Topic(
+    "worker/{worker}/desired",
+    "What control wants of a worker.",
+    writers={Role.CONTROL: {}},
+    readers={Role.WORKER: {"worker": SELF}, Role.CONTROL: {}, Role.ADMIN: {}},
+    model=devices.WorkerDesired,
+    retained=True,
+)
 BLOB = Topic(
     "worker/{worker}/blob/{user}/{sha256}",
     "A file's bytes, named by the sha256 of the uncompressed ones; the user property `encoding` "

@@ -1,0 +1,82 @@
+"""What administrators may request of control on ``admin/{user}/{operation}``; all is audited."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from icebus.schemas.ids import Id, Serial
+from icebus.schemas.message import Args, Message
+
+Serials = Annotated[list[Serial], Field(min_length=1, max_length=10_000)]
+Reason = Annotated[str, Field(max_length=200, description="Why, for the history and for users.")]
+
+
+class EndReservationArgs(Args):
+    """``end``: end anybody's reservation."""
+
+    reservation: Id
+    reason: Reason = ""
+
+
+class RebootArgs(Args):
+    """``reboot``: restart boards; what they measure fails."""
+
+    serials: Serials
+    reason: Reason = ""
+
+
+class ReflashArgs(Args):
+    """``reflash``: write boards' firmware anew; what they measure fails."""
+
+    serials: Serials
+    reason: Reason = ""
+
+
+class QuarantineArgs(Args):
+    """``quarantine``: give devices to nobody until told otherwise; they fail their holders."""
+
+    serials: Serials
+    reason: Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class UnquarantineArgs(Args):
+    """``unquarantine``: let devices be reserved again."""
+
+    serials: Serials
+    reason: Reason = ""
+
+
+class ForgetArgs(Args):
+    """``forget``: drop devices that are gone for good; one that comes back is known anew."""
+
+    serials: Serials
+    reason: Reason = ""
+
+
+class DrainArgs(Args):
+    """``drain``: let a worker finish its reservations and give it no new ones."""
+
+    worker: Id
+    reason: Reason = ""
+
+
+class UndrainArgs(Args):
+    """``undrain``: let a worker have reservations again."""
+
+    worker: Id
+    reason: Reason = ""
+
+
+class DevicesChanged(Message):
+    """Answer to operations on devices: which of them changed."""
+
+    serials: list[Serial]
+
+
+class WorkerChanged(Message):
+    """Answer to ``drain`` and ``undrain``: what the worker still has to finish."""
+
+    worker: Id
+    reservations: list[Id] = Field(description="Reservations that hold devices of it.")
