@@ -193,6 +193,37 @@ def test_when_a_request_is_wrong_then_it_is_refused_in_words(
     assert BrokerDirectory(broker.directory).pid == broker.child.process.pid
 
 
+def test_given_a_site_when_it_is_bridged_then_its_configuration_has_the_farm(
+    tmp_path: Path, ok: Works, run: Program
+) -> None:
+    farm, site = tmp_path / "farm", tmp_path / "site"
+    ok("configure", directory=farm)
+    ok("configure", directory=site)
+    url = ok("add", "oslo", "--role", "worker", "--for", "w1", "--for", "w2", directory=farm)
+    acl = ok("access", directory=farm)
+    assert acl == (farm / "acl").read_text().strip()
+    assert "topic write icebus/v1/worker/w2/state" in acl
+    ok("bridge", url, "--for", "w1", directory=site)
+    text = (site / "mosquitto.conf").read_text()
+    assert "topic icebus/v1/worker/w1/state out 1" in text
+    assert "topic icebus/v1/worker/w1/call/+/+ in 1" in text
+    ok("bridge", "--off", directory=site)
+    assert "connection" not in (site / "mosquitto.conf").read_text().replace("connection_", "")
+    for wrong in (["bridge", url], ["bridge", "--for", "w1"], ["bridge", url, "--for", "a/b"]):
+        done = run(*wrong, directory=site)
+        assert (done.code, done.out) == (1, "")
+
+
+@pytest.mark.parametrize("form", ["emqx", "hivemq"])
+def test_given_another_broker_when_asked_then_its_access_list_is_printed(
+    tmp_path: Path, ok: Works, form: str
+) -> None:
+    ok("configure", directory=tmp_path)
+    ok("add", "alice", "--role", "user", directory=tmp_path)
+    printed = ok("access", "--form", form, directory=tmp_path)
+    assert "icebus/v1/control/call/alice/+" in printed
+
+
 @pytest.mark.parametrize(
     "arguments", [["add", "alice", "--role", "user"], ["remove", "alice"], ["run"]]
 )

@@ -42,6 +42,8 @@ DOCUMENTS = {
     "docs/topics.md": READ,
     "broker/README.md": READ,
     "docs/deploy.md": "tests/deploy/test_document.py has tests of its own for it",
+    "docs/scale.md": "tests/broker/test_sites.py and test_cli.py run its commands on two brokers; "
+    "the other brokers can't be run here",
     "docs/architecture.md": "has diagrams only, which tests/docs/test_docs.py draws",
     "CONTRIBUTING.md": "its commands are scripts of the repository, which CI runs by .ci/run, and "
     "generators of files in it, whose output tests/schemas and test_docs.py compare",

@@ -11,7 +11,8 @@ import os
 import secrets
 import shutil
 from base64 import b64encode
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -53,6 +54,29 @@ class Principal(BaseModel):
     id: Id
     role: Role
     password: str = Field(default_factory=new_password, repr=False, pattern=r"^[!-~]{1,256}$")
+    speaks_for: tuple[Id, ...] = Field(
+        default=(), description="Workers behind a bridge, whose words this principal carries."
+    )
+
+    @property
+    def selves(self) -> tuple[str, ...]:
+        """The ids that are its own in topics."""
+        return self.speaks_for or (self.id,)
+
+
+@dataclass(frozen=True)
+class Rights:
+    """What a principal may do, as topic filters.
+
+    Attributes:
+        principal: who.
+        write: where it may publish.
+        read: what it may subscribe to and is given.
+    """
+
+    principal: Principal
+    write: tuple[str, ...]
+    read: tuple[str, ...]
 
 
 def check(principals: Sequence[Principal]) -> None:
@@ -71,28 +95,50 @@ def check(principals: Sequence[Principal]) -> None:
         if principal.id in RESERVED:
             raise InvalidRequest(f"{principal.id!r} is reserved; choose another name")
         seen.add(principal.id)
+        if principal.speaks_for and principal.role is not Role.WORKER:
+            raise InvalidRequest(
+                f"{principal.id!r} speaks for workers, so its role must be {Role.WORKER}"
+            )
+    for principal in principals:
+        for name in principal.speaks_for:
+            if name in seen or name in RESERVED:
+                raise InvalidRequest(
+                    f"{principal.id!r} can't speak for {name!r}: that is a principal here itself"
+                )
+            seen.add(name)
+
+
+def rights(principals: Iterable[Principal], root: str) -> Iterator[Rights]:
+    """What the topic contract grants to each of these principals."""
+    for principal in principals:
+        granted: dict[str, list[str]] = {"write": [], "read": []}
+        for topic in TOPICS.values():
+            for verb, grants in (("write", topic.writers), ("read", topic.readers)):
+                filters = {
+                    filter_of(topic, grants[role], name)
+                    for role in _ROLES[principal.role]
+                    if role in grants
+                    for name in principal.selves
+                }
+                granted[verb] += [f"{root}/{each}" for each in sorted(filters)]
+        yield Rights(principal, tuple(granted["write"]), tuple(granted["read"]))
 
 
 def access_list(principals: Iterable[Principal], root: str) -> str:
     """The text of Mosquitto's ``acl_file`` for these principals."""
     stanzas = ["# Generated from the topic contract; changes are overwritten."]
-    for principal in principals:
-        lines = [f"user {principal.id}"]
-        for topic in TOPICS.values():
-            for verb, grants in (("write", topic.writers), ("read", topic.readers)):
-                filters = {
-                    _filter(topic, grants[role], principal.id)
-                    for role in _ROLES[principal.role]
-                    if role in grants
-                }
-                lines += [f"topic {verb} {root}/{each}" for each in sorted(filters)]
+    for each in rights(principals, root):
+        lines = [f"user {each.principal.id}"]
+        lines += [f"topic write {filter_}" for filter_ in each.write]
+        lines += [f"topic read {filter_}" for filter_ in each.read]
         stanzas.append("\n".join(lines))
     return "\n\n".join(stanzas) + "\n"
 
 
-def _filter(topic: Topic, grant: Grant, principal: str) -> str:
+def filter_of(topic: Topic, grant: Grant, name: str) -> str:
+    """Where in a family of topics a grant allows whoever is called ``name`` there."""
     return topic.filter(
-        **{level: principal if value == SELF else value for level, value in grant.items()}
+        **{level: name if value == SELF else value for level, value in grant.items()}
     )
 
 

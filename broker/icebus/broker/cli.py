@@ -17,8 +17,10 @@ import typer
 
 from icebus.broker.access import Principal
 from icebus.broker.address import BrokerAddress, check_root
+from icebus.broker.bridge import Upstream
 from icebus.broker.directory import LOOPBACK, BrokerDirectory, Settings
 from icebus.broker.embedded import EmbeddedBroker, free_port
+from icebus.broker.foreign import FORMS, Form
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import (
     BrokerUnavailable,
@@ -101,6 +103,10 @@ def add(
     new_password: Annotated[
         bool, typer.Option("--new-password", help="Replace the password of a name that is known.")
     ] = False,
+    speaks_for: Annotated[
+        list[str] | None,
+        typer.Option("--for", help="A worker of a bridged site; may be given repeatedly."),
+    ] = None,
 ) -> None:
     """Let somebody in, and print the URL they connect with. It is shown only once."""
     if not is_id(name):
@@ -112,16 +118,50 @@ def add(
         raise Conflict(f"{name!r} is a {before.role}; remove that one first, or choose another")
     if before is not None and not new_password:
         raise Conflict(f"{name!r} is known; --new-password makes a new URL for them")
-    if before is None:
-        principal = Principal(id=name, role=role)
-    else:
+    principal = Principal(id=name, role=role, speaks_for=workers_of(speaks_for))
+    if before is not None:
         # Said in so many words, so that the known password does not stand.
-        principal = Principal(id=name, role=role, password=Principal(id=name, role=role).password)
+        principal = principal.model_copy(update={"password": principal.password})
     files.admit([principal])
     host = platform.node() if settings.host in ANYWHERE else settings.host
     address = BrokerAddress(host, settings.port, name, principal.password, settings.root)
     typer.echo(address.url())
     tell_running(files)
+
+
+@app.command(
+    epilog="Example: icebus-broker bridge mqtt://oslo:...@farm:1883 --for oslo1 -d /srv/icebus"
+)
+def bridge(
+    directory: Directory,
+    url: Annotated[
+        str | None,
+        typer.Argument(help="Of the farm, as `add NAME --role worker --for WORKER` printed it."),
+    ] = None,
+    speaks_for: Annotated[
+        list[str] | None,
+        typer.Option("--for", help="A worker of this site; may be given repeatedly."),
+    ] = None,
+    off: Annotated[bool, typer.Option("--off", help="Be a farm by itself again.")] = False,
+) -> None:
+    """Make this the broker of a site: its workers serve the farm over one connection."""
+    if off == (url is not None) or off == bool(speaks_for):
+        raise InvalidRequest("give the farm's URL and --for each worker here, or --off")
+    files = BrokerDirectory(directory)
+    upstream = None if url is None else Upstream(url=url, workers=workers_of(speaks_for))
+    files.bridge(upstream)
+    say("bridged from its next start on" if upstream else "no bridge from its next start on")
+
+
+@app.command(epilog="Example: icebus-broker access --form emqx -d /srv/icebus > acl.conf")
+def access(
+    directory: Directory,
+    form: Annotated[Form, typer.Option(help="For which broker.")] = Form.MOSQUITTO,
+) -> None:
+    """Print the access list for this broker or another; HiveMQ's has passwords in the clear."""
+    files = BrokerDirectory(directory)
+    root = configured(files).root
+    typer.echo(FORMS[form](files.principals.values(), root), nl=False)
 
 
 @app.command(epilog="Example: icebus-broker remove alice -d /srv/icebus")
@@ -176,6 +216,18 @@ def run(directory: Directory) -> None:
             )
     broker.stop(Deadline.after(STOP_TIMEOUT))
     say("stopped")
+
+
+def workers_of(names: list[str] | None) -> tuple[str, ...]:
+    """The workers named, each once.
+
+    Raises:
+        InvalidRequest: one can't be a worker's name.
+    """
+    for name in names or ():
+        if not is_id(name):
+            raise InvalidRequest(f"{name!r} is no name: 1 to 64 letters, digits, _ and -")
+    return tuple(dict.fromkeys(names or ()))
 
 
 def configured(files: BrokerDirectory) -> Settings:

@@ -17,6 +17,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from icebus.broker.access import Principal, access_list, check, write_password_file, write_private
+from icebus.broker.bridge import Upstream, bridge
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import Conflict, InvalidRequest, UnknownPrincipal
 from icebus.schemas.message import invalid
@@ -48,6 +49,7 @@ class Settings(BaseModel):
 
 class _Known(BaseModel):
     settings: Settings | None = None
+    upstream: Upstream | None = None
     principals: list[Principal] = Field(default_factory=list)
 
 
@@ -84,6 +86,25 @@ class BrokerDirectory:
         """
         with self._change(settings):
             pass
+
+    def bridge(self, upstream: Upstream | None) -> None:
+        """Make this the broker of a site of a larger farm, or of a farm by itself.
+
+        Raises:
+            InvalidRequest: it was not configured, or the farm's topics have another root.
+            Conflict: a broker runs on this directory, and Mosquitto can't change that meanwhile.
+        """
+        settings = self.settings
+        if settings is None:
+            raise InvalidRequest(
+                f"there is no broker in {self.path}; make one with `icebus-broker configure`"
+            )
+        if upstream is not None:
+            bridge(upstream, settings.root)
+        with self._change() as known:
+            if self.pid is not None:
+                raise self._busy()
+            known.upstream = upstream
 
     def admit(
         self, principals: Iterable[Principal], settings: Settings | None = None
@@ -212,8 +233,10 @@ class BrokerDirectory:
             write_password_file(self.path / "passwords", known.principals)
             write_private(self.path / "acl", access_list(known.principals, root))
             write_private(self.path / "principals.json", known.model_dump_json(indent=2) + "\n")
-            if settings is not None:
-                text = configuration(self.path, settings.port, settings.host)
+            if (chosen := known.settings) is not None:
+                text = configuration(self.path, chosen.port, chosen.host)
+                if known.upstream is not None:
+                    text += "\n" + bridge(known.upstream, chosen.root)
                 write_private(self.configuration, text)
             if (pid := self.pid) is not None:
                 os.kill(pid, signal.SIGHUP)

@@ -1,0 +1,68 @@
+"""A site with a Mosquitto of its own, bridged to the farm's broker.
+
+The workers of a site connect to its broker only, and go on measuring while the line is down. What
+they say goes up, what they are told comes down; the two never overlap, so that nothing circles.
+"""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from icebus.broker.access import filter_of
+from icebus.broker.address import BrokerAddress
+from icebus.schemas.errors import InvalidRequest
+from icebus.schemas.ids import Id
+from icebus.schemas.topics import TOPICS, Role
+
+RESTART = "1 5"
+"""Seconds between attempts to reach the farm, from and to, as everybody else waits."""
+
+
+class Upstream(BaseModel):
+    """The farm that a site belongs to.
+
+    Attributes:
+        url: of the farm's broker, for the principal that speaks for this site's workers.
+        workers: whom it speaks for.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    url: str = Field(repr=False)
+    workers: tuple[Id, ...] = Field(min_length=1)
+
+
+def bridge(upstream: Upstream, root: str) -> str:
+    """The lines of ``mosquitto.conf`` that bridge a site's broker to the farm's.
+
+    Raises:
+        InvalidRequest: the farm uses another root: response topics stand in messages, where no
+            bridge would rewrite them.
+    """
+    farm = BrokerAddress.parse(upstream.url)
+    if farm.root != root:
+        raise InvalidRequest(
+            f"the farm's topics begin with {farm.root}, this broker's with {root}; "
+            "configure both with the same --root"
+        )
+    lines = [
+        f"connection {farm.user}",
+        f"address {farm.host}:{farm.port}",
+        "bridge_protocol_version mqttv50",
+        f"remote_clientid bridge-{farm.user}",
+        f"remote_username {farm.user}",
+        f"remote_password {farm.password}",
+        # What was said while the line was down is said when it is up again.
+        "cleansession false",
+        "notifications false",
+        "keepalive_interval 10",
+        f"restart_timeout {RESTART}",
+        *(["bridge_capath /etc/ssl/certs"] if farm.tls else []),
+    ]
+    for topic in TOPICS.values():
+        for direction, grants in (("out", topic.writers), ("in", topic.readers)):
+            if Role.WORKER in grants:
+                filters = {filter_of(topic, grants[Role.WORKER], w) for w in upstream.workers}
+                lines += [f"topic {root}/{each} {direction} 1" for each in sorted(filters)]
+                break  # what workers write goes up only, though they may read it too
+    return "\n".join(lines) + "\n"
