@@ -112,30 +112,6 @@ def measured(parts: set[Part], directory: Path) -> Iterator[Measure]:
             yield from step(directory)
 
 
-def show(measures: list[Measure]) -> None:
-    """Print the table."""
-    table = Table(box=None, pad_edge=False)
-    for heading in ("WHAT", "INCUMBENT", "TARGET", "MEASURED", ""):
-        table.add_column(heading, justify="left" if heading == "WHAT" else "right")
-    for each in measures:
-        bound = "≥" if each.least else "≤"
-        table.add_row(
-            each.what,
-            each.incumbent,
-            "" if each.target is None else f"{bound} {each.target:g}",
-            f"{_figure(each.value)} {each.unit}".strip(),
-            {None: "", True: "held", False: "MISSED"}[each.held],
-        )
-    console = Console(width=120 if not sys.stdout.isatty() else None)
-    console.print(table)
-    here = description()
-    console.print(f"\n{here['cpu']}, {here['cores']} cores, Python {here['python']}", style="dim")
-
-
-def _figure(value: float) -> str:
-    return f"{value:.3g}" if value < 100 else f"{value:,.0f}"
-
-
 def main(
     parts: Annotated[
         list[Part] | None, typer.Argument(help="What to measure; all by default.")

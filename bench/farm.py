@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from bench.network import Network
 from icebus.broker.access import Principal
 from icebus.broker.embedded import EmbeddedBroker
 from icebus.broker.process import Child
@@ -48,14 +50,30 @@ class Shape:
 class Farm:
     """A running farm.
 
+    Args:
+        shape: what it is made of.
+        directory: to keep everything in.
+        control: options of `icebus-control`.
+        faulty: whether its parts reach the broker through a network that can fail.
+
     Attributes:
         shape: what it is made of.
-        url: where its broker is, for the user.
+        broker: that all of it speaks through.
+        network: to let fail, by principal; None unless ``faulty``.
+        url: where the broker is, for the user.
     """
 
-    def __init__(self, shape: Shape, directory: Path) -> None:
+    def __init__(
+        self,
+        shape: Shape,
+        directory: Path,
+        control: Sequence[str] = (),
+        *,
+        faulty: bool = False,
+    ) -> None:
         self.shape = shape
         self._directory = directory
+        self._commands: dict[str, tuple[list[str], dict[str, str]]] = {}
         self._children: dict[str, Child] = {}
         names = [f"worker{number}" for number in range(shape.workers)]
         principals = [
@@ -63,17 +81,20 @@ class Farm:
             Principal(id=CONTROL, role=Role.CONTROL),
             *(Principal(id=name, role=Role.WORKER) for name in names),
         ]
-        self._broker = EmbeddedBroker(directory / "broker", principals)
-        self._broker.start(Deadline.after(START_DEADLINE))
-        self.url = self._broker.address(USER).url()
+        self.broker = EmbeddedBroker(directory / "broker", principals)
+        self.broker.start(Deadline.after(START_DEADLINE))
+        self.network = Network(self.broker.port) if faulty else None
+        self.url = self.address(USER)
         database = f"sqlite:///{directory / 'control.db'}"
-        self._start("control", CONTROL, "control", "--database", database, "--id", CONTROL)
+        self._start(
+            "control", CONTROL, "control", "--database", database, "--id", CONTROL, *control
+        )
         for number, name in enumerate(names):
             self._start_worker(name, number)
 
     def _start_worker(self, name: str, number: int) -> None:
         shape = self.shape
-        rack = self._directory / f"rack{number}"
+        rack = self.rack(number)
         mine = shape.boards // shape.workers + (number < shape.boards % shape.workers)
         processes = max(1, (os.cpu_count() or 1) // shape.workers)
         self._start(
@@ -88,8 +109,16 @@ class Farm:
     def _start(self, name: str, principal: str | None, program: str, *arguments: str) -> None:
         environment = {"PYTHONUNBUFFERED": "1"}
         if principal is not None:
-            environment["ICEBUS_BROKER"] = self._broker.address(principal).url()
-        argv = [sys.executable, "-m", f"icebus.{program}.cli", *arguments]
+            environment["ICEBUS_BROKER"] = self.address(principal)
+        self._commands[name] = (
+            [sys.executable, "-m", f"icebus.{program}.cli", *arguments],
+            environment,
+        )
+        self.start(name)
+
+    def start(self, name: str) -> None:
+        """Start a part, again: with what it was first started with."""
+        argv, environment = self._commands[name]
         self._children[name] = Child(argv, self.log(name), environment)
 
     def log(self, name: str) -> Path:
@@ -98,11 +127,14 @@ class Farm:
 
     def address(self, principal: str) -> str:
         """The broker's URL for a principal."""
-        return self._broker.address(principal).url()
+        address = self.broker.address(principal)
+        if self.network is not None:
+            address = replace(address, port=self.network.line(principal))
+        return address.url()
 
     def admit(self, principal: Principal) -> str:
         """Let somebody else in; returns the broker's URL for them."""
-        self._broker.admit([principal])
+        self.broker.admit([principal])
         return self.address(principal.id)
 
     @property
@@ -124,7 +156,7 @@ class Farm:
 
     def usage(self) -> dict[str, float]:
         """CPU seconds that each part has used so far; racks with their simulation processes."""
-        used = {"broker": cpu(self._broker.child.process.pid)}
+        used = {"broker": cpu(self.broker.child.process.pid)}
         for name, child in self._children.items():
             used[name] = cpu(child.process.pid)
             if name.startswith("rack"):
@@ -137,15 +169,25 @@ class Farm:
         fields = dict(line.split(":", 1) for line in status.splitlines())
         return int(fields["VmHWM"].split()[0]) / 1024, int(fields["Threads"])
 
+    def process(self, name: str) -> subprocess.Popen[bytes]:
+        """The process of a part."""
+        return self._children[name].process
+
+    def rack(self, number: int) -> Path:
+        """The directory of a rack."""
+        return self._directory / f"rack{number}"
+
     def kill(self, name: str) -> None:
         """End a part without warning."""
-        self._children[name].process.kill()
+        self.process(name).kill()
 
     def stop(self) -> None:
         """Take the farm down."""
         for child in reversed(self._children.values()):
             child.stop(Deadline.after(STOP_DEADLINE))
-        self._broker.stop(Deadline.after(STOP_DEADLINE))
+        self.broker.stop(Deadline.after(STOP_DEADLINE))
+        if self.network is not None:
+            self.network.close()
 
 
 def cpu(pid: int) -> float:

@@ -1,0 +1,113 @@
+"""What goes wrong in a run of chaos, and when: a schedule that a seed decides alone."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from enum import StrEnum
+
+EVERY = 4.0
+"""Seconds between faults, on average."""
+
+BRIEF = (0.3, 1.0, 3.0)
+"""Seconds that most faults last."""
+
+LONG = (8.0, 20.0, 35.0)
+"""Seconds that some last: beyond the grace of clients, MQTT's keepalive, the library's patience."""
+
+OFTEN_BRIEF = 0.75
+
+SETTLE = 10.0
+"""Seconds at both ends of a run in which nothing begins."""
+
+
+class Kind(StrEnum):
+    """A way to go wrong."""
+
+    KILL = "kill"
+    STOP = "stop"
+    FREEZE = "freeze"
+    FORGET = "forget"
+    CUT = "cut"
+    HALF_OPEN = "half_open"
+    HOLD = "hold"
+    UNPLUG = "unplug"
+    RESET = "reset"
+
+
+LASTING = frozenset(Kind) - {Kind.CUT, Kind.HALF_OPEN}
+"""Those that have to be mended; the others are over when they are done."""
+
+_PROCESS = (Kind.KILL, Kind.KILL, Kind.STOP, Kind.FREEZE)
+_NETWORK = (Kind.CUT, Kind.HALF_OPEN, Kind.HOLD)
+
+WAYS = {
+    "broker": (*_PROCESS, Kind.FORGET),
+    "control": (*_PROCESS, *_NETWORK),
+    "worker": (*_PROCESS, *_NETWORK),
+    "client": (*_PROCESS, *_NETWORK),
+    "rack": (Kind.UNPLUG, Kind.UNPLUG, Kind.RESET),
+}
+"""How the parts of a farm go wrong. Racks stand for hardware: boards are unplugged, or all at once
+when their hub is reset."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing that goes wrong.
+
+    Attributes:
+        at: seconds from the beginning.
+        target: a part of the farm, such as ``worker1``.
+        kind: how.
+        seconds: until it is mended.
+        boards: which ones of a rack, by number.
+    """
+
+    at: float
+    target: str
+    kind: Kind
+    seconds: float = 0.0
+    boards: tuple[int, ...] = ()
+
+    @property
+    def over(self) -> float:
+        """When it is mended."""
+        return self.at + self.seconds
+
+    def __str__(self) -> str:
+        what = f"{self.kind} {self.target}"
+        if self.boards:
+            what += f" {','.join(map(str, self.boards))}"
+        return f"{what} for {self.seconds:g} s" if self.kind in LASTING else what
+
+
+def schedule(seed: int, seconds: float, targets: list[str], boards: int) -> list[Fault]:
+    """The faults of a run, in order. A target has one at a time; different ones may overlap.
+
+    Args:
+        seed: decides all.
+        seconds: within which the last is mended.
+        targets: parts of the farm; what they are called tells how they can fail.
+        boards: of a rack.
+    """
+    chance = random.Random(seed)
+    free = dict.fromkeys(targets, 0.0)
+    faults: list[Fault] = []
+    at = SETTLE
+    while (at := at + chance.expovariate(1 / EVERY)) < seconds - SETTLE:
+        target = chance.choice(targets)
+        kind = chance.choice(WAYS[target.rstrip("0123456789")])
+        lasts = chance.choice(BRIEF if chance.random() < OFTEN_BRIEF else LONG)
+        some = tuple(sorted(chance.sample(range(boards), chance.randint(1, max(1, boards // 2)))))
+        fault = Fault(
+            round(at, 2),
+            target,
+            kind,
+            min(lasts, seconds - at) if kind in LASTING else 0.0,
+            some if kind is Kind.UNPLUG else (),
+        )
+        if at >= free[target]:
+            faults.append(fault)
+            free[target] = fault.over + 1
+    return faults

@@ -1,0 +1,37 @@
+"""Measurements on paper: a table for people, JSON for machines."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+
+from rich.console import Console
+from rich.table import Table
+
+from bench.machine import description
+from bench.measure import Measure
+
+
+def show(measures: list[Measure]) -> None:
+    """Print the table."""
+    table = Table(box=None, pad_edge=False)
+    for heading in ("WHAT", "INCUMBENT", "TARGET", "MEASURED", ""):
+        table.add_column(heading, justify="left" if heading == "WHAT" else "right")
+    for each in measures:
+        bound = "≥" if each.least else "≤"
+        table.add_row(
+            each.what,
+            each.incumbent,
+            "" if each.target is None else f"{bound} {each.target:g}",
+            f"{_figure(each.value)} {each.unit}".strip(),
+            {None: "", True: "held", False: "MISSED"}[each.held],
+        )
+    console = Console(width=120 if not sys.stdout.isatty() else None)
+    console.print(table)
+    here = description()
+    console.print(f"\n{here['cpu']}, {here['cores']} cores, Python {here['python']}", style="dim")
+
+
+def _figure(value: float) -> str:
+    return f"{value:.3g}" if value < 100 else f"{value:,.0f}"
