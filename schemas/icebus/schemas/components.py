@@ -37,6 +37,15 @@ class ControlState(Message):
     state: Presence
     session: Id
     version: str = ""
+    leading: bool = Field(
+        default=False, description="Whether it is the one that tells workers what is desired."
+    )
+
+
+class Left(Message):
+    """On ``control/outbox``: what a control that does not lead has to say is in the database."""
+
+    messages: Natural = Field(description="How many it left there; the one that leads sends them.")
 
 
 class Heartbeat(Message):

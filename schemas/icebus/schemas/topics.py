@@ -128,6 +128,13 @@ CONTROL_HEARTBEAT = Topic(
     retained=True,
     expiry="3 × interval",
 )
+CONTROL_OUTBOX = Topic(
+    "control/outbox",
+    "Has the leading control send what another one has decided.",
+    writers={Role.CONTROL: {}},
+    readers={Role.CONTROL: {}},
+    model=components.Left,
+)
 WORKER_STATE = Topic(
     "worker/{worker}/state",
     "Whether a worker is there, and which devices it reports on.",
