@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from bench.evaluations import overhead, paced, throughput
 from bench.farm import Farm, Shape, running
-from bench.machine import description, machine
+from bench.machine import machine
 from bench.measure import Measure
 from bench.reservations import reserve
 from bench.roundtrip import roundtrip
+from bench.table import show
 from icebus.client import PulseCountClient
 
 BOARDS = (1, 8, 32)
@@ -125,14 +122,7 @@ def main(
     """
     with tempfile.TemporaryDirectory(prefix="icebus-bench-") as directory:
         measures = list(measured(set(parts or Part), Path(directory)))
-    if as_json:
-        document = {
-            "machine": description(),
-            "measures": [{**asdict(each), "held": each.held} for each in measures],
-        }
-        typer.echo(json.dumps(document, indent=2))
-    else:
-        show(measures)
+    show(measures, as_json=as_json)
 
 
 if __name__ == "__main__":

@@ -6,8 +6,6 @@ What is measured is control and the broker; that boards would be slower does not
 from __future__ import annotations
 
 import contextlib
-import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -15,17 +13,14 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import IO, Annotated, cast
 
 import typer
-from rich.console import Console
 
 from bench.farm import cpu
-from bench.machine import description
 from bench.measure import Measure, median, quantile
-from bench.table import table
+from bench.table import show
 from icebus.broker import BrokerAddress, Bus, Incoming
 from icebus.broker.access import Principal
 from icebus.broker.embedded import EmbeddedBroker
@@ -61,6 +56,7 @@ class Fleet:
         self.size = workers * devices
         self.workers = [f"w{number:03}" for number in range(workers)]
         self._directory = directory
+        self._inputs = contextlib.ExitStack()
         self.broker = EmbeddedBroker(
             directory / "broker",
             [
@@ -88,15 +84,11 @@ class Fleet:
         )
 
     def _start_workers(self, names: list[str], devices: int) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "bench.simulated", str(devices)],
-            stdin=subprocess.PIPE,
-            text=True,
-        )
-        assert process.stdin is not None
-        for name in names:
-            process.stdin.write(self.broker.address(name).url() + "\n")
-        process.stdin.flush()
+        urls = "".join(self.broker.address(name).url() + "\n" for name in names)
+        command = [sys.executable, "-m", "bench.simulated", str(devices)]
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, text=True)
+        self._inputs.enter_context(cast("IO[str]", process.stdin)).write(urls)
+        cast("IO[str]", process.stdin).flush()
         return process
 
     def settle(self, client: PulseCountClient) -> float:
@@ -126,9 +118,7 @@ class Fleet:
 
     def stop(self) -> None:
         """Take it down."""
-        for process in self._simulated:
-            assert process.stdin is not None
-            process.stdin.close()
+        self._inputs.close()
         for process in self._simulated:
             process.wait(STOP)
         self.control.stop(Deadline.after(STOP))
@@ -212,12 +202,7 @@ def main(
             measured = list(measure(fleet, rounds, boards))
         finally:
             fleet.stop()
-    if as_json:
-        print(json.dumps({"machine": description(), "measures": [asdict(m) for m in measured]}))
-    else:
-        console = Console(width=None if sys.stdout.isatty() else 120)
-        console.print(table(measured))
-        console.print(f"\n{description()}, {os.cpu_count()} CPUs", highlight=False)
+    show(measured, as_json=as_json)
 
 
 if __name__ == "__main__":

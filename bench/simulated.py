@@ -1,11 +1,12 @@
 """Workers without boards: they say what workers say, and do at once whatever is desired.
 
-``python -m bench.simulated DEVICES`` reads the URL of a worker from each line of its input, and runs
-them all until the input ends.
+``python -m bench.simulated DEVICES`` reads the URL of a worker from each line of its input, and
+runs them all until the input ends.
 """
 
 from __future__ import annotations
 
+import logging
 import sys
 
 from icebus.broker import BrokerAddress, Bus, Incoming, Will
@@ -112,6 +113,7 @@ class SimulatedWorker:
 
 def main() -> None:
     """Run the workers that standard input names."""
+    logging.basicConfig(level=logging.ERROR)  # that the broker goes is part of what is measured
     workers = []
     for line in sys.stdin:
         worker = SimulatedWorker(BrokerAddress.parse(line.strip()), int(sys.argv[1]))

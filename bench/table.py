@@ -13,8 +13,15 @@ from bench.machine import description
 from bench.measure import Measure
 
 
-def show(measures: list[Measure]) -> None:
-    """Print the table."""
+def show(measures: list[Measure], *, as_json: bool) -> None:
+    """Print what was measured, and on what machine."""
+    if as_json:
+        document = {
+            "machine": description(),
+            "measures": [{**asdict(each), "held": each.held} for each in measures],
+        }
+        sys.stdout.write(json.dumps(document, indent=2) + "\n")
+        return
     table = Table(box=None, pad_edge=False)
     for heading in ("WHAT", "INCUMBENT", "TARGET", "MEASURED", ""):
         table.add_column(heading, justify="left" if heading == "WHAT" else "right")
