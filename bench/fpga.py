@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import json
 import random
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +20,8 @@ import typer
 
 from bench.measure import quantile
 from bench.population import individual, population
+from icebus.client.circuits import CLOCK, Pulses
+from icebus.client.fpga_tools import build_all, find_tools
 from icebus.rack.fpga import chipdb, count
 from icebus.schemas.bitstream import CRAM_HEIGHTS, CRAM_WIDTH, bank_writes, validate, with_crc
 
@@ -27,20 +29,6 @@ CIRCUITS = Path(tempfile.gettempdir()) / "icebus-bench-dividers"
 EXAMPLES = Path(__file__).parents[1] / "examples" / "circuits"
 WARM = 0.2
 """Part of the bitstreams that are not measured: they fill the caches that any will use."""
-
-_DIVIDER = """
-module top (input CLK, output ICE_27);
-    reg [{top}:0] c = 0;
-    reg pulse = 0;
-    always @(posedge CLK)
-        if (c == {last}) begin
-            c <= 0;
-            pulse <= ~pulse;
-        end else
-            c <= c + 1;
-    assign ICE_27 = pulse;
-endmodule
-"""
 
 
 def surroundings(size: int) -> Iterator[bytes]:
@@ -90,30 +78,20 @@ def _table_bits(bitstream: bytes) -> list[int]:
 
 
 def circuits(directory: Path, size: int) -> Iterator[bytes]:
-    """Dividers by random numbers, each with a seed of its own; those that are there are used."""
-    directory.mkdir(parents=True, exist_ok=True)
+    """Dividers by random numbers, each placed and routed; those that are there are used."""
+    wanted = []
     for number in range(size):
-        path = directory / f"divider_{number}.bin"
-        if not path.exists():
-            _build(path, number)
-        yield path.read_bytes()
+        half = int(10 ** random.Random(number).uniform(2, 6.5))
+        wanted.append(Pulses(Fraction(CLOCK, 2 * half), half))
+    missing = [each for each in wanted if not _path(directory, each).exists()]
+    if missing:
+        for _ in build_all(find_tools(), missing, directory):
+            pass
+    return (_path(directory, each).read_bytes() for each in wanted)
 
 
-def _build(path: Path, number: int) -> None:
-    last = int(10 ** random.Random(number).uniform(2, 6.5))
-    top = 31 if number % 2 else max(last.bit_length(), 4)
-    source, netlist, text, new = (path.with_suffix(s) for s in (".v", ".json", ".asc", ".new"))
-    source.write_text(_DIVIDER.format(top=top, last=last))
-    for command in (
-        ["yosys", "-q", "-p", f"synth_ice40 -top top -json {netlist}", str(source)],
-        [
-            *("nextpnr-ice40", "-q", "--up5k", "--package", "sg48", "--seed", str(number)),
-            *("--pcf", str(EXAMPLES / "pulse.pcf"), "--json", str(netlist), "--asc", str(text)),
-        ],
-        ["icepack", str(text), str(new)],
-    ):
-        subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
-    new.rename(path)
+def _path(directory: Path, circuit: Pulses) -> Path:
+    return directory / f"{circuit.name}.bin"
 
 
 def milliseconds(call: Callable[[bytes], object], bitstreams: list[bytes]) -> list[float]:

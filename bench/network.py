@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -35,9 +34,12 @@ class _Connection:
 class _Line:
     """The way from one part of the farm to the broker."""
 
-    port: int
-    passing: asyncio.Event
+    server: asyncio.Server
+    passing: asyncio.Event = field(default_factory=asyncio.Event)
     connections: set[_Connection] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.passing.set()
 
 
 class Network:
@@ -60,7 +62,8 @@ class Network:
         if name not in self._lines:
             opened = asyncio.run_coroutine_threadsafe(self._open(name), self._loop)
             opened.result(START_TIMEOUT)
-        return self._lines[name].port
+        port: int = self._lines[name].server.sockets[0].getsockname()[1]
+        return port
 
     def cut(self, name: str) -> None:
         """Reset all connections of a part; new ones are possible at once."""
@@ -112,16 +115,12 @@ class Network:
     # --- on the loop --------------------------------------------------------------------------
 
     async def _open(self, name: str) -> None:
-        passing = asyncio.Event()
-        passing.set()
-        listener = socket.create_server((LOOPBACK, 0))
-        line = _Line(listener.getsockname()[1], passing)
-
         async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await self._carry(line, reader, writer)
+            await self._carry(self._lines[name], reader, writer)
 
-        await asyncio.start_server(accept, sock=listener)
-        self._lines[name] = line
+        server = await asyncio.start_server(accept, LOOPBACK, 0, start_serving=False)
+        self._lines[name] = _Line(server)
+        await server.start_serving()
 
     async def _carry(
         self, line: _Line, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -144,6 +143,8 @@ class Network:
             line.connections.discard(connection)
 
     async def _end(self) -> None:
+        for line in self._lines.values():
+            line.server.close()
         # Whoever waits for a cable waits no longer; all that is left ends with its connection.
         tasks = [each for each in asyncio.all_tasks() if each is not asyncio.current_task()]
         for task in tasks:

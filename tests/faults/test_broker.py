@@ -1,0 +1,47 @@
+"""The broker dies while people work, and comes back with its memory or without."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.faults.conftest import check, evaluating, mapping, some
+
+if TYPE_CHECKING:
+    from tests.faults.conftest import Lab
+
+    from icebus.client import PulseCountClient
+
+ABSENCE = 10.0
+"""Seconds; longer than the grace of attached reservations."""
+
+
+@pytest.mark.parametrize("forget", [False, True], ids=["with its file", "without its file"])
+def test_given_the_broker_killed_when_it_is_back_at_once_then_nobody_loses_anything(
+    lab: Lab, ann: PulseCountClient, ben: PulseCountClient, *, forget: bool
+) -> None:
+    with ann.reserve(3) as hers, ben.reserve(3) as his:
+        mapped, evaluated = some(120), some(40)
+        on_any, on_each = mapping(hers, mapped), evaluating(his, evaluated)
+        on_any.wait(10)
+        on_each.wait(10)
+        lab.kill_broker(forget=forget)
+        lab.start_broker()
+        assert not check(on_any.done(), mapped, [])
+        assert not check(on_each.done(), evaluated, his.serials)
+
+
+def test_given_the_broker_away_for_longer_than_the_grace_when_it_is_back_then_all_goes_on(
+    lab: Lab, ann: PulseCountClient, ben: PulseCountClient
+) -> None:
+    with ann.reserve(3) as hers, ben.reserve(1, detached=True) as his:
+        population = some(120)
+        work = mapping(hers, population)
+        work.wait(10)
+        lab.kill_broker(forget=True)
+        threading.Event().wait(ABSENCE)  # the absence itself is what is tested
+        lab.start_broker()
+        assert not check(work.done(), population, [])
+        assert set(lab.holders().values()) == {"ann", "ben"}
+        his.release()
