@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 
 import pytest
+from tests import containers
 
 from icebus.broker.access import Principal, find_program
 from icebus.broker.embedded import EmbeddedBroker
@@ -37,10 +35,8 @@ def broker_class() -> type[EmbeddedBroker]:
     try:
         find_program("mosquitto")
     except ProgramMissing as missing:
-        containers = _containers()
         if containers.engine_answers():
-            made: type[EmbeddedBroker] = containers.ContainerBroker
-            return made
+            return containers.ContainerBroker
         if os.environ.get("CI"):
             raise
         pytest.skip(f"{missing.message}; no Docker engine answers either")
@@ -65,15 +61,3 @@ def broker(tmp_path: Path, broker_class: type[EmbeddedBroker]) -> Iterator[Embed
     embedded.start(Deadline.after(10))
     yield embedded
     embedded.stop(Deadline.after(5))
-
-
-def _containers() -> ModuleType:
-    # Tests are no package, so that theirs is the one module that has to be loaded by its path.
-    path = Path(__file__).with_name("containers.py")
-    spec = importlib.util.spec_from_file_location("icebus_test_containers", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module

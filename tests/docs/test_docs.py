@@ -6,13 +6,12 @@ import os
 import re
 import shlex
 import sys
-from importlib import util
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 import typer.main
+from tests.docs import diagrams
 
 from icebus.broker.cli import app as broker_app
 from icebus.client.cli.app import app
@@ -41,16 +40,6 @@ def commands(text: str) -> list[list[str]]:
         if line.startswith("$ icebus")
     ]
     return [shlex.split(line) for line in shown]
-
-
-def diagrams() -> ModuleType:
-    path = Path(__file__).with_name("diagrams.py")
-    spec = util.spec_from_file_location("icebus_docs_diagrams", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
@@ -91,6 +80,6 @@ def test_given_the_programs_then_each_is_installed_and_in_the_readme() -> None:
 
 def test_given_the_life_cycles_then_the_diagrams_are_theirs() -> None:
     text = (ROOT / "docs" / "architecture.md").read_text()
-    fresh = diagrams().renew(text)
+    fresh = diagrams.renew(text)
     assert text == fresh, "python tests/docs/diagrams.py docs/architecture.md"
     assert text.count("stateDiagram-v2") == 3

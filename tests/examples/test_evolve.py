@@ -2,34 +2,21 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
+from examples import evolve
 from icebus.schemas import bitstream
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 TARGET = 2_400
 """Pulses in a window of 20 ms: 120 kHz, which neither the base circuit nor a random one gives."""
-
-
-@pytest.fixture(scope="module")
-def evolve() -> ModuleType:
-    """The example as a module."""
-    spec = importlib.util.spec_from_file_location("evolve_example", EXAMPLES / "evolve.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 def test_given_the_region_when_looked_at_then_it_lies_in_the_configuration_once_each() -> None:
@@ -45,9 +32,7 @@ def test_given_the_region_when_looked_at_then_it_lies_in_the_configuration_once_
     )
 
 
-def test_given_genes_when_expressed_then_the_bitstream_is_valid_and_differs_in_those_only(
-    evolve: ModuleType,
-) -> None:
+def test_given_genes_when_expressed_then_the_bitstream_is_valid_and_differs_in_those_only() -> None:
     size = len(evolve.GENES)
     assert evolve.Individual((True,) * size).data == evolve.BASE
     changed = evolve.Individual((False, *(True,) * (size - 1))).data

@@ -7,35 +7,19 @@ to compare can't become less unnoticed.
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
-import sys
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
-from types import ModuleType
 
 import pytest
+from tests.rack.fpga import generated
+from tests.rack.fpga import other_simulator as other
 
 from icebus.rack.fpga import count, synchronous
 from icebus.schemas.errors import BitstreamUnsupported
 
-
-def load(name: str) -> ModuleType:
-    # Tests are no package, so that what they share has to be loaded by its path.
-    path = Path(__file__).with_name(f"{name}.py")
-    spec = importlib.util.spec_from_file_location(f"icebus_test_{name}", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-generated = load("generated")
-other = load("other_simulator")
 KEPT: dict[str, list[int] | str] = json.loads(other.KEPT.read_text())
 
 
