@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -27,12 +27,14 @@ from icebus.schemas.kinds.pulsecount import (
 )
 from icebus.schemas.message import Message, now
 from icebus.schemas.reservations import (
+    DeviceReplaced,
     DevicesReply,
     EndReason,
     ExtendReply,
     HeldDevice,
     HoldState,
     KnownDevice,
+    Queue,
     Reservation,
     ReservationReply,
     ReservationsReply,
@@ -194,6 +196,11 @@ class ScriptedWorker:
             self.bus.publish(topic, Event(sequence=self._sequence, data=data))
 
 
+def device(serial: str, state: HoldState) -> HeldDevice:
+    """A device of w1 if its number is odd, else of w2."""
+    return HeldDevice(serial=serial, worker="w1" if int(serial[1:]) % 2 else "w2", state=state)
+
+
 class ScriptedControl:
     """A control that gives any devices to anybody, and tells of what a test wants told.
 
@@ -201,6 +208,7 @@ class ScriptedControl:
         state: that devices are in when reserved.
         refuse: what to answer the next requests with, in turn.
         refuse_only: the operation to refuse.
+        queue: where the next reservation that waits stands, instead of getting devices.
         devices: the answers to the next requests for devices.
         clients: presences seen.
     """
@@ -209,6 +217,7 @@ class ScriptedControl:
         self.state = HoldState.SERVING
         self.refuse: list[IcebusError] = []
         self.refuse_only = "reserve"
+        self.queue: Queue | None = None
         self.devices: list[list[KnownDevice]] = []
         self.requests = Counter()
         self.clients = Counter()
@@ -255,49 +264,91 @@ class ScriptedControl:
             exchange.fail(UnknownReservation("there is no such reservation"))
         elif operation == "extend":
             before = self.reservations[args["reservation"]]
-            after = before.model_copy(
-                update={"until": before.until + timedelta(seconds=args["duration"])}
-            )
-            self.publish(after)
+            after = self.change(before.id, until=before.until + timedelta(seconds=args["duration"]))
             exchange.succeed(ExtendReply(reservation=after, before=before.until, after=after.until))
+        elif operation == "end" and "serials" in args:
+            exchange.succeed(ReservationReply(reservation=self.let_go(**args)))
         elif operation == "end":
             exchange.succeed(ReservationReply(reservation=self.end(args["reservation"])))
+        elif operation == "attach":
+            attached = self.change(args["reservation"], client=args.get("client"))
+            exchange.succeed(ReservationReply(reservation=attached))
+        elif operation == "transfer":
+            given = self.change(args["reservation"], user=args["user"], client=None)
+            exchange.succeed(ReservationReply(reservation=given))
 
     def make(self, user: str, args: dict[str, Any]) -> Reservation:
         """Devices are d1, d2, …; odd ones belong to w1, even ones to w2."""
         serials = args.get("serials") or [f"d{n + 1}" for n in range(args["count"])]
         start = now()
+        waits = self.queue is not None and args.get("wait", 0) > 0
         return Reservation(
             id=new_id(),
             user=user,
             kind=args["kind"],
-            state=ReservationState.PREPARING,
-            devices=[
-                HeldDevice(serial=s, worker="w1" if int(s[1:]) % 2 else "w2", state=self.state)
-                for s in serials
-            ],
+            state=ReservationState.QUEUED if waits else ReservationState.PREPARING,
+            devices=[] if waits else [device(serial, self.state) for serial in serials],
             created=start,
-            until=start + timedelta(seconds=args["duration"]),
+            until=start + timedelta(seconds=args["wait"] if waits else args["duration"]),
             client=args.get("client"),
+            priority=args.get("priority", 0),
+            replace=args.get("replace", False),
+            queue=self.queue if waits else None,
         )
+
+    def change(self, reservation: str, **facts: Any) -> Reservation:
+        """Change a reservation, and tell."""
+        changed = self.reservations[reservation].model_copy(update=facts)
+        self.publish(changed)
+        return changed
+
+    def give(self, reservation: str, *serials: str, seconds: float = 60.0) -> None:
+        """Give devices to a reservation that waits."""
+        self.change(
+            reservation,
+            state=ReservationState.ACTIVE,
+            devices=[device(serial, self.state) for serial in serials],
+            until=now() + timedelta(seconds=seconds),
+            queue=None,
+        )
+
+    def let_go(self, reservation: str, serials: list[str]) -> Reservation:
+        """Release some devices of a reservation."""
+        devices = [
+            each.model_copy(update={"state": HoldState.RELEASED})
+            if each.serial in serials
+            else each
+            for each in self.reservations[reservation].devices
+        ]
+        return self.change(reservation, devices=devices)
+
+    def replace(self, reservation: str, serial: str, by: str) -> None:
+        """Have another device take the place of one that has failed."""
+        gone = self.let_go(reservation, [serial])
+        fresh = device(by, HoldState.PREPARING)
+        self.change(reservation, devices=[*gone.devices, fresh])
+        replaced = DeviceReplaced(reservation=reservation, serial=serial, by=by)
+        self.emit(reservation, serial, "device_replaced", replaced)
 
     def publish(self, reservation: Reservation) -> None:
         self.reservations[reservation.id] = reservation
         topic = RESERVATION(reservation=reservation.id)
         self.bus.publish(topic, reservation, retain=True)
 
-    def set(self, reservation: str, state: HoldState, reason: str = "") -> None:
-        before = self.reservations[reservation]
+    def set(
+        self, reservation: str, state: HoldState, reason: str = "", only: Collection[str] = ()
+    ) -> None:
         devices = [
-            device.model_copy(update={"state": state, "reason": reason})
-            for device in before.devices
+            each.model_copy(update={"state": state, "reason": reason})
+            if not only or each.serial in only
+            else each
+            for each in self.reservations[reservation].devices
         ]
-        self.publish(before.model_copy(update={"devices": devices}))
+        self.change(reservation, devices=devices)
 
     def end(self, reservation: str, reason: EndReason = EndReason.RELEASED) -> Reservation:
-        ended = self.reservations.pop(reservation).model_copy(
-            update={"state": ReservationState.ENDED, "reason": reason}
-        )
+        ended = self.change(reservation, state=ReservationState.ENDED, reason=reason)
+        del self.reservations[reservation]
         self.bus.publish(RESERVATION(reservation=reservation), b"", retain=True)
         return ended
 

@@ -23,7 +23,7 @@ def test_given_a_board_that_failed_when_attaching_without_waiting_then_the_other
     control.publish(made.model_copy(update={"devices": [well, failed]}))
     with pytest.raises(DeviceFailed, match="no answer"):
         alice.attach(made.id)
-    held = alice.attach(made.id, wait=False)
+    held = alice.attach(made.id, ready=False)
     assert held.problem(well.serial) is None
     assert "no answer" in str(held.problem(failed.serial))
 

@@ -401,8 +401,7 @@ def test_given_a_broker_that_stays_away_when_evaluating_then_all_fails_typed(
     killing.join(5)
     assert {type(o.error) for o in outcomes if isinstance(o, Failure)} == {BrokerUnavailable}
     assert len(outcomes) == 3
-    boards.attached = False  # nobody is there to release it to
-    alice._held.clear()
+    alice._held.clear()  # nobody is there to release it to
 
 
 def kill_broker(worker: ScriptedWorker, broker: EmbeddedBroker) -> None:

@@ -16,13 +16,18 @@ from icebus.schemas.errors import DeviceFailed, MeasurementFailed
 
 BOARDS = ("a", "b", "c")
 
+SPARE = ("x", "y")
+"""Boards that may take the place of others."""
+
 
 class Evaluating(RuleBasedStateMachine):
     """Boards that accept, refuse, answer late, twice, out of order, and die."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.ledger: Ledger[int] = Ledger("batch", BOARDS)
+        self.ledger: Ledger[int] = Ledger("batch", BOARDS, patient=True)
+        self.places = list(BOARDS)
+        self.preparing: set[str] = set()
         self.items = 0
         self.asked: dict[str, Send[int]] = {}
         self.accepted: list[Slot[int]] = []
@@ -33,17 +38,21 @@ class Evaluating(RuleBasedStateMachine):
         self.lost: set[str] = set()
         self.ended = False
 
+    @property
+    def forsaken(self) -> bool:
+        return self.ledger.forsaken is not None
+
     def _settled(self, slots: list[Slot[int]]) -> None:
         self.outcomes.update((slot.serial, slot.item) for slot in slots)
 
     def _failed(self, failed: list[Failed[int]]) -> None:
         self._settled([each.slot for each in failed])
 
-    @precondition(lambda self: not self.ended and (self.ledger.hungry or len(self.lost) == 3))
+    @precondition(lambda self: not self.ended and (self.ledger.hungry or self.forsaken))
     @rule(count=st.integers(1, 5))
     def add(self, count: int) -> None:
         for _ in range(count):
-            if not self.ledger.hungry and len(self.lost) < len(BOARDS):
+            if not self.ledger.hungry and not self.forsaken:
                 break
             self._failed(self.ledger.add(self.items))
             self.items += 1
@@ -65,6 +74,7 @@ class Evaluating(RuleBasedStateMachine):
     def send(self) -> None:
         for send in self.ledger.due():
             assert send.serial not in self.asked, "asked again before the answer"
+            assert send.serial not in self.lost | self.preparing, "sent to a board that can't"
             if not send.again:
                 assert send.serial not in self.told_end, "sent after the end was told"
             assert send.slots or not send.more, "a call without a purpose"
@@ -115,7 +125,8 @@ class Evaluating(RuleBasedStateMachine):
 
     @rule(serial=st.sampled_from(BOARDS))
     def nudge(self, serial: str) -> None:
-        self.ledger.nudge(serial)
+        if serial not in self.preparing:  # nothing was sent there that could have been refused
+            self.ledger.nudge(serial)
 
     @precondition(lambda self: self.known)
     @rule(data=st.data())
@@ -126,23 +137,53 @@ class Evaluating(RuleBasedStateMachine):
         assert failed in ([], [Failed(slot, error)])
         self._failed(failed)
 
-    @rule(serial=st.sampled_from(BOARDS))
-    def lose(self, serial: str) -> None:
+    @rule(data=st.data())
+    def lose(self, data: st.DataObject) -> None:
+        serial = data.draw(st.sampled_from(self.places))
         self._failed(self.ledger.lose(serial, DeviceFailed("unplugged")))
+        self._note_loss(serial)
+
+    def _note_loss(self, serial: str) -> None:
         self.asked.pop(serial, None)
         self.lost.add(serial)
-        assert set(self.ledger.losses) == self.lost
+        self.preparing.discard(serial)
+        assert set(self.places) & set(self.ledger.losses) == self.lost
 
-    @rule(serial=st.sampled_from(BOARDS))
-    def join(self, serial: str) -> None:
+    @rule(data=st.data())
+    def join(self, data: st.DataObject) -> None:
+        serial = data.draw(st.sampled_from(self.places))
         self.ledger.join(serial)
+        self.preparing.discard(serial)
         if serial in self.lost:
             self.lost.discard(serial)
             self.told_end.discard(serial)
 
+    @rule(data=st.data(), by=st.sampled_from(BOARDS + SPARE))
+    def replace(self, data: st.DataObject, by: str) -> None:
+        """By a board without a place; control gives no board twice."""
+        serial = data.draw(st.sampled_from(self.places))
+        if by in self.places:
+            return
+        self._failed(self.ledger.replace(serial, by, DeviceFailed("unplugged")))
+        self._note_loss(serial)
+        self.lost.discard(serial)
+        self.places[self.places.index(serial)] = by
+        self.told_end.discard(by)
+        self.preparing.add(by)
+
+    @precondition(lambda self: len(self.lost) == len(BOARDS))
+    @rule()
+    def give_up(self) -> None:
+        assert self.ledger.give_up(DeviceFailed("unplugged")) == []
+        assert self.forsaken
+
     @invariant()
     def at_most_one_outcome_each(self) -> None:
         assert all(count == 1 for count in self.outcomes.values())
+
+    @invariant()
+    def each_item_has_a_place_on_as_many_boards(self) -> None:
+        assert self.ledger.copies == len(BOARDS)
 
     @invariant()
     def done_means_all(self) -> None:
@@ -169,8 +210,8 @@ class Evaluating(RuleBasedStateMachine):
             for slot in self.accepted:
                 if self.ledger.settle(slot.serial, slot.evaluation):
                     self._settled([slot])
-            for serial in BOARDS:
-                self.ledger.nudge(serial)
+            for serial in self.places:
+                self.ledger.join(serial)
         assert self.ledger.done
         self.done_means_all()
         self.at_most_one_outcome_each()

@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from icebus.client.account import Failed
 from icebus.client.conversation import Send, Slot
-from icebus.client.pool import AHEAD, ATTEMPTS, MAX_DEPTH, Pool
+from icebus.client.pool import AHEAD_EACH, ATTEMPTS, MAX_DEPTH, Pool
 from icebus.schemas.errors import (
     BitstreamUnsupported,
     DeviceFailed,
@@ -22,6 +22,9 @@ from icebus.schemas.errors import (
 )
 
 BOARDS = ("a", "b", "c")
+
+SPARE = ("x", "y")
+"""Boards that may take the place of others."""
 
 LOST = WorkerLost("worker w1 died")
 SILENT = MeasurementFailed("the board gave no report")
@@ -37,7 +40,8 @@ class Mapping(RuleBasedStateMachine):
         self.items = 0
         self.asked: dict[str, Send[int]] = {}
         self.known: list[Slot[int]] = []
-        self.owed: dict[str, dict[str, Slot[int]]] = {serial: {} for serial in BOARDS}
+        self.owed: dict[str, dict[str, Slot[int]]] = {serial: {} for serial in BOARDS + SPARE}
+        self.preparing: set[str] = set()
         self.outcomes: Counter[int] = Counter()
         self.struck: Counter[int] = Counter()
         self.lost: set[str] = set()
@@ -70,6 +74,7 @@ class Mapping(RuleBasedStateMachine):
     def _take(self, send: Send[int]) -> None:
         assert send.serial not in self.asked, "asked again before the answer"
         assert send.serial not in self.lost, "sent to a lost board"
+        assert send.serial not in self.preparing, "sent to a board that is not ready"
         assert send.slots or not send.more, "a call without a purpose"
         assert len(send.slots) <= MAX_DEPTH
         elsewhere = {s.item for owed in self.owed.values() for s in owed.values()}
@@ -146,8 +151,9 @@ class Mapping(RuleBasedStateMachine):
             assert only.error.code == error.code
         self._failed(failed)
 
-    @rule(serial=st.sampled_from(BOARDS))
-    def lose(self, serial: str) -> None:
+    @rule(data=st.data())
+    def lose(self, data: st.DataObject) -> None:
+        serial = data.draw(st.sampled_from(self.pool.serials))
         self._failed(self.pool.lose(serial, LOST))
         self._note_loss(serial)
         assert set(self.pool.losses) == self.lost
@@ -166,16 +172,32 @@ class Mapping(RuleBasedStateMachine):
         self.owed[serial].clear()
         self.asked.pop(serial, None)
         self.lost.add(serial)
+        self.preparing.discard(serial)
 
-    @precondition(lambda self: self.lost)
+    @precondition(lambda self: self.lost or self.preparing)
     @rule(data=st.data())
     def join(self, data: st.DataObject) -> None:
-        serial = data.draw(st.sampled_from(sorted(self.lost)))
+        serial = data.draw(st.sampled_from(sorted(self.lost | self.preparing)))
         self.pool.join(serial)
-        self.lost.remove(serial)
-        self.given_up = False
+        if serial in self.lost:
+            self.given_up = False
+        self.lost.discard(serial)
+        self.preparing.discard(serial)
 
-    @precondition(lambda self: len(self.lost) == len(BOARDS))
+    @rule(data=st.data(), by=st.sampled_from(BOARDS + SPARE))
+    def replace(self, data: st.DataObject, by: str) -> None:
+        """By a board that is new or was lost; control gives no board twice."""
+        serial = data.draw(st.sampled_from(self.pool.serials))
+        if by == serial or (by in self.pool.serials and by not in self.lost):
+            return
+        self._failed(self.pool.replace(serial, by, LOST))
+        self._note_loss(serial)
+        self.lost.discard(by)
+        self.preparing.add(by)
+        self.given_up = False
+        assert set(self.pool.losses) == self.lost
+
+    @precondition(lambda self: len(self.lost) == len(self.pool.serials))
     @rule()
     def give_up(self) -> None:
         self._failed(self.pool.give_up(LOST))
@@ -189,7 +211,8 @@ class Mapping(RuleBasedStateMachine):
 
     @rule(serial=st.sampled_from(BOARDS))
     def nudge(self, serial: str) -> None:
-        self.pool.nudge(serial)
+        if serial not in self.preparing:  # nothing was sent there that could have been refused
+            self.pool.nudge(serial)
 
     @invariant()
     def at_most_one_outcome_each(self) -> None:
@@ -201,7 +224,7 @@ class Mapping(RuleBasedStateMachine):
 
     @invariant()
     def memory_is_bounded(self) -> None:
-        most = AHEAD + len(BOARDS) * MAX_DEPTH
+        most = AHEAD_EACH * len(BOARDS + SPARE) + len(BOARDS + SPARE) * MAX_DEPTH
         assert len(self.pool._open) <= most
         assert len(self.pool._sent) <= most + sum(t.sent - 1 for t in self.pool._open.values())
 
@@ -209,13 +232,14 @@ class Mapping(RuleBasedStateMachine):
         """Left alone with boards that work, the batch comes to its end."""
         self.pool.end()
         self.ended = True
-        for serial in sorted(self.lost):
+        for serial in sorted(self.lost | self.preparing):
             self.pool.join(serial)
         self.lost.clear()
+        self.preparing.clear()
         for _ in range(self.items + 10):
             if self.pool.done:
                 break
-            for serial in BOARDS:
+            for serial in self.pool.serials:
                 self.pool.nudge(serial)
             for send in self.pool.due():
                 self._take(send)

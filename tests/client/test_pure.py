@@ -11,7 +11,7 @@ from icebus.client import holding
 from icebus.client.handlers import EventHandler, PulseCountHandler, event_names
 from icebus.client.workers import judge
 from icebus.schemas.components import WorkerPhase, WorkerState
-from icebus.schemas.errors import DeviceFailed, DeviceUnplugged, WorkerLost
+from icebus.schemas.errors import DeviceFailed, DeviceNotHeld, DeviceUnplugged, WorkerLost
 from icebus.schemas.message import now
 from icebus.schemas.reservations import (
     DeviceFailedEvent,
@@ -76,9 +76,12 @@ def test_given_a_document_when_read_then_its_devices_are_told_apart() -> None:
         held("d", HoldState.RELEASED),
     )
     assert holding.serving(mixed) == ["a"]
-    assert holding.waiting(mixed) == ["b", "c", "d"]
-    assert set(holding.failures(mixed)) == {"c", "d"}
-    assert isinstance(holding.failures(mixed)["c"], DeviceFailed)
+    assert holding.preparing(mixed) == ["b", "c"]
+    assert [d.serial for d in holding.held(mixed)] == ["a", "b", "c"]
+    assert {s: type(e) for s, e in holding.failures(mixed).items()} == {
+        "c": DeviceFailed,
+        "d": DeviceNotHeld,
+    }
     assert holding.failures(document(*mixed.devices, state=ReservationState.ENDED)) == {}
 
 

@@ -123,7 +123,7 @@ def test_given_two_workers_when_one_is_killed_for_good_then_the_other_goes_on_at
     population = [Individual(path) for path in circuits for _ in range(15)]
     results: list[Result] = []
     url = broker.address("alice").url()
-    with PulseCountClient(url) as alice, alice.reserve(2, patience=60) as boards:
+    with PulseCountClient(url) as alice, alice.reserve(2, wait=60) as boards:
         owners = {device.serial: device.worker for device in boards.document.devices}
         for result in boards.map(population):
             results.append(result)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from icebus.client.pulsecount import Boards, PulseCountClient
     from icebus.client.reservation import Reservation
     from icebus.client.survey import Survey
+    from icebus.client.waiting import Waiting
     from icebus.schemas.errors import IcebusError
 
 _HOMES = {
@@ -41,6 +42,7 @@ _HOMES = {
     "Reservation": "icebus.client.reservation",
     "Result": "icebus.client.outcomes",
     "Survey": "icebus.client.survey",
+    "Waiting": "icebus.client.waiting",
 }
 
 __all__ = [
@@ -60,6 +62,7 @@ __all__ = [
     "Reservation",
     "Result",
     "Survey",
+    "Waiting",
 ]
 
 

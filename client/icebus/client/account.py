@@ -111,7 +111,19 @@ class Account(Protocol[T]):
         """The board is lost; what fails for good by that."""
 
     def join(self, serial: str) -> None:
-        """A board that was lost is back."""
+        """A board that was lost is back, or one that takes another's place is ready."""
+
+    def replace(self, serial: str, by: str, error: IcebusError) -> list[Failed[T]]:
+        """Another board takes the place of one; it has to :meth:`join` before it is sent anything.
+
+        Args:
+            serial: the board that is lost for good.
+            by: the board in its place.
+            error: why, unless it was lost before.
+
+        Returns:
+            What fails for good by that.
+        """
 
     def give_up(self, error: IcebusError) -> list[Failed[T]]:
         """No lost board will come back; what fails for good by that."""

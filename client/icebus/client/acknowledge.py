@@ -60,8 +60,8 @@ class Acknowledger:
             serials=[serial],
             args={"evaluations": evaluations},
         )
-        worker = self._reservation.device(serial).worker
         try:
+            worker = self._reservation.device(serial).worker
             self._link.call(worker, "acknowledge", call, Deadline.after(TIMEOUT))
         except IcebusError:
             return

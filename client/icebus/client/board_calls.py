@@ -64,7 +64,6 @@ class Caller:
 
     def send(self, send: Send[Item], answered: Answered, attempt: int = 1) -> None:
         """Call `evaluate` on one board; files that the worker lacks are sent again."""
-        worker = self._reservation.device(send.serial).worker
         call = Call(
             reservation=self._reservation.id,
             serials=[send.serial],
@@ -78,6 +77,7 @@ class Caller:
         )
         blobs = [slot.item.bitstream.blob for slot in send.slots]
         try:
+            worker = self._reservation.device(send.serial).worker
             self._link.blobs.send(worker, [b for b in blobs if len(b.packed) > self._largest])
             answer = self._link.call(worker, "evaluate", call, Deadline.after(TIMEOUT))
         except IcebusError as error:

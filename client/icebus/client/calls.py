@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import JsonValue
 
 from icebus.broker.bus import wait
+from icebus.client import holding
 from icebus.client.link import Link, check_id, read_answer
 from icebus.client.reservation import Reservation
 from icebus.schemas.calls import Call, CallResults
@@ -56,7 +57,7 @@ def by_worker(reservation: Reservation, serials: Sequence[str] | None) -> dict[s
     Raises:
         DeviceNotHeld: the reservation does not hold one of them.
     """
-    held = {device.serial: device.worker for device in reservation.document.devices}
+    held = {device.serial: device.worker for device in holding.held(reservation.document)}
     groups: dict[str, list[str]] = {}
     for serial in dict.fromkeys(held if serials is None else serials):
         if serial not in held:

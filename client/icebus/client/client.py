@@ -15,13 +15,19 @@ from icebus.client.link import check_id, make
 from icebus.client.reservation import Reservation
 from icebus.client.session import CLOSE_TIMEOUT, CONNECT_TIMEOUT, Session
 from icebus.client.survey import Survey, survey
+from icebus.client.waiting import in_vain
 from icebus.schemas import reservations
 from icebus.schemas.calls import CallResults
 from icebus.schemas.deadline import Deadline
-from icebus.schemas.errors import IcebusError, InvalidRequest, UnknownReservation
+from icebus.schemas.errors import (
+    IcebusError,
+    InvalidRequest,
+    ReservationEnded,
+    UnknownReservation,
+)
 from icebus.schemas.files import Blob
 from icebus.schemas.message import now
-from icebus.schemas.reservations import ReserveArgs
+from icebus.schemas.reservations import EndReason, ReservationState, ReserveArgs
 
 log = logging.getLogger(__name__)
 
@@ -56,13 +62,16 @@ class BaseClient(Session, ABC, Generic[R]):
         count: int | None = None,
         *,
         serials: Sequence[str] | None = None,
+        selector: str | None = None,
         kind: str | None = None,
         args: Mapping[str, Any] | None = None,
         duration: float | None = None,
         detached: bool = False,
         keep_alive: bool | None = None,
-        wait: bool = True,
-        patience: float = PATIENCE,
+        wait: float = 0.0,
+        priority: int = 0,
+        replace: bool = False,
+        ready: bool = True,
         timeout: float = PREPARE_TIMEOUT,
     ) -> R:
         """Reserve devices, all or nothing, and wait until each is ready for calls.
@@ -70,19 +79,24 @@ class BaseClient(Session, ABC, Generic[R]):
         Args:
             count: how many, any of them; 1 without ``serials``.
             serials: which ones.
+            selector: labels that they must have, such as ``chip=rp2350,rack!=b``.
             kind: what for; the client's own kind if it has one.
             args: what the kind asks for.
             duration: seconds; control's default when None.
             detached: whether the reservation lives on without this client.
             keep_alive: whether to extend it while this client lives; by default, if attached.
-            wait: whether to wait until the devices are ready.
-            patience: seconds to wait for boards that nobody holds and that are only just being
-                let go or made ready; not for those that somebody holds.
-            timeout: seconds for all of it.
+            wait: seconds to stand in the queue for devices that others hold; 0 takes what can be
+                had now or within seconds, because nobody holds it. The event ``queued`` tells of
+                every change of place.
+            priority: higher goes first in the queue; waiting raises it.
+            replace: whether a device that fails is replaced by another that is ready.
+            ready: whether to wait until the devices are ready for calls.
+            timeout: seconds for that, once there are devices.
 
         Raises:
-            NotEnoughDevices: fewer are free than asked for.
-            DeviceUnavailable: a device named is not free.
+            NotEnoughDevices: fewer are free than asked for, or became free in time.
+            DeviceUnavailable: a device named is not free, or did not become so.
+            LimitExceeded: this user may not have that much.
             UnknownDevice: a device named does not exist.
             UnknownKind: no worker offers that kind.
             InvalidRequest: the request makes no sense.
@@ -95,23 +109,39 @@ class BaseClient(Session, ABC, Generic[R]):
             kind=kind or self.kind or None,
             count=1 if count is None and serials is None else count,
             serials=None if serials is None else list(serials),
+            selector=selector,
             args=dict(args or {}),
             duration=duration,
             client=None if detached else self.id,
+            wait=wait,
+            priority=priority,
+            replace=replace,
         )
-        deadline = Deadline.after(timeout)
-        document = operations.reserve(self._link, request, patience, deadline)
         alive = not detached if keep_alive is None else keep_alive
-        reservation = self._make(document, keep_alive=alive, remaining=None)
+        deadline = Deadline.after(timeout)
+        document = operations.reserve(self._link, request, PATIENCE, deadline)
+        reservation = self._make(document, keep_alive=alive, remaining=request.duration)
         try:
             reservation.start()
             self._hold(reservation)
             if wait:
+                self._wait_given(reservation, request)
+                deadline = Deadline.after(timeout)
+            if ready:
                 reservation.wait_ready(deadline)
         except BaseException:
             self._give_up(reservation)
             raise
         return reservation
+
+    def _wait_given(self, reservation: R, request: ReserveArgs) -> None:
+        """Wait for devices until patience ends, which control keeps the time of."""
+        try:
+            reservation.wait_given(Deadline.after(request.wait + operations.TIMEOUT))
+        except ReservationEnded as ended:
+            if ended.details["reason"] == EndReason.NOT_IN_TIME:
+                raise in_vain(request, reservation.waiting) from None
+            raise
 
     def _hold(self, reservation: R) -> None:
         self._held = [each for each in self._held if not each.closed] + [reservation]
@@ -126,20 +156,29 @@ class BaseClient(Session, ABC, Generic[R]):
         self,
         reservation: str,
         *,
-        keep_alive: bool = False,
-        wait: bool = True,
+        take_over: bool = True,
+        keep_alive: bool | None = None,
+        ready: bool = True,
         timeout: float = 30.0,
     ) -> R:
-        """Take up a reservation of this user's, made elsewhere or before.
+        """Take up a reservation of this user's, made elsewhere or before a crash.
+
+        One that depends on a client depends on this one from now on, which keeps it from ending
+        with the other. A detached one stays so. Results that were measured while nobody listened
+        wait at the workers: see ``collect``.
 
         Args:
             reservation: its id.
-            keep_alive: whether to extend it while this client lives.
-            wait: whether to wait until all of its devices are ready.
+            take_over: whether to have it depend on this client if it depends on another; else it
+                still ends with that one.
+            keep_alive: whether to extend it while this client lives; by default, if it depends on
+                this client.
+            ready: whether to wait until all of its devices are ready.
             timeout: seconds to wait for that.
 
         Raises:
             UnknownReservation: this user holds none of that id.
+            ReservationQueued: it has no devices yet.
             DeviceFailed: a device of it can't be used.
             DeadlineExceeded: its devices are not ready in time.
         """
@@ -158,11 +197,15 @@ class BaseClient(Session, ABC, Generic[R]):
             raise InvalidRequest(
                 f"reservation {reservation} is for {document.kind}, not {self.kind}"
             )
-        remaining = max(0.0, (document.until - now()).total_seconds())
-        held = self._make(document, keep_alive=keep_alive, remaining=remaining)
+        if take_over and document.client not in (None, self.id):
+            document = operations.attach(self._link, reservation, deadline.remaining)
+        queued = document.state is ReservationState.QUEUED
+        remaining = None if queued else max(0.0, (document.until - now()).total_seconds())
+        alive = document.client == self.id if keep_alive is None else keep_alive
+        held = self._make(document, keep_alive=alive, remaining=remaining)
         held.start()
         try:
-            if wait:
+            if ready:
                 held.wait_ready(deadline)
         except BaseException:
             held.close()
@@ -188,15 +231,37 @@ class BaseClient(Session, ABC, Generic[R]):
         return operations.extend(self._link, reservation, duration, timeout)
 
     def end(
-        self, reservation: str, timeout: float = operations.TIMEOUT
+        self,
+        reservation: str,
+        serials: Sequence[str] | None = None,
+        *,
+        timeout: float = operations.TIMEOUT,
     ) -> reservations.Reservation:
-        """End a reservation; its devices become free.
+        """End a reservation, or let go of some of its devices; they become free.
+
+        Args:
+            reservation: its id.
+            serials: the devices to let go of; None for all. Without the last one it ends.
+            timeout: seconds for control to answer.
 
         Raises:
             UnknownReservation: there is none of that id.
+            DeviceNotHeld: it does not hold one of the devices.
             Forbidden: it is somebody else's.
         """
-        return operations.end(self._link, reservation, timeout)
+        return operations.end(self._link, reservation, serials, timeout=timeout)
+
+    def transfer(
+        self, reservation: str, user: str, timeout: float = operations.TIMEOUT
+    ) -> reservations.Reservation:
+        """Give a reservation to another user; it is detached from then on.
+
+        Raises:
+            UnknownReservation: there is none of that id.
+            LimitExceeded: the other user has as much as they may have.
+            Forbidden: it is somebody else's.
+        """
+        return operations.transfer(self._link, reservation, user, timeout)
 
     def call(
         self,

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from icebus.client.outcomes import BatchFinished, Failure, Result
-    from icebus.schemas.reservations import DeviceFailedEvent, Ended, EndingSoon, Initialized
+    from icebus.client.waiting import Waiting
+    from icebus.schemas.reservations import (
+        DeviceFailedEvent,
+        DeviceReplaced,
+        Ended,
+        EndingSoon,
+        Initialized,
+        Transferred,
+    )
 
 
 class EventHandler:
@@ -16,6 +24,9 @@ class EventHandler:
     Register with ``client.register(handler)``. Hooks run on the client's event thread, one at a
     time, and may call the client. A subclass for another kind adds a method per event of the kind.
     """
+
+    def queued(self, waiting: Waiting) -> None:
+        """A reservation waits for devices, and where it stands is not what it was."""
 
     def initialized(self, device: Initialized) -> None:
         """A device of a reservation is ready for calls."""
@@ -28,6 +39,12 @@ class EventHandler:
 
     def device_failed(self, failed: DeviceFailedEvent) -> None:
         """A device of a reservation stopped serving."""
+
+    def device_replaced(self, replaced: DeviceReplaced) -> None:
+        """Another device takes the place of one that failed."""
+
+    def transferred(self, transferred: Transferred) -> None:
+        """A reservation was given to another user."""
 
     def hook(self, event: str) -> Callable[[Any], object] | None:
         """The method that takes events of that name, if the handler has one of its own.

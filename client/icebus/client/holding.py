@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from icebus.schemas.errors import (
     DeviceFailed,
+    DeviceNotHeld,
     DeviceUnplugged,
     ErrorInfo,
     IcebusError,
@@ -12,6 +13,7 @@ from icebus.schemas.errors import (
 from icebus.schemas.reservations import (
     DeviceFailedEvent,
     EndReason,
+    HeldDevice,
     HoldState,
     Reservation,
     ReservationState,
@@ -20,7 +22,14 @@ from icebus.schemas.reservations import (
 OVER = frozenset({ReservationState.ENDING, ReservationState.ENDED})
 """States after which a reservation is of no use."""
 
-_UNUSABLE = frozenset({HoldState.FAILED, HoldState.RELEASED})
+
+def held(document: Reservation) -> list[HeldDevice]:
+    """The devices it has: not those that it let go of or that others took the place of.
+
+    Of one that is over, all that it ever had.
+    """
+    over = document.state in OVER
+    return [d for d in document.devices if over or d.state is not HoldState.RELEASED]
 
 
 def serving(document: Reservation) -> list[str]:
@@ -28,9 +37,14 @@ def serving(document: Reservation) -> list[str]:
     return [d.serial for d in document.devices if d.state is HoldState.SERVING]
 
 
-def waiting(document: Reservation) -> list[str]:
-    """The devices that are not ready for calls."""
-    return [d.serial for d in document.devices if d.state is not HoldState.SERVING]
+def preparing(document: Reservation) -> list[str]:
+    """The devices it has that are not ready for calls."""
+    return [d.serial for d in held(document) if d.state is not HoldState.SERVING]
+
+
+def is_queued(document: Reservation) -> bool:
+    """Whether it has no devices yet."""
+    return document.state is ReservationState.QUEUED
 
 
 def failures(document: Reservation) -> dict[str, IcebusError]:
@@ -38,15 +52,30 @@ def failures(document: Reservation) -> dict[str, IcebusError]:
     if document.state in OVER:
         return {}
     return {
-        device.serial: DeviceFailed(
-            f"device {device.serial} failed: {device.reason or 'no reason was told'}; "
-            "`icebus devices` shows it",
-            serial=device.serial,
-            reason=device.reason,
-        )
+        device.serial: error
         for device in document.devices
-        if device.state in _UNUSABLE
+        if (error := _failure_of(device, document.id)) is not None
     }
+
+
+def _failure_of(device: HeldDevice, reservation: str) -> IcebusError | None:
+    match device.state:
+        case HoldState.FAILED:
+            return DeviceFailed(
+                f"device {device.serial} failed: {device.reason or 'no reason was told'}; "
+                "`icebus devices` shows it",
+                serial=device.serial,
+                reason=device.reason,
+            )
+        case HoldState.RELEASED:
+            return DeviceNotHeld(
+                f"reservation {reservation} has let go of device {device.serial}"
+                f"{f': {device.reason}' if device.reason else ''}; `icebus reservations` lists "
+                "what it holds",
+                serial=device.serial,
+                reason=device.reason,
+            )
+    return None
 
 
 def moved(before: Reservation, after: Reservation) -> dict[str, IcebusError]:
@@ -92,4 +121,14 @@ def ending(reservation: str, reason: EndReason | None) -> ReservationEnded:
         f"reservation {reservation} has ended ({why.replace('_', ' ')}); reserve again",
         reservation=reservation,
         reason=why,
+    )
+
+
+def given_away(document: Reservation) -> ReservationEnded:
+    """The error for using a reservation that is somebody else's now."""
+    return ReservationEnded(
+        f"reservation {document.id} was given to {document.user}; reserve again",
+        reservation=document.id,
+        reason="transferred",
+        user=document.user,
     )

@@ -31,8 +31,7 @@ class KeepAlive:
 
     Args:
         link: to control.
-        document: the reservation.
-        remaining: seconds that are left of it.
+        reservation: its id.
         extended: called with what control answers.
         over: called when control says that it has ended.
     """
@@ -40,21 +39,30 @@ class KeepAlive:
     def __init__(
         self,
         link: Link,
-        document: Reservation,
-        remaining: float,
+        reservation: str,
         extended: Callable[[Reservation], None],
         over: Callable[[], None],
     ) -> None:
         self._link = link
-        self._id = document.id
-        self._duration = (document.until - document.created).total_seconds()
-        self._ends_at = time.monotonic() + remaining
+        self._id = reservation
+        self._duration = 0.0
+        self._ends_at = 0.0
         self._extended = extended
         self._over = over
         self._stopped = False
 
-    def start(self) -> None:
-        """Begin."""
+    def start(self, duration: float, remaining: float) -> None:
+        """Begin.
+
+        Args:
+            duration: seconds that the reservation is for.
+            remaining: seconds that are left of it.
+        """
+        self._duration = duration
+        self._ends_at = time.monotonic() + remaining
+        self._wait()
+
+    def _wait(self) -> None:
         self._link.bus.call_later(max(0.0, self._left - self._duration / 2), self._look)
 
     def moved(self, seconds: float) -> None:
@@ -73,7 +81,7 @@ class KeepAlive:
         if self._stopped:
             return
         if self._left > self._duration / 2 + 0.01:
-            self.start()
+            self._wait()
             return
         args = ExtendArgs(reservation=self._id, duration=self._duration / 2)
         answer = self._link.send("extend", args, Deadline.after(TIMEOUT))

@@ -33,13 +33,15 @@ class _Board(Generic[T]):
     cursor: int = 0
     again: deque[Slot[T]] = field(default_factory=deque)
     loss: IcebusError | None = None
+    retired: bool = False
 
 
 class Ledger(Generic[T]):
     """The account of one batch whose items are each evaluated once on each board.
 
     The first outcome of an evaluation wins. What a board owes when it is lost fails, and so does
-    what is added until it is back.
+    what is added until it is back or another takes its place. That one begins with what is added
+    from then on, so that each item has one outcome for each place.
 
     Args:
         batch: its id, which evaluations' ids begin with.
@@ -47,6 +49,8 @@ class Ledger(Generic[T]):
         depth: evaluations on a board without an outcome, at most.
         ahead: items to take beyond what the fastest board was sent.
         spread: items to keep between the slowest and the fastest board, at most.
+        patient: whether others may take the place of lost boards, so that when all are lost it is
+            not over before it is given up.
     """
 
     def __init__(
@@ -56,6 +60,8 @@ class Ledger(Generic[T]):
         depth: int = DEPTH,
         ahead: int = AHEAD,
         spread: int = SPREAD,
+        *,
+        patient: bool = False,
     ) -> None:
         self.batch = batch
         self._boards = {
@@ -67,6 +73,8 @@ class Ledger(Generic[T]):
         self._spread = spread
         self._items: deque[T] = deque()
         self._base = 0
+        self._patient = patient
+        self._given_up = False
         self._rejected = 0
         self._ended = False
         self._cancelled = False
@@ -74,7 +82,11 @@ class Ledger(Generic[T]):
     @property
     def copies(self) -> int:
         """The boards that each item goes to."""
-        return len(self._boards)
+        return len(self._places)
+
+    @property
+    def _places(self) -> list[_Board[T]]:
+        return [board for board in self._boards.values() if not board.retired]
 
     @property
     def serials(self) -> Sequence[str]:
@@ -90,7 +102,9 @@ class Ledger(Generic[T]):
     def forsaken(self) -> IcebusError | None:
         """The first loss, when no board is left: this account does not wait for one's return."""
         losses = self.losses
-        return next(iter(losses.values())) if len(losses) == len(self._boards) else None
+        if len(losses) < len(self._boards) or (self._patient and not self._given_up):
+            return None
+        return next(iter(losses.values()))
 
     # --- items in -----------------------------------------------------------------------------
 
@@ -114,7 +128,7 @@ class Ledger(Generic[T]):
         self._items.append(item)
         dead = [
             Failed(self._slot(board, index, item), board.loss)
-            for board in self._boards.values()
+            for board in self._places
             if board.loss is not None
         ]
         self._trim()
@@ -125,7 +139,7 @@ class Ledger(Generic[T]):
         self._rejected += 1
         return [
             Slot(board.serial, f"{self.batch}-r{self._rejected - 1}-{board.number}", item)
-            for board in self._boards.values()
+            for board in self._places
         ]
 
     def end(self) -> None:
@@ -242,12 +256,33 @@ class Ledger(Generic[T]):
     def join(self, serial: str) -> None:
         """A board that was lost is back: it takes part in what is added from now on."""
         board = self._boards[serial]
+        board.talk.held = False
+        self._revive(board)
+
+    def replace(self, serial: str, by: str, error: IcebusError) -> list[Failed[T]]:
+        """Another board takes the place of one; it has to :meth:`join` before it is sent anything.
+
+        What is added until then waits for it.
+        """
+        failed = self.lose(serial, error)
+        self._boards[serial].retired = True
+        fresh = _Board[T](by, len(self._boards), Conversation(by), loss=error)
+        board = self._boards.setdefault(by, fresh)
+        if board.loss is not None:
+            board.retired = False
+            board.talk.held = True
+            self._revive(board)
+        return failed
+
+    def _revive(self, board: _Board[T]) -> None:
         if board.loss is not None:
             board.loss = None
             board.cursor = self._base + len(self._items)
+            self._given_up = False
 
     def give_up(self, error: IcebusError) -> list[Failed[T]]:
-        """No lost board will come back. Nothing waits for that here."""
+        """No lost board will come back: all that they owed has failed already."""
+        self._given_up = True
         return []
 
     def outstanding(self, serial: str) -> int:

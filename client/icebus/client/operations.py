@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Sequence
+from datetime import datetime
 
 from icebus.client.link import Link, make
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.devices import DeviceState
 from icebus.schemas.errors import DeviceUnavailable, IcebusError, NotEnoughDevices
+from icebus.schemas.history import HistoryArgs, HistoryEntry, HistoryEvent, HistoryReply
 from icebus.schemas.ids import new_id
 from icebus.schemas.reservations import (
+    AttachArgs,
     AvailableArgs,
     AvailableReply,
     DevicesArgs,
@@ -24,6 +28,7 @@ from icebus.schemas.reservations import (
     ReservationReply,
     ReservationsReply,
     ReserveArgs,
+    TransferArgs,
 )
 
 log = logging.getLogger(__name__)
@@ -49,6 +54,9 @@ _SOON = frozenset(
     }
 )
 """States of a device that nobody holds from which it becomes ready by itself."""
+
+HISTORY_PAGE = 1000
+"""Entries of the history in one answer, at most."""
 
 UNDO_TIMEOUT = 2.0
 """Seconds to undo a reserve that was interrupted."""
@@ -83,7 +91,7 @@ def _reserve_once(link: Link, request: ReserveArgs, deadline: Deadline) -> Reser
         # Interrupted between question and answer, it leaves nothing reserved: the same id gets
         # the same answer, which says what there is to undo.
         try:
-            end(link, ask(Deadline.after(UNDO_TIMEOUT)).id, UNDO_TIMEOUT)
+            end(link, ask(Deadline.after(UNDO_TIMEOUT)).id, timeout=UNDO_TIMEOUT)
         except IcebusError as error:
             log.warning("could not undo an interrupted reserve: %s", error)
         raise
@@ -108,10 +116,33 @@ def extend(link: Link, reservation: str, duration: float, timeout: float = TIMEO
     return link.ask("extend", args, ExtendReply, Deadline.after(timeout)).reservation
 
 
-def end(link: Link, reservation: str, timeout: float = TIMEOUT) -> Reservation:
-    """End a reservation."""
-    args = make(EndArgs, "end", reservation=reservation)
+def end(
+    link: Link,
+    reservation: str,
+    serials: Sequence[str] | None = None,
+    *,
+    timeout: float = TIMEOUT,
+) -> Reservation:
+    """End a reservation, or let go of some of its devices."""
+    args = make(
+        EndArgs,
+        "end",
+        reservation=reservation,
+        serials=None if serials is None else list(serials),
+    )
     return link.ask("end", args, ReservationReply, Deadline.after(timeout)).reservation
+
+
+def transfer(link: Link, reservation: str, user: str, timeout: float = TIMEOUT) -> Reservation:
+    """Give a reservation to another user."""
+    args = make(TransferArgs, "transfer", reservation=reservation, user=user)
+    return link.ask("transfer", args, ReservationReply, Deadline.after(timeout)).reservation
+
+
+def attach(link: Link, reservation: str, timeout: float = TIMEOUT) -> Reservation:
+    """Have a reservation depend on this client."""
+    args = make(AttachArgs, "attach", reservation=reservation, client=link.client)
+    return link.ask("attach", args, ReservationReply, Deadline.after(timeout)).reservation
 
 
 def list_reservations(link: Link, user: str | None, timeout: float = TIMEOUT) -> list[Reservation]:
@@ -125,7 +156,45 @@ def list_devices(link: Link, timeout: float = TIMEOUT) -> list[KnownDevice]:
     return link.ask("devices", DevicesArgs(), DevicesReply, Deadline.after(timeout)).devices
 
 
-def available(link: Link, kind: str | None, timeout: float = TIMEOUT) -> list[str]:
+def available(
+    link: Link, kind: str | None, selector: str | None = None, timeout: float = TIMEOUT
+) -> list[str]:
     """The devices that a reservation of that kind could have now."""
-    args = make(AvailableArgs, "available", kind=kind)
+    args = make(AvailableArgs, "available", kind=kind, selector=selector)
     return link.ask("available", args, AvailableReply, Deadline.after(timeout)).serials
+
+
+def history(
+    link: Link,
+    *,
+    user: str | None = None,
+    reservation: str | None = None,
+    serial: str | None = None,
+    worker: str | None = None,
+    events: Sequence[HistoryEvent] | None = None,
+    since: datetime | None = None,
+    limit: int,
+    timeout: float = TIMEOUT,
+) -> list[HistoryEntry]:
+    """What happened, newest first: as many entries as wanted, in as many pages as it takes."""
+    deadline = Deadline.after(timeout)
+    entries: list[HistoryEntry] = []
+    while len(entries) < limit:
+        page = min(HISTORY_PAGE, limit - len(entries))
+        args = make(
+            HistoryArgs,
+            "history",
+            user=user,
+            reservation=reservation,
+            serial=serial,
+            worker=worker,
+            events=None if events is None else list(events),
+            since=since,
+            before=entries[-1].number if entries else None,
+            limit=page,
+        )
+        found = link.ask("history", args, HistoryReply, deadline).entries
+        entries += found
+        if len(found) < page:
+            break
+    return entries

@@ -305,8 +305,24 @@ class Pool(Generic[T]):
         return failed
 
     def join(self, serial: str) -> None:
-        """A board that was lost is back."""
+        """A board that was lost is back, or one that takes another's place is ready."""
         board = self._boards[serial]
+        board.talk.held = False
+        self._revive(board)
+
+    def replace(self, serial: str, by: str, error: IcebusError) -> list[Failed[T]]:
+        """Another board takes the place of one; it has to :meth:`join` before it is sent anything.
+
+        An outcome that the former gave before it failed still counts.
+        """
+        failed = self.lose(serial, error)
+        board = self._boards.setdefault(by, _Board(by, Conversation(by), loss=error))
+        if board.loss is not None:
+            board.talk.held = True
+            self._revive(board)
+        return failed
+
+    def _revive(self, board: _Board[T]) -> None:
         if board.loss is not None:
             board.loss = None
             self._alive.append(board)

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 
 from icebus.client.acknowledge import Acknowledger
-from icebus.client.bitstreams import Source, known_length, several
+from icebus.client.bitstreams import Item, Source, known_length, several
 from icebus.client.client import BaseClient
 from icebus.client.events import read_event
 from icebus.client.handlers import PulseCountHandler, event_names
@@ -71,12 +71,13 @@ class Boards(Reservation):
 
         The bitstreams are taken, on your thread, a few ahead of the boards, so they may come from
         a generator without end. What a board owes when it fails, fails with it; one that comes
-        back takes part in what follows.
+        back takes part in what follows. So does one that takes its place, in a reservation that
+        replaces devices: each bitstream has one outcome for each place.
 
         Args:
             bitstreams: paths, bytes, ``(name, bytes)``, :class:`Bitstream` or objects with
                 ``data``, ``name`` and ``annotations``; each result's ``source`` is what was given.
-            serials: the boards to use; None for all of the reservation.
+            serials: the boards to use, these and no others; None for all of the reservation.
             validate: whether to refuse bitstreams that would not configure an FPGA.
             stall: seconds without a sign of a board after which its evaluations fail.
             progress: True for a bar on stderr, or a function to call with a :class:`Progress`.
@@ -86,7 +87,7 @@ class Boards(Reservation):
             InvalidRequest: something that is no bitstream at all, such as a missing file.
             ReservationEnded: it was over before it began.
         """
-        settings = RunSettings(validate=validate, stall=stall)
+        settings = RunSettings(validate=validate, stall=stall, whole=serials is None)
         return _results(*self._on_each(bitstreams, serials, settings, progress))
 
     def evaluate_outcomes(
@@ -105,7 +106,7 @@ class Boards(Reservation):
             ReservationEnded: it was over before it began.
             IcebusError: no board is left for a source that has no length to go by.
         """
-        settings = RunSettings(validate=validate, stall=stall)
+        settings = RunSettings(validate=validate, stall=stall, whole=serials is None)
         return _all(*self._on_each(bitstreams, serials, settings, progress))
 
     outcomes = evaluate_outcomes
@@ -123,12 +124,13 @@ class Boards(Reservation):
         """Evaluate every bitstream once, on whichever board is free; yield results as they come.
 
         What a board owes when it fails goes to the others, and a board that comes back takes part
-        again. A bitstream that failed three boards' measurements fails.
+        again, as does one that takes its place in a reservation that replaces devices. A bitstream
+        that failed three boards' measurements fails.
 
         Args:
             population: bitstreams, as for :meth:`evaluate`; each result's ``source`` is what was
                 given.
-            serials: the boards to use; None for all of the reservation.
+            serials: the boards to use, these and no others; None for all of the reservation.
             validate: whether to refuse bitstreams that would not configure an FPGA.
             stall: seconds without a sign of a board after which others get what it owes.
             patience: seconds to wait for a board to come back when none is left.
@@ -139,7 +141,9 @@ class Boards(Reservation):
             InvalidRequest: something that is no bitstream at all, such as a missing file.
             ReservationEnded: it was over before it began.
         """
-        settings = RunSettings(validate=validate, stall=stall, patience=patience)
+        settings = RunSettings(
+            validate=validate, stall=stall, patience=patience, whole=serials is None
+        )
         return _results(*self._on_any(population, serials, settings, progress))
 
     def map_outcomes(
@@ -159,7 +163,9 @@ class Boards(Reservation):
             ReservationEnded: it was over before it began.
             IcebusError: no board is left for a source that has no length to go by.
         """
-        settings = RunSettings(validate=validate, stall=stall, patience=patience)
+        settings = RunSettings(
+            validate=validate, stall=stall, patience=patience, whole=serials is None
+        )
         return _all(*self._on_any(population, serials, settings, progress))
 
     def _on_each(
@@ -171,7 +177,8 @@ class Boards(Reservation):
     ) -> tuple[Run, Iterator[Outcome]]:
         chosen, bitstreams = self._chosen(serials), several(source)
         length = known_length(bitstreams)
-        run = Run(self._link, self, self._acknowledger, Ledger(new_id(), chosen), settings)
+        ledger: Ledger[Item] = Ledger(new_id(), chosen, patient=self._replaces(settings))
+        run = Run(self._link, self, self._acknowledger, ledger, settings)
         total = None if length is None else length * len(chosen)
         return run, follow(self._outcomes(run, bitstreams), total, show)
 
@@ -186,6 +193,10 @@ class Boards(Reservation):
         total = known_length(bitstreams)
         run = Run(self._link, self, self._acknowledger, Pool(new_id(), chosen, total), settings)
         return run, follow(self._outcomes(run, bitstreams), total, show)
+
+    def _replaces(self, settings: RunSettings) -> bool:
+        """Whether boards that fail give way to others in that run."""
+        return settings.whole and self.document.replace
 
     def _chosen(self, serials: Sequence[str] | None) -> list[str]:
         if (ended := self.ended) is not None:
@@ -252,6 +263,11 @@ class Boards(Reservation):
         """Runs under way may use them again."""
         for run in list(self._runs.values()):
             run.rejoin(serials)
+
+    def on_replaced(self, serial: str, by: str) -> None:
+        """Runs under way use the other in its place."""
+        for run in list(self._runs.values()):
+            run.replaced(serial, by)
 
 
 def _all(run: Run, outcomes: Iterator[Outcome]) -> Iterator[Outcome]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Sequence
 from concurrent.futures import Future
 from types import TracebackType
 from typing import Self
@@ -16,6 +17,7 @@ from icebus.client import holding, operations
 from icebus.client.events import ReceivedEvent, read_event
 from icebus.client.keepalive import KeepAlive
 from icebus.client.link import Link, read_answer
+from icebus.client.waiting import Waiting, still_queued
 from icebus.schemas import reservations
 from icebus.schemas.calls import RawEvent
 from icebus.schemas.deadline import Deadline
@@ -28,9 +30,10 @@ from icebus.schemas.errors import (
     WorkerLost,
 )
 from icebus.schemas.ids import CONTROL
-from icebus.schemas.message import decode
+from icebus.schemas.message import decode, now
 from icebus.schemas.reservations import (
     DeviceFailedEvent,
+    DeviceReplaced,
     Ended,
     EndingSoon,
     EndReason,
@@ -39,6 +42,7 @@ from icebus.schemas.reservations import (
     Initialized,
     ListArgs,
     ReservationsReply,
+    Transferred,
 )
 from icebus.schemas.topics import EVENT, RESERVATION
 
@@ -53,7 +57,6 @@ class Reservation:
 
     Attributes:
         id: under which `attach` finds it again.
-        attached: whether it ends with this client.
     """
 
     def __init__(
@@ -65,16 +68,15 @@ class Reservation:
         remaining: float | None = None,
     ) -> None:
         self.id = document.id
-        self.attached = document.client == link.client
         self._link = link
         self._condition = threading.Condition()
         self._document = document
         self._ended: ReservationEnded | None = None
         self._failed: dict[str, IcebusError] = {}
-        whole = (document.until - document.created).total_seconds()
-        left = whole if remaining is None else remaining
-        self._keeper = KeepAlive(link, document, left, self._apply, lambda: self._end(None))
+        self._keeper = KeepAlive(link, self.id, self._apply, lambda: self._end(None))
         self._keep_alive = keep_alive
+        self._remaining = remaining
+        self._waiting: Waiting | None = None
         self._subscriptions: list[Subscription] = []
         self._following = False
 
@@ -88,9 +90,11 @@ class Reservation:
             link.bus.subscribe(EVENT, self._on_event, user=link.user, reservation=self.id),
             link.bus.subscribe(RESERVATION, self._on_document, reservation=self.id),
         ]
-        self._apply(self._document)
-        if self._keep_alive:
-            self._keeper.start()
+        document = self.document
+        if self._keep_alive and not holding.is_queued(document):
+            whole = (document.until - document.created).total_seconds()
+            self._keeper.start(whole, whole if self._remaining is None else self._remaining)
+        self._apply(document)
 
     # --- what it is ---------------------------------------------------------------------------
 
@@ -106,15 +110,30 @@ class Reservation:
         return self.document.kind
 
     @property
+    def attached(self) -> bool:
+        """Whether it ends with this client."""
+        return self.document.client == self._link.client
+
+    @property
     def serials(self) -> list[str]:
-        """Its devices."""
-        return [device.serial for device in self.document.devices]
+        """Its devices; none while it is queued."""
+        with self._condition:
+            return self._serials()
+
+    def _serials(self) -> list[str]:
+        return [device.serial for device in holding.held(self._document)]
 
     @property
     def ended(self) -> ReservationEnded | None:
         """Why it is over; None while it lives."""
         with self._condition:
             return self._ended
+
+    @property
+    def waiting(self) -> Waiting | None:
+        """Where it stood in the queue when that was last told; None if it never waited."""
+        with self._condition:
+            return self._waiting
 
     @property
     def closed(self) -> bool:
@@ -148,32 +167,58 @@ class Reservation:
             serial=serial,
         )
 
+    def wait_given(self, deadline: Deadline) -> None:
+        """Wait until it has devices.
+
+        Raises:
+            ReservationEnded: it is over, such as because its patience has ended.
+            ReservationQueued: it waits still.
+        """
+        if holding.is_queued(self.document):
+            self._wait_subscribed(deadline)
+            # What happened before we listened is only known to control.
+            self._ask_whether_it_lives()
+        with self._condition:
+            while holding.is_queued(self._document) and self._ended is None:
+                if not self._condition.wait(deadline.remaining):
+                    raise still_queued(self._document)
+            if self._ended is not None:
+                raise self._ended
+
     def wait_ready(self, deadline: Deadline) -> None:
         """Wait until every device serves.
 
         Raises:
-            DeviceFailed: one can't be prepared.
+            DeviceFailed: one can't be prepared, and none takes its place.
             ReservationEnded: it is over.
+            ReservationQueued: it has no devices yet.
             DeadlineExceeded: preparing takes longer than allowed.
         """
-        for subscription in self._subscriptions:
-            # From here on no event passes us by.
-            wait(subscription.acknowledged, deadline, "the broker")
+        self._wait_subscribed(deadline)
+        self.wait_given(deadline)
         with self._condition:
             while True:
                 if self._ended is not None:
                     raise self._ended
-                for failed in self._failed.values():
-                    raise failed
-                waiting = holding.waiting(self._document)
+                waiting = holding.preparing(self._document)
+                failed = [self._failed[s] for s in self._serials() if s in self._failed]
+                if failed and not self._document.replace:
+                    raise failed[0]
                 if not waiting:
                     return
                 if not self._condition.wait(deadline.remaining):
+                    if failed:
+                        raise failed[0]
                     raise DeadlineExceeded(
                         f"reservation {self.id}: {', '.join(waiting)} not ready in time; "
                         "`icebus devices` shows what they do",
                         serials=waiting,
                     )
+
+    def _wait_subscribed(self, deadline: Deadline) -> None:
+        """From then on no event passes us by."""
+        for subscription in self._subscriptions:
+            wait(subscription.acknowledged, deadline, "the broker")
 
     # --- what one does with it ----------------------------------------------------------------
 
@@ -186,16 +231,46 @@ class Reservation:
         """
         self._apply(operations.extend(self._link, self.id, duration, timeout))
 
-    def release(self, timeout: float = operations.TIMEOUT) -> None:
-        """End it; its devices become free. Releasing what has ended already is no error."""
+    def release(
+        self, serials: Sequence[str] | None = None, *, timeout: float = operations.TIMEOUT
+    ) -> None:
+        """Let go of all devices, which ends it, or only of some.
+
+        Releasing what has ended already is no error.
+
+        Args:
+            serials: the devices to let go of; None for all.
+            timeout: seconds for control to answer.
+
+        Raises:
+            DeviceNotHeld: it does not hold one of the devices.
+        """
+        if serials is not None:
+            self._apply(operations.end(self._link, self.id, serials, timeout=timeout))
+            return
+        if self.document.user != self._link.user:
+            self.close()  # it was given away
+            return
         try:
-            ended = operations.end(self._link, self.id, timeout)
+            ended = operations.end(self._link, self.id, timeout=timeout)
         except (ReservationEnded, UnknownReservation):
             self._end(None)
         else:
             self._end(ended.reason or EndReason.RELEASED)
         finally:
             self.close()
+
+    def transfer(self, user: str, timeout: float = operations.TIMEOUT) -> None:
+        """Give it to another user; for this client it is over then.
+
+        What is being measured goes on, and its outcomes are the other user's.
+
+        Raises:
+            LimitExceeded: the other user has as much as they may have.
+            ReservationEnded: it is over.
+        """
+        self._apply(operations.transfer(self._link, self.id, user, timeout))
+        self.close()
 
     def close(self) -> None:
         """Let go of it without ending it."""
@@ -234,40 +309,64 @@ class Reservation:
             self._end(None)
 
     def _apply(self, document: reservations.Reservation) -> None:
-        for worker in sorted({device.worker for device in document.devices}):
+        for worker in sorted({device.worker for device in holding.held(document)}):
             self._link.workers.watch(worker)
         with self._condition:
             before, self._document = self._document, document
-            self._keeper.moved((document.until - before.until).total_seconds())
+            if holding.is_queued(before) and not holding.is_queued(document):
+                self._begin(document)
+            else:
+                self._keeper.moved((document.until - before.until).total_seconds())
+            if before.client == self._link.client != document.client:
+                self._keeper.stop()  # it is for another client to keep now
+            waiting, told = Waiting.of(document), self._waiting
+            self._waiting = waiting or told
             known = self._failed
             self._failed = {s: known.get(s, e) for s, e in holding.failures(document).items()}
             lost = {s: e for s, e in self._failed.items() if s not in known}
             lost.update(holding.moved(before, document))
             back = [s for s in holding.returned(before, document) if s not in self._failed]
             self._condition.notify_all()
+        if waiting is not None and waiting != told:
+            self._link.hooks.tell("queued", waiting, ("queued", self.id, object()))
         for serial in holding.serving(document):
             ready = Initialized(reservation=self.id, serial=serial)
             self._link.hooks.tell("initialized", ready, ("initialized", self.id, serial))
         for serial, error in lost.items():
             self.on_lost([serial], error)
-        if document.state in holding.OVER:
+        if document.user != self._link.user:
+            self._fail(holding.given_away(document))
+        elif document.state in holding.OVER:
             self._end(document.reason)
         elif back:
             self.on_back(back)
+
+    def _begin(self, document: reservations.Reservation) -> None:
+        """It has waited and has devices now; its time begins."""
+        if self._keep_alive:
+            told = (document.until - now()).total_seconds()
+            remaining = told if self._remaining is None else self._remaining
+            self._keeper.start(remaining, remaining)
 
     def _end(self, reason: EndReason | None) -> None:
         if reason is not None:
             ended = Ended(reservation=self.id, reason=reason)
             self._link.hooks.tell("reservation_ended", ended, ("ended", self.id))
+        self._fail(holding.ending(self.id, reason))
+
+    def _fail(self, error: ReservationEnded) -> None:
         with self._condition:
             if self._ended is not None:
                 return
-            self._ended = error = holding.ending(self.id, reason)
+            self._ended = error
             self._condition.notify_all()
-        self.on_lost(self.serials, error)
+        self.on_lost([device.serial for device in self.document.devices], error)
 
     def _on_reconnected(self) -> None:
         # The word that it ended may have passed while the broker or we were away.
+        self._ask_whether_it_lives()
+
+    def _ask_whether_it_lives(self) -> None:
         args = ListArgs(user=self._link.user)
         answer = self._link.send("list", args, Deadline.after(operations.TIMEOUT))
         answer.add_done_callback(self._on_listed)
@@ -304,6 +403,12 @@ class Reservation:
             self._end(read_event(Ended, event).reason)
         elif name == "device_failed":
             self._on_device_failed(read_event(DeviceFailedEvent, event), key)
+        elif name == "device_replaced":
+            replaced = read_event(DeviceReplaced, event)
+            self._link.hooks.tell(name, replaced, key)
+            self.on_replaced(replaced.serial, replaced.by)
+        elif name == "transferred":
+            self._link.hooks.tell(name, read_event(Transferred, event), key)
 
     def _on_device_failed(self, failed: DeviceFailedEvent, key: tuple[object, ...]) -> None:
         self._link.hooks.tell("device_failed", failed, key)
@@ -334,3 +439,6 @@ class Reservation:
 
     def on_back(self, serials: list[str]) -> None:
         """Devices that could not be used serve again, or for the first time."""
+
+    def on_replaced(self, serial: str, by: str) -> None:
+        """A device has failed, and another that is being prepared takes its place."""

@@ -24,7 +24,13 @@ from icebus.client.link import Link
 from icebus.client.outcomes import Failure, Outcome, Result
 from icebus.client.reservation import Reservation
 from icebus.schemas.deadline import Deadline
-from icebus.schemas.errors import BrokerUnavailable, DeadlineExceeded, IcebusError, QueueFull
+from icebus.schemas.errors import (
+    BrokerUnavailable,
+    DeadlineExceeded,
+    DeviceFailed,
+    IcebusError,
+    QueueFull,
+)
 
 STALL = 300.0
 """Seconds without a sign of a board that owes outcomes after which they fail: the last resort, when
@@ -63,12 +69,15 @@ class RunSettings:
         stall: seconds without a sign of a board after which it counts as lost.
         broker_away: likewise, of the broker.
         patience: seconds to wait for a board when none is left.
+        whole: whether it is for all boards of the reservation, also those that take the place of
+            others.
     """
 
     validate: bool = True
     stall: float = STALL
     broker_away: float = BROKER_AWAY
     patience: float = PATIENCE
+    whole: bool = False
 
 
 class Run:
@@ -293,12 +302,25 @@ class Run:
         if isinstance(error, LASTING):
             self._give_up(time.monotonic())
 
+    def replaced(self, serial: str, by: str) -> None:
+        """A board is lost for good, and another is being prepared in its place."""
+        with self._condition:
+            if self._closed or not self._settings.whole or serial not in self._serials:
+                return
+            self._serials |= {by}
+            self._sign[by] = time.monotonic()
+            error = DeviceFailed(f"device {serial} failed, and {by} takes its place", serial=serial)
+            self._fail(self._account.replace(serial, by, error))
+            self._alone_since = None
+            self._note_losses()
+            self._stir()
+        self.rejoin([by])
+
     def rejoin(self, serials: Sequence[str]) -> None:
-        """Boards may be back: those that were lost and serve again get work again."""
+        """Boards may be back: those that serve, again or for the first time, get work."""
         with self._condition:
             for serial in self._serials.intersection(serials):
-                loss = self._account.losses.get(serial)
-                if loss is None or isinstance(loss, LASTING) or self._closed:
+                if isinstance(self._account.losses.get(serial), LASTING) or self._closed:
                     continue
                 if self._reservation.serves(serial):
                     self._account.join(serial)

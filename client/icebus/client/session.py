@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Self, TypeVar
@@ -16,6 +17,7 @@ from icebus.client.profile import find_url
 from icebus.schemas import reservations
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import InvalidRequest
+from icebus.schemas.history import HistoryEntry, HistoryEvent
 from icebus.schemas.reservations import KnownDevice
 
 CONNECT_TIMEOUT = 10.0
@@ -112,13 +114,60 @@ class Session:
         """Reservations that have not ended: this user's, or everybody's."""
         return operations.list_reservations(self._link, None if everybody else self.user, timeout)
 
-    def available(self, kind: str = "", timeout: float = operations.TIMEOUT) -> list[str]:
+    def available(
+        self,
+        kind: str = "",
+        selector: str | None = None,
+        timeout: float = operations.TIMEOUT,
+    ) -> list[str]:
         """The devices that a reservation of that kind could have now.
+
+        Args:
+            kind: what for; the client's own kind if it has one.
+            selector: labels that they must have.
+            timeout: seconds for control to answer.
 
         Raises:
             UnknownKind: no worker offers it.
+            InvalidRequest: the selector is none.
         """
-        return operations.available(self._link, kind or self.kind or None, timeout)
+        return operations.available(self._link, kind or self.kind or None, selector, timeout)
+
+    def history(
+        self,
+        *,
+        user: str | None = None,
+        reservation: str | None = None,
+        serial: str | None = None,
+        worker: str | None = None,
+        events: Sequence[HistoryEvent] | None = None,
+        since: datetime | None = None,
+        limit: int = 100,
+        timeout: float = operations.TIMEOUT,
+    ) -> list[HistoryEntry]:
+        """What happened to reservations and devices, newest first: who held what, and why not more.
+
+        Args:
+            user: whose reservations.
+            reservation: its id.
+            serial: of a device.
+            worker: its id.
+            events: only these.
+            since: nothing older.
+            limit: entries, at most.
+            timeout: seconds for control to answer.
+        """
+        return operations.history(
+            self._link,
+            user=user,
+            reservation=reservation,
+            serial=serial,
+            worker=worker,
+            events=events,
+            since=since,
+            limit=limit,
+            timeout=timeout,
+        )
 
     # --- life ---------------------------------------------------------------------------------
 

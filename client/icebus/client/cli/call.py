@@ -106,7 +106,7 @@ def call(
 
     with connect_any() as client:
         # Other boards of the reservation need not be well.
-        held = client.attach(reservation or _holder(client, serial), wait=False)
+        held = client.attach(reservation or _holder(client, serial), ready=False, take_over=False)
         if (problem := held.problem(serial)) is not None:
             raise problem
         info = _offer(client, held, serial)

@@ -184,7 +184,7 @@ def _boards(client: PulseCountClient, wanted: Wanted) -> Iterator[Boards]:
         reservation = _held(client)
     if reservation is not None:
         with waiting(f"waiting for reservation {reservation}"):
-            boards = client.attach(reservation, keep_alive=True)
+            boards = client.attach(reservation, take_over=False, keep_alive=True)
     else:
         with waiting("preparing boards"):
             boards = client.reserve(wanted.count, serials=serials or None)

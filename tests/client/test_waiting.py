@@ -1,0 +1,147 @@
+"""Standing in the queue, with a scripted control: told of every place, cancelled by leaving."""
+
+from __future__ import annotations
+
+import queue
+import signal
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from icebus.client import PulseCountClient, Waiting
+from icebus.schemas.errors import (
+    DeviceUnavailable,
+    NotEnoughDevices,
+    ReservationEnded,
+    ReservationQueued,
+)
+from icebus.schemas.message import now
+from icebus.schemas.reservations import EndReason, Queue
+
+if TYPE_CHECKING:
+    from tests.client.conftest import ScriptedControl
+
+    from icebus.broker.embedded import EmbeddedBroker
+
+SECOND = Queue(position=2, reason="2 of 3 devices are held by bob", estimate=now())
+FIRST = SECOND.model_copy(update={"position": 1})
+
+Told = queue.SimpleQueue[Waiting]
+
+
+@pytest.fixture
+def told(alice: PulseCountClient, control: ScriptedControl) -> Told:
+    """What alice is told of her place; the queue is as long as can be."""
+    control.queue = SECOND
+    waiting: Told = queue.SimpleQueue()
+    alice.on("queued")(waiting.put)
+    return waiting
+
+
+class Meanwhile:
+    """What happens to the one reservation once alice waits for it and hears of it."""
+
+    def __init__(self, control: ScriptedControl, told: Told, then: object) -> None:
+        self._control = control
+        self._told = told
+        self._then = then
+        self.places: list[tuple[int, str]] = []
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        place = self._told.get(timeout=10)
+        self.places.append((place.position, place.reason))
+        # She asks whether it lives once she would hear of its end.
+        self._control.requests.wait(lambda seen: "list" in [name for name, _ in seen])
+        assert callable(self._then)
+        self._then(place.reservation)
+
+    def join(self) -> None:
+        self._thread.join(10)
+        assert not self._thread.is_alive()
+
+
+def test_given_devices_that_others_hold_when_waiting_then_each_place_is_told_until_they_come(
+    alice: PulseCountClient, control: ScriptedControl, told: Told
+) -> None:
+    def move_up_and_give(reservation: str) -> None:
+        control.change(reservation, queue=FIRST)
+        assert told.get(timeout=10).position == 1
+        control.give(reservation, "d1", "d3")
+
+    meanwhile = Meanwhile(control, told, move_up_and_give)
+    with alice.reserve(2, wait=60, priority=5, replace=True, selector="rack=b") as boards:
+        meanwhile.join()
+        assert boards.serials == ["d1", "d3"]
+        assert meanwhile.places == [(2, SECOND.reason)]
+    _, args = control.requests.seen[0]
+    asked = {name: args[name] for name in ("wait", "priority", "replace", "selector")}
+    assert asked == {"wait": 60, "priority": 5, "replace": True, "selector": "rack=b"}
+    assert control.reservations == {}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "error"),
+    [({"count": 2}, NotEnoughDevices), ({"serials": ["d1"]}, DeviceUnavailable)],
+)
+def test_given_patience_that_ends_when_waiting_then_the_error_tells_what_was_waited_for(
+    alice: PulseCountClient,
+    control: ScriptedControl,
+    told: Told,
+    wanted: dict[str, object],
+    error: type[Exception],
+) -> None:
+    meanwhile = Meanwhile(control, told, lambda name: control.end(name, EndReason.NOT_IN_TIME))
+    with pytest.raises(error, match=r"waited 60 s for .* in vain: 2 of 3 devices are held by bob"):
+        alice.reserve(**wanted, wait=60)  # type: ignore[arg-type]
+    meanwhile.join()
+
+
+def test_given_an_admin_who_ends_it_when_waiting_then_that_is_the_reason(
+    alice: PulseCountClient, control: ScriptedControl, told: Told
+) -> None:
+    meanwhile = Meanwhile(control, told, lambda name: control.end(name, EndReason.ENDED_BY_ADMIN))
+    with pytest.raises(ReservationEnded, match="ended by admin"):
+        alice.reserve(2, wait=60)
+    meanwhile.join()
+
+
+def test_given_ctrl_c_when_waiting_then_the_place_is_given_up(
+    alice: PulseCountClient, control: ScriptedControl, told: Told
+) -> None:
+    main = threading.main_thread().ident
+    assert main is not None
+    meanwhile = Meanwhile(control, told, lambda _name: signal.pthread_kill(main, signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt):
+        alice.reserve(2, wait=60, detached=True)
+    meanwhile.join()
+    assert control.reservations == {}
+    assert [name for name, _ in control.requests.seen][-1] == "end"
+
+
+def test_given_a_short_duration_when_it_has_waited_long_then_its_time_begins_with_its_devices(
+    alice: PulseCountClient, control: ScriptedControl, told: Told
+) -> None:
+    meanwhile = Meanwhile(control, told, lambda name: control.give(name, "d1", seconds=1))
+    with alice.reserve(1, wait=60, duration=1):
+        meanwhile.join()
+        control.requests.wait(lambda seen: "extend" in [name for name, _ in seen])
+    extended = [args["duration"] for name, args in control.requests.seen if name == "extend"]
+    assert extended[0] == pytest.approx(0.5)
+
+
+def test_given_a_reservation_that_waits_when_attaching_then_it_says_so_unless_it_need_not_be_ready(
+    alice: PulseCountClient, control: ScriptedControl, broker: EmbeddedBroker
+) -> None:
+    control.queue = SECOND
+    made = control.make("alice", {"kind": "pulsecount", "count": 1, "wait": 60, "duration": 60})
+    control.publish(made)
+    with pytest.raises(ReservationQueued, match="position 2"):
+        alice.attach(made.id, timeout=0.3)
+    held = alice.attach(made.id, ready=False)
+    assert held.serials == []
+    assert held.waiting is not None
+    held.release()
+    assert control.reservations == {}
