@@ -1,88 +1,250 @@
-"""The allocator, under every order of its input."""
+"""The scheduler under every order of its input, and the promises of the queue."""
 
 from __future__ import annotations
 
 from collections import Counter
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from icebus.control.scheduler import Candidate, Obstacle, Wanted, allocate
-from icebus.schemas.errors import DeviceUnavailable, NotEnoughDevices, UnknownDevice
+from icebus.control.limits import Limit, Limits
+from icebus.control.scheduler import (
+    AGEING,
+    Candidate,
+    Obstacle,
+    Plan,
+    Waiting,
+    Wanted,
+    fitting,
+    plan,
+)
+from icebus.schemas.errors import DeviceUnavailable, LimitExceeded, NotEnoughDevices
+from icebus.schemas.selectors import parse
 
+NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
+HOUR = timedelta(hours=1)
 WORKERS = ["w1", "w2", "w3"]
+FIRMWARE = dict.fromkeys(WORKERS, "pulse_count")
+OF_A_DEVICE = [each for each in Obstacle if each is not Obstacle.KEPT]
 
-farms = st.lists(
+devices = st.builds(
+    Candidate,
+    serial=st.sampled_from("abcdefghij"),
+    worker=st.sampled_from(WORKERS),
+    firmware=st.sampled_from(["pulse_count", "default"]),
+    labels=st.fixed_dictionaries({"rack": st.sampled_from("ab")}),
+    obstacle=st.sampled_from([None, None, None, *OF_A_DEVICE]),
+    why=st.just("in the way"),
+    free_at=st.none() | st.integers(0, 600).map(lambda s: NOON + timedelta(seconds=s)),
+)
+farms = st.lists(devices, unique_by=lambda each: each.serial, max_size=8)
+selectors = st.sampled_from(["", "rack=a", "rack!=a"]).map(parse)
+wishes = st.one_of(
     st.builds(
-        Candidate,
-        serial=st.text("abcdef", min_size=1, max_size=4),
-        worker=st.sampled_from(WORKERS),
-        warm=st.booleans(),
-        obstacle=st.sampled_from([None, None, None, *Obstacle]),
-        why=st.just("in the way"),
+        Wanted,
+        kind=st.just("pulsecount"),
+        firmware=st.sampled_from([FIRMWARE, {"w1": "pulse_count"}]),
+        count=st.integers(1, 6),
+        selector=selectors,
     ),
-    unique_by=lambda each: each.serial,
-    max_size=12,
+    st.builds(
+        Wanted,
+        kind=st.just("pulsecount"),
+        firmware=st.just(FIRMWARE),
+        serials=st.lists(st.sampled_from("abcdefghij"), min_size=1, max_size=4, unique=True).map(
+            tuple
+        ),
+    ),
+)
+requests = st.builds(
+    Waiting,
+    id=st.sampled_from("pqrstuvw"),
+    user=st.sampled_from(["alice", "bob"]),
+    wanted=wishes,
+    since=st.integers(0, 300).map(lambda s: NOON - timedelta(seconds=s)),
+    duration=st.integers(1, 600).map(lambda s: timedelta(seconds=s)),
+    priority=st.integers(-3, 3),
+)
+queues = st.lists(requests, unique_by=lambda each: each.id, max_size=6)
+limits = st.sampled_from(
+    [Limits(), Limits(users={"alice": Limit(devices=3)}), Limits(Limit(devices=2))]
 )
 
 
-def free(farm: list[Candidate]) -> list[Candidate]:
-    return [each for each in farm if each.obstacle is None]
+def one(farm: list[Candidate], wanted: Wanted, *before: Waiting) -> Plan:
+    """What a single request of now leads to, behind others."""
+    waiting = Waiting("new", "carol", wanted, NOON, HOUR)
+    return plan(farm, [*before, waiting], NOON, {}, Limits())
 
 
-@given(farm=farms, count=st.integers(1, 12), data=st.data())
-def test_given_any_order_of_devices_when_allocated_by_count_then_the_choice_is_the_same(
-    farm: list[Candidate], count: int, data: st.DataObject
+def given_to(found: Plan, name: str = "new") -> tuple[str, ...]:
+    return next((each.serials for each in found.grants if each.waiting.id == name), ())
+
+
+def wanting(count: int, selector: str = "") -> Wanted:
+    return Wanted("pulsecount", FIRMWARE, count=count, selector=parse(selector))
+
+
+def waits(name: str, wanted: Wanted, minutes: float = 1, priority: int = 0) -> Waiting:
+    since = NOON - timedelta(minutes=minutes)
+    return Waiting(name, "bob", wanted, since, HOUR, priority)
+
+
+# --- for any farm and any queue -------------------------------------------------------------------
+
+
+@given(farm=farms, queue=queues, limits=limits, data=st.data())
+def test_given_any_order_of_the_input_then_the_plan_is_the_same(
+    farm: list[Candidate], queue: list[Waiting], limits: Limits, data: st.DataObject
 ) -> None:
-    wanted = Wanted("pulsecount", count=count)
-    shuffled = data.draw(st.permutations(farm))
-    if len(free(farm)) < count:
-        for each in (farm, shuffled):
-            with pytest.raises(NotEnoughDevices):
-                allocate(each, wanted)
-        return
+    first = plan(farm, queue, NOON, {}, limits)
+    again = plan(
+        data.draw(st.permutations(farm)), data.draw(st.permutations(queue)), NOON, {}, limits
+    )
 
-    assert allocate(farm, wanted) == allocate(shuffled, wanted)
+    assert again.grants == first.grants
+    assert again.kept == first.kept
+    assert {name: (p.position, p.reason, p.estimate) for name, p in again.places.items()} == {
+        name: (p.position, p.reason, p.estimate) for name, p in first.places.items()
+    }
 
 
-@given(farm=farms, count=st.integers(1, 12))
-def test_when_allocated_by_count_then_all_are_free_and_as_many_as_wanted(
+@given(farm=farms, queue=queues, limits=limits)
+def test_then_each_gets_all_or_nothing_and_no_device_is_given_twice(
+    farm: list[Candidate], queue: list[Waiting], limits: Limits
+) -> None:
+    found = plan(farm, queue, NOON, {}, limits)
+
+    given = Counter(serial for each in found.grants for serial in each.serials)
+    assert all(count == 1 for count in given.values())
+    for each in found.grants:
+        assert len(each.serials) == each.waiting.wanted.number
+        assert set(each.serials) <= set(fitting(farm, each.waiting.wanted))
+        assert each.waiting.wanted.count is not None or set(each.serials) == set(
+            each.waiting.wanted.serials
+        )
+    granted = {each.waiting.id for each in found.grants}
+    assert granted.isdisjoint(found.places)
+    assert granted | set(found.places) == {each.id for each in queue}
+    assert sorted(place.position for place in found.places.values()) == list(
+        range(1, len(found.places) + 1)
+    )
+    assert all(place.reason for place in found.places.values())
+
+
+@given(farm=farms, queue=queues, limits=limits, held=st.integers(0, 3))
+def test_then_nobody_gets_more_than_his_limit(
+    farm: list[Candidate], queue: list[Waiting], limits: Limits, held: int
+) -> None:
+    found = plan(farm, queue, NOON, {"alice": held}, limits)
+
+    got = Counter({"alice": held})
+    for each in found.grants:
+        got[each.waiting.user] += len(each.serials)
+    for user in {each.waiting.user for each in found.grants}:
+        limit = limits.of(user).devices
+        assert limit is None or got[user] <= limit
+
+
+@given(farm=farms, queue=queues, limits=limits)
+def test_then_nobody_is_passed_by_one_that_takes_what_he_could_use(
+    farm: list[Candidate], queue: list[Waiting], limits: Limits
+) -> None:
+    """But those who want more than works, or than they may have."""
+    found = plan(farm, queue, NOON, {}, limits)
+
+    passing = (None, Obstacle.HELD, Obstacle.BUSY)
+    for each in queue:
+        place = found.places.get(each.id)
+        if place is None or isinstance(place.refusal, LimitExceeded):
+            continue
+        usable = [
+            device
+            for device in farm
+            if device.obstacle in passing
+            and fitting(
+                [Candidate(device.serial, device.worker, labels=device.labels)], each.wanted
+            )
+        ]
+        if len(usable) < each.wanted.number:
+            assert place.estimate is None
+            continue
+        assert place.estimate is not None
+        theirs = {device.serial for device in usable}
+        for grant in found.grants:
+            if grant.waiting.turn > each.turn:
+                assert theirs.isdisjoint(grant.serials)
+
+
+@given(farm=farms, queue=queues, data=st.data())
+def test_given_that_devices_come_free_in_the_end_then_everybody_is_served(
+    farm: list[Candidate], queue: list[Waiting], data: st.DataObject
+) -> None:
+    """Also while others keep coming with the highest priority."""
+    sound = {each.serial: Candidate(each.serial, each.worker, labels=each.labels) for each in farm}
+    queue = [
+        each for each in queue if len(fitting(sound.values(), each.wanted)) >= each.wanted.number
+    ]
+    busy: dict[str, datetime] = {}
+    now, served, newcomers = NOON, set[str](), 0
+    first = {each.id for each in queue}
+    longest = max((each.duration for each in queue), default=HOUR) + 20 * AGEING
+    while not first <= served:
+        assert now < NOON + 40 * longest
+        if newcomers < 40:
+            newcomers += 1
+            queue.append(
+                Waiting(f"n{newcomers}", "eve", data.draw(wishes), now, 2 * AGEING, priority=3)
+            )
+        busy = {serial: until for serial, until in busy.items() if until > now}
+        standing = [
+            Candidate(each.serial, each.worker, labels=each.labels, obstacle=Obstacle.HELD)
+            if each.serial in busy
+            else each
+            for each in sound.values()
+        ]
+        for grant in plan(standing, queue, now, {}, Limits()).grants:
+            served.add(grant.waiting.id)
+            busy |= dict.fromkeys(grant.serials, now + grant.waiting.duration)
+        queue = [each for each in queue if each.id not in served]
+        now += AGEING
+
+
+@given(priorities=st.tuples(st.integers(-100, 100), st.integers(-100, 100)))
+def test_given_two_that_wait_then_their_order_never_changes_and_waiting_makes_up_for_priority(
+    priorities: tuple[int, int],
+) -> None:
+    mine, yours = priorities
+    ahead = timedelta(seconds=1) + max(0, yours - mine) * AGEING
+    early = Waiting("a", "alice", wanting(1), NOON - ahead, HOUR, mine)
+    late = Waiting("b", "bob", wanting(1), NOON, HOUR, yours)
+
+    for later in (timedelta(0), HOUR):
+        found = plan([Candidate("d", "w1")], [late, early], NOON + later, {}, Limits())
+        assert given_to(found, "a") == ("d",)
+
+
+# --- the choice -----------------------------------------------------------------------------------
+
+
+@given(farm=farms, count=st.integers(1, 8))
+def test_when_given_by_count_then_a_device_is_flashed_only_when_no_warm_one_is_left(
     farm: list[Candidate], count: int
 ) -> None:
-    if len(free(farm)) < count:
-        with pytest.raises(NotEnoughDevices) as refused:
-            allocate(farm, Wanted("pulsecount", count=count))
-        details = refused.value.details
-        assert (details["wanted"], details["available"]) == (count, len(free(farm)))
-        assert sum(details["others"].values()) == len(farm) - len(free(farm))
-        return
+    chosen = given_to(one(farm, wanting(count)))
 
-    chosen = allocate(farm, Wanted("pulsecount", count=count))
-
-    assert len({each.serial for each in chosen}) == count
-    assert all(each.obstacle is None for each in chosen)
-
-
-@given(farm=farms, count=st.integers(1, 12))
-def test_when_allocated_by_count_then_a_device_is_flashed_only_when_no_warm_one_is_left(
-    farm: list[Candidate], count: int
-) -> None:
-    if len(free(farm)) < count:
-        return
-
-    chosen = allocate(farm, Wanted("pulsecount", count=count))
-
-    warm = [each for each in free(farm) if each.warm]
-    assert sum(each.warm for each in chosen) == min(count, len(warm))
+    warm = {each.serial for each in farm if not each.obstacle and each.firmware == "pulse_count"}
+    assert not chosen or len(warm & set(chosen)) == min(count, len(warm))
 
 
 @given(sizes=st.tuples(*[st.integers(0, 5)] * 3), data=st.data())
-def test_when_allocated_by_count_then_workers_share_as_evenly_as_they_can(
+def test_when_given_by_count_then_workers_share_as_evenly_as_they_can(
     sizes: tuple[int, ...], data: st.DataObject
 ) -> None:
     farm = [
-        Candidate(f"{worker}-{number}", worker, warm=True)
+        Candidate(f"{worker}-{number}", worker)
         for worker, size in zip(WORKERS, sizes, strict=True)
         for number in range(size)
     ]
@@ -90,33 +252,87 @@ def test_when_allocated_by_count_then_workers_share_as_evenly_as_they_can(
         return
     count = data.draw(st.integers(1, len(farm)))
 
-    taken = Counter(each.worker for each in allocate(farm, Wanted("pulsecount", count=count)))
+    taken = Counter(serial[:2] for serial in given_to(one(farm, wanting(count))))
 
     most = max(taken.values())
     for worker, size in zip(WORKERS, sizes, strict=True):
         assert taken[worker] >= min(size, most - 1)
 
 
-def test_when_named_then_exactly_those_are_allocated() -> None:
+def test_when_named_then_exactly_those_are_given() -> None:
     farm = [Candidate("b", "w1"), Candidate("a", "w1"), Candidate("c", "w1")]
 
-    chosen = allocate(farm, Wanted("pulsecount", serials=("c", "a")))
-
-    assert [each.serial for each in chosen] == ["a", "c"]
+    assert given_to(one(farm, Wanted("pulsecount", FIRMWARE, serials=("c", "a")))) == ("a", "c")
 
 
-def test_when_an_unknown_one_is_named_then_the_refusal_names_it() -> None:
-    with pytest.raises(UnknownDevice, match="ghost") as refused:
-        allocate([Candidate("a", "w1")], Wanted("pulsecount", serials=("a", "ghost")))
-
-    assert refused.value.details == {"serials": ["ghost"]}
+# --- what those who wait are told -----------------------------------------------------------------
 
 
-def test_when_one_of_those_named_is_not_free_then_none_is_allocated_and_it_says_why() -> None:
-    held = Candidate("b", "w1", obstacle=Obstacle.HELD, why="held by bob until noon")
+def test_given_a_large_request_that_waits_then_small_ones_pass_only_with_what_it_cannot_use() -> (
+    None
+):
+    farm = [
+        Candidate("a", "w1", labels={"rack": "a"}, obstacle=Obstacle.HELD, free_at=NOON + HOUR),
+        Candidate("b", "w1", labels={"rack": "a"}),
+        Candidate("z", "w1", labels={"rack": "z"}),
+    ]
+    large = waits("large", wanting(2, "rack=a"))
 
-    with pytest.raises(DeviceUnavailable, match="b is held by bob until noon"):
-        allocate([Candidate("a", "w1"), held], Wanted("pulsecount", serials=("a", "b")))
+    refused = one(farm, wanting(1, "rack=a"), large)
+    passed = one(farm, wanting(1), large)
+
+    assert refused.kept == {"b"}
+    place = refused.places["new"]
+    assert (place.position, place.estimate) == (2, NOON + 2 * HOUR)
+    assert refused.places["large"].estimate == NOON + HOUR
+    assert isinstance(place.refusal, NotEnoughDevices)
+    assert "1 kept for those who wait before" in place.refusal.message
+    assert "--wait" in place.refusal.message
+    assert given_to(passed) == ("z",)
+
+
+def test_given_a_request_for_more_than_works_then_it_keeps_nothing() -> None:
+    farm = [Candidate("a", "w1"), Candidate("b", "w1", obstacle=Obstacle.BROKEN, why="no answer")]
+
+    found = one(farm, wanting(1), waits("large", wanting(2)))
+
+    assert given_to(found) == ("a",)
+    assert found.places["large"].reason == "2 wanted, 1 free (1 broken)"
+    assert found.places["large"].estimate is None
+
+
+def test_given_a_user_at_the_limit_then_he_waits_with_that_reason_and_keeps_nothing() -> None:
+    farm = [Candidate("a", "w1"), Candidate("b", "w1")]
+    bobs = waits("bobs", wanting(1))
+    new = Waiting("new", "carol", wanting(2), NOON, HOUR)
+
+    found = plan(farm, [bobs, new], NOON, {"bob": 3}, Limits(Limit(devices=3)))
+
+    assert given_to(found) == ("a", "b")
+    assert found.places["bobs"].reason == "bob holds 3 devices and wants 1 more, but may hold 3"
+
+
+def test_given_one_that_waits_for_a_device_then_it_is_told_who_holds_it_and_until_when() -> None:
+    held = Candidate(
+        "b", "w1", obstacle=Obstacle.HELD, why="held", holder="bob", free_at=NOON + HOUR
+    )
+    named = Wanted("pulsecount", FIRMWARE, serials=("a", "b"))
+
+    place = one([Candidate("a", "w1"), held], named).places["new"]
+
+    assert place.reason == "b is held by bob"
+    assert place.estimate == NOON + HOUR
+    assert isinstance(place.refusal, DeviceUnavailable)
+    assert "b is held by bob until 2030-01-01T13:00:00" in place.refusal.message
+
+
+def test_given_a_failed_device_then_its_reservation_goes_before_the_queue() -> None:
+    replacing = Waiting("old", "alice", wanting(1), NOON, HOUR, -5, replaces="x")
+
+    found = one([Candidate("a", "w1")], wanting(1), waits("bobs", wanting(1)), replacing)
+
+    assert [(each.waiting.id, each.serials) for each in found.grants] == [("old", ("a",))]
+    assert set(found.places) == {"bobs", "new"}
 
 
 @pytest.mark.parametrize(
@@ -124,12 +340,14 @@ def test_when_one_of_those_named_is_not_free_then_none_is_allocated_and_it_says_
     [
         ([], "start a worker"),
         ([Candidate("a", "w1")], "reserve 1"),
-        ([Candidate("a", "w1", obstacle=Obstacle.HELD)], "wait"),
+        ([Candidate("a", "w1", obstacle=Obstacle.HELD)], "--wait"),
         ([Candidate("a", "w1", obstacle=Obstacle.BROKEN)], "icebus devices"),
     ],
 )
 def test_when_there_are_not_enough_then_the_refusal_names_the_remedy(
     farm: list[Candidate], remedy: str
 ) -> None:
-    with pytest.raises(NotEnoughDevices, match=remedy):
-        allocate(farm, Wanted("pulsecount", count=2))
+    refusal = one(farm, wanting(2)).places["new"].refusal
+
+    assert isinstance(refusal, NotEnoughDevices)
+    assert remedy in refusal.message

@@ -24,6 +24,7 @@ from tests.docs.reading import Block, Step, blocks, shape, steps
 from icebus.broker.cli import main as broker_main
 from icebus.client import PulseCountClient
 from icebus.client.fpga_tools import PROGRAMS
+from icebus.schemas import administration
 from icebus.schemas.calls import CallResults
 from icebus.schemas.errors import IcebusError
 from icebus.schemas.kinds import pulsecount
@@ -35,6 +36,9 @@ ROOT = Path(__file__).parents[2]
 CIRCUITS = ROOT / "examples" / "circuits"
 
 READ = "read"
+
+ASKED = {"OPERATION": OPERATIONS, "ADMIN": administration.OPERATIONS}
+"""What control can be asked, by the name of the topic."""
 
 DOCUMENTS = {
     "README.md": READ,
@@ -280,8 +284,8 @@ def test_given_the_payloads_shown_then_they_are_what_the_models_say(
     for name, topic, ids, payload in payloads:
         assert topic.model is not None
         check(topic.model, payload)
-        if name == "OPERATION":
-            args, answers[payload["id"]] = OPERATIONS[ids["operation"]]
+        if name in ASKED:
+            args, answers[payload["id"]] = ASKED[name][ids["operation"]]
             check(args, payload["args"])
         elif name == "CALL":
             jsonschema.validate(payload["args"], methods[ids["method"]].info().args)
@@ -298,9 +302,10 @@ def test_given_the_contract_then_each_topic_operation_and_event_has_a_payload_sh
     assert {name for name, *_ in payloads} == {
         name for name, topic in TOPICS.items() if topic.model is not None
     }
-    assert {ids["operation"] for name, _, ids, _ in payloads if name == "OPERATION"} == set(
-        OPERATIONS
-    )
+    for asked, operations in ASKED.items():
+        assert {ids["operation"] for name, _, ids, _ in payloads if name == asked} == set(
+            operations
+        )
     assert {ids["event"] for name, _, ids, _ in payloads if name == "EVENT"} == {
         *EVENTS,
         *pulsecount.EVENTS,

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from icebus.control.operations import OPERATIONS as CARRIED_OUT
-from icebus.schemas import reservations
+from icebus.control import administration as administrators
+from icebus.control import operations
+from icebus.schemas import administration, reservations
 from icebus.schemas.asyncapi import document, event_models
 from icebus.schemas.kinds import pulsecount
 from icebus.schemas.reference import renew
@@ -51,7 +52,7 @@ def test_given_the_contract_then_the_committed_asyncapi_document_is_its(
 def test_given_the_contract_then_the_committed_reference_is_its() -> None:
     text = REFERENCE.read_text()
     assert text == renew(text), "python -m icebus.schemas.reference docs/topics.md"
-    assert text.count("<!-- generated:") == text.count("<!-- end -->") == 3
+    assert text.count("<!-- generated:") == text.count("<!-- end -->") == 4
 
 
 def test_given_the_asyncapi_document_then_every_reference_leads_somewhere(
@@ -90,9 +91,19 @@ def test_given_the_asyncapi_document_then_every_topic_and_every_grant_is_in_it(
     assert len(asyncapi["operations"]) == granted
 
 
-def test_given_control_then_its_operations_are_the_documented() -> None:
-    documented = {name: args for name, (args, _) in reservations.OPERATIONS.items()}
-    assert documented == {name: operation.args for name, operation in CARRIED_OUT.items()}
+@pytest.mark.parametrize(
+    ("documented", "carried_out"),
+    [
+        (reservations.OPERATIONS, operations.OPERATIONS),
+        (administration.OPERATIONS, administrators.OPERATIONS),
+    ],
+)
+def test_given_control_then_its_operations_are_the_documented(
+    documented: dict[str, tuple[type, type]], carried_out: dict[str, operations.Operation]
+) -> None:
+    assert {name: args for name, (args, _) in documented.items()} == {
+        name: operation.args for name, operation in carried_out.items()
+    }
 
 
 def test_given_the_pulsecount_state_then_its_events_and_methods_are_the_documented() -> None:

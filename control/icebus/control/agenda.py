@@ -7,11 +7,12 @@ from datetime import datetime, timedelta
 from sqlalchemy import delete, func
 from sqlmodel import col, or_, select
 
+from icebus.control import chronicle
 from icebus.control.lifecycle import LIVE_RESERVATIONS
 from icebus.control.reservations import finish
 from icebus.control.tables import RequestRow, ReservationRow
 from icebus.control.work import Work
-from icebus.schemas.reservations import EndingSoon, EndReason
+from icebus.schemas.reservations import EndingSoon, EndReason, ReservationState
 
 REQUESTS_KEPT = timedelta(hours=1)
 """How long answers are remembered in the database: far longer than anybody goes on retrying."""
@@ -30,7 +31,8 @@ def sweep(work: Work, *, connected: bool) -> None:
     for reservation in work.session.exec(query).all():
         orphaned = reservation.orphaned_since
         if reservation.until <= work.now:
-            finish(work, reservation, EndReason.EXPIRED)
+            queued = reservation.state is ReservationState.QUEUED
+            finish(work, reservation, EndReason.NOT_IN_TIME if queued else EndReason.EXPIRED)
         elif connected and orphaned is not None and orphaned <= patience:
             finish(work, reservation, EndReason.CLIENT_LOST)
         else:
@@ -55,6 +57,7 @@ def next_due(work: Work, *, connected: bool) -> datetime | None:
 
 
 def prune(work: Work) -> None:
-    """Forget the answers to old requests."""
+    """Forget the answers to old requests, and old history."""
     old = col(RequestRow.at) < work.now - REQUESTS_KEPT
     work.session.execute(delete(RequestRow).where(old))
+    chronicle.prune(work)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from pydantic import ValidationError
@@ -22,6 +22,7 @@ from icebus.control.clients import Clients
 from icebus.control.database import Database
 from icebus.control.farm import Farm, Health
 from icebus.control.kinds import Kind
+from icebus.control.operations import OPERATIONS, Operation
 from icebus.control.pending import Pending
 from icebus.control.requests import carry_out
 from icebus.control.settings import Settings
@@ -73,7 +74,7 @@ class Engine:
         self._transactions = Transactions(database, self._farm, self._clients, settings, publish)
         self._pending = Pending()
         self._health: dict[str, Health] = {}
-        self._deferred: list[tuple[Exchange[Request], str]] = []
+        self._deferred: list[tuple[Exchange[Request], str, Mapping[str, Operation]]] = []
         self._sequence = 0
         started = time.monotonic()
         self._settled_at = started + self._settling
@@ -123,6 +124,8 @@ class Engine:
     def on_kinds(self, worker: str, kinds: dict[str, Kind]) -> None:
         """What a worker offers."""
         self._farm.on_kinds(worker, kinds)
+        # Somebody may wait for such a kind.
+        self._pending.serials |= self._farm.devices_of(worker)
 
     def on_echo(self, worker: str, echo: WorkerHeartbeat) -> None:
         """A worker's answer to a heartbeat."""
@@ -148,13 +151,18 @@ class Engine:
         """The broker kept what was once desired of a device."""
         self._pending.desired.add((worker, serial))
 
-    def on_request(self, exchange: Exchange[Request], operation: str) -> None:
-        """A user's request. Right after a start it waits until workers could answer us."""
+    def on_request(
+        self,
+        exchange: Exchange[Request],
+        operation: str,
+        operations: Mapping[str, Operation] = OPERATIONS,
+    ) -> None:
+        """A request. Right after a start it waits until workers could answer us."""
         at = time.monotonic()
         if self._deferred or not self._settled(at):
-            self._deferred.append((exchange, operation))
+            self._deferred.append((exchange, operation, operations))
         else:
-            self._answer(exchange, operation)
+            self._answer(exchange, operation, operations)
 
     # --- what follows ---------------------------------------------------------------------------
 
@@ -180,8 +188,8 @@ class Engine:
                 self._try(lambda work: agenda.sweep(work, connected=online))
         if self._deferred and self._settled(at):
             deferred, self._deferred = self._deferred, []
-            for exchange, operation in deferred:
-                self._answer(exchange, operation)
+            for each in deferred:
+                self._answer(*each)
         return self._pause()
 
     def _pause(self) -> float:
@@ -255,12 +263,14 @@ class Engine:
             log.exception("a step failed")
         return True
 
-    def _answer(self, exchange: Exchange[Request], operation: str) -> None:
+    def _answer(
+        self, exchange: Exchange[Request], operation: str, operations: Mapping[str, Operation]
+    ) -> None:
         """Answer a request, whatever becomes of it."""
         self._record()
 
         def act(work: Work) -> dict[str, Any]:
-            return carry_out(work, exchange.user, operation, exchange.request)
+            return carry_out(work, exchange.user, operation, exchange.request, operations)
 
         try:
             reply = self._transactions.run(act)

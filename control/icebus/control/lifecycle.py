@@ -1,7 +1,7 @@
 """The life of a reservation and of each device in it, as tables of allowed transitions.
 
-``queued`` and ``ending`` are part of the life although nothing lingers there yet: without a queue a
-reservation is made ``preparing``, and its devices are let go in the transaction that ends it.
+Nothing lingers in ``ending``: the devices of a reservation are let go in the transaction that ends
+it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ HOLD: Mapping[HoldState, frozenset[HoldState]] = {
 serving again: its way there would only repeat the failure."""
 
 LIVE_RESERVATIONS = tuple(state for state in ReservationState if RESERVATION[state])
-"""States in which a reservation still holds its devices."""
+"""States in which a reservation holds its devices, or waits for them."""
 
 LIVE_HOLDS = tuple(state for state in HoldState if HOLD[state])
 """States in which a device can't be given to anybody else."""

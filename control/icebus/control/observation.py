@@ -7,13 +7,15 @@ from typing import TypeVar
 
 from sqlmodel import col, select
 
-from icebus.control.lifecycle import LIVE_HOLDS, LIVE_RESERVATIONS, advance, advance_hold
+from icebus.control.farm import Health
+from icebus.control.lifecycle import LIVE_HOLDS, LIVE_RESERVATIONS, advance_hold
 from icebus.control.reconciler import Seen, judge
-from icebus.control.reservations import finish
-from icebus.control.tables import DeviceRow, HoldRow, ReservationRow
+from icebus.control.reservations import activate, finish
+from icebus.control.tables import DeviceRow, HoldRow, ReservationRow, WorkerRow
 from icebus.control.work import Work
 from icebus.schemas.components import Presence
-from icebus.schemas.devices import DeviceReport
+from icebus.schemas.devices import DeviceReport, DeviceState
+from icebus.schemas.history import HistoryEvent
 from icebus.schemas.reservations import (
     DeviceFailedEvent,
     EndReason,
@@ -45,6 +47,7 @@ def observe(work: Work, serials: Collection[str], announce: Collection[str]) -> 
     What is desired is published of those in ``announce``, and where it has changed.
     """
     everything = {*serials, *announce}
+    work.stir()
     for some in _batches(everything):
         _observe(work, some, announce)
 
@@ -61,6 +64,9 @@ def _observe(work: Work, everything: list[str], announce: Collection[str]) -> No
         hold, reservation = held.get(serial, (None, None))
         device = devices.get(serial)
         if device is None:
+            if report.state is DeviceState.ABSENT or _gone(work, owner):
+                # Nobody knows it, and nobody has it: it was forgotten.
+                continue
             device = DeviceRow(serial=serial, worker=owner, report={})
             work.session.add(device)
             changed = True
@@ -79,8 +85,11 @@ def _observe(work: Work, everything: list[str], announce: Collection[str]) -> No
             _settle(work, device, hold, reservation, report if current else None)
             if hold.state is HoldState.SERVING and reservation.state is ReservationState.PREPARING:
                 hopeful[reservation.id] = reservation
-    if hopeful:
-        _activate(work, hopeful)
+    activate(work, hopeful.values())
+
+
+def _gone(work: Work, worker: str) -> bool:
+    return work.farm.health(worker, work.at) is Health.GONE
 
 
 def _move(
@@ -92,6 +101,13 @@ def _move(
 ) -> None:
     """Follow a board that was plugged in at another worker."""
     work.note(f"{device.serial} moved from {device.worker} to {owner}", serial=device.serial)
+    work.record(
+        HistoryEvent.DEVICE_MOVED,
+        reservation,
+        serial=device.serial,
+        worker=owner,
+        reason=f"from {device.worker}",
+    )
     work.unwant(device.worker, device.serial)
     device.worker = owner
     if hold is not None and reservation is not None:
@@ -147,28 +163,17 @@ def _settle(
             reservation=reservation.id, serial=device.serial, code=verdict.code, reason=reason
         )
         work.tell(reservation, "device_failed", failed, device.serial)
-
-
-def _activate(work: Work, reservations: dict[str, ReservationRow]) -> None:
-    """Make those active whose devices all serve."""
-    work.session.flush()
-    waiting = set(
-        work.session.exec(
-            select(HoldRow.reservation)
-            .where(
-                col(HoldRow.reservation).in_(reservations), col(HoldRow.state) != HoldState.SERVING
-            )
-            .distinct()
+        work.record(
+            HistoryEvent.DEVICE_FAILED,
+            reservation,
+            serial=device.serial,
+            worker=device.worker,
+            reason=reason,
         )
-    )
-    for name, reservation in reservations.items():
-        if name not in waiting:
-            reservation.state = advance(reservation.state, ReservationState.ACTIVE)
-            work.change(reservation)
 
 
 def announce_all(work: Work) -> None:
-    """Publish every reservation that lives, and what is desired of every device."""
+    """Publish every reservation that lives, and what is desired of every device and worker."""
     query = (
         select(DeviceRow, ReservationRow)
         .outerjoin(
@@ -179,6 +184,8 @@ def announce_all(work: Work) -> None:
     )
     for device, reservation in work.session.exec(query):
         work.want(device, reservation)
+    for worker in work.session.exec(select(WorkerRow)):
+        work.drain(worker.name, worker.draining)
     for reservation in work.session.exec(
         select(ReservationRow).where(col(ReservationRow.state).in_(LIVE_RESERVATIONS))
     ):
@@ -208,7 +215,7 @@ def attend(work: Work, user: str, client: str, presence: Presence) -> None:
         if presence is Presence.ONLINE:
             reservation.orphaned_since = None
         elif presence is Presence.OFFLINE:
-            finish(work, reservation, EndReason.RELEASED)
+            finish(work, reservation, EndReason.RELEASED, actor=user)
         elif reservation.orphaned_since is None:
             reservation.orphaned_since = work.now
 

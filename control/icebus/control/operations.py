@@ -2,31 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Any, cast
+from datetime import timedelta
+from typing import Any
 
 from pydantic import BaseModel
+from sqlalchemy import func
 from sqlmodel import col, select
 
+from icebus.control import waiting
+from icebus.control.candidates import accepting, candidates, draining, offering, standing
+from icebus.control.chronicle import history
 from icebus.control.farm import Health
-from icebus.control.kinds import Kind
 from icebus.control.lifecycle import LIVE_HOLDS, LIVE_RESERVATIONS
-from icebus.control.reservations import begin, finish, warning
-from icebus.control.scheduler import Candidate, Obstacle, Wanted, allocate
+from icebus.control.reservations import (
+    activate,
+    enqueue,
+    finish,
+    next_generation,
+    release,
+    warning,
+)
+from icebus.control.scheduler import Wanted, fitting
 from icebus.control.tables import DeviceRow, HoldRow, ReservationRow
 from icebus.control.work import Work
-from icebus.schemas.devices import DeviceReport, DeviceState
 from icebus.schemas.errors import (
+    DeviceNotHeld,
     Forbidden,
     InvalidRequest,
+    LimitExceeded,
     ReservationEnded,
-    UnknownKind,
+    ReservationQueued,
+    UnknownDevice,
     UnknownReservation,
 )
+from icebus.schemas.history import HistoryArgs, HistoryEvent
 from icebus.schemas.ids import new_id
 from icebus.schemas.reservations import (
+    AttachArgs,
     AvailableArgs,
     AvailableReply,
     DevicesArgs,
@@ -35,17 +49,24 @@ from icebus.schemas.reservations import (
     EndReason,
     ExtendArgs,
     ExtendReply,
+    HoldState,
     KnownDevice,
     ListArgs,
     ReservationReply,
     ReservationsReply,
     ReservationState,
     ReserveArgs,
+    TransferArgs,
+    Transferred,
 )
+from icebus.schemas.selectors import labels_of, parse
+
+LONGEST_WAIT = 30 * 86_400.0
+"""Seconds that anybody stands in the queue, however patient."""
 
 
 def reserve(work: Work, user: str, args: ReserveArgs) -> ReservationReply:
-    """Give devices to a user: all that are asked for, or none."""
+    """Give devices to a user: all that are asked for, or none; now, or when they are free."""
     longest = work.settings.max_duration
     if args.duration > longest:
         raise InvalidRequest(
@@ -53,32 +74,39 @@ def reserve(work: Work, user: str, args: ReserveArgs) -> ReservationReply:
             "reserve for less and extend it",
             max_duration=longest,
         )
-    accepting = _accepting(_offers(work, args.kind), args.args)
-    serials = tuple(args.serials or ())
-    wanted = Wanted(kind=args.kind, count=args.count, serials=serials)
-    chosen = allocate(_candidates(work, args.kind, accepting, serials), wanted)
-    until = work.now + timedelta(seconds=args.duration)
-    attached = args.client is not None
-    there = attached and work.clients.online(user, args.client or "")
+    parse(args.selector or "")
+    accepting(offering(work, args.kind), args.args)
+    _check_known(work, args.serials or ())
+    _check_limits(work, user, args)
     row = ReservationRow(
         id=new_id(),
         user=user,
         kind=args.kind,
         args=args.args,
-        state=ReservationState.PREPARING,
+        state=ReservationState.QUEUED,
         created=work.now,
-        until=until,
-        warn_at=warning(work.now, until),
-        client=args.client,
-        orphaned_since=work.now if attached and not there else None,
+        until=work.now + timedelta(seconds=min(args.wait, LONGEST_WAIT)),
+        count=args.count,
+        serials=args.serials,
+        selector=args.selector,
+        duration=args.duration,
+        priority=args.priority,
+        replace=args.replace,
     )
-    holds = begin(work, row, [each.serial for each in chosen])
-    return ReservationReply(reservation=work.document(row, holds))
+    _attach(work, row, args.client)
+    place = waiting.serve(work, row).places.get(row.id)
+    if place is not None:
+        if not args.wait:
+            raise place.refusal
+        waiting.stand(work, row, place)
+        enqueue(work, row)
+    return ReservationReply(reservation=work.document(row))
 
 
 def extend(work: Work, user: str, args: ExtendArgs) -> ExtendReply:
     """Move the end of a reservation, as far as allowed and never nearer."""
-    row = _held(work, user, args.reservation)
+    row = _of(work, user, args.reservation)
+    _refuse_queued(row)
     before = row.until
     longest = work.settings.max_duration
     # Bounded first: the sum of a date and a huge number of seconds is not a date.
@@ -87,6 +115,9 @@ def extend(work: Work, user: str, args: ExtendArgs) -> ExtendReply:
     if after > before:
         row.until, row.warn_at = after, warning(work.now, after)
         work.change(row)
+        work.stir()
+        until = after.isoformat(timespec="seconds")
+        work.record(HistoryEvent.EXTENDED, row, actor=user, reason=f"until {until}")
         held = work.session.exec(
             select(DeviceRow)
             .join(HoldRow, col(HoldRow.serial) == col(DeviceRow.serial))
@@ -98,10 +129,56 @@ def extend(work: Work, user: str, args: ExtendArgs) -> ExtendReply:
 
 
 def end(work: Work, user: str, args: EndArgs) -> ReservationReply:
-    """Release all devices of a reservation."""
-    row = _held(work, user, args.reservation)
-    holds = finish(work, row, EndReason.RELEASED)
-    return ReservationReply(reservation=work.document(row, holds))
+    """Release devices of a reservation; without the last one it is over."""
+    row = _of(work, user, args.reservation)
+    holds = _live_holds(work, row)
+    wanted = {hold.serial for hold in holds} if args.serials is None else set(args.serials)
+    if args.serials is not None:
+        _refuse_queued(row)
+        missing = sorted(wanted - {hold.serial for hold in holds})
+        if missing:
+            raise DeviceNotHeld(
+                f"reservation {row.id} does not hold {', '.join(missing)}", serials=missing
+            )
+    if wanted.issuperset(hold.serial for hold in holds):
+        finish(work, row, EndReason.RELEASED, actor=user)
+    else:
+        released = [hold for hold in holds if hold.serial in wanted]
+        release(work, row, released, EndReason.RELEASED.value, actor=user)
+        activate(work, [row])
+    return ReservationReply(reservation=work.document(row))
+
+
+def transfer(work: Work, user: str, args: TransferArgs) -> ReservationReply:
+    """Give a reservation to another user, whose it is alone from then on."""
+    row = _of(work, user, args.reservation)
+    if args.user == user:
+        raise InvalidRequest(f"reservation {row.id} is {user}'s already")
+    holds = _live_holds(work, row)
+    _check_room(work, args.user, len(holds))
+    work.tell(row, "transferred", Transferred(reservation=row.id, user=args.user))
+    row.user, row.client, row.orphaned_since = args.user, None, None
+    work.record(HistoryEvent.TRANSFERRED, row, actor=user, reason=f"from {user}")
+    work.note(f"{user} transfers a reservation to {args.user}", reservation=row.id)
+    for hold in holds:
+        # Its worker begins anew for another user, who is told as if it had just been given.
+        if hold.state is HoldState.SERVING:
+            hold.state = HoldState.PREPARING
+    for device in next_generation(work, [hold.serial for hold in holds]):
+        work.want(device, row)
+    work.change(row)
+    work.stir()
+    return ReservationReply(reservation=work.document(row))
+
+
+def attach(work: Work, user: str, args: AttachArgs) -> ReservationReply:
+    """Make a reservation depend on another client's presence, or on nobody's."""
+    row = _of(work, user, args.reservation)
+    _attach(work, row, args.client)
+    work.change(row)
+    whom = f"to {args.client}" if args.client is not None else "detached"
+    work.record(HistoryEvent.ATTACHED, row, actor=user, reason=whom)
+    return ReservationReply(reservation=work.document(row))
 
 
 def list_reservations(work: Work, _user: str, args: ListArgs) -> ReservationsReply:
@@ -115,22 +192,22 @@ def list_reservations(work: Work, _user: str, args: ListArgs) -> ReservationsRep
 
 def devices(work: Work, _user: str, _args: DevicesArgs) -> DevicesReply:
     """All devices that control knows."""
-    holders = {
-        serial: (reservation, user) for serial, reservation, user, _, _ in _standing(work) if user
-    }
+    drained = draining(work)
     found = []
-    for serial in sorted(work.farm.serials()):
-        report, owner = work.farm.report(serial), work.farm.owner(serial)
+    for each in standing(work):
+        report, owner = work.farm.report(each.serial), work.farm.owner(each.serial)
         if report is None or owner is None:
             continue
-        reservation, user = holders.get(serial, (None, None))
         found.append(
             KnownDevice(
                 worker=owner,
                 report=report,
                 fresh=work.farm.health(owner, work.at) is Health.FRESH,
-                reservation=reservation,
-                user=user,
+                reservation=each.reservation,
+                user=each.user,
+                labels=labels_of(owner, report),
+                quarantined=each.quarantined,
+                draining=drained.get(owner),
             )
         )
     return DevicesReply(devices=found)
@@ -138,8 +215,10 @@ def devices(work: Work, _user: str, _args: DevicesArgs) -> DevicesReply:
 
 def available(work: Work, _user: str, args: AvailableArgs) -> AvailableReply:
     """The devices that a reservation of a kind could have now."""
-    candidates = _candidates(work, args.kind, _offers(work, args.kind))
-    serials = sorted(each.serial for each in candidates if each.obstacle is None)
+    firmware = {name: kind.firmware for name, kind in offering(work, args.kind).items()}
+    wanted = Wanted(args.kind, firmware, count=1, selector=parse(args.selector or ""))
+    kept = waiting.look(work).kept
+    serials = [each for each in fitting(candidates(work), wanted) if each not in kept]
     return AvailableReply(kind=args.kind, available=len(serials), serials=serials)
 
 
@@ -156,20 +235,26 @@ OPERATIONS: Mapping[str, Operation] = {
     "reserve": Operation(ReserveArgs, reserve, changes=True),
     "extend": Operation(ExtendArgs, extend, changes=True),
     "end": Operation(EndArgs, end, changes=True),
+    "transfer": Operation(TransferArgs, transfer, changes=True),
+    "attach": Operation(AttachArgs, attach, changes=True),
     "list": Operation(ListArgs, list_reservations),
     "devices": Operation(DevicesArgs, devices),
     "available": Operation(AvailableArgs, available),
+    "history": Operation(HistoryArgs, history),
 }
 """By the name that stands in the topic."""
 
 
-def _held(work: Work, user: str, name: str) -> ReservationRow:
-    """The live reservation of that id, if it is this user's."""
+def find_live(work: Work, name: str) -> ReservationRow:
+    """The reservation of that id, which is not over.
+
+    Raises:
+        UnknownReservation: there is none.
+        ReservationEnded: it is over.
+    """
     row = work.session.get(ReservationRow, name)
     if row is None:
         raise UnknownReservation(f"there is no reservation {name}", reservation=name)
-    if row.user != user:
-        raise Forbidden(f"reservation {name} is {row.user}'s", reservation=name, user=row.user)
     if row.state is ReservationState.ENDED:
         reason = row.reason.value if row.reason is not None else ""
         raise ReservationEnded(
@@ -180,100 +265,90 @@ def _held(work: Work, user: str, name: str) -> ReservationRow:
     return row
 
 
-def _offers(work: Work, kind: str) -> dict[str, Kind]:
-    """The workers that offer a kind, each with its own version of it."""
-    offers = {w.name: w.kinds[kind] for w in work.farm.workers() if kind in w.kinds}
-    if not offers:
-        known = sorted({name for worker in work.farm.workers() for name in worker.kinds})
-        listing = f"they offer {', '.join(known)}" if known else "none of them offers any"
-        raise UnknownKind(f"no worker offers kind {kind}; {listing}", kind=kind, known=known)
-    return offers
+def _of(work: Work, user: str, name: str) -> ReservationRow:
+    """The live reservation of that id, if it is this user's."""
+    row = work.session.get(ReservationRow, name)
+    if row is not None and row.user != user:
+        raise Forbidden(f"reservation {name} is {row.user}'s", reservation=name, user=row.user)
+    return find_live(work, name)
 
 
-def _accepting(offers: Mapping[str, Kind], args: Mapping[str, Any]) -> dict[str, Kind]:
-    """Those of the workers that take these arguments; at least one must."""
-    accepting: dict[str, Kind] = {}
-    refusals: list[InvalidRequest] = []
-    for worker, kind in sorted(offers.items()):
-        try:
-            kind.check(args)
-            accepting[worker] = kind
-        except InvalidRequest as refusal:
-            refusals.append(refusal)
-    if not accepting:
-        raise refusals[0]
-    return accepting
-
-
-_Standing = tuple[str, str | None, str | None, datetime | None, int]
-
-
-def _standing(work: Work, serials: Collection[str] = ()) -> list[_Standing]:
-    """Per device: serial, live reservation, its user and end, and the desired generation."""
-    query = (
-        select(
-            DeviceRow.serial,
-            ReservationRow.id,
-            ReservationRow.user,
-            ReservationRow.until,
+def _refuse_queued(row: ReservationRow) -> None:
+    if row.state is ReservationState.QUEUED:
+        raise ReservationQueued(
+            f"reservation {row.id} has no devices yet, it waits: {row.waits_for}; "
+            "end it to stop waiting",
+            reservation=row.id,
+            position=row.position,
         )
-        .add_columns(col(DeviceRow.generation))
-        .outerjoin(
-            HoldRow,
-            (col(HoldRow.serial) == col(DeviceRow.serial)) & col(HoldRow.state).in_(LIVE_HOLDS),
+
+
+def _attach(work: Work, row: ReservationRow, client: str | None) -> None:
+    there = client is None or work.clients.online(row.user, client)
+    row.client = client
+    row.orphaned_since = None if there else work.now
+    work.rescheduled = True
+
+
+def _live_holds(work: Work, row: ReservationRow) -> Sequence[HoldRow]:
+    query = select(HoldRow).where(HoldRow.reservation == row.id, col(HoldRow.state).in_(LIVE_HOLDS))
+    return work.session.exec(query).all()
+
+
+def _check_known(work: Work, serials: Collection[str]) -> None:
+    if not serials:
+        return
+    query = select(DeviceRow.serial).where(col(DeviceRow.serial).in_(serials))
+    known = set(work.session.exec(query))
+    unknown = sorted(set(serials) - known)
+    if unknown:
+        raise UnknownDevice(
+            f"no device {', '.join(unknown)}; `icebus devices` lists those there are",
+            serials=unknown,
         )
-        .outerjoin(ReservationRow, col(ReservationRow.id) == col(HoldRow.reservation))
-    )
-    if serials:
-        query = query.where(col(DeviceRow.serial).in_(serials))
-    return [cast(_Standing, tuple(row)) for row in work.session.execute(query)]
 
 
-def _candidates(
-    work: Work, kind: str, accepting: Mapping[str, Kind], serials: Collection[str] = ()
-) -> list[Candidate]:
-    candidates = []
-    for serial, _reservation, user, until, generation in _standing(work, serials):
-        report, owner = work.farm.report(serial), work.farm.owner(serial)
-        if report is None or owner is None:
-            continue
-        offer = accepting.get(owner)
-        obstacle: Obstacle | None
-        if user is not None and until is not None:
-            end_of_it = until.isoformat(timespec="seconds")
-            obstacle, why = Obstacle.HELD, f"held by {user} until {end_of_it}"
-        else:
-            obstacle, why = _obstacle(work, owner, report, generation)
-        if obstacle is None and offer is None:
-            obstacle, why = Obstacle.OTHER_KIND, f"at worker {owner}, which has no such {kind}"
-        warm = offer is not None and report.firmware == offer.firmware
-        candidates.append(Candidate(serial, owner, warm, obstacle, why))
-    return candidates
+def _check_limits(work: Work, user: str, args: ReserveArgs) -> None:
+    """Refuse what this user could not have, however long he waits."""
+    limit = work.settings.limits.of(user)
+    if args.priority > limit.priority:
+        raise LimitExceeded(
+            f"{user} may ask with priority {limit.priority} at most, not {args.priority}",
+            limit=limit.priority,
+            wanted=args.priority,
+        )
+    number = len(args.serials) if args.serials is not None else args.count or 0
+    if limit.devices is not None and number > limit.devices:
+        raise LimitExceeded(
+            f"{user} wants {number} devices, but may hold {limit.devices}",
+            limit=limit.devices,
+            wanted=number,
+        )
+    _check_room(work, user, 0)
 
 
-def _obstacle(
-    work: Work, owner: str, report: DeviceReport, generation: int
-) -> tuple[Obstacle | None, str]:
-    """Why a device that nobody holds can't be had."""
-    health = work.farm.health(owner, work.at)
-    if health is Health.GONE:
-        return Obstacle.STALE, f"out of reach: {work.farm.why_gone(owner)}"
-    if health is Health.UNKNOWN:
-        return Obstacle.STALE, f"out of reach: worker {owner} has not answered yet"
-    if health is Health.CLOSED:
-        return Obstacle.STALE, f"not offered: worker {owner} is starting or draining"
-    explained = f"{report.state}{f': {report.reason}' if report.reason else ''}"
-    match report.state:
-        case DeviceState.ABSENT:
-            return Obstacle.ABSENT, explained
-        case DeviceState.BROKEN:
-            return Obstacle.BROKEN, explained
-        case DeviceState.QUARANTINED:
-            return Obstacle.QUARANTINED, explained
-    ready = (
-        report.state is DeviceState.READY
-        and report.reservation is None
-        and report.generation == generation
-        and work.farm.worker(owner).current(report.serial) is not None
-    )
-    return (None, "") if ready else (Obstacle.BUSY, f"not ready yet: {explained}")
+def _check_room(work: Work, user: str, devices_more: int) -> None:
+    """Refuse one more reservation, with so many devices, to whoever has enough."""
+    limit = work.settings.limits.of(user)
+    reservations = work.session.exec(
+        select(func.count())
+        .select_from(ReservationRow)
+        .where(ReservationRow.user == user, col(ReservationRow.state).in_(LIVE_RESERVATIONS))
+    ).one()
+    if reservations >= limit.reservations:
+        raise LimitExceeded(
+            f"{user} has {reservations} reservations of {limit.reservations} allowed; "
+            "release one first",
+            limit=limit.reservations,
+            wanted=reservations + 1,
+        )
+    if limit.devices is None or not devices_more:
+        return
+    held = waiting.held(work, [user]).get(user, 0)
+    if held + devices_more > limit.devices:
+        raise LimitExceeded(
+            f"{user} holds {held} devices and may hold {limit.devices}, "
+            f"so {devices_more} more are too many",
+            limit=limit.devices,
+            wanted=held + devices_more,
+        )

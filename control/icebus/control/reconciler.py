@@ -19,16 +19,23 @@ _BROKEN = (DeviceState.BROKEN, DeviceState.QUARANTINED)
 
 def desired(device: DeviceRow, reservation: ReservationRow | None) -> Desired:
     """What control wants of a device, given the live reservation that holds it."""
-    if reservation is None:
-        return Desired(serial=device.serial, generation=device.generation)
-    return Desired(
+    rest = Desired(
         serial=device.serial,
         generation=device.generation,
-        reservation=reservation.id,
-        user=reservation.user,
-        kind=reservation.kind,
-        args=reservation.args,
-        until=reservation.until,
+        quarantined=device.quarantined,
+        reboot=device.reboot,
+        reflash=device.reflash,
+    )
+    if reservation is None:
+        return rest
+    return rest.model_copy(
+        update={
+            "reservation": reservation.id,
+            "user": reservation.user,
+            "kind": reservation.kind,
+            "args": reservation.args,
+            "until": reservation.until,
+        }
     )
 
 

@@ -14,7 +14,7 @@ from icebus.broker import Bus, Incoming, Responder, Will
 from icebus.broker.address import BrokerAddress
 from icebus.broker.bus import wait
 from icebus.broker.presence import Presence
-from icebus.control import kinds
+from icebus.control import administration, kinds
 from icebus.control.database import Database
 from icebus.control.engine import Engine
 from icebus.control.settings import Settings
@@ -34,6 +34,7 @@ from icebus.schemas.errors import InvalidRequest
 from icebus.schemas.ids import CONTROL, new_id
 from icebus.schemas.message import decode
 from icebus.schemas.topics import (
+    ADMIN,
     CLIENT_STATE,
     CONTROL_STATE,
     DESIRED,
@@ -126,6 +127,7 @@ class Control:
         ):
             self._bus.subscribe(topic, handler)
         # Last, so that what the broker kept is known before the first request comes.
+        self._bus.subscribe(ADMIN, self._on_admin, shared=SHARED_OPERATIONS)
         requests = self._bus.subscribe(OPERATION, self._on_request, shared=SHARED_OPERATIONS)
         self._presence.say(self._state(components.Presence.ONLINE))
         try:
@@ -243,3 +245,11 @@ class Control:
         exchange = self._responder.accept(incoming, Request)
         if exchange is not None:
             self._inbox.put(lambda: self._engine.on_request(exchange, operation))
+
+    def _on_admin(self, incoming: Incoming) -> None:
+        operation = incoming.ids["operation"]
+        exchange = self._responder.accept(incoming, Request)
+        if exchange is not None:
+            self._inbox.put(
+                lambda: self._engine.on_request(exchange, operation, administration.OPERATIONS)
+            )

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from icebus.control.limits import Limits
 from icebus.schemas.errors import InvalidRequest
 
 STALE_AFTER = 3
 """Heartbeats a worker may miss. One is lost easily (the echo is QoS 0), three are not."""
+
+LONGEST_HISTORY = 36_500
+"""Days: a hundred years, which dates can still be reckoned with."""
 
 
 @dataclass(frozen=True)
@@ -19,6 +23,8 @@ class Settings:
         interval: seconds between heartbeats.
         grace: seconds an attached reservation outlives its client.
         max_duration: seconds from now that no reservation may end after.
+        history_days: days that the history reaches back.
+        limits: what each user may have.
 
     Raises:
         InvalidRequest: a value that makes no sense.
@@ -27,12 +33,18 @@ class Settings:
     interval: float = 1.0
     grace: float = 10.0
     max_duration: float = 86_400.0
+    history_days: float = 400.0
+    limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
         for name, least in (("interval", 0.05), ("grace", 0.0), ("max_duration", 1.0)):
             value = getattr(self, name)
             if not math.isfinite(value) or value < least:
                 raise InvalidRequest(f"{name} is {value} s; give at least {least:g} s")
+        if not 1 <= self.history_days <= LONGEST_HISTORY:
+            raise InvalidRequest(
+                f"history_days is {self.history_days:g}; give 1 to {LONGEST_HISTORY} days"
+            )
 
     @property
     def patience(self) -> float:

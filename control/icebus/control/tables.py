@@ -6,16 +6,29 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, ClassVar, Generic, TypeVar
 
-from sqlalchemy import JSON, BigInteger, DateTime, Dialect, Index, String, text
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    DateTime,
+    Dialect,
+    Index,
+    Integer,
+    String,
+    false,
+    text,
+)
 from sqlalchemy.types import TypeDecorator
 from sqlmodel import Field, SQLModel
 
+from icebus.schemas.history import HistoryEvent
 from icebus.schemas.reservations import EndReason, HoldState, ReservationState
 
 E = TypeVar("E", bound=StrEnum)
 
 _ID = 64
 _NAME = 16
+_ZERO = {"server_default": text("0")}
+"""Of columns that came later: what the rows have that were there before."""
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -70,10 +83,25 @@ class DeviceRow(SQLModel, table=True):
     worker: str = Field(max_length=_ID, index=True)
     generation: int = Field(default=0, sa_type=BigInteger)
     report: dict[str, Any] = Field(sa_type=JSON)
+    quarantined: str | None = Field(default=None, description="Why nobody gets it.")
+    reboot: int = Field(default=0, sa_type=BigInteger, sa_column_kwargs=_ZERO)
+    reflash: int = Field(default=0, sa_type=BigInteger, sa_column_kwargs=_ZERO)
+
+
+class WorkerRow(SQLModel, table=True):
+    """A worker that was ever drained; kept, so that what is wanted of it can be said again."""
+
+    __tablename__: ClassVar[str] = "workers"
+
+    name: str = Field(primary_key=True, max_length=_ID)
+    draining: str | None = Field(default=None, description="Why it gets no new reservations.")
 
 
 class ReservationRow(SQLModel, table=True):
-    """A reservation; kept after its end, so that its holder can be told why it is over."""
+    """A reservation; kept after its end, so that its holder can be told why it is over.
+
+    While it is queued, ``until`` is the end of its patience.
+    """
 
     __tablename__: ClassVar[str] = "reservations"
 
@@ -93,6 +121,17 @@ class ReservationRow(SQLModel, table=True):
     orphaned_since: datetime | None = Field(default=None, sa_type=UtcDateTime)
     reason: EndReason | None = Field(default=None, sa_type=Name(EndReason))
     sequence: int = Field(default=0, description="Events sent to the holder.")
+    # What was asked for, which the queue and replacements need.
+    count: int | None = None
+    serials: list[str] | None = Field(default=None, sa_type=JSON)
+    selector: str | None = None
+    duration: float = Field(default=0.0, sa_column_kwargs=_ZERO)
+    priority: int = Field(default=0, sa_column_kwargs=_ZERO)
+    replace: bool = Field(default=False, sa_column_kwargs={"server_default": false()})
+    # Where it stands in the queue.
+    position: int | None = None
+    waits_for: str | None = None
+    estimate: datetime | None = Field(default=None, sa_type=UtcDateTime)
 
 
 class HoldRow(SQLModel, table=True):
@@ -130,3 +169,25 @@ class RequestRow(SQLModel, table=True):
     digest: str = Field(max_length=_ID, description="Of the arguments.")
     reply: dict[str, Any] = Field(sa_type=JSON)
     at: datetime = Field(sa_type=UtcDateTime, index=True)
+
+
+class HistoryRow(SQLModel, table=True):
+    """One thing that happened. Rows are added and, when they are old, dropped; never changed."""
+
+    __tablename__: ClassVar[str] = "history"
+    __table_args__ = ({"sqlite_autoincrement": True},)
+
+    number: int | None = Field(
+        default=None,
+        primary_key=True,
+        # SQLite counts up by itself in integers only.
+        sa_type=BigInteger().with_variant(Integer, "sqlite"),
+    )
+    at: datetime = Field(sa_type=UtcDateTime, index=True)
+    event: HistoryEvent = Field(sa_type=Name(HistoryEvent))
+    actor: str = Field(max_length=_ID)
+    reservation: str | None = Field(default=None, max_length=_ID, index=True)
+    user: str | None = Field(default=None, max_length=_ID, index=True)
+    serial: str | None = Field(default=None, max_length=_ID, index=True)
+    worker: str | None = Field(default=None, max_length=_ID)
+    reason: str = ""

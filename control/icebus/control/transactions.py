@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from sqlalchemy.exc import DBAPIError
 
-from icebus.control import agenda
+from icebus.control import agenda, waiting
 from icebus.control.clients import Clients
 from icebus.control.database import Database
 from icebus.control.farm import Farm
@@ -74,6 +74,8 @@ class Transactions:
                     at = time.monotonic()
                     work = Work(session, self._farm, self._clients, self._settings, now(), at)
                     result = step(work)
+                    if work.stirred:
+                        waiting.serve(work)
                     outbox = work.outbox()
                     if work.rescheduled:
                         due = agenda.next_due(work, connected=self.online)

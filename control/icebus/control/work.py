@@ -13,12 +13,21 @@ from icebus.control.clients import Clients
 from icebus.control.farm import Farm
 from icebus.control.reconciler import desired
 from icebus.control.settings import Settings
-from icebus.control.tables import DeviceRow, HoldRow, ReservationRow
+from icebus.control.tables import DeviceRow, HistoryRow, HoldRow, ReservationRow
 from icebus.schemas.calls import Event
+from icebus.schemas.devices import WorkerDesired
+from icebus.schemas.history import HistoryEvent
 from icebus.schemas.ids import ALL_DEVICES, CONTROL
 from icebus.schemas.message import Message
-from icebus.schemas.reservations import HeldDevice, Reservation, ReservationState
-from icebus.schemas.topics import DESIRED, EVENT, EVENT_EXPIRY, RESERVATION
+from icebus.schemas.reservations import HeldDevice, Queue, Reservation, ReservationState
+from icebus.schemas.topics import (
+    DESIRED,
+    DEVICE,
+    EVENT,
+    EVENT_EXPIRY,
+    RESERVATION,
+    WORKER_DESIRED,
+)
 
 CLEAR = b""
 """What clears a retained topic."""
@@ -72,6 +81,12 @@ class Work:
         """What happened, in words and fields, for the log."""
         self.rescheduled = False
         """Whether something falls due at another time than before."""
+        self.stirred = False
+        """Whether something changed that those in the queue may wait for."""
+
+    def stir(self) -> None:
+        """Have the queue looked at before the transaction ends."""
+        self.stirred = True
 
     def want(self, device: DeviceRow, reservation: ReservationRow | None) -> None:
         """Publish what is desired of a device."""
@@ -85,6 +100,39 @@ class Work:
     def unwant(self, worker: str, serial: str) -> None:
         """Clear what a worker was told about a device it has no more."""
         self._desired.append(Outgoing(DESIRED(worker=worker, serial=serial), CLEAR, retain=True))
+
+    def drain(self, worker: str, reason: str | None) -> None:
+        """Publish whether a worker is to take new reservations."""
+        topic = WORKER_DESIRED(worker=worker)
+        self._desired.append(Outgoing(topic, WorkerDesired(draining=reason), retain=True))
+
+    def clear_report(self, worker: str, serial: str) -> None:
+        """Clear what a worker that is gone last said of a device."""
+        self._desired.append(Outgoing(DEVICE(worker=worker, serial=serial), CLEAR, retain=True))
+
+    def record(
+        self,
+        event: HistoryEvent,
+        reservation: ReservationRow | None = None,
+        *,
+        actor: str = CONTROL,
+        serial: str | None = None,
+        worker: str | None = None,
+        reason: str = "",
+    ) -> None:
+        """Write down what happens, in the transaction that does it."""
+        self.session.add(
+            HistoryRow(
+                at=self.now,
+                event=event,
+                actor=actor,
+                reservation=None if reservation is None else reservation.id,
+                user=None if reservation is None else reservation.user,
+                serial=serial,
+                worker=worker,
+                reason=reason,
+            )
+        )
 
     def change(self, reservation: ReservationRow) -> None:
         """Publish the reservation's document when all is done."""
@@ -170,4 +218,9 @@ def _document(row: ReservationRow, holds: Iterable[HoldRow]) -> Reservation:
         until=row.until,
         client=row.client,
         reason=row.reason,
+        priority=row.priority,
+        replace=row.replace,
+        queue=None
+        if row.position is None
+        else Queue(position=row.position, reason=row.waits_for or "", estimate=row.estimate),
     )

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from icebus.schemas.ids import Id, Serial
 from icebus.schemas.message import Args, Message
+from icebus.schemas.reservations import ReservationReply
 
 Serials = Annotated[list[Serial], Field(min_length=1, max_length=10_000)]
 Reason = Annotated[str, Field(max_length=200, description="Why, for the history and for users.")]
@@ -80,3 +81,16 @@ class WorkerChanged(Message):
 
     worker: Id
     reservations: list[Id] = Field(description="Reservations that hold devices of it.")
+
+
+OPERATIONS: dict[str, tuple[type[Args], type[Message]]] = {
+    "end": (EndReservationArgs, ReservationReply),
+    "reboot": (RebootArgs, DevicesChanged),
+    "reflash": (ReflashArgs, DevicesChanged),
+    "quarantine": (QuarantineArgs, DevicesChanged),
+    "unquarantine": (UnquarantineArgs, DevicesChanged),
+    "forget": (ForgetArgs, DevicesChanged),
+    "drain": (DrainArgs, WorkerChanged),
+    "undrain": (UndrainArgs, WorkerChanged),
+}
+"""What administrators can ask of control: the arguments and what ``ok`` of the answer holds."""

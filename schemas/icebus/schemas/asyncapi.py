@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from icebus.schemas import kinds, reservations
+from icebus.schemas import administration, kinds, reservations
 from icebus.schemas.calls import CallResults, RawEvent
 from icebus.schemas.files import File
 from icebus.schemas.ids import CONTROL, ID_PATTERN
@@ -83,8 +83,9 @@ def event_models() -> dict[str, type[BaseModel]]:
 def _models() -> set[type[BaseModel]]:
     found: set[type[BaseModel]] = {CallResults, File}
     found.update(topic.model for topic in TOPICS.values() if topic.model is not None)
-    for args, answer in reservations.OPERATIONS.values():
-        found.update((args, answer))
+    for operations in (reservations.OPERATIONS, administration.OPERATIONS):
+        for args, answer in operations.values():
+            found.update((args, answer))
     found.update(event_models().values())
     for module in kind_modules():
         found.update(

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from icebus.schemas import reservations
+from icebus.schemas import administration, reservations
 from icebus.schemas.asyncapi import kind_modules
 from icebus.schemas.topics import ALL, SELF, TOPICS, Grant, Role
 
@@ -23,7 +23,12 @@ def renew(text: str) -> str:
     Raises:
         KeyError: it marks a part that we don't make.
     """
-    parts = {"topics": topics(), "operations": operations(), "events": events()}
+    parts = {
+        "topics": topics(),
+        "operations": operations(reservations.OPERATIONS),
+        "administration": operations(administration.OPERATIONS),
+        "events": events(),
+    }
     return _PART.sub(lambda found: f"{found[1]}\n{parts[found[2]]}\n{found[3]}", text)
 
 
@@ -45,14 +50,11 @@ def topics() -> str:
     return _table(("topic", "retained QoS, expiry", "writer → reader", "payload", "about"), rows)
 
 
-def operations() -> str:
+def operations(known: Mapping[str, tuple[type, type]]) -> str:
     """What control can be asked."""
     return _table(
         ("operation", "`args`", "`ok`"),
-        [
-            (f"`{name}`", args.__name__, answer.__name__)
-            for name, (args, answer) in reservations.OPERATIONS.items()
-        ],
+        [(f"`{name}`", args.__name__, answer.__name__) for name, (args, answer) in known.items()],
     )
 
 

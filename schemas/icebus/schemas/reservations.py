@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from icebus.schemas.devices import DeviceReport
+from icebus.schemas.history import HistoryArgs, HistoryReply
 from icebus.schemas.ids import Id, Serial
 from icebus.schemas.message import Args, Message, Natural, Timestamp
 
@@ -15,6 +16,8 @@ DEFAULT_DURATION = 3600.0
 """Seconds a reservation lasts when the request does not say."""
 
 MIN_DURATION = 1.0
+
+SELECTOR_LENGTH = 1000
 
 
 class ReservationState(StrEnum):
@@ -102,7 +105,7 @@ class ReserveArgs(Args):
     )
     selector: str | None = Field(
         default=None,
-        max_length=1000,
+        max_length=SELECTOR_LENGTH,
         description="Labels that the devices must have, such as `chip=rp2350,rack!=b`.",
     )
     wait: float = Field(
@@ -170,10 +173,13 @@ class AvailableArgs(Args):
     """``available``: how many devices a reservation of that kind could have now."""
 
     kind: Id
+    selector: str | None = Field(
+        default=None, max_length=SELECTOR_LENGTH, description="Labels that they must have."
+    )
 
 
 class ReservationReply(Message):
-    """Answer to ``reserve`` and ``end``."""
+    """Answer to operations on one reservation: how it stands now."""
 
     reservation: Reservation
 
@@ -200,6 +206,15 @@ class KnownDevice(Message):
     fresh: bool = Field(description="Whether its worker answers heartbeats.")
     reservation: Id | None = None
     user: Id | None = None
+    labels: dict[str, str] = Field(
+        default_factory=dict, description="All that selectors can ask for, also chip and worker."
+    )
+    quarantined: str | None = Field(
+        default=None, description="Why an administrator has it given to nobody; null otherwise."
+    )
+    draining: str | None = Field(
+        default=None, description="Why its worker gets no new reservations; null when it does."
+    )
 
 
 class DevicesReply(Message):
@@ -269,6 +284,8 @@ EVENTS: dict[str, type[Message]] = {
     "reservation_ending_soon": EndingSoon,
     "reservation_ended": Ended,
     "device_failed": DeviceFailedEvent,
+    "device_replaced": DeviceReplaced,
+    "transferred": Transferred,
 }
 """What control sends to a reservation, by the last level of the topic."""
 
@@ -276,8 +293,11 @@ OPERATIONS: dict[str, tuple[type[Args], type[Message]]] = {
     "reserve": (ReserveArgs, ReservationReply),
     "extend": (ExtendArgs, ExtendReply),
     "end": (EndArgs, ReservationReply),
+    "transfer": (TransferArgs, ReservationReply),
+    "attach": (AttachArgs, ReservationReply),
     "list": (ListArgs, ReservationsReply),
     "devices": (DevicesArgs, DevicesReply),
     "available": (AvailableArgs, AvailableReply),
+    "history": (HistoryArgs, HistoryReply),
 }
 """What control can be asked: the arguments and what ``ok`` of the answer holds."""

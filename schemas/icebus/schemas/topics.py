@@ -163,8 +163,9 @@ WORKER_KINDS = Topic(
 )
 DEVICE = Topic(
     "worker/{worker}/device/{serial}",
-    "A device as its worker reports it; empty when the worker has forgotten it.",
-    writers={Role.WORKER: {"worker": SELF}},
+    "A device as its worker reports it; empty when it is forgotten, by its worker or, where that "
+    "is gone, by control.",
+    writers={Role.WORKER: {"worker": SELF}, Role.CONTROL: {}},
     readers=ALL,
     model=devices.DeviceReport,
     retained=True,
@@ -253,7 +254,7 @@ EVENT = Topic(
 )
 ADMIN = Topic(
     "admin/{user}/{operation}",
-    "A request of an administrator to control; reserved, nobody answers it yet.",
+    "A request of an administrator to control.",
     writers={Role.ADMIN: {"user": SELF}},
     readers={Role.CONTROL: {}},
     model=calls.Request,

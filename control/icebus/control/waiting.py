@@ -1,0 +1,125 @@
+"""The queue at work: looked at whenever something changed that those who wait may wait for."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import timedelta
+
+from sqlalchemy import func
+from sqlmodel import col, select
+
+from icebus.control.candidates import Offers, candidates
+from icebus.control.lifecycle import LIVE_HOLDS, LIVE_RESERVATIONS
+from icebus.control.reservations import give, replace
+from icebus.control.scheduler import Place, Plan, Waiting, Wanted, plan
+from icebus.control.tables import HoldRow, ReservationRow
+from icebus.control.work import Work
+from icebus.schemas.reservations import HoldState, ReservationState
+from icebus.schemas.selectors import parse
+
+_Failed = tuple[HoldRow, ReservationRow]
+
+
+def serve(work: Work, newcomer: ReservationRow | None = None) -> Plan:
+    """Give to those who wait, and to failed devices' reservations, what can be had now.
+
+    Args:
+        work: the transaction.
+        newcomer: a reservation that is not in the database yet; it gets there if it gets devices.
+    """
+    rows = {row.id: row for row in _queued(work)}
+    failed = _failed(work)
+    if newcomer is not None:
+        rows[newcomer.id] = newcomer
+    if not rows and not failed:
+        return Plan((), {}, frozenset())
+    # Where nobody else wants any, those that are named will do.
+    alone = newcomer is not None and len(rows) == 1 and not failed
+    serials = (newcomer.serials or ()) if alone and newcomer is not None else ()
+    found = look(work, list(rows.values()), list(failed.values()), serials)
+    for grant in found.grants:
+        if grant.waiting.replaces is not None:
+            hold, row = failed[grant.waiting.id, grant.waiting.replaces]
+            replace(work, row, hold, grant.serials[0])
+        else:
+            give(work, rows[grant.waiting.id], grant.serials)
+    for name, place in found.places.items():
+        if newcomer is None or name != newcomer.id:
+            stand(work, rows[name], place)
+    return found
+
+
+def look(
+    work: Work,
+    rows: Sequence[ReservationRow] | None = None,
+    failed: Sequence[_Failed] | None = None,
+    serials: Collection[str] = (),
+) -> Plan:
+    """What the queue leads to now, without doing it."""
+    rows = _queued(work) if rows is None else rows
+    failed = list(_failed(work).values()) if failed is None else failed
+    offers = Offers(work)
+    queue = [_waiting(row, offers) for row in rows]
+    queue += [_waiting(row, offers, hold.serial) for hold, row in failed]
+    has = held(work, {each.user for each in queue})
+    return plan(candidates(work, serials), queue, work.now, has, work.settings.limits)
+
+
+def stand(work: Work, row: ReservationRow, place: Place) -> None:
+    """Write down where a reservation stands; published when more than the estimate changed."""
+    if (row.position, row.waits_for) != (place.position, place.reason):
+        row.position, row.waits_for = place.position, place.reason
+        work.change(row)
+    row.estimate = place.estimate
+
+
+def _queued(work: Work) -> Sequence[ReservationRow]:
+    query = select(ReservationRow).where(ReservationRow.state == ReservationState.QUEUED)
+    return work.session.exec(query).all()
+
+
+def _failed(work: Work) -> dict[tuple[str, str], _Failed]:
+    """The failed devices that are to be replaced."""
+    query = (
+        select(HoldRow, ReservationRow)
+        .join(ReservationRow, col(ReservationRow.id) == col(HoldRow.reservation))
+        .where(
+            col(ReservationRow.state).in_(LIVE_RESERVATIONS),
+            col(ReservationRow.replace),
+            HoldRow.state == HoldState.FAILED,
+        )
+    )
+    return {(row.id, hold.serial): (hold, row) for hold, row in work.session.exec(query)}
+
+
+def _waiting(row: ReservationRow, offers: Offers, replaces: str | None = None) -> Waiting:
+    firmware = offers.firmware(row.kind, row.args)
+    selector = parse(row.selector or "")
+    if replaces is not None:
+        wanted = Wanted(row.kind, firmware, count=1, selector=selector)
+    else:
+        wanted = Wanted(row.kind, firmware, row.count, tuple(row.serials or ()), selector)
+    return Waiting(
+        id=row.id,
+        user=row.user,
+        wanted=wanted,
+        since=row.created,
+        duration=timedelta(seconds=row.duration),
+        priority=row.priority,
+        replaces=replaces,
+    )
+
+
+def held(work: Work, users: Collection[str]) -> dict[str, int]:
+    """How many devices each of these users has."""
+    query = (
+        select(ReservationRow.user, func.count())
+        .join(HoldRow, col(HoldRow.reservation) == col(ReservationRow.id))
+        .where(
+            col(ReservationRow.state).in_(LIVE_RESERVATIONS),
+            col(ReservationRow.user).in_(users),
+            col(HoldRow.state).in_(LIVE_HOLDS),
+        )
+        .group_by(col(ReservationRow.user))
+    )
+    return dict(work.session.exec(query).all())
