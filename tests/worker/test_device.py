@@ -18,7 +18,7 @@ from icebus.schemas.errors import (
 )
 from icebus.schemas.files import File
 from icebus.schemas.kinds.pulsecount import QUEUE_CAPACITY
-from icebus.worker import lifecycle
+from icebus.worker import ladder
 from icebus.worker.states.core import absent, testing
 from icebus.worker.states.framework import Hold
 from icebus.worker.states.kinds.pulsecount import measuring
@@ -78,10 +78,10 @@ def test_given_a_board_that_measures_for_a_dead_host_then_that_report_is_nobodys
 def test_given_a_silent_board_then_after_the_whole_ladder_it_is_broken_with_a_reason(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from icebus.worker.states.core import flashing
+    from icebus.worker.states.core import via_bootloader
 
     monkeypatch.setattr(testing, "ANSWER", 0.05)
-    monkeypatch.setattr(flashing, "BOOTLOADER_DEADLINE", 0.05)
+    monkeypatch.setattr(via_bootloader, "BOOTLOADER_DEADLINE", 0.05)
     bench.plug()
     bench.told.wait_state(DeviceState.BROKEN)
     assert bench.told.states == [DeviceState.TESTING, DeviceState.FLASHING, DeviceState.BROKEN]
@@ -91,11 +91,11 @@ def test_given_a_silent_board_then_after_the_whole_ladder_it_is_broken_with_a_re
 def test_given_a_broken_board_when_its_rest_is_over_then_it_is_tried_again(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from icebus.worker.states.core import flashing
+    from icebus.worker.states.core import via_bootloader
 
     monkeypatch.setattr(testing, "ANSWER", 0.05)
-    monkeypatch.setattr(flashing, "BOOTLOADER_DEADLINE", 0.05)
-    monkeypatch.setattr(lifecycle, "REST_FIRST", 0.1)
+    monkeypatch.setattr(via_bootloader, "BOOTLOADER_DEADLINE", 0.05)
+    monkeypatch.setattr(ladder, "REST_FIRST", 0.1)
     bench.plug()
     bench.told.wait_state(DeviceState.BROKEN)
     monkeypatch.setattr(testing, "ANSWER", 10.0)
@@ -393,10 +393,10 @@ def test_given_a_port_that_fails_when_the_board_stays_then_it_is_opened_again(
 def test_given_a_flashing_device_when_its_board_is_gone_for_good_then_it_is_absent(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from icebus.worker.states.core import flashing
+    from icebus.worker.states.core import via_bootloader
 
     monkeypatch.setattr(testing, "ANSWER", 0.05)
-    monkeypatch.setattr(flashing, "BOOTLOADER_DEADLINE", 0.3)
+    monkeypatch.setattr(via_bootloader, "BOOTLOADER_DEADLINE", 0.3)
     bench.plug()
     bench.told.wait_state(DeviceState.FLASHING)
     bench.device.unplug()

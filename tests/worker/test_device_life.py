@@ -12,6 +12,7 @@ import tempfile
 from collections import deque
 from collections.abc import Callable
 from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 from unittest import mock
@@ -28,16 +29,31 @@ from icebus.schemas.firmware import Chip, read_marker
 from icebus.schemas.message import Message
 from icebus.schemas.uf2 import decode
 from icebus.worker import device as device_module
+from icebus.worker import ladder
 from icebus.worker.device import Device
 from icebus.worker.hardware import flashing
+from icebus.worker.hardware import port as ports
 from icebus.worker.hardware.board import Board
-from icebus.worker.lifecycle import REST_LONGEST, may_follow
+from icebus.worker.helpers import STUCK
+from icebus.worker.lifecycle import may_follow
 from icebus.worker.loop import Loop, Timer
+from icebus.worker.states.core import broken
 from icebus.worker.states.framework import Hold
 from icebus.worker.states.registry import installed_kinds
 
 S = DeviceState
 PATH = "1-1.1"
+
+SET_ASIDE = ladder.REST_LONGEST + 1
+"""Less than an hour, for every second of virtual time is played."""
+
+LONG = SET_ASIDE + 300
+"""The longest that a board which is well again may wait to be looked at, and to be made ready."""
+
+
+class Hangs(BaseException):
+    """A call of the driver that does not return."""
+
 
 R1: dict[str, Any] = {"reservation": "r1", "user": "alice", "kind": "pulsecount"}
 R2 = {**R1, "reservation": "r2"}
@@ -53,12 +69,17 @@ class FakeLoop:
         self._inbox: deque[Callable[[], None]] = deque()
         self._due: list[tuple[float, int, Timer]] = []
         self._order = itertools.count()
+        self.hanging: list[Callable[[], None]] = []
 
     def post(self, callback: Callable[[], None]) -> None:
         self._inbox.append(callback)
 
     def offload(self, work: Callable[[], None], name: str) -> None:
-        work()  # as if the helper had ended before anybody could wait for it
+        try:
+            work()  # as if the helper had ended before anybody could wait for it
+        except Hangs:
+            self.hanging.append(work)
+            assert len(self.hanging) <= STUCK, "threads are used up"
 
     def call_later(self, seconds: float, callback: Callable[[], None]) -> Timer:
         timer = Timer(callback)
@@ -89,7 +110,17 @@ class Lab:
         self.mode = "absent"
         self.port: FakePort | None = None
         self.session = 0
+        self.reboots = 0
+        self.flashes = 0
         self.device: Device | None = None
+
+    def change(self, health: str) -> None:
+        """Its health changes; what hung in its driver may go on."""
+        self.health = health
+        assert self.loop is not None
+        hanging, self.loop.hanging = self.loop.hanging, []
+        for work in hanging:
+            self.loop.offload(work, "again")
 
     def enumerate(self, mode: str) -> None:
         """The board appears on the bus, or goes from it."""
@@ -114,20 +145,37 @@ class Lab:
             )
         )
 
+    def connect(self, path: Path) -> Path:
+        if self.health == "stuck":
+            raise Hangs
+        if self.mode != "application" or self.health == "shut":
+            raise OSError(5, "Input/output error")
+        return path
+
+    def reboot(self, _board: Board) -> None:
+        if self.mode != "bootloader":
+            raise FileNotFoundError(2, "gone")
+        self.reboots += 1
+        self.later(0.1, "absent", "bootloader" if self.health == "unbootable" else "application")
+
     def touch(self, _tty: Path) -> None:
+        if self.health == "stuck":
+            raise Hangs
         if self.mode != "application":
             raise FileNotFoundError(2, "gone")
         if self.health != "untouchable":
             self.later(0.1, "absent", "bootloader")
 
-    def copy(self, image: bytes, _drive: Path) -> None:
+    def copy(self, image: bytes, _board: Board) -> None:
         if self.mode != "bootloader":
             raise FileNotFoundError(2, "gone")
         if self.health != "unflashable":
             marker = read_marker(decode(image).payload)
             assert marker is not None
             self.firmware = marker.name
-            self.later(0.1, "absent", "application")
+            self.flashes += 1
+            back = "bootloader" if self.health == "unbootable" else "application"
+            self.later(0.1, "absent", back)
 
     def later(self, seconds: float, *modes: str) -> None:
         assert self.loop is not None
@@ -150,18 +198,18 @@ class FakePort:
     def __init__(
         self,
         loop: FakeLoop,
-        path: Path,
+        connection: Path,
         on_data: Callable[[bytes], None],
         on_lost: Callable[[str], None],
     ) -> None:
-        if self.lab.mode != "application" or self.lab.health == "shut":
-            raise OSError(5, "Input/output error")
         self._loop = loop
         self._on_data = on_data
         self._on_lost = on_lost
         self._open = True
         self.sending = False
         self.lab.port = self
+        if self.lab.mode != "application":
+            self.hang_up()
         self._chatter()
 
     def _chatter(self) -> None:
@@ -229,6 +277,9 @@ class Life(RuleBasedStateMachine):
         self.patches = ExitStack()
         for module, name, model in (
             (device_module, "Port", port),
+            (ports, "connect", self.lab.connect),
+            (flashing, "reboot", self.lab.reboot),
+            (ladder, "SET_ASIDE", SET_ASIDE),
             (flashing, "touch", self.lab.touch),
             (flashing, "copy", self.lab.copy),
         ):
@@ -245,10 +296,17 @@ class Life(RuleBasedStateMachine):
         )
         self.lab.device = self.device
         self.generation = 0
+        self.reboot = self.reflash = 0
+        self.clock = datetime(2026, 1, 1, tzinfo=UTC)
+        for module in (device_module, broken):
+            self.patches.enter_context(mock.patch.object(module, "now", self.wall_clock))
         self.desired = Desired(serial="S1", generation=0)
         self.contested = False
         self.accepted: set[str] = set()
         self.seen = 0
+
+    def wall_clock(self) -> datetime:
+        return self.clock
 
     # --- what may happen ------------------------------------------------------------------------
 
@@ -280,11 +338,15 @@ class Life(RuleBasedStateMachine):
 
     @rule(
         health=st.sampled_from(
-            ["well", "well", "dead", "babbling", "barking", "shut", "untouchable", "unflashable"]
+            [
+                *("well", "well", "dead", "babbling", "barking", "shut", "stuck"),
+                *("untouchable", "unflashable", "unbootable"),
+            ]
         )
     )
     def health_changes(self, health: str) -> None:
-        self.lab.health = health
+        self.lab.change(health)
+        self.loop.run(0)
 
     @rule()
     def twins(self) -> None:
@@ -295,20 +357,31 @@ class Life(RuleBasedStateMachine):
     @rule(wanted=st.sampled_from([None, R1, R1, R2, ODD_KIND, ODD_ARGS, {"quarantined": "smoke"}]))
     def desire(self, wanted: dict[str, Any] | None) -> None:
         self.generation += 1
-        fields = {"serial": "S1", "generation": self.generation, **(wanted or {})}
+        nonces = {"reboot": self.reboot, "reflash": self.reflash}
+        fields = {"serial": "S1", "generation": self.generation, **nonces, **(wanted or {})}
         self.desired = Desired.model_validate(fields)
         self.device.desire(self.desired)
         self.loop.run(0)
+
+    @rule(command=st.sampled_from(["reboot", "reflash"]))
+    def command(self, command: str) -> None:
+        setattr(self, command, getattr(self, command) + 1)
+        kept = self.desired.model_dump(exclude={"serial", "generation", "reboot", "reflash"})
+        self.desire({name: value for name, value in kept.items() if value})
+
+    @rule(jump=st.sampled_from([-86400.0, 86400.0, 3e8]))
+    def wall_clock_jumps(self, jump: float) -> None:
+        self.clock += timedelta(seconds=jump)
 
     @rule()
     def all_is_well_for_a_while(self) -> None:
         if self.contested:
             self.twins()
-        self.lab.health = "well"
+        self.lab.change("well")
         if self.lab.mode == "absent":
             self.lab.enumerate("application")
         self.desire(R1)
-        self.loop.run(REST_LONGEST + 300)
+        self.loop.run(LONG)
         assert self.device.status.hold == Hold("r1", "alice"), self.told.reports[-3:]
 
     @rule(count=st.integers(1, 3))
@@ -375,10 +448,10 @@ class Life(RuleBasedStateMachine):
         try:
             if self.contested:
                 self.twins()
-            self.lab.health = "well"
+            self.lab.change("well")
             if self.lab.mode == "absent":
                 self.lab.enumerate("application")
-            self.loop.run(REST_LONGEST + 300)
+            self.loop.run(LONG)
             self.only_allowed_transitions_are_told()
             self.who_serves_is_wanted_and_fit()
             assert self.told.reports[-1].state is self.expected, self.told.reports[-3:]

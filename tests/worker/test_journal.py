@@ -18,10 +18,12 @@ def test_given_entries_then_they_are_known_until_acknowledged(journal: Journal) 
     assert journal.unsettled("r1") == ["one", "two"]
     journal.settle("r1", "e1", "results", "{}")
     assert journal.unsettled("r1") == ["two"]
-    assert journal.settled("r1") == [Settled("e1", "results", "{}")]
+    assert journal.settled("r1") == [Settled("e1", "results", "{}", 1)]
     assert journal.acknowledge("r1", ["e1", "nosuch"]) == 1
-    assert not journal.knows("r1", "e1")
+    assert journal.acknowledge("r1", ["e1"]) == 0
     assert journal.settled("r1") == []
+    assert journal.knows("r1", "e1"), "or it would be measured again"
+    assert journal.outcome("r1", "e1") == Settled("e1", "results", "{}", 1)
 
 
 def test_given_one_entry_that_is_known_then_none_of_the_call_is_accepted(
@@ -38,7 +40,7 @@ def test_given_an_outcome_then_a_later_one_changes_nothing(journal: Journal) -> 
     journal.accept("r1", [("e1", "one")])
     journal.settle("r1", "e1", "results", "first")
     journal.settle("r1", "e1", "failures", "second")
-    assert journal.settled("r1") == [Settled("e1", "results", "first")]
+    assert journal.settled("r1") == [Settled("e1", "results", "first", 1)]
 
 
 def test_given_no_outcome_then_an_acknowledgement_forgets_nothing(journal: Journal) -> None:
@@ -66,7 +68,7 @@ def test_given_a_journal_that_was_never_closed_then_it_survives(tmp_path: Path) 
     first.settle("r1", "e2", "failures", "why")
     second = Journal(path)  # as after a kill: nothing was closed, nothing is lost
     assert second.unsettled("r1") == ["one"]
-    assert second.settled("r1", "e2") == [Settled("e2", "failures", "why")]
+    assert second.settled("r1") == [Settled("e2", "failures", "why", 2)]
     second.close()
     first.close()
 

@@ -10,19 +10,17 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from icebus.schemas.devices import Desired, DeviceState
-from icebus.worker import lifecycle
+from icebus.worker import ladder, lifecycle
+from icebus.worker.ladder import Remedy
 from icebus.worker.lifecycle import (
-    REST_LONGEST,
     Flash,
     Isolate,
     Refuse,
-    Remedy,
     Rest,
     Serve,
     Step,
     may_follow,
     next_step,
-    remedy,
 )
 
 S = DeviceState
@@ -103,21 +101,7 @@ def test_given_a_flash_that_was_done_then_the_next_step_is_to_serve(
     assert step == Serve(kind)
 
 
-# --- the ladder ---------------------------------------------------------------------------------
-
-
-@given(st.integers(1, 1000))
-def test_given_one_failure_more_then_the_remedy_is_no_milder(failures: int) -> None:
-    steps = list(Remedy)
-    (before, waited), (after, waits) = remedy(failures), remedy(failures + 1)
-    assert steps.index(before) <= steps.index(after)
-    assert waited <= waits <= REST_LONGEST
-
-
-def test_given_the_ladder_then_it_is_reopened_then_reflashed_once_then_left_alone() -> None:
-    steps = [remedy(failures)[0] for failures in range(1, 6)]
-    assert steps == [Remedy.REOPEN, Remedy.REFLASH, Remedy.REST, Remedy.REST, Remedy.REST]
-    assert remedy(10_000) == (Remedy.REST, REST_LONGEST)
+# --- a whole life -----------------------------------------------------------------------------
 
 
 class Decisions(RuleBasedStateMachine):
@@ -161,7 +145,7 @@ class Decisions(RuleBasedStateMachine):
         if self.state in lifecycle.SOUND:
             self.failures = self.reflashes = 0
 
-    @precondition(lambda self: self.state in (None, S.ABSENT, S.BROKEN))
+    @precondition(lambda self: self.state in (None, S.ABSENT, S.BROKEN, S.QUARANTINED))
     @rule()
     def board_comes(self) -> None:
         self.flashing, self.tested = "", False
@@ -184,15 +168,17 @@ class Decisions(RuleBasedStateMachine):
     def something_fails(self) -> None:
         self.failures += 1
         self.flashing, self.tested = "", False
-        match remedy(self.failures):
-            case (Remedy.REOPEN, _):
+        match ladder.rung(self.failures).remedy:
+            case Remedy.REOPEN | Remedy.REBOOT:
                 # What serves nobody any more has left serving before it can fail.
                 self.go(self.work(S.TESTING))
-            case (Remedy.REFLASH, _):
+            case Remedy.REFLASH:
                 self.reflashes += 1
                 self.flash("default")
-            case _:
+            case Remedy.REST:
                 self.go(S.BROKEN)
+            case Remedy.SET_ASIDE:
+                self.go(S.QUARANTINED)
 
     @precondition(lambda self: self.state is not None)
     @rule()

@@ -14,7 +14,7 @@ import pytest
 
 from icebus.schemas.deadline import Deadline
 from icebus.worker.hardware import flashing
-from icebus.worker.hardware.port import Port
+from icebus.worker.hardware.port import Port, connect
 from icebus.worker.loop import Loop
 
 if TYPE_CHECKING:
@@ -35,7 +35,9 @@ class Host:
         self.loop.start()
         self.heard: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         self.lost: queue.SimpleQueue[str] = queue.SimpleQueue()
-        self.port = self.on_loop(lambda: Port(self.loop, path, self.heard.put, self.lost.put))
+        self.port = self.on_loop(
+            lambda: Port(self.loop, connect(path), self.heard.put, self.lost.put)
+        )
 
     def on_loop(self, step: Callable[[], T]) -> T:
         """Run ``step`` on the loop; what it takes longer than a blink, it must not."""
@@ -140,7 +142,7 @@ def test_given_a_closed_port_then_no_descriptor_is_left(scripted_board: Scripted
 def test_given_no_such_port_then_it_is_an_os_error(tmp_path: Path) -> None:
     loop = Loop("host")
     with pytest.raises(OSError, match="No such file"):
-        Port(loop, tmp_path / "tty", lambda _: None, lambda _: None)
+        connect(tmp_path / "tty")
     loop.start()
     assert loop.stop(Deadline.after(5))
 
@@ -156,7 +158,7 @@ def test_given_a_board_that_leaves_while_its_port_is_set_up_then_it_is_an_os_err
     loop = Loop("host")
     monkeypatch.setattr(termios, "tcsetattr", gone)
     with pytest.raises(OSError, match="Input/output error"):
-        Port(loop, scripted_board.path, lambda _: None, lambda _: None)
+        connect(scripted_board.path)
     flashing.touch(scripted_board.path)  # there, it means that the board has done as asked
     loop.start()
     assert loop.stop(Deadline.after(5))

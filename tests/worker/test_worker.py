@@ -34,7 +34,7 @@ from icebus.schemas.topics import (
     WORKER_HEARTBEAT,
     WORKER_KINDS,
 )
-from icebus.worker.states.core import flashing
+from icebus.worker.states.core import via_bootloader
 from icebus.worker.states.framework import Hold
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def test_given_a_call_that_may_not_be_then_a_typed_error_says_why_and_nothing_ha
     assert refused("evaluate", "NOSUCH", **work).code == "unknown_device"
     unknown = refused("explode", "BOARD1")
     assert unknown.code == "unknown_method"
-    assert unknown.details == {"methods": ["acknowledge", "evaluate", "status"]}
+    assert unknown.details == {"methods": ["acknowledge", "collect", "evaluate", "status"]}
     wrongs: list[dict[str, Any]] = [{}, {"bitstreams": 5}, {"bitstreams": [{}]}]
     for wrong in [*wrongs, {**work, "misspelt": 1}]:
         assert refused("evaluate", "BOARD1", **wrong).code == "invalid_request"
@@ -449,7 +449,7 @@ def test_given_its_kinds_then_their_schemas_hold_for_what_crosses(
         deadline.check("the kinds")
     kind = found[0].kinds["pulsecount"]
     assert kind.firmware == "pulse_count"
-    assert set(kind.methods) == {"evaluate", "acknowledge", "status"}
+    assert set(kind.methods) == {"evaluate", "acknowledge", "collect", "status"}
     for schema in (
         kind.args,
         *(method.args for method in kind.methods.values()),
@@ -567,9 +567,9 @@ def test_given_a_board_when_unplugged_while_flashed_then_it_is_absent_and_comes_
     start_worker: StartWorker,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(flashing, "BOOTLOADER_DEADLINE", 0.5)
-    monkeypatch.setattr(flashing, "COPY_DEADLINE", 0.5)
-    monkeypatch.setattr(flashing, "RESTART_DEADLINE", 0.5)
+    monkeypatch.setattr(via_bootloader, "BOOTLOADER_DEADLINE", 0.5)
+    monkeypatch.setattr(via_bootloader, "ACT_DEADLINE", 0.5)
+    monkeypatch.setattr(via_bootloader, "RESTART_DEADLINE", 0.5)
     rack = make_rack(make_board(1, "default"), absence=0.2)
     start_worker(rack)
     world.wait_state("BOARD1", DeviceState.READY)

@@ -257,6 +257,12 @@ class QueueFull(IcebusError):
     code = "queue_full"
 
 
+class JournalUnavailable(IcebusError):
+    """The worker can't write down what it accepts: its disk is full, or its journal is locked."""
+
+    code = "journal_unavailable"
+
+
 class DeviceFailed(IcebusError):
     """The device broke (``details['reason']``); its outstanding evaluations fail with it."""
 

@@ -11,7 +11,8 @@ directory:
 ``1-1.2/device.json``  :class:`BoardFile`, written last when a board appears and removed first when
                        it goes: without it the folder means nothing
 ``1-1.2/tty``          symlink to the board's serial port, while its application runs
-``1-1.2/boot/``        the bootloader's drive, while that runs: copy a UF2 file into it
+``1-1.2/boot/``        the bootloader's drive, while that runs: copy a UF2 file into it, or a
+                       PICOBOOT command named ``PICOBOOT``
 =====================  =============================================================================
 
 Files are replaced by rename, so a reader sees a whole old one or a whole new one. A board's folder
@@ -44,6 +45,10 @@ LOCK_FILE: Final = "rack.lock"
 BOARD_FILE: Final = "device.json"
 TTY: Final = "tty"
 BOOT: Final = "boot"
+PICOBOOT: Final = "PICOBOOT"
+"""In the drive stands for the bootloader's other USB interface: what is written there is taken as a
+command (:mod:`icebus.schemas.picoboot`). A real drive has no such file."""
+
 DRIVE_FILES: Final = ("INDEX.HTM", "INFO_UF2.TXT")
 """What a bootloader's drive holds before anything is copied to it."""
 

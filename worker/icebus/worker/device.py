@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import serial as pyserial
 from pydantic import JsonValue, ValidationError
 
 from icebus.schemas.devices import Desired, DeviceState
@@ -25,23 +26,44 @@ from icebus.schemas.errors import (
     FirmwareUnknown,
     IcebusError,
     InternalError,
+    JournalUnavailable,
     ReservationEnded,
     UnknownMethod,
     WorkerLost,
 )
 from icebus.schemas.message import Message, now
-from icebus.worker import lifecycle
+from icebus.worker import ladder, lifecycle
+from icebus.worker.commands import Command, Commands
 from icebus.worker.firmware import catalogue
+from icebus.worker.hardware import port as ports
 from icebus.worker.hardware.board import Board
 from icebus.worker.hardware.port import Port
+from icebus.worker.helpers import Helpers
 from icebus.worker.journal import Journal
-from icebus.worker.lifecycle import Remedy
-from icebus.worker.loop import Callback, Loop
+from icebus.worker.ladder import Remedy
+from icebus.worker.loop import Callback, Loop, Timer
 from icebus.worker.reporting import Outlet, Status, report_of
-from icebus.worker.states.core import Absent, Broken, Flashing, Quarantined, Ready, Testing
+from icebus.worker.states.core import (
+    Absent,
+    Broken,
+    Flashing,
+    Quarantined,
+    Ready,
+    Rebooting,
+    SetAside,
+    Testing,
+)
 from icebus.worker.states.framework import Hold, Reservable, State
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+OPEN_DEADLINE = 10.0
+"""Seconds for opening a port, which takes milliseconds: a driver that needs more hangs."""
+
+JOURNAL_AGAIN = 10.0
+"""Seconds until a journal that could not be used is tried again."""
 
 
 class Device:
@@ -55,6 +77,7 @@ class Device:
         outlet: where its words go.
         session: of this worker.
         directory: where its journal is kept.
+        labels: by which it may be selected, given where it is plugged.
     """
 
     def __init__(
@@ -66,6 +89,7 @@ class Device:
         outlet: Outlet,
         session: str,
         directory: Path,
+        labels: Callable[[str], Mapping[str, str]] = lambda _path: {},
     ) -> None:
         self.serial = serial
         self.name = serial or f"at-{path}"
@@ -81,11 +105,17 @@ class Device:
         self._kinds = kinds
         self._outlet = outlet
         self._session = session
+        self._labels = labels
+        self._helpers = Helpers(loop, f"board-{self.name}")
+        self._commands = Commands(lambda: self.journal)
+        self._opening: Board | None = None
+        self._alarm: Timer | None = None
         self._failures = 0
         self._since = now()
         self._progress: float | None = None
         self._sequence = itertools.count(1)
         self._conflict = ""
+        self._finishing: Future[None] | None = None
         self._over = False
 
     # --- from any thread ---------------------------------------------------------------------
@@ -120,6 +150,12 @@ class Device:
         """Report again, for a broker that has lost what it retained."""
         self.loop.post(lambda: self._report() if self.state is not None else None)
 
+    def finish(self) -> Future[None]:
+        """End what waits, finish what is under way, and stop; done when that is."""
+        done: Future[None] = Future()
+        self.loop.post(lambda: self._finish(done))
+        return done
+
     def stop(self) -> None:
         """End its state; nothing happens to it any more."""
         self.loop.post(self._stopped)
@@ -137,6 +173,8 @@ class Device:
             return
         if self.port is not None or (before is not None and self.state is not None):
             self._removed()
+        if self._over:
+            return
         if board.in_bootloader:
             if self.state is None:
                 self._flash(catalogue.DEFAULT)
@@ -179,6 +217,8 @@ class Device:
         self.run(state, state.on_desired)
         if self.state is state:
             self._report()
+        if self.state is not None and self.state.commandable:
+            self._obey()
 
     def _invoke(
         self, hold: Hold, method: str, arguments: dict[str, Any], future: Future[JsonValue]
@@ -203,14 +243,26 @@ class Device:
             log.exception("method %s of %s failed", method, self.name)
             future.set_exception(InternalError(f"method {method} failed: {error!r}"))
 
+    def _finish(self, done: Future[None]) -> None:
+        self._finishing = done
+        if self._over:
+            done.set_result(None)
+        elif isinstance(self.state, Reservable):
+            self.run(self.state, partial(self.state.on_stop, self._stop_reason()))
+        else:
+            self.finished()
+
     def _stopped(self) -> None:
+        if self._over:
+            return
         self._over = True
         if self.state is not None:
-            why = WorkerLost("the worker was stopped", serial=self.name)
-            self._leave(why)
+            self._leave(self._stop_reason())
         self.close()
         if self._journal is not None:
             self._journal.close()
+        if self._finishing is not None:
+            self._finishing.set_result(None)
 
     # --- what states say -------------------------------------------------------------------------
 
@@ -235,8 +287,9 @@ class Device:
         self._examine(DeviceState.TESTING)
 
     def unrecognised(self) -> None:
-        """The board lives but says nothing we know: give it the default firmware."""
-        self._failures = max(self._failures, 1)
+        """The board says nothing we know: one that never did is given the default firmware."""
+        if not self.firmware:
+            self._reach(Remedy.REFLASH)
         self.fail("what the board runs is not known")
 
     def lost(self, reason: str) -> None:
@@ -252,18 +305,28 @@ class Device:
 
     def fail(self, reason: str) -> None:
         """The board does not do what it should: take the next step of the ladder."""
-        self._failures += 1
-        step, rest = lifecycle.remedy(self._failures)
-        log.warning("device %s: %s; %s", self.name, reason, step.value)
         if self.board is None:
             self.lost(reason)
-        elif step is Remedy.REST:
-            self._switch(Broken(reason, retry=rest), self._failure(reason))
-        elif step is Remedy.REFLASH or self.board.in_bootloader:
-            self._flash(catalogue.DEFAULT, self._failure(reason))
-        else:
-            self.close()
-            self._examine(DeviceState.TESTING, why=self._failure(reason))
+            return
+        if self.board.in_bootloader:
+            self._reach(Remedy.REBOOT)  # there is no port to open
+        self._failures += 1
+        rung = ladder.rung(self._failures)
+        told = rung.told(reason, self._failures)
+        log.warning("device %s: %s", self.name, told)
+        why = self._failure(reason)
+        match rung.remedy:
+            case Remedy.REOPEN:
+                self.close()
+                self._examine(DeviceState.TESTING, why=why, reason=told)
+            case Remedy.REBOOT:
+                self._reboot(told, why)
+            case Remedy.REFLASH:
+                self._flash(catalogue.DEFAULT, why, told)
+            case Remedy.REST:
+                self._switch(Broken(told, rung.pause), why)
+            case Remedy.SET_ASIDE:
+                self._switch(SetAside(told, rung.pause), why)
 
     def retry(self) -> None:
         """A broken device has rested, or something about it has changed: look at it anew."""
@@ -275,10 +338,12 @@ class Device:
             self._flash(catalogue.DEFAULT)
         else:
             self.close()
-            self._examine(DeviceState.TESTING)
+            self._examine(DeviceState.TESTING, reason="looked at again" if self._failures else "")
 
     def settle(self) -> None:
         """Be what is desired, now that the board is proved and idle."""
+        if self._obey():
+            return
         needed = {name: kind.firmware for name, kind in self._kinds.items()}
         desired = self.desired
         match lifecycle.next_step(desired, self.firmware, needed):
@@ -315,26 +380,67 @@ class Device:
         self._progress = fraction
         self._report()
 
+    def finished(self) -> None:
+        """What was under way when the worker was told to stop has ended."""
+        if self._finishing is not None:
+            self._stopped()
+
+    def assist(
+        self,
+        step: Callable[[], T],
+        then: Callable[[T], None],
+        otherwise: Callable[[Exception], None],
+    ) -> None:
+        """Run a step that may block on a helper thread; how it ended is told on the loop."""
+        self._helpers.run(step, then, otherwise)
+
     def open(self) -> None:
         """Open the board's port and tell the state; a board that won't open fails."""
         board = self.board
-        if board is None or board.tty is None:
+        if board is None or board.tty is None or self._opening is board or self._over:
             return
-        try:
-            self.port = Port(self.loop, board.tty, self._on_data, self._on_lost)
-        except OSError as error:
-            if isinstance(self.state, Absent):
-                return  # it tries again by itself
-            self.lost(f"its port can't be opened: {error.strerror or error}")
-            return
-        if self.state is not None:
-            self.run(self.state, partial(self.state.on_add, self.port))
+        self.close()
+        self._opening = board
+        self._alarm = self.loop.call_later(OPEN_DEADLINE, partial(self._not_opened, board))
+        self._helpers.run(
+            partial(ports.connect, board.tty),
+            partial(self._opened, board),
+            partial(self._refused, board),
+        )
 
     def close(self) -> None:
         """Close the board's port."""
+        self._opening = None
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
         if self.port is not None:
             self.port.close()
             self.port = None
+
+    # --- the port -------------------------------------------------------------------------------
+
+    def _opened(self, board: Board, connection: pyserial.Serial) -> None:
+        if self._opening is not board:  # it took so long that nobody waits any more
+            self._helpers.run(connection.close, lambda _: None, lambda _: None)
+            return
+        self.close()
+        self.port = Port(self.loop, connection, self._on_data, self._on_lost)
+        if self.state is not None:
+            self.run(self.state, partial(self.state.on_add, self.port))
+
+    def _refused(self, board: Board, error: Exception) -> None:
+        if self._opening is not board:
+            return
+        self.close()
+        if not isinstance(self.state, Absent):  # which tries again by itself
+            why = error.strerror if isinstance(error, OSError) else None
+            self.lost(f"its port can't be opened: {why or error}")
+
+    def _not_opened(self, board: Board) -> None:
+        if self._opening is board:
+            self.close()
+            self.fail(f"its port did not open in {OPEN_DEADLINE:.0f} s")
 
     # --- changing state ---------------------------------------------------------------------------
 
@@ -348,6 +454,39 @@ class Device:
             and desired.kind == state.kind
         )
 
+    def _obey(self) -> bool:
+        """Begin with a command of an administrator, if there is one to be carried out."""
+        desired = self.desired
+        if desired is None or self.board is None or self._conflict:
+            return False
+        try:
+            command = self._commands.take(desired)
+        except JournalUnavailable as error:
+            log.warning("device %s: commands wait: %s", self.name, error.message)
+            if self.state is not None:
+                self.state.after(JOURNAL_AGAIN, self._obey_later)
+            return False
+        if command is None:
+            return False
+        self._failures = 0
+        why = self._failure(f"an administrator asked for a {command}")
+        told = f"{command}, as an administrator asked"
+        if command is Command.REBOOT:
+            self._reboot(told, why)
+        else:
+            kind = self._kinds.get(desired.kind or "")
+            firmware = self.firmware or catalogue.DEFAULT
+            self._flash(kind.firmware if kind is not None else firmware, why, told)
+        return True
+
+    def _obey_later(self) -> None:
+        if self.state is not None and self.state.commandable:
+            self._obey()
+
+    def _reach(self, remedy: Remedy) -> None:
+        """Have the next failure answered by no less than ``remedy``."""
+        self._failures = max(self._failures, ladder.failures_of(remedy) - 1)
+
     def _serve(self, kind: type[Reservable], desired: Desired) -> None:
         hold = Hold(reservation=str(desired.reservation), user=str(desired.user))
         try:
@@ -358,7 +497,10 @@ class Device:
             return
         self._switch(kind(hold, args), self._ended())
 
-    def _flash(self, firmware: str, why: IcebusError | None = None) -> None:
+    def _reboot(self, reason: str, why: IcebusError) -> None:
+        self._switch(Rebooting(self.purpose(DeviceState.TESTING), reason), why)
+
+    def _flash(self, firmware: str, why: IcebusError | None = None, reason: str = "") -> None:
         if self.board is None:
             self.lost("the board went away")
             return
@@ -368,16 +510,21 @@ class Device:
             self._switch(Broken(error.message, retry=None), error)
             return
         reported = self.purpose(DeviceState.FLASHING)
-        self._switch(Flashing(reported, firmware, image), why or self._ended())
+        self._switch(Flashing(reported, firmware, image, reason), why or self._ended())
 
     def _examine(
-        self, reported: DeviceState, expect: str | None = None, why: IcebusError | None = None
+        self,
+        reported: DeviceState,
+        expect: str | None = None,
+        why: IcebusError | None = None,
+        reason: str = "",
     ) -> None:
         """Test the board over its port as it is, or over one opened for that."""
         if reported is not DeviceState.RELEASING:
             reported = self.purpose(reported)
-        self._switch(Testing(reported, expect), why or self._ended())
-        if self.port is None:
+        testing = Testing(reported, expect, reason)
+        self._switch(testing, why or self._ended())
+        if self.state is testing and self.port is None:
             self.open()
 
     def purpose(self, otherwise: DeviceState) -> DeviceState:
@@ -386,10 +533,14 @@ class Device:
         return DeviceState.PREPARING if wanted else otherwise
 
     def _switch(self, new: State, why: IcebusError) -> None:
+        if self._finishing is not None:  # what was to be finished has ended otherwise
+            self._leave(why)
+            self._stopped()
+            return
         before = self.state.reported if self.state is not None else None
         if not lifecycle.may_follow(before, new.reported):
             log.error("device %s: %s may not follow %s", self.name, new.reported, before)
-            new = Broken(f"{new.reported} may not follow {before}", retry=lifecycle.REST_FIRST)
+            new = Broken(f"{new.reported} may not follow {before}", retry=ladder.REST_FIRST)
         self._leave(why)
         self._sequence = itertools.count(1)
         self.state = new
@@ -402,11 +553,17 @@ class Device:
             self.run(new, partial(new.on_add, self.port))
         if self.state is new and new.reported in lifecycle.SOUND:
             self._failures = 0
+        if self.state is new and new.commandable:
+            self._obey()
 
     def run(self, state: State, step: Callback) -> None:
         """Let ``state`` do something; what it does not foresee is the device's failure."""
         try:
             step()
+        except JournalUnavailable as error:
+            log.warning("device %s: %s", self.name, error.message)
+            if self.state is state:
+                self._switch(Broken(error.message, retry=JOURNAL_AGAIN), error)
         except Exception as error:
             log.exception("device %s: state %s failed", self.name, type(state).__name__)
             if self.state is state and not isinstance(state, Broken):
@@ -431,6 +588,9 @@ class Device:
 
     # --- telling others ---------------------------------------------------------------------------
 
+    def _stop_reason(self) -> WorkerLost:
+        return WorkerLost("the worker was stopped", serial=self.name)
+
     def _failure(self, reason: str) -> DeviceFailed:
         return DeviceFailed(f"device {self.name} failed: {reason}", reason=reason, serial=self.name)
 
@@ -454,5 +614,6 @@ class Device:
                 session=self._session,
                 since=self._since,
                 progress=self._progress,
+                labels=self._labels(self.board.path if self.board is not None else ""),
             )
             self._outlet.report(report)

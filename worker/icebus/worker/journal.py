@@ -1,5 +1,6 @@
-"""What one device has accepted and how it ended, on disk until the client has acknowledged it.
+"""What one device has accepted and how it ended, on disk.
 
+So no evaluation is measured twice, and no outcome is lost before the client has acknowledged it.
 An evaluation is accepted once it stands here. SQLite in WAL mode with ``synchronous=NORMAL`` keeps
 what is committed through the death of the process (not through a power cut) without waiting for
 the disk.
@@ -7,15 +8,22 @@ the disk.
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-KEPT = 10_000
-"""Unacknowledged outcomes kept for a client that never acknowledges, newest first."""
+from icebus.schemas.errors import JournalUnavailable
 
-_TABLE = """
+KEPT = 10_000
+"""Outcomes kept, newest first: for a client that never acknowledges, and so that an evaluation sent
+again after its acknowledgement is not measured again."""
+
+LOCKED_SECONDS = 0.2
+"""How long somebody else, such as a backup, may hold the file: all devices wait meanwhile."""
+
+_TABLES = """
 CREATE TABLE IF NOT EXISTS evaluations (
     position INTEGER PRIMARY KEY,
     reservation TEXT NOT NULL,
@@ -23,8 +31,12 @@ CREATE TABLE IF NOT EXISTS evaluations (
     entry TEXT NOT NULL,
     event TEXT,
     outcome TEXT,
+    acknowledged INTEGER NOT NULL DEFAULT 0,
     UNIQUE (reservation, evaluation)
-)
+);
+CREATE INDEX IF NOT EXISTS open_evaluations ON evaluations (reservation, position)
+WHERE acknowledged = 0;
+CREATE TABLE IF NOT EXISTS nonces (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
 """
 
 
@@ -35,6 +47,22 @@ class Settled:
     evaluation: str
     event: str
     outcome: str
+    position: int = 0
+
+
+@contextlib.contextmanager
+def _typed() -> Iterator[None]:
+    """A full disk or a locked file is nobody's mistake here: callers get an error they know."""
+    try:
+        yield
+    except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
+        raise
+    except (sqlite3.DatabaseError, OSError) as error:
+        raise JournalUnavailable(
+            f"the worker's journal can't be used ({error}); make room on the worker's disk, or end "
+            "what locks its files",
+            reason=str(error),
+        ) from error
 
 
 class Journal:
@@ -42,20 +70,42 @@ class Journal:
 
     Args:
         path: the database file, made if missing.
+
+    Raises:
+        JournalUnavailable: from every method, when the disk is full or the file is locked; what it
+            was to change is then as before.
     """
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._db = sqlite3.connect(path, timeout=5, isolation_level=None)
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=NORMAL")
-        self._db.execute("PRAGMA cache_size=-128")  # KiB: there may be hundreds of devices
-        self._db.execute(_TABLE)
+        with _typed():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._db = sqlite3.connect(path, timeout=LOCKED_SECONDS, isolation_level=None)
+            try:
+                self._db.execute("PRAGMA journal_mode=WAL")
+                self._db.execute("PRAGMA synchronous=NORMAL")
+                self._db.execute("PRAGMA cache_size=-128")  # KiB: there may be hundreds of devices
+                self._upgrade()
+                self._db.executescript(_TABLES)
+            except BaseException:
+                self._db.close()
+                raise
 
-    def accept(self, reservation: str, entries: Iterable[tuple[str, str]]) -> None:
-        """Accept evaluations, all or none: pairs of id and a JSON text that describes it."""
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
+    @_typed()
+    def accept(
+        self,
+        reservation: str,
+        entries: Iterable[tuple[str, str]],
+        again: Iterable[str] = (),
+    ) -> None:
+        """Accept evaluations, all or none: pairs of id and a JSON text that describes it.
+
+        Those of ``again`` may have failed before, which is forgotten.
+        """
+        with self._transaction():
+            self._db.executemany(
+                "DELETE FROM evaluations WHERE reservation = ? AND evaluation = ?",
+                [(reservation, evaluation) for evaluation in again],
+            )
             self._db.executemany(
                 "INSERT INTO evaluations (reservation, evaluation, entry) VALUES (?, ?, ?)",
                 [(reservation, evaluation, entry) for evaluation, entry in entries],
@@ -65,11 +115,8 @@ class Journal:
                 "(SELECT MAX(position) FROM evaluations) - ?",
                 (KEPT,),
             )
-            self._db.execute("COMMIT")
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
 
+    @_typed()
     def knows(self, reservation: str, evaluation: str) -> bool:
         """Whether that evaluation was accepted and is not yet forgotten."""
         found = self._db.execute(
@@ -78,6 +125,7 @@ class Journal:
         )
         return found.fetchone() is not None
 
+    @_typed()
     def settle(self, reservation: str, evaluation: str, event: str, outcome: str) -> None:
         """Write down an outcome; the first one stands."""
         self._db.execute(
@@ -86,51 +134,97 @@ class Journal:
             (event, outcome, reservation, evaluation),
         )
 
+    @_typed()
     def unsettled(self, reservation: str) -> list[str]:
         """The descriptions of accepted evaluations without an outcome, oldest first."""
         found = self._db.execute(
-            "SELECT entry FROM evaluations WHERE reservation = ? AND outcome IS NULL "
-            "ORDER BY position",
+            "SELECT entry FROM evaluations WHERE reservation = ? AND acknowledged = 0 "
+            "AND outcome IS NULL ORDER BY position",
             (reservation,),
         )
         return [entry for (entry,) in found]
 
-    def settled(self, reservation: str, evaluation: str | None = None) -> list[Settled]:
-        """Outcomes not yet acknowledged, oldest first; of one evaluation or of all."""
+    @_typed()
+    def outcome(self, reservation: str, evaluation: str) -> Settled | None:
+        """The outcome of one evaluation, acknowledged or not; None while there is none."""
         found = self._db.execute(
-            "SELECT evaluation, event, outcome FROM evaluations "
-            "WHERE reservation = ? AND outcome IS NOT NULL "
-            "AND evaluation = COALESCE(?, evaluation) ORDER BY position",
+            "SELECT evaluation, event, outcome, position FROM evaluations "
+            "WHERE reservation = ? AND evaluation = ? AND outcome IS NOT NULL",
             (reservation, evaluation),
+        ).fetchone()
+        return None if found is None else Settled(*found)
+
+    @_typed()
+    def settled(self, reservation: str, after: int = 0, limit: int = -1) -> list[Settled]:
+        """Outcomes not yet acknowledged, oldest first; a page of them, or all."""
+        found = self._db.execute(
+            "SELECT evaluation, event, outcome, position FROM evaluations "
+            "WHERE reservation = ? AND acknowledged = 0 AND position > ? "
+            "AND outcome IS NOT NULL ORDER BY position LIMIT ?",
+            (reservation, after, limit),
         )
         return [Settled(*row) for row in found]
 
+    @_typed()
     def count_settled(self, reservation: str) -> int:
         """How many outcomes are not yet acknowledged."""
         found = self._db.execute(
-            "SELECT COUNT(*) FROM evaluations WHERE reservation = ? AND outcome IS NOT NULL",
+            "SELECT COUNT(*) FROM evaluations "
+            "WHERE reservation = ? AND acknowledged = 0 AND outcome IS NOT NULL",
             (reservation,),
         )
         return int(found.fetchone()[0])
 
+    @_typed()
     def acknowledge(self, reservation: str, evaluations: Iterable[str]) -> int:
-        """Forget outcomes the client has; returns how many there were."""
+        """Repeat outcomes no more that the client has; returns how many there were."""
         named = [(reservation, evaluation) for evaluation in evaluations]
         if not named:
             return 0
-        self._db.execute("BEGIN IMMEDIATE")
-        changed = self._db.executemany(
-            "DELETE FROM evaluations "
-            "WHERE reservation = ? AND evaluation = ? AND outcome IS NOT NULL",
-            named,
-        ).rowcount
-        self._db.execute("COMMIT")
+        with self._transaction():
+            changed = self._db.executemany(
+                "UPDATE evaluations SET acknowledged = 1 WHERE reservation = ? "
+                "AND evaluation = ? AND outcome IS NOT NULL AND acknowledged = 0",
+                named,
+            ).rowcount
         return max(0, changed)
 
+    @_typed()
     def keep_only(self, reservation: str | None) -> None:
         """Forget all that belongs to other reservations, which are over."""
         self._db.execute("DELETE FROM evaluations WHERE reservation IS NOT ?", (reservation,))
 
+    @_typed()
+    def nonces(self) -> dict[str, int]:
+        """The commands last acted on, by name; empty for a device never met before."""
+        return dict(self._db.execute("SELECT name, value FROM nonces"))
+
+    @_typed()
+    def remember(self, nonces: dict[str, int]) -> None:
+        """Write down commands as acted on."""
+        with self._transaction():
+            self._db.executemany("INSERT OR REPLACE INTO nonces VALUES (?, ?)", nonces.items())
+
     def close(self) -> None:
         """Close the file."""
         self._db.close()
+
+    def _upgrade(self) -> None:
+        """Before 0.2 what was acknowledged was forgotten."""
+        columns = {name for _, name, *_ in self._db.execute("PRAGMA table_info(evaluations)")}
+        if columns and "acknowledged" not in columns:
+            self._db.execute(
+                "ALTER TABLE evaluations ADD COLUMN acknowledged INTEGER NOT NULL DEFAULT 0"
+            )
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._db.execute("COMMIT")
+        except BaseException:
+            # A full disk may have ended the transaction already.
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise

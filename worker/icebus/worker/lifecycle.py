@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
 
 from icebus.schemas.devices import Desired, DeviceState
 
@@ -12,11 +11,11 @@ _S = DeviceState
 INITIAL = frozenset({_S.ABSENT, _S.TESTING, _S.FLASHING, _S.PREPARING, _S.BROKEN})
 
 TRANSITIONS: dict[DeviceState, frozenset[DeviceState]] = {
-    _S.ABSENT: frozenset({_S.TESTING, _S.FLASHING, _S.PREPARING, _S.BROKEN}),
+    _S.ABSENT: frozenset({_S.TESTING, _S.FLASHING, _S.PREPARING, _S.BROKEN, _S.QUARANTINED}),
     _S.TESTING: frozenset(
         {_S.READY, _S.FLASHING, _S.PREPARING, _S.SERVING, _S.BROKEN, _S.QUARANTINED, _S.ABSENT}
     ),
-    _S.FLASHING: frozenset({_S.TESTING, _S.PREPARING, _S.BROKEN, _S.ABSENT}),
+    _S.FLASHING: frozenset({_S.TESTING, _S.PREPARING, _S.BROKEN, _S.QUARANTINED, _S.ABSENT}),
     _S.READY: frozenset(
         {_S.PREPARING, _S.SERVING, _S.TESTING, _S.FLASHING, _S.BROKEN, _S.QUARANTINED, _S.ABSENT}
     ),
@@ -48,12 +47,12 @@ TRANSITIONS: dict[DeviceState, frozenset[DeviceState]] = {
         }
     ),
     _S.BROKEN: frozenset({_S.TESTING, _S.FLASHING, _S.PREPARING, _S.ABSENT, _S.QUARANTINED}),
-    _S.QUARANTINED: frozenset({_S.TESTING, _S.PREPARING, _S.BROKEN, _S.ABSENT}),
+    _S.QUARANTINED: frozenset({_S.TESTING, _S.FLASHING, _S.PREPARING, _S.BROKEN, _S.ABSENT}),
 }
 """From each reported state, those that may follow. None is followed by ``ready`` or ``serving``
 without a test of the board in between."""
 
-SOUND = frozenset({_S.READY, _S.SERVING, _S.QUARANTINED})
+SOUND = frozenset({_S.READY, _S.SERVING})
 """What a device reports once nothing is wrong with it. Only then are its failures forgotten: a
 board that takes one firmware but not the other must not be flashed for ever."""
 
@@ -123,29 +122,3 @@ def next_step(desired: Desired | None, firmware: str, needed: dict[str, str]) ->
     if needed[desired.kind] != firmware:
         return Flash(needed[desired.kind])
     return Serve(desired.kind)
-
-
-# --- what a failing device does next -------------------------------------------------------------
-
-
-class Remedy(Enum):
-    """A step of the recovery ladder."""
-
-    REOPEN = "reopen"
-    REFLASH = "reflash"
-    REST = "rest"
-
-
-REST_FIRST = 30.0
-REST_LONGEST = 600.0
-"""Seconds a broken device is left alone before the next try: flash wears, and what two reflashes
-did not mend needs a hand more often than a third."""
-
-
-def remedy(failures: int) -> tuple[Remedy, float]:
-    """What to try after that many failures in a row, and after how many seconds."""
-    if failures <= 1:
-        return Remedy.REOPEN, 0.0
-    if failures == 2:
-        return Remedy.REFLASH, 0.0
-    return Remedy.REST, min(REST_LONGEST, REST_FIRST * 2.0 ** min(failures - 3, 10))

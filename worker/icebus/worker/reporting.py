@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -49,6 +50,7 @@ def report_of(
     session: str,
     since: datetime,
     progress: float | None,
+    labels: Mapping[str, str],
 ) -> DeviceReport:
     """The device as it stands, for the bus."""
     return DeviceReport(
@@ -66,4 +68,6 @@ def report_of(
         port="" if board is None else board.path,
         virtual=board is not None and board.virtual,
         progress=progress,
+        labels=dict(labels),
+        retry=state.retry_at,
     )

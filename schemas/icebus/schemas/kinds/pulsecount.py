@@ -16,6 +16,10 @@ QUEUE_CAPACITY = 64
 second each it is a minute's work, at 50 ms still three seconds."""
 
 
+COLLECT_PAGE = 256
+"""Outcomes that one ``collect`` repeats: events that a client takes without falling behind."""
+
+
 class PulseCountArgs(Args):
     """What a reservation of this kind may ask for: nothing yet."""
 
@@ -32,6 +36,18 @@ class Acknowledged(Message):
     """Answer to ``acknowledge``."""
 
     forgotten: Natural = Field(description="Outcomes the worker will not repeat any more.")
+
+
+class Collected(Message):
+    """Answer to ``collect``: so many outcomes are repeated as events, those of one page."""
+
+    repeated: Natural
+    next: Natural | None = Field(
+        default=None, description="What to pass as `after` for the next page; null at the end."
+    )
+    outstanding: Natural = Field(
+        description="Evaluations accepted that have no outcome yet: it will come by itself."
+    )
 
 
 class QueueStatus(Message):
@@ -93,6 +109,7 @@ EVENTS: dict[str, type[Message]] = {
 ANSWERS: dict[str, type[Message]] = {
     "evaluate": Queued,
     "acknowledge": Acknowledged,
+    "collect": Collected,
     "status": QueueStatus,
 }
 """What each method returns on a device. Its arguments are on the worker's ``kinds`` topic."""

@@ -7,12 +7,14 @@ stdio and pico-ice-sdk follow; the bootloader then shows a drive that takes a UF
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import termios
 from pathlib import Path
 
-from icebus.schemas import uf2
+from icebus.schemas import picoboot, uf2
 from icebus.schemas.errors import FirmwareInvalid
+from icebus.schemas.rack import PICOBOOT
 from icebus.worker.hardware.board import Board
 
 _INPUT_SPEED, _OUTPUT_SPEED = 4, 5
@@ -56,15 +58,36 @@ def check_family(image: bytes, board: Board) -> None:
         )
 
 
-def copy(image: bytes, drive: Path) -> None:
+def copy(image: bytes, board: Board) -> None:
     """Copy ``image`` to the bootloader's drive and see it through to the medium.
 
     Raises:
         OSError: the drive is gone, full or not writable.
     """
-    with (drive / IMAGE_NAME).open("wb") as file:
+    with (_drive_of(board) / IMAGE_NAME).open("wb") as file:
         file.write(image)
         file.flush()
         # The board may reboot at the last block, before the sync is answered.
         with contextlib.suppress(OSError):
             os.fsync(file.fileno())
+
+
+def reboot(board: Board) -> None:
+    """Ask the bootloader to start the application.
+
+    A real one takes the command on the bulk endpoint of its PICOBOOT interface; a virtual one shows
+    that as a file of its drive.
+
+    Raises:
+        OSError: the bootloader is gone.
+    """
+    command = picoboot.reboot(board.chip)
+    place = _drive_of(board) / PICOBOOT
+    with place.open("wb") as file:
+        file.write(command)
+
+
+def _drive_of(board: Board) -> Path:
+    if board.drive is None:
+        raise FileNotFoundError(errno.ENOENT, "the bootloader shows no drive")
+    return board.drive

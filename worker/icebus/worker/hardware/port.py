@@ -23,38 +23,41 @@ BAUD = 115200
 """Of no meaning on USB, but 1200 would send the board to its bootloader."""
 
 
+def connect(path: Path) -> serial.Serial:
+    """Open a board's device file; on a helper thread, as a driver may hang in it.
+
+    Raises:
+        OSError: it can't be opened (``serial.SerialException`` is one).
+    """
+    try:
+        return serial.Serial(str(path), BAUD, timeout=0, write_timeout=0, exclusive=True)
+    except termios.error as error:  # the board left while its port was being set up
+        raise OSError(*error.args) from None
+
+
 class Port:
     """An open serial port.
 
     Args:
         loop: whose thread this is used on.
-        path: the device file.
+        connection: what :func:`connect` gave.
         on_data: called with the bytes that came.
         on_lost: called once when the port is gone.
-
-    Raises:
-        OSError: it can't be opened (``serial.SerialException`` is one).
     """
 
     def __init__(
         self,
         loop: Loop,
-        path: Path,
+        connection: serial.Serial,
         on_data: Callable[[bytes], None],
         on_lost: Callable[[str], None],
     ) -> None:
-        self.path = path
         self._loop = loop
         self._on_data = on_data
         self._on_lost = on_lost
         self._outgoing = memoryview(b"")
         self._on_sent: Callback | None = None
-        try:
-            self._serial = serial.Serial(
-                str(path), BAUD, timeout=0, write_timeout=0, exclusive=True
-            )
-        except termios.error as error:  # the board left while its port was being set up
-            raise OSError(*error.args) from None
+        self._serial = connection
         self._descriptor: int = self._serial.fileno()
         loop.watch(self._descriptor, READ, self._ready)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, ClassVar, Generic, Protocol, TypeVar, overload
 
 from pydantic import BaseModel
@@ -25,6 +26,7 @@ from icebus.worker.loop import Callback, Loop, Timer
 from icebus.worker.states.methods import Method, methods_in
 
 D = TypeVar("D", bound=Message)
+T = TypeVar("T")
 S = TypeVar("S", bound="type[Reservable]")
 
 
@@ -104,6 +106,17 @@ class Host(Protocol):
     def reconcile(self) -> None:
         """Stop serving if that is no longer desired."""
 
+    def finished(self) -> None:
+        """What was under way when the worker was told to stop has ended."""
+
+    def assist(
+        self,
+        step: Callable[[], T],
+        then: Callable[[T], None],
+        otherwise: Callable[[Exception], None],
+    ) -> None:
+        """Run a step that may block on a helper thread; how it ended is told on the loop."""
+
     def purpose(self, otherwise: DeviceState) -> DeviceState:
         """As what work on the board appears."""
 
@@ -123,11 +136,15 @@ class State:
     Attributes:
         reported: the name under which the bus knows it.
         reason: why, where the name alone does not say.
+        retry_at: when it is left by itself, where that is to be known.
+        commandable: whether a command of an administrator may end it at once.
         device: whose state this is; set before :meth:`on_enter`.
     """
 
     reported: DeviceState
     reason: str = ""
+    retry_at: datetime | None = None
+    commandable: ClassVar[bool] = False
     device: Host
 
     def __init__(self) -> None:
@@ -185,6 +202,7 @@ class Reservable(State):
     """
 
     reported = DeviceState.SERVING
+    commandable = True
     kind: ClassVar[str]
     firmware: ClassVar[str]
     methods: ClassVar[dict[str, Method]]
@@ -201,6 +219,13 @@ class Reservable(State):
     def on_desired(self) -> None:
         """End when somebody else is to hold the device."""
         self.device.reconcile()
+
+    def on_stop(self, why: IcebusError) -> None:
+        """The worker is being stopped: end what waits with ``why``, finish what is under way.
+
+        Say ``finished`` when that is done; it is not waited for long.
+        """
+        self.device.finished()
 
     @property
     def idle(self) -> bool:

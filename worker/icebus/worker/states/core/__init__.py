@@ -1,9 +1,19 @@
 """The states every device goes through, whatever it is reserved for."""
 
 from icebus.worker.states.core.absent import Absent
-from icebus.worker.states.core.broken import Broken, Quarantined
+from icebus.worker.states.core.broken import Broken, Quarantined, SetAside
 from icebus.worker.states.core.flashing import Flashing
 from icebus.worker.states.core.ready import Ready
+from icebus.worker.states.core.rebooting import Rebooting
 from icebus.worker.states.core.testing import Testing
 
-__all__ = ["Absent", "Broken", "Flashing", "Quarantined", "Ready", "Testing"]
+__all__ = [
+    "Absent",
+    "Broken",
+    "Flashing",
+    "Quarantined",
+    "Ready",
+    "Rebooting",
+    "SetAside",
+    "Testing",
+]

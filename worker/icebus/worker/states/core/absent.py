@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 REOPEN_AFTER = 1.0
 """Seconds after which a port that failed is opened again, if the board never left the bus."""
 
+REOPENS = 5
+"""Then a board that is on the bus without a port that opens is not absent but broken."""
+
 
 class Absent(State):
     """Waits for the board to come back."""
@@ -23,6 +26,7 @@ class Absent(State):
     def __init__(self, reason: str) -> None:
         super().__init__()
         self.reason = reason
+        self._reopened = 0
 
     def on_enter(self) -> None:
         """Look whether it was only the port that failed."""
@@ -41,5 +45,11 @@ class Absent(State):
 
     def _reopen(self) -> None:
         self.after(REOPEN_AFTER, self._reopen)
-        if self.device.board is not None and self.device.port is None:
-            self.device.open()
+        if self.device.board is None:
+            self._reopened = 0
+        elif self.device.port is None:
+            self._reopened += 1
+            if self._reopened > REOPENS:
+                self.device.fail(self.reason)
+            else:
+                self.device.open()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from icebus.schemas.devices import DeviceState
+from icebus.schemas.message import now
 from icebus.worker.states.framework import State
 
 
@@ -16,11 +19,13 @@ class Broken(State):
     """
 
     reported = DeviceState.BROKEN
+    commandable = True
 
     def __init__(self, reason: str, retry: float | None) -> None:
         super().__init__()
         self.reason = reason
         self._retry = retry
+        self.retry_at = None if retry is None else now() + timedelta(seconds=retry)
 
     def on_enter(self) -> None:
         """Set the alarm."""
@@ -28,8 +33,25 @@ class Broken(State):
             self.after(self._retry, self.device.retry)
 
     def on_desired(self) -> None:
-        """What could not be had may be wanted no longer."""
-        if self._retry is None:
+        """An administrator may set it aside; what could not be had may be wanted no longer."""
+        desired = self.device.desired
+        if desired is not None and desired.quarantined is not None:
+            self.device.settle()
+        elif self._retry is None:
+            self.device.retry()
+
+
+class SetAside(Broken):
+    """Was tried often enough: looked at seldom, and whenever control has a new word on it."""
+
+    reported = DeviceState.QUARANTINED
+
+    def on_desired(self) -> None:
+        """Whoever lifts a quarantine, or wants anything else of it, may have mended it."""
+        desired = self.device.desired
+        if desired is not None and desired.quarantined is not None:
+            self.device.settle()
+        else:
             self.device.retry()
 
 
@@ -37,6 +59,7 @@ class Quarantined(State):
     """Set aside by an administrator."""
 
     reported = DeviceState.QUARANTINED
+    commandable = True
 
     def __init__(self, reason: str) -> None:
         super().__init__()
@@ -47,3 +70,5 @@ class Quarantined(State):
         desired = self.device.desired
         if desired is None or desired.quarantined is None:
             self.device.retry()
+        elif desired.quarantined != self.reason:
+            self.device.settle()

@@ -10,6 +10,7 @@ class Ready(State):
     """Waits for a reservation. What the board says is read and forgotten."""
 
     reported = DeviceState.READY
+    commandable = True
 
     def on_desired(self) -> None:
         """Begin to serve."""

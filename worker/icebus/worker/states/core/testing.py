@@ -37,17 +37,20 @@ class Testing(State):
         reported: as what this appears on the bus: testing, preparing, or releasing for a board
             that was just at work and only needs to come to rest.
         expect: the firmware it must turn out to run; None when any known one will do.
+        reason: why it is tested, where something was wrong with it.
     """
 
-    def __init__(self, reported: DeviceState, expect: str | None = None) -> None:
+    def __init__(self, reported: DeviceState, expect: str | None = None, reason: str = "") -> None:
         super().__init__()
         self.reported = reported
+        self.reason = reason
         self._expect = expect
         self._lines = Lines()
         self._conversation = pulse_count.Conversation()
         self._heard = ""
         self._probed = False
         self._received = False
+        self._reported = False
         self._strayed = False
         self._quiet: Timer | None = None
 
@@ -70,7 +73,7 @@ class Testing(State):
             if line == text.DEFAULT_LINE:
                 self._prove(catalogue.DEFAULT)
                 return
-            if not pulse_count.recognises(line):
+            if not self._heard and not pulse_count.recognises(line):
                 continue
             if not self._heard:
                 self._heard = pulse_count.NAME
@@ -78,6 +81,8 @@ class Testing(State):
             match self._conversation.hear(line):
                 case pulse_count.Received():
                     self._received = self._probed
+                case pulse_count.Report() | pulse_count.NoReport():
+                    self._reported = self._received
                 case pulse_count.Watchdog():
                     self._strayed = True
                     if port is not None:
@@ -88,14 +93,14 @@ class Testing(State):
                     # What is left of a transfer that broke off would start another.
                     self._quiet = self.after(pulse_count.QUIET, self._rested)
                 case pulse_count.Waiting() if self._received is self._probed:
-                    self._prove(pulse_count.NAME)
+                    self._conversed()
                     return
                 case _:
                     pass
 
     def _rested(self) -> None:
         if self._received is self._probed:
-            self._prove(pulse_count.NAME)
+            self._conversed()
         else:
             self._probe()
 
@@ -109,6 +114,13 @@ class Testing(State):
             self._probed = True
             port.send(BLANK)
             self.after(ANSWER, self._unknown)
+
+    def _conversed(self) -> None:
+        """It waits for the next transfer: as it should, if it gave a report of ours."""
+        if self._probed and not self._reported:
+            self.device.fail("took a blank bitstream but gave no report that can be understood")
+        else:
+            self._prove(pulse_count.NAME)
 
     def _prove(self, firmware: str) -> None:
         if self._expect is not None and firmware != self._expect:

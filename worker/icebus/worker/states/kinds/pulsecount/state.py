@@ -15,16 +15,19 @@ from icebus.schemas.errors import (
     BitstreamInvalid,
     IcebusError,
     InvalidRequest,
+    JournalUnavailable,
     QueueFull,
     WorkerRestarted,
 )
 from icebus.schemas.files import File
 from icebus.schemas.ids import Id, new_id
 from icebus.schemas.kinds.pulsecount import (
+    COLLECT_PAGE,
     FIRMWARE,
     KIND,
     QUEUE_CAPACITY,
     Acknowledged,
+    Collected,
     EvaluationFailure,
     Finished,
     Outcome,
@@ -33,8 +36,8 @@ from icebus.schemas.kinds.pulsecount import (
     Queued,
     QueueStatus,
 )
-from icebus.schemas.message import now
-from icebus.worker.journal import Journal
+from icebus.schemas.message import Natural, now
+from icebus.worker.journal import Journal, Settled
 from icebus.worker.states.framework import Event, Hold, Reservable, reservable
 from icebus.worker.states.kinds.pulsecount.batches import Batches
 from icebus.worker.states.kinds.pulsecount.measuring import Measured, Meter
@@ -45,6 +48,9 @@ log = logging.getLogger(__name__)
 LONGEST_ENTRY = 64 << 10
 """Bytes of JSON that an evaluation is described with, mostly the client's annotations: they go back
 with its outcome, which has to fit into one message."""
+
+WRITE_AGAIN = 5.0
+"""Seconds until an outcome is written down again that the disk had no room for."""
 
 Bitstreams = Annotated[list[File], Field(max_length=QUEUE_CAPACITY)]
 Evaluations = Annotated[list[Id], Field(max_length=1024)]
@@ -83,7 +89,9 @@ class PulseCount(Reservable):
         self._current: _Evaluation | None = None
         self._ahead: tuple[_Evaluation, bytes] | None = None
         self._ended: list[tuple[_Evaluation, Measured | IcebusError]] = []
+        self._unwritten: list[Settled] = []
         self._batches = Batches()
+        self._stopping = False
         self._meter = Meter(
             port=lambda: self.device.port,
             after=self.after,
@@ -103,16 +111,20 @@ class PulseCount(Reservable):
         more: bool = False,
         validate: bool = True,
         acknowledge: Evaluations = [],  # noqa: B006 - copied for each call
+        retry: bool = False,
     ) -> Queued:
         """Queue bitstreams; each ends in one event ``results`` or ``failures``.
 
         All are accepted or none. ``more`` announces further calls of the same batch; ``finished``
         is sent once a call without it was accepted and every evaluation has had its outcome. An
-        evaluation of an id that is known already is not measured again: its outcome is repeated.
+        evaluation of an id that is known already is not measured again: its outcome is repeated,
+        unless it is a failure and ``retry`` asks for another try.
         ``acknowledge`` saves a call: it names outcomes that have arrived.
         """
         self.acknowledge(acknowledge)
         known = {f.id for f in bitstreams if self._journal.knows(self.hold.reservation, f.id)}
+        again = {evaluation for evaluation in known if retry and self._has_failed(evaluation)}
+        known -= again
         fresh = [f for f in bitstreams if f.id not in known]
         if len({f.id for f in fresh}) != len(fresh):
             raise InvalidRequest("two bitstreams of one call have the same id")
@@ -130,6 +142,7 @@ class PulseCount(Reservable):
         self._journal.accept(
             self.hold.reservation,
             [(each.entry.evaluation, _json(each.entry)) for each in accepted],
+            again,
         )
         for evaluation in known:
             self._repeat(evaluation)
@@ -142,6 +155,23 @@ class PulseCount(Reservable):
     def acknowledge(self, evaluations: Evaluations) -> Acknowledged:
         """Say that outcomes have arrived: the device forgets them."""
         return Acknowledged(forgotten=self._journal.acknowledge(self.hold.reservation, evaluations))
+
+    @method
+    def collect(self, after: Natural = 0) -> Collected:
+        """Repeat outcomes that nobody has acknowledged, as the events they were sent as.
+
+        For a client that takes over from one that died. They come in pages, so that a client is not
+        buried: acknowledge one, then ask for what is ``after`` it.
+        """
+        page = self._journal.settled(self.hold.reservation, after, COLLECT_PAGE + 1)
+        page, rest = page[:COLLECT_PAGE], page[COLLECT_PAGE:]
+        for settled in page:
+            self._send(settled)
+        return Collected(
+            repeated=len(page),
+            next=page[-1].position if rest else None,
+            outstanding=self.load,
+        )
 
     @method
     def status(self) -> QueueStatus:
@@ -166,7 +196,10 @@ class PulseCount(Reservable):
 
     def on_enter(self) -> None:
         """Settle what an earlier life of the worker had accepted, and repeat what it measured."""
-        self._journal.keep_only(self.hold.reservation)
+        try:
+            self._journal.keep_only(self.hold.reservation)
+        except JournalUnavailable as full:
+            log.warning("device %s: %s", self.device.name, full.message)  # it is only tidying
         repeated = self._journal.settled(self.hold.reservation)
         for description in self._journal.unsettled(self.hold.reservation):
             entry = Entry.model_validate_json(description)
@@ -175,24 +208,38 @@ class PulseCount(Reservable):
             )
             self._settle("failures", _failure(entry, error))
         for settled in repeated:
-            self._repeat(settled.evaluation)
+            self._send(settled)
 
     def on_data(self, data: bytes) -> None:
         """Follow the conversation."""
         self._meter.hear(data)
 
+    def on_stop(self, why: IcebusError) -> None:
+        """What waits fails; what is on the board is seen through."""
+        self._stopping = True
+        self._fail_queue(why)
+        self._stop_when_done()
+
     def on_exit(self, why: IcebusError) -> None:
         """Every evaluation that has no outcome yet fails with ``why``."""
         self._meter.abandon()
         self._settle_ended()
-        unmeasured = [self._current] if self._current is not None else []
-        unmeasured += self._queue
-        self._current = None
-        self._queue.clear()
-        for each in unmeasured:
-            self._end(each, "failures", _failure(each.entry, why))
+        current, self._current = self._current, None
+        if current is not None:
+            self._end(current, "failures", _failure(current.entry, why))
+        self._fail_queue(why)
         for finished in self._batches.abandon():
             self._tell_finished(finished)
+        self._write_again()
+
+    def _fail_queue(self, why: IcebusError) -> None:
+        queue, self._queue = self._queue, deque()
+        for each in queue:
+            self._end(each, "failures", _failure(each.entry, why))
+
+    def _stop_when_done(self) -> None:
+        if self._stopping and self._current is None and not self._ended:
+            self.device.finished()
 
     def _begin_next(self) -> None:
         if not self._queue or not self._meter.idle:
@@ -219,6 +266,7 @@ class PulseCount(Reservable):
         ended, self._ended = self._ended, []
         for evaluation, how in ended:
             self._settle_one(evaluation, how)
+        self._stop_when_done()
 
     def _settle_one(self, evaluation: _Evaluation, how: Measured | IcebusError) -> None:
         if isinstance(how, IcebusError):
@@ -252,19 +300,41 @@ class PulseCount(Reservable):
             self.finished(finished)
 
     def _settle(self, event: str, outcome: PulseCountResult | EvaluationFailure) -> None:
-        self._journal.settle(
-            self.hold.reservation, outcome.evaluation, event, outcome.model_dump_json()
-        )
+        self._write(Settled(outcome.evaluation, event, outcome.model_dump_json()))
         self.device.emit(self.hold, event, outcome)
 
+    def _write(self, settled: Settled) -> None:
+        try:
+            self._journal.settle(
+                self.hold.reservation, settled.evaluation, settled.event, settled.outcome
+            )
+        except JournalUnavailable as error:
+            log.warning("device %s: an outcome waits: %s", self.device.name, error.message)
+            if not self._unwritten:
+                self.after(WRITE_AGAIN, self._write_again)
+            self._unwritten.append(settled)
+
+    def _write_again(self) -> None:
+        unwritten, self._unwritten = self._unwritten, []
+        for settled in unwritten:
+            self._write(settled)
+
+    def _has_failed(self, evaluation: str) -> bool:
+        outcome = self._journal.outcome(self.hold.reservation, evaluation)
+        return outcome is not None and outcome.event == "failures"
+
     def _repeat(self, evaluation: str) -> None:
-        for settled in self._journal.settled(self.hold.reservation, evaluation):
-            try:
-                outcome = _EVENTS[settled.event].validate_json(settled.outcome)
-            except (KeyError, ValidationError):
-                log.exception("device %s: unreadable outcome in the journal", self.device.name)
-                continue
-            self.device.emit(self.hold, settled.event, outcome)
+        outcome = self._journal.outcome(self.hold.reservation, evaluation)
+        if outcome is not None:
+            self._send(outcome)
+
+    def _send(self, settled: Settled) -> None:
+        try:
+            outcome = _EVENTS[settled.event].validate_json(settled.outcome)
+        except (KeyError, ValidationError):
+            log.exception("device %s: unreadable outcome in the journal", self.device.name)
+            return
+        self.device.emit(self.hold, settled.event, outcome)
 
 
 def _check(file: File, validate: bool) -> None:

@@ -1,0 +1,59 @@
+"""Steps of a device that may block, on threads of their own."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
+
+from icebus.worker.loop import Callback, Loop
+
+T = TypeVar("T")
+
+STUCK = 3
+"""Steps of one device under way at most. A driver that hangs never gives its thread back, and a
+device that is tried again for days must not use up all there are."""
+
+
+class Helpers:
+    """Runs what may block for one device. Used on its loop.
+
+    Args:
+        loop: where it is told how a step ended.
+        name: of the threads.
+    """
+
+    def __init__(self, loop: Loop, name: str) -> None:
+        self._loop = loop
+        self._name = name
+        self._busy = 0
+
+    def run(
+        self,
+        step: Callable[[], T],
+        then: Callable[[T], None],
+        otherwise: Callable[[Exception], None],
+    ) -> None:
+        """Run ``step`` on a thread; on the loop, ``then`` gets its result or ``otherwise`` why not.
+
+        There is no deadline: a driver can't be made to return. Whoever waits sets an alarm.
+        """
+        if self._busy >= STUCK:
+            hang = OSError(errno.EBUSY, f"{STUCK} calls of its driver hang; unplug it")
+            self._loop.post(partial(otherwise, hang))
+            return
+        self._busy += 1
+
+        def work() -> None:
+            try:
+                told = partial(then, step())
+            except Exception as error:  # noqa: BLE001 - whoever waits is told, whatever it is
+                told = partial(otherwise, error)
+            self._loop.post(partial(self._done, told))
+
+        self._loop.offload(work, self._name)
+
+    def _done(self, told: Callback) -> None:
+        self._busy -= 1
+        told()

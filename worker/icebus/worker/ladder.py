@@ -1,0 +1,83 @@
+"""The recovery ladder: what to do with a board that fails, and how to say it. Pure.
+
+::
+
+    reopen -> reboot -> reflash -> rest -> (reboot -> rest) ... -> (reboot -> set aside) ...
+
+Each step is harder on the board than the one before, so each is given its chance first. Flash
+wears: it is written once in a row of failures, while a reboot costs nothing and is tried after each
+rest. Rests grow, and a board that stays ill through all of them is set aside: it is looked at
+seldom, until somebody does something about it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Remedy(Enum):
+    """A step of the ladder."""
+
+    REOPEN = "reopening its port"
+    REBOOT = "rebooting"
+    REFLASH = "reflashing"
+    REST = "resting"
+    SET_ASIDE = "set aside"
+
+
+REST_FIRST = 30.0
+REST_LONGEST = 600.0
+"""Seconds a broken device is left alone before the next try, doubled each time: what a reflash did
+not mend needs a hand more often than another try."""
+
+RESTS = 5
+"""Rests before a device is set aside: about 15 minutes of trying, a hub's power cycle included."""
+
+SET_ASIDE = 3600.0
+"""Seconds between looks at a device that was set aside: it may have been mended in silence."""
+
+_FIRST_REST = 4
+"""The failure that the first rest follows."""
+
+
+@dataclass(frozen=True)
+class Rung:
+    """What is done about one failure.
+
+    Attributes:
+        remedy: the step.
+        pause: seconds until the device is looked at again; 0 for a step that is taken now.
+    """
+
+    remedy: Remedy
+    pause: float = 0.0
+
+    def told(self, reason: str, failures: int) -> str:
+        """The step with its reason, for people: ``silent for 10 s; rebooting (2nd try)``."""
+        if not self.pause:
+            return f"{reason}; {self.remedy.value} ({ordinal(failures)} try)"
+        return f"{reason}; {self.remedy.value} for {self.pause:.0f} s after {failures} failures"
+
+
+def rung(failures: int) -> Rung:
+    """What to do after that many failures in a row."""
+    if failures < _FIRST_REST:
+        return Rung((Remedy.REOPEN, Remedy.REBOOT, Remedy.REFLASH)[max(1, failures) - 1])
+    rests, resting = divmod(failures - _FIRST_REST, 2)
+    if resting:
+        return Rung(Remedy.REBOOT)
+    if rests >= RESTS:
+        return Rung(Remedy.SET_ASIDE, SET_ASIDE)
+    return Rung(Remedy.REST, min(REST_LONGEST, REST_FIRST * 2.0**rests))
+
+
+def failures_of(remedy: Remedy) -> int:
+    """The first failure that ``remedy`` answers."""
+    return next(number for number in range(1, 1000) if rung(number).remedy is remedy)
+
+
+def ordinal(number: int) -> str:
+    """``1st``, ``2nd``, ``3rd``, ``4th``."""
+    teen = number % 100 in (11, 12, 13)
+    return f"{number}{'th' if teen else {1: 'st', 2: 'nd', 3: 'rd'}.get(number % 10, 'th')}"

@@ -1,0 +1,120 @@
+"""What flashing and rebooting have in common: the way through the board's bootloader and back."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING
+
+from icebus.schemas.devices import DeviceState
+from icebus.schemas.errors import IcebusError
+from icebus.worker.hardware import flashing
+from icebus.worker.states.framework import State
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from icebus.worker.hardware.board import Board
+    from icebus.worker.hardware.port import Port
+
+BOOTLOADER_DEADLINE = 10.0
+ACT_DEADLINE = 60.0
+RESTART_DEADLINE = 15.0
+"""Seconds for each step; a real board takes about 1, 5 and 2 (unverified)."""
+
+
+class ViaBootloader(State):
+    """Sends the board to its bootloader, has something done there, and waits for the application.
+
+    The steps that block run on a helper thread; its end comes back through the loop.
+
+    Args:
+        reported: as what this appears on the bus.
+        reason: what is done and why, for people.
+    """
+
+    def __init__(self, reported: DeviceState, reason: str) -> None:
+        super().__init__()
+        self.reported = reported
+        self.reason = reason
+        self._acted = False
+
+    @abstractmethod
+    def step(self, board: Board) -> Callable[[], None]:
+        """What to do in the bootloader, as a step that may block.
+
+        Raises:
+            IcebusError: this board must not be given it.
+        """
+
+    @abstractmethod
+    def returned(self) -> None:
+        """The application is back."""
+
+    def on_enter(self) -> None:
+        """Go where the board is: ask its application to leave, or use its bootloader."""
+        board = self.device.board
+        if board is None:
+            self.device.lost("the board went away before it could be sent to its bootloader")
+        elif board.in_bootloader:
+            self.on_bootloader(board)
+        elif board.tty is not None:
+            tty = board.tty
+            self.device.close()
+            self._assist(lambda: flashing.touch(tty), lambda: None)
+            self.after(BOOTLOADER_DEADLINE, self._not_in_bootloader)
+
+    def on_remove(self) -> None:
+        """Between its two modes a board is absent."""
+
+    def on_bootloader(self, board: Board) -> None:
+        """Do there what it was sent for."""
+        if self._acted:
+            self.device.fail("came back in its bootloader")
+            return
+        try:
+            step = self.step(board)
+        except IcebusError as error:
+            self.device.fail(error.message)
+            return
+        self._acted = True
+        self.device.progress(0.5)
+        self._assist(step, self._await_restart)
+        self.after(ACT_DEADLINE + RESTART_DEADLINE, self._not_restarted)
+
+    def on_add(self, port: Port) -> None:
+        """The application is there: see what it is."""
+        if self._acted:
+            self.returned()
+
+    def on_desired(self) -> None:
+        """The work goes on; it may now be for a reservation."""
+        self.reported = self.device.purpose(self.reported)
+
+    def _assist(self, step: Callable[[], None], then: Callable[[], None]) -> None:
+        def if_alive(callback: Callable[[], None]) -> None:
+            if self.device.state is self:
+                self.device.run(self, callback)
+
+        self.device.assist(
+            step,
+            lambda _: if_alive(then),
+            lambda error: if_alive(lambda: self._failed(str(error))),
+        )
+
+    def _failed(self, problem: str) -> None:
+        if self._acted:
+            # A bootloader that reboots at the last byte makes the step look as if it had failed.
+            self._await_restart()
+        else:
+            self.device.fail(f"could not be sent to its bootloader: {problem}")
+
+    def _await_restart(self) -> None:
+        self.device.progress(0.9)
+        self.after(RESTART_DEADLINE, self._not_restarted)
+
+    def _not_in_bootloader(self) -> None:
+        if not self._acted:
+            self.device.fail("did not go to its bootloader")
+
+    def _not_restarted(self) -> None:
+        self.device.fail("did not come back from its bootloader")
