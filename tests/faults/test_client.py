@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import time
@@ -19,9 +20,10 @@ if TYPE_CHECKING:
     from icebus.client import PulseCountClient
 
 HOLD = """
-import itertools, sys
+import sys
 from bench.population import population
-from icebus.client import PulseCountClient
+from icebus.client import PulseCountClient, link
+link.REPEAT = 1.0  # a minute is too long for a test
 client = PulseCountClient()
 held = client.reserve(1, detached=sys.argv[1] == "detached")
 for result in held.map(population(sys.maxsize)):
@@ -88,3 +90,18 @@ def test_given_two_clients_of_one_name_then_neither_takes_the_others(
         lab.wait(lambda: hers.id not in lab.holders(), "the other's is left")
         assert mine.ended is None
         assert mine.id in lab.holders()
+
+
+def test_given_a_client_that_dies_with_the_broker_then_what_was_attached_is_free_all_the_same(
+    lab: Lab, here: Path
+) -> None:
+    process, hers = holding(lab, here, "ann", "attached")
+    saved = lab.farm.broker.directory / "mosquitto.db"
+    saved.unlink(missing_ok=True)
+    lab.farm.broker.child.process.send_signal(signal.SIGUSR1)
+    lab.wait(lambda: saved.exists() and bool(saved.stat().st_size), "Mosquitto has not saved")
+    lab.kill_broker(forget=False)
+    process.kill()
+    process.communicate()
+    lab.start_broker()
+    lab.wait(lambda: hers not in lab.holders(), "it is not freed")

@@ -116,7 +116,11 @@ class Bus:
             self._client.tls_set()
         if will is not None:
             self._client.will_set(
-                self._root.absolute(will.topic), will.message.model_dump_json(), qos=1, retain=True
+                self._root.absolute(will.topic),
+                will.message.model_dump_json(),
+                qos=1,
+                retain=True,
+                properties=will.properties,
             )
         self._client.on_socket_open = lambda _client, _userdata, sock: send_at_once(sock)
         self._client.on_connect = self._on_connect

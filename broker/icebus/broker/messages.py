@@ -6,16 +6,32 @@ import math
 from dataclasses import dataclass, field
 
 import paho.mqtt.client as paho
+from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties, VariableByteIntegers
 from pydantic import BaseModel
 
 
 @dataclass(frozen=True)
 class Will:
-    """What the broker says, retained, when this client dies."""
+    """What the broker says, retained, when this client dies.
+
+    Attributes:
+        topic: relative to the root.
+        message: sent as JSON.
+        expiry: seconds that the broker keeps it; None for ever.
+    """
 
     topic: str
     message: BaseModel
+    expiry: float | None = None
+
+    @property
+    def properties(self) -> Properties:
+        """The MQTT 5 properties it goes with."""
+        made = Properties(PacketTypes.WILLMESSAGE)
+        if self.expiry is not None:
+            made.MessageExpiryInterval = max(1, math.ceil(self.expiry))
+        return made
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,10 @@ CORRECTION_INTERVAL = 1.0
 fast as the broker can carry it."""
 
 
+MISSED = 3
+"""Repetitions that may be missed before somebody who repeats himself counts as gone."""
+
+
 class Presence:
     """Holds our retained state topic to what we last said.
 
@@ -30,37 +34,56 @@ class Presence:
     Args:
         bus: to speak on.
         topic: the family our state belongs to.
+        every: seconds after which to say it again and again, so that who dies together with the
+            broker, which then has no will to tell of, is missed; None to say it once.
         ids: which one of it is ours.
     """
 
-    def __init__(self, bus: Bus, topic: Topic, **ids: str) -> None:
+    def __init__(self, bus: Bus, topic: Topic, *, every: float | None = None, **ids: str) -> None:
         self._bus = bus
+        self._every = every
         self._address = topic(**ids)
         # Held while publishing, which only enqueues: a repetition must not overtake what is said
         # anew, or the broker would keep the older word for ever.
         self._lock = threading.Lock()
         self._said: BaseModel | None = None
+        self._stopped = False
         self._correctable_at = 0.0
         self._correcting = False
         self._subscription = bus.subscribe(topic, self._on_state, **ids)
         bus.on_connected(self._repeat)
+        if every is not None:
+            bus.call_later(every, self._again)
 
     def say(self, state: BaseModel) -> None:
         """Publish ``state``, and hold to it."""
         with self._lock:
             self._said = state
-            self._bus.publish(self._address, state, retain=True)
+            self._publish(state)
 
     def stop(self) -> None:
         """Hold to nothing any more: what is said next is the farewell."""
         with self._lock:
             self._said = None
+            self._stopped = True
         self._subscription.cancel()
 
     def _repeat(self) -> None:
         with self._lock:
             if self._said is not None:
-                self._bus.publish(self._address, self._said, retain=True)
+                self._publish(self._said)
+
+    def _publish(self, state: BaseModel) -> None:
+        expiry = None if self._every is None else MISSED * self._every
+        self._bus.publish(self._address, state, retain=True, expiry=expiry)
+
+    def _again(self) -> None:
+        if self._stopped or self._every is None:
+            return
+        # Without a broker it would only pile up; it is said when there is one.
+        if self._bus.connected:
+            self._repeat()
+        self._bus.call_later(self._every, self._again)
 
     def _on_state(self, incoming: Incoming) -> None:
         now = time.monotonic()

@@ -30,6 +30,10 @@ log = logging.getLogger(__name__)
 FAREWELL_EXPIRY = 60.0
 """Seconds that the broker keeps the word that a client has gone: nobody needs it for longer."""
 
+REPEAT = 20.0
+"""Seconds between repetitions of our presence: a client that died together with the broker, so that
+no will was sent, is missed within a minute."""
+
 A = TypeVar("A", bound=BaseModel)
 
 
@@ -50,11 +54,14 @@ class Link:
         self.client = new_id(f"{to_id(platform.node())[:24]}-")
         self._session = new_id()
         topic = CLIENT_STATE(user=self.user, client=self.client)
-        self.bus = Bus(address, name=self.user, will=Will(topic, self._state(Presence.LOST)))
+        will = Will(topic, self._state(Presence.LOST), FAREWELL_EXPIRY)
+        self.bus = Bus(address, name=self.user, will=will)
         self.requester = Requester(self.bus, self.user, self.client)
         self.workers = Workers(self.bus)
         self.blobs = BlobSender(self.bus, self.user, self.workers)
-        self._presence = PresenceKeeper(self.bus, CLIENT_STATE, user=self.user, client=self.client)
+        self._presence = PresenceKeeper(
+            self.bus, CLIENT_STATE, every=REPEAT, user=self.user, client=self.client
+        )
         self._reconnected: list[Callable[[], None]] = []
         self.bus.connect(deadline)
         self.hooks = Hooks(self.client)
@@ -92,7 +99,7 @@ class Link:
             listener()
 
     def _state(self, state: Presence) -> ClientState:
-        return ClientState(state=state, session=self._session, version=_version())
+        return ClientState(state=state, session=self._session, version=_version(), interval=REPEAT)
 
     def ask(
         self,

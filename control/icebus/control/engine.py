@@ -30,7 +30,13 @@ from icebus.control.tables import DeviceRow
 from icebus.control.transactions import Transactions
 from icebus.control.work import Outgoing, Work
 from icebus.schemas.calls import Reply, Request
-from icebus.schemas.components import ClientState, Heartbeat, WorkerHeartbeat, WorkerState
+from icebus.schemas.components import (
+    ClientState,
+    Heartbeat,
+    Presence,
+    WorkerHeartbeat,
+    WorkerState,
+)
 from icebus.schemas.devices import DeviceReport
 from icebus.schemas.errors import InternalError
 from icebus.schemas.topics import CONTROL_HEARTBEAT
@@ -103,6 +109,7 @@ class Engine:
         """The bus has (again) a broker, which may have forgotten what it kept for us."""
         at = time.monotonic()
         self._farm.connected(at)
+        self._clients.connected(at)
         self._transactions.online = True
         self._settled_at = at + self._settling
         self._beat_at = at
@@ -139,6 +146,7 @@ class Engine:
 
     def on_client(self, user: str, client: str, state: ClientState | None) -> None:
         """A client's presence."""
+        self._clients.on_sign(user, client, state, time.monotonic())
         presence = self._clients.on_state(user, client, state)
         if presence is not None:
             self._pending.clients[user, client] = presence
@@ -228,6 +236,9 @@ class Engine:
         self._beat_at = max(self._beat_at + self._settings.interval, at)
         for worker in list(self._farm.workers()):
             self._look(worker.name)
+        for user, client in self._clients.missed(at):
+            log.warning("client %s of %s is silent", client, user)
+            self._pending.clients[user, client] = Presence.LOST
 
     def _look(self, worker: str) -> None:
         """See whether a worker's health changed; its devices are then looked at again."""

@@ -119,6 +119,9 @@ class ClientState(Message):
     state: Presence
     session: Id
     version: str = ""
+    interval: float | None = Field(
+        default=None, gt=0, description="Seconds until it says so again; null when it never does."
+    )
 
 
 class LogRecord(Message):

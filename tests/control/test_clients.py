@@ -1,0 +1,51 @@
+"""Which clients are there: those that say so, for as long as they do."""
+
+from __future__ import annotations
+
+from icebus.broker.presence import MISSED
+from icebus.control.clients import Clients
+from icebus.schemas.components import ClientState, Presence
+
+KEY = ("alice", "c")
+
+
+def heard(clients: Clients, at: float, interval: float | None = 2.0) -> None:
+    state = ClientState(state=Presence.ONLINE, session="s", interval=interval)
+    clients.on_sign(*KEY, state, at)
+    clients.on_state(*KEY, state)
+
+
+def test_given_a_client_that_repeats_itself_when_it_falls_silent_then_it_is_missed_once() -> None:
+    clients = Clients()
+    heard(clients, at=10.0)
+    heard(clients, at=12.0)
+    assert clients.missed(11.9 + MISSED * 2.0) == []
+    assert clients.online(*KEY)
+    assert clients.missed(12.0 + MISSED * 2.0) == [KEY]
+    assert not clients.online(*KEY)
+    assert clients.missed(1e9) == []
+
+
+def test_given_a_client_that_was_missed_when_it_speaks_then_it_is_there_again() -> None:
+    clients = Clients()
+    heard(clients, at=0.0)
+    clients.missed(100.0)
+    heard(clients, at=101.0)
+    assert clients.online(*KEY)
+
+
+def test_given_a_client_that_never_repeats_itself_then_only_the_broker_says_that_it_is_gone() -> (
+    None
+):
+    clients = Clients()
+    heard(clients, at=0.0, interval=None)
+    assert clients.missed(1e9) == []
+    assert clients.online(*KEY)
+
+
+def test_given_the_broker_was_away_when_it_is_back_then_everybody_has_as_long_as_ever() -> None:
+    clients = Clients()
+    heard(clients, at=0.0)
+    clients.connected(at=100.0)
+    assert clients.missed(99.9 + MISSED * 2.0) == []
+    assert clients.missed(100.0 + MISSED * 2.0) == [KEY]
