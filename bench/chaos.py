@@ -50,8 +50,9 @@ FINISH = 150.0
 """Seconds for clients to end their runs once nothing fails any more: the library gives up boards
 that do not return after 60 s, and there may be one run after another."""
 
-READY = 90.0
-"""Seconds for the farm to be idle and ready after that: the longest pause of a broken board."""
+READY = 120.0
+"""Seconds for the farm to be idle and ready after that: the longest pause of a broken board, and a
+minute until the broker forgets clients that died."""
 
 IDLE = 5.0
 """Seconds over which an idle farm's CPU is looked at."""
@@ -198,7 +199,7 @@ class Run:
             elif device.report.state is not DeviceState.READY or not device.fresh:
                 fresh = "" if device.fresh else ", its worker is not fresh"
                 yield f"device {serial} is {device.report.state}: {device.report.reason}{fresh}"
-        yield from leftovers(retained(self._farm.broker.address(AUDITOR)), serials)
+        yield from leftovers(retained(self._farm.broker.address(AUDITOR)), serials, self._names)
 
     def _prove(self) -> None:
         """Every board must evaluate one more bitstream, and rightly."""

@@ -6,7 +6,7 @@ import random
 from dataclasses import dataclass
 from enum import StrEnum
 
-EVERY = 4.0
+EVERY = 3.0
 """Seconds between faults, on average."""
 
 BRIEF = (0.3, 1.0, 3.0)

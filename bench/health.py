@@ -10,7 +10,7 @@ from pathlib import Path
 
 from icebus.broker import BrokerAddress, Bus, Incoming
 from icebus.broker.bus import wait
-from icebus.schemas.components import ClientState, Presence
+from icebus.schemas.components import ClientState
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.devices import Desired, DeviceReport, DeviceState
 from icebus.schemas.message import decode
@@ -96,13 +96,19 @@ def retained(address: BrokerAddress) -> Retained:
     return found
 
 
-def leftovers(kept: Retained, serials: Iterable[str]) -> Iterator[str]:
-    """What is retained that should not be, or is not as it should be, of an idle farm."""
+def leftovers(kept: Retained, serials: Iterable[str], gone: Iterable[str]) -> Iterator[str]:
+    """What is retained that should not be, or is not as it should be, of an idle farm.
+
+    Args:
+        kept: by the broker.
+        serials: of all boards.
+        gone: users whose clients are no more, nor should be any word of them.
+    """
     for ids, _ in kept["RESERVATION"]:
         yield f"{RESERVATION(**ids)} is still there"
     for ids, payload in kept["CLIENT_STATE"]:
-        state = decode(ClientState, payload).state
-        if state is Presence.ONLINE:
+        if ids["user"] in gone:
+            state = decode(ClientState, payload).state
             yield f"{CLIENT_STATE(**ids)} says {state}, and nobody is there"
     expected = set(serials)
     reported = [ids["serial"] for ids, _ in kept["DEVICE"]]
