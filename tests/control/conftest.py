@@ -14,6 +14,7 @@ import pytest
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.reasoncodes import ReasonCode
 from pydantic import BaseModel
+from tests.control.desk import Desk
 
 from icebus.broker import Bus, Incoming, Requester, Will
 from icebus.broker.address import BrokerAddress
@@ -399,6 +400,14 @@ def database_url(backend: str, tmp_path: Path, request: pytest.FixtureRequest) -
     name = server.create(request.getfixturevalue("migrated_template"))
     yield server.url(name)
     server.drop(name)
+
+
+@pytest.fixture
+def desk(database_url: str) -> Iterator[Desk]:
+    """Control's operations on a real database, without a broker."""
+    database = Database(database_url)
+    yield Desk(database)
+    database.close()
 
 
 @pytest.fixture

@@ -1,0 +1,139 @@
+"""Control's operations at a desk: a real database, and a farm that the test makes up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from icebus.control import administration, agenda, observation, waiting
+from icebus.control.clients import Clients
+from icebus.control.database import Database
+from icebus.control.farm import Farm
+from icebus.control.kinds import Kind
+from icebus.control.requests import carry_out
+from icebus.control.settings import Settings
+from icebus.control.work import Outgoing, Work
+from icebus.schemas.calls import Event, Request
+from icebus.schemas.components import KindInfo, WorkerHeartbeat, WorkerPhase, WorkerState
+from icebus.schemas.devices import Desired, DeviceReport, DeviceState
+from icebus.schemas.message import now
+from icebus.schemas.reservations import Reservation
+
+T = TypeVar("T")
+
+ARGS = {
+    "type": "object",
+    "properties": {"window": {"type": "number"}},
+    "additionalProperties": False,
+}
+
+
+class Desk:
+    """Control's database and what it knows, at a moment that the test chooses."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.farm = Farm(1.0, "epoch")
+        self.clients = Clients()
+        self.settings = Settings(max_duration=7200)
+        self.now = now()
+        self.at = 1000.0
+        self.sent: list[Outgoing] = []
+        self.generations: dict[str, int] = {}
+        self.farm.connected(0.0)
+        self.farm.beaten(0, self.at)
+
+    def run(self, step: Callable[[Work], T]) -> T:
+        with self.database.transaction() as session:
+            work = Work(session, self.farm, self.clients, self.settings, self.now, self.at)
+            result = step(work)
+            if work.stirred:
+                waiting.serve(work)
+            self.sent = work.outbox()
+        for each in self.sent:
+            if isinstance(each.message, Desired):
+                self.generations[each.message.serial] = each.message.generation
+        return result
+
+    def ask(self, user: str, operation: str, name: str | None = None, /, **args: Any) -> Any:
+        request = Request(args=args) if name is None else Request(id=name, args=args)
+        return self.run(lambda work: carry_out(work, user, operation, request))
+
+    def order(self, operation: str, name: str | None = None, /, **args: Any) -> Any:
+        """Ask as the administrator root."""
+        request = Request(args=args) if name is None else Request(id=name, args=args)
+        operations = administration.OPERATIONS
+        return self.run(lambda work: carry_out(work, "root", operation, request, operations))
+
+    def reserve(self, user: str = "alice", **args: Any) -> Reservation:
+        # No two come at the same moment.
+        self.now += timedelta(microseconds=1)
+        reply = self.ask(user, "reserve", **{"kind": "pulsecount", **args})
+        return Reservation.model_validate(reply["reservation"])
+
+    def worker(self, name: str, *serials: str, firmware: str = "pulse_count") -> None:
+        """A worker that is ready with these devices."""
+        self.farm.on_kinds(
+            name, {"pulsecount": Kind("pulsecount", KindInfo(firmware="pulse_count", args=ARGS))}
+        )
+        state = WorkerState(state=WorkerPhase.READY, session=name, serials=list(serials))
+        self.farm.on_state(name, state, self.at)
+        self.farm.on_echo(name, WorkerHeartbeat(epoch="epoch", sequence=0, session=name), self.at)
+        for serial in serials:
+            self.report(name, serial, DeviceState.READY, firmware=firmware)
+
+    def report(self, worker: str, serial: str, state: DeviceState, **fields: Any) -> None:
+        values: dict[str, Any] = {
+            "generation": self.generations.get(serial, 0),
+            "firmware": "pulse_count",
+            **fields,
+        }
+        report = DeviceReport(serial=serial, state=state, since=self.now, session=worker, **values)
+        self.farm.on_report(worker, serial, report)
+        self.run(lambda work: observation.observe(work, {serial}, set()))
+
+    def look(self, reservation: Reservation) -> Reservation:
+        """The reservation as it is now."""
+        [found] = [each for each in self.live() if each.id == reservation.id]
+        return found
+
+    def live(self) -> list[Reservation]:
+        found = self.ask("anybody", "list")["reservations"]
+        return [Reservation.model_validate(each) for each in found]
+
+    def history(self, **args: Any) -> list[tuple[str, str, str | None]]:
+        """Events with actors and serials, oldest first."""
+        entries = self.ask("anybody", "history", limit=1000, **args)["entries"]
+        return [(each["event"], each["actor"], each["serial"]) for each in reversed(entries)]
+
+    def wait(self, **delta: float) -> None:
+        """Let time go by, and do what falls due."""
+        self.now += timedelta(**delta)
+        self.run(lambda work: agenda.sweep(work, connected=True))
+
+    def documents(self) -> list[Reservation]:
+        """The documents that the last transaction published."""
+        return [each.message for each in self.sent if isinstance(each.message, Reservation)]
+
+    def rest(self, worker: str, *serials: str) -> None:
+        """The worker reports that these devices are free."""
+        for serial in serials:
+            self.report(worker, serial, DeviceState.READY)
+
+    def serve(self, worker: str, reservation: Reservation) -> None:
+        for device in reservation.devices:
+            fields = {"reservation": reservation.id}
+            self.report(worker, device.serial, DeviceState.SERVING, **fields)
+
+    def events(self) -> list[str]:
+        return [
+            each.topic.rsplit("/", 1)[1] for each in self.sent if isinstance(each.message, Event)
+        ]
+
+    def wanted(self) -> dict[str, str | None]:
+        return {
+            each.message.serial: each.message.reservation
+            for each in self.sent
+            if isinstance(each.message, Desired)
+        }

@@ -1,0 +1,385 @@
+"""The queue, what is done with a part of a reservation, and limits, on a real database."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from icebus.control import observation
+from icebus.control.limits import Limit, Limits
+from icebus.control.settings import Settings
+from icebus.schemas.components import ClientState, Presence
+from icebus.schemas.devices import Desired, DeviceState
+from icebus.schemas.errors import (
+    DeviceNotHeld,
+    DeviceUnavailable,
+    Forbidden,
+    InvalidRequest,
+    LimitExceeded,
+    NotEnoughDevices,
+    ReservationQueued,
+)
+from icebus.schemas.reservations import EndReason, HoldState, Reservation, ReservationState
+
+if TYPE_CHECKING:
+    from tests.control.desk import Desk
+
+QUEUED, PREPARING, ACTIVE = (
+    ReservationState.QUEUED,
+    ReservationState.PREPARING,
+    ReservationState.ACTIVE,
+)
+
+
+def ends(desk: Desk) -> list[EndReason | None]:
+    return [each.reason for each in desk.documents() if each.state is ReservationState.ENDED]
+
+
+def limited(**of_alice: int) -> Settings:
+    return Settings(max_duration=7200, limits=Limits(users={"alice": Limit(**of_alice)}))
+
+
+def test_given_labels_when_selected_then_only_devices_that_have_them_are_given(desk: Desk) -> None:
+    desk.worker("w1", "a", "b")
+    desk.report("w1", "b", DeviceState.READY, labels={"rack": "b"}, chip="rp2350")
+
+    listed = desk.ask("x", "devices")["devices"]
+    known = {each["report"]["serial"]: each["labels"] for each in listed}
+    there = desk.ask("x", "available", kind="pulsecount", selector="rack")["serials"]
+    made = desk.reserve(count=1, selector="chip=rp2350,worker!=w2")
+
+    assert known["b"] == {
+        "rack": "b",
+        "chip": "rp2350",
+        "worker": "w1",
+        "serial": "b",
+        "virtual": "false",
+        "firmware": "pulse_count",
+    }
+    assert there == [device.serial for device in made.devices] == ["b"]
+    with pytest.raises(NotEnoughDevices, match=r"with chip=rp2350 wanted.*1 with other labels"):
+        desk.reserve(count=1, selector="chip=rp2350")
+    with pytest.raises(InvalidRequest, match="⟨here⟩"):
+        desk.reserve(count=1, selector="chip=")
+
+
+def test_given_devices_in_use_when_asked_to_wait_then_queued_until_they_are_free(
+    desk: Desk,
+) -> None:
+    desk.worker("w1", "a", "b")
+    holding = desk.reserve("bob", count=1, duration=600)
+
+    waiting = desk.reserve(count=2, duration=60, wait=1000, priority=2, client=None)
+    published = desk.documents()
+    desk.now += timedelta(seconds=5)
+    desk.ask("bob", "end", reservation=holding.id)
+    still = desk.look(waiting)
+    desk.rest("w1", "a", "b")
+    served = desk.look(waiting)
+
+    assert (waiting.state, waiting.devices, waiting.priority) == (QUEUED, [], 2)
+    assert waiting.until == waiting.created + timedelta(seconds=1000)
+    assert waiting.queue is not None
+    assert (waiting.queue.position, waiting.queue.reason) == (1, "2 wanted, 1 free (1 in use)")
+    assert waiting.queue.estimate == holding.until
+    assert published == [waiting]
+    assert still.state is QUEUED
+    assert (served.state, served.queue) == (PREPARING, None)
+    assert [device.serial for device in served.devices] == ["a", "b"]
+    assert served.until == desk.now + timedelta(seconds=60)
+    assert desk.history(reservation=waiting.id) == [
+        ("queued", "alice", None),
+        ("reserved", "alice", "a"),
+        ("reserved", "alice", "b"),
+    ]
+
+
+def test_given_somebody_who_waits_then_what_is_kept_is_refused_and_not_available(
+    desk: Desk,
+) -> None:
+    desk.worker("w1", "a", "b")
+    desk.reserve("bob", serials=["a"])
+    desk.reserve("carol", count=2, wait=100)
+
+    with pytest.raises(NotEnoughDevices, match=r"1 kept for those who wait before\).*--wait"):
+        desk.reserve(count=1)
+    with pytest.raises(DeviceUnavailable, match="b is kept for those who wait before you"):
+        desk.reserve(serials=["b"])
+    assert desk.ask("alice", "available", kind="pulsecount")["serials"] == []
+    urgent = desk.reserve(count=1, priority=1)
+    assert urgent.state is PREPARING
+
+
+def test_given_two_who_wait_then_positions_are_published_when_they_change_and_not_otherwise(
+    desk: Desk,
+) -> None:
+    desk.worker("w1", "a")
+    holding = desk.reserve("bob", count=1)
+    first = desk.reserve(count=1, wait=100)
+    second = desk.reserve("carol", serials=["a"], wait=100)
+
+    desk.ask("bob", "extend", reservation=holding.id, duration=60)
+    unchanged = [each.id for each in desk.documents()]
+    later = desk.look(second).queue
+    desk.ask("alice", "end", reservation=first.id)
+    moved = {each.id: each for each in desk.documents()}
+
+    assert second.queue is not None
+    assert (second.queue.position, second.queue.reason) == (2, "a is held by bob")
+    assert unchanged == [holding.id]
+    assert later is not None
+    assert second.queue.estimate is not None
+    assert later.estimate == second.queue.estimate + timedelta(seconds=60)
+    assert moved[first.id].reason is EndReason.RELEASED
+    queue = moved[second.id].queue
+    assert queue is not None
+    assert queue.position == 1
+
+
+def test_given_one_who_waits_when_the_patience_ends_then_not_in_time_and_the_next_moves_up(
+    desk: Desk,
+) -> None:
+    desk.worker("w1", "a", "b")
+    desk.reserve("bob", serials=["a"])
+    large = desk.reserve(count=2, wait=60)
+    small = desk.reserve("carol", count=1, wait=600)
+
+    desk.wait(seconds=60)
+
+    assert ends(desk) == [EndReason.NOT_IN_TIME]
+    assert desk.events() == ["reservation_ended"]
+    assert [each.id for each in desk.documents() if each.state is PREPARING] == [small.id]
+    assert large.id not in [each.id for each in desk.live()]
+
+
+def test_given_a_queued_one_then_only_ending_it_transferring_and_attaching_make_sense(
+    desk: Desk,
+) -> None:
+    desk.worker("w1", "a")
+    desk.reserve("bob", count=1)
+    waiting = desk.reserve(count=1, wait=60)
+
+    with pytest.raises(ReservationQueued, match="waits: 1 wanted, 0 free"):
+        desk.ask("alice", "extend", reservation=waiting.id, duration=5)
+    with pytest.raises(ReservationQueued):
+        desk.ask("alice", "end", reservation=waiting.id, serials=["a"])
+    desk.ask("alice", "transfer", reservation=waiting.id, user="carol")
+    desk.ask("carol", "attach", reservation=waiting.id, client="c")
+    desk.wait(seconds=10)
+
+    assert ends(desk) == [EndReason.CLIENT_LOST]
+
+
+def test_given_an_attached_client_that_waits_when_it_leaves_then_its_place_is_free(
+    desk: Desk,
+) -> None:
+    desk.worker("w1", "a")
+    desk.clients.on_state("alice", "c", ClientState(state=Presence.ONLINE, session="s"))
+    desk.reserve("bob", count=1)
+    desk.reserve(count=1, wait=60, client="c")
+
+    desk.run(lambda work: observation.attend(work, "alice", "c", Presence.OFFLINE))
+
+    assert ends(desk) == [EndReason.RELEASED]
+    assert [each.user for each in desk.live()] == ["bob"]
+
+
+def test_given_a_worker_that_comes_back_then_those_who_wait_get_its_devices(desk: Desk) -> None:
+    desk.worker("w1", "a")
+    desk.report("w1", "a", DeviceState.ABSENT)
+    waiting = desk.reserve(count=1, wait=60)
+
+    desk.report("w1", "a", DeviceState.READY)
+
+    assert waiting.queue is not None
+    assert waiting.queue.reason == "1 wanted, 0 free (1 absent)"
+    assert waiting.queue.estimate is None
+    assert desk.look(waiting).state is PREPARING
+
+
+# --- limits ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("limits", "asked", "said"),
+    [
+        ({"devices": 1}, {"count": 2}, "wants 2 devices, but may hold 1"),
+        ({"devices": 1}, {"serials": ["a", "b"], "wait": 9}, "wants 2 devices, but may hold 1"),
+        ({"priority": 0}, {"count": 1, "priority": 1}, "priority 0 at most, not 1"),
+        ({"reservations": 0}, {"count": 1, "wait": 9}, "has 0 reservations of 0 allowed"),
+    ],
+)
+def test_when_more_is_wanted_than_a_user_may_have_then_the_refusal_has_the_numbers(
+    desk: Desk, limits: dict[str, int], asked: dict[str, Any], said: str
+) -> None:
+    desk.worker("w1", "a", "b")
+    desk.settings = limited(**limits)
+
+    with pytest.raises(LimitExceeded, match=said) as refused:
+        desk.reserve(**asked)
+
+    assert {"limit", "wanted"} <= refused.value.details.keys()
+    assert desk.reserve("bob", count=2).state is PREPARING
+
+
+def test_given_a_user_at_the_limit_then_he_waits_with_that_reason_until_he_holds_less(
+    desk: Desk,
+) -> None:
+    desk.worker("w1", "a", "b", "c")
+    desk.settings = limited(devices=2)
+    first = desk.reserve(count=2)
+
+    with pytest.raises(LimitExceeded, match="holds 2 devices and wants 1 more, but may hold 2"):
+        desk.reserve(count=1)
+    waiting = desk.reserve(count=1, wait=60)
+    desk.ask("alice", "end", reservation=first.id, serials=["a"])
+
+    assert waiting.queue is not None
+    assert waiting.queue.reason == "alice holds 2 devices and wants 1 more, but may hold 2"
+    assert desk.look(waiting).state is PREPARING
+
+
+def test_given_a_receiver_at_the_limit_then_nothing_is_transferred(desk: Desk) -> None:
+    desk.worker("w1", "a", "b")
+    desk.settings = limited(devices=1)
+    desk.reserve("alice", count=1)
+    made = desk.reserve("bob", count=1)
+
+    with pytest.raises(LimitExceeded, match="alice holds 1 devices and may hold 1"):
+        desk.ask("bob", "transfer", reservation=made.id, user="alice")
+    assert desk.look(made).user == "bob"
+
+
+# --- parts of a reservation, other holders --------------------------------------------------------
+
+
+def test_given_some_devices_released_then_the_others_stay_and_without_the_last_it_ends(
+    desk: Desk,
+) -> None:
+    desk.worker("w1", "a", "b", "c")
+    made = desk.reserve(count=3)
+    for serial in "bc":
+        desk.report("w1", serial, DeviceState.SERVING, reservation=made.id)
+
+    reply = desk.ask("alice", "end", reservation=made.id, serials=["a"])
+    part = Reservation.model_validate(reply["reservation"])
+    wanted = desk.wanted()
+    with pytest.raises(DeviceNotHeld, match="does not hold a"):
+        desk.ask("alice", "end", reservation=made.id, serials=["a", "b"])
+    desk.ask("alice", "end", reservation=made.id, serials=["c", "b"])
+
+    # What it still waited for was the device that is gone.
+    assert part.state is ACTIVE
+    assert [device.state for device in part.devices] == [
+        HoldState.RELEASED,
+        HoldState.SERVING,
+        HoldState.SERVING,
+    ]
+    assert wanted == {"a": None}
+    assert ends(desk) == [EndReason.RELEASED]
+    assert [serial for event, _, serial in desk.history() if event == "released"] == ["a", "b", "c"]
+
+
+def test_when_transferred_then_its_new_user_alone_has_it_and_hears_of_it_anew(desk: Desk) -> None:
+    desk.worker("w1", "a")
+    made = desk.reserve(count=1, client="c")
+    desk.serve("w1", made)
+
+    reply = desk.ask("alice", "transfer", reservation=made.id, user="bob")
+    moved = Reservation.model_validate(reply["reservation"])
+    told = [each.topic for each in desk.sent if "/event/" in each.topic]
+    [desired] = [each.message for each in desk.sent if isinstance(each.message, Desired)]
+    desk.serve("w1", made)
+    heard = [each.topic for each in desk.sent if "/event/" in each.topic]
+
+    assert (moved.user, moved.client, moved.state) == ("bob", None, ACTIVE)
+    assert told == [f"user/alice/reservation/{made.id}/event/control/all/transferred"]
+    assert (desired.user, desired.generation) == ("bob", 2)
+    assert heard == [f"user/bob/reservation/{made.id}/event/control/a/initialized"]
+    with pytest.raises(Forbidden):
+        desk.ask("alice", "end", reservation=made.id)
+    desk.wait(seconds=60)
+    assert [each.user for each in desk.live()] == ["bob"]
+    assert ("transferred", "alice", None) in desk.history(user="bob")
+
+
+def test_when_attached_to_another_client_then_it_depends_on_that_one_alone(desk: Desk) -> None:
+    desk.worker("w1", "a")
+    for client in ("old", "new"):
+        online = ClientState(state=Presence.ONLINE, session="s")
+        desk.clients.on_state("alice", client, online)
+    made = desk.reserve(count=1, client="old")
+
+    desk.ask("alice", "attach", reservation=made.id, client="new")
+    desk.run(lambda work: observation.attend(work, "alice", "old", Presence.OFFLINE))
+    kept = [each.client for each in desk.live()]
+    detached = desk.ask("alice", "attach", reservation=made.id, client=None)
+    desk.run(lambda work: observation.attend(work, "alice", "new", Presence.OFFLINE))
+
+    assert kept == ["new"]
+    assert detached["reservation"]["client"] is None
+    assert [each.id for each in desk.live()] == [made.id]
+    assert [event for event, _, _ in desk.history()][-2:] == ["attached", "attached"]
+
+
+# --- replacing what fails -------------------------------------------------------------------------
+
+
+def test_given_a_device_that_fails_then_another_takes_its_place_at_once(desk: Desk) -> None:
+    desk.worker("w1", "a", "b", "c")
+    desk.report("w1", "c", DeviceState.READY, labels={"rack": "z"})
+    made = desk.reserve(count=1, replace=True, selector="!rack")
+    desk.serve("w1", made)
+
+    desk.report("w1", "a", DeviceState.BROKEN, reason="no answer")
+    told, wanted = desk.events(), desk.wanted()
+    [replaced] = desk.documents()
+    desk.report("w1", "b", DeviceState.SERVING, reservation=made.id)
+
+    assert told == ["device_failed", "device_replaced"]
+    assert wanted == {"a": None, "b": made.id}
+    assert {device.serial: device.state for device in replaced.devices} == {
+        "a": HoldState.RELEASED,
+        "b": HoldState.PREPARING,
+    }
+    assert desk.events() == ["initialized"]
+    assert desk.history()[-4:] == [
+        ("device_failed", "control", "a"),
+        ("released", "control", "a"),
+        ("reserved", "control", "b"),
+        ("device_replaced", "control", "a"),
+    ]
+
+
+def test_given_no_other_device_then_a_failed_one_is_replaced_as_soon_as_there_is_one(
+    desk: Desk,
+) -> None:
+    desk.worker("w1", "a", "b")
+    other = desk.reserve("bob", serials=["b"])
+    made = desk.reserve(serials=["a"], replace=True)
+    waiting = desk.reserve("carol", count=1, wait=60)
+
+    desk.report("w1", "a", DeviceState.BROKEN)
+    failed = [device.state for device in desk.look(made).devices]
+    desk.ask("bob", "end", reservation=other.id)
+    desk.rest("w1", "b")
+    replaced = {device.serial: device.state for device in desk.look(made).devices}
+    desk.report("w1", "b", DeviceState.BROKEN)
+    desk.rest("w1", "a")
+    again = {device.serial: device.state for device in desk.look(made).devices}
+
+    assert failed == [HoldState.FAILED]
+    assert replaced == {"a": HoldState.RELEASED, "b": HoldState.PREPARING}
+    assert again == {"a": HoldState.PREPARING, "b": HoldState.RELEASED}
+    assert desk.look(waiting).state is QUEUED
+
+
+def test_given_a_reservation_that_does_not_want_it_then_nothing_is_replaced(desk: Desk) -> None:
+    desk.worker("w1", "a", "b")
+    made = desk.reserve(serials=["a"])
+
+    desk.report("w1", "a", DeviceState.BROKEN)
+
+    assert [device.serial for device in desk.look(made).devices] == ["a"]
