@@ -15,6 +15,8 @@ import typer
 
 from icebus.broker.address import BrokerAddress
 from icebus.control.database import Database
+from icebus.control.limits import PRIORITY, RESERVATIONS, Limits
+from icebus.control.limits import read as read_limits
 from icebus.control.server import Control
 from icebus.control.settings import Settings
 from icebus.schemas.deadline import Deadline
@@ -68,6 +70,17 @@ def run(
     max_duration: Annotated[
         float, typer.Option(help="Seconds from now that no reservation ends after.")
     ] = 86_400.0,
+    limits: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="ICEBUS_LIMITS",
+            metavar="FILE",
+            help="TOML: what users may have. The tables default and, for single ones, users.NAME "
+            f"say how many devices at once (unless said, all), how many reservations "
+            f"({RESERVATIONS}, also those that wait) and the highest priority ({PRIORITY}).",
+        ),
+    ] = None,
+    history_days: Annotated[float, typer.Option(help="Days that the history reaches back.")] = 400,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
 ) -> None:
     """Keep the reservations of a farm and tell its workers what to do, until told to stop."""
@@ -83,7 +96,13 @@ def run(
             f"control {name} can't speak as the broker's user {address.user}; "
             f"put {name} and its password into the broker's URL, or give --id {address.user}"
         )
-    settings = Settings(interval=heartbeat, grace=grace, max_duration=max_duration)
+    settings = Settings(
+        interval=heartbeat,
+        grace=grace,
+        max_duration=max_duration,
+        history_days=history_days,
+        limits=Limits() if limits is None else read_limits(limits),
+    )
     control = Control(address, Database(database or default_database()), settings)
     # Until it serves there is nothing to finish.
     _on_signals(lambda: sys.exit(0))
