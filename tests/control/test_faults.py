@@ -67,7 +67,7 @@ def control_process(broker: EmbeddedBroker, database_url: str) -> Iterator[subpr
     process = subprocess.Popen(
         [
             *(sys.executable, "-m", "icebus.control.cli", "--id", "main"),
-            *("--heartbeat", "0.5", "--grace", "1", "--log-level", "warning"),
+            *("--heartbeat", "1", "--grace", "2", "--log-level", "warning"),
         ],
         env=environment,
     )
@@ -329,6 +329,7 @@ GARBAGE: list[Any] = [
 ]
 
 
+@patient
 def test_given_garbage_on_every_topic_then_control_goes_on(
     control: Control, make_worker: MakeWorker, make_client: MakeClient, alice: FakeClient
 ) -> None:

@@ -11,6 +11,7 @@ from sqlmodel import col, select, update
 from icebus.control.clients import Clients
 from icebus.control.database import Database
 from icebus.control.farm import Farm
+from icebus.control.lease import Lease
 from icebus.control.server import Control
 from icebus.control.settings import Settings
 from icebus.control.tables import DeviceRow
@@ -37,7 +38,8 @@ def database(database_url: str) -> Iterator[Database]:
 
 def transactions(database: Database) -> Transactions:
     farm = Farm(interval=1.0, epoch="epoch")
-    return Transactions(database, farm, Clients(), Settings(), lambda _message: None)
+    lease = Lease(database, "epoch", interval=1.0)
+    return Transactions(database, lease, farm, Clients(), Settings(), lambda _message: None)
 
 
 def count_up(database: Database) -> None:

@@ -20,6 +20,13 @@ from icebus.schemas.errors import InvalidRequest
 BUSY_TIMEOUT = 5.0
 """Seconds to wait for somebody else's transaction, such as a backup's."""
 
+STANDSTILL = 3.0
+"""Seconds after which PostgreSQL gives up on a control that stands still in a transaction: less
+than the others wait for it."""
+
+MIGRATING = 0x1CEB05
+"""Number of the lock that controls which start at once migrate under, one after the other."""
+
 POSTGRESQL = {
     # All that control does waits meanwhile, also its heartbeat.
     "connect_timeout": 2,
@@ -28,7 +35,8 @@ POSTGRESQL = {
     "keepalives_idle": 10,
     "keepalives_interval": 3,
     "keepalives_count": 3,
-    "options": f"-c lock_timeout={int(BUSY_TIMEOUT * 1000)}",
+    "options": f"-c lock_timeout={int(BUSY_TIMEOUT * 1000)} "
+    f"-c idle_in_transaction_session_timeout={int(STANDSTILL * 1000)}",
     "application_name": "icebus-control",
 }
 """What we ask of a connection to PostgreSQL, unless the URL says otherwise."""
@@ -72,7 +80,7 @@ class Database:
         config = Config()
         config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
         try:
-            with self.engine.begin() as connection:
+            with self._migrating(), self.engine.begin() as connection:
                 config.attributes["connection"] = connection
                 command.upgrade(config, "head")
         except DBAPIError as error:
@@ -95,6 +103,45 @@ class Database:
         """
         with Session(self.engine, expire_on_commit=False) as session, session.begin():
             yield session
+
+    @contextmanager
+    def exclusive(self) -> Iterator[Session]:
+        """A transaction like any of SQLite's: the others that are exclusive wait for its end.
+
+        Controls that share a database would otherwise spend their time refused and trying again,
+        for almost all that they do touches the same devices.
+        """
+        with self.transaction() as session:
+            if self._is_postgresql:
+                # A lock on a table is the one statement that does not fix what is seen after it.
+                session.connection().exec_driver_sql("LOCK TABLE lease IN EXCLUSIVE MODE")
+            yield session
+
+    def clock(self, session: Session) -> float:
+        """Seconds since 1970 by the clock that all who share the database share."""
+        now = (
+            "SELECT extract(epoch FROM clock_timestamp())"
+            if self._is_postgresql
+            else "SELECT (julianday('now') - 2440587.5) * 86400.0"
+        )
+        return float(session.connection().exec_driver_sql(now).scalar_one())
+
+    @property
+    def _is_postgresql(self) -> bool:
+        return self.engine.dialect.name == "postgresql"
+
+    @contextmanager
+    def _migrating(self) -> Iterator[None]:
+        if not self._is_postgresql:
+            yield
+            return
+        # On a connection of its own: what the other one sees has to begin behind the lock.
+        with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as guard:
+            guard.exec_driver_sql(f"SELECT pg_advisory_lock({MIGRATING})")
+            try:
+                yield
+            finally:
+                guard.exec_driver_sql(f"SELECT pg_advisory_unlock({MIGRATING})")
 
     def close(self) -> None:
         """Let go of all connections."""

@@ -3,6 +3,10 @@
 All of it runs on one thread, so it needs no lock, and every change is one transaction. What was
 heard but not yet recorded waits in :class:`Pending`, so that a database that fails for a moment
 loses nothing.
+
+Of several controls on one database each hears everything and answers requests; only the one that
+leads records what is heard, does what falls due and beats. Whoever begins to lead looks at all
+there is, as after a restart.
 """
 
 from __future__ import annotations
@@ -17,21 +21,24 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 from sqlmodel import select
 
 from icebus.broker import Exchange
-from icebus.control import agenda
+from icebus.control import agenda, rounds
 from icebus.control.clients import Clients
 from icebus.control.database import Database
 from icebus.control.farm import Farm, Health
+from icebus.control.kept import Kept
 from icebus.control.kinds import Kind
+from icebus.control.lease import Lease
 from icebus.control.operations import OPERATIONS, Operation
 from icebus.control.pending import Pending
 from icebus.control.requests import carry_out
 from icebus.control.settings import Settings
 from icebus.control.tables import DeviceRow
-from icebus.control.transactions import Transactions
+from icebus.control.transactions import Deposed, Transactions
 from icebus.control.work import Outgoing, Work
 from icebus.schemas.calls import Reply, Request
 from icebus.schemas.components import (
     ClientState,
+    ControlState,
     Heartbeat,
     Presence,
     WorkerHeartbeat,
@@ -39,7 +46,7 @@ from icebus.schemas.components import (
 )
 from icebus.schemas.devices import DeviceReport
 from icebus.schemas.errors import InternalError
-from icebus.schemas.topics import CONTROL_HEARTBEAT
+from icebus.schemas.topics import CONTROL_HEARTBEAT, DESIRED, RESERVATION
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +66,7 @@ class Engine:
     Args:
         database: migrated.
         settings: how to behave.
-        epoch: this run of control.
+        epoch: this run of control, different from all others.
         publish: sends a message; must not wait.
         connected: whether the bus has its broker.
     """
@@ -77,13 +84,22 @@ class Engine:
         self._connected = connected
         self._farm = Farm(settings.interval, epoch)
         self._clients = Clients()
-        self._transactions = Transactions(database, self._farm, self._clients, settings, publish)
+        self._kept = Kept()
+        self._lease = Lease(database, epoch, settings.interval)
+        self._publish = publish
+        self._transactions = Transactions(
+            database, self._lease, self._farm, self._clients, settings, self._send
+        )
+        self.leading = False
+        self._challenged = False
+        self._failing = False
         self._pending = Pending()
         self._health: dict[str, Health] = {}
         self._deferred: list[tuple[Exchange[Request], str, Mapping[str, Operation]]] = []
         self._sequence = 0
         started = time.monotonic()
         self._settled_at = started + self._settling
+        self._campaign_at = started
         self._beat_at = started
         self._look_at = started + LOOK_AGAIN
         self._record_at = started
@@ -107,22 +123,39 @@ class Engine:
 
     def on_connected(self) -> None:
         """The bus has (again) a broker, which may have forgotten what it kept for us."""
-        at = time.monotonic()
+        at = self._now()
         self._farm.connected(at)
         self._clients.connected(at)
         self._transactions.online = True
-        self._settled_at = at + self._settling
-        self._beat_at = at
-        self._tell_everything()
+        # Somebody else may lead, or have led until now.
+        self._settled_at = at + self._lease.lasts + self._settling
+        self._campaign_at = at
+        if self.leading:
+            self._begin_to_lead(at)
 
-    def _tell_everything(self) -> None:
-        self._pending.connected = True
-        self._pending.serials.update(self._farm.serials())
+    def on_control(self, state: ControlState) -> None:
+        """The state of another control."""
+        if state.state is not Presence.ONLINE:
+            self._lease.bury(state.session)
+            self._campaign_at = self._now()
+
+    def on_heartbeat(self, beat: Heartbeat) -> None:
+        """Another control leads, or has not noticed yet that it does not."""
+        at = self._now()
+        self._farm.overheard(beat.epoch, beat.sequence, at)
+        self._settled_at = min(self._settled_at, at + self._settling)
+        if self.leading:
+            self._challenged = True
+            self._campaign_at = at
+
+    def on_left(self) -> None:
+        """Another control left us something to send."""
+        self._pending.left = True
 
     def on_worker(self, worker: str, state: WorkerState | None) -> None:
         """A worker's state."""
         before = self._farm.devices_of(worker)
-        new = self._farm.on_state(worker, state, time.monotonic())
+        new = self._farm.on_state(worker, state, self._now())
         self._pending.serials |= before | self._farm.devices_of(worker)
         if new:
             self._pending.announce |= self._farm.devices_of(worker)
@@ -136,7 +169,7 @@ class Engine:
 
     def on_echo(self, worker: str, echo: WorkerHeartbeat) -> None:
         """A worker's answer to a heartbeat."""
-        if self._farm.on_echo(worker, echo, time.monotonic()):
+        if self._farm.on_echo(worker, echo, self._now()):
             self._look(worker)
 
     def on_report(self, worker: str, serial: str, report: DeviceReport | None) -> None:
@@ -151,13 +184,25 @@ class Engine:
         if presence is not None:
             self._pending.clients[user, client] = presence
 
-    def on_kept_document(self, reservation: str) -> None:
-        """The broker kept the document of a reservation."""
-        self._pending.documents.add(reservation)
+    def on_document(self, reservation: str, *, empty: bool, anew: bool) -> None:
+        """The document that the broker keeps of a reservation is not our word.
 
-    def on_kept_desired(self, worker: str, serial: str) -> None:
-        """The broker kept what was once desired of a device."""
+        Args:
+            reservation: which one.
+            empty: whether it keeps none.
+            anew: whether that was said just now: by a leader that was deposed, if we lead.
+        """
+        self._kept.note(RESERVATION(reservation=reservation), empty=empty)
+        self._pending.documents.add(reservation)
+        if anew:
+            self._pending.repeated.add(reservation)
+
+    def on_desired(self, worker: str, serial: str, *, empty: bool, anew: bool) -> None:
+        """What the broker keeps as desired of a device is not our word; the rest is as above."""
+        self._kept.note(DESIRED(worker=worker, serial=serial), empty=empty)
         self._pending.desired.add((worker, serial))
+        if anew:
+            self._pending.announce.add(serial)
 
     def on_request(
         self,
@@ -166,7 +211,7 @@ class Engine:
         operations: Mapping[str, Operation] = OPERATIONS,
     ) -> None:
         """A request. Right after a start it waits until workers could answer us."""
-        at = time.monotonic()
+        at = self._now()
         if self._deferred or not self._settled(at):
             self._deferred.append((exchange, operation, operations))
         else:
@@ -176,12 +221,76 @@ class Engine:
 
     def step(self) -> float:
         """Do all there is to do now; returns the seconds until there may be more."""
-        at = time.monotonic()
+        at = self._now()
         if not self._connected():
             self._transactions.online = False
             self._farm.suspend()
+            self.resign()
+        elif self._transactions.online and at >= self._campaign_at:
+            self._campaign()
+        if self.leading:
+            self._lead()
+        else:
+            # What was heard until we lead is looked at when we do.
+            self._pending = Pending()
+        if self._deferred and self._settled(at):
+            deferred, self._deferred = self._deferred, []
+            for each in deferred:
+                self._answer(*each)
+        return self._pause()
+
+    def resign(self) -> None:
+        """Lead no more, and let others do so at once."""
+        if not self.leading:
+            return
+        self._stand_down()
+        try:
+            self._lease.give_up()
+        except DBAPIError as error:
+            self._complain(error)
+
+    def _campaign(self) -> None:
+        """Renew the lease, or see whether it is to be had."""
+        try:
+            ours, pause = self._lease.campaign()
+        except DBAPIError as error:
+            self._complain(error)
+            self._campaign_at = time.monotonic() + RETRY_AFTER
+            # Otherwise nobody can lead now, and heartbeats go on so that it hurts nobody.
+            if self._challenged:
+                self._stand_down()
+            return
+        self._failing = self._challenged = False
+        at = time.monotonic()
+        self._campaign_at = at + pause
+        if ours and not self.leading:
+            self._begin_to_lead(at)
+        elif self.leading and not ours:
+            self._stand_down()
+
+    def _begin_to_lead(self, at: float) -> None:
+        log.info("this control leads")
+        self.leading = True
+        self._beat_at = at
+        self._pending = Pending(
+            documents=set(self._kept.documents), desired=set(self._kept.desired)
+        )
+        self._tell_everything()
+
+    def _stand_down(self) -> None:
+        log.info("this control leads no more")
+        self.leading = self._challenged = False
+        self._campaign_at = time.monotonic()
+
+    def _tell_everything(self) -> None:
+        self._pending.connected = True
+        self._pending.serials.update(self._farm.serials())
+
+    def _lead(self) -> None:
+        at = time.monotonic()
         if self._transactions.online and at >= self._beat_at:
             self._beat(at)
+            self._try(rounds.remind)
         if self._transactions.in_doubt:
             self._transactions.in_doubt = False
             self._tell_everything()
@@ -194,20 +303,19 @@ class Engine:
             if self._overdue() == 0.0:
                 online = self._transactions.online
                 self._try(lambda work: agenda.sweep(work, connected=online))
-        if self._deferred and self._settled(at):
-            deferred, self._deferred = self._deferred, []
-            for each in deferred:
-                self._answer(*each)
-        return self._pause()
 
     def _pause(self) -> float:
         at = time.monotonic()
-        waits = [self._beat_at - at if self._transactions.online else self._settings.interval]
-        overdue = self._overdue()
-        if overdue is not None:
-            waits.append(max(overdue, self._record_at - at))
-        if self._pending:
-            waits.append(self._record_at - at)
+        waits = [self._settings.interval]
+        if self._transactions.online:
+            waits.append(self._campaign_at - at)
+        if self.leading:
+            waits.append(self._beat_at - at)
+            overdue = self._overdue()
+            if overdue is not None:
+                waits.append(max(overdue, self._record_at - at))
+            if self._pending:
+                waits.append(self._record_at - at)
         if self._deferred:
             waits.append(self._settled_at - at)
         return max(0.0, min(waits))
@@ -224,8 +332,20 @@ class Engine:
     def _settled(self, at: float) -> bool:
         return at >= self._settled_at or self._farm.settled(at)
 
+    def _now(self) -> float:
+        """The moment, on the monotonic clock."""
+        at = time.monotonic()
+        self._farm.tick(at)
+        return at
+
+    def _send(self, message: Outgoing) -> None:
+        self._publish(message)
+        if message.retain:
+            self._kept.note(message.topic, empty=not message.message)
+
     def _beat(self, at: float) -> None:
         self._farm.beaten(self._sequence, at)
+        self._settled_at = min(self._settled_at, at + self._settling)
         beat = Heartbeat(
             epoch=self._epoch, sequence=self._sequence, interval=self._settings.interval
         )
@@ -259,26 +379,36 @@ class Engine:
             self._pending = Pending()
 
     def _try(self, step: Callable[[Work], None]) -> bool:
-        """Whether a step is done with: carried out, or given up because of a mistake of ours."""
+        """Whether a leader's step is done with: carried out, or given up for a mistake of ours."""
         try:
-            self._transactions.run(step)
+            self._transactions.lead(step)
+        except Deposed:
+            self._stand_down()
         except Exception as error:
             # In case it falls due again at once.
             self._record_at = time.monotonic() + RETRY_AFTER
             # What the database refuses for good reason it would refuse for ever.
             refused = isinstance(error, IntegrityError | DataError)
             if isinstance(error, DBAPIError) and not refused:
-                # It may be away for long, and this would be said of every try.
-                log.error("the database does not answer: %s", error.orig)  # noqa: TRY400
+                self._complain(error)
                 return False
             log.exception("a step failed")
+        else:
+            self._failing = False
         return True
+
+    def _complain(self, error: DBAPIError) -> None:
+        # It may be away for long, and this would be said of every try.
+        if not self._failing:
+            log.error("the database does not answer: %s", error.orig)
+        self._failing = True
 
     def _answer(
         self, exchange: Exchange[Request], operation: str, operations: Mapping[str, Operation]
     ) -> None:
         """Answer a request, whatever becomes of it."""
-        self._record()
+        if self.leading:
+            self._record()
 
         def act(work: Work) -> dict[str, Any]:
             return carry_out(work, exchange.user, operation, exchange.request, operations)

@@ -23,6 +23,10 @@ _GONE = {
 _LISTING = (WorkerPhase.READY, WorkerPhase.DRAINING)
 
 
+STALL = 1.5
+"""Heartbeats without a look at the clock after which it was us who stood still."""
+
+
 class Health(StrEnum):
     """Whether a worker can be relied on."""
 
@@ -76,14 +80,16 @@ class Farm:
 
     Args:
         interval: seconds between heartbeats.
-        epoch: which run of control counts their sequence.
+        epoch: our run of control, which counts the sequence while we lead.
     """
 
     def __init__(self, interval: float, epoch: str) -> None:
         self.epoch = epoch
         self._patience = STALE_AFTER * interval
+        self._stall = STALL * interval
+        self._looked_at = math.inf
         self._connected_at = math.inf
-        self._sent: dict[int, float] = {}
+        self._sent: dict[tuple[str, int], float] = {}
         self._workers: dict[str, Worker] = {}
         self._owners: dict[str, str] = {}
 
@@ -105,18 +111,37 @@ class Farm:
         """
         self._connected_at = at
 
+    def tick(self, at: float) -> None:
+        """The clock was looked at. Time in which we stood still is no time of anybody's silence."""
+        pause = at - self._looked_at
+        self._looked_at = at
+        if pause < self._stall:
+            return
+        for worker in self._workers.values():
+            worker.fresh_until += pause
+            worker.waiting_until += pause
+
     def beaten(self, sequence: int, at: float) -> None:
-        """A heartbeat goes out."""
-        self._sent[sequence] = at
-        self._sent.pop(sequence - STALE_AFTER - 1, None)
+        """A heartbeat of ours goes out."""
+        self.overheard(self.epoch, sequence, at)
+
+    def overheard(self, epoch: str, sequence: int, at: float) -> None:
+        """A heartbeat goes out, from whomever leads."""
+        if at >= max(self._sent.values(), default=-math.inf) + self._stall:
+            # Nobody could answer while nobody beat.
+            for worker in self._workers.values():
+                worker.waiting_until = max(worker.waiting_until, at + self._patience)
+        self._sent[epoch, sequence] = at
+        while len(self._sent) > STALE_AFTER + 1:
+            self._sent.pop(next(iter(self._sent)))
 
     def on_echo(self, worker: str, echo: WorkerHeartbeat, at: float) -> bool:
         """A worker answered a heartbeat; returns whether that made it reliable again.
 
         What counts is when the heartbeat was sent: an echo that the broker kept proves little.
         """
-        sent = self._sent.get(echo.sequence)
-        if echo.epoch != self.epoch or sent is None:
+        sent = self._sent.get((echo.epoch, echo.sequence))
+        if sent is None:
             return False
         known = self._worker(worker)
         was = known.echoed == echo.session and at < known.fresh_until

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from icebus.control import observation
+from icebus.control import observation, rounds
 from icebus.control.work import Work
 from icebus.schemas.components import Presence
 
@@ -17,19 +17,23 @@ class Pending:
     to one of them meanwhile it is looked at once.
 
     Attributes:
-        connected: the connection is new.
+        connected: the connection is new, or that we lead.
+        left: another control left us something to send.
         serials: devices to look at.
         announce: devices whose desired state is to be published whether or not it changed.
         clients: how clients are now.
-        documents: reservations of which the broker kept a document.
-        desired: workers and serials of which the broker kept a desired state.
+        documents: reservations of which the broker keeps a document that is not our word.
+        repeated: reservations whose document somebody wrote over.
+        desired: workers and serials of which the broker keeps a desired state that is not.
     """
 
     connected: bool = False
+    left: bool = False
     serials: set[str] = field(default_factory=set)
     announce: set[str] = field(default_factory=set)
     clients: dict[tuple[str, str], Presence] = field(default_factory=dict)
     documents: set[str] = field(default_factory=set)
+    repeated: set[str] = field(default_factory=set)
     desired: set[tuple[str, str]] = field(default_factory=set)
 
     def __bool__(self) -> bool:
@@ -47,5 +51,7 @@ class Pending:
             observation.announce_all(work)
         if self.documents:
             observation.clear_documents(work, self.documents)
+        if self.repeated:
+            rounds.repeat_documents(work, self.repeated)
         if self.desired:
             observation.clear_desired(work, self.desired)

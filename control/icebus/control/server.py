@@ -8,6 +8,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import version
 
 from icebus.broker import Bus, Incoming, Responder, Will
@@ -24,6 +25,7 @@ from icebus.schemas.calls import Request
 from icebus.schemas.components import (
     ClientState,
     ControlState,
+    Heartbeat,
     WorkerHeartbeat,
     WorkerKinds,
     WorkerState,
@@ -36,6 +38,8 @@ from icebus.schemas.message import decode
 from icebus.schemas.topics import (
     ADMIN,
     CLIENT_STATE,
+    CONTROL_HEARTBEAT,
+    CONTROL_OUTBOX,
     CONTROL_STATE,
     DESIRED,
     DEVICE,
@@ -62,14 +66,17 @@ devices begins or ends, their reports follow one another; a transaction each wou
 GATHER = 0.02
 """Seconds at most from the first message to that."""
 
+AUTHOR = "session"
+"""User property with which a control signs what the broker is to keep."""
+
 Step = Callable[[], None]
 
 
 class Control:
     """One control: takes requests, keeps reservations, tells workers what is desired.
 
-    There is one per farm for now. Several would share a PostgreSQL and the subscription to
-    requests; only the one that leads would run :meth:`Engine.step`.
+    There may be several on one database. They share the subscription to requests, so that any of
+    them answers; one leads.
 
     Args:
         address: the broker, and who we are there; the user is our id.
@@ -98,6 +105,7 @@ class Control:
             self._publish,
             lambda: self._bus.connected,
         )
+        self._said_leading = False
         self._inbox: queue.SimpleQueue[Step | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="control-database", daemon=True)
         self._presence = Presence(self._bus, CONTROL_STATE, control=self.id)
@@ -117,6 +125,9 @@ class Control:
         self._engine.load()
         self._bus.on_connected(lambda: self._inbox.put(self._engine.on_connected))
         for topic, handler in (
+            (CONTROL_STATE, self._on_control),
+            (CONTROL_HEARTBEAT, self._on_heartbeat),
+            (CONTROL_OUTBOX, self._on_left),
             (WORKER_STATE, self._on_worker),
             (WORKER_KINDS, self._on_kinds),
             (DEVICE, self._on_report),
@@ -153,12 +164,19 @@ class Control:
         self._bus.close(deadline, farewell)
         self._database.close()
 
-    def _state(self, presence: components.Presence) -> ControlState:
-        return ControlState(state=presence, session=self.session, version=version("icebus"))
+    def _state(self, presence: components.Presence, *, leading: bool = False) -> ControlState:
+        return ControlState(
+            state=presence, session=self.session, version=version("icebus"), leading=leading
+        )
 
     def _publish(self, message: Outgoing) -> None:
         self._bus.publish(
-            message.topic, message.message, retain=message.retain, expiry=message.expiry
+            message.topic,
+            message.message,
+            retain=message.retain,
+            expiry=message.expiry,
+            # What others write over it, or over what others wrote, has to be told apart.
+            properties={AUTHOR: self.session} if message.retain else None,
         )
 
     # --- the database thread --------------------------------------------------------------------
@@ -167,6 +185,11 @@ class Control:
         pause = 0.0
         while self._take(pause):
             pause = self._advance()
+            if self._engine.leading != self._said_leading:
+                self._said_leading = self._engine.leading
+                online = components.Presence.ONLINE
+                self._presence.say(self._state(online, leading=self._said_leading))
+        self._guard(self._engine.resign)
 
     def _take(self, pause: float) -> bool:
         """Carry out what was heard, waiting for it if need be; False when told to stop."""
@@ -198,6 +221,22 @@ class Control:
             return 1.0
 
     # --- the bus: on its dispatcher, decode and enqueue only --------------------------------------
+
+    def _on_control(self, incoming: Incoming) -> None:
+        if not incoming.payload:
+            return
+        state = decode(ControlState, incoming.payload)
+        if state.session != self.session:
+            self._inbox.put(lambda: self._engine.on_control(state))
+
+    def _on_heartbeat(self, incoming: Incoming) -> None:
+        # When one was sent that the broker kept, nobody knows.
+        if incoming.payload and not incoming.retained and not self._is_ours(incoming):
+            beat = decode(Heartbeat, incoming.payload)
+            self._inbox.put(lambda: self._engine.on_heartbeat(beat))
+
+    def _on_left(self, _incoming: Incoming) -> None:
+        self._inbox.put(self._engine.on_left)
 
     def _on_worker(self, incoming: Incoming) -> None:
         state = decode(WorkerState, incoming.payload) if incoming.payload else None
@@ -231,14 +270,18 @@ class Control:
         self._inbox.put(lambda: self._engine.on_client(user, client, state))
 
     def _on_document(self, incoming: Incoming) -> None:
-        if incoming.retained and incoming.payload:
-            name = incoming.ids["reservation"]
-            self._inbox.put(lambda: self._engine.on_kept_document(name))
+        self._on_kept(incoming, self._engine.on_document)
 
     def _on_desired(self, incoming: Incoming) -> None:
-        if incoming.retained and incoming.payload:
-            worker, serial = incoming.ids["worker"], incoming.ids["serial"]
-            self._inbox.put(lambda: self._engine.on_kept_desired(worker, serial))
+        self._on_kept(incoming, self._engine.on_desired)
+
+    def _on_kept(self, incoming: Incoming, heard: Callable[..., None]) -> None:
+        if incoming.retained or not self._is_ours(incoming):
+            found = partial(heard, empty=not incoming.payload, anew=not incoming.retained)
+            self._inbox.put(partial(found, **incoming.ids))
+
+    def _is_ours(self, incoming: Incoming) -> bool:
+        return incoming.properties.get(AUTHOR) == self.session
 
     def _on_request(self, incoming: Incoming) -> None:
         operation = incoming.ids["operation"]

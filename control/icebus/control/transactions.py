@@ -10,14 +10,17 @@ from typing import TypeVar
 
 from sqlalchemy.exc import DBAPIError
 
-from icebus.control import agenda, waiting
+from icebus.control import agenda, outbox, rounds, waiting
 from icebus.control.clients import Clients
-from icebus.control.database import Database
+from icebus.control.database import BUSY_TIMEOUT, Database
 from icebus.control.farm import Farm
+from icebus.control.lease import Lease
 from icebus.control.settings import Settings
 from icebus.control.work import Outgoing, Work
+from icebus.schemas.components import Left
 from icebus.schemas.errors import IcebusError
 from icebus.schemas.message import now
+from icebus.schemas.topics import CONTROL_OUTBOX
 
 log = logging.getLogger(__name__)
 
@@ -27,11 +30,18 @@ ATTEMPTS = 3
 T = TypeVar("T")
 
 
+class Deposed(Exception):
+    """Somebody else leads: what a leader was about to do is theirs to do."""
+
+
 class Transactions:
     """Carries out steps, each in a transaction of its own.
 
+    What they have to say is sent when we lead, and otherwise left to the one that does.
+
     Args:
         database: migrated.
+        lease: says whether we lead.
         farm: what is known of the workers.
         clients: what is known of the clients.
         settings: of this control.
@@ -41,12 +51,14 @@ class Transactions:
     def __init__(
         self,
         database: Database,
+        lease: Lease,
         farm: Farm,
         clients: Clients,
         settings: Settings,
         publish: Callable[[Outgoing], None],
     ) -> None:
         self._database = database
+        self._lease = lease
         self._farm = farm
         self._clients = clients
         self._settings = settings
@@ -60,38 +72,68 @@ class Transactions:
         is in the database then, and nobody was told."""
 
     def run(self, step: Callable[[Work], T]) -> T:
-        """Carry a step out, then send what it has to say.
+        """Carry out a step that any control may take.
 
         Raises:
             DBAPIError: the database failed every time; nothing was done.
             Exception: whatever the step raised; nothing was done.
         """
+        return self._persist(step, fenced=False)
+
+    def lead(self, step: Callable[[Work], T]) -> T:
+        """Carry out a step that is the leader's.
+
+        Raises:
+            Deposed: that is somebody else; nothing was done.
+            DBAPIError: the database failed every time; nothing was done.
+            Exception: whatever the step raised; nothing was done.
+        """
+        return self._persist(step, fenced=True)
+
+    def _persist(self, step: Callable[[Work], T], *, fenced: bool) -> T:
         attempt = 1
+        began = time.monotonic()
         while True:
-            due = self.due
             try:
-                with self._database.transaction() as session:
-                    at = time.monotonic()
-                    work = Work(session, self._farm, self._clients, self._settings, now(), at)
-                    result = step(work)
-                    if work.stirred:
-                        waiting.serve(work)
-                    outbox = work.outbox()
-                    if work.rescheduled:
-                        due = agenda.next_due(work, connected=self.online)
+                return self._carry_out(step, fenced=fenced)
             except DBAPIError as error:
                 self.in_doubt |= error.connection_invalidated
-                if attempt == ATTEMPTS:
+                # Whoever has it locked has had it for as long as we wait for anybody.
+                waited = time.monotonic() - began >= BUSY_TIMEOUT
+                if attempt == ATTEMPTS or waited:
                     raise
                 attempt += 1
                 log.warning("a transaction failed, trying again: %s", error.orig)
-            else:
-                break
+
+    def _carry_out(self, step: Callable[[Work], T], *, fenced: bool) -> T:
+        due = self.due
+        with self._database.exclusive() as session:
+            at = time.monotonic()
+            # The wait for the others may have been long.
+            self._farm.tick(at)
+            leading = self._lease.is_ours(session)
+            if fenced and not leading:
+                raise Deposed
+            work = Work(session, self._farm, self._clients, self._settings, now(), at)
+            left = outbox.take(session) if leading else []
+            result = step(work)
+            if left:
+                rounds.count_absence(work)
+            if work.stirred:
+                waiting.serve(work)
+            messages = work.outbox()
+            if work.rescheduled:
+                due = agenda.next_due(work, connected=self.online)
+            if not leading:
+                outbox.leave(session, messages)
         self.due = due
         for fact, fields in work.facts:
             log.info("%s", fact, extra=fields)
-        for message in outbox:
-            self.send(message)
+        if leading:
+            for message in (*left, *messages):
+                self.send(message)
+        elif messages:
+            self.send(Outgoing(CONTROL_OUTBOX(), Left(messages=len(messages))))
         return result
 
     def send(self, message: Outgoing) -> None:

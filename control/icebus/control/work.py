@@ -42,6 +42,12 @@ class Outgoing:
     retain: bool = False
     expiry: float | None = None
 
+    @property
+    def payload(self) -> bytes:
+        """The message as it crosses the network."""
+        message = self.message
+        return message if isinstance(message, bytes) else message.model_dump_json().encode()
+
 
 class Work:
     """A transaction at work.

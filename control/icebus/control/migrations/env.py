@@ -3,7 +3,7 @@
 from alembic import context
 from sqlmodel import SQLModel
 
-from icebus.control import tables  # noqa: F401  (registers the tables)
+from icebus.control import lease, outbox, tables  # noqa: F401  (registers the tables)
 
 context.configure(
     connection=context.config.attributes["connection"],
