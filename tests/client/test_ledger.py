@@ -125,8 +125,7 @@ class Evaluating(RuleBasedStateMachine):
 
     @rule(serial=st.sampled_from(BOARDS))
     def nudge(self, serial: str) -> None:
-        if serial not in self.preparing:  # nothing was sent there that could have been refused
-            self.ledger.nudge(serial)
+        self.ledger.nudge(serial)
 
     @precondition(lambda self: self.known)
     @rule(data=st.data())
@@ -212,6 +211,7 @@ class Evaluating(RuleBasedStateMachine):
                     self._settled([slot])
             for serial in self.places:
                 self.ledger.join(serial)
+                self.ledger.nudge(serial)
         assert self.ledger.done
         self.done_means_all()
         self.at_most_one_outcome_each()

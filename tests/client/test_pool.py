@@ -211,8 +211,7 @@ class Mapping(RuleBasedStateMachine):
 
     @rule(serial=st.sampled_from(BOARDS))
     def nudge(self, serial: str) -> None:
-        if serial not in self.preparing:  # nothing was sent there that could have been refused
-            self.pool.nudge(serial)
+        self.pool.nudge(serial)
 
     @invariant()
     def at_most_one_outcome_each(self) -> None:

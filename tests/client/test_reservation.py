@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from icebus.client import Client, EventHandler, PulseCountClient, ReceivedEvent
+from icebus.client.operations import NOT_READY
 from icebus.schemas.components import ClientState, Presence
 from icebus.schemas.devices import DeviceReport, DeviceState
 from icebus.schemas.errors import (
@@ -33,6 +34,7 @@ from icebus.schemas.reservations import (
     HoldState,
     Initialized,
     KnownDevice,
+    Queue,
 )
 
 if TYPE_CHECKING:
@@ -123,41 +125,65 @@ def known(serial: str, state: DeviceState, reservation: str | None = None) -> Kn
     return KnownDevice(worker="w1", report=report, fresh=True, reservation=reservation)
 
 
-def test_given_boards_being_let_go_when_reserving_then_it_waits_for_them(
-    alice: PulseCountClient, control: ScriptedControl
-) -> None:
-    refusal = NotEnoughDevices("2 wanted, 1 available", wanted=2, available=1)
-    control.refuse = [refusal, refusal, refusal, refusal]
-    ready = known("d1", DeviceState.READY)
-    control.devices = [
-        [ready, known("d2", DeviceState.SERVING)],
-        [ready, known("d2", DeviceState.RELEASING)],
-        [ready, known("d2", DeviceState.READY)],
-        [ready, known("d2", DeviceState.TESTING)],
-    ]
-    with alice.reserve(2) as boards:
-        assert boards.serials == ["d1", "d2"]
+REFUSALS = {
+    "let go": NotEnoughDevices("2 wanted", wanted=2, available=1, others={NOT_READY: 1}),
+    "held": NotEnoughDevices("2 wanted", wanted=2, available=1, others={"held": 1}),
+    "broken": NotEnoughDevices("2 wanted", wanted=2, available=1, others={"broken": 1}),
+    "none": NotEnoughDevices("2 wanted", wanted=2, available=1, others={}),
+    "unavailable": DeviceUnavailable("d2 is not to be had"),
+}
 
 
 @pytest.mark.parametrize(
-    "devices",
+    ("wanted", "refusal", "devices"),
     [
-        [known("d1", DeviceState.READY), known("d2", DeviceState.SERVING, "somebody-s")],
-        [known("d1", DeviceState.READY), known("d2", DeviceState.BROKEN)],
-        [known("d1", DeviceState.READY)],
+        ({"count": 2}, "let go", []),
+        ({"serials": ["d2"]}, "unavailable", [known("d2", DeviceState.RELEASING)]),
+    ],
+)
+def test_given_boards_being_let_go_when_reserving_then_it_waits_for_them(
+    alice: PulseCountClient,
+    control: ScriptedControl,
+    wanted: dict[str, Any],
+    refusal: str,
+    devices: list[KnownDevice],
+) -> None:
+    control.refuse = [REFUSALS[refusal]]
+    control.devices = [devices]
+    control.queue = Queue(position=1, reason="d2 is being let go")
+
+    def give() -> None:
+        seen = control.requests.wait(lambda seen: "list" in [name for name, _ in seen])
+        assert [args["wait"] > 0 for name, args in seen if name == "reserve"] == [False, True]
+        control.give(next(iter(control.reservations)), "d2")
+
+    giving = threading.Thread(target=give)
+    giving.start()
+    with alice.reserve(**wanted) as boards:
+        assert boards.serials == ["d2"]
+    giving.join(10)
+    assert not giving.is_alive()
+
+
+@pytest.mark.parametrize(
+    ("refusal", "device"),
+    [
+        ("held", known("d2", DeviceState.SERVING, "somebody-s")),
+        ("broken", known("d2", DeviceState.BROKEN)),
+        ("none", known("d1", DeviceState.READY)),
     ],
 )
 def test_given_boards_that_will_not_be_free_when_reserving_then_it_is_refused_at_once(
-    alice: PulseCountClient, control: ScriptedControl, devices: list[KnownDevice]
+    alice: PulseCountClient, control: ScriptedControl, refusal: str, device: KnownDevice
 ) -> None:
-    control.devices = [devices]
-    control.refuse = [NotEnoughDevices("2 wanted, 1 available", wanted=2, available=1)]
+    control.refuse = [REFUSALS[refusal]]
     with pytest.raises(NotEnoughDevices):
         alice.reserve(2)
-    control.devices = [devices]
-    control.refuse = [DeviceUnavailable("d2 is held")]
+    control.refuse = [REFUSALS["unavailable"]]
+    control.devices = [[device]]
     with pytest.raises(DeviceUnavailable):
         alice.reserve(serials=["d2"])
+    assert control.reservations == {}
 
 
 @pytest.mark.parametrize(

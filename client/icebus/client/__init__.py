@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from icebus.client.administration import Admin
     from icebus.client.bitstreams import Bitstream
     from icebus.client.client import Client
     from icebus.client.events import ReceivedEvent
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from icebus.schemas.errors import IcebusError
 
 _HOMES = {
+    "Admin": "icebus.client.administration",
     "BatchFinished": "icebus.client.outcomes",
     "Bitstream": "icebus.client.bitstreams",
     "Boards": "icebus.client.pulsecount",
@@ -46,6 +48,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Admin",
     "BatchFinished",
     "Bitstream",
     "Boards",

@@ -20,8 +20,10 @@ from icebus.schemas import reservations
 from icebus.schemas.calls import CallResults
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import (
+    DeviceUnavailable,
     IcebusError,
     InvalidRequest,
+    NotEnoughDevices,
     ReservationEnded,
     UnknownReservation,
 )
@@ -35,7 +37,7 @@ PREPARE_TIMEOUT = 180.0
 """Seconds for reserved devices to serve: a reflash with a retry takes a real board a minute."""
 
 PATIENCE = 15.0
-"""Seconds for boards to become ready after somebody let them go: they are reset and tested."""
+"""Seconds to wait for boards that somebody has just let go: they are reset and tested."""
 
 CALL_TIMEOUT = 30.0
 """Seconds for a method to answer."""
@@ -119,13 +121,21 @@ class BaseClient(Session, ABC, Generic[R]):
         )
         alive = not detached if keep_alive is None else keep_alive
         deadline = Deadline.after(timeout)
-        document = operations.reserve(self._link, request, PATIENCE, deadline)
+        refusal: IcebusError | None = None
+        try:
+            document = operations.reserve(self._link, request, deadline)
+        except (NotEnoughDevices, DeviceUnavailable) as error:
+            if wait or not operations.is_soon(self._link, request, error, deadline):
+                raise
+            refusal = error
+            request = request.model_copy(update={"wait": min(PATIENCE, timeout)})
+            document = operations.reserve(self._link, request, deadline)
         reservation = self._make(document, keep_alive=alive, remaining=request.duration)
         try:
             reservation.start()
             self._hold(reservation)
-            if wait:
-                self._wait_given(reservation, request)
+            if document.state is ReservationState.QUEUED:
+                self._wait_given(reservation, request, refusal)
                 deadline = Deadline.after(timeout)
             if ready:
                 reservation.wait_ready(deadline)
@@ -134,13 +144,15 @@ class BaseClient(Session, ABC, Generic[R]):
             raise
         return reservation
 
-    def _wait_given(self, reservation: R, request: ReserveArgs) -> None:
+    def _wait_given(
+        self, reservation: R, request: ReserveArgs, refusal: IcebusError | None
+    ) -> None:
         """Wait for devices until patience ends, which control keeps the time of."""
         try:
             reservation.wait_given(Deadline.after(request.wait + operations.TIMEOUT))
         except ReservationEnded as ended:
             if ended.details["reason"] == EndReason.NOT_IN_TIME:
-                raise in_vain(request, reservation.waiting) from None
+                raise refusal or in_vain(request, reservation.waiting) from None
             raise
 
     def _hold(self, reservation: R) -> None:

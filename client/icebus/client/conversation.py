@@ -52,12 +52,14 @@ class Conversation(Generic[T]):
         serial: the board.
         outstanding: evaluations sent and without an outcome, by id, in the order they were sent.
         held: whether nothing is to be sent for now, because the board's queue was full.
+        ready: whether the board can be sent anything yet; not while it is being prepared.
     """
 
     def __init__(self, serial: str) -> None:
         self.serial = serial
         self.outstanding: dict[str, Slot[T]] = {}
         self.held = False
+        self.ready = True
         self._asking: Send[T] | None = None
         self._unsure = False
         self._started = False
@@ -68,6 +70,7 @@ class Conversation(Generic[T]):
         """Whether the board is to have no more for now; ``depth`` as for :meth:`ask`."""
         return (
             self.held
+            or not self.ready
             or self._asking is not None
             or (len(self.outstanding) > depth // 2 and not self._unsure)
         )
@@ -83,7 +86,7 @@ class Conversation(Generic[T]):
             take: gives the next slots, at most so many.
             more: asked after that, whether further slots may come.
         """
-        if self.held or self._asking is not None:
+        if self.held or not self.ready or self._asking is not None:
             return None
         if self._unsure and self.outstanding:
             self._unsure = False

@@ -256,7 +256,7 @@ class Ledger(Generic[T]):
     def join(self, serial: str) -> None:
         """A board that was lost is back: it takes part in what is added from now on."""
         board = self._boards[serial]
-        board.talk.held = False
+        board.talk.ready = True
         self._revive(board)
 
     def replace(self, serial: str, by: str, error: IcebusError) -> list[Failed[T]]:
@@ -270,7 +270,7 @@ class Ledger(Generic[T]):
         board = self._boards.setdefault(by, fresh)
         if board.loss is not None:
             board.retired = False
-            board.talk.held = True
+            board.talk.ready = False
             self._revive(board)
         return failed
 

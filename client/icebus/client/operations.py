@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -36,12 +35,9 @@ log = logging.getLogger(__name__)
 TIMEOUT = 15.0
 """Seconds for control to answer: it does within milliseconds unless it is being restarted."""
 
-PAUSE = 0.05
-"""Seconds between attempts to get devices that will be ready soon."""
-
-CHANCES = 3
-"""Attempts to get devices of which all say that they are ready: what they say may be older than
-what control knows, and the other way round."""
+NOT_READY = "not ready yet"
+"""How a refusal calls devices that nobody holds and that are only just being let go or made ready,
+where it counts those that can't be had."""
 
 _SOON = frozenset(
     {
@@ -62,22 +58,8 @@ UNDO_TIMEOUT = 2.0
 """Seconds to undo a reserve that was interrupted."""
 
 
-def reserve(link: Link, request: ReserveArgs, patience: float, deadline: Deadline) -> Reservation:
-    """Allocate devices, patient with those that are only just being let go or made ready."""
-    until = Deadline.after(min(patience, deadline.remaining))
-    chances = CHANCES
-    while True:
-        try:
-            return _reserve_once(link, request, deadline)
-        except (NotEnoughDevices, DeviceUnavailable):
-            states = _promising(link, request, deadline)
-            chances = CHANCES if states - {DeviceState.READY} else chances - 1
-            if until.expired or not states or not chances:
-                raise
-        threading.Event().wait(min(PAUSE, until.remaining))
-
-
-def _reserve_once(link: Link, request: ReserveArgs, deadline: Deadline) -> Reservation:
+def reserve(link: Link, request: ReserveArgs, deadline: Deadline) -> Reservation:
+    """Allocate devices, or a place in the queue."""
     name = new_id()
 
     def ask(within: Deadline) -> Reservation:
@@ -97,17 +79,23 @@ def _reserve_once(link: Link, request: ReserveArgs, deadline: Deadline) -> Reser
         raise
 
 
-def _promising(link: Link, request: ReserveArgs, deadline: Deadline) -> set[DeviceState]:
-    """The states of the devices that may soon be had, if they are as many as are wanted."""
+def is_soon(
+    link: Link,
+    request: ReserveArgs,
+    refusal: NotEnoughDevices | DeviceUnavailable,
+    deadline: Deadline,
+) -> bool:
+    """Whether what was refused can be had within seconds, because nobody holds it."""
+    if isinstance(refusal, NotEnoughDevices):
+        available, others = refusal.details.get("available"), refusal.details.get("others")
+        soon = others.get(NOT_READY, 0) if isinstance(others, dict) else 0
+        return isinstance(available, int) and available + soon >= (request.count or 0)
     free = {
-        each.report.serial: each.report.state
+        each.report.serial
         for each in list_devices(link, min(TIMEOUT, deadline.remaining))
         if each.fresh and each.reservation is None and each.report.state in _SOON
     }
-    if request.serials is not None:
-        wanted = [free.get(serial) for serial in request.serials]
-        return set() if None in wanted else {state for state in wanted if state is not None}
-    return set(free.values()) if len(free) >= (request.count or 0) else set()
+    return free.issuperset(request.serials or ())
 
 
 def extend(link: Link, reservation: str, duration: float, timeout: float = TIMEOUT) -> Reservation:

@@ -307,7 +307,7 @@ class Pool(Generic[T]):
     def join(self, serial: str) -> None:
         """A board that was lost is back, or one that takes another's place is ready."""
         board = self._boards[serial]
-        board.talk.held = False
+        board.talk.ready = True
         self._revive(board)
 
     def replace(self, serial: str, by: str, error: IcebusError) -> list[Failed[T]]:
@@ -318,7 +318,7 @@ class Pool(Generic[T]):
         failed = self.lose(serial, error)
         board = self._boards.setdefault(by, _Board(by, Conversation(by), loss=error))
         if board.loss is not None:
-            board.talk.held = True
+            board.talk.ready = False
             self._revive(board)
         return failed
 

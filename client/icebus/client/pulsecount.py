@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 
 from icebus.client.acknowledge import Acknowledger
 from icebus.client.bitstreams import Item, Source, known_length, several
 from icebus.client.client import BaseClient
+from icebus.client.collection import Collection
 from icebus.client.events import read_event
 from icebus.client.handlers import PulseCountHandler, event_names
 from icebus.client.ledger import Ledger
@@ -57,6 +58,7 @@ class Boards(Reservation):
         self._runs: dict[str, Run] = {}
         self._batches: OrderedDict[str, None] = OrderedDict()
         self._acknowledger = Acknowledger(link, self)
+        self._collections: list[Collection] = []
 
     def evaluate(
         self,
@@ -168,6 +170,27 @@ class Boards(Reservation):
         )
         return _all(*self._on_any(population, serials, settings, progress))
 
+    def collect(self, *, stall: float = STALL) -> Generator[Outcome]:
+        """Yield outcomes that nobody took, such as those of a client that crashed.
+
+        Workers keep what they measured until a client has it. Evaluations that are still to be
+        measured are waited for. What is yielded is forgotten by the worker once the next is asked
+        for, so an outcome may come again after a crash, and none is lost. While another client
+        evaluates with this reservation, leave this alone: it would take what that one waits for.
+
+        Args:
+            stall: seconds without any outcome, with some to come, after which it is given up.
+
+        Raises:
+            IcebusError: a board can't be asked now; what others had was yielded before.
+        """
+        collection = Collection(self._link, self, stall)
+        self._collections.append(collection)
+        try:
+            yield from collection.outcomes()
+        finally:
+            self._collections.remove(collection)
+
     def _on_each(
         self,
         source: Iterable[Source],
@@ -246,6 +269,9 @@ class Boards(Reservation):
         self._link.hooks.tell(name, outcome, ("outcome", self.id, serial, outcome.evaluation))
         if batch in self._batches:
             self._acknowledger.add(serial, outcome.evaluation)
+        else:
+            for collection in list(self._collections):
+                collection.put(outcome)
         if (run := self._runs.get(batch)) is not None:
             run.settle(outcome)
 

@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
+from datetime import timedelta
 from types import TracebackType
 from typing import Self
 
@@ -316,7 +317,8 @@ class Reservation:
             if holding.is_queued(before) and not holding.is_queued(document):
                 self._begin(document)
             else:
-                self._keeper.moved((document.until - before.until).total_seconds())
+                # Control moves both moments when the clock of its machine is set.
+                self._keeper.moved((_span(document) - _span(before)).total_seconds())
             if before.client == self._link.client != document.client:
                 self._keeper.stop()  # it is for another client to keep now
             waiting, told = Waiting.of(document), self._waiting
@@ -442,3 +444,7 @@ class Reservation:
 
     def on_replaced(self, serial: str, by: str) -> None:
         """A device has failed, and another that is being prepared takes its place."""
+
+
+def _span(document: reservations.Reservation) -> timedelta:
+    return document.until - document.created

@@ -14,15 +14,18 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from icebus.client.cli import (
+    admin,
     call,
     circuit,
     devices,
     doctor,
     evaluate,
+    history,
     kinds,
     map,  # noqa: A004 - named like its command
     profiles,
     reservations,
+    results,
     up,
     watch,
     workers,
@@ -79,19 +82,19 @@ def options(
 
 
 PANELS = {
-    "Farm": ("up", "doctor", "workers", "devices", "kinds", "watch", "profile"),
-    "Boards": ("available", "reserve", "reservations", "extend", "release"),
-    "Evaluate": ("evaluate", "map", "call", "circuit"),
+    "Farm": ("up", "doctor", "workers", "devices", "kinds", "watch", "history", "profile"),
+    "Boards": ("available", "reserve", "reservations", "extend", "release", "transfer"),
+    "Evaluate": ("evaluate", "map", "results", "call", "circuit"),
 }
 """How `icebus --help` groups the commands."""
 
 for _module in (
-    *(up, doctor, workers, devices, kinds, watch, profiles),
-    *(reservations, evaluate, map, call, circuit),
+    *(up, doctor, workers, devices, kinds, watch, history, profiles, admin),
+    *(reservations, evaluate, map, results, call, circuit),
 ):
     _module.add_to(app)
 
-for _command in app.registered_commands:
+for _command in (*app.registered_commands, *admin.app.registered_commands):
     _function = cast("Callable[..., object]", _command.callback)
     _command.help = reflow(inspect.getdoc(_function) or "")
     for _panel, _names in PANELS.items():
@@ -100,7 +103,7 @@ for _command in app.registered_commands:
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM: like Ctrl-C, so that what a run reserved is released."""
+    """SIGTERM or SIGHUP: like Ctrl-C, so that what a run reserved is released."""
 
 
 def _terminate(_number: int, _frame: FrameType | None) -> None:
@@ -110,6 +113,8 @@ def _terminate(_number: int, _frame: FrameType | None) -> None:
 def run() -> None:
     """Run the command line; every error is a line or two on stderr and an exit code."""
     signal.signal(signal.SIGTERM, _terminate)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # not under nohup
+        signal.signal(signal.SIGHUP, _terminate)
     try:
         code = app(prog_name="icebus", standalone_mode=False)
     except UsageError as error:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from icebus.client.cli.completion import complete_kind
+from icebus.client.cli.completion import complete_kind, complete_selector
 from icebus.client.cli.durations import parse_duration
 from icebus.client.cli.output import Format
 
@@ -37,6 +37,37 @@ Output = Annotated[Format, typer.Option("--output", "-o", help="Form of what goe
 Kind = Annotated[
     str,
     typer.Option("--kind", help="What the boards are for.", autocompletion=complete_kind),
+]
+
+
+Selector = Annotated[
+    str | None,
+    typer.Option(
+        "--selector",
+        "-l",
+        metavar="LABELS",
+        help="Labels that boards must have, such as chip=rp2040,rack!=b.",
+        autocompletion=complete_selector,
+    ),
+]
+Wait = Annotated[
+    float | None,
+    typer.Option(
+        "--wait",
+        parser=duration,
+        metavar="DURATION",
+        help="Stand in the queue for so long, if boards can't be had now.",
+        show_default=False,
+    ),
+]
+Priority = Annotated[
+    int,
+    typer.Option(
+        min=-100, max=100, help="Higher goes first in the queue; a minute of waiting adds one."
+    ),
+]
+Replace = Annotated[
+    bool, typer.Option("--replace", help="Replace a board that fails by another that is ready.")
 ]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, TypeAlias
@@ -54,6 +55,69 @@ def complete_reservation(ctx: typer.Context, incomplete: str) -> Words:
             yield each.id, f"{each.state.value}, {each.kind}: {serials}{more}"
 
     return _matching(ctx, incomplete, ["RESERVATION"], tell)
+
+
+def complete_any_reservation(ctx: typer.Context, incomplete: str) -> Words:
+    """Everybody's reservations."""
+
+    def tell(farm: Survey, _user: str) -> Iterator[tuple[str, str]]:
+        for name, each in sorted(farm.reservations.items()):
+            yield name, f"{each.user}'s, {each.state.value}, {len(each.devices)} devices"
+
+    return _matching(ctx, incomplete, ["RESERVATION"], tell)
+
+
+def complete_release(ctx: typer.Context, incomplete: str) -> Words:
+    """The user's reservations, and the devices of those that were named."""
+    named = ctx.params.get("words") or ()
+
+    def tell(farm: Survey, user: str) -> Iterator[tuple[str, str]]:
+        for each in _of(farm, user):
+            if each.id not in named:
+                yield each.id, f"{each.state.value}, {each.kind}"
+                continue
+            for device in each.devices:
+                yield device.serial, f"{device.state.value}, of {each.id}"
+
+    return _matching(ctx, incomplete, ["RESERVATION"], tell)
+
+
+def complete_user(ctx: typer.Context, incomplete: str) -> Words:
+    """Users who hold something; nobody but the broker knows all there are."""
+
+    def tell(farm: Survey, _user: str) -> Iterator[tuple[str, str]]:
+        for user, count in sorted(Counter(r.user for r in farm.reservations.values()).items()):
+            yield user, f"holds {count} reservations"
+
+    return _matching(ctx, incomplete, ["RESERVATION"], tell)
+
+
+def complete_worker(ctx: typer.Context, incomplete: str) -> Words:
+    """All workers."""
+
+    def tell(farm: Survey, _user: str) -> Iterator[tuple[str, str]]:
+        for worker, state in sorted(farm.workers.items()):
+            yield worker, f"{state.state.value}, {len(state.serials)} devices"
+
+    return _matching(ctx, incomplete, ["WORKER_STATE"], tell)
+
+
+def complete_selector(ctx: typer.Context, incomplete: str) -> Words:
+    """Labels that devices have, for the last requirement that is being typed."""
+    before, comma, _ = incomplete.rpartition(",")
+
+    def tell(farm: Survey, _user: str) -> Iterator[tuple[str, str]]:
+        from icebus.schemas.selectors import labels_of
+
+        has = Counter(
+            f"{name}={value}"
+            for (worker, _), report in farm.devices.items()
+            for name, value in labels_of(worker, report).items()
+        )
+        for label, count in sorted(has.items()):
+            yield f"{before}{comma}{label}", f"{count} devices"
+
+    return _matching(ctx, incomplete, ["DEVICE"], tell)
 
 
 def complete_kind(ctx: typer.Context, incomplete: str) -> Words:

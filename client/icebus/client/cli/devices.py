@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from icebus.client.cli.common import KIND, Kind, Output, connect
-from icebus.client.cli.durations import show_duration
+from icebus.client.cli.common import KIND, Kind, Output, Selector, connect
+from icebus.client.cli.durations import show_duration, show_until
 from icebus.client.cli.output import (
     Column,
     CsvPrinter,
@@ -24,8 +24,11 @@ if TYPE_CHECKING:
 
 FIELDS = (
     *("serial", "state", "since", "worker", "chip", "firmware", "virtual", "port"),
-    *("user", "reservation", "kind", "progress", "reason"),
+    *("user", "reservation", "kind", "progress", "reason", "retry", "labels"),
 )
+
+BUILT_IN = frozenset({"chip", "worker", "port", "serial", "virtual", "firmware"})
+"""Labels that have columns of their own, or are for programs."""
 
 
 def add_to(app: typer.Typer) -> None:
@@ -34,15 +37,19 @@ def add_to(app: typer.Typer) -> None:
     app.command()(available)
 
 
-def devices(output: Output = Format.TABLE) -> None:
-    """List all devices of the farm, and who holds them.
+def devices(selector: Selector = None, output: Output = Format.TABLE) -> None:
+    """List the devices of the farm: what they do, why some don't, and who holds them.
 
     Examples:
       icebus devices
+      icebus devices -l rack=b,!virtual
       icebus devices -o json | jq '.[] | select(.state == "broken")'
     """
+    from icebus.schemas.selectors import parse
+
+    wanted = parse(selector or "")
     with connect() as client:
-        rows = [_row(device) for device in client.devices()]
+        rows = [_row(device) for device in client.devices() if wanted.matches(device.labels)]
     columns = [
         Column("serial"),
         Column("state"),
@@ -54,10 +61,18 @@ def devices(output: Output = Format.TABLE) -> None:
         Column("reservation"),
         Column("reason"),
     ]
-    shown = rows if output is not Format.TABLE else [{**row, "for": _age(row)} for row in rows]
+    shown = rows
+    if output is Format.TABLE:
+        shown = [_shown(row) for row in rows]
+        if any(row["labels"] for row in shown):
+            columns.insert(-1, Column("labels"))
     print_rows(shown, columns, output, "serial", FIELDS)
     if not rows:
-        say("No devices. `icebus up --boards 4` starts virtual ones.")
+        say(
+            f"No device is {selector}. `icebus devices -o json` has all labels."
+            if selector
+            else "No devices. `icebus up --boards 4` starts virtual ones."
+        )
 
 
 def _row(device: KnownDevice) -> dict[str, Any]:
@@ -77,7 +92,18 @@ def _row(device: KnownDevice) -> dict[str, Any]:
         "kind": report.kind,
         "progress": report.progress,
         "reason": report.reason if device.fresh else "its worker does not answer",
+        "retry": None if report.retry is None else report.retry.isoformat(),
+        "labels": dict(sorted(device.labels.items())),
     }
+
+
+def _shown(row: dict[str, Any]) -> dict[str, Any]:
+    """A row for people."""
+    again = (
+        f" (again in {show_until(datetime.fromisoformat(row['retry']))})" if row["retry"] else ""
+    )
+    labels = [f"{name}={value}" for name, value in row["labels"].items() if name not in BUILT_IN]
+    return {**row, "for": _age(row), "reason": f"{row['reason']}{again}", "labels": labels}
 
 
 def _age(row: dict[str, Any]) -> str:
@@ -85,15 +111,16 @@ def _age(row: dict[str, Any]) -> str:
     return show_duration((datetime.now(UTC) - since).total_seconds())
 
 
-def available(kind: Kind = KIND, output: Output = Format.TABLE) -> None:
+def available(kind: Kind = KIND, selector: Selector = None, output: Output = Format.TABLE) -> None:
     """Tell how many devices a reservation could have now.
 
     Examples:
       icebus available
+      icebus available -l chip=rp2040
       icebus available -o name | head -1 | xargs icebus reserve --serial
     """
     with connect() as client:
-        serials = client.available(kind)
+        serials = client.available(kind, selector)
     match output:
         case Format.TABLE:
             print_line(f"{len(serials)} available for {kind}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _PART = r"(\d+(?:\.\d+)?)([smhd])"
@@ -25,6 +26,11 @@ def parse_duration(text: str) -> float:
     if not 0 < seconds < 1e9:
         raise ValueError(f"{text!r} is no duration anybody can wait for")
     return seconds
+
+
+def show_until(moment: datetime) -> str:
+    """How long it is until then, for people."""
+    return show_duration((moment - datetime.now(UTC)).total_seconds())
 
 
 def show_duration(seconds: float) -> str:

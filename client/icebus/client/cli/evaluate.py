@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from icebus.client.cli.common import KIND, Output, connect
+from icebus.client.cli.common import (
+    KIND,
+    Output,
+    Priority,
+    Replace,
+    Selector,
+    Wait,
+    connect,
+)
 from icebus.client.cli.completion import complete_reservation, complete_serial
 from icebus.client.cli.output import (
     Column,
@@ -22,7 +30,7 @@ from icebus.client.cli.output import (
     table,
 )
 from icebus.client.cli.problems import FAILED
-from icebus.client.cli.progress import following, waiting
+from icebus.client.cli.progress import following, queueing, waiting
 
 if TYPE_CHECKING:
     from icebus.client.bitstreams import Bitstream
@@ -68,22 +76,46 @@ Validate = Annotated[bool, typer.Option(help="Refuse bitstreams that would not c
 
 
 @dataclass(frozen=True)
+class Terms:
+    """What is asked of the boards.
+
+    Attributes:
+        count: boards to reserve for the run, if said.
+        serials: the only boards to use; all, when none is named.
+        selector: labels that they must have.
+        wait: seconds to stand in the queue for them.
+        priority: there.
+        replace: whether boards that fail are replaced.
+    """
+
+    count: int | None
+    serials: Sequence[str]
+    selector: str | None
+    wait: float | None
+    priority: int
+    replace: bool
+
+    @property
+    def reserve(self) -> bool:
+        """Whether they say anything that only a reservation for the run can meet."""
+        return bool(self.count or self.selector or self.wait or self.priority or self.replace)
+
+
+@dataclass(frozen=True)
 class Wanted:
     """What to measure, and on which boards.
 
     Attributes:
         files: the bitstreams.
         reservation: whose boards to use, if one is named.
-        count: boards to reserve for the run, if said.
-        serials: the only boards to use; all, when none is named.
+        terms: what is asked of the boards.
         validate: whether to refuse broken bitstreams.
         output: form of what goes to stdout.
     """
 
     files: Sequence[Path]
     reservation: str | None
-    count: int | None
-    serials: Sequence[str]
+    terms: Terms
     validate: bool
     output: Format
 
@@ -98,20 +130,30 @@ def evaluate(
     reservation: ReservationId = None,
     count: Count = None,
     serial: Serials = None,
+    selector: Selector = None,
+    wait: Wait = None,
+    priority: Priority = 0,
+    replace: Replace = False,
     validate: Validate = True,
     output: Output = Format.TABLE,
 ) -> None:
     """Evaluate every bitstream on every board, and print the pulses counted.
 
     Uses the reservation named, else reserves COUNT boards or those named by --serial for the run,
-    else uses the one reservation you hold, else reserves one board for the run.
+    else uses the one reservation you hold, else reserves one board for the run. What is said of
+    boards to reserve (--selector, --wait, --priority, --replace) has it reserve.
+
+    What a board that fails owes, fails. With --replace another then takes its place for what was
+    not begun on it.
 
     Examples:
       icebus evaluate blink.bin
       icebus evaluate -n 4 *.bin -o json > counts.json
       icebus evaluate --reservation 5f1c2e9a7b3d4c60 a.bin b.bin
+      icebus evaluate -n 2 -l chip=rp2350 --wait 1h *.bin
     """
-    measure(Wanted(files, reservation, count, serial or [], validate, output), each=True)
+    terms = Terms(count, serial or [], selector, wait, priority, replace)
+    measure(Wanted(files, reservation, terms, validate, output), each=True)
 
 
 def measure(wanted: Wanted, *, each: bool) -> None:
@@ -124,19 +166,23 @@ def measure(wanted: Wanted, *, each: bool) -> None:
     Raises:
         typer.Exit: some have no result.
     """
-    if wanted.count is not None and wanted.serials:
+    terms = wanted.terms
+    if terms.count is not None and terms.serials:
         raise typer.BadParameter("give either how many (-n) or which (--serial)")
     bitstreams = read_all(wanted.files, validate=wanted.validate)
     with connect() as client, _boards(client, wanted) as boards:
-        chosen = wanted.serials or boards.serials
+        chosen = terms.serials or boards.serials
         total = len(bitstreams) * (len(chosen) if each else 1)
         plural = "" if total == 1 else "s"
         say(f"{total} evaluation{plural} on {' '.join(chosen)} (reservation {boards.id})")
         run = boards.evaluate_outcomes if each else boards.map_outcomes
-        printer = _Printer(wanted.output, bitstreams)
+        printer = Printer(wanted.output, [each.name for each in bitstreams])
         with following("evaluating", total, streams=printer.streams) as progress:
             for outcome in run(
-                bitstreams, serials=chosen, validate=wanted.validate, progress=progress
+                bitstreams,
+                serials=terms.serials or None,
+                validate=wanted.validate,
+                progress=progress,
             ):
                 printer.tell(outcome)
     printer.conclude()
@@ -178,16 +224,24 @@ def read_all(files: Sequence[Path], *, validate: bool) -> list[Bitstream]:
 @contextmanager
 def _boards(client: PulseCountClient, wanted: Wanted) -> Iterator[Boards]:
     """The boards to use: of a reservation that is held, or of one for this run only."""
-    reservation = wanted.reservation if wanted.count is None else None
-    serials = list(wanted.serials)
-    if reservation is None and wanted.count is None and not serials:
+    terms = wanted.terms
+    reservation = None if terms.reserve else wanted.reservation
+    serials = list(terms.serials)
+    if reservation is None and not terms.reserve and not serials:
         reservation = _held(client)
     if reservation is not None:
         with waiting(f"waiting for reservation {reservation}"):
             boards = client.attach(reservation, take_over=False, keep_alive=True)
     else:
-        with waiting("preparing boards"):
-            boards = client.reserve(wanted.count, serials=serials or None)
+        with queueing(client, "preparing boards", terms.wait):
+            boards = client.reserve(
+                terms.count,
+                serials=serials or None,
+                selector=terms.selector,
+                wait=terms.wait or 0.0,
+                priority=terms.priority,
+                replace=terms.replace,
+            )
     with boards:
         for serial in serials:
             boards.device(serial)
@@ -196,7 +250,11 @@ def _boards(client: PulseCountClient, wanted: Wanted) -> Iterator[Boards]:
 
 def _held(client: PulseCountClient) -> str | None:
     """The one reservation that waits for work of this user."""
-    held = [each.id for each in client.reservations() if each.client is None and each.kind == KIND]
+    held = [
+        each.id
+        for each in client.reservations()
+        if each.client is None and each.kind == KIND and each.queue is None
+    ]
     if len(held) > 1:
         raise typer.BadParameter(
             f"you hold several reservations ({', '.join(held)}): name one with --reservation, or "
@@ -205,7 +263,7 @@ def _held(client: PulseCountClient) -> str | None:
     return held[0] if held else None
 
 
-class _Printer:
+class Printer:
     """Prints outcomes in the form asked for, at once or together at the end.
 
     Attributes:
@@ -213,12 +271,12 @@ class _Printer:
         failed: how many of them have no result.
     """
 
-    def __init__(self, output: Format, bitstreams: Sequence[Bitstream]) -> None:
+    def __init__(self, output: Format, order: Sequence[str] = ()) -> None:
         self.streams = output in (Format.JSONL, Format.CSV, Format.NAME)
         self.told = 0
         self.failed = 0
         self._output = output
-        self._order = {bitstream.name: index for index, bitstream in enumerate(bitstreams)}
+        self._order = {name: index for index, name in enumerate(order)}
         self._rows: list[dict[str, Any]] = []
         self._complaints: set[str] = set()
         self._csv = CsvPrinter(FIELDS) if output is Format.CSV else None
@@ -247,7 +305,7 @@ class _Printer:
     def conclude(self) -> None:
         """Print what is told at the end: in the order of the files, whatever came first."""
         rows = sorted(
-            self._rows, key=lambda row: (self._order[row["bitstream"]], row["serial"] or "")
+            self._rows, key=lambda row: (self._order.get(row["bitstream"], 0), row["serial"] or "")
         )
         if self._output is Format.JSON:
             print_json(rows, indent=2)

@@ -7,8 +7,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from icebus.client.cli.durations import show_until
+from icebus.client.cli.output import say
+
 if TYPE_CHECKING:
     from icebus.client.progress import Show
+    from icebus.client.session import Session
+    from icebus.client.waiting import Waiting
 
 
 @contextmanager
@@ -21,6 +26,33 @@ def waiting(what: str) -> Iterator[Callable[[str], None]]:
 
     with Console(stderr=True).status(f"{what} …") as status:
         yield lambda text: status.update(f"{text} …")
+
+
+@contextmanager
+def queueing(client: Session, what: str, wait: float | None) -> Iterator[None]:
+    """Shows where the reservation that is made meanwhile stands in the queue, if it may ``wait``.
+
+    Where nobody watches, each change of place is a line.
+    """
+    with waiting(what) as update:
+        if wait:
+
+            @client.on("queued")
+            def tell(place: Waiting) -> None:
+                text = show_place(place)
+                update(text)
+                if not sys.stderr.isatty():
+                    say(text)
+
+        yield
+
+
+def show_place(place: Waiting) -> str:
+    """A place in the queue, for people."""
+    text = f"waiting at position {place.position}: {place.reason}"
+    if place.estimate is None:
+        return text
+    return f"{text}; free in {show_until(place.estimate)} unless somebody extends"
 
 
 @contextmanager

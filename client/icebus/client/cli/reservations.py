@@ -1,17 +1,32 @@
-"""``icebus reserve``, ``reservations``, ``extend`` and ``release``."""
+"""``icebus reserve``, ``reservations``, ``extend``, ``release`` and ``transfer``."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from icebus.client.cli.common import KIND, Kind, Output, connect
+from icebus.client.cli.common import (
+    KIND,
+    Kind,
+    Output,
+    Priority,
+    Replace,
+    Selector,
+    Wait,
+    connect,
+)
 from icebus.client.cli.common import duration as duration_of
-from icebus.client.cli.completion import complete_reservation, complete_serial
-from icebus.client.cli.durations import show_duration
+from icebus.client.cli.completion import (
+    complete_release,
+    complete_reservation,
+    complete_serial,
+    complete_user,
+)
+from icebus.client.cli.durations import show_duration, show_until
 from icebus.client.cli.output import Column, Format, print_line, print_rows, say
 
 if TYPE_CHECKING:
@@ -20,7 +35,7 @@ if TYPE_CHECKING:
 
 FIELDS = (
     *("id", "user", "kind", "state", "devices", "created", "until"),
-    *("client", "reason", "attached"),
+    *("client", "reason", "priority", "replace", "queue", "attached"),
 )
 
 EXTENDED = ("reservation", "before", "after")
@@ -35,6 +50,7 @@ def add_to(app: typer.Typer) -> None:
     app.command()(reservations)
     app.command()(extend)
     app.command()(release)
+    app.command()(transfer)
 
 
 def reserve(
@@ -55,10 +71,16 @@ def reserve(
             "--duration", "-d", parser=duration_of, metavar="DURATION", help="Such as 90, 30s, 15m."
         ),
     ] = 1800.0,
+    selector: Selector = None,
+    wait: Wait = None,
+    priority: Priority = 0,
+    replace: Replace = False,
     timeout: Annotated[
         float,
         typer.Option(
-            parser=duration_of, metavar="DURATION", help="How long to wait until boards are ready."
+            parser=duration_of,
+            metavar="DURATION",
+            help="How long boards that were given may take to be ready.",
         ),
     ] = 180.0,
     shell: Annotated[
@@ -68,23 +90,31 @@ def reserve(
 ) -> None:
     """Reserve boards until they are released or the time is up; prints the reservation's id.
 
+    All that are asked for or none. What can't be had at once is refused, unless --wait says to
+    stand in the queue; where one stands there is told on stderr, and Ctrl-C gives up the place.
+
     Examples:
       icebus reserve 2 --duration 2h
+      icebus reserve 4 -l chip=rp2350,rack!=b --wait 2h --priority 5 --replace
       eval "$(icebus reserve 4 --shell)"; icebus evaluate *.bin; icebus release --all
       icebus reserve --serial 70B3D5A1 --serial 70B3D5A2
     """
     if count is not None and serial:
         raise typer.BadParameter("give either how many or which (--serial)")
-    from icebus.client.cli.progress import waiting
+    from icebus.client.cli.progress import queueing
 
     with connect() as client:
         wanted = ", ".join(serial) if serial else f"{count or 1} boards"
-        with waiting(f"preparing {wanted}"):
+        with queueing(client, f"preparing {wanted}", wait):
             held = client.reserve(
                 count,
                 serials=serial or None,
+                selector=selector,
                 kind=kind,
                 duration=duration,
+                wait=wait or 0.0,
+                priority=priority,
+                replace=replace,
                 detached=True,
                 keep_alive=False,
                 timeout=timeout,
@@ -103,7 +133,7 @@ def reservations(
     everybody: Annotated[bool, typer.Option("--all", "-a", help="Of all users.")] = False,
     output: Output = Format.TABLE,
 ) -> None:
-    """List reservations that have not ended: yours, or everybody's.
+    """List reservations that have not ended: yours, or everybody's, and what queued ones wait for.
 
     Examples:
       icebus reservations
@@ -182,24 +212,72 @@ def _local(at: str) -> str:
 
 
 def release(
-    ids: Annotated[
+    words: Annotated[
         list[str] | None,
-        typer.Argument(help="Reservations.", autocompletion=complete_reservation),
+        typer.Argument(
+            metavar="[RESERVATION [SERIAL]...]...",
+            help="Reservations; of one that boards are named behind, only those.",
+            autocompletion=complete_release,
+        ),
     ] = None,
     everything: Annotated[bool, typer.Option("--all", "-a", help="All that are yours.")] = False,
 ) -> None:
-    """Release reservations: their boards become free at once.
+    """Release reservations, or some of their boards, which become free at once.
+
+    A reservation that waits in the queue gives up its place.
 
     Examples:
       icebus release 5f1c2e9a7b3d4c60
+      icebus release 5f1c2e9a7b3d4c60 70B3D5A1 70B3D5A2
       icebus release --all
     """
-    if bool(ids) == everything:
+    if bool(words) == everything:
         raise typer.BadParameter("give the ids of reservations, or --all")
     with connect() as client:
-        for each in ids or [found.id for found in client.reservations()]:
-            client.end(each)
-            print_line(f"{each} released")
+        named = words or [found.id for found in client.reservations()]
+        held = {}
+        if words and len(words) > 1:
+            held = {
+                each.id: [device.serial for device in each.devices]
+                for each in client.reservations()
+            }
+        for name, serials in by_reservation(named, held).items():
+            client.end(name, serials or None)
+            print_line(f"{' '.join(serials)} of {name} released" if serials else f"{name} released")
+
+
+def by_reservation(words: Sequence[str], held: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    """The reservations that are named, and of each the devices that are named behind it.
+
+    Args:
+        words: ids of reservations and serials.
+        held: the devices of the reservations that there are.
+    """
+    named: dict[str, list[str]] = {}
+    last = ""
+    for word in words:
+        if word in held.get(last, ()):
+            named[last].append(word)
+        else:
+            last = word
+            named.setdefault(word, [])
+    return named
+
+
+def transfer(
+    reservation: Annotated[
+        str, typer.Argument(help="A reservation of yours.", autocompletion=complete_reservation)
+    ],
+    user: Annotated[str, typer.Argument(help="Whose it will be.", autocompletion=complete_user)],
+) -> None:
+    """Give a reservation to another user; it lasts as long as before, and is theirs to extend.
+
+    Examples:
+      icebus transfer 5f1c2e9a7b3d4c60 ben
+    """
+    with connect() as client:
+        client.transfer(reservation, user)
+    print_line(f"{reservation} given to {user}")
 
 
 def _print(found: list[Reservation], output: Format) -> None:
@@ -214,10 +292,9 @@ def _print(found: list[Reservation], output: Format) -> None:
     ]
     rows = [_row(each) for each in found]
     if output is Format.TABLE:
-        rows = [
-            {**row, "devices": [held["serial"] for held in row["devices"]], "left": _left(each)}
-            for row, each in zip(rows, found, strict=True)
-        ]
+        rows = [_shown(row, each) for row, each in zip(rows, found, strict=True)]
+        if any(each.queue is not None for each in found):
+            columns += [Column("position", right=True), Column("waits for")]
     print_rows(rows, columns, output, "id", FIELDS)
 
 
@@ -226,7 +303,25 @@ def _row(document: Reservation) -> dict[str, Any]:
     return {**row, "attached": document.client is not None}
 
 
-def _left(document: Reservation) -> str:
-    from icebus.schemas.message import now
+def _shown(row: dict[str, Any], document: Reservation) -> dict[str, Any]:
+    """A row for people: the devices that it has, and what a queued one waits for."""
+    shown = {**row, "devices": _devices(document), "left": _left(document)}
+    queue = document.queue
+    if queue is None:
+        return shown
+    free = f"; free in {show_until(queue.estimate)}" if queue.estimate is not None else ""
+    return {**shown, "position": queue.position, "waits for": f"{queue.reason}{free}"}
 
-    return show_duration((document.until - now()).total_seconds())
+
+def _devices(document: Reservation) -> list[str]:
+    from icebus.client.holding import held
+    from icebus.schemas.reservations import HoldState
+
+    return [
+        f"{device.serial} (failed)" if device.state is HoldState.FAILED else device.serial
+        for device in held(document)
+    ]
+
+
+def _left(document: Reservation) -> str:
+    return show_until(document.until)

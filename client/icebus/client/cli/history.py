@@ -1,0 +1,113 @@
+"""``icebus history``."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+
+import typer
+
+from icebus.client.cli.common import Output, connect
+from icebus.client.cli.common import duration as duration_of
+from icebus.client.cli.completion import (
+    complete_any_reservation,
+    complete_serial,
+    complete_user,
+    complete_worker,
+)
+from icebus.client.cli.output import Column, Format, print_rows, say
+
+FIELDS = (
+    *("number", "at", "event", "actor", "reservation", "user", "serial", "worker"),
+    "reason",
+)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the command."""
+    app.command()(history)
+
+
+def history(
+    serial: Annotated[
+        str | None,
+        typer.Option("--serial", "-s", help="Of a board.", autocompletion=complete_serial),
+    ] = None,
+    user: Annotated[
+        str | None,
+        typer.Option("--user", "-u", help="Of whose reservations.", autocompletion=complete_user),
+    ] = None,
+    reservation: Annotated[
+        str | None,
+        typer.Option(
+            "--reservation",
+            "-r",
+            help="Of a reservation, also one that is over.",
+            autocompletion=complete_any_reservation,
+        ),
+    ] = None,
+    worker: Annotated[
+        str | None, typer.Option(help="Of a worker's boards.", autocompletion=complete_worker)
+    ] = None,
+    event: Annotated[
+        list[str] | None,
+        typer.Option("--event", "-e", help="Only such, as ended or quarantined; repeatable."),
+    ] = None,
+    since: Annotated[
+        float | None,
+        typer.Option(
+            parser=duration_of,
+            metavar="DURATION",
+            help="Not older than that, such as 2d.",
+            show_default=False,
+        ),
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Entries, at most.")] = 100,
+    output: Output = Format.TABLE,
+) -> None:
+    """Tell what happened, newest first: who held which board, and why each reservation ended.
+
+    It is appended to and never changed. ACTOR is who did it; `control` does things by itself.
+
+    Examples:
+      icebus history --since 2d
+      icebus history --serial 70B3D5A1 -o csv > board.csv
+      icebus history --user ann --event ended --limit 10
+    """
+    from icebus.schemas.errors import InvalidRequest
+    from icebus.schemas.history import HistoryEvent
+
+    try:
+        events = [HistoryEvent(each) for each in event or []]
+    except ValueError as error:
+        known = ", ".join(each.value for each in HistoryEvent)
+        raise InvalidRequest(f"{error}; there are {known}") from None
+    with connect() as client:
+        entries = client.history(
+            user=user,
+            reservation=reservation,
+            serial=serial,
+            worker=worker,
+            events=events or None,
+            since=None if since is None else datetime.now(UTC) - timedelta(seconds=since),
+            limit=limit,
+        )
+    rows: list[dict[str, Any]] = [entry.model_dump(mode="json") for entry in entries]
+    columns = [
+        Column("at", show=_local),
+        Column("event"),
+        Column("actor"),
+        Column("user"),
+        Column("reservation"),
+        Column("serial"),
+        Column("worker"),
+        Column("reason"),
+    ]
+    print_rows(rows, columns, output, "number", FIELDS)
+    if len(rows) == limit:
+        say(f"These are the newest {limit}; --limit has more.")
+
+
+def _local(at: str) -> str:
+    """A moment as the clock on the wall shows it."""
+    return datetime.fromisoformat(at).astimezone().strftime("%Y-%m-%d %H:%M:%S")
