@@ -117,6 +117,25 @@ class BoardFile(BaseModel):
     )
 
 
+class Fault(StrEnum):
+    """What may be wrong with a board, for as long as ``rack.json`` says so."""
+
+    HANG = "hang"
+    """The chip stands still: it takes nothing, says nothing, and can't be reset over USB."""
+    WEDGE = "wedge"
+    """The same, but a reset over USB mends it."""
+    STALL = "stall"
+    """It takes half a bitstream and then nothing more, until it is rebooted."""
+    BABBLE = "babble"
+    """It says much without end, and does not listen."""
+    GARBAGE = "garbage"
+    """It works, but all that it says is random bytes."""
+    MISREPORT = "misreport"
+    """It works, but its reports can't be understood."""
+    BOOTLOADER = "bootloader"
+    """Whenever it starts, it starts its bootloader."""
+
+
 class RackBoard(BaseModel):
     """A board that shall be plugged."""
 
@@ -130,6 +149,11 @@ class RackBoard(BaseModel):
         pattern=r"^[a-z][a-z0-9_]{0,63}$",
         description="What is in its flash when it is plugged for the first time.",
     )
+    fault: Fault | None = Field(default=None, description="What is wrong with it, from now on.")
+
+    def same_plug(self, other: RackBoard | None) -> bool:
+        """Whether ``other`` is this board in this port, however well it is."""
+        return other is not None and self == other.model_copy(update={"fault": self.fault})
 
 
 class RackFile(BaseModel):

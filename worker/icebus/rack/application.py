@@ -6,6 +6,7 @@ import logging
 import select
 from typing import TYPE_CHECKING, Final
 
+from icebus.rack.firmware import Faulty
 from icebus.rack.firmware.base import NOTHING
 from icebus.rack.pacing import Pacer
 from icebus.rack.pty import EVENTS, PtyPort, Signal
@@ -13,12 +14,14 @@ from icebus.schemas.pulse_count_text import EOL
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from random import Random
 
     from icebus.rack.evaluator import Evaluator
     from icebus.rack.firmware import Firmware, Step
     from icebus.rack.loop import Loop, Timer
     from icebus.rack.settings import BoardSettings
     from icebus.rack.verdict import Verdict
+    from icebus.schemas.rack import Fault
 
 _LOG = logging.getLogger(__name__)
 
@@ -51,7 +54,7 @@ class Application:
     ) -> None:
         self._serial = serial
         self._loop = loop
-        self._firmware = firmware
+        self._well = self._firmware = firmware
         self._evaluator = evaluator
         self._settings = settings
         self._fpga_seed = fpga_seed
@@ -72,6 +75,12 @@ class Application:
         """Start the firmware."""
         self._loop.register(self._port.fileno(), EVENTS, self._on_events)
         self._do(self._firmware.start(self._loop.now()))
+
+    def afflict(self, fault: Fault | None, random: Random) -> None:
+        """Have something wrong with the board from now on, or nothing any more."""
+        self._firmware = self._well if fault is None else Faulty(self._well, fault, random)
+        self._do(NOTHING)  # it may wait for something else now
+        self._pump()
 
     def close(self) -> None:
         """Pull the plug."""
@@ -147,7 +156,9 @@ class Application:
         self._host_closed(now)
 
     def _noticed(self, signal: Signal, now: float) -> None:
-        if signal is Signal.TOUCH and self._detach_timer is None:
+        if signal is Signal.TOUCH and not self._firmware.touchable:
+            _LOG.info("%s hangs: the touch of its host resets nothing", self._serial)
+        elif signal is Signal.TOUCH and self._detach_timer is None:
             # The firmware's USB stack resets the chip from within its line-coding callback.
             self._detach_timer = self._loop.call_at(now + self._settings.detach, self._on_touch)
         elif signal is Signal.REOPENED:
@@ -183,6 +194,8 @@ class Application:
             if step.pulses is not None:
                 _LOG.debug("%s reports %d pulses", self._serial, step.pulses)
             self._port.write((EOL.join(step.lines) + EOL).encode("ascii"))
+        if step.noise and self._detach_timer is None:
+            self._port.write(step.noise)
         if step.evaluation is not None:
             self._evaluator.submit(
                 step.evaluation.bitstream, step.evaluation.cycles, self._fpga_seed, self._measured

@@ -28,6 +28,7 @@ from icebus.schemas.rack import (
     PICO_ICE_APPLICATION,
     RP2040_BOOTLOADER_SERIAL,
     BoardFile,
+    Fault,
     Mode,
     UsbIdentity,
 )
@@ -95,7 +96,16 @@ class Board:
             self._absence = None
         self._vanish()
 
+    def afflict(self, spec: RackBoard) -> None:
+        """Be as ill, or well, as ``spec`` of the same plug says."""
+        self.spec = spec
+        if isinstance(self._running, Application):
+            self._running.afflict(spec.fault, self._random)
+
     def _start_application(self) -> None:
+        if self.spec.fault is Fault.BOOTLOADER:
+            self._start_bootloader()
+            return
         marker = read_marker(self._flash)
         bench = self._bench
         firmware = firmware_of(marker, bench.settings.firmware, self._random)
@@ -111,6 +121,8 @@ class Board:
         self._running = application
         self._folder.make_tty(application.path)
         application.start()
+        if self.spec.fault not in (None, Fault.WEDGE):  # that the reset has mended
+            application.afflict(self.spec.fault, self._random)
         usb = PICO_ICE_APPLICATION if marker else PICO_APPLICATION[self.spec.chip]
         self._commit(Mode.APPLICATION, usb, self.spec.serial)
 
@@ -118,7 +130,11 @@ class Board:
         chip = self.spec.chip
         self._folder.make_drive(chip)
         self._running = Bootloader(
-            self._folder.drive, chip, self._bench.watch, self._reboot_to_application
+            self._folder.drive,
+            chip,
+            self._bench.watch,
+            self._flashed,
+            self._reboot_to_application,
         )
         serial = RP2040_BOOTLOADER_SERIAL if chip is Chip.RP2040 else self.spec.serial
         self._commit(Mode.BOOTLOADER, BOOTLOADER[chip], serial)
@@ -127,8 +143,11 @@ class Board:
         self._vanish()
         self._enumerate_after(self._bench.settings.absence, self._start_bootloader)
 
-    def _reboot_to_application(self, flash: bytes) -> None:
+    def _flashed(self, flash: bytes) -> None:
         self._flash = flash
+        self._reboot_to_application()
+
+    def _reboot_to_application(self) -> None:
         self._vanish()
         self._enumerate_after(self._bench.settings.absence, self._start_application)
 

@@ -1,4 +1,4 @@
-"""A board's bootloader: a drive that takes UF2 files."""
+"""A board's bootloader: a drive that takes UF2 files, and a PICOBOOT interface that reboots."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING, Final
 
-from icebus.schemas import uf2
+from icebus.schemas import picoboot, uf2
 from icebus.schemas.errors import FirmwareInvalid
-from icebus.schemas.rack import DRIVE_FILES
+from icebus.schemas.rack import DRIVE_FILES, PICOBOOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +26,7 @@ _FILE_MAX: Final = FLASH_SIZE // uf2.PAGE_SIZE * uf2.BLOCK_SIZE
 
 
 class Bootloader:
-    """Waits for a file on ``drive`` that is a whole image for ``chip``.
+    """Waits for a file on ``drive`` that is a whole image for ``chip``, or a command to reboot.
 
     Others are refused: a real bootloader drops them without a word, here they are removed too.
 
@@ -35,6 +35,7 @@ class Bootloader:
         chip: whose images are taken, those of the rack's own family and real ones.
         watch: notices files.
         on_flashed: called with the flash content.
+        on_reboot: called when it is to start what is in flash.
     """
 
     def __init__(
@@ -43,11 +44,13 @@ class Bootloader:
         chip: Chip,
         watch: DirectoryWatch,
         on_flashed: Callable[[bytes], None],
+        on_reboot: Callable[[], None],
     ) -> None:
         self._drive = drive
         self._chip = chip
         self._watch = watch
         self._on_flashed = on_flashed
+        self._on_reboot = on_reboot
         self._handle = watch.add(drive, self._copied)
         self._closed = False
 
@@ -62,7 +65,11 @@ class Bootloader:
             return
         try:
             with path.open("rb") as file:
-                payload = image_for(file.read(_FILE_MAX + 1), self._chip)
+                data = file.read(_FILE_MAX + 1)
+            if path.name == PICOBOOT and picoboot.is_reboot(data, self._chip):
+                self._on_reboot()
+                return
+            payload = image_for(data, self._chip)
         except FileNotFoundError:
             return
         except (OSError, FirmwareInvalid) as error:

@@ -23,6 +23,7 @@ from icebus.schemas import pulse_count_text as text
 from icebus.schemas.errors import IcebusError, ProgramMissing, UnknownDevice
 from icebus.schemas.firmware import Chip
 from icebus.schemas.rack import (
+    Fault,
     RackFile,
     edit_rack_file,
     read_boards,
@@ -167,13 +168,39 @@ def unplug(
     """Unplug a board."""
 
     def without(rack: RackFile) -> RackFile:
-        rest = tuple(b for b in rack.boards if board not in (b.port, b.serial))
-        if len(rest) == len(rack.boards):
-            known = ", ".join(b.port for b in rack.boards) or "none"
-            raise UnknownDevice(f"No board {board!r} is plugged; ports with boards: {known}.")
-        return RackFile(boards=rest)
+        _check_plugged(rack, board)
+        return RackFile(boards=tuple(b for b in rack.boards if board not in (b.port, b.serial)))
 
     edit_rack_file(directory, without)
+    _hint_if_stopped(directory)
+
+
+@app.command()
+def fault(
+    board: Annotated[str, typer.Argument(metavar="PORT|SERIAL", help="Which board.")],
+    fault: Annotated[
+        Fault | None,
+        typer.Argument(help="What is wrong with it from now on.", show_default="nothing any more"),
+    ] = None,
+    directory: Directory = _DIRECTORY,
+) -> None:
+    """Have something wrong with a board, to see what becomes of it; leave out FAULT to end it.
+
+    hang: the chip stands still. wedge: so, until it is reset. stall: it takes half a bitstream.
+    babble: it talks without end. garbage: it says random bytes. misreport: its reports can't be
+    understood. bootloader: it starts nothing else.
+    """
+
+    def afflicted(rack: RackFile) -> RackFile:
+        _check_plugged(rack, board)
+        return RackFile(
+            boards=tuple(
+                b.model_copy(update={"fault": fault}) if board in (b.port, b.serial) else b
+                for b in rack.boards
+            )
+        )
+
+    edit_rack_file(directory, afflicted)
     _hint_if_stopped(directory)
 
 
@@ -194,6 +221,7 @@ def list_boards(
                 "serial": spec.serial,
                 "chip": spec.chip.value,
                 "state": device.mode.value if device else "absent",
+                "fault": spec.fault.value if spec.fault else None,
                 "usb": f"{device.vid:04x}:{device.pid:04x}" if device else None,
                 "usb_serial": device.serial if device else None,
                 "folder": str(directory / spec.port) if device else None,
@@ -202,15 +230,19 @@ def list_boards(
     if output is Output.JSON:
         typer.echo(json.dumps(rows, indent=2))
         return
-    table = [["PORT", "SERIAL", "CHIP", "STATE", "USB", "FOLDER"]]
-    table += [
-        [str(row[key] or "-") for key in ("port", "serial", "chip", "state", "usb", "folder")]
-        for row in rows
-    ]
+    columns = ("port", "serial", "chip", "state", "fault", "usb", "folder")
+    table = [[name.upper() for name in columns]]
+    table += [[str(row[key] or "-") for key in columns] for row in rows]
     widths = [max(len(line[column]) for line in table) for column in range(len(table[0]))]
     for line in table:
         typer.echo("  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip())
     _hint_if_stopped(directory)
+
+
+def _check_plugged(rack: RackFile, board: str) -> None:
+    if not any(board in (b.port, b.serial) for b in rack.boards):
+        known = ", ".join(b.port for b in rack.boards) or "none"
+        raise UnknownDevice(f"No board {board!r} is plugged; ports with boards: {known}.")
 
 
 def _hint_if_stopped(directory: Path) -> None:

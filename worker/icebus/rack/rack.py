@@ -104,8 +104,11 @@ class Rack:
             return
         wanted = {spec.port: spec for spec in rack.boards}
         for port, board in list(self._boards.items()):
-            if wanted.get(port) != board.spec:
+            spec = wanted.get(port)
+            if spec is None or not board.spec.same_plug(spec):
                 self._unplug(port)
+            elif spec != board.spec:
+                board.afflict(spec)
         for port, spec in wanted.items():
             if port not in self._boards:
                 board = Board(spec, self._bench, self._flashes.pop(spec.serial, None))

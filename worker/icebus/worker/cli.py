@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 from pathlib import Path
+from types import FrameType
 from typing import Annotated
 
 import platformdirs
@@ -18,6 +19,7 @@ from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import IcebusError, InvalidRequest
 from icebus.worker.hardware.board import Discovery
 from icebus.worker.hardware.rack import RackDiscovery
+from icebus.worker.labels import Labels
 from icebus.worker.worker import Worker
 
 CONNECT_DEADLINE = 30.0
@@ -26,6 +28,8 @@ STOP_DEADLINE = 10.0
 GARBAGE = 20_000
 """Objects made and kept between collections. Python's own 700 would have a busy worker collect
 hundreds of times a second, and it makes no cycles to speak of."""
+
+_STOPPING = (signal.SIGTERM, signal.SIGINT)
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -47,12 +51,21 @@ def run(
     directory: Annotated[
         Path | None, typer.Option(help="Where journals are kept; the same at every start.")
     ] = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option(help="Label all its devices for selectors, as in rack=b; may be repeated."),
+    ] = None,
+    label_port: Annotated[
+        list[str] | None,
+        typer.Option(help="Label what is plugged into a port, as in 1-1.2:bench=3."),
+    ] = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log details.")] = False,
 ) -> None:
     """Own boards and offer them on the bus.
 
-    The worker's id is the user of the broker's URL. SIGTERM or Ctrl-C ends it in good order:
-    evaluations that wait end with an explicit failure.
+    The worker's id is the user of the broker's URL. SIGTERM or Ctrl-C ends it in good order: what
+    is being measured is measured to its end, evaluations that wait end with an explicit failure. A
+    second one ends it at once.
 
     Example: ICEBUS_BROKER=mqtt://lab1:secret@broker icebus-worker --rack /run/icebus/rack
     """
@@ -62,13 +75,14 @@ def run(
         stream=sys.stderr,
     )
     try:
-        serve(broker, rack or [], directory)
+        labels = Labels.parse(label or [], label_port or [])
+        serve(broker, rack or [], directory, labels)
     except IcebusError as error:
         typer.echo(f"icebus-worker: {error.message}", err=True)
         raise typer.Exit(1) from None
 
 
-def serve(broker: str, racks: list[Path], directory: Path | None) -> None:
+def serve(broker: str, racks: list[Path], directory: Path | None, labels: Labels) -> None:
     """Run a worker on this thread's signals.
 
     Raises:
@@ -79,10 +93,16 @@ def serve(broker: str, racks: list[Path], directory: Path | None) -> None:
     if not discoveries:
         raise InvalidRequest("no boards to own: name a rack's directory with --rack")
     state = directory or platformdirs.user_state_path("icebus") / "worker" / address.user
-    worker = Worker(address, discoveries, state)
+    worker = Worker(address, discoveries, state, labels)
     stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda _number, _frame: stop.set())
+
+    def stop_gracefully(_number: int, _frame: FrameType | None) -> None:
+        stop.set()
+        for number in _STOPPING:
+            signal.signal(number, signal.SIG_DFL)  # the next one ends the process
+
+    for number in _STOPPING:
+        signal.signal(number, stop_gracefully)
     worker.start(Deadline.after(CONNECT_DEADLINE))
     # What is loaded by now stays: it need not be looked through at every collection.
     gc.freeze()

@@ -51,9 +51,14 @@ class Inventory:
         if set(self.devices) != known:
             self._on_change()
 
+    @property
+    def all(self) -> set[Device]:
+        """Every device, those without a serial included."""
+        return {*self.devices.values(), *self._last_at.values()}
+
     def stop(self) -> None:
         """Have all devices end what they do."""
-        for device in {*self.devices.values(), *self._last_at.values()}:
+        for device in self.all:
             device.stop()
 
     def _tell(self, device: Device, places: list[Board]) -> None:

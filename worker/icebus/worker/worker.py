@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Sequence
+from concurrent.futures import wait
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -21,7 +22,14 @@ from icebus.schemas.components import (
     WorkerState,
 )
 from icebus.schemas.deadline import Deadline
-from icebus.schemas.devices import Desired, DeviceEvent, DeviceEventName, DeviceReport, DeviceState
+from icebus.schemas.devices import (
+    Desired,
+    DeviceEvent,
+    DeviceEventName,
+    DeviceReport,
+    DeviceState,
+    WorkerDesired,
+)
 from icebus.schemas.files import ENCODING_PROPERTY, IDENTITY
 from icebus.schemas.ids import new_id
 from icebus.schemas.message import Message, decode, now
@@ -33,6 +41,7 @@ from icebus.schemas.topics import (
     DEVICE,
     EVENT,
     EVENT_EXPIRY,
+    WORKER_DESIRED,
     WORKER_EVENT,
     WORKER_HEARTBEAT,
     WORKER_KINDS,
@@ -43,11 +52,19 @@ from icebus.worker.calls import Calls
 from icebus.worker.device import Device
 from icebus.worker.hardware.board import Discovery, Snapshot
 from icebus.worker.inventory import Inventory
+from icebus.worker.labels import Labels
 from icebus.worker.loop import Loop
 from icebus.worker.states.framework import Hold
 from icebus.worker.states.registry import installed_kinds
 
 log = logging.getLogger(__name__)
+
+FINISH_SECONDS = 6.5
+"""How long a worker that is stopped waits for what its boards measure: the longest window known is
+5 s. What waits behind it is not begun."""
+
+LOOP_SECONDS = 2.0
+"""Then for its devices' threads, of which a driver may hold some for ever."""
 
 
 class Worker:
@@ -57,23 +74,31 @@ class Worker:
         address: the broker; the user there is the worker's id.
         discoveries: where boards come from.
         directory: for journals; must be the same at the next start.
+        labels: of its devices.
     """
 
     def __init__(
-        self, address: BrokerAddress, discoveries: Sequence[Discovery], directory: Path
+        self,
+        address: BrokerAddress,
+        discoveries: Sequence[Discovery],
+        directory: Path,
+        labels: Labels | None = None,
     ) -> None:
         self.id = address.user
         self.session = new_id()
         self._directory = directory
+        self._labels = labels or Labels()
         self._discoveries = discoveries
         self._kinds = installed_kinds()
         self._blobs = BlobStore()
         self._loop = Loop("devices")
         self._inventory = Inventory(self._make_device, self._say_state)
-        self._phase = WorkerPhase.INIT
+        self._found_all = False
+        self._draining = False
+        self._stopping = False
         self._lock = threading.Lock()
         self._desired: dict[str, Desired] = {}
-        self._states: dict[str, DeviceState] = {}
+        self._said: dict[str, tuple[DeviceState, str]] = {}
         self._found: dict[int, Snapshot] = {}
         self._recalled: set[str] = set()
         self._bus = Bus(
@@ -92,6 +117,7 @@ class Worker:
             NotAuthorized: it does not know us.
         """
         self._bus.subscribe(DESIRED, self._on_desired, worker=self.id)
+        self._bus.subscribe(WORKER_DESIRED, self._on_worker_desired, worker=self.id)
         self._bus.subscribe(CONTROL_HEARTBEAT, self._on_heartbeat)
         self._bus.subscribe(DEVICE, self._on_own_device, worker=self.id)
         self._bus.subscribe(BLOB, self._on_blob, worker=self.id)
@@ -104,12 +130,19 @@ class Worker:
             discovery.start(partial(self._on_boards, number))
 
     def stop(self, deadline: Deadline) -> None:
-        """End every device's work with an explicit outcome, say goodbye, and disconnect."""
+        """End every device's work with an explicit outcome, say goodbye, and disconnect.
+
+        What is on a board is measured to its end, if that is not far; what waits fails.
+        """
         self._calls.close()
+        self._stopping = True
+        self._loop.post(self._say_state)
         for discovery in self._discoveries:
             discovery.stop()
+        finishing = [device.finish() for device in self._inventory.all]
+        wait(finishing, min(FINISH_SECONDS, deadline.remaining))
         self._inventory.stop()
-        if not self._loop.stop(deadline):
+        if not self._loop.stop(Deadline.after(min(LOOP_SECONDS, deadline.remaining))):
             log.error("the devices did not stop in time")
         self._presence.stop()
         farewell = Will(WORKER_STATE(worker=self.id), self._state(WorkerPhase.OFFLINE))
@@ -123,15 +156,15 @@ class Worker:
     def _update(self, discovery: int, boards: Snapshot) -> None:
         self._found[discovery] = boards
         self._inventory.update([board for found in self._found.values() for board in found])
-        if self._phase is WorkerPhase.INIT and len(self._found) == len(self._discoveries):
-            self._phase = WorkerPhase.READY
+        if not self._found_all and len(self._found) == len(self._discoveries):
+            self._found_all = True
             self._say_state()
             for serial in self._recalled:
                 self._forget(serial)
 
     def _recall(self, serial: str) -> None:
         """An earlier life of this worker has told of a device; it may be gone by now."""
-        if self._phase is WorkerPhase.INIT:
+        if not self._found_all:
             self._recalled.add(serial)
         else:
             self._forget(serial)
@@ -141,7 +174,16 @@ class Worker:
             self._bus.publish(DEVICE(worker=self.id, serial=serial), b"", retain=True)
 
     def _make_device(self, serial: str | None, path: str) -> Device:
-        device = Device(self._loop, serial, path, self._kinds, self, self.session, self._directory)
+        device = Device(
+            self._loop,
+            serial,
+            path,
+            self._kinds,
+            self,
+            self.session,
+            self._directory,
+            self._labels.at,
+        )
         if serial is not None:
             self._acquaint(device, serial)
         return device
@@ -155,16 +197,17 @@ class Worker:
     # --- what devices say (on the loop) ------------------------------------------------------
 
     def report(self, report: DeviceReport) -> None:
-        """Publish a device's state, and the event that it has changed."""
+        """Publish a device's state, and the event that it, or the reason for it, has changed."""
         self._bus.publish(DEVICE(worker=self.id, serial=report.serial), report, retain=True)
         with self._lock:
-            before = self._states.get(report.serial)
-            self._states[report.serial] = report.state
-        if before is report.state:
+            before, why = self._said.get(report.serial, (None, ""))
+            self._said[report.serial] = (report.state, report.reason)
+        if (before, why) == (report.state, report.reason):
             return
-        if before in (None, DeviceState.ABSENT):
+        gone = (None, DeviceState.ABSENT)
+        if before in gone and report.state not in gone:
             event = DeviceEventName.ADDED
-        elif report.state is DeviceState.ABSENT:
+        elif before not in gone and report.state in gone:
             event = DeviceEventName.REMOVED
         else:
             event = DeviceEventName.STATE
@@ -212,6 +255,14 @@ class Worker:
         device = self._inventory.devices.get(serial)
         if device is not None:
             device.desire(desired)
+
+    def _on_worker_desired(self, incoming: Incoming) -> None:
+        wanted = decode(WorkerDesired, incoming.payload) if incoming.payload else WorkerDesired()
+        draining = wanted.draining is not None
+        if draining is not self._draining:
+            self._draining = draining
+            log.info("draining: %s", wanted.draining or "no more")
+            self._loop.post(self._say_state)
 
     def _on_heartbeat(self, incoming: Incoming) -> None:
         if not incoming.payload:
@@ -263,6 +314,13 @@ class Worker:
         for serial, device in self._inventory.devices.items():
             self._acquaint(device, serial)
         self._presence.say(self._state(self._phase))
+
+    @property
+    def _phase(self) -> WorkerPhase:
+        if not self._found_all:
+            return WorkerPhase.INIT
+        leaving = self._draining or self._stopping
+        return WorkerPhase.DRAINING if leaving else WorkerPhase.READY
 
     def _repeat(self) -> None:
         self._bus.publish(

@@ -2,5 +2,6 @@
 
 from icebus.rack.firmware.base import Evaluation, Firmware, Silent, Step
 from icebus.rack.firmware.catalogue import FirmwareSettings, firmware_of
+from icebus.rack.firmware.faulty import Faulty
 
-__all__ = ["Evaluation", "Firmware", "FirmwareSettings", "Silent", "Step", "firmware_of"]
+__all__ = ["Evaluation", "Faulty", "Firmware", "FirmwareSettings", "Silent", "Step", "firmware_of"]

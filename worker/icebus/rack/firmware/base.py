@@ -30,11 +30,13 @@ class Step:
         lines: printed now, without their line ends.
         evaluation: started now; its verdict comes back through :meth:`Firmware.measured`.
         pulses: the count that the lines report, if they do.
+        noise: printed after the lines, as it is.
     """
 
     lines: tuple[str, ...] = ()
     evaluation: Evaluation | None = None
     pulses: int | None = None
+    noise: bytes = b""
 
 
 NOTHING = Step()
@@ -55,6 +57,11 @@ class Firmware:
     def receiving(self) -> bool:
         """Whether it is in the middle of a transfer, which ends when the host closes the port."""
         return False
+
+    @property
+    def touchable(self) -> bool:
+        """Whether the host's 1200 baud resets the chip."""
+        return True
 
     @property
     def deadline(self) -> float | None:

@@ -16,6 +16,7 @@ from icebus.schemas.errors import (
     IcebusError,
     InvalidRequest,
     JournalUnavailable,
+    MeasurementFailed,
     QueueFull,
     WorkerRestarted,
 )
@@ -48,6 +49,10 @@ log = logging.getLogger(__name__)
 LONGEST_ENTRY = 64 << 10
 """Bytes of JSON that an evaluation is described with, mostly the client's annotations: they go back
 with its outcome, which has to fit into one message."""
+
+PATIENCE = 3
+"""Measurements in a row that may fail before the board is looked at: one is a bad cable's, three
+are a board's that serves nobody."""
 
 WRITE_AGAIN = 5.0
 """Seconds until an outcome is written down again that the disk had no room for."""
@@ -92,6 +97,7 @@ class PulseCount(Reservable):
         self._unwritten: list[Settled] = []
         self._batches = Batches()
         self._stopping = False
+        self._failed_in_a_row = 0
         self._meter = Meter(
             port=lambda: self.device.port,
             after=self.after,
@@ -266,7 +272,12 @@ class PulseCount(Reservable):
         ended, self._ended = self._ended, []
         for evaluation, how in ended:
             self._settle_one(evaluation, how)
+            failed = isinstance(how, MeasurementFailed)
+            self._failed_in_a_row = self._failed_in_a_row + 1 if failed else 0
         self._stop_when_done()
+        if self._failed_in_a_row >= PATIENCE and self.device.state is self:
+            self._failed_in_a_row = 0
+            self.device.fail(f"{PATIENCE} measurements in a row failed")
 
     def _settle_one(self, evaluation: _Evaluation, how: Measured | IcebusError) -> None:
         if isinstance(how, IcebusError):

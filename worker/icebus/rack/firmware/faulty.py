@@ -1,0 +1,123 @@
+"""A firmware that misbehaves: what an ill board does, switched on and off while it runs.
+
+The firmware inside goes on by itself, deaf or mute as the fault has it; so a fault that is switched
+off leaves a board that is well at once, or comes round by its own watchdog.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from icebus.rack.firmware.base import NOTHING, Firmware, Step
+from icebus.schemas import pulse_count_text as text
+from icebus.schemas.rack import Fault
+
+if TYPE_CHECKING:
+    from random import Random
+
+    from icebus.rack.verdict import Verdict
+
+STALLS_AT: Final = text.BITSTREAM_SIZE // 2
+"""Bytes of a transfer that a board takes before it stalls."""
+
+BABBLE_SECONDS: Final = 0.02
+"""Between two mouthfuls of a board that babbles."""
+
+_MOUTHFUL: Final = 2048
+_MUTE: Final = frozenset({Fault.HANG, Fault.WEDGE, Fault.BABBLE})
+_WRONG_COUNT: Final = text.PULSES_PREFIX + "12three"
+
+
+class Faulty(Firmware):
+    """``inner`` with a fault.
+
+    Args:
+        inner: the firmware as it should be.
+        fault: what is wrong.
+        random: for what is said at random.
+    """
+
+    def __init__(self, inner: Firmware, fault: Fault, random: Random) -> None:
+        self._inner = inner
+        self._fault = fault
+        self._random = random
+        self._taken = 0
+        self._stalled = False
+        self._babble_at = 0.0
+
+    @property
+    def wants(self) -> int:
+        """Nothing when it is deaf; half a transfer when it will stall."""
+        if self._fault in _MUTE or self._stalled:
+            return 0
+        wanted = self._inner.wants
+        return min(wanted, STALLS_AT - self._taken) if self._fault is Fault.STALL else wanted
+
+    @property
+    def receiving(self) -> bool:
+        """As the firmware inside."""
+        return self._inner.receiving
+
+    @property
+    def touchable(self) -> bool:
+        """A chip that hangs does not even serve its USB."""
+        return self._fault is not Fault.HANG
+
+    @property
+    def deadline(self) -> float | None:
+        """The next mouthful, or what the firmware inside waits for."""
+        inside = self._inner.deadline
+        if self._fault is not Fault.BABBLE:
+            return inside
+        return self._babble_at if inside is None else min(inside, self._babble_at)
+
+    def start(self, now: float) -> Step:
+        """The board was enumerated."""
+        return self._said(self._inner.start(now))
+
+    def receive(self, data: bytes, now: float) -> Step:
+        """Bytes from the host."""
+        step = self._inner.receive(data, now)
+        self._taken = self._taken + len(data) if self._inner.receiving else 0
+        said = self._said(step)
+        self._stalled = self._fault is Fault.STALL and self._taken >= STALLS_AT
+        return said
+
+    def wake(self, now: float) -> Step:
+        """Say the next mouthful; the firmware inside has its turn, too."""
+        step = self._said(self._inner.wake(now))
+        if self._fault is not Fault.BABBLE or now < self._babble_at:
+            return step
+        self._babble_at = now + BABBLE_SECONDS
+        # Lines, and now and then none for long.
+        ends = self._random.choice((b"\r\n", b" "))
+        return replace(step, noise=ends.join([b"babble"] * (_MOUTHFUL // 8)))
+
+    def measured(self, verdict: Verdict, now: float) -> Step:
+        """The verdict on the evaluation that was started last."""
+        return self._said(self._inner.measured(verdict, now))
+
+    def host_closed(self, now: float) -> Step:
+        """The host has closed the port."""
+        self._taken = 0
+        return self._said(self._inner.host_closed(now))
+
+    def _said(self, step: Step) -> Step:
+        if step is NOTHING or not step.lines:
+            return step
+        if self._fault in _MUTE or self._stalled:
+            return replace(step, lines=())
+        if self._fault is Fault.GARBAGE:
+            length = sum(len(line) + len(text.EOL) for line in step.lines)
+            return replace(step, lines=(), noise=self._random.randbytes(length))
+        if self._fault is Fault.MISREPORT:
+            return replace(step, lines=tuple(map(_misread, step.lines)))
+        return step
+
+
+def _misread(line: str) -> str:
+    """Not a report any more, if it was one."""
+    if line.startswith(text.PULSES_PREFIX):
+        return _WRONG_COUNT
+    return line[:20] if line.startswith(text.FLASH_TIMES_PREFIX) else line
