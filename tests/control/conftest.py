@@ -194,6 +194,9 @@ class FakeWorker:
             "user": desired.user,
             "kind": desired.kind,
         }
+        if desired.quarantined is not None:
+            self.show(desired.serial, DeviceState.QUARANTINED, **fields)
+            return
         if desired.reservation is None:
             self.show(desired.serial, DeviceState.READY, **fields)
             return
