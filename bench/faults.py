@@ -104,7 +104,7 @@ def schedule(seed: int, seconds: float, targets: list[str], boards: int) -> list
             round(at, 2),
             target,
             kind,
-            min(lasts, seconds - at) if kind in LASTING else 0.0,
+            round(min(lasts, seconds - at), 1) if kind in LASTING else 0.0,
             some if kind is Kind.UNPLUG else (),
         )
         if at >= free[target]:

@@ -37,6 +37,10 @@ STALL = 300.0
 no will, no event and no state told of trouble. A full queue of the slowest firmware (64 × 5 s)
 still says something every 5 s."""
 
+DOUBT = 20.0
+"""Seconds without a sign of a board that owes outcomes after which it is asked for them again. A
+broker drops what has expired when its clock is set, and no connection ends that would tell us."""
+
 BROKER_AWAY = 30.0
 """Seconds without the broker after which outstanding evaluations fail."""
 
@@ -126,6 +130,7 @@ class Run:
         self._lost_at: dict[str, float] = {}
         self._unfinished = set[str]()
         self._next_look = now + TICK
+        self._doubted_at = now
         self._away_since: float | None = None
         self._alone_since: float | None = None
         self._pumping = False
@@ -235,8 +240,21 @@ class Run:
                 serial=serial,
             )
             self.lose([serial], error)
+        self._doubt(now)
         self.rejoin([serial for serial, at in list(self._lost_at.items()) if now - at > RETURN])
         self._give_up(now)
+
+    def _doubt(self, now: float) -> None:
+        if now - self._doubted_at <= DOUBT:
+            return
+        with self._condition:
+            if any(
+                self._account.outstanding(serial) and now - self._sign[serial] > DOUBT
+                for serial in self._serials.difference(self._account.losses)
+            ):
+                self._doubted_at = now
+                self._account.doubt()
+                self._stir()
 
     def _stalled(self, now: float) -> list[str]:
         with self._condition:

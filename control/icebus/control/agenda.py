@@ -56,6 +56,27 @@ def next_due(work: Work, *, connected: bool) -> datetime | None:
     return min((each for each in moments if each is not None), default=None)
 
 
+def shift(work: Work, seconds: float) -> None:
+    """The clock was set by so much: let all that live last as long as they would have.
+
+    Otherwise a clock set right would end every reservation, or none for hours.
+    """
+    work.rescheduled = True
+    work.note(f"the clock was set by {seconds:+.0f} s; reservations move with it")
+    by = timedelta(seconds=seconds)
+    query = select(ReservationRow).where(col(ReservationRow.state).in_(LIVE_RESERVATIONS))
+    for reservation in work.session.exec(query).all():
+        reservation.created += by
+        reservation.until += by
+        if reservation.warn_at is not None:
+            reservation.warn_at += by
+        if reservation.orphaned_since is not None:
+            reservation.orphaned_since += by
+        if reservation.estimate is not None:
+            reservation.estimate += by
+        work.change(reservation)
+
+
 def prune(work: Work) -> None:
     """Forget the answers to old requests, and old history."""
     old = col(RequestRow.at) < work.now - REQUESTS_KEPT

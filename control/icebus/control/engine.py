@@ -23,6 +23,7 @@ from sqlmodel import select
 from icebus.broker import Exchange
 from icebus.control import agenda, rounds
 from icebus.control.clients import Clients
+from icebus.control.clock import Clock
 from icebus.control.database import Database
 from icebus.control.farm import Farm, Health
 from icebus.control.kept import Kept
@@ -84,6 +85,7 @@ class Engine:
         self._connected = connected
         self._farm = Farm(settings.interval, epoch)
         self._clients = Clients()
+        self._clock = Clock()
         self._kept = Kept()
         self._lease = Lease(database, epoch, settings.interval)
         self._publish = publish
@@ -231,8 +233,9 @@ class Engine:
         if self.leading:
             self._lead()
         else:
-            # What was heard until we lead is looked at when we do.
+            # What was heard until we lead is looked at when we do; the leader minds the clock.
             self._pending = Pending()
+            self._clock.moved()
         if self._deferred and self._settled(at):
             deferred, self._deferred = self._deferred, []
             for each in deferred:
@@ -300,7 +303,7 @@ class Engine:
             self._try(agenda.prune)
         if at >= self._record_at:
             self._record()
-            if self._overdue() == 0.0:
+            if self._overdue() == 0.0 and not self._pending.shifted:
                 online = self._transactions.online
                 self._try(lambda work: agenda.sweep(work, connected=online))
 
@@ -374,7 +377,8 @@ class Engine:
         self._pending.serials |= self._farm.devices_of(worker)
 
     def _record(self) -> None:
-        """Bring the database in line with what was heard."""
+        """Bring the database in line with what was heard, and with the time of day."""
+        self._pending.shifted += self._clock.moved()
         if self._pending and self._try(self._pending.record):
             self._pending = Pending()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from icebus.control import observation, rounds
+from icebus.control import agenda, observation, rounds
 from icebus.control.work import Work
 from icebus.schemas.components import Presence
 
@@ -25,6 +25,7 @@ class Pending:
         documents: reservations of which the broker keeps a document that is not our word.
         repeated: reservations whose document somebody wrote over.
         desired: workers and serials of which the broker keeps a desired state that is not.
+        shifted: seconds that the clock was set by.
     """
 
     connected: bool = False
@@ -35,12 +36,15 @@ class Pending:
     documents: set[str] = field(default_factory=set)
     repeated: set[str] = field(default_factory=set)
     desired: set[tuple[str, str]] = field(default_factory=set)
+    shifted: float = 0.0
 
     def __bool__(self) -> bool:
         return any(vars(self).values())
 
     def record(self, work: Work) -> None:
         """Bring the database in line with all of it."""
+        if self.shifted:
+            agenda.shift(work, self.shifted)
         if self.connected:
             observation.restart_grace(work)
         for (user, client), presence in self.clients.items():
