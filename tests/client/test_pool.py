@@ -17,6 +17,7 @@ from icebus.schemas.errors import (
     BitstreamUnsupported,
     DeviceFailed,
     MeasurementFailed,
+    ReservationEnded,
     WorkerLost,
     WorkerRestarted,
 )
@@ -426,6 +427,13 @@ def test_given_a_board_that_says_it_fails_when_told_of_one_then_the_rest_goes_el
     for slot in sent["b"]:
         pool.settle("b", slot.evaluation, 1.0)
     assert by_board(pool) == {"b": [0]}
+
+
+def test_given_a_lost_board_when_it_is_lost_for_good_then_that_is_the_loss() -> None:
+    pool = started(1, "a")
+    ended = ReservationEnded("over")
+    assert pool.lose("a", LOST) == pool.lose("a", ended) == pool.lose("a", LOST) == []
+    assert pool.losses == {"a": ended}
 
 
 def test_given_a_late_outcome_when_another_board_measures_it_already_then_the_first_wins() -> None:

@@ -2,70 +2,21 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from icebus.client.cli import main
 from icebus.client.profile import profile_in
 
 if TYPE_CHECKING:
-    from tests.farm.conftest import Machine, Up
-
-
-@dataclass(frozen=True)
-class Done:
-    """How a command ended."""
-
-    code: int
-    stdout: str
-    stderr: str
-
-    def json(self) -> Any:
-        assert self.code == 0, self.stderr
-        return json.loads(self.stdout)
-
-    def csv(self) -> list[dict[str, str]]:
-        assert self.code == 0, self.stderr
-        return list(csv.DictReader(io.StringIO(self.stdout, newline=""), strict=True))
-
-
-Icebus = Callable[..., Done]
-
-
-@pytest.fixture
-def icebus(
-    farm: Up, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Iterator[Icebus]:
-    """The command line as ann uses it, in this process: starting one takes most of a second."""
-    for name in [name for name in os.environ if name.startswith("ICEBUS_")]:
-        monkeypatch.delenv(name)
-    for name in ("HOME", "XDG_STATE_HOME"):
-        monkeypatch.setenv(name, farm.machine.environment[name])
-    before = signal.getsignal(signal.SIGTERM)
-
-    def run(*arguments: str) -> Done:
-        monkeypatch.setattr(sys, "argv", ["icebus", *arguments])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main()
-        told = capsys.readouterr()
-        assert isinstance(ended.value.code, int)
-        return Done(ended.value.code, told.out, told.err)
-
-    yield run
-    signal.signal(signal.SIGTERM, before)
+    from tests.farm.conftest import Icebus, Machine, Up
 
 
 def complete(farm: Up, typed: str, **environment: str) -> dict[str, str]:

@@ -31,7 +31,19 @@ BOARD_ERRORS = (*UNSURE, *LASTING, DeviceNotHeld, DeviceNotServing, UnknownDevic
 
 def is_lost(error: IcebusError) -> bool:
     """Whether a failed evaluation says that its board serves no more: the rest fails too."""
-    return isinstance(error, (DeviceFailed, DeviceNotServing))
+    return isinstance(error, (DeviceFailed, DeviceNotHeld, DeviceNotServing))
+
+
+def taken_away(serial: str) -> DeviceNotHeld:
+    """The error for a board that a reservation which lives has no more.
+
+    Its worker can't tell that from the end of the reservation.
+    """
+    return DeviceNotHeld(
+        f"device {serial} was taken from the reservation before this was measured; "
+        "`icebus devices` shows it",
+        serial=serial,
+    )
 
 
 def is_boards(error: IcebusError) -> bool:

@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 
 from icebus.client.account import Failed
 from icebus.client.conversation import Conversation, Send, Slot
+from icebus.client.faults import LASTING
 from icebus.schemas.errors import IcebusError
 
 DEPTH = 8
@@ -242,7 +243,10 @@ class Ledger(Generic[T]):
     def lose(self, serial: str, error: IcebusError) -> list[Failed[T]]:
         """The board is lost: all its slots fail now, sent or not."""
         board = self._boards.get(serial)
-        if board is None or board.loss is not None:
+        if board is None:
+            return []
+        if board.loss is not None:
+            board.loss = board.loss if isinstance(board.loss, LASTING) else error
             return []
         slots = [*board.talk.outstanding.values(), *board.again]
         while (slot := self._unsent(board)) is not None:

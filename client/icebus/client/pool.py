@@ -16,7 +16,7 @@ from typing import Generic, TypeVar
 
 from icebus.client.account import Failed
 from icebus.client.conversation import Conversation, Send, Slot
-from icebus.client.faults import is_boards, is_lost
+from icebus.client.faults import LASTING, is_boards, is_lost
 from icebus.schemas.errors import IcebusError
 
 ATTEMPTS = 3
@@ -287,7 +287,10 @@ class Pool(Generic[T]):
     def lose(self, serial: str, error: IcebusError) -> list[Failed[T]]:
         """The board is lost: others get what it owed, unless it was an item's last attempt."""
         board = self._boards.get(serial)
-        if board is None or board.loss is not None:
+        if board is None:
+            return []
+        if board.loss is not None:
+            board.loss = board.loss if isinstance(board.loss, LASTING) else error
             return []
         owed = list(board.talk.outstanding.values())
         board.loss = error

@@ -19,7 +19,7 @@ from icebus.client.acknowledge import Acknowledger
 from icebus.client.bitstreams import Item, Source, load
 from icebus.client.board_calls import Caller
 from icebus.client.conversation import Send, Slot
-from icebus.client.faults import BOARD_ERRORS, LASTING, UNSURE
+from icebus.client.faults import BOARD_ERRORS, LASTING, UNSURE, taken_away
 from icebus.client.link import Link
 from icebus.client.outcomes import Failure, Outcome, Result
 from icebus.client.reservation import Reservation
@@ -30,6 +30,7 @@ from icebus.schemas.errors import (
     DeviceFailed,
     IcebusError,
     QueueFull,
+    ReservationEnded,
 )
 
 STALL = 300.0
@@ -291,7 +292,10 @@ class Run:
             self._sign[serial] = time.monotonic()
             self._alone_since = None
             if isinstance(outcome, Failure):
-                self._fail(self._account.fail(serial, outcome.evaluation, outcome.error))
+                error = outcome.error
+                if isinstance(error, ReservationEnded) and self._reservation.ended is None:
+                    error = taken_away(serial)
+                self._fail(self._account.fail(serial, outcome.evaluation, error))
                 self._note_losses()
             else:
                 self._succeed(outcome)

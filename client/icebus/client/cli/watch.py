@@ -11,13 +11,10 @@ import typer
 
 from icebus.client.cli.common import PROFILE
 from icebus.client.cli.output import print_json, print_line, say
+from icebus.client.cli.telling import Teller
 
 if TYPE_CHECKING:
     from icebus.broker import Incoming
-
-
-_FACTS = ("state", "bitstream", "pulses", "kind")
-"""Of a message's data, what a line for people tells."""
 
 
 def add_to(app: typer.Typer) -> None:
@@ -39,7 +36,8 @@ def watch(
 ) -> None:
     """Show what happens on the farm, live, until Ctrl-C: devices, reservations, your results.
 
-    It begins with how things stand.
+    It begins with how things stand. Boards tell what is tried when they fail, and why; reservations
+    where they stand in the queue, and which boards come to them and go.
 
     Examples:
       icebus watch
@@ -61,6 +59,7 @@ def watch(
         bus.subscribe(topic, note)
     bus.subscribe(EVENT, note, user=address.user)
     bus.connect(Deadline.after(10))
+    teller = Teller()
     say(f"watching {address.host}:{address.port} as {address.user}; Ctrl-C ends")
     try:
         while True:
@@ -68,7 +67,7 @@ def watch(
             if output is WatchFormat.JSONL:
                 print_json(row)
             else:
-                print_line(as_text(row))
+                print_line(teller.line(row))
     finally:
         bus.close(Deadline.after(2))
 
@@ -96,20 +95,3 @@ def as_row(incoming: Incoming) -> dict[str, Any]:
         "retained": incoming.retained,
         "data": data,
     }
-
-
-def as_text(row: dict[str, Any]) -> str:
-    """A row for people."""
-    data = row["data"] if isinstance(row["data"], dict) else {}
-    who = row.get("serial") or row.get("reservation") or row.get("worker") or row.get("control")
-    facts = [str(data[key]) for key in _FACTS if data.get(key) not in (None, "")]
-    if data.get("user"):
-        facts.append(f"by {data['user']}")
-    if isinstance(data.get("error"), dict):
-        facts.append(str(data["error"].get("message", "")))
-    if data.get("reason"):
-        facts.append(f"({data['reason']})")
-    if row["data"] is None:
-        facts.append("ended" if row["what"] == "reservation" else "gone")
-    text = f"{row['at'][11:23]}  {row['what']:<22}  {who or '':<18}  {' '.join(facts)}".rstrip()
-    return "".join(char if char.isprintable() else "?" for char in text)

@@ -1,0 +1,85 @@
+"""Messages of the bus as lines for people: what changed, and why. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any
+
+Data = Mapping[str, Any]
+
+_FACTS = ("state", "bitstream", "pulses", "kind")
+"""Of a message's data, what a line tells as it is."""
+
+_OVER = ("ending", "ended")
+
+
+class Teller:
+    """Tells of rows, each with ``at``, ``what``, the ids of its topic, and ``data``.
+
+    It remembers reservations, to tell which boards came and went since.
+    """
+
+    def __init__(self) -> None:
+        self._held: dict[str, dict[str, Data]] = {}
+
+    def line(self, row: Mapping[str, Any]) -> str:
+        """A row as a line."""
+        who = row.get("serial") or row.get("reservation") or row.get("worker") or row.get("control")
+        facts = " ".join(self._facts(row))
+        text = f"{row['at'][11:23]}  {row['what']:<22}  {who or '':<18}  {facts}".rstrip()
+        return "".join(char if char.isprintable() else "?" for char in text)
+
+    def _facts(self, row: Mapping[str, Any]) -> Iterator[str]:
+        data, what = row["data"], row["what"]
+        if data is None:
+            yield "ended" if what == "reservation" else "gone"
+        elif isinstance(data, dict):
+            yield from (str(data[key]) for key in _FACTS if data.get(key) not in (None, ""))
+            if data.get("user"):
+                yield f"{'to' if what == 'transferred' else 'by'} {data['user']}"
+            if data.get("by"):
+                yield f"replaced by {data['by']}"
+            if isinstance(data.get("queue"), dict):
+                yield f"at position {data['queue'].get('position')}: {data['queue'].get('reason')}"
+            if isinstance(data.get("error"), dict):
+                yield str(data["error"].get("message", ""))
+            if data.get("reason"):
+                yield f"({data['reason']})"
+            if data.get("retry"):
+                yield f"looked at again at {_time(data['retry'])}"
+        if what == "reservation":
+            yield from self._moves(row, data)
+
+    def _moves(self, row: Mapping[str, Any], data: object) -> Iterator[str]:
+        """Boards that came to a reservation, failed or left it, since it was last told of."""
+        name = str(row.get("reservation"))
+        if not isinstance(data, dict) or data.get("state") in _OVER:
+            self._held.pop(name, None)
+            return
+        devices = {str(each.get("serial")): each for each in _dicts(data.get("devices"))}
+        before = self._held.get(name)
+        self._held[name] = devices
+        for serial, device in devices.items():
+            was = (before or {}).get(serial, {}).get("state")
+            state = device.get("state")
+            reason = f" ({device['reason']})" if device.get("reason") else ""
+            if state == was:
+                continue
+            if state in ("failed", "released"):
+                yield f"-{serial} {state}{reason}"
+            elif was in (None, "failed", "released") and before is not None:
+                yield f"+{serial}"
+
+
+def _dicts(value: object) -> list[Data]:
+    """What of a list has parts, whatever else the network sent."""
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
+
+
+def _time(moment: object) -> str:
+    """A moment as the clock on the wall shows it."""
+    try:
+        return datetime.fromisoformat(str(moment)).astimezone().strftime("%H:%M:%S")
+    except ValueError:
+        return str(moment)

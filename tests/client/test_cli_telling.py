@@ -1,0 +1,83 @@
+"""Lines for people from what crosses the bus: queues, replacements, ladders with their reasons."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import hypothesis.strategies as st
+from hypothesis import given
+
+from icebus.client.cli.telling import Teller
+
+
+def told(teller: Teller, what: str, data: object, **ids: str) -> str:
+    """What a line has behind the time and what it is about."""
+    line = teller.line({"at": "2026-11-22T17:09:00.000", "what": what, "data": data, **ids})
+    return " ".join(line.split()[1:])
+
+
+def reservation(state: str, *devices: tuple[str, str], **facts: Any) -> dict[str, Any]:
+    held = [{"serial": serial, "state": stands, "reason": ""} for serial, stands in devices]
+    return {"state": state, "user": "ann", "kind": "pulsecount", "devices": held, **facts}
+
+
+def test_given_a_reservation_when_it_waits_gets_boards_and_loses_one_then_each_step_is_told() -> (
+    None
+):
+    teller = Teller()
+
+    def tell(data: object) -> str:
+        return told(teller, "reservation", data, reservation="r1").removeprefix("reservation r1 ")
+
+    queue = {"position": 2, "reason": "3 wanted, 1 free (2 in use)"}
+    assert tell(reservation("queued", queue=queue)) == (
+        "queued pulsecount by ann at position 2: 3 wanted, 1 free (2 in use)"
+    )
+    given = reservation("preparing", ("A", "preparing"), ("B", "preparing"))
+    assert tell(given) == "preparing pulsecount by ann +A +B"
+    assert tell(reservation("active", ("A", "serving"), ("B", "serving"))) == (
+        "active pulsecount by ann"
+    )
+    failed = reservation("active", ("A", "failed"), ("B", "serving"))
+    failed["devices"][0]["reason"] = "unplugged"
+    assert tell(failed) == "active pulsecount by ann -A failed (unplugged)"
+    replaced = reservation("active", ("A", "released"), ("B", "serving"), ("C", "preparing"))
+    assert tell(replaced) == "active pulsecount by ann -A released +C"
+    over = reservation("ended", ("B", "released"), reason="expired")
+    assert tell(over) == "ended pulsecount by ann (expired)"
+    assert tell(None) == "ended"
+
+
+def test_given_a_board_that_fails_when_told_then_the_reason_and_the_next_look_are() -> None:
+    teller = Teller()
+    ladder = {"state": "flashing", "reason": "silent for 10 s; reflashing (1st try)"}
+    assert told(teller, "device", ladder, serial="A") == (
+        "device A flashing (silent for 10 s; reflashing (1st try))"
+    )
+    broken = {"state": "broken", "reason": "silent", "retry": "2026-11-22T17:09:30+00:00"}
+    line = told(teller, "device", broken, serial="A")
+    assert line.startswith("device A broken (silent) looked at again at ")
+    assert told(teller, "worker", {"state": "draining"}, worker="w") == "worker w draining"
+    assert told(teller, "device_replaced", {"by": "B"}, serial="A") == (
+        "device_replaced A replaced by B"
+    )
+    assert told(teller, "transferred", {"user": "ben"}, serial="all").endswith("to ben")
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=8,
+)
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["state", "devices", "queue", "reason", "retry", "error", "user"]), JSON
+    ),
+    st.sampled_from(["reservation", "device", "results"]),
+)
+def test_given_anything_when_told_then_it_is_one_printable_line(
+    data: dict[str, Any], what: str
+) -> None:
+    assert told(Teller(), what, data, reservation="r").isprintable()
