@@ -104,6 +104,18 @@ def test_given_a_rack_when_used_and_told_to_end_then_it_leaves_no_folder_and_no_
     assert listed[1]["usb"] == "1209:b1c0"
     assert serial_number in cli("list", "-d", tmp_path).out
 
+    session = read_boards(tmp_path)[1].session
+    assert cli("fault", port, "babble", "-d", tmp_path).code == 0
+    assert [b["fault"] for b in json.loads(cli("list", "-d", tmp_path, "-o", "json").out)] == [
+        None,
+        "babble",
+    ]
+    with serial.Serial(str(tmp_path / port / "tty"), timeout=DEADLINE) as host:
+        assert host.read_until(b"babble").endswith(b"babble")
+    assert cli("fault", serial_number, "-d", tmp_path).code == 0
+    assert cli("fault", "1-9.9", "hang", "-d", tmp_path).code == 1
+    assert read_boards(tmp_path)[1].session == session, "it was never unplugged"
+
     assert cli("unplug", serial_number, "-d", tmp_path).code == 0
     eventually(lambda: len(read_boards(tmp_path)) == 1)
 

@@ -13,10 +13,10 @@ import termios
 import threading
 import time
 import tty
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import pytest
 from pydantic import BaseModel, JsonValue
@@ -47,10 +47,20 @@ from icebus.worker.states.kinds.pulsecount import measuring
 from icebus.worker.states.registry import installed_kinds
 from icebus.worker.worker import Worker
 
-PATIENCE = 15.0
+PATIENCE = 30.0
 """Seconds a test waits for what should come within milliseconds."""
 
+CIRCUITS = Path(__file__).parents[2] / "examples" / "circuits"
+
+PEOPLE = (
+    Principal(id="main", role=Role.CONTROL),
+    Principal(id="w1", role=Role.WORKER),
+    Principal(id="alice", role=Role.USER),
+    Principal(id="bob", role=Role.USER),
+)
+
 T = TypeVar("T")
+K = TypeVar("K", bound=Hashable)
 
 
 def eventually(get: Callable[[], T], what: str = "it") -> T:
@@ -412,6 +422,15 @@ class Rack:
     def plug(self, board: RackBoard) -> None:
         edit_rack_file(self.directory, lambda rack: RackFile(boards=(*rack.boards, board)))
 
+    def change(self, how: Callable[[RackBoard], dict[str, Any]]) -> None:
+        """Change what ``how`` gives of each board."""
+        edit_rack_file(
+            self.directory,
+            lambda rack: RackFile(
+                boards=tuple(board.model_copy(update=how(board)) for board in rack.boards)
+            ),
+        )
+
     def unplug(self, serial: str) -> None:
         edit_rack_file(
             self.directory,
@@ -699,13 +718,7 @@ def shared_farm(
     tmp_path_factory: pytest.TempPathFactory, broker_class: type[EmbeddedBroker]
 ) -> Iterator[World]:
     directory = tmp_path_factory.mktemp("farm")
-    people = [
-        Principal(id="main", role=Role.CONTROL),
-        Principal(id="w1", role=Role.WORKER),
-        Principal(id="alice", role=Role.USER),
-        Principal(id="bob", role=Role.USER),
-    ]
-    broker = broker_class(directory / "broker", people)
+    broker = broker_class(directory / "broker", list(PEOPLE))
     broker.start(Deadline.after(PATIENCE))
     rack = Rack(directory / "rack", [rack_board(1), rack_board(2)])
     rack.wait()
@@ -728,6 +741,94 @@ def farm(shared_farm: World, quick: None) -> Iterator[World]:
     farm.events.clear()
     yield farm
     farm.release("BOARD1", "BOARD2")
+
+
+class Ward(Generic[K]):
+    """A worker with a rack and a broker of its own, and boards to which things happen.
+
+    Args:
+        directory: for all of it.
+        broker_class: of the broker.
+        keys: one board for each, by which the test calls it.
+    """
+
+    def __init__(
+        self, directory: Path, broker_class: type[EmbeddedBroker], keys: Iterable[K]
+    ) -> None:
+        self.serials = {key: f"BOARD{number}" for number, key in enumerate(keys, 1)}
+        self.bitstream = (CIRCUITS / "pulse_2khz.bin").read_bytes()
+        self._broker = broker_class(directory / "broker", list(PEOPLE))
+        self._broker.start(Deadline.after(PATIENCE))
+        boards = [rack_board(number) for number in range(1, len(self.serials) + 1)]
+        self._rack = Rack(directory / "rack", boards)
+        self._rack.wait()
+        self.world = World(self._broker)
+        self._worker = make_worker(self._broker, directory / "journals", self._rack)
+
+    def __enter__(self) -> Ward[K]:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._worker.stop(Deadline.after(PATIENCE))
+        self.world.close()
+        self._rack.stop()
+        self._broker.stop(Deadline.after(PATIENCE))
+
+    def afflict(self) -> None:
+        """Give each board the fault that is its key."""
+        faults = {serial: key for key, serial in self.serials.items()}
+        self._rack.change(lambda board: {"fault": faults[board.serial]})
+
+    def mend(self) -> None:
+        """End all faults."""
+        self._rack.change(lambda _: {"fault": None})
+
+    def move(self, serial: str, port: str) -> None:
+        """Plug a board elsewhere."""
+        self._rack.change(lambda board: {"port": port if board.serial == serial else board.port})
+
+    def reset_hub(self) -> None:
+        """All boards go from the bus at once, and come back at once."""
+        marks = {serial: self.world.mark(serial) for serial in self.serials.values()}
+        boards = self._rack.boards
+        edit_rack_file(self._rack.directory, lambda _: RackFile())
+        for serial, mark in marks.items():
+            self.world.wait_since(serial, mark, DeviceState.ABSENT)
+        edit_rack_file(self._rack.directory, lambda _: RackFile(boards=boards))
+        for serial, mark in marks.items():
+            self.world.wait_since(serial, mark, DeviceState.READY)
+
+    def measure_until_result(self, serial: str) -> str:
+        """Evaluate until that gives a result: a slow machine may look like an ill board."""
+        deadline = Deadline.after(PATIENCE)
+        while True:
+            deadline.check("a result")
+            self.world.wait_state(serial, DeviceState.SERVING)
+            try:
+                (evaluation,) = self.world.evaluate(serial, self.bitstream)
+            except IcebusError:
+                continue
+            if self.world.wait_outcome(evaluation)[0] == "results":
+                return "results"
+
+    def wait_for_helpers(self) -> None:
+        """Wait until nothing is done on threads besides the worker's own."""
+        eventually(
+            lambda: not [t for t in threading.enumerate() if t.name.startswith("board-")],
+            "the end of the helpers",
+        )
+
+
+class MakeWard(Protocol):
+    def __call__(self, directory: Path, keys: Iterable[K]) -> Ward[K]: ...
+
+
+@pytest.fixture(scope="session")
+def make_ward(broker_class: type[EmbeddedBroker]) -> MakeWard:
+    def make(directory: Path, keys: Iterable[K]) -> Ward[K]:
+        return Ward(directory, broker_class, keys)
+
+    return make
 
 
 IMPATIENT = """
@@ -780,8 +881,7 @@ def start_process(broker: EmbeddedBroker, tmp_path: Path) -> Iterator[StartProce
 @pytest.fixture
 def circuits() -> dict[str, bytes]:
     """Real bitstreams, by name."""
-    folder = Path(__file__).parents[2] / "examples" / "circuits"
-    return {path.stem: path.read_bytes() for path in sorted(folder.glob("*.bin"))}
+    return {path.stem: path.read_bytes() for path in sorted(CIRCUITS.glob("*.bin"))}
 
 
 @pytest.fixture

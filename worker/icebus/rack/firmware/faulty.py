@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 STALLS_AT: Final = text.BITSTREAM_SIZE // 2
 """Bytes of a transfer that a board takes before it stalls."""
 
-BABBLE_SECONDS: Final = 0.02
-"""Between two mouthfuls of a board that babbles."""
+BABBLE_SECONDS: Final = 0.01
+"""Between two mouthfuls of a board that babbles: about what USB full speed moves."""
 
-_MOUTHFUL: Final = 2048
+_MOUTHFUL: Final = 8192
 _MUTE: Final = frozenset({Fault.HANG, Fault.WEDGE, Fault.BABBLE})
 _WRONG_COUNT: Final = text.PULSES_PREFIX + "12three"
 

@@ -1,0 +1,177 @@
+"""Boards that misbehave, on real serial ports: what their worker does, tells, and comes back from.
+
+All boards of the ward fall ill at the same time, each with a fault of its own, and are well again
+at the same time; the tests look at what was told meanwhile.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from icebus.schemas.devices import DeviceReport, DeviceState
+from icebus.schemas.rack import Fault
+from icebus.worker import ladder
+from icebus.worker.states.core import absent, testing, via_bootloader
+from icebus.worker.states.kinds.pulsecount import measuring
+
+if TYPE_CHECKING:
+    from tests.worker.conftest import MakeWard, Ward
+
+pytestmark = pytest.mark.timeout(120)
+
+IMPATIENCE = {
+    (testing, "LISTEN"): 0.02,
+    (testing, "ANSWER"): 1.5,
+    (measuring, "QUIET"): 0.2,
+    (measuring, "UPLOAD_DEADLINE"): 1.5,
+    (measuring, "REPORT_DEADLINE"): 1.5,
+    (measuring, "RETURN_DEADLINE"): 1.5,
+    (via_bootloader, "BOOTLOADER_DEADLINE"): 1.0,
+    (via_bootloader, "RESTART_DEADLINE"): 1.5,
+    (absent, "REOPEN_AFTER"): 0.1,
+    (ladder, "REST_FIRST"): 0.5,
+}
+"""Deadlines of a worker whose boards need milliseconds."""
+
+
+@dataclass
+class Case:
+    """What was told of one board."""
+
+    outcomes: dict[str, list[tuple[str, dict[str, Any]]]]
+    ill: list[DeviceReport] = field(default_factory=list)
+    well: str = ""
+
+    @property
+    def reasons(self) -> str:
+        return "\n".join(report.reason for report in self.ill)
+
+    @property
+    def states(self) -> set[DeviceState]:
+        return {report.state for report in self.ill}
+
+
+@pytest.fixture(scope="module")
+def cases(tmp_path_factory: pytest.TempPathFactory, make_ward: MakeWard) -> dict[Fault, Case]:
+    """Every fault, from its beginning until the board serves again."""
+    directory = tmp_path_factory.mktemp("ward")
+    with pytest.MonkeyPatch.context() as patch:
+        for (module, name), value in IMPATIENCE.items():
+            patch.setattr(module, name, value)
+        with make_ward(directory, list(Fault)) as ward:
+            return course(ward)
+
+
+def course(ward: Ward[Fault]) -> dict[Fault, Case]:
+    world = ward.world
+    world.reserve(*ward.serials.values())
+    marks = {fault: world.mark(serial) for fault, serial in ward.serials.items()}
+    ward.afflict()
+    outstanding = {
+        fault: world.evaluate(serial, *[ward.bitstream] * 3)
+        for fault, serial in ward.serials.items()
+    }
+    world.desire(ward.serials[Fault.BOOTLOADER], world.hold, reboot=1)
+    for evaluations in outstanding.values():
+        for evaluation in evaluations:
+            world.wait_outcome(evaluation)
+    for fault, serial in ward.serials.items():
+        if fault is not Fault.WEDGE:
+            world.wait_since(serial, marks[fault], DeviceState.BROKEN)
+    cases = {
+        fault: Case({each: world.outcomes(each) for each in outstanding[fault]})
+        for fault in ward.serials
+    }
+    ward.mend()
+    for fault, serial in ward.serials.items():
+        cases[fault].well = ward.measure_until_result(serial)
+        reports = world.reports[serial][marks[fault] :]
+        cases[fault].ill = [report for report in reports if report is not None]
+    return cases
+
+
+each_fault = pytest.mark.parametrize("fault", list(Fault))
+
+
+@each_fault
+def test_given_a_fault_then_every_outstanding_evaluation_has_one_typed_outcome(
+    cases: dict[Fault, Case], fault: Fault
+) -> None:
+    codes = set()
+    for outcomes in cases[fault].outcomes.values():
+        assert all(outcome == outcomes[0] for outcome in outcomes), "told again, but never changed"
+        event, outcome = outcomes[0]
+        if event == "failures":
+            codes.add(outcome["error"]["code"])
+    assert codes <= {"measurement_failed", "device_failed"}
+    assert codes or fault is Fault.BOOTLOADER, "measured by a board that is ill?"
+
+
+@each_fault
+def test_given_a_fault_then_each_step_of_the_ladder_is_told_with_its_reason(
+    cases: dict[Fault, Case], fault: Fault
+) -> None:
+    told = cases[fault].reasons
+    assert "; rebooting (2nd try)" in told
+    if fault is not Fault.BOOTLOADER:  # which has no port to open again
+        assert "; reopening its port (1st try)" in told
+    if fault is not Fault.WEDGE:
+        assert "; reflashing (3rd try)" in told
+        assert "; resting for" in told
+
+
+@each_fault
+def test_given_a_fault_that_lasts_then_the_device_says_when_it_is_looked_at_again(
+    cases: dict[Fault, Case], fault: Fault
+) -> None:
+    broken = [report for report in cases[fault].ill if report.state is DeviceState.BROKEN]
+    assert all(report.retry is not None and report.retry > report.since for report in broken)
+    assert bool(broken) is (fault is not Fault.WEDGE), "a reboot mends what is wedged"
+
+
+@each_fault
+def test_given_a_fault_that_ends_then_the_device_serves_the_same_reservation_again(
+    cases: dict[Fault, Case], fault: Fault
+) -> None:
+    assert cases[fault].well == "results"
+
+
+def test_given_a_board_at_work_when_it_comes_back_elsewhere_then_it_serves_there(
+    make_ward: MakeWard, tmp_path: Path, quick: None
+) -> None:
+    with make_ward(tmp_path, ["moving"]) as ward:
+        serial = ward.serials["moving"]
+        ward.world.reserve(serial)
+        evaluations = ward.world.evaluate(serial, *[ward.bitstream] * 40)
+        ward.move(serial, "1-2.9")
+        for evaluation in evaluations:
+            event, outcome = ward.world.wait_outcome(evaluation)
+            assert event == "results" or outcome["error"]["code"] == "device_unplugged"
+        assert ward.measure_until_result(serial) == "results"
+        report = ward.world.last(serial)
+        assert report is not None
+        assert report.port == "1-2.9"
+
+
+def test_given_a_hub_that_resets_then_64_boards_are_ready_again_and_nothing_leaks(
+    make_ward: MakeWard, tmp_path: Path, quick: None
+) -> None:
+    import threading
+
+    def descriptors() -> int:
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    with make_ward(tmp_path, range(64)) as ward:
+        for serial in ward.serials.values():
+            ward.world.wait_state(serial, DeviceState.READY)
+        ward.wait_for_helpers()
+        threads, opened = set(threading.enumerate()), descriptors()
+        for _ in range(2):
+            ward.reset_hub()
+        ward.wait_for_helpers()
+        assert {thread.name for thread in set(threading.enumerate()) - threads} == set()
+        assert descriptors() <= opened
