@@ -425,11 +425,12 @@ def show(chaos: Chaos) -> None:
     """Print the ledger."""
     console = Console(width=140 if not sys.stdout.isatty() else None, highlight=False)
     table = Table(box=None, pad_edge=False)
-    for heading in ("CLIENT", "LIVES", "RUNS", "RIGHT", "FAILED", "UNDER WAY WHEN KILLED"):
+    for heading in ("CLIENT", "LIVES", "RUNS", "RIGHT", "FAILED", "KILLED UNDER WAY", "FETCHED"):
         table.add_column(heading, justify="left" if heading == "CLIENT" else "right")
     for name, account in chaos.accounts.items():
         failed = sum(account.failures.values())
-        numbers = (account.lives, account.runs, account.results, failed, account.unknown)
+        given = (account.lives, account.runs, account.results)
+        numbers = (*given, failed, account.unknown, account.collected)
         table.add_row(name, *map(str, numbers))
     console.print(table)
     _show_counts(console, "Evaluations failed with", chaos, lambda account: account.failures)
@@ -492,6 +493,7 @@ def as_json(chaos: Chaos) -> dict[str, Any]:
                 "results": account.results,
                 "failures": dict(account.failures),
                 "unknown": account.unknown,
+                "collected": account.collected,
                 "troubles": dict(account.troubles),
             }
             for name, account in chaos.accounts.items()

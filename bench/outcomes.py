@@ -52,6 +52,7 @@ class Account:
         results: evaluations with a right count.
         failures: evaluations that failed typed, by code.
         unknown: evaluations that were under way when the client was killed.
+        collected: outcomes of those that a later life fetched.
         troubles: errors of other operations, such as reserving, by code.
         lives: times that the client was started.
         runs: calls of `map` and `evaluate`.
@@ -62,6 +63,7 @@ class Account:
     results: int = 0
     failures: Counter[str] = field(default_factory=Counter)
     unknown: int = 0
+    collected: int = 0
     troubles: Counter[str] = field(default_factory=Counter)
     lives: int = 0
     runs: int = 0
@@ -84,6 +86,7 @@ def audit(lines: Iterable[dict[str, Any]], window: float) -> Account:
     account = Account()
     owed: dict[str, int] = {}
     run = ""
+    counted: dict[str, int | None] = {}
     for line in lines:
         account.last = line
         match line["what"]:
@@ -101,6 +104,16 @@ def audit(lines: Iterable[dict[str, Any]], window: float) -> Account:
                 if owed.pop(key, None) is None:
                     account.broken.append(f"run {run}: an outcome of {key} nobody waits for")
                 _judge(account, line, window)
+                account.results += "pulses" in line
+                account.failures.update([line["code"]] if "code" in line else [])
+                counted[line["evaluation"]] = line.get("pulses")
+            case "collected":
+                _judge(account, line, window)
+                account.collected += 1
+                # It may be one that the life before got and had no time to acknowledge.
+                told = counted.setdefault(line["evaluation"], line.get("pulses"))
+                if told != line.get("pulses"):
+                    account.broken.append(f"{line['evaluation']} was measured twice: {line}")
             case "end":
                 if owed:
                     account.broken.append(f"run {run}: {len(owed)} evaluations without an outcome")
@@ -126,15 +139,12 @@ def _key(name: str, serial: str) -> str:
 def _judge(account: Account, line: dict[str, Any], window: float) -> None:
     code = line.get("code")
     if code is not None:
-        account.failures[code] += 1
         if code not in EXPLAINED:
             account.broken.append(f"{line['name']} failed with {code}: {line['message']}")
         return
     step = int(line["name"].removeprefix("nco_").removesuffix(".bin"))
     possible = individual(step).counts(window)
-    if line["pulses"] in possible and line["exact"]:
-        account.results += 1
-    else:
+    if line["pulses"] not in possible or not line["exact"]:
         account.broken.append(
             f"{line['name']} on {line['serial']}: {line['pulses']} pulses, not {possible}"
         )

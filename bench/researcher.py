@@ -16,6 +16,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from bench.outcomes import Ledger, read
 from bench.population import Individual, individual
@@ -75,18 +76,20 @@ class Researcher:
         pause = threading.Event()
         while not self._finish.exists() or self._left:
             try:
-                held, detached = self._hold(client)
+                held, new = self._hold(client)
             except IcebusError as error:
                 self._trouble("reserve", error)
                 pause.wait(PAUSE)
                 continue
             self._ledger.note("held", id=held.id)
             with held:
+                if not new:
+                    self._collect(held)
                 for _ in range(self._chance.randint(1, RUNS)):
                     if held.ended is not None or self._finish.exists():
                         break
                     self._run(held)
-                if detached:
+                if not held.attached:
                     self._release(held)
             self._left = ""
             self._ledger.note("released", id="")
@@ -95,15 +98,28 @@ class Researcher:
         if self._left:
             left, self._left = self._left, ""
             try:
-                return client.attach(left), True
+                return client.attach(left), False
             except (ReservationEnded, UnknownReservation):
                 self._ledger.note("released", id="")
             except IcebusError:
                 self._left = left
                 raise
-        detached = self._chance.random() < 0.3
-        count = self._chance.randint(1, self._boards)
-        return client.reserve(count, detached=detached, keep_alive=True), detached
+        held = client.reserve(
+            self._chance.randint(1, self._boards),
+            detached=self._chance.random() < 0.3,
+            keep_alive=True,
+            wait=self._chance.choice((0.0, 20.0)),
+            replace=self._chance.random() < 0.3,
+        )
+        return held, True
+
+    def _collect(self, held: Boards) -> None:
+        """What was measured for the life before."""
+        try:
+            for outcome in held.collect():
+                self._note("collected", outcome)
+        except IcebusError as error:
+            self._trouble("collect", error)
 
     def _release(self, held: Boards) -> None:
         pause = threading.Event()
@@ -117,7 +133,8 @@ class Researcher:
                 return
 
     def _run(self, boards: Boards) -> None:
-        everywhere = self._chance.random() < 0.4
+        # Which boards an item is for is not known beforehand where they are replaced.
+        everywhere = self._chance.random() < 0.4 and not boards.document.replace
         individuals = self._population(self._chance.randint(*SIZES))
         serials = boards.serials
         self._ledger.note(
@@ -135,7 +152,7 @@ class Researcher:
         try:
             for outcome in outcomes:
                 count += 1
-                self._note(outcome, everywhere=everywhere)
+                self._note("outcome", outcome, everywhere=everywhere)
         except IcebusError as error:
             self._ledger.note("refused", code=error.code, message=error.message, outcomes=count)
         else:
@@ -144,14 +161,17 @@ class Researcher:
     def _population(self, size: int) -> list[Individual]:
         return [individual(step % 32_767 + 1) for step in itertools.islice(self._steps, size)]
 
-    def _note(self, outcome: Outcome, *, everywhere: bool) -> None:
-        common = {"name": outcome.bitstream, "serial": outcome.serial, "everywhere": everywhere}
+    def _note(self, what: str, outcome: Outcome, **more: Any) -> None:
+        more |= {
+            "name": outcome.bitstream,
+            "serial": outcome.serial,
+            "evaluation": outcome.evaluation,
+        }
         if isinstance(outcome, Result):
-            told = {"pulses": outcome.pulses, "exact": outcome.exact}
-            self._ledger.note("outcome", **common, **told)
+            more |= {"pulses": outcome.pulses, "exact": outcome.exact}
         else:
-            error = outcome.error
-            self._ledger.note("outcome", **common, code=error.code, message=error.message)
+            more |= {"code": outcome.error.code, "message": outcome.error.message}
+        self._ledger.note(what, **more)
 
     def _trouble(self, where: str, error: IcebusError) -> None:
         self._ledger.note("trouble", where=where, code=error.code, message=error.message)

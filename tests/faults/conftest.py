@@ -8,6 +8,9 @@ part of every test.
 from __future__ import annotations
 
 import itertools
+import signal
+import subprocess
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -72,6 +75,14 @@ class Lab:
         process.wait(SOON)
         if forget:
             (self.farm.broker.directory / "mosquitto.db").unlink(missing_ok=True)
+
+    def save_broker(self) -> None:
+        """Have the broker write down what it keeps, as it does once a minute."""
+        saved = self.farm.broker.directory / "mosquitto.db"
+        saved.unlink(missing_ok=True)
+        self.farm.broker.child.process.send_signal(signal.SIGUSR1)
+        # Mosquitto writes another file first, and renames it.
+        self.wait(saved.exists, "Mosquitto has not saved")
 
     def start_broker(self) -> None:
         self.farm.broker.start(Deadline.after(SOON))
@@ -187,6 +198,35 @@ def check(outcomes: list[Outcome], population: list[Individual], on: list[str]) 
     return failures
 
 
+HOLD = """
+import sys
+from bench.population import population
+from icebus.client import PulseCountClient, link
+link.REPEAT = 1.0  # a minute is too long for a test
+client = PulseCountClient()
+held = client.reserve(1, detached=sys.argv[1] == "detached")
+for result in held.map(population(sys.maxsize)):
+    print(held.id, result.evaluation, result.pulses, flush=True)
+"""
+
+
+def holding(lab: Lab, user: str, how: str) -> tuple[subprocess.Popen[str], str]:
+    """A process that evaluates on a board for ever, and its reservation.
+
+    It says what it got: the reservation, the evaluation, and what was counted.
+    """
+    url = lab.farm.admit(Principal(id=user, role=Role.USER))
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, how],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[2],
+        env={"ICEBUS_URL": url, "PYTHONPATH": ":".join(sys.path)},
+    )
+    assert process.stdout is not None
+    return process, process.stdout.readline().split()[0]
+
+
 @pytest.fixture(scope="session")
 def shared_lab(tmp_path_factory: pytest.TempPathFactory, broker_class: object) -> Iterator[Lab]:
     """The farm of this process."""
@@ -223,9 +263,3 @@ def ben(lab: Lab) -> Iterator[PulseCountClient]:
     """Somebody else."""
     with lab.user("ben") as client:
         yield client
-
-
-@pytest.fixture
-def here() -> Path:
-    """Where programs find ``bench``."""
-    return Path(__file__).parents[2]
