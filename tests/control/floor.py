@@ -1,0 +1,326 @@
+"""A floor of controls without a broker: engines that hear each other and one worker, and that die.
+
+What stands between them is the least that a broker does: it keeps retained messages and hands
+everything to everybody, in order.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+from sqlalchemy import delete
+from sqlmodel import Session, SQLModel, col, select
+
+from icebus.control.database import Database
+from icebus.control.engine import Engine
+from icebus.control.kinds import Kind
+from icebus.control.lease import LeaseRow
+from icebus.control.lifecycle import LIVE_HOLDS, LIVE_RESERVATIONS
+from icebus.control.outbox import OutboxRow
+from icebus.control.settings import Settings
+from icebus.control.tables import DeviceRow, HoldRow, ReservationRow
+from icebus.control.work import Outgoing
+from icebus.schemas.calls import RawEvent, Reply, Request
+from icebus.schemas.components import (
+    ClientState,
+    ControlState,
+    Heartbeat,
+    KindInfo,
+    Left,
+    Presence,
+    WorkerHeartbeat,
+    WorkerPhase,
+    WorkerState,
+)
+from icebus.schemas.devices import Desired, DeviceReport, DeviceState
+from icebus.schemas.ids import new_id
+from icebus.schemas.message import now
+from icebus.schemas.topics import CONTROL_HEARTBEAT, CONTROL_OUTBOX, DESIRED, EVENT, RESERVATION
+
+KIND = Kind("pulsecount", KindInfo(firmware="pulse_count", args={}))
+
+SETTINGS = Settings(interval=60.0, grace=0.0)
+"""Nothing happens here by the passing of time."""
+
+
+class Died(BaseException):
+    """Here the process was killed."""
+
+
+class Life:
+    """Counts the moments at which a control may die, and has it die at one of them."""
+
+    def __init__(self, moments: int | None) -> None:
+        self.left = moments
+
+    def moment(self) -> None:
+        if self.left is None:
+            return
+        if self.left == 0:
+            raise Died
+        self.left -= 1
+
+
+class MortalDatabase(Database):
+    """A process's view of a database: it may die before a transaction is committed, and after."""
+
+    def __init__(self, shared: Database, life: Life) -> None:
+        self.engine = shared.engine
+        self._life = life
+
+    @contextmanager
+    def transaction(self) -> Iterator[Session]:
+        with super().transaction() as session:
+            yield session
+            self._life.moment()
+        self._life.moment()
+
+
+class Ask:
+    """A request that keeps its answer."""
+
+    def __init__(self, name: str, life: Life, args: dict[str, Any]) -> None:
+        self.user = "alice"
+        self.request = Request(id=name, args=args)
+        self.ok: Any = None
+        self.error: BaseException | None = None
+        self._life = life
+
+    def answer(self, reply: Reply) -> None:
+        self._life.moment()
+        self.ok = reply.ok
+
+    def fail(self, error: BaseException) -> None:
+        self.error = error
+
+
+class Post:
+    """One control: its engine, what it has yet to hear, and how long it lives."""
+
+    def __init__(self, database: Database, floor: Floor, moments: int | None) -> None:
+        self.session = new_id()
+        self.life = Life(moments)
+        self.inbox: deque[Callable[[], object]] = deque()
+        self.floor = floor
+        self.alive = True
+        mortal = MortalDatabase(database, self.life)
+        self.engine = Engine(mortal, SETTINGS, self.session, self._publish, lambda: self.alive)
+
+    def _publish(self, message: Outgoing) -> None:
+        self.life.moment()
+        self.floor.publish(self, message)
+
+    def advance(self) -> bool:
+        """Hear all there is, and do what follows; whether there may be more."""
+        try:
+            while self.inbox:
+                self.inbox.popleft()()
+            pause = self.engine.step()
+        except Died:
+            self.floor.bury(self)
+            return True
+        return pause == 0.0
+
+    def ask(self, operation: str, name: str, **args: Any) -> Ask:
+        asked = Ask(name, self.life, args)
+        self.inbox.append(partial(self.engine.on_request, asked, operation))  # type: ignore[arg-type]
+        self.floor.settle()
+        return asked
+
+
+class Floor:
+    """The broker, one worker, and any number of controls.
+
+    Args:
+        database: of all controls; it is emptied.
+        serials: the worker's devices.
+    """
+
+    def __init__(self, database: Database, *serials: str) -> None:
+        self.posts: list[Post] = []
+        self.lost: list[str] = []
+        self.retained: dict[str, bytes] = {}
+        self.events: list[str] = []
+        self.desired: dict[str, Desired] = {}
+        self.deaf = False
+        """Whether nothing reaches the worker."""
+        self.clients: dict[str, Presence] = {}
+        self.reports = {serial: self._report(serial, DeviceState.READY, 0) for serial in serials}
+        self._database = database
+        with self._database.transaction() as session:
+            for table in reversed(SQLModel.metadata.sorted_tables):
+                session.execute(delete(table))
+
+    # --- controls ---------------------------------------------------------------------------
+
+    def start(self, moments: int | None = None) -> Post:
+        """A control that starts, and dies after so many moments."""
+        post = Post(self._database, self, moments)
+        self.posts.append(post)
+        hear = post.engine
+        post.inbox += [hear.load, hear.on_connected]
+        for session in self.lost:
+            state = ControlState(state=Presence.LOST, session=session)
+            post.inbox.append(partial(hear.on_control, state))
+        for topic in self.retained:
+            self._hand_kept(post, topic, empty=False, anew=False)
+        self._introduce(post)
+        for client, presence in self.clients.items():
+            there = ClientState(state=presence, session=client)
+            post.inbox.append(partial(hear.on_client, "alice", client, there))
+        self.settle()
+        self.beat()
+        return post
+
+    def beat(self) -> None:
+        """An interval passes."""
+        for post in self.leaders:
+            post.engine._beat_at = 0.0
+        self.settle()
+
+    def bury(self, post: Post) -> None:
+        """A control dies: the broker says so."""
+        post.alive = False
+        post.inbox.clear()
+        self.lost.append(post.session)
+        state = ControlState(state=Presence.LOST, session=post.session)
+        for other in self.living():
+            other.inbox.append(partial(other.engine.on_control, state))
+
+    def living(self) -> list[Post]:
+        return [post for post in self.posts if post.alive]
+
+    @property
+    def leaders(self) -> list[Post]:
+        return [post for post in self.living() if post.engine.leading]
+
+    def settle(self) -> None:
+        """Let all of them do what there is to do."""
+        for _ in range(200):
+            advanced = [post.advance() for post in self.living()]
+            if not any(advanced) and not any(post.inbox for post in self.living()):
+                return
+        raise AssertionError("they never come to rest")
+
+    # --- the broker ---------------------------------------------------------------------------
+
+    def publish(self, author: Post | None, message: Outgoing) -> None:
+        topic, payload = message.topic, message.payload
+        if message.retain and payload:
+            self.retained[topic] = payload
+        elif message.retain:
+            self.retained.pop(topic, None)
+        for post in self.living():
+            if post is not author:
+                self._hand_kept(post, topic, empty=not payload, anew=True)
+            if topic == CONTROL_OUTBOX():
+                Left.model_validate_json(payload)
+                post.inbox.append(post.engine.on_left)
+            if topic == CONTROL_HEARTBEAT():
+                beat = Heartbeat.model_validate_json(payload)
+                if post is not author:
+                    post.inbox.append(partial(post.engine.on_heartbeat, beat))
+        if topic == CONTROL_HEARTBEAT():
+            self._echo(Heartbeat.model_validate_json(payload))
+        if (ids := EVENT.parse(topic)) is not None:
+            RawEvent.model_validate_json(payload)
+            self.events.append(ids["event"])
+        if DESIRED.parse(topic) is not None and payload and not self.deaf:
+            self.obey(Desired.model_validate_json(payload))
+
+    def _hand_kept(self, post: Post, topic: str, *, empty: bool, anew: bool) -> None:
+        for family, heard in (
+            (RESERVATION, post.engine.on_document),
+            (DESIRED, post.engine.on_desired),
+        ):
+            ids = family.parse(topic)
+            if ids is not None:
+                handed: Callable[..., None] = partial(heard, empty=empty, anew=anew)
+                post.inbox.append(partial(handed, **ids))
+
+    # --- the worker and the clients -----------------------------------------------------------
+
+    def obey(self, desired: Desired) -> None:
+        known = self.desired.get(desired.serial)
+        if known is not None and known.generation > desired.generation:
+            return
+        self.desired[desired.serial] = desired
+        state = DeviceState.READY if desired.reservation is None else DeviceState.SERVING
+        report = self._report(
+            desired.serial, state, desired.generation, reservation=desired.reservation
+        )
+        self.reports[desired.serial] = report
+        for post in self.living():
+            post.inbox.append(partial(post.engine.on_report, "w1", desired.serial, report))
+
+    def say(self, client: str, presence: Presence) -> None:
+        """A client of alice's comes or goes."""
+        self.clients[client] = presence
+        state = ClientState(state=presence, session=client)
+        for post in self.living():
+            post.inbox.append(partial(post.engine.on_client, "alice", client, state))
+        self.settle()
+
+    def restart_worker(self) -> None:
+        """The worker starts anew, and finds what the broker kept."""
+        self.deaf = False
+        self.desired.clear()
+        for topic, payload in list(self.retained.items()):
+            if DESIRED.parse(topic) is not None:
+                self.obey(Desired.model_validate_json(payload))
+        self.settle()
+
+    def _report(
+        self, serial: str, state: DeviceState, generation: int, **fields: Any
+    ) -> DeviceReport:
+        return DeviceReport(
+            serial=serial, state=state, generation=generation, since=now(), session="s", **fields
+        )
+
+    def _introduce(self, post: Post) -> None:
+        state = WorkerState(state=WorkerPhase.READY, session="s", serials=list(self.reports))
+        post.inbox.append(partial(post.engine.on_worker, "w1", state))
+        post.inbox.append(partial(post.engine.on_kinds, "w1", {"pulsecount": KIND}))
+        for serial, report in self.reports.items():
+            post.inbox.append(partial(post.engine.on_report, "w1", serial, report))
+
+    def _echo(self, beat: Heartbeat) -> None:
+        echo = WorkerHeartbeat(epoch=beat.epoch, sequence=beat.sequence, session="s")
+        for post in self.living():
+            post.inbox.append(partial(post.engine.on_echo, "w1", echo))
+
+    # --- what must be true --------------------------------------------------------------------
+
+    def reservations(self) -> list[ReservationRow]:
+        """All that live."""
+        with self._database.transaction() as session:
+            query = select(ReservationRow).where(col(ReservationRow.state).in_(LIVE_RESERVATIONS))
+            return list(session.exec(query))
+
+    def check(self) -> None:
+        """The database, what the broker keeps and what the worker does are one."""
+        with self._database.transaction() as session:
+            query = select(HoldRow).where(col(HoldRow.state).in_(LIVE_HOLDS))
+            holders = {hold.serial: hold.reservation for hold in session.exec(query)}
+            generations = {d.serial: d.generation for d in session.exec(select(DeviceRow))}
+            assert session.exec(select(OutboxRow)).all() == []
+            assert session.exec(select(LeaseRow)).one().session == self.leaders[0].session
+        assert len(self.leaders) == 1
+        wanted = {s: (d.generation, d.reservation) for s, d in self.desired.items()}
+        assert wanted == {s: (generations[s], holders.get(s)) for s in generations}
+        kept = [
+            Desired.model_validate_json(payload)
+            for topic, payload in self.retained.items()
+            if DESIRED.parse(topic) is not None
+        ]
+        assert {d.serial: (d.generation, d.reservation) for d in kept} == wanted
+        documents = {
+            ids["reservation"]
+            for topic in self.retained
+            if (ids := RESERVATION.parse(topic)) is not None
+        }
+        assert documents == {row.id for row in self.reservations()}

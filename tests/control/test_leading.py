@@ -1,0 +1,305 @@
+"""Several controls on one database: who leads, how that passes on, and what the others do."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+from sqlmodel import select
+from tests.control.floor import Floor, Post
+
+from icebus.control.database import Database
+from icebus.control.farm import Farm, Health
+from icebus.control.lease import Lease, LeaseRow
+from icebus.control.work import Outgoing
+from icebus.schemas.components import Presence, WorkerHeartbeat, WorkerPhase, WorkerState
+from icebus.schemas.deadline import Deadline
+from icebus.schemas.devices import Desired
+from icebus.schemas.topics import DESIRED, RESERVATION
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    made = Database(database_url)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def floor(database: Database) -> Floor:
+    return Floor(database, "a", "b")
+
+
+def reserve(control: Post, name: str = "it", **args: object) -> str:
+    asked = control.ask("reserve", name, **{"kind": "pulsecount", "count": 1, **args})
+    assert asked.error is None
+    made: str = asked.ok["reservation"]["id"]
+    return made
+
+
+def wait_for(lease: Lease) -> float:
+    """Campaign until it is won; returns the seconds that took."""
+    deadline, pause = Deadline.after(20), threading.Event()
+    while True:
+        ours, again = lease.campaign()
+        if ours:
+            return 20 - deadline.remaining
+        deadline.check("the lease")
+        pause.wait(again)
+
+
+# --- the lease ----------------------------------------------------------------------------------
+
+
+def test_given_a_lease_that_is_held_then_nobody_else_has_it_until_it_is_given_up(
+    database: Database,
+) -> None:
+    first, second = Lease(database, "first", 60.0), Lease(database, "second", 60.0)
+
+    assert first.campaign() == (True, 30.0)
+    assert second.campaign() == (False, 30.0)
+    assert first.campaign()[0]
+    first.give_up()
+    assert second.campaign()[0]
+    second_only = [first.campaign()[0], second.campaign()[0]]
+    first.give_up()
+
+    assert second_only == [False, True]
+    assert second.campaign()[0]
+
+
+def test_given_a_lease_that_is_not_renewed_then_it_runs_out_within_two_heartbeats(
+    database: Database,
+) -> None:
+    first, second = Lease(database, "first", 0.4), Lease(database, "second", 0.4)
+    first.campaign()
+
+    taken_after = wait_for(second)
+
+    assert second.lasts < 2 * 0.4
+    assert taken_after > 0.3
+    assert not first.campaign()[0]
+
+
+def test_given_a_holder_that_is_dead_then_its_lease_need_not_run_out(database: Database) -> None:
+    first, second = Lease(database, "first", 60.0), Lease(database, "second", 60.0)
+    first.campaign()
+
+    second.bury("somebody else")
+    assert not second.campaign()[0]
+    second.bury("first")
+    assert second.campaign()[0]
+
+
+def test_given_a_database_whose_clock_was_set_back_then_the_lease_still_runs_out(
+    database: Database,
+) -> None:
+    with database.transaction() as session:
+        session.add(LeaseRow(name="leader", session="dead", expires=4e9))
+
+    taken_after = wait_for(Lease(database, "second", 0.2))
+
+    assert taken_after > 0.3
+
+
+def test_given_a_leader_that_is_late_and_that_nobody_replaced_then_it_leads_on(
+    database: Database,
+) -> None:
+    lease = Lease(database, "first", 60.0)
+    lease.campaign()
+    with database.transaction() as session:
+        session.exec(select(LeaseRow)).one().expires = 0.0
+
+    with database.transaction() as session:
+        assert lease.is_ours(session)
+    assert lease.campaign()[0]
+
+
+# --- controls -----------------------------------------------------------------------------------
+
+
+def test_given_two_controls_then_one_leads_and_tells_what_either_decides(floor: Floor) -> None:
+    first, second = floor.start(), floor.start()
+
+    one, two = reserve(first, "one"), reserve(second, "two")
+
+    assert floor.leaders == [first]
+    assert {d.reservation for d in floor.desired.values()} == {one, two}
+    assert floor.events.count("initialized") == 2
+    floor.check()
+
+
+def test_given_a_leader_that_stops_then_another_leads_at_once(floor: Floor) -> None:
+    first, second = floor.start(), floor.start()
+    made = reserve(first)
+
+    first.engine.resign()
+    floor.bury(first)
+    floor.settle()
+
+    assert floor.leaders == [second]
+    assert second.ask("list", "l").ok["reservations"][0]["id"] == made
+    floor.check()
+
+
+def test_given_a_follower_that_died_before_it_could_say_so_then_the_next_heartbeat_tells(
+    floor: Floor,
+) -> None:
+    floor.start()
+    second = floor.start()
+
+    second.life.left = 2  # the request is committed, the note to the leader not sent
+    second.ask("reserve", "it", kind="pulsecount", count=1)
+    unsaid = [d.reservation for d in floor.desired.values() if d.reservation]
+    floor.beat()
+
+    assert not second.alive
+    assert unsaid == []
+    assert [d.reservation for d in floor.desired.values() if d.reservation] == [
+        floor.reservations()[0].id
+    ]
+    floor.check()
+
+
+def test_given_a_deposed_leader_that_does_not_know_then_nothing_that_it_decides_is_kept(
+    floor: Floor,
+) -> None:
+    first, second = floor.start(), floor.start()
+    made = reserve(first)
+    # The broker took it for dead, and it has heard nothing of that yet.
+    floor.lost.append(first.session)
+    second.engine._lease.bury(first.session)
+    second.engine._campaign_at = 0.0
+    second.advance()
+    assert first.engine.leading
+
+    first.inbox.clear()
+    floor.say("c", Presence.ONLINE)
+    first.engine._pending.serials.add("a")
+    first.advance()
+
+    assert not first.engine.leading
+    assert [row.id for row in floor.reservations()] == [made]
+    floor.settle()
+    floor.check()
+
+
+@pytest.mark.parametrize("late", ["desired", "document", "clear"])
+def test_given_late_words_of_a_deposed_leader_then_the_broker_keeps_what_is_true(
+    floor: Floor, late: str
+) -> None:
+    first, second = floor.start(), floor.start()
+    made = reserve(first, serials=["a"], count=None)
+    topic = RESERVATION(reservation=made)
+    stale = Outgoing(DESIRED(worker="w1", serial="a"), Desired(serial="a", generation=0), True)
+    if late == "document":
+        stale = Outgoing(topic, floor.retained[topic], True)
+        first.ask("end", "e", reservation=made)
+    elif late == "clear":
+        stale = Outgoing(topic, b"", True)
+
+    floor.publish(second, stale)
+    floor.settle()
+
+    floor.check()
+
+
+def test_given_a_leader_that_died_with_something_to_clear_then_the_next_one_clears_it(
+    floor: Floor,
+) -> None:
+    first = floor.start()
+    made = reserve(first)
+    second = floor.start()
+
+    kept = floor.retained[RESERVATION(reservation=made)]
+    second.ask("end", "e", reservation=made)
+    floor.retained[RESERVATION(reservation=made)] = kept
+    second.engine.on_document(made, empty=False, anew=True)
+    floor.bury(first)
+    floor.settle()
+
+    assert floor.leaders == [second]
+    floor.check()
+
+
+def test_given_a_worker_that_missed_what_is_desired_then_it_is_told_with_the_next_heartbeat(
+    floor: Floor,
+) -> None:
+    control = floor.start()
+    floor.deaf = True
+    made = reserve(control, serials=["a"], count=None)
+    unheard = floor.desired["a"].reservation
+
+    floor.deaf = False
+    floor.beat()
+
+    assert unheard is None
+    assert floor.desired["a"].reservation == made
+    floor.check()
+
+
+@pytest.mark.parametrize("leader_knows", [True, False])
+def test_given_a_client_of_which_only_one_control_has_heard_then_the_leader_is_right(
+    floor: Floor, leader_knows: bool
+) -> None:
+    first, second = floor.start(), floor.start()
+    floor.say("c", Presence.ONLINE)
+    (second if leader_knows else first).engine._clients.on_state("alice", "c", None)
+
+    made = reserve(second, client="c")
+
+    assert [row.id for row in floor.reservations()] == ([made] if leader_knows else [])
+    floor.check()
+
+
+def test_given_attached_reservations_when_another_leads_then_they_go_on(floor: Floor) -> None:
+    first, second = floor.start(), floor.start()
+    floor.say("c", Presence.ONLINE)
+    made = reserve(first, client="c")
+
+    floor.bury(first)
+    floor.settle()
+
+    assert floor.leaders == [second]
+    assert [row.id for row in floor.reservations()] == [made]
+    floor.say("c", Presence.OFFLINE)
+    assert floor.reservations() == []
+    floor.check()
+
+
+# --- silence ------------------------------------------------------------------------------------
+
+
+def test_given_that_we_stood_still_then_no_worker_counts_as_silent_for_it() -> None:
+    farm = Farm(interval=1.0, epoch="e")
+    farm.connected(0.0)
+    farm.on_state("w", WorkerState(state=WorkerPhase.READY, session="s", serials=[]), 0.0)
+    for second in range(3):
+        farm.tick(float(second))
+        farm.beaten(second, float(second))
+        echo = WorkerHeartbeat(epoch="e", sequence=second, session="s")
+        farm.on_echo("w", echo, float(second))
+
+    farm.tick(60.0)
+    after = farm.health("w", 60.0)
+    for second in range(61, 64):
+        farm.tick(float(second))
+
+    assert after is Health.FRESH
+    assert farm.health("w", 63.5) is Health.GONE
+
+
+def test_given_that_nobody_beat_for_long_then_workers_have_as_long_as_ever_to_answer() -> None:
+    farm = Farm(interval=1.0, epoch="e")
+    farm.connected(0.0)
+    farm.on_state("w", WorkerState(state=WorkerPhase.READY, session="s", serials=[]), 0.0)
+    farm.overheard("old", 7, 0.0)
+    farm.on_echo("w", WorkerHeartbeat(epoch="old", sequence=7, session="s"), 0.1)
+    silent = farm.health("w", 9.0)
+
+    farm.beaten(0, 9.0)
+
+    assert silent is Health.GONE
+    assert farm.health("w", 9.0) is Health.UNKNOWN
+    assert farm.health("w", 12.1) is Health.GONE
