@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import itertools
 import os
 import select
 import signal
@@ -14,6 +15,7 @@ import threading
 import time
 import tty
 from collections.abc import Callable, Hashable, Iterable, Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
@@ -266,6 +268,12 @@ class Bench:
         self.board = ScriptedBoard()
         self.boards.append(self.board)
 
+    def on_loop(self, step: Callable[[], T]) -> T:
+        """What ``step`` gives on the device's loop."""
+        answer: Future[T] = Future()
+        self.device.loop.post(lambda: answer.set_result(step()))
+        return answer.result(PATIENCE)
+
     def desire(self, hold: Hold | None, **fields: Any) -> None:
         self.generation += 1
         self.device.desire(desired(self.device.name, self.generation, hold, **fields))
@@ -337,13 +345,14 @@ MakeBench = Callable[..., Bench]
 
 @pytest.fixture
 def make_bench(tmp_path: Path, quick: None) -> Iterator[MakeBench]:
-    """Makes devices on scripted boards, each on a loop of its own."""
+    """Makes devices on scripted boards, each on a loop of its own unless one is given."""
     benches: list[Bench] = []
 
-    def make(serial: str = "S1") -> Bench:
+    def make(serial: str = "S1", shared: Loop | None = None) -> Bench:
         told, board = Told(), ScriptedBoard()
-        loop = Loop(f"device-{serial}")
-        loop.start()
+        loop = shared or Loop(f"device-{serial}")
+        if shared is None:
+            loop.start()
         device = Device(loop, serial, "1-1.1", installed_kinds(), told, "session", tmp_path)
         bench = Bench(tmp_path, device, told, board, boards=[board])
         benches.append(bench)
@@ -352,6 +361,7 @@ def make_bench(tmp_path: Path, quick: None) -> Iterator[MakeBench]:
     yield make
     for bench in benches:
         bench.device.stop()
+    for bench in benches:
         assert bench.device.loop.stop(Deadline.after(PATIENCE)), "the device did not stop"
         for board in bench.boards:
             board.close()
@@ -493,6 +503,7 @@ class World:
         self.hold = Hold(reservation=new_id("r-"), user="alice")
         self._changed = threading.Condition()
         self.generations: dict[str, int] = {}
+        self.nonces = itertools.count(1)
         self.reports: dict[str, list[DeviceReport | None]] = {}
         self.worker_states: list[WorkerState] = []
         self.events: list[tuple[dict[str, str], dict[str, Any]]] = []

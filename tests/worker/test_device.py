@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,20 +18,24 @@ from icebus.schemas.errors import (
     DeviceNotHeld,
     DeviceNotServing,
     InvalidRequest,
+    JournalUnavailable,
     QueueFull,
 )
 from icebus.schemas.files import File
-from icebus.schemas.kinds.pulsecount import QUEUE_CAPACITY
-from icebus.worker import ladder
-from icebus.worker.states.core import absent, testing
+from icebus.schemas.kinds.pulsecount import QUEUE_CAPACITY, PulseCountResult
+from icebus.worker import device, ladder
+from icebus.worker.hardware import port
+from icebus.worker.helpers import STUCK
+from icebus.worker.states.core import absent, testing, via_bootloader
 from icebus.worker.states.framework import Hold
-from icebus.worker.states.kinds.pulsecount import measuring
+from icebus.worker.states.kinds.pulsecount import measuring, state
 
 if TYPE_CHECKING:
     from tests.worker.conftest import Bench, MakeBench
 
 pytestmark = pytest.mark.timeout(60)
 
+HOLD = Hold(reservation="r1", user="alice")
 SIZE = text.BITSTREAM_SIZE
 RECEIVED = text.RECEIVED.format(us=1)
 
@@ -78,8 +86,6 @@ def test_given_a_board_that_measures_for_a_dead_host_then_that_report_is_nobodys
 def test_given_a_silent_board_then_after_the_whole_ladder_it_is_broken_with_a_reason(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from icebus.worker.states.core import via_bootloader
-
     monkeypatch.setattr(testing, "ANSWER", 0.05)
     monkeypatch.setattr(via_bootloader, "BOOTLOADER_DEADLINE", 0.05)
     bench.plug()
@@ -91,8 +97,6 @@ def test_given_a_silent_board_then_after_the_whole_ladder_it_is_broken_with_a_re
 def test_given_a_broken_board_when_its_rest_is_over_then_it_is_tried_again(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from icebus.worker.states.core import via_bootloader
-
     monkeypatch.setattr(testing, "ANSWER", 0.05)
     monkeypatch.setattr(via_bootloader, "BOOTLOADER_DEADLINE", 0.05)
     monkeypatch.setattr(ladder, "REST_FIRST", 0.1)
@@ -393,8 +397,6 @@ def test_given_a_port_that_fails_when_the_board_stays_then_it_is_opened_again(
 def test_given_a_flashing_device_when_its_board_is_gone_for_good_then_it_is_absent(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from icebus.worker.states.core import via_bootloader
-
     monkeypatch.setattr(testing, "ANSWER", 0.05)
     monkeypatch.setattr(via_bootloader, "BOOTLOADER_DEADLINE", 0.3)
     bench.plug()
@@ -569,3 +571,242 @@ def test_given_accepted_work_when_the_worker_dies_then_its_next_life_says_so_onc
     (failure,) = copy.told.wait_events("failures")
     assert (result.evaluation, result.pulses) == (measured, 11)
     assert (failure.evaluation, failure.error.code) == (lost, "worker_restarted")
+
+
+# --- steps that may block -------------------------------------------------------------------------
+
+
+class StuckDriver:
+    """Opens ports as usual, but for those of one path hangs until it is told to go on."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.go_on = threading.Event()
+        self.calls = 0
+
+    def connect(self, path: Path) -> Any:
+        if path == self.path:
+            self.calls += 1
+            assert self.go_on.wait(60)
+        return CONNECT(path)
+
+
+CONNECT = port.connect
+
+
+@pytest.fixture
+def stuck(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Iterator[StuckDriver]:
+    driver = StuckDriver(bench.board.path)
+    monkeypatch.setattr(port, "connect", driver.connect)
+    monkeypatch.setattr(device, "OPEN_DEADLINE", 0.1)
+    monkeypatch.setattr(via_bootloader, "BOOTLOADER_DEADLINE", 0.1)
+    monkeypatch.setattr(absent, "REOPEN_AFTER", 0.02)
+    monkeypatch.setattr(ladder, "REST_FIRST", 0.02)
+    yield driver
+    driver.go_on.set()
+
+
+def test_given_a_port_whose_opening_hangs_then_that_device_fails_alone_and_comes_back(
+    bench: Bench, stuck: StuckDriver, make_bench: MakeBench
+) -> None:
+    bench.plug()
+    bench.told.wait(lambda: [r for r in bench.told.reports if "did not open" in r.reason], "why")
+    other = make_bench("S2", bench.device.loop)
+    other.plug()
+    other.pass_test()
+    other.told.wait_state(DeviceState.READY)
+    bench.told.wait_state(DeviceState.QUARANTINED)
+    assert stuck.calls <= STUCK, "each call that hangs keeps a thread"
+    stuck.go_on.set()
+    mark = len(bench.told.reports)
+    bench.desire(None)  # an administrator says that it is mended
+    bench.answer_test()
+    bench.told.wait_state(DeviceState.READY, mark)
+
+
+# --- a journal that can't be written --------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def full_disk(bench: Bench) -> Iterator[None]:
+    """The journal can't grow: SQLite says what it says of a disk without room."""
+
+    def grow_no_more() -> int:
+        db = bench.device.journal._db
+        before: int = db.execute("PRAGMA max_page_count").fetchone()[0]
+        (pages,) = db.execute("PRAGMA page_count").fetchone()
+        db.execute(f"PRAGMA max_page_count = {pages}")
+        return before
+
+    before = bench.on_loop(grow_no_more)
+    yield
+    bench.on_loop(lambda: bench.device.journal._db.execute(f"PRAGMA max_page_count = {before}"))
+
+
+@contextlib.contextmanager
+def locked(bench: Bench) -> Iterator[None]:
+    """Somebody else, such as a backup, holds the file."""
+    other = sqlite3.connect(bench.directory / "S1.sqlite", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    yield
+    other.execute("ROLLBACK")
+    other.close()
+
+
+Trouble = Callable[["Bench"], contextlib.AbstractContextManager[None]]
+each_trouble = pytest.mark.parametrize("trouble", [full_disk, locked])
+
+
+@each_trouble
+def test_given_no_room_for_it_then_an_evaluation_is_refused_and_the_next_is_accepted(
+    serving: Bench, trouble: Trouble, make_file: Callable[..., File]
+) -> None:
+    files = [make_file(bytes(SIZE), f"e{n}", annotations={"x": "y" * 9000}) for n in range(8)]
+    with trouble(serving), pytest.raises(JournalUnavailable, match="journal"):
+        serving.invoke("evaluate", bitstreams=files, batch="b", validate=False)
+    assert serving.board.pending(0.05) == 0, "what was refused is not measured"
+    serving.evaluate(7)
+    assert value_of(serving.board.measure(5)) == 7
+    assert [r.pulses for r in serving.told.wait_events("results")] == [5]
+    assert serving.told.states[-1] is DeviceState.SERVING
+
+
+@each_trouble
+def test_given_no_room_for_an_outcome_then_it_is_sent_once_and_written_down_later(
+    serving: Bench,
+    trouble: Trouble,
+    monkeypatch: pytest.MonkeyPatch,
+    eventually: Callable[..., Any],
+) -> None:
+    monkeypatch.setattr(state, "WRITE_AGAIN", 0.05)
+    # So large that it does not fit where its entry is.
+    monkeypatch.setattr(PulseCountResult, "model_dump_json", lambda self: "z" * 20_000)
+    serving.evaluate(7)
+    serving.board.receive()
+    with trouble(serving):
+        serving.board.report(5)
+        serving.board.rest()
+        (result,) = serving.told.wait_events("results")
+        assert result.pulses == 5
+        assert serving.invoke("status")["unacknowledged"] == 0  # type: ignore[call-overload, index]
+    eventually(
+        lambda: serving.invoke("status")["unacknowledged"] == 1,  # type: ignore[call-overload, index]
+        "the outcome to be written",
+    )
+    assert len(serving.told.named("results")) == 1
+
+
+def test_given_a_journal_that_cant_be_opened_then_the_device_says_so_and_recovers(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(device, "JOURNAL_AGAIN", 0.05)
+    blocked = bench.directory / "S1.sqlite"
+    blocked.mkdir()
+    bench.desire(HOLD)
+    bench.plug()
+    bench.pass_test()
+    report = bench.told.wait_state(DeviceState.BROKEN)
+    assert "journal" in report.reason
+    assert report.retry is not None
+    mark = len(bench.told.reports)
+    blocked.rmdir()
+    bench.answer_test()
+    bench.told.wait_state(DeviceState.SERVING, mark)
+    assert DeviceState.FLASHING not in bench.told.states, "it is not the board's fault"
+
+
+# --- what a client finds that takes over ----------------------------------------------------------
+
+
+def test_given_outcomes_nobody_has_acknowledged_then_they_are_collected_in_pages(
+    serving: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(state, "COLLECT_PAGE", 2)
+    evaluations = serving.evaluate(1, 2, 3, 4)
+    for pulses in (1, 2, 3):
+        serving.board.measure(pulses)
+    serving.told.wait_events("results", 3)
+    serving.board.receive()
+    first = serving.invoke("collect")
+    assert first == {"repeated": 2, "next": 2, "outstanding": 1}
+    assert serving.invoke("collect", after=2) == {"repeated": 1, "next": None, "outstanding": 1}
+    told = [result.evaluation for result in serving.told.named("results")]
+    assert told == 2 * evaluations[:3]
+    serving.invoke("acknowledge", evaluations=evaluations[:3])
+    assert serving.invoke("collect") == {"repeated": 0, "next": None, "outstanding": 1}
+
+
+def test_given_an_acknowledged_evaluation_when_it_is_sent_again_then_it_is_not_measured_again(
+    serving: Bench, make_file: Callable[..., File]
+) -> None:
+    call = {"bitstreams": [make_file(b"\5" * SIZE, "e1")], "batch": "b", "validate": False}
+    serving.invoke("evaluate", **call)
+    serving.board.measure(5)
+    serving.told.wait_events("results")
+    serving.invoke("acknowledge", evaluations=["e1"])
+    serving.invoke("evaluate", **call, retry=True)
+    first, second = serving.told.wait_events("results", 2)
+    assert first == second
+    assert serving.board.pending(0.05) == 0
+
+
+def test_given_a_failure_when_another_try_is_asked_for_then_it_is_measured_once_more(
+    serving: Bench, make_file: Callable[..., File]
+) -> None:
+    call = {"bitstreams": [make_file(b"\5" * SIZE, "e1")], "batch": "b", "validate": False}
+    serving.invoke("evaluate", **call)
+    serving.board.receive()
+    serving.board.say(text.WAITING)
+    serving.told.wait_events("failures")
+    serving.invoke("evaluate", **call)
+    serving.told.wait_events("failures", 2)
+    serving.invoke("evaluate", **call, retry=True)
+    serving.board.measure(9)
+    (result,) = serving.told.wait_events("results")
+    assert (result.evaluation, result.pulses) == ("e1", 9)
+
+
+# --- an orderly end -------------------------------------------------------------------------------
+
+
+def test_given_work_when_told_to_finish_then_what_is_on_the_board_is_measured_and_the_rest_fails(
+    serving: Bench,
+) -> None:
+    measured, *waiting = serving.evaluate(1, 2, 3)
+    serving.board.receive()
+    done = serving.device.finish()
+    failures = serving.told.wait_events("failures", 2)
+    assert [failure.evaluation for failure in failures] == waiting
+    assert {failure.error.code for failure in failures} == {"worker_lost"}
+    assert not done.done()
+    serving.board.report(12)
+    serving.board.rest()
+    (result,) = serving.told.wait_events("results")
+    assert (result.evaluation, result.pulses) == (measured, 12)
+    done.result(10)
+    (finished,) = serving.told.wait_events("finished")
+    assert (finished.results, finished.failures) == (1, 2)
+
+
+@pytest.mark.parametrize("how", ["unplugged", "idle", "not serving"])
+def test_given_nothing_to_finish_then_it_ends_at_once(bench: Bench, how: str) -> None:
+    if how != "not serving":
+        bench.serve()
+    if how == "unplugged":
+        bench.evaluate(1)
+        bench.board.take(10)
+    done = bench.device.finish()
+    if how == "unplugged":
+        bench.board.close()
+        (failure,) = bench.told.wait_events("failures")
+        assert failure.error.code == "device_unplugged"
+    done.result(10)
+
+
+def test_given_measurements_that_all_fail_then_the_board_is_looked_at(serving: Bench) -> None:
+    serving.evaluate(*range(1, state.PATIENCE + 2))
+    for _ in range(state.PATIENCE):
+        serving.board.receive()
+        serving.board.say(text.WAITING)
+    report = serving.told.wait_state(DeviceState.PREPARING, len(serving.told.reports) - 1)
+    assert "3 measurements in a row failed; reopening its port (1st try)" in report.reason

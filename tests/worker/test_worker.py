@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,7 @@ from icebus.schemas.components import (
     WorkerPhase,
 )
 from icebus.schemas.deadline import Deadline
-from icebus.schemas.devices import Desired, DeviceReport, DeviceState
+from icebus.schemas.devices import Desired, DeviceReport, DeviceState, WorkerDesired
 from icebus.schemas.files import sha256_of
 from icebus.schemas.ids import new_id
 from icebus.schemas.message import decode, now
@@ -31,6 +32,7 @@ from icebus.schemas.topics import (
     CONTROL_HEARTBEAT,
     DEVICE,
     REPLY,
+    WORKER_DESIRED,
     WORKER_HEARTBEAT,
     WORKER_KINDS,
 )
@@ -408,6 +410,71 @@ def test_given_a_quarantine_then_the_device_leaves_its_holder_and_comes_back_whe
     farm.reserve("BOARD1")
 
 
+@pytest.mark.parametrize("command", ["reboot", "reflash"])
+def test_given_a_command_while_serving_then_work_fails_and_the_device_serves_on_once(
+    farm: World, circuits: Circuits, command: str
+) -> None:
+    farm.reserve("BOARD1")
+    evaluations = farm.evaluate("BOARD1", *[circuits["pulse_2khz"]] * 30)
+    mark = farm.mark("BOARD1")
+    nonce = next(farm.nonces)
+    generation = farm.desire("BOARD1", farm.hold, **{command: nonce})
+    report = farm.wait_since("BOARD1", mark, DeviceState.PREPARING)
+    assert report.reason == f"{command}, as an administrator asked"
+    event, outcome = farm.wait_outcome(evaluations[-1])
+    assert (event, outcome["error"]["code"]) == ("failures", "device_failed")
+    farm.wait_state("BOARD1", DeviceState.SERVING, generation=generation)
+    generation = farm.desire("BOARD1", farm.hold, **{command: nonce})
+    farm.wait_state("BOARD1", DeviceState.SERVING, generation=generation)
+    is_well(farm)
+    later = [r.state for r in farm.reports["BOARD1"] if r and r.generation == generation]
+    assert set(later) == {DeviceState.SERVING}, "the same number again asks for nothing"
+    (again,) = farm.evaluate("BOARD1", circuits["pulse_2khz"], batch="again")
+    assert farm.wait_outcome(again)[0] == "results"
+
+
+def test_given_a_command_that_was_carried_out_then_no_later_life_does_it_again(
+    world: World,
+    make_rack: MakeRack,
+    make_board: Callable[..., RackBoard],
+    start_process: StartProcess,
+) -> None:
+    rack = make_rack(make_board(1))
+    first = start_process(rack)
+    world.desire("BOARD1", None)
+    world.wait_state("BOARD1", DeviceState.READY, generation=1)
+    mark = world.mark("BOARD1")
+    world.desire("BOARD1", None, reboot=1)
+    world.wait_since("BOARD1", mark, DeviceState.TESTING)
+    world.wait_state("BOARD1", DeviceState.READY, generation=2)
+    first.kill()
+    world.wait_worker(lambda state: state.state is WorkerPhase.LOST)
+    mark, session = world.mark("BOARD1"), world.worker_states[-1].session
+    second = start_process(rack)
+    world.wait_worker(lambda state: state.session != session)
+    world.wait_since("BOARD1", mark, DeviceState.READY)
+    told = [report.reason for report in world.reports["BOARD1"][mark:] if report]
+    assert not [reason for reason in told if "administrator" in reason]
+    second.kill()
+    world.wait_worker(lambda state: state.state is WorkerPhase.LOST)
+    mark = world.mark("BOARD1")
+    world.desire("BOARD1", None, reboot=2)  # while nobody is there to hear it
+    start_process(rack)
+    world.wait(
+        lambda: [r for r in world.reports["BOARD1"][mark:] if r and "administrator" in r.reason],
+        "the command to be carried out",
+    )
+    world.wait_state("BOARD1", DeviceState.READY, generation=3)
+
+
+def test_given_a_worker_that_is_drained_then_it_says_so_until_that_is_lifted(farm: World) -> None:
+    for draining, phase in (("new cables", WorkerPhase.DRAINING), (None, WorkerPhase.READY)):
+        wanted = WorkerDesired(draining=draining)
+        farm.control.publish(WORKER_DESIRED(worker="w1"), wanted, retain=True).result(10)
+        farm.wait_worker(lambda state, phase=phase: state.state is phase)  # type: ignore[misc]
+    farm.reserve("BOARD1")
+
+
 # --- what it says of itself -----------------------------------------------------------------------
 
 
@@ -648,6 +715,29 @@ def test_given_a_worker_that_is_stopped_then_what_waits_fails_and_it_says_goodby
     world.wait_worker(lambda state: state.state is WorkerPhase.OFFLINE)
     ended = world.wait_event("finished")
     assert ended["results"] + ended["failures"] == 60
+
+
+def test_given_a_worker_that_is_stopped_twice_then_it_ends_at_once_and_its_next_life_settles_all(
+    world: World,
+    make_rack: MakeRack,
+    make_board: Callable[..., RackBoard],
+    start_process: StartProcess,
+    circuits: Circuits,
+) -> None:
+    rack = make_rack(make_board(1), window=2.5)
+    process = start_process(rack)
+    world.wait_state("BOARD1", DeviceState.READY)
+    world.reserve("BOARD1")
+    measured, waiting = world.evaluate("BOARD1", *[circuits["pulse_2khz"]] * 2)
+    process.process.terminate()
+    world.wait_worker(lambda state: state.state is WorkerPhase.DRAINING)
+    assert world.wait_outcome(waiting)[1]["error"]["code"] == "worker_lost"
+    process.process.terminate()
+    assert process.process.wait(10) == -signal.SIGTERM
+    assert world.outcomes(measured) == []
+    start_process(rack)
+    event, outcome = world.wait_outcome(measured)
+    assert (event, outcome["error"]["code"]) == ("failures", "worker_restarted")
 
 
 def test_given_a_worker_in_this_process_when_stopped_then_no_thread_or_descriptor_is_left(
