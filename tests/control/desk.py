@@ -13,7 +13,7 @@ from icebus.control.farm import Farm
 from icebus.control.kinds import Kind
 from icebus.control.requests import carry_out
 from icebus.control.settings import Settings
-from icebus.control.work import Outgoing, Work
+from icebus.control.work import CLEAR, Outgoing, Work
 from icebus.schemas.calls import Event, Request
 from icebus.schemas.components import KindInfo, WorkerHeartbeat, WorkerPhase, WorkerState
 from icebus.schemas.devices import Desired, DeviceReport, DeviceState
@@ -30,7 +30,13 @@ ARGS = {
 
 
 class Desk:
-    """Control's database and what it knows, at a moment that the test chooses."""
+    """Control's database and what it knows, at a moment that the test chooses.
+
+    Attributes:
+        sent: what the last transaction published.
+        kept: what a broker would have kept of all that was published.
+        generations: what was desired last of each device.
+    """
 
     def __init__(self, database: Database) -> None:
         self.database = database
@@ -40,6 +46,7 @@ class Desk:
         self.now = now()
         self.at = 1000.0
         self.sent: list[Outgoing] = []
+        self.kept: dict[str, Outgoing] = {}
         self.generations: dict[str, int] = {}
         self.farm.connected(0.0)
         self.farm.beaten(0, self.at)
@@ -52,6 +59,10 @@ class Desk:
                 waiting.serve(work)
             self.sent = work.outbox()
         for each in self.sent:
+            if each.message == CLEAR:
+                self.kept.pop(each.topic, None)
+            elif each.retain:
+                self.kept[each.topic] = each
             if isinstance(each.message, Desired):
                 self.generations[each.message.serial] = each.message.generation
         return result
@@ -74,14 +85,18 @@ class Desk:
 
     def worker(self, name: str, *serials: str, firmware: str = "pulse_count") -> None:
         """A worker that is ready with these devices."""
+        self.introduce(name, *serials)
+        for serial in serials:
+            self.report(name, serial, DeviceState.READY, firmware=firmware)
+
+    def introduce(self, name: str, *serials: str) -> None:
+        """What is heard of a worker itself."""
         self.farm.on_kinds(
             name, {"pulsecount": Kind("pulsecount", KindInfo(firmware="pulse_count", args=ARGS))}
         )
         state = WorkerState(state=WorkerPhase.READY, session=name, serials=list(serials))
         self.farm.on_state(name, state, self.at)
         self.farm.on_echo(name, WorkerHeartbeat(epoch="epoch", sequence=0, session=name), self.at)
-        for serial in serials:
-            self.report(name, serial, DeviceState.READY, firmware=firmware)
 
     def report(self, worker: str, serial: str, state: DeviceState, **fields: Any) -> None:
         values: dict[str, Any] = {

@@ -17,32 +17,44 @@ from icebus.control.work import Work
 from icebus.schemas.reservations import HoldState, ReservationState
 from icebus.schemas.selectors import parse
 
+QUEUED = ReservationState.QUEUED
+
 _Failed = tuple[HoldRow, ReservationRow]
 
 
 def serve(work: Work, newcomer: ReservationRow | None = None) -> Plan:
     """Give to those who wait, and to failed devices' reservations, what can be had now.
 
+    It goes on until nothing more can be had, for what one gets may change what others wait for: a
+    user who is at the limit now keeps nothing for another request.
+
     Args:
         work: the transaction.
         newcomer: a reservation that is not in the database yet; it gets there if it gets devices.
+
+    Returns:
+        How all stand who still wait.
     """
-    rows = {row.id: row for row in _queued(work)}
-    failed = _failed(work)
-    if newcomer is not None:
-        rows[newcomer.id] = newcomer
-    if not rows and not failed:
-        return Plan((), {}, frozenset())
-    # Where nobody else wants any, those that are named will do.
-    alone = newcomer is not None and len(rows) == 1 and not failed
-    serials = (newcomer.serials or ()) if alone and newcomer is not None else ()
-    found = look(work, list(rows.values()), list(failed.values()), serials)
-    for grant in found.grants:
-        if grant.waiting.replaces is not None:
-            hold, row = failed[grant.waiting.id, grant.waiting.replaces]
-            replace(work, row, hold, grant.serials[0])
-        else:
-            give(work, rows[grant.waiting.id], grant.serials)
+    while True:
+        rows = {row.id: row for row in _queued(work)}
+        failed = _failed(work)
+        new = newcomer if newcomer is not None and newcomer.state is QUEUED else None
+        if new is not None:
+            rows[new.id] = new
+        if not rows and not failed:
+            return Plan((), {}, frozenset())
+        # Where nobody else wants any, those that are named will do.
+        alone = new is not None and len(rows) == 1 and not failed
+        serials = (new.serials or ()) if alone and new is not None else ()
+        found = look(work, list(rows.values()), list(failed.values()), serials)
+        if not found.grants:
+            break
+        for grant in found.grants:
+            if grant.waiting.replaces is not None:
+                hold, row = failed[grant.waiting.id, grant.waiting.replaces]
+                replace(work, row, hold, grant.serials[0])
+            else:
+                give(work, rows[grant.waiting.id], grant.serials)
     for name, place in found.places.items():
         if newcomer is None or name != newcomer.id:
             stand(work, rows[name], place)
@@ -74,7 +86,7 @@ def stand(work: Work, row: ReservationRow, place: Place) -> None:
 
 
 def _queued(work: Work) -> Sequence[ReservationRow]:
-    query = select(ReservationRow).where(ReservationRow.state == ReservationState.QUEUED)
+    query = select(ReservationRow).where(ReservationRow.state == QUEUED)
     return work.session.exec(query).all()
 
 
