@@ -63,13 +63,23 @@ def test_given_a_document_then_the_commands_it_shows_exist_with_their_options(
         "icebus": typer.main.get_command(app),
         "icebus-broker": typer.main.get_command(broker_app),
     }
-    for program, name, *arguments in commands(path.read_text()):
-        command = groups[program].commands[name]
-        options = {flag for each in command.params for flag in (*each.opts, *each.secondary_opts)}
-        end = arguments.index("--") if "--" in arguments else len(arguments)
-        for argument in arguments[:end]:
-            if argument.startswith("-"):
-                assert argument.partition("=")[0] in options, f"{program} {name} {argument}"
+    for program, *words in commands(path.read_text()):
+        command = groups[program]
+        while hasattr(command, "commands"):
+            name, *words = words
+            if name.startswith("-"):
+                assert name in options_of(command), f"{program} {name}"
+                del words[0]  # its value
+            else:
+                command = command.commands[name]
+        end = words.index("--") if "--" in words else len(words)
+        for word in words[:end]:
+            if word.startswith("-"):
+                assert word.partition("=")[0] in options_of(command), f"{program} {name} {word}"
+
+
+def options_of(command: Any) -> set[str]:
+    return {flag for each in command.params for flag in (*each.opts, *each.secondary_opts)}
 
 
 def test_given_the_programs_then_each_is_installed_and_in_the_readme() -> None:
