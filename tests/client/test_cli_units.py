@@ -5,18 +5,24 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
+from datetime import timedelta
 
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from icebus.client.cli import problems
+from icebus.client import Waiting
+from icebus.client.cli import admin, problems
 from icebus.client.cli.app import PANELS, app
 from icebus.client.cli.durations import parse_duration, show_duration
 from icebus.client.cli.help_text import reflow
 from icebus.client.cli.output import Column, Format, csv_line, print_rows, table
+from icebus.client.cli.progress import show_place
+from icebus.client.cli.reservations import by_reservation
 from icebus.schemas import errors
 from icebus.schemas.errors import IcebusError
+from icebus.schemas.message import now
 
 
 @pytest.mark.parametrize(
@@ -136,6 +142,42 @@ def test_given_the_commands_when_listed_then_each_has_its_place_in_the_help_and_
             command.rich_help_panel
         ]
         assert f"Examples:\n  icebus {name}" in (command.help or "") or name == "profile"
+    for command in admin.app.registered_commands:
+        assert command.callback is not None
+        assert f"Examples:\n  icebus admin {command.callback.__name__}" in (command.help or "")
+
+
+HELD = {"r1": ["A", "B"], "r2": ["C"]}
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["r1"], {"r1": []}),
+        (["r1", "r2"], {"r1": [], "r2": []}),
+        (["r1", "A"], {"r1": ["A"]}),
+        (["r1", "A", "B", "r2", "C"], {"r1": ["A", "B"], "r2": ["C"]}),
+    ],
+)
+def test_given_words_to_release_when_read_then_boards_belong_to_what_stands_before_them(
+    words: list[str], named: dict[str, list[str]]
+) -> None:
+    assert by_reservation(words, HELD) == named
+
+
+@pytest.mark.parametrize("words", [["r1", "C"], ["A"], ["r1", "A", "r3"]])
+def test_given_a_board_that_is_not_of_it_when_released_then_nothing_is(words: list[str]) -> None:
+    with pytest.raises(errors.UnknownReservation, match="`icebus reservations`"):
+        by_reservation(words, HELD)
+
+
+def test_given_a_place_in_the_queue_when_told_then_the_estimate_is_only_told_if_there_is_one() -> (
+    None
+):
+    place = Waiting("r1", 2, "3 wanted, 1 free (2 in use)")
+    assert show_place(place) == "waiting at position 2: 3 wanted, 1 free (2 in use)"
+    soon = replace(place, estimate=now() + timedelta(minutes=90))
+    assert show_place(soon).endswith("; free in 1h30m unless somebody extends")
 
 
 @pytest.mark.parametrize(
@@ -146,6 +188,8 @@ def test_given_the_commands_when_listed_then_each_has_its_place_in_the_help_and_
         (errors.UnknownDevice, 3),
         (errors.NotEnoughDevices, 4),
         (errors.DeviceUnavailable, 4),
+        (errors.LimitExceeded, 4),
+        (errors.ReservationQueued, 4),
         (errors.NoProfile, 5),
         (errors.BrokerUnavailable, 5),
         (errors.NotAuthorized, 5),

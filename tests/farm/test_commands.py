@@ -93,7 +93,7 @@ def test_given_kinds_when_described_then_people_read_signatures_and_programs_sch
     parts = icebus("kinds", "pulsecount", "-o", "csv").csv()
     assert {"method", "answer", "event"} == {part["part"] for part in parts}
     names = icebus("kinds", "pulsecount", "-o", "name").stdout.split()
-    assert names == ["acknowledge", "evaluate", "status"]
+    assert names == ["acknowledge", "collect", "evaluate", "status"]
 
 
 def test_given_a_farm_that_is_well_when_the_doctor_comes_then_nothing_fails(icebus: Icebus) -> None:
@@ -310,13 +310,26 @@ def test_given_a_shell_when_it_completes_reservations_then_they_are_the_user_s(
     assert complete(farm, "icebus --profile ben release ") == {}
 
 
+def test_given_a_shell_when_it_completes_what_administration_and_queues_take_then_it_is_offered(
+    farm: Up, held: dict[str, Any], serial: str
+) -> None:
+    mine = {device["serial"] for device in held["devices"]}
+    assert set(complete(farm, f"icebus release {held['id']} ")) == mine
+    assert complete(farm, "icebus --profile ben transfer x ") == {"ann": "holds 1 reservations"}
+    assert complete(farm, "icebus admin drain ")["local"].startswith("ready, 3 devices")
+    assert list(complete(farm, "icebus --profile admin admin end ")) == [held["id"]]
+    assert serial in complete(farm, "icebus admin quarantine ")
+    assert complete(farm, "icebus devices -l ")["chip=rp2040"] == "3 devices"
+    assert "virtual=true,chip=rp2040" in complete(farm, "icebus reserve 1 -l virtual=true,ch")
+
+
 def test_given_a_shell_when_it_completes_kinds_and_methods_then_they_come_described(
     farm: Up, serial: str
 ) -> None:
     assert complete(farm, "icebus kinds ")["pulsecount"].startswith("Counts the pulses")
     assert list(complete(farm, "icebus reserve --kind p")) == ["pulsecount"]
     methods = complete(farm, f"icebus call {serial} ")
-    assert set(methods) == {"acknowledge", "evaluate", "status"}
+    assert set(methods) == {"acknowledge", "collect", "evaluate", "status"}
     assert methods["evaluate"].startswith("Queue bitstreams")
 
 

@@ -19,8 +19,8 @@ from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import BlobMissing, IcebusError, RemoteError
 
 TIMEOUT = 150.0
-"""Seconds for a worker to answer a call. It answers within milliseconds, and that it is gone is told
-otherwise; so this is for a broker that is away, and longer than a run bears that."""
+"""Seconds for a worker to answer a call. It answers within milliseconds, and that it is gone is
+told otherwise; so this is for a broker that is away, and longer than a run bears that."""
 
 INLINE = 8 << 10
 """Bytes of a packed file that may go inside a call: four times a typical bitstream. A call with as

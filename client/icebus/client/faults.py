@@ -11,6 +11,7 @@ from icebus.schemas.errors import (
     Forbidden,
     IcebusError,
     InternalError,
+    JournalUnavailable,
     MeasurementFailed,
     NotAuthorized,
     ReservationEnded,
@@ -25,7 +26,14 @@ UNSURE = (BrokerUnavailable, DeadlineExceeded, DeviceFailed)
 LASTING = (Forbidden, NotAuthorized, ReservationEnded, UnknownMethod, UnknownReservation)
 """Answers after which a board is of no use for as long as the run lasts."""
 
-BOARD_ERRORS = (*UNSURE, *LASTING, DeviceNotHeld, DeviceNotServing, UnknownDevice)
+BOARD_ERRORS = (
+    *UNSURE,
+    *LASTING,
+    DeviceNotHeld,
+    DeviceNotServing,
+    JournalUnavailable,
+    UnknownDevice,
+)
 """Ends of a call after which there is no use in asking that board again, at least not now."""
 
 

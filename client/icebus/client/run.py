@@ -43,8 +43,8 @@ DOUBT = 20.0
 broker drops what has expired when its clock is set, and no connection ends that would tell us."""
 
 BROKER_AWAY = 120.0
-"""Seconds without the broker after which outstanding evaluations fail: twice what a machine takes to
-start again. The broker keeps for 300 s what comes for a client that is away."""
+"""Seconds without the broker after which outstanding evaluations fail: twice what a machine takes
+to start again. The broker keeps for 300 s what comes for a client that is away."""
 
 PATIENCE = 60.0
 """Seconds that `map` waits for a board when none is left: ten times what a killed worker takes to

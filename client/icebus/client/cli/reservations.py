@@ -234,16 +234,16 @@ def release(
     if bool(words) == everything:
         raise typer.BadParameter("give the ids of reservations, or --all")
     with connect() as client:
-        named = words or [found.id for found in client.reservations()]
-        held = {}
-        if words and len(words) > 1:
-            held = {
-                each.id: [device.serial for device in each.devices]
-                for each in client.reservations()
-            }
-        for name, serials in by_reservation(named, held).items():
+        for name, serials in _to_release(client, words or []).items():
             client.end(name, serials or None)
             print_line(f"{' '.join(serials)} of {name} released" if serials else f"{name} released")
+
+
+def _to_release(client: PulseCountClient, words: Sequence[str]) -> dict[str, list[str]]:
+    if len(words) == 1:
+        return {words[0]: []}  # whatever it is, control knows it
+    held = {each.id: [d.serial for d in each.devices] for each in client.reservations()}
+    return by_reservation(words or list(held), held)
 
 
 def by_reservation(words: Sequence[str], held: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
@@ -251,16 +251,26 @@ def by_reservation(words: Sequence[str], held: Mapping[str, Sequence[str]]) -> d
 
     Args:
         words: ids of reservations and serials.
-        held: the devices of the reservations that there are.
+        held: the devices of the user's reservations.
+
+    Raises:
+        UnknownReservation: a word is neither; nothing is released then.
     """
+    from icebus.schemas.errors import UnknownReservation
+
     named: dict[str, list[str]] = {}
     last = ""
     for word in words:
         if word in held.get(last, ()):
             named[last].append(word)
-        else:
+        elif word in held:
             last = word
             named.setdefault(word, [])
+        else:
+            which = f"neither a board of {last} nor" if last else "not"
+            raise UnknownReservation(
+                f"{word} is {which} a reservation of yours; `icebus reservations` lists them"
+            )
     return named
 
 
