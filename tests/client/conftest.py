@@ -80,6 +80,7 @@ class ScriptedWorker:
         refuse: what to answer the next calls of `evaluate` with, in turn, instead of accepting.
         measure: whether to answer accepted evaluations with results by itself.
         twice: whether to send every outcome twice.
+        kept: evaluations of d1 that it has results of, for whoever collects them.
     """
 
     def __init__(self, broker: EmbeddedBroker, name: str) -> None:
@@ -88,6 +89,7 @@ class ScriptedWorker:
         self.refuse: list[IcebusError] = []
         self.measure = True
         self.twice = False
+        self.kept: list[str] = []
         self.calls = Counter()
         self.evaluations = Counter()
         self.acknowledged = Counter()
@@ -140,12 +142,22 @@ class ScriptedWorker:
             for evaluation in call.args["evaluations"]:
                 self.acknowledged.add(evaluation)
             exchange.succeed(CallResults(results={call.serials[0]: {"forgotten": 1}}))
+        elif method == "collect":
+            exchange.succeed(CallResults(results=self._collect(call)))
         elif self.refuse and method == "evaluate":
             exchange.fail(self.refuse.pop(0))
         elif method == "evaluate":
             self._evaluate(exchange, call)
         else:
             exchange.succeed(CallResults(results=dict.fromkeys(call.serials, method)))
+
+    def _collect(self, call: Call) -> dict[str, Any]:
+        kept = [name for name in self.kept if name not in self.acknowledged.seen]
+        for name in kept:
+            file = File(id=name, name=f"{name}.bin", sha256="0" * 64)
+            batch = call.model_copy(update={"args": {"batch": "of-another-client"}})
+            self.result(batch, "d1", file)
+        return {"d1": {"repeated": len(kept), "outstanding": 0}}
 
     def _evaluate(self, exchange: Exchange[Call], call: Call) -> None:
         (serial,) = call.serials
