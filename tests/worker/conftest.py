@@ -30,14 +30,23 @@ from icebus.schemas import pulse_count_text as text
 from icebus.schemas.calls import Call, CallResults
 from icebus.schemas.components import WorkerState
 from icebus.schemas.deadline import Deadline
-from icebus.schemas.devices import Desired, DeviceReport, DeviceState
+from icebus.schemas.devices import Desired, DeviceEvent, DeviceReport, DeviceState
 from icebus.schemas.errors import IcebusError
 from icebus.schemas.files import ENCODING_PROPERTY, File, pack, sha256_of
 from icebus.schemas.firmware import Chip
 from icebus.schemas.ids import new_id
 from icebus.schemas.message import Message, decode
 from icebus.schemas.rack import RackBoard, RackFile, edit_rack_file, read_boards, write_rack_file
-from icebus.schemas.topics import BLOB, CALL, DESIRED, DEVICE, EVENT, WORKER_STATE, Role
+from icebus.schemas.topics import (
+    BLOB,
+    CALL,
+    DESIRED,
+    DEVICE,
+    EVENT,
+    WORKER_EVENT,
+    WORKER_STATE,
+    Role,
+)
 from icebus.worker.device import Device
 from icebus.worker.hardware.board import Board
 from icebus.worker.hardware.rack import RackDiscovery
@@ -506,11 +515,13 @@ class World:
         self.nonces = itertools.count(1)
         self.reports: dict[str, list[DeviceReport | None]] = {}
         self.worker_states: list[WorkerState] = []
+        self.device_events: list[DeviceEvent] = []
         self.events: list[tuple[dict[str, str], dict[str, Any]]] = []
         self.control = self._bus("main")
         self.users = {"alice": self._bus("alice"), "bob": self._bus("bob")}
         self.control.subscribe(DEVICE, self._on_device)
         self.control.subscribe(WORKER_STATE, self._on_worker)
+        self.control.subscribe(WORKER_EVENT, self._on_worker_event)
         self.requesters: dict[str, Requester] = {}
         for name, bus in self.users.items():
             bus.subscribe(EVENT, self._on_event, user=name)
@@ -678,6 +689,11 @@ class World:
     def _on_worker(self, incoming: Incoming) -> None:
         with self._changed:
             self.worker_states.append(decode(WorkerState, incoming.payload))
+            self._changed.notify_all()
+
+    def _on_worker_event(self, incoming: Incoming) -> None:
+        with self._changed:
+            self.device_events.append(decode(DeviceEvent, incoming.payload))
             self._changed.notify_all()
 
     def _on_event(self, incoming: Incoming) -> None:

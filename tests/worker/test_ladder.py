@@ -47,7 +47,7 @@ def test_given_a_remedy_then_its_first_failure_is_found(remedy: Remedy) -> None:
 def test_given_a_step_then_it_is_said_with_its_reason() -> None:
     said = Rung(Remedy.REBOOT).told("silent for 10 s", 2)
     assert said == "silent for 10 s; rebooting (2nd try)"
-    assert rung(4).told("it babbles", 4) == "it babbles; resting for 30 s after 4 failures"
+    assert rung(4).told("it babbles", 4) == "it babbles; resting for 30 s (4th failure)"
 
 
 @given(ANY)

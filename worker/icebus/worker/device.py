@@ -110,7 +110,8 @@ class Device:
         self._commands = Commands(lambda: self.journal)
         self._opening: Board | None = None
         self._alarm: Timer | None = None
-        self._failures = 0
+        self._failures = 0  # as the ladder counts: steps that can't help are passed over
+        self._tries = 0
         self._since = now()
         self._progress: float | None = None
         self._sequence = itertools.count(1)
@@ -215,10 +216,9 @@ class Device:
             return
         state = self.state
         self.run(state, state.on_desired)
-        if self.state is state:
+        commandable = self.state is not None and self.state.commandable
+        if not (commandable and self._obey()) and self.state is state:
             self._report()
-        if self.state is not None and self.state.commandable:
-            self._obey()
 
     def _invoke(
         self, hold: Hold, method: str, arguments: dict[str, Any], future: Future[JsonValue]
@@ -311,8 +311,9 @@ class Device:
         if self.board.in_bootloader:
             self._reach(Remedy.REBOOT)  # there is no port to open
         self._failures += 1
+        self._tries += 1
         rung = ladder.rung(self._failures)
-        told = rung.told(reason, self._failures)
+        told = rung.told(reason, self._tries)
         log.warning("device %s: %s", self.name, told)
         why = self._failure(reason)
         match rung.remedy:
@@ -397,9 +398,13 @@ class Device:
     def open(self) -> None:
         """Open the board's port and tell the state; a board that won't open fails."""
         board = self.board
-        if board is None or board.tty is None or self._opening is board or self._over:
+        if board is None or board.in_bootloader or self._opening is board or self._over:
             return
         self.close()
+        if board.tty is None:
+            if not isinstance(self.state, Absent):
+                self.fail("it shows no serial port")
+            return
         self._opening = board
         self._alarm = self.loop.call_later(OPEN_DEADLINE, partial(self._not_opened, board))
         self._helpers.run(
@@ -468,7 +473,7 @@ class Device:
             return False
         if command is None:
             return False
-        self._failures = 0
+        self._failures = self._tries = 0
         why = self._failure(f"an administrator asked for a {command}")
         told = f"{command}, as an administrator asked"
         if command is Command.REBOOT:
@@ -552,7 +557,7 @@ class Device:
         if self.state is new and self.port is not None:
             self.run(new, partial(new.on_add, self.port))
         if self.state is new and new.reported in lifecycle.SOUND:
-            self._failures = 0
+            self._failures = self._tries = 0
         if self.state is new and new.commandable:
             self._obey()
 

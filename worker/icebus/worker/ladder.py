@@ -53,11 +53,11 @@ class Rung:
     remedy: Remedy
     pause: float = 0.0
 
-    def told(self, reason: str, failures: int) -> str:
+    def told(self, reason: str, tries: int) -> str:
         """The step with its reason, for people: ``silent for 10 s; rebooting (2nd try)``."""
         if not self.pause:
-            return f"{reason}; {self.remedy.value} ({ordinal(failures)} try)"
-        return f"{reason}; {self.remedy.value} for {self.pause:.0f} s after {failures} failures"
+            return f"{reason}; {self.remedy.value} ({ordinal(tries)} try)"
+        return f"{reason}; {self.remedy.value} for {self.pause:.0f} s ({ordinal(tries)} failure)"
 
 
 def rung(failures: int) -> Rung:

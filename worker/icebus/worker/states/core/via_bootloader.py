@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from functools import partial
 from typing import TYPE_CHECKING
 
 from icebus.schemas.devices import DeviceState
@@ -57,11 +58,11 @@ class ViaBootloader(State):
             self.device.lost("the board went away before it could be sent to its bootloader")
         elif board.in_bootloader:
             self.on_bootloader(board)
-        elif board.tty is not None:
-            tty = board.tty
+        else:
             self.device.close()
-            self._assist(lambda: flashing.touch(tty), lambda: None)
             self.after(BOOTLOADER_DEADLINE, self._not_in_bootloader)
+            if board.tty is not None:
+                self._assist(partial(flashing.touch, board.tty), lambda: None)
 
     def on_remove(self) -> None:
         """Between its two modes a board is absent."""
