@@ -34,6 +34,9 @@ WINDOW = 0.05
 BOARDS = 6
 GRACE = 6.0
 
+HEARTBEAT = 2.0
+"""Seconds. A worker is missed after three of them, and none may be for this machine's slowness."""
+
 SOON = 60.0
 """Seconds within which whatever is waited for here happens on a busy machine."""
 
@@ -232,7 +235,8 @@ def shared_lab(tmp_path_factory: pytest.TempPathFactory, broker_class: object) -
     """The farm of this process."""
     shape = Shape(BOARDS, WINDOW, workers=2)
     directory = tmp_path_factory.mktemp("lab")
-    farm = Farm(shape, directory, ["--grace", str(GRACE)], faulty=True)
+    options = ["--grace", str(GRACE), "--heartbeat", str(HEARTBEAT)]
+    farm = Farm(shape, directory, options, faulty=True)
     try:
         made = Lab(farm)
         try:

@@ -6,7 +6,7 @@ import signal
 import threading
 from typing import TYPE_CHECKING
 
-from tests.faults.conftest import check, evaluating, mapping, some
+from tests.faults.conftest import HEARTBEAT, check, evaluating, mapping, some
 
 if TYPE_CHECKING:
     from tests.faults.conftest import Lab
@@ -42,7 +42,7 @@ def test_given_a_worker_frozen_for_longer_than_it_is_waited_for_then_others_do_i
         process.send_signal(signal.SIGSTOP)
         try:
             work.wait(20)
-            threading.Event().wait(4)  # three heartbeats and one: now it counts as gone
+            threading.Event().wait(4 * HEARTBEAT)  # it is missed after three
         finally:
             process.send_signal(signal.SIGCONT)
         assert not check(work.done(), population, [])
