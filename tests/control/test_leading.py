@@ -16,6 +16,7 @@ from icebus.control.work import Outgoing
 from icebus.schemas.components import Presence, WorkerHeartbeat, WorkerPhase, WorkerState
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.devices import Desired
+from icebus.schemas.errors import NotEnoughDevices
 from icebus.schemas.topics import DESIRED, RESERVATION
 
 
@@ -266,6 +267,23 @@ def test_given_attached_reservations_when_another_leads_then_they_go_on(floor: F
     floor.say("c", Presence.OFFLINE)
     assert floor.reservations() == []
     floor.check()
+
+
+def test_given_a_request_that_was_refused_when_it_reaches_another_control_then_it_is_too(
+    floor: Floor,
+) -> None:
+    first, second = floor.start(), floor.start()
+    held = reserve(first, "all", count=2)
+    refused = second.ask("reserve", "it", kind="pulsecount", count=1)
+    first.ask("end", "e", reservation=held)
+
+    again = first.ask("reserve", "it", kind="pulsecount", count=1)
+
+    assert isinstance(refused.error, NotEnoughDevices)
+    assert isinstance(again.error, NotEnoughDevices)
+    assert again.error.message == refused.error.message
+    assert floor.reservations() == []
+    assert reserve(first, "another")
 
 
 # --- silence ------------------------------------------------------------------------------------

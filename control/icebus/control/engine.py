@@ -31,7 +31,7 @@ from icebus.control.kinds import Kind
 from icebus.control.lease import Lease
 from icebus.control.operations import OPERATIONS, Operation
 from icebus.control.pending import Pending
-from icebus.control.requests import carry_out
+from icebus.control.requests import carry_out, refuse
 from icebus.control.settings import Settings
 from icebus.control.tables import DeviceRow
 from icebus.control.transactions import Deposed, Transactions
@@ -46,7 +46,7 @@ from icebus.schemas.components import (
     WorkerState,
 )
 from icebus.schemas.devices import DeviceReport
-from icebus.schemas.errors import InternalError
+from icebus.schemas.errors import IcebusError, InternalError
 from icebus.schemas.topics import CONTROL_HEARTBEAT, DESIRED, RESERVATION
 
 log = logging.getLogger(__name__)
@@ -414,11 +414,8 @@ class Engine:
         if self.leading:
             self._record()
 
-        def act(work: Work) -> dict[str, Any]:
-            return carry_out(work, exchange.user, operation, exchange.request, operations)
-
         try:
-            reply = self._transactions.run(act)
+            reply = self._decide(exchange.user, operation, exchange.request, operations)
         except DBAPIError as error:
             log.error(  # noqa: TRY400
                 "the database failed on request %s: %s", exchange.request.id, error.orig
@@ -430,3 +427,16 @@ class Engine:
             exchange.fail(error)
         else:
             exchange.answer(Reply(id=exchange.request.id, ok=reply))
+
+    def _decide(
+        self, user: str, operation: str, request: Request, operations: Mapping[str, Operation]
+    ) -> dict[str, Any]:
+        run = self._transactions.run
+        try:
+            return run(lambda work: carry_out(work, user, operation, request, operations))
+        except IcebusError as error:
+            refusal = error
+            before = run(lambda work: refuse(work, user, operation, request, refusal, operations))
+            if before is None:
+                raise
+            return before
