@@ -145,12 +145,12 @@ class Lab:
             )
         )
 
-    def connect(self, path: Path) -> Path:
+    def connect(self, _path: Path) -> mock.Mock:
         if self.health == "stuck":
             raise Hangs
         if self.mode != "application" or self.health == "shut":
             raise OSError(5, "Input/output error")
-        return path
+        return mock.Mock()
 
     def reboot(self, _board: Board) -> None:
         if self.mode != "bootloader":
@@ -198,7 +198,7 @@ class FakePort:
     def __init__(
         self,
         loop: FakeLoop,
-        connection: Path,
+        connection: mock.Mock,
         on_data: Callable[[bytes], None],
         on_lost: Callable[[str], None],
     ) -> None:
@@ -219,7 +219,7 @@ class FakePort:
             elif self.lab.firmware == "default" and self.lab.health != "dead":
                 self._on_data(f"{text.DEFAULT_LINE}\r\n".encode())
         if self._open:
-            self._loop.call_later(0.25, self._chatter)
+            self._loop.call_later(1.0, self._chatter)
 
     def send(self, data: bytes) -> None:
         assert self._open

@@ -77,6 +77,7 @@ def test_given_a_client_that_never_acknowledges_then_the_oldest_outcomes_go(
     journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "KEPT", 10)
+    monkeypatch.setattr(module, "PRUNE_EVERY", 1)
     for number in range(30):
         journal.accept("r1", [(f"e{number}", "entry")])
         journal.settle("r1", f"e{number}", "results", "{}")
@@ -85,3 +86,45 @@ def test_given_a_client_that_never_acknowledges_then_the_oldest_outcomes_go(
     assert len(kept) <= 10
     assert kept[-1] == "e29"
     assert journal.knows("r1", "waiting")
+
+
+def test_given_what_was_acknowledged_then_it_is_remembered_for_a_while(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "REMEMBERED", 5)
+    monkeypatch.setattr(module, "PRUNE_EVERY", 1)
+    for number in range(20):
+        journal.accept("r1", [(f"e{number}", "entry")])
+        journal.settle("r1", f"e{number}", "results", "{}")
+        if number:
+            journal.acknowledge("r1", [f"e{number}"])
+    assert [settled.evaluation for settled in journal.settled("r1")] == ["e0"]
+    remembered = [number for number in range(1, 20) if journal.knows("r1", f"e{number}")]
+    assert remembered == list(range(15, 20))
+
+
+def test_given_a_failure_that_is_tried_again_then_its_next_outcome_takes_its_place(
+    journal: Journal,
+) -> None:
+    journal.accept("r1", [("e1", "one")])
+    journal.settle("r1", "e1", "failures", "why")
+    journal.accept("r1", [("e1", "once more")], again=["e1"])
+    assert journal.unsettled("r1") == ["once more"]
+    journal.settle("r1", "e1", "results", "{}")
+    assert [settled.event for settled in journal.settled("r1")] == ["results"]
+
+
+def test_given_a_journal_of_an_older_version_then_it_is_read_and_written(tmp_path: Path) -> None:
+    path = tmp_path / "j.sqlite"
+    old = sqlite3.connect(path)
+    old.execute(
+        "CREATE TABLE evaluations (position INTEGER PRIMARY KEY, reservation TEXT NOT NULL, "
+        "evaluation TEXT NOT NULL, entry TEXT NOT NULL, event TEXT, outcome TEXT, "
+        "UNIQUE (reservation, evaluation))"
+    )
+    old.execute("INSERT INTO evaluations VALUES (1, 'r1', 'e1', 'one', 'results', '{}')")
+    old.commit()
+    old.close()
+    journal = Journal(path)
+    assert journal.acknowledge("r1", ["e1"]) == 1
+    journal.close()

@@ -17,8 +17,14 @@ from pathlib import Path
 from icebus.schemas.errors import JournalUnavailable
 
 KEPT = 10_000
-"""Outcomes kept, newest first: for a client that never acknowledges, and so that an evaluation sent
-again after its acknowledgement is not measured again."""
+"""Unacknowledged outcomes kept for a client that never acknowledges, newest first."""
+
+REMEMBERED = 500
+"""Acknowledged ones kept, so that an evaluation that is sent again is not measured again: what was
+sent in the last half minute even at twenty a second. More would make every write slower."""
+
+PRUNE_EVERY = 64
+"""Evaluations accepted before those too many are looked for."""
 
 LOCKED_SECONDS = 0.2
 """How long somebody else, such as a backup, may hold the file: all devices wait meanwhile."""
@@ -34,8 +40,6 @@ CREATE TABLE IF NOT EXISTS evaluations (
     acknowledged INTEGER NOT NULL DEFAULT 0,
     UNIQUE (reservation, evaluation)
 );
-CREATE INDEX IF NOT EXISTS open_evaluations ON evaluations (reservation, position)
-WHERE acknowledged = 0;
 CREATE TABLE IF NOT EXISTS nonces (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
 """
 
@@ -77,6 +81,7 @@ class Journal:
     """
 
     def __init__(self, path: Path) -> None:
+        self._unpruned = 0
         with _typed():
             path.parent.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(path, timeout=LOCKED_SECONDS, isolation_level=None)
@@ -101,6 +106,7 @@ class Journal:
 
         Those of ``again`` may have failed before, which is forgotten.
         """
+        rows = [(reservation, evaluation, entry) for evaluation, entry in entries]
         with self._transaction():
             self._db.executemany(
                 "DELETE FROM evaluations WHERE reservation = ? AND evaluation = ?",
@@ -108,13 +114,11 @@ class Journal:
             )
             self._db.executemany(
                 "INSERT INTO evaluations (reservation, evaluation, entry) VALUES (?, ?, ?)",
-                [(reservation, evaluation, entry) for evaluation, entry in entries],
+                rows,
             )
-            self._db.execute(
-                "DELETE FROM evaluations WHERE outcome IS NOT NULL AND position <= "
-                "(SELECT MAX(position) FROM evaluations) - ?",
-                (KEPT,),
-            )
+            self._unpruned += len(rows)
+            if self._unpruned >= PRUNE_EVERY:
+                self._prune()
 
     @_typed()
     def knows(self, reservation: str, evaluation: str) -> bool:
@@ -183,7 +187,7 @@ class Journal:
             return 0
         with self._transaction():
             changed = self._db.executemany(
-                "UPDATE evaluations SET acknowledged = 1 WHERE reservation = ? "
+                "UPDATE evaluations SET acknowledged = 1, entry = '' WHERE reservation = ? "
                 "AND evaluation = ? AND outcome IS NOT NULL AND acknowledged = 0",
                 named,
             ).rowcount
@@ -208,6 +212,15 @@ class Journal:
     def close(self) -> None:
         """Close the file."""
         self._db.close()
+
+    def _prune(self) -> None:
+        self._unpruned = 0
+        for condition, kept in (("outcome IS NOT NULL", KEPT), ("acknowledged", REMEMBERED)):
+            self._db.execute(
+                f"DELETE FROM evaluations WHERE {condition} AND position <= "  # noqa: S608
+                "(SELECT MAX(position) FROM evaluations) - ?",
+                (kept,),
+            )
 
     def _upgrade(self) -> None:
         """Before 0.2 what was acknowledged was forgotten."""

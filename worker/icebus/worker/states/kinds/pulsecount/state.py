@@ -94,7 +94,7 @@ class PulseCount(Reservable):
         self._current: _Evaluation | None = None
         self._ahead: tuple[_Evaluation, bytes] | None = None
         self._ended: list[tuple[_Evaluation, Measured | IcebusError]] = []
-        self._unwritten: list[Settled] = []
+        self._unwritten: deque[Settled] = deque()
         self._batches = Batches()
         self._stopping = False
         self._failed_in_a_row = 0
@@ -236,7 +236,7 @@ class PulseCount(Reservable):
         self._fail_queue(why)
         for finished in self._batches.abandon():
             self._tell_finished(finished)
-        self._write_again()
+        self._write()
 
     def _fail_queue(self, why: IcebusError) -> None:
         queue, self._queue = self._queue, deque()
@@ -311,24 +311,24 @@ class PulseCount(Reservable):
             self.finished(finished)
 
     def _settle(self, event: str, outcome: PulseCountResult | EvaluationFailure) -> None:
-        self._write(Settled(outcome.evaluation, event, outcome.model_dump_json()))
+        self._unwritten.append(Settled(outcome.evaluation, event, outcome.model_dump_json()))
+        if len(self._unwritten) == 1:  # or the others are waited for
+            self._write()
         self.device.emit(self.hold, event, outcome)
 
-    def _write(self, settled: Settled) -> None:
-        try:
-            self._journal.settle(
-                self.hold.reservation, settled.evaluation, settled.event, settled.outcome
-            )
-        except JournalUnavailable as error:
-            log.warning("device %s: an outcome waits: %s", self.device.name, error.message)
-            if not self._unwritten:
-                self.after(WRITE_AGAIN, self._write_again)
-            self._unwritten.append(settled)
-
-    def _write_again(self) -> None:
-        unwritten, self._unwritten = self._unwritten, []
-        for settled in unwritten:
-            self._write(settled)
+    def _write(self) -> None:
+        """Write down the outcomes that are not; those that can't be are tried again later."""
+        while self._unwritten:
+            settled = self._unwritten[0]
+            try:
+                self._journal.settle(
+                    self.hold.reservation, settled.evaluation, settled.event, settled.outcome
+                )
+            except JournalUnavailable as error:
+                log.warning("device %s: outcomes wait: %s", self.device.name, error.message)
+                self.after(WRITE_AGAIN, self._write)
+                return
+            self._unwritten.popleft()
 
     def _has_failed(self, evaluation: str) -> bool:
         outcome = self._journal.outcome(self.hold.reservation, evaluation)
