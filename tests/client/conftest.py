@@ -372,6 +372,12 @@ class ScriptedControl:
         self.bus.publish(topic, Event(sequence=self._sequence, data=data))
 
 
+@pytest.fixture(autouse=True)
+def _little_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers that are lost for good are waited for, but not for seconds."""
+    monkeypatch.setattr("icebus.client.run.WORKER_AWAY", 0.5)
+
+
 @pytest.fixture
 def control(broker: EmbeddedBroker) -> Iterator[ScriptedControl]:
     """A scripted control."""

@@ -24,7 +24,7 @@ from icebus.client import (
 from icebus.client.acknowledge import Acknowledger
 from icebus.client.bitstreams import Item
 from icebus.client.ledger import Ledger
-from icebus.client.outcomes import BatchFinished
+from icebus.client.outcomes import BatchFinished, Outcome
 from icebus.client.run import Run, RunSettings
 from icebus.schemas.components import WorkerPhase
 from icebus.schemas.deadline import Deadline
@@ -268,6 +268,35 @@ def test_given_a_worker_that_goes_when_evaluating_then_what_it_accepted_is_lost(
         while boards.problem("d1") is not None and not deadline.expired:
             threading.Event().wait(0.01)
         assert len(list(boards.evaluate(circuits))) == 3
+
+
+def test_given_a_worker_that_blinks_when_evaluating_then_nothing_is_lost(
+    alice: PulseCountClient, control: ScriptedControl, w1: ScriptedWorker, circuits: list[Path]
+) -> None:
+    """Its will says that it is lost, and so does control; it says that it is there, and has all."""
+    w1.measure = False
+    with alice.reserve(1) as boards:
+        outcomes: list[Outcome] = []
+        taking = threading.Thread(target=lambda: outcomes.extend(boards.outcomes(circuits)))
+        taking.start()
+        sent = w1.evaluations.wait(lambda seen: len(seen) == 3)
+        lost = threading.Event()
+        alice._link.workers.listen(lambda _worker, _error: lost.set())
+        w1.say(WorkerPhase.LOST)
+        assert lost.wait(10)
+        control.set(boards.id, HoldState.FAILED, "worker w1 is lost")
+        failed = DeviceFailedEvent(
+            reservation=boards.id, serial="d1", code="worker_lost", reason="worker w1 is lost"
+        )
+        control.emit(boards.id, "d1", "device_failed", failed)
+        w1.say(WorkerPhase.READY)
+        control.set(boards.id, HoldState.SERVING)
+        w1.evaluations.wait(lambda seen: len(seen) == 6)  # it is asked for what it owes
+        for call, serial, file in sent:
+            w1.result(call, serial, file)
+        taking.join(10)
+        assert not taking.is_alive()
+    assert [type(outcome) for outcome in outcomes] == [Result] * 3
 
 
 def leave(worker: ScriptedWorker, how: str) -> None:

@@ -35,6 +35,10 @@ class Account(Protocol[T]):
         """The boards that each item goes to."""
 
     @property
+    def forgiving(self) -> bool:
+        """Whether what a lost board owes may have a result all the same, from another."""
+
+    @property
     def serials(self) -> Sequence[str]:
         """All its boards."""
 

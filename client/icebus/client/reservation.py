@@ -325,7 +325,7 @@ class Reservation:
             self._waiting = waiting or told
             known = self._failed
             self._failed = {s: known.get(s, e) for s, e in holding.failures(document).items()}
-            lost = {s: e for s, e in self._failed.items() if s not in known}
+            lost = {s: self._why(s) or e for s, e in self._failed.items() if s not in known}
             lost.update(holding.moved(before, document))
             back = [s for s in holding.returned(before, document) if s not in self._failed]
             self._condition.notify_all()
@@ -342,6 +342,10 @@ class Reservation:
             self._end(document.reason)
         elif back:
             self.on_back(back)
+
+    def _why(self, serial: str) -> WorkerLost | None:
+        """The loss of its worker, if that is why a device failed: it may be back in a moment."""
+        return self._link.workers.recent_loss(self.device(serial).worker)
 
     def _begin(self, document: reservations.Reservation) -> None:
         """It has waited and has devices now; its time begins."""

@@ -23,6 +23,7 @@ from icebus.client.faults import BOARD_ERRORS, LASTING, UNSURE, taken_away
 from icebus.client.link import Link
 from icebus.client.outcomes import Failure, Outcome, Result
 from icebus.client.reservation import Reservation
+from icebus.schemas.components import WorkerPhase
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import (
     BrokerUnavailable,
@@ -31,6 +32,7 @@ from icebus.schemas.errors import (
     IcebusError,
     QueueFull,
     ReservationEnded,
+    WorkerLost,
 )
 
 STALL = 300.0
@@ -45,6 +47,11 @@ broker drops what has expired when its clock is set, and no connection ends that
 BROKER_AWAY = 120.0
 """Seconds without the broker after which outstanding evaluations fail: twice what a machine takes
 to start again. The broker keeps for 300 s what comes for a client that is away."""
+
+WORKER_AWAY = 5.0
+"""Seconds without a worker after which what its boards owe fails, where nobody else may measure it.
+One that lost its connection only is back within a second or two, and has lost nothing; one that was
+restarted says so itself."""
 
 PATIENCE = 60.0
 """Seconds that `map` waits for a board when none is left: ten times what a killed worker takes to
@@ -316,7 +323,21 @@ class Run:
             self._condition.notify_all()
 
     def lose(self, serials: Sequence[str], error: IcebusError) -> None:
-        """Boards are lost; the account knows what becomes of what they owe."""
+        """Boards are lost, or their worker is, which may be back in a moment with all they owe."""
+        if _may_pass(error) and not self._account.forgiving:
+            self._link.bus.call_later(WORKER_AWAY, partial(self._confirm, list(serials), error))
+        else:
+            self._lose(serials, error)
+
+    def _confirm(self, serials: list[str], error: IcebusError) -> None:
+        """Their worker has had its time to come back."""
+        back = [s for s in self._serials.intersection(serials) if self._reservation.serves(s)]
+        self._lose([serial for serial in serials if serial not in back], error)
+        if back:
+            self.reconnected()
+
+    def _lose(self, serials: Sequence[str], error: IcebusError) -> None:
+        """The account knows what becomes of what they owe."""
         with self._condition:
             for serial in self._serials.intersection(serials):
                 self._fail(self._account.lose(serial, error))
@@ -439,6 +460,12 @@ def _failure(slot: Slot[Item], error: IcebusError) -> Failure:
         annotations=dict(bitstream.annotations),
         source=slot.item.source,
     )
+
+
+def _may_pass(error: IcebusError) -> bool:
+    """Whether a worker was lost of which nobody knows that it is gone for good."""
+    known = (WorkerPhase.OFFLINE, "restarted")
+    return isinstance(error, WorkerLost) and error.details.get("how") not in known
 
 
 def _room(error: QueueFull, otherwise: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 
 from icebus.broker import Bus, Incoming
@@ -13,6 +14,9 @@ from icebus.schemas.message import decode
 from icebus.schemas.topics import WORKER_STATE
 
 log = logging.getLogger(__name__)
+
+MOMENT = 5.0
+"""Seconds for which a worker's loss explains why its boards are said to have failed."""
 
 _GONE = frozenset({WorkerPhase.LOST, WorkerPhase.OFFLINE})
 
@@ -35,11 +39,13 @@ def judge(worker: str, before: WorkerState | None, after: WorkerState) -> Worker
             f"worker {worker} {how} with evaluations outstanding; evaluate them again once "
             "`icebus devices` shows the device serving",
             worker=worker,
+            how=after.state.value,
         )
     if before is not None and before.session != after.session:
         return WorkerLost(
             f"worker {worker} was restarted with evaluations outstanding; evaluate them again",
             worker=worker,
+            how="restarted",
         )
     return None
 
@@ -52,6 +58,7 @@ class Workers:
         self._lock = threading.Lock()
         self._watched: set[str] = set()
         self._states: dict[str, WorkerState] = {}
+        self._losses: dict[str, tuple[float, WorkerLost]] = {}
         self._listeners: list[OnLost] = []
 
     def watch(self, worker: str) -> None:
@@ -85,6 +92,12 @@ class Workers:
             state = self._states.get(worker)
         return None if state is None else judge(worker, None, state)
 
+    def recent_loss(self, worker: str) -> WorkerLost | None:
+        """Why it is gone or was a moment ago: control may tell of that only when it is back."""
+        with self._lock:
+            at, loss = self._losses.get(worker, (0.0, None))
+        return self.problem(worker) or (loss if time.monotonic() - at < MOMENT else None)
+
     def _on_state(self, incoming: Incoming) -> None:
         if not incoming.payload:
             return
@@ -99,5 +112,7 @@ class Workers:
         if error is None or (before is not None and before == after):
             return
         log.warning("%s", error)
+        with self._lock:
+            self._losses[worker] = (time.monotonic(), error)
         for listener in listeners:
             listener(worker, error)
