@@ -45,7 +45,25 @@ users = st.sampled_from(["alice", "bob"])
 serials = st.sampled_from(sorted(OWNER))
 several = st.lists(serials, min_size=1, max_size=3, unique=True)
 workers = st.sampled_from(sorted(WORKERS))
-which = st.integers(0, 7)
+wishes = st.builds(
+    lambda wanted, more: wanted | more,
+    st.one_of(
+        st.fixed_dictionaries(
+            {"count": st.integers(1, 4), "selector": st.sampled_from([None, "worker=w1"])}
+        ),
+        st.fixed_dictionaries({"serials": several}),
+    ),
+    st.fixed_dictionaries(
+        {
+            "wait": st.sampled_from([0, 60, 3600]),
+            "priority": st.integers(-2, 2),
+            "replace": st.booleans(),
+            "client": st.sampled_from([None, "c"]),
+            "duration": st.sampled_from([30, 600]),
+        }
+    ),
+)
+Draw = Callable[[st.SearchStrategy[Any]], Any]
 
 
 class Life(RuleBasedStateMachine):
@@ -76,72 +94,80 @@ class Life(RuleBasedStateMachine):
         except IcebusError:
             return None
 
-    # --- users ------------------------------------------------------------------------------------
+    # Few rules with much in each: hypothesis leaves rules out at random, and what is interesting
+    # takes several things.
 
     @rule(
-        user=users,
-        wanted=st.one_of(
-            st.fixed_dictionaries(
-                {"count": st.integers(1, 4), "selector": st.sampled_from([None, "worker=w1"])}
-            ),
-            st.fixed_dictionaries({"serials": several}),
+        what=st.sampled_from(
+            ["reserve", "reserve", "reserve", "again", "extend", "end", "transfer", "attach", "see"]
         ),
-        wait=st.sampled_from([0, 60, 3600]),
-        priority=st.integers(-2, 2),
-        replace=st.booleans(),
-        client=st.sampled_from([None, "c"]),
-        duration=st.sampled_from([30, 600]),
+        data=st.data(),
     )
-    def reserve(self, user: str, wanted: dict[str, Any], **more: Any) -> None:
+    def users_act(self, what: str, data: st.DataObject) -> None:
+        getattr(self, what)(data.draw)
+
+    @rule(what=st.sampled_from(["obey", "obey", "obey", "break_down", "vanish"]), data=st.data())
+    def workers_act(self, what: str, data: st.DataObject) -> None:
+        getattr(self, what)(data.draw)
+
+    @rule(
+        what=st.sampled_from(["order", "order", "drain", "end_by_order", "sweep", "restart"]),
+        data=st.data(),
+    )
+    def others_act(self, what: str, data: st.DataObject) -> None:
+        getattr(self, what)(data.draw)
+
+    # --- users ------------------------------------------------------------------------------------
+
+    def reserve(self, draw: Draw) -> None:
         self.desk.now += self.desk.now.resolution
-        args = {"kind": "pulsecount", **wanted, **more}
-        name = new_id()
+        user, name = draw(users), new_id()
+        args = {"kind": "pulsecount", **draw(wishes)}
         reply = self.attempt(lambda: self.desk.ask(user, "reserve", name, **args))
         if reply is not None:
             self.asked = (user, "reserve", name, args, reply)
 
-    @rule()
-    def ask_the_same_again(self) -> None:
+    def again(self, draw: Draw) -> None:
         if self.asked is not None:
             user, operation, name, args, reply = self.asked
             assert self.desk.ask(user, operation, name, **args) == reply
             assert self.desk.sent == []
 
-    @rule(which=which, seconds=st.sampled_from([1, 600]))
-    def extend(self, which: int, seconds: int) -> None:
-        name, user = self.one_of_them(which)
+    def extend(self, draw: Draw) -> None:
+        name, user = self.one_of_them(draw)
+        seconds = draw(st.sampled_from([1, 600]))
         reply = self.attempt(
             lambda: self.desk.ask(user, "extend", reservation=name, duration=seconds)
         )
         assert reply is None or reply["after"] >= reply["before"]
 
-    @rule(which=which, some=st.none() | several)
-    def end(self, which: int, some: list[str] | None) -> None:
-        name, user = self.one_of_them(which)
+    def end(self, draw: Draw) -> None:
+        name, user = self.one_of_them(draw)
+        some = draw(st.none() | several)
         self.attempt(lambda: self.desk.ask(user, "end", reservation=name, serials=some))
 
-    @rule(which=which)
-    def transfer(self, which: int) -> None:
-        name, user = self.one_of_them(which)
+    def transfer(self, draw: Draw) -> None:
+        name, user = self.one_of_them(draw)
         to = {"user": "bob" if user == "alice" else "alice"}
         self.attempt(lambda: self.desk.ask(user, "transfer", reservation=name, **to))
 
-    @rule(which=which, client=st.sampled_from([None, "c"]))
-    def attach(self, which: int, client: str | None) -> None:
-        name, user = self.one_of_them(which)
+    def attach(self, draw: Draw) -> None:
+        name, user = self.one_of_them(draw)
+        client = draw(st.sampled_from([None, "c"]))
         self.attempt(lambda: self.desk.ask(user, "attach", reservation=name, client=client))
 
-    @rule(user=users, presence=st.sampled_from(Presence))
-    def client_comes_or_goes(self, user: str, presence: Presence) -> None:
+    def see(self, draw: Draw) -> None:
+        """A client comes or goes."""
+        user, presence = draw(users), draw(st.sampled_from(Presence))
         state = ClientState(state=presence, session="s")
         if self.desk.clients.on_state(user, "c", state) is not None:
             self.desk.run(lambda work: observation.attend(work, user, "c", presence))
 
     # --- boards and workers -----------------------------------------------------------------------
 
-    @rule(some=st.none() | several)
-    def workers_obey(self, some: list[str] | None) -> None:
-        for serial in some or sorted(OWNER):
+    def obey(self, draw: Draw) -> None:
+        """Workers do what is desired of some devices, or of all."""
+        for serial in draw(st.none() | several) or sorted(OWNER):
             kept = self.desk.kept.get(DESIRED(worker=OWNER[serial], serial=serial))
             wanted = kept.message if kept else Desired(serial=serial, generation=0)
             assert isinstance(wanted, Desired)
@@ -153,43 +179,44 @@ class Life(RuleBasedStateMachine):
             fields = {"generation": wanted.generation, "reservation": wanted.reservation}
             self.desk.report(OWNER[serial], serial, state, **fields)
 
-    @rule(serial=serials, state=st.sampled_from([DeviceState.BROKEN, DeviceState.ABSENT]))
-    def board_fails(self, serial: str, state: DeviceState) -> None:
+    def break_down(self, draw: Draw) -> None:
+        serial = draw(serials)
+        state = draw(st.sampled_from([DeviceState.BROKEN, DeviceState.ABSENT]))
         self.desk.report(OWNER[serial], serial, state, reason="as boards do")
 
-    @rule(worker=workers, phase=st.sampled_from([WorkerPhase.LOST, WorkerPhase.READY]))
-    def worker_comes_or_goes(self, worker: str, phase: WorkerPhase) -> None:
+    def vanish(self, draw: Draw) -> None:
+        """A worker goes, or is back."""
+        worker = draw(workers)
+        phase = draw(st.sampled_from([WorkerPhase.LOST, WorkerPhase.READY]))
         state = WorkerState(state=phase, session=worker, serials=list(WORKERS[worker]))
         self.desk.farm.on_state(worker, state, self.desk.at)
         self.desk.run(lambda work: observation.observe(work, WORKERS[worker], set()))
 
     # --- administrators, time, control itself -----------------------------------------------------
 
-    @rule(
-        operation=st.sampled_from(["quarantine", "unquarantine", "reboot", "reflash", "forget"]),
-        some=several,
-    )
-    def order(self, operation: str, some: list[str]) -> None:
+    def order(self, draw: Draw) -> None:
+        operation = draw(
+            st.sampled_from(["quarantine", "unquarantine", "reboot", "reflash", "forget"])
+        )
+        some = draw(several)
         self.attempt(lambda: self.desk.order(operation, serials=some, reason="because"))
 
-    @rule(operation=st.sampled_from(["drain", "undrain"]), worker=workers)
-    def order_worker(self, operation: str, worker: str) -> None:
+    def drain(self, draw: Draw) -> None:
+        operation, worker = draw(st.sampled_from(["drain", "undrain"])), draw(workers)
         self.attempt(lambda: self.desk.order(operation, worker=worker))
 
-    @rule(which=which)
-    def end_by_order(self, which: int) -> None:
-        name, _ = self.one_of_them(which)
+    def end_by_order(self, draw: Draw) -> None:
+        name, _ = self.one_of_them(draw)
         self.attempt(lambda: self.desk.order("end", reservation=name))
 
-    @rule(seconds=st.sampled_from([1, 31, 61, 700]))
-    def time_goes_by(self, seconds: int) -> None:
-        self.desk.wait(seconds=seconds)
+    def sweep(self, draw: Draw) -> None:
+        """Time goes by."""
+        self.desk.wait(seconds=draw(st.sampled_from([1, 31, 61, 700])))
 
-    @rule(forgetful=st.booleans())
-    def control_restarts(self, forgetful: bool) -> None:
-        """All it knew is in the database, and what the broker kept, if it did."""
+    def restart(self, draw: Draw) -> None:
+        """All that control knew is in the database, and what the broker kept, if it did."""
         desk, heard = self.desk, self.desk.farm
-        if forgetful:
+        if draw(st.booleans()):
             desk.kept.clear()
         desk.farm = Farm(1.0, "epoch")
         desk.farm.connected(0.0)
@@ -281,12 +308,12 @@ class Life(RuleBasedStateMachine):
         assert holder == holders
         assert over == {name for name, row in rows.items() if row.state is ReservationState.ENDED}
 
-    def one_of_them(self, which: int) -> tuple[str, str]:
+    def one_of_them(self, draw: Draw) -> tuple[str, str]:
         """A reservation that lives, and whose it is."""
         alive = self.desk.live()
         if not alive:
             return "none", "alice"
-        chosen = alive[which % len(alive)]
+        chosen = alive[draw(st.integers(0, 7)) % len(alive)]
         return chosen.id, chosen.user
 
 
@@ -305,7 +332,7 @@ def test_given_anything_that_may_happen_then_reservations_devices_and_history_ag
         Life,
         settings=settings(
             deadline=None,
-            max_examples=20,
+            max_examples=12,
             stateful_step_count=25,
             suppress_health_check=list(HealthCheck),
         ),
