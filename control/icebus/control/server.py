@@ -56,15 +56,12 @@ log = logging.getLogger(__name__)
 MAX_GENERATION = 2**53
 """What a worker may count to: all programs that read JSON can hold it, and so can the database."""
 
-BATCH = 500
-"""Messages taken at once: together they cost one transaction, but the heartbeat must go out."""
-
 QUIET = 0.003
 """Seconds without a message after which those that came are recorded. When a reservation of many
 devices begins or ends, their reports follow one another; a transaction each would take longer."""
 
 GATHER = 0.02
-"""Seconds at most from the first message to that."""
+"""Seconds at most from the first message to that, however many follow: heartbeats must go out."""
 
 AUTHOR = "session"
 """User property with which a control signs what the broker is to keep."""
@@ -194,18 +191,19 @@ class Control:
     def _take(self, pause: float) -> bool:
         """Carry out what was heard, waiting for it if need be; False when told to stop."""
         gathered = math.inf
-        for _ in range(BATCH):
+        while True:
             try:
                 step = self._inbox.get(timeout=pause)
             except queue.Empty:
-                break
+                return True
             if step is None:
                 return False
             self._guard(step)
             at = time.monotonic()
             gathered = min(gathered, at + GATHER)
-            pause = min(QUIET, max(0.0, gathered - at))
-        return True
+            if at >= gathered:
+                return True
+            pause = min(QUIET, gathered - at)
 
     def _guard(self, step: Step) -> None:
         try:
