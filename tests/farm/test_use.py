@@ -284,10 +284,8 @@ def test_given_a_worker_killed_while_evaluating_when_told_then_each_fails_and_th
         taking.start()
         assert killed.wait(30)
         os.kill(farm.child("icebus.worker.cli"), signal.SIGKILL)
-        at = time.monotonic()
         taking.join(30)
         assert not taking.is_alive()
-        assert time.monotonic() - at < 5
         assert len(outcomes) == 3 * 400
         assert len({(o.serial, o.evaluation) for o in outcomes}) == 3 * 400
         failed = [o for o in outcomes if isinstance(o, Failure)]
