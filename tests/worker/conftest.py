@@ -51,6 +51,7 @@ from icebus.worker.device import Device
 from icebus.worker.hardware.board import Board
 from icebus.worker.hardware.rack import RackDiscovery
 from icebus.worker.journal import Journal
+from icebus.worker.labels import Labels
 from icebus.worker.loop import Loop
 from icebus.worker.states.core import testing
 from icebus.worker.states.framework import Hold
@@ -716,7 +717,7 @@ def world(broker: EmbeddedBroker) -> Iterator[World]:
 
 
 class StartWorker(Protocol):
-    def __call__(self, *racks: Rack) -> Worker: ...
+    def __call__(self, *racks: Rack, labels: Labels | None = None) -> Worker: ...
 
 
 @pytest.fixture
@@ -724,8 +725,8 @@ def start_worker(broker: EmbeddedBroker, tmp_path: Path, quick: None) -> Iterato
     """Starts workers in this process; they are stopped at the end."""
     workers: list[Worker] = []
 
-    def start(*racks: Rack) -> Worker:
-        workers.append(make_worker(broker, tmp_path / "journals", *racks))
+    def start(*racks: Rack, labels: Labels | None = None) -> Worker:
+        workers.append(make_worker(broker, tmp_path / "journals", *racks, labels=labels))
         return workers[-1]
 
     yield start
@@ -733,9 +734,11 @@ def start_worker(broker: EmbeddedBroker, tmp_path: Path, quick: None) -> Iterato
         worker.stop(Deadline.after(PATIENCE))
 
 
-def make_worker(broker: EmbeddedBroker, journals: Path, *racks: Rack) -> Worker:
+def make_worker(
+    broker: EmbeddedBroker, journals: Path, *racks: Rack, labels: Labels | None = None
+) -> Worker:
     discoveries = [RackDiscovery(rack.directory) for rack in racks]
-    worker = Worker(broker.address("w1"), discoveries, journals)
+    worker = Worker(broker.address("w1"), discoveries, journals, labels)
     worker.start(Deadline.after(PATIENCE))
     return worker
 

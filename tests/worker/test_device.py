@@ -619,9 +619,26 @@ def test_given_a_port_whose_opening_hangs_then_that_device_fails_alone_and_comes
     assert stuck.calls <= STUCK, "each call that hangs keeps a thread"
     stuck.go_on.set()
     mark = len(bench.told.reports)
-    bench.desire(None)  # an administrator says that it is mended
+    bench.desire(None)  # control has a new word on it: it may be mended
     bench.answer_test()
     bench.told.wait_state(DeviceState.READY, mark)
+
+
+def test_given_a_device_that_was_set_aside_when_rebooted_by_command_then_its_ladder_begins_anew(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(testing, "ANSWER", 0.02)
+    monkeypatch.setattr(via_bootloader, "BOOTLOADER_DEADLINE", 0.02)
+    monkeypatch.setattr(ladder, "REST_FIRST", 0.01)
+    bench.desire(None)
+    bench.plug()
+    bench.told.wait_state(DeviceState.QUARANTINED)
+    mark = len(bench.told.reports)
+    bench.desire(None, reboot=1)
+    bench.told.wait(lambda: len(bench.told.reports) > mark + 1, "the command")
+    first, second = (report.reason for report in bench.told.reports[mark : mark + 2])
+    assert first == "reboot, as an administrator asked"
+    assert "(1st try)" in second
 
 
 # --- a journal that can't be written --------------------------------------------------------------

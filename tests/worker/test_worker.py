@@ -36,6 +36,7 @@ from icebus.schemas.topics import (
     WORKER_HEARTBEAT,
     WORKER_KINDS,
 )
+from icebus.worker.labels import Labels
 from icebus.worker.states.core import via_bootloader
 from icebus.worker.states.framework import Hold
 
@@ -566,9 +567,10 @@ def test_given_two_racks_then_the_boards_of_both_are_owned(
     # Its port has the same name as one of the other rack.
     rack = make_rack(make_board(1))
     other = make_rack(RackBoard(port="1-1.1", serial="OTHER", firmware="pulse_count"), window=0.05)
-    start_worker(rack, other)
+    start_worker(rack, other, labels=Labels.parse(["rack=b"], ["1-1.1:lamp=on", "1-1.9:x=y"]))
     for serial in ("BOARD1", "OTHER"):
-        world.wait_state(serial, DeviceState.READY)
+        report = world.wait_state(serial, DeviceState.READY)
+        assert report.labels == {"rack": "b", "lamp": "on"}
     other.unplug("OTHER")
     world.wait_state("OTHER", DeviceState.ABSENT)
     world.reserve("BOARD1")

@@ -215,6 +215,9 @@ class Device:
         if self.state is None or current == desired:
             return
         state = self.state
+        # Who is served may be served no longer, and is told so before a command is heard.
+        if state.commandable and not isinstance(state, Reservable) and self._obey():
+            return
         self.run(state, state.on_desired)
         commandable = self.state is not None and self.state.commandable
         if not (commandable and self._obey()) and self.state is state:
