@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
+import struct
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,6 +17,8 @@ CHUNK = 1 << 16
 
 START_TIMEOUT = 10.0
 
+_NEVER = struct.pack("ii", 1, 0)
+
 
 @dataclass(eq=False)
 class _Connection:
@@ -24,8 +28,15 @@ class _Connection:
     far: asyncio.StreamWriter
     dead: bool = False
 
-    def abort(self) -> None:
+    def reset(self) -> None:
         """End it with a reset, as a router does that has forgotten it."""
+        for half in (self.near, self.far):
+            # Without lingering, closing a socket resets its connection.
+            half.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NEVER)
+        self.abort()
+
+    def abort(self) -> None:
+        """End it."""
         for half in (self.near, self.far):
             half.transport.abort()
 
@@ -70,7 +81,7 @@ class Network:
 
         def reset() -> None:
             for each in self._lines[name].connections:
-                each.abort()
+                each.reset()
 
         self._do(reset)
 

@@ -49,6 +49,8 @@ DOCUMENTS = {
     "docs/scale.md": "tests/broker/test_sites.py and test_cli.py run its commands on two brokers; "
     "the other brokers can't be run here",
     "docs/architecture.md": "has diagrams only, which tests/docs/test_docs.py draws",
+    "docs/faults.md": "script/chaos takes minutes; tests/faults causes the same faults one by one, "
+    "and tests/bench runs what it is made of",
     "CONTRIBUTING.md": "its commands are scripts of the repository, which CI runs by .ci/run, and "
     "generators of files in it, whose output tests/schemas and test_docs.py compare",
     "CHANGELOG.md": "has no blocks",
