@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import queue
+import resource
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -25,6 +27,7 @@ from icebus.schemas.calls import Request
 from icebus.schemas.components import ControlState, Presence
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.devices import Desired
+from icebus.schemas.errors import InternalError
 from icebus.schemas.message import decode
 from icebus.schemas.reservations import (
     EndReason,
@@ -406,3 +409,53 @@ def test_given_wrong_arguments_then_one_line_on_stderr_names_the_remedy(
     assert len(lines) == len(remedies)
     for line, remedy in zip(lines, remedies.values(), strict=True):
         assert remedy in line
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Somebody else is in a transaction of the file."""
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    finally:
+        connection.close()
+
+
+@contextmanager
+def no_room(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """A process can make no file any longer, as on a full disk."""
+    before = resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+    try:
+        yield
+    finally:
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("backend", ["sqlite"])
+@pytest.mark.parametrize("fault", ["locked", "full"])
+def test_given_a_database_that_takes_nothing_then_requests_say_so_and_it_goes_on_by_itself(
+    broker: EmbeddedBroker,
+    database_url: str,
+    make_worker: MakeWorker,
+    alice: FakeClient,
+    fault: str,
+) -> None:
+    path = Path(database_url.removeprefix("sqlite:///"))
+    worker = make_worker("w1", "a", "b")
+    with control_process(broker, database_url) as process:
+        wait_heartbeat(alice)
+        alice.wait_available(2)
+        made = alice.reserve(serials=["a"])
+        alice.wait_document(made.id, is_active)
+
+        with (
+            locked(path) if fault == "locked" else no_room(process),
+            pytest.raises(InternalError, match="database does not answer"),
+        ):
+            alice.reserve(serials=["b"])
+        again = alice.reserve(serials=["b"])
+
+        worker.wait_desired("b", lambda desired: desired.reservation == again.id)
+        assert [each.id for each in alice.list()] == [made.id, again.id]
+        assert alice.count("device_failed") == 0
