@@ -205,7 +205,7 @@ def test_given_a_draining_worker_then_it_keeps_its_reservations_and_gets_no_new_
     worker.say(WorkerPhase.DRAINING)
     alice.wait_available(0)
 
-    with pytest.raises(NotEnoughDevices, match="do not answer"):
+    with pytest.raises(NotEnoughDevices, match="on workers that drain"):
         alice.reserve(count=1)
     assert alice.count("device_failed") == 0
 
