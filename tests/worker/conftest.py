@@ -457,6 +457,17 @@ class Rack:
             lambda rack: RackFile(boards=tuple(b for b in rack.boards if b.serial != serial)),
         )
 
+    @contextlib.contextmanager
+    def frozen(self) -> Iterator[None]:
+        """No board does anything meanwhile."""
+        status = Path(f"/proc/{self.process.pid}/stat")
+        self.process.send_signal(signal.SIGSTOP)
+        eventually(lambda: status.read_text().rsplit(")", 1)[1].split()[0] == "T", "the rack")
+        try:
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
+
     def stop(self) -> None:
         self.process.terminate()
         self.process.wait(PATIENCE)

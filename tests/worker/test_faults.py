@@ -75,7 +75,7 @@ def course(ward: Ward[Fault]) -> dict[Fault, Case]:
     told = len(world.device_events)
     ward.afflict()
     outstanding = {
-        fault: world.evaluate(serial, *[ward.bitstream] * 3)
+        fault: world.evaluate(serial, *[ward.bitstream] * 40)
         for fault, serial in ward.serials.items()
     }
     world.desire(ward.serials[Fault.BOOTLOADER], world.hold, reboot=1)

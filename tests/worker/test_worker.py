@@ -416,7 +416,7 @@ def test_given_a_command_while_serving_then_work_fails_and_the_device_serves_on_
     farm: World, circuits: Circuits, command: str
 ) -> None:
     farm.reserve("BOARD1")
-    evaluations = farm.evaluate("BOARD1", *[circuits["pulse_2khz"]] * 30)
+    evaluations = farm.evaluate("BOARD1", *[circuits["pulse_2khz"]] * 60)
     mark = farm.mark("BOARD1")
     nonce = next(farm.nonces)
     generation = farm.desire("BOARD1", farm.hold, **{command: nonce})
@@ -726,16 +726,17 @@ def test_given_a_worker_that_is_stopped_twice_then_it_ends_at_once_and_its_next_
     start_process: StartProcess,
     circuits: Circuits,
 ) -> None:
-    rack = make_rack(make_board(1), window=2.5)
+    rack = make_rack(make_board(1))
     process = start_process(rack)
     world.wait_state("BOARD1", DeviceState.READY)
     world.reserve("BOARD1")
-    measured, waiting = world.evaluate("BOARD1", *[circuits["pulse_2khz"]] * 2)
-    process.process.terminate()
-    world.wait_worker(lambda state: state.state is WorkerPhase.DRAINING)
-    assert world.wait_outcome(waiting)[1]["error"]["code"] == "worker_lost"
-    process.process.terminate()
-    assert process.process.wait(10) == -signal.SIGTERM
+    with rack.frozen():  # what is on the board would be waited for
+        measured, waiting = world.evaluate("BOARD1", *[circuits["pulse_2khz"]] * 2)
+        process.process.terminate()
+        world.wait_worker(lambda state: state.state is WorkerPhase.DRAINING)
+        assert world.wait_outcome(waiting)[1]["error"]["code"] == "worker_lost"
+        process.process.terminate()
+        assert process.process.wait(10) == -signal.SIGTERM
     assert world.outcomes(measured) == []
     start_process(rack)
     event, outcome = world.wait_outcome(measured)
