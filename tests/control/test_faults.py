@@ -117,6 +117,7 @@ def test_given_a_worker_that_dies_then_holders_are_told_and_again_when_it_is_bac
     alice.wait_available(2)
 
 
+@patient
 def test_given_a_worker_that_falls_silent_then_holders_are_told_and_again_when_it_speaks(
     control: Control, make_worker: MakeWorker, alice: FakeClient
 ) -> None:
