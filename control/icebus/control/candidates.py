@@ -156,13 +156,22 @@ def accepting(offers: Mapping[str, Kind], args: Mapping[str, Any]) -> dict[str, 
         InvalidRequest: none of them does.
     """
     found: dict[str, str] = {}
-    refusals: list[InvalidRequest] = []
+    # Nearly always all workers have the same schema, and to follow it takes its time.
+    refusals: dict[str, InvalidRequest | None] = {}
     for worker, kind in sorted(offers.items()):
-        try:
-            kind.check(args)
+        if kind.schema not in refusals:
+            refusals[kind.schema] = _refusal(kind, args)
+        if refusals[kind.schema] is None:
             found[worker] = kind.firmware
-        except InvalidRequest as refusal:
-            refusals.append(refusal)
-    if not found:
-        raise refusals[0]
+    refused = next((each for each in refusals.values() if each is not None), None)
+    if refused is not None and not found:
+        raise refused
     return found
+
+
+def _refusal(kind: Kind, args: Mapping[str, Any]) -> InvalidRequest | None:
+    try:
+        kind.check(args)
+    except InvalidRequest as refusal:
+        return refusal
+    return None

@@ -26,6 +26,11 @@ class Kind:
         name: of the kind.
         info: what the worker published.
 
+    Attributes:
+        name: of the kind.
+        firmware: what a board must run for it.
+        schema: of its arguments, as a text; workers of one version have the same.
+
     Raises:
         InvalidRequest: its schema of arguments is not a JSON Schema.
     """
@@ -33,6 +38,7 @@ class Kind:
     def __init__(self, name: str, info: KindInfo) -> None:
         self.name = name
         self.firmware = info.firmware
+        self.schema = json.dumps(info.args, sort_keys=True)
         try:
             Draft202012Validator.check_schema(info.args)
         except (SchemaError, RecursionError):

@@ -331,7 +331,8 @@ class _Desk:
             return misfit
         if each.obstacle is not None:
             return each.obstacle
-        return Obstacle.KEPT if each.serial in self._taken | self.kept else None
+        kept = each.serial in self._taken or each.serial in self.kept
+        return Obstacle.KEPT if kept else None
 
 
 def _misfit(each: Candidate, wanted: Wanted) -> Obstacle | None:
