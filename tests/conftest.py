@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from tests import containers
 
 from icebus.broker.access import Principal, find_program
@@ -14,6 +15,18 @@ from icebus.broker.embedded import EmbeddedBroker
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import ProgramMissing
 from icebus.schemas.topics import Role
+
+settings.register_profile(
+    "icebus",
+    deadline=None,
+    # Some models want one field or the other, which few fillings meet.
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+    max_examples=15,
+    # CI says whether a change is good, so it must say the same of the same code. New examples are
+    # for those who can look into what they find.
+    derandomize=bool(os.environ.get("CI")),
+)
+settings.load_profile("icebus")
 
 PEOPLE = [
     Principal(id="main", role=Role.CONTROL),

@@ -11,20 +11,10 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 import pytest
 from annotated_types import Ge, Gt, Le, MaxLen, MinLen
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from pydantic import AwareDatetime, Base64Bytes, BaseModel, JsonValue
 
 from icebus.schemas.ids import ID_PATTERN
-
-settings.register_profile(
-    "icebus",
-    deadline=None,
-    # Some models want one field or the other, which few fillings meet.
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
-    max_examples=15,
-)
-settings.load_profile("icebus")
 
 JSON: st.SearchStrategy[Any] = st.recursive(
     st.none()

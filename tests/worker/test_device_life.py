@@ -479,3 +479,13 @@ class Life(RuleBasedStateMachine):
 
 TestLife = Life.TestCase
 TestLife.settings = settings(max_examples=15, stateful_step_count=40, deadline=None)
+
+
+def test_given_twins_when_one_that_was_in_its_bootloader_comes_back_then_it_serves_nobody() -> None:
+    life = Life()
+    life.all_is_well_for_a_while()
+    life.reset_by_hand("bootloader")
+    life.twins()
+    life.time_passes(40.0)
+    life.who_serves_is_wanted_and_fit()
+    life.teardown()

@@ -194,7 +194,7 @@ class Device:
 
     def _removed(self) -> None:
         self.close()
-        if self.state is not None:
+        if self.state is not None and not self._conflict:  # or it would look for its board again
             self.run(self.state, self.state.on_remove)
 
     def _contest(self, reason: str) -> None:
