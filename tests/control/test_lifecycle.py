@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from icebus.control.farm import Health
@@ -54,6 +54,7 @@ def report(state: DeviceState, **fields: object) -> DeviceReport:
     )
 
 
+@settings(max_examples=100)
 @given(before=st.sampled_from(ReservationState), after=st.sampled_from(ReservationState))
 def test_when_a_reservation_steps_then_only_as_the_table_says(
     before: ReservationState, after: ReservationState
@@ -65,6 +66,7 @@ def test_when_a_reservation_steps_then_only_as_the_table_says(
             advance(before, after)
 
 
+@settings(max_examples=100)
 @given(path=st.lists(st.sampled_from(ReservationState), max_size=30))
 def test_given_any_wishes_then_a_reservation_ends_at_most_once_and_never_revives(
     path: list[ReservationState],
@@ -91,6 +93,7 @@ def test_then_every_state_but_the_last_leads_to_the_end() -> None:
     assert all(HoldState.RELEASED in HOLD[state] for state in LIVE_HOLDS)
 
 
+@settings(max_examples=100)
 @given(state=st.sampled_from(LIVE_HOLDS), seen=sightings)
 def test_given_anything_seen_when_judged_then_the_step_is_allowed(
     state: HoldState, seen: Seen
@@ -104,6 +107,7 @@ def test_given_anything_seen_when_judged_then_the_step_is_allowed(
     assert verdict.code or not failed
 
 
+@settings(max_examples=100)
 @given(state=st.sampled_from(LIVE_HOLDS), seen=sightings)
 def test_given_anything_seen_when_judged_serving_then_its_worker_says_so_of_this_reservation(
     state: HoldState, seen: Seen

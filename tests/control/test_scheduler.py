@@ -6,7 +6,7 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from icebus.control.limits import Limit, Limits
@@ -95,6 +95,7 @@ def waits(name: str, wanted: Wanted, minutes: float = 1, priority: int = 0) -> W
 # --- for any farm and any queue -------------------------------------------------------------------
 
 
+@settings(max_examples=100)
 @given(farm=farms, queue=queues, limits=limits, data=st.data())
 def test_given_any_order_of_the_input_then_the_plan_is_the_same(
     farm: list[Candidate], queue: list[Waiting], limits: Limits, data: st.DataObject
@@ -111,6 +112,7 @@ def test_given_any_order_of_the_input_then_the_plan_is_the_same(
     }
 
 
+@settings(max_examples=100)
 @given(farm=farms, queue=queues, limits=limits)
 def test_then_each_gets_all_or_nothing_and_no_device_is_given_twice(
     farm: list[Candidate], queue: list[Waiting], limits: Limits
@@ -134,6 +136,7 @@ def test_then_each_gets_all_or_nothing_and_no_device_is_given_twice(
     assert all(place.reason for place in found.places.values())
 
 
+@settings(max_examples=100)
 @given(farm=farms, queue=queues, limits=limits, held=st.integers(0, 3))
 def test_then_nobody_gets_more_than_his_limit(
     farm: list[Candidate], queue: list[Waiting], limits: Limits, held: int
@@ -148,6 +151,7 @@ def test_then_nobody_gets_more_than_his_limit(
         assert limit is None or got[user] <= limit
 
 
+@settings(max_examples=100)
 @given(farm=farms, queue=queues, limits=limits)
 def test_then_nobody_is_passed_by_one_that_takes_what_he_could_use(
     farm: list[Candidate], queue: list[Waiting], limits: Limits
@@ -178,6 +182,7 @@ def test_then_nobody_is_passed_by_one_that_takes_what_he_could_use(
                 assert theirs.isdisjoint(grant.serials)
 
 
+@settings(max_examples=100)
 @given(farm=farms, queue=queues, data=st.data())
 def test_given_that_devices_come_free_in_the_end_then_everybody_is_served(
     farm: list[Candidate], queue: list[Waiting], data: st.DataObject
@@ -212,6 +217,7 @@ def test_given_that_devices_come_free_in_the_end_then_everybody_is_served(
         now += AGEING
 
 
+@settings(max_examples=100)
 @given(priorities=st.tuples(st.integers(-100, 100), st.integers(-100, 100)))
 def test_given_two_that_wait_then_their_order_never_changes_and_waiting_makes_up_for_priority(
     priorities: tuple[int, int],
@@ -229,6 +235,7 @@ def test_given_two_that_wait_then_their_order_never_changes_and_waiting_makes_up
 # --- the choice -----------------------------------------------------------------------------------
 
 
+@settings(max_examples=100)
 @given(farm=farms, count=st.integers(1, 8))
 def test_when_given_by_count_then_a_device_is_flashed_only_when_no_warm_one_is_left(
     farm: list[Candidate], count: int
@@ -239,6 +246,7 @@ def test_when_given_by_count_then_a_device_is_flashed_only_when_no_warm_one_is_l
     assert not chosen or len(warm & set(chosen)) == min(count, len(warm))
 
 
+@settings(max_examples=100)
 @given(sizes=st.tuples(*[st.integers(0, 5)] * 3), data=st.data())
 def test_when_given_by_count_then_workers_share_as_evenly_as_they_can(
     sizes: tuple[int, ...], data: st.DataObject
