@@ -13,7 +13,7 @@ from sqlmodel import col, select
 from icebus.control.farm import Health
 from icebus.control.kinds import Kind
 from icebus.control.lifecycle import LIVE_HOLDS
-from icebus.control.scheduler import Candidate, Obstacle
+from icebus.control.scheduler import Candidate, Obstacle, Wanted, ranked
 from icebus.control.tables import DeviceRow, HoldRow, ReservationRow, WorkerRow
 from icebus.control.work import Work
 from icebus.schemas.components import WorkerPhase
@@ -115,6 +115,20 @@ def _obstacle(
         and work.farm.worker(owner).current(report.serial) is not None
     )
     return (None, "") if ready else (Obstacle.BUSY, f"not ready yet: {explained}")
+
+
+def shortlist(work: Work, wanted: Wanted) -> list[str]:
+    """The devices that the scheduler would choose for a request if reports were all there is.
+
+    Far fewer than all devices; whether they can be had is for the database to say.
+    """
+    fitting = [
+        Candidate(report.serial, worker, firmware=report.firmware)
+        for worker, report in work.farm.ready(work.at)
+        if worker in wanted.firmware
+        and (not wanted.selector.requirements or wanted.selector.matches(labels_of(worker, report)))
+    ]
+    return [each.serial for each in ranked(fitting, wanted)[: wanted.number]]
 
 
 class Offers:

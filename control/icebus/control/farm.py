@@ -232,6 +232,23 @@ class Farm:
             return report
         return _absent(report, f"worker {owner} has it no more")
 
+    def ready(self, at: float) -> Iterator[tuple[str, DeviceReport]]:
+        """The devices that seem to be free, with their workers: as their last reports say."""
+        for worker in self._workers.values():
+            state = worker.state
+            if state is None or self.health(worker.name, at) is not Health.FRESH:
+                continue
+            listed = set(state.serials)
+            for serial, report in worker.reports.items():
+                if (
+                    report.state is DeviceState.READY
+                    and report.reservation is None
+                    and report.session == state.session
+                    and serial in listed
+                    and self._owners.get(serial) == worker.name
+                ):
+                    yield worker.name, report
+
     def settled(self, at: float) -> bool:
         """Whether every worker that says it is ready has answered us, or had time to."""
         return all(

@@ -218,6 +218,22 @@ def fitting(candidates: Iterable[Candidate], wanted: Wanted) -> list[str]:
     )
 
 
+def ranked(free: Iterable[Candidate], wanted: Wanted) -> list[Candidate]:
+    """Devices that a request could have, best first.
+
+    The n-th device taken of each worker goes before the (n+1)-th of any, which spreads them; warm
+    ones go first of all, because flashing takes seconds and wears the flash.
+    """
+    taken: Counter[str] = Counter()
+    ranks: list[tuple[bool, int, str, str, Candidate]] = []
+    for each in sorted(free, key=lambda each: (_cold(each, wanted), each.serial)):
+        cold = _cold(each, wanted)
+        ranks.append((cold, taken[each.worker], each.worker, each.serial, each))
+        taken[each.worker] += 1
+    ranks.sort(key=lambda rank: rank[:4])
+    return [rank[4] for rank in ranks]
+
+
 class _Desk:
     """The devices while the queue is gone through."""
 
@@ -238,16 +254,7 @@ class _Desk:
         free = [each for each in self._known if self._obstacle(each, wanted) is None]
         if len(free) < wanted.number:
             return []
-        # The n-th device taken of each worker goes before the (n+1)-th of any, which spreads them;
-        # warm ones go first of all, because flashing takes seconds and wears the flash.
-        taken: Counter[str] = Counter()
-        ranked: list[tuple[bool, int, str, str, Candidate]] = []
-        for each in sorted(free, key=lambda each: (_cold(each, wanted), each.serial)):
-            cold = _cold(each, wanted)
-            ranked.append((cold, taken[each.worker], each.worker, each.serial, each))
-            taken[each.worker] += 1
-        ranked.sort(key=lambda rank: rank[:4])
-        return [rank[4] for rank in ranked[: wanted.number]]
+        return ranked(free, wanted)[: wanted.number]
 
     def give(self, chosen: Sequence[Candidate], duration: timedelta) -> tuple[str, ...]:
         """Take these devices out of the game."""

@@ -8,7 +8,7 @@ from datetime import timedelta
 from sqlalchemy import func
 from sqlmodel import col, select
 
-from icebus.control.candidates import Offers, candidates
+from icebus.control.candidates import Offers, candidates, shortlist
 from icebus.control.lifecycle import LIVE_HOLDS, LIVE_RESERVATIONS
 from icebus.control.reservations import give, replace
 from icebus.control.scheduler import Place, Plan, Waiting, Wanted, plan
@@ -43,10 +43,10 @@ def serve(work: Work, newcomer: ReservationRow | None = None) -> Plan:
             rows[new.id] = new
         if not rows and not failed:
             return Plan((), {}, frozenset())
-        # Where nobody else wants any, those that are named will do.
-        alone = new is not None and len(rows) == 1 and not failed
-        serials = (new.serials or ()) if alone and new is not None else ()
-        found = look(work, list(rows.values()), list(failed.values()), serials)
+        if new is not None and len(rows) == 1 and not failed:
+            found = _alone(work, new)
+        else:
+            found = look(work, list(rows.values()), list(failed.values()))
         if not found.grants:
             break
         for grant in found.grants:
@@ -59,6 +59,17 @@ def serve(work: Work, newcomer: ReservationRow | None = None) -> Plan:
         if newcomer is None or name != newcomer.id:
             stand(work, rows[name], place)
     return found
+
+
+def _alone(work: Work, newcomer: ReservationRow) -> Plan:
+    """What a request leads to where nobody else wants anything: few devices need be looked at."""
+    few = newcomer.serials or shortlist(work, _waiting(newcomer, Offers(work)).wanted)
+    if few:
+        found = look(work, [newcomer], [], few)
+        if found.grants or newcomer.serials:
+            return found
+    # Reports and database differ for a moment, or there are not enough: now all of them count.
+    return look(work, [newcomer], [])
 
 
 def look(
