@@ -45,6 +45,9 @@ def serve(work: Work, newcomer: ReservationRow | None = None) -> Plan:
             return Plan((), {}, frozenset())
         if new is not None and len(rows) == 1 and not failed:
             found = _alone(work, new)
+            if found.grants:
+                give(work, new, found.grants[0].serials)
+                return Plan(found.grants, {}, frozenset())
         else:
             found = look(work, list(rows.values()), list(failed.values()))
         if not found.grants:
