@@ -87,15 +87,16 @@ class Reservation:
         self._following = True
         link.workers.listen(self._on_worker_lost)
         link.on_reconnected(self._on_reconnected)
-        self._subscriptions = [
-            link.bus.subscribe(EVENT, self._on_event, user=link.user, reservation=self.id),
-            link.bus.subscribe(RESERVATION, self._on_document, reservation=self.id),
-        ]
         document = self.document
         if self._keep_alive and not holding.is_queued(document):
             whole = (document.until - document.created).total_seconds()
             self._keeper.start(whole, whole if self._remaining is None else self._remaining)
+        # Before what is newer can come: it must not be overwritten with this.
         self._apply(document)
+        self._subscriptions = [
+            link.bus.subscribe(EVENT, self._on_event, user=link.user, reservation=self.id),
+            link.bus.subscribe(RESERVATION, self._on_document, reservation=self.id),
+        ]
 
     # --- what it is ---------------------------------------------------------------------------
 
