@@ -14,6 +14,20 @@ Serials = Annotated[list[Serial], Field(min_length=1, max_length=10_000)]
 Reason = Annotated[str, Field(max_length=200, description="Why, for the history and for users.")]
 
 
+class _OfDevices(Args):
+    """What operations on devices take."""
+
+    serials: Serials
+    reason: Reason = ""
+
+
+class _OfWorker(Args):
+    """What operations on a worker take."""
+
+    worker: Id
+    reason: Reason = ""
+
+
 class EndReservationArgs(Args):
     """``end``: end anybody's reservation."""
 
@@ -21,18 +35,12 @@ class EndReservationArgs(Args):
     reason: Reason = ""
 
 
-class RebootArgs(Args):
+class RebootArgs(_OfDevices):
     """``reboot``: restart boards; what they measure fails."""
 
-    serials: Serials
-    reason: Reason = ""
 
-
-class ReflashArgs(Args):
+class ReflashArgs(_OfDevices):
     """``reflash``: write boards' firmware anew; what they measure fails."""
-
-    serials: Serials
-    reason: Reason = ""
 
 
 class QuarantineArgs(Args):
@@ -42,32 +50,20 @@ class QuarantineArgs(Args):
     reason: Annotated[str, Field(min_length=1, max_length=200)]
 
 
-class UnquarantineArgs(Args):
+class UnquarantineArgs(_OfDevices):
     """``unquarantine``: let devices be reserved again."""
 
-    serials: Serials
-    reason: Reason = ""
 
-
-class ForgetArgs(Args):
+class ForgetArgs(_OfDevices):
     """``forget``: drop devices that are gone for good; one that comes back is known anew."""
 
-    serials: Serials
-    reason: Reason = ""
 
-
-class DrainArgs(Args):
+class DrainArgs(_OfWorker):
     """``drain``: let a worker finish its reservations and give it no new ones."""
 
-    worker: Id
-    reason: Reason = ""
 
-
-class UndrainArgs(Args):
+class UndrainArgs(_OfWorker):
     """``undrain``: let a worker have reservations again."""
-
-    worker: Id
-    reason: Reason = ""
 
 
 class DevicesChanged(Message):
