@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 from tests import containers
+from tests import postgresql as postgresql_server
 
 from icebus.broker.access import Principal, find_program
 from icebus.broker.embedded import EmbeddedBroker
@@ -65,6 +66,12 @@ def mosquitto() -> None:
         if os.environ.get("CI"):
             raise
         pytest.skip(missing.message)
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[postgresql_server.PostgresServer]:
+    """One server for all tests; each has a database of its own."""
+    yield from postgresql_server.serve()
 
 
 @pytest.fixture

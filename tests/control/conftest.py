@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import queue
 import shutil
 import threading
@@ -348,19 +347,6 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     database.migrate()
     database.close()
     return path
-
-
-@pytest.fixture(scope="session")
-def postgresql() -> Iterator[PostgresServer]:
-    """One server for all tests; each has a database of its own."""
-    # Tests are no package, so that this module has to be loaded by its path.
-    path = Path(__file__).parents[1] / "postgresql.py"
-    spec = importlib.util.spec_from_file_location("icebus_test_postgresql", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    yield from module.serve()
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import importlib.util
 import json
 import os
 import re
@@ -456,19 +455,6 @@ def wait_until(condition: Callable[[], bool], what: str, seconds: float = PATIEN
     while not condition():
         assert time.monotonic() < until, f"waited {seconds} s in vain for {what}"
         time.sleep(0.05)
-
-
-@pytest.fixture(scope="session")
-def postgresql() -> Iterator[PostgresServer]:
-    """A server for the tests of this folder."""
-    # Tests are no package, so that this module has to be loaded by its path.
-    path = Path(__file__).parents[1] / "postgresql.py"
-    spec = importlib.util.spec_from_file_location("icebus_test_postgresql", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    yield from module.serve()
 
 
 @pytest.fixture(scope="module")
