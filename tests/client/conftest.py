@@ -222,6 +222,7 @@ class ScriptedControl:
         refuse_only: the operation to refuse.
         queue: where the next reservation that waits stands, instead of getting devices.
         devices: the answers to the next requests for devices.
+        meanwhile: called when a reservation was extended and nobody was answered yet.
         clients: presences seen.
     """
 
@@ -231,6 +232,7 @@ class ScriptedControl:
         self.refuse_only = "reserve"
         self.queue: Queue | None = None
         self.devices: list[list[KnownDevice]] = []
+        self.meanwhile: Callable[[str], object] = lambda _reservation: None
         self.requests = Counter()
         self.clients = Counter()
         self.reservations: dict[str, Reservation] = {}
@@ -277,6 +279,7 @@ class ScriptedControl:
         elif operation == "extend":
             before = self.reservations[args["reservation"]]
             after = self.change(before.id, until=before.until + timedelta(seconds=args["duration"]))
+            self.meanwhile(before.id)
             exchange.succeed(ExtendReply(reservation=after, before=before.until, after=after.until))
         elif operation == "end" and "serials" in args:
             exchange.succeed(ReservationReply(reservation=self.let_go(**args)))
@@ -310,7 +313,8 @@ class ScriptedControl:
 
     def change(self, reservation: str, **facts: Any) -> Reservation:
         """Change a reservation, and tell."""
-        changed = self.reservations[reservation].model_copy(update=facts)
+        before = self.reservations[reservation]
+        changed = before.model_copy(update={"revision": before.revision + 1, **facts})
         self.publish(changed)
         return changed
 

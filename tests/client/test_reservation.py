@@ -284,6 +284,15 @@ def test_given_an_extension_by_hand_when_asked_then_the_end_moves(
             boards.extend(-1)
 
 
+def test_given_an_answer_that_was_overtaken_when_it_comes_then_what_is_newer_stays(
+    alice: PulseCountClient, control: ScriptedControl
+) -> None:
+    with alice.reserve(1, duration=100) as boards:
+        control.meanwhile = lambda name: control.set(name, HoldState.FAILED, "unplugged")
+        boards.extend(50)
+        assert boards.device("d1").state is HoldState.FAILED
+
+
 def test_given_events_of_control_when_they_come_twice_then_handlers_are_told_once(
     alice: PulseCountClient, control: ScriptedControl
 ) -> None:

@@ -314,6 +314,8 @@ class Reservation:
         for worker in sorted({device.worker for device in holding.held(document)}):
             self._link.workers.watch(worker)
         with self._condition:
+            if document.revision < self._document.revision:
+                return  # an answer that was overtaken by what happened since
             before, self._document = self._document, document
             if holding.is_queued(before) and not holding.is_queued(document):
                 self._begin(document)

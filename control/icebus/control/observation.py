@@ -221,15 +221,19 @@ def attend(work: Work, user: str, client: str, presence: Presence) -> None:
 
 
 def clear_documents(work: Work, names: Collection[str]) -> None:
-    """Clear those retained documents whose reservations do not live."""
+    """Clear those retained documents whose reservations do not live.
+
+    What ended gets its last document first: whoever was to say so may have died before.
+    """
     for some in _batches(names):
-        query = select(ReservationRow.id).where(
-            col(ReservationRow.id).in_(some), col(ReservationRow.state).in_(LIVE_RESERVATIONS)
-        )
-        alive = set(work.session.exec(query))
+        query = select(ReservationRow).where(col(ReservationRow.id).in_(some))
+        known = {row.id: row for row in work.session.exec(query)}
         for name in some:
-            if name not in alive:
+            row = known.get(name)
+            if row is None:
                 work.forget(name)
+            elif row.state is ReservationState.ENDED:
+                work.change(row)
 
 
 def clear_desired(work: Work, pairs: Collection[tuple[str, str]]) -> None:

@@ -121,6 +121,9 @@ class ReservationRow(SQLModel, table=True):
     orphaned_since: datetime | None = Field(default=None, sa_type=UtcDateTime)
     reason: EndReason | None = Field(default=None, sa_type=Name(EndReason))
     sequence: int = Field(default=0, description="Events sent to the holder.")
+    revision: int = Field(
+        default=0, sa_column_kwargs=_ZERO, description="Changes that its document has seen."
+    )
     # What was asked for, which the queue and replacements need.
     count: int | None = None
     serials: list[str] | None = Field(default=None, sa_type=JSON)

@@ -142,6 +142,7 @@ class Work:
 
     def change(self, reservation: ReservationRow) -> None:
         """Publish the reservation's document when all is done."""
+        reservation.revision += 1
         self._changed[reservation.id] = reservation
         self._documents.pop(reservation.id, None)
         self.rescheduled = True
@@ -212,6 +213,7 @@ class Work:
 def _document(row: ReservationRow, holds: Iterable[HoldRow]) -> Reservation:
     return Reservation(
         id=row.id,
+        revision=row.revision,
         user=row.user,
         kind=row.kind,
         state=row.state,

@@ -74,6 +74,9 @@ class Reservation(Message):
     """A reservation; retained on ``control/reservation/{id}`` until it has ended."""
 
     id: Id
+    revision: int = Field(
+        default=0, ge=0, description="Grows with every change: of two, the higher is newer."
+    )
     user: Id
     kind: Id
     state: ReservationState
