@@ -48,8 +48,9 @@ class Desk:
         self.sent: list[Outgoing] = []
         self.kept: dict[str, Outgoing] = {}
         self.generations: dict[str, int] = {}
+        self.sequence = 0
         self.farm.connected(0.0)
-        self.farm.beaten(0, self.at)
+        self.beat()
 
     def run(self, step: Callable[[Work], T]) -> T:
         with self.database.transaction() as session:
@@ -96,7 +97,24 @@ class Desk:
         )
         state = WorkerState(state=WorkerPhase.READY, session=name, serials=list(serials))
         self.farm.on_state(name, state, self.at)
-        self.farm.on_echo(name, WorkerHeartbeat(epoch="epoch", sequence=0, session=name), self.at)
+        self.echo(name)
+
+    def beat(self, *workers: str) -> None:
+        """A heartbeat that these workers answer."""
+        self.sequence += 1
+        self.farm.beaten(self.sequence, self.at)
+        for name in workers:
+            self.echo(name)
+
+    def echo(self, worker: str) -> None:
+        echo = WorkerHeartbeat(epoch="epoch", sequence=self.sequence, session=worker)
+        self.farm.on_echo(worker, echo, self.at)
+
+    def lose(self, name: str) -> None:
+        """The broker says that a worker died or lost its connection."""
+        lost = WorkerState(state=WorkerPhase.LOST, session=name, serials=[])
+        self.farm.on_state(name, lost, self.at)
+        self.run(lambda work: observation.observe(work, self.farm.devices_of(name), set()))
 
     def report(self, worker: str, serial: str, state: DeviceState, **fields: Any) -> None:
         values: dict[str, Any] = {

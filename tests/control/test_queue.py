@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from icebus.control import observation
+from icebus.control.farm import AWAY
 from icebus.control.limits import Limit, Limits
+from icebus.control.rounds import remind
 from icebus.control.settings import Settings
+from icebus.control.work import CLEAR
 from icebus.schemas.components import ClientState, Presence
 from icebus.schemas.devices import Desired, DeviceState
 from icebus.schemas.errors import (
@@ -22,6 +26,7 @@ from icebus.schemas.errors import (
     ReservationQueued,
 )
 from icebus.schemas.reservations import EndReason, HoldState, Reservation, ReservationState
+from icebus.schemas.topics import RESERVATION
 
 if TYPE_CHECKING:
     from tests.control.desk import Desk
@@ -383,3 +388,71 @@ def test_given_a_reservation_that_does_not_want_it_then_nothing_is_replaced(desk
     desk.report("w1", "a", DeviceState.BROKEN)
 
     assert [device.serial for device in desk.look(made).devices] == ["a"]
+
+
+def test_given_a_worker_that_blinks_then_its_devices_are_not_replaced(desk: Desk) -> None:
+    desk.worker("w1", "a")
+    desk.worker("w2", "b")
+    made = desk.reserve(serials=["a"], replace=True)
+    desk.serve("w1", made)
+
+    desk.lose("w1")
+    blinked = {device.serial: device.state for device in desk.look(made).devices}
+    desk.introduce("w1", "a")
+    desk.run(remind)
+    desk.serve("w1", made)
+
+    assert blinked == {"a": HoldState.FAILED}
+    assert {device.serial: device.state for device in desk.look(made).devices} == {
+        "a": HoldState.SERVING
+    }
+
+
+def test_given_a_worker_that_does_not_return_then_its_devices_are_replaced(desk: Desk) -> None:
+    desk.worker("w1", "a")
+    desk.worker("w2", "b")
+    made = desk.reserve(serials=["a"], replace=True)
+    desk.serve("w1", made)
+
+    desk.lose("w1")
+    desk.at += AWAY
+    desk.beat("w2")
+    desk.run(remind)
+
+    assert {device.serial: device.state for device in desk.look(made).devices} == {
+        "a": HoldState.RELEASED,
+        "b": HoldState.PREPARING,
+    }
+
+
+# --- documents ------------------------------------------------------------------------------------
+
+
+def test_given_changes_then_the_newer_of_two_documents_has_the_higher_revision(desk: Desk) -> None:
+    desk.worker("w1", "a")
+    told = [desk.reserve(count=1, duration=60)]
+    desk.serve("w1", told[0])
+    told += desk.documents()
+    reply = desk.ask("alice", "extend", reservation=told[0].id, duration=60)
+    told.append(Reservation.model_validate(reply["reservation"]))
+    desk.ask("alice", "end", reservation=told[0].id)
+    told += desk.documents()
+
+    assert [each.state for each in told] == [PREPARING, ACTIVE, ACTIVE, ReservationState.ENDED]
+    assert all(old.revision < new.revision for old, new in itertools.pairwise(told))
+
+
+def test_given_an_end_that_nobody_was_told_of_when_its_document_is_cleared_then_it_says_why(
+    desk: Desk,
+) -> None:
+    desk.worker("w1", "a")
+    made = desk.reserve(count=1)
+    desk.ask("alice", "end", reservation=made.id)
+
+    desk.run(lambda work: observation.clear_documents(work, [made.id, "unheard-of"]))
+
+    assert ends(desk) == [EndReason.RELEASED]
+    assert [each.topic for each in desk.sent if each.message == CLEAR] == [
+        RESERVATION(reservation=made.id),
+        RESERVATION(reservation="unheard-of"),
+    ]

@@ -22,6 +22,9 @@ _GONE = {
 }
 _LISTING = (WorkerPhase.READY, WorkerPhase.DRAINING)
 
+AWAY = 5.0
+"""Seconds that a worker that has gone may take to be back before its devices are replaced: one that
+lost its connection needs a second or two, one that is started again about three."""
 
 STALL = 1.5
 """Heartbeats without a look at the clock after which it was us who stood still."""
@@ -50,6 +53,7 @@ class Worker:
     heard_at: float = -math.inf
     fresh_until: float = 0.0
     waiting_until: float = 0.0
+    gone_at: float = -math.inf
     kinds: dict[str, Kind] = field(default_factory=dict)
     reports: dict[str, DeviceReport] = field(default_factory=dict)
 
@@ -161,6 +165,8 @@ class Farm:
         if _is_late_will(before, state):
             return False
         known.state = state
+        if state is not None and state.state in _GONE:
+            known.gone_at = at
         for serial in known.reports:
             self._elect(serial)
         new = state is not None and (before is None or before.session != state.session)
@@ -193,6 +199,12 @@ class Farm:
         if known.echoed != state.session or at >= known.fresh_until:
             return Health.UNKNOWN if self._waiting(known, at) else Health.GONE
         return Health.FRESH if state.state is WorkerPhase.READY else Health.CLOSED
+
+    def given_up(self, worker: str, at: float) -> bool:
+        """Whether a worker is gone and had its time to come back."""
+        known = self._workers.get(worker)
+        late = known is None or at >= known.gone_at + AWAY
+        return late and self.health(worker, at) is Health.GONE
 
     def why_gone(self, worker: str) -> str:
         """What became of a worker, for people."""

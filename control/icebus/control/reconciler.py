@@ -14,7 +14,8 @@ from icebus.schemas.devices import Desired, DeviceReport, DeviceState
 from icebus.schemas.errors import DeviceFailed, DeviceUnplugged, WorkerLost
 from icebus.schemas.reservations import HoldState
 
-_BROKEN = (DeviceState.BROKEN, DeviceState.QUARANTINED)
+BROKEN = (DeviceState.BROKEN, DeviceState.QUARANTINED)
+"""States of devices that fail whoever holds them."""
 
 
 def desired(device: DeviceRow, reservation: ReservationRow | None) -> Desired:
@@ -85,7 +86,7 @@ def judge(hold: HoldRow, generation: int, seen: Seen) -> Verdict:
         return Verdict(HoldState.FAILED, f"worker {hold.worker} was restarted", WorkerLost.code)
     if report.state is DeviceState.ABSENT:
         return Verdict(HoldState.FAILED, report.reason or "unplugged", DeviceUnplugged.code)
-    if report.state in _BROKEN:
+    if report.state in BROKEN:
         return Verdict(HoldState.FAILED, report.reason or report.state.value, DeviceFailed.code)
     if report.generation < generation:
         return unchanged

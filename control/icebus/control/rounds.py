@@ -19,7 +19,11 @@ _ANSWERING = (Health.FRESH, Health.CLOSED)
 
 
 def remind(work: Work) -> None:
-    """Say again what is desired of devices whose workers answer and have not taken it up."""
+    """Say again what is desired of devices whose workers answer and have not taken it up.
+
+    The queue is looked at too: nobody says that a worker's time to come back has passed.
+    """
+    work.stir()
     query = select(DeviceRow.serial, DeviceRow.generation)
     behind = {
         serial

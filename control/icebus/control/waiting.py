@@ -9,11 +9,14 @@ from sqlalchemy import func
 from sqlmodel import col, select
 
 from icebus.control.candidates import Offers, candidates, shortlist
+from icebus.control.farm import Health
 from icebus.control.lifecycle import LIVE_HOLDS, LIVE_RESERVATIONS
+from icebus.control.reconciler import BROKEN
 from icebus.control.reservations import give, replace
 from icebus.control.scheduler import Place, Plan, Waiting, Wanted, plan
 from icebus.control.tables import HoldRow, ReservationRow
 from icebus.control.work import Work
+from icebus.schemas.devices import DeviceState
 from icebus.schemas.reservations import HoldState, ReservationState
 from icebus.schemas.selectors import parse
 
@@ -105,7 +108,7 @@ def _queued(work: Work) -> Sequence[ReservationRow]:
 
 
 def _failed(work: Work) -> dict[tuple[str, str], _Failed]:
-    """The failed devices that are to be replaced."""
+    """The failed devices that are to be replaced: those that will not be back by themselves."""
     query = (
         select(HoldRow, ReservationRow)
         .join(ReservationRow, col(ReservationRow.id) == col(HoldRow.reservation))
@@ -115,7 +118,16 @@ def _failed(work: Work) -> dict[tuple[str, str], _Failed]:
             HoldRow.state == HoldState.FAILED,
         )
     )
-    return {(row.id, hold.serial): (hold, row) for hold, row in work.session.exec(query)}
+    found = work.session.exec(query)
+    return {(row.id, hold.serial): (hold, row) for hold, row in found if _lost(work, hold)}
+
+
+def _lost(work: Work, hold: HoldRow) -> bool:
+    if work.farm.health(hold.worker, work.at) is Health.GONE:
+        return work.farm.given_up(hold.worker, work.at)
+    report = work.farm.report(hold.serial)
+    # Otherwise its worker has just begun anew, and makes it ready again.
+    return report is None or report.state in (*BROKEN, DeviceState.ABSENT)
 
 
 def _waiting(row: ReservationRow, offers: Offers, replaces: str | None = None) -> Waiting:
