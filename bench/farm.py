@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from bench import postgresql
 from bench.network import Network
+from bench.processes import children, cpu
 from icebus.broker.access import Principal
 from icebus.broker.embedded import EmbeddedBroker
 from icebus.broker.process import Child
@@ -27,8 +29,6 @@ CONTROL = "main"
 START_DEADLINE = 120.0
 STOP_DEADLINE = 10.0
 
-_TICKS = os.sysconf("SC_CLK_TCK")
-
 
 @dataclass(frozen=True)
 class Shape:
@@ -39,12 +39,14 @@ class Shape:
         window: seconds that they count pulses for.
         bandwidth: bytes per second of their USB; 0 for no limit.
         workers: how many, each with a rack of its own.
+        controls: how many. One has a file, several share a PostgreSQL.
     """
 
     boards: int
     window: float
     bandwidth: float = 0.0
     workers: int = 1
+    controls: int = 1
 
 
 class Farm:
@@ -60,6 +62,7 @@ class Farm:
         shape: what it is made of.
         broker: that all of it speaks through.
         network: to let fail, by principal; None unless ``faulty``.
+        database: that several controls share; None for one control.
         url: where the broker is, for the user.
     """
 
@@ -75,22 +78,31 @@ class Farm:
         self._directory = directory
         self._commands: dict[str, tuple[list[str], dict[str, str]]] = {}
         self._children: dict[str, Child] = {}
+        self._principals: dict[str, str] = {}
         names = [f"worker{number}" for number in range(shape.workers)]
+        mains = [f"{CONTROL}{number or ''}" for number in range(shape.controls)]
         principals = [
             Principal(id=USER, role=Role.USER),
-            Principal(id=CONTROL, role=Role.CONTROL),
+            *(Principal(id=name, role=Role.CONTROL) for name in mains),
             *(Principal(id=name, role=Role.WORKER) for name in names),
         ]
+        self.database = postgresql.find() if shape.controls > 1 else None
         self.broker = EmbeddedBroker(directory / "broker", principals)
         self.broker.start(Deadline.after(START_DEADLINE))
         self.network = Network(self.broker.port) if faulty else None
         self.url = self.address(USER)
-        database = f"sqlite:///{directory / 'control.db'}"
-        self._start(
-            "control", CONTROL, "control", "--database", database, "--id", CONTROL, *control
-        )
+        url = self._start_database()
+        for number, name in enumerate(mains):
+            part = f"control{number or ''}"
+            self._start(part, name, "control", "--database", url, "--id", name, *control)
         for number, name in enumerate(names):
             self._start_worker(name, number)
+
+    def _start_database(self) -> str:
+        if self.database is None:
+            return f"sqlite:///{self._directory / 'control.db'}"
+        self.database.start()
+        return self.database.url(self.database.create(name="farm"))
 
     def _start_worker(self, name: str, number: int) -> None:
         shape = self.shape
@@ -110,6 +122,7 @@ class Farm:
         environment = {"PYTHONUNBUFFERED": "1"}
         if principal is not None:
             environment["ICEBUS_BROKER"] = self.address(principal)
+            self._principals[name] = principal
         self._commands[name] = (
             [sys.executable, "-m", f"icebus.{program}.cli", *arguments],
             environment,
@@ -142,6 +155,15 @@ class Farm:
         """The ids of the workers."""
         return [name for name in self._children if name.startswith("worker")]
 
+    @property
+    def controls(self) -> list[str]:
+        """The controls, as parts."""
+        return [name for name in self._children if name.startswith("control")]
+
+    def principal(self, name: str) -> str:
+        """As whom a part speaks, and so the name of its line through the network."""
+        return self._principals[name]
+
     def wait_ready(self, client: PulseCountClient) -> None:
         """Wait until every board can be reserved."""
         deadline = Deadline.after(START_DEADLINE)
@@ -160,7 +182,7 @@ class Farm:
         for name, child in self._children.items():
             used[name] = cpu(child.process.pid)
             if name.startswith("rack"):
-                used[f"{name} simulation"] = sum(map(cpu, _children(child.process.pid)))
+                used[f"{name} simulation"] = sum(map(cpu, children(child.process.pid)))
         return used
 
     def memory(self, name: str) -> tuple[float, int]:
@@ -186,21 +208,10 @@ class Farm:
         for child in reversed(self._children.values()):
             child.stop(Deadline.after(STOP_DEADLINE))
         self.broker.stop(Deadline.after(STOP_DEADLINE))
+        if self.database is not None:
+            self.database.remove()
         if self.network is not None:
             self.network.close()
-
-
-def cpu(pid: int) -> float:
-    """CPU seconds of a process so far, in the kernel and out of it."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS
-
-
-def _children(parent: int) -> Iterator[int]:
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            if int(stat.read_text().rsplit(")", 1)[1].split()[1]) == parent:
-                yield int(stat.parent.name)
 
 
 @contextlib.contextmanager

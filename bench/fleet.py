@@ -18,8 +18,8 @@ from typing import IO, Annotated, cast
 
 import typer
 
-from bench.farm import cpu
 from bench.measure import Measure, median, quantile
+from bench.processes import cpu
 from bench.table import show
 from icebus.broker import BrokerAddress, Bus, Incoming
 from icebus.broker.access import Principal

@@ -4,20 +4,39 @@ network that fails as told."""
 from __future__ import annotations
 
 import socket
+import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import Future
 from itertools import pairwise
 from typing import Any
 
+import psycopg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.faults import LASTING, WAYS, Kind, schedule
+from bench.chaos.agenda import Agenda
+from bench.chaos.faults import LASTING, SOME, WAYS, schedule
+from bench.chaos.holders import contradictions
+from bench.chaos.outcomes import audit
 from bench.network import Network
-from bench.outcomes import audit
 from bench.population import individual
+from bench.postgresql import PostgresServer, find
+from icebus.schemas.history import HistoryEntry, HistoryEvent
+from icebus.schemas.message import now
 
-TARGETS = ["broker", "control", "worker0", "worker1", "client0", "rack0", "rack1"]
+TARGETS = [
+    "broker",
+    "database",
+    "control",
+    "control1",
+    "worker0",
+    "worker1",
+    "client0",
+    "rack0",
+    "rack1",
+]
 WINDOW = 0.05
 
 
@@ -34,7 +53,7 @@ def test_given_a_seed_then_the_schedule_is_always_the_same_and_each_part_fails_o
     for fault in faults:
         assert fault.over <= seconds + 0.1
         assert bool(fault.seconds) == (fault.kind in LASTING)
-        assert bool(fault.boards) == (fault.kind is Kind.UNPLUG)
+        assert bool(fault.boards) == (fault.kind in SOME)
 
 
 def run(*names: str) -> list[dict[str, Any]]:
@@ -79,6 +98,94 @@ def test_given_a_ledger_then_the_audit_finds_each_promise_that_was_broken(
 def test_given_a_client_killed_at_work_then_what_was_under_way_is_counted_as_that() -> None:
     account = audit([*run("nco_7.bin", "nco_14.bin"), outcome(), {"what": "life"}], WINDOW)
     assert (account.results, account.unknown, account.lives) == (1, 1, 2)
+
+
+HELD = (
+    ("reserved", "r1", "b1"),
+    ("reserved", "r1", "b2"),
+    ("released", "r1", "b1"),
+    ("reserved", "r2", "b1"),
+    ("released", "r2", "b1"),
+    ("released", "r1", "b2"),
+)
+"""Two devices, each held by one at a time, and given back."""
+
+
+def history(*entries: tuple[str, str, str]) -> list[HistoryEntry]:
+    return [
+        HistoryEntry(
+            number=number, at=now(), event=HistoryEvent(event), actor="ann", reservation=r, serial=s
+        )
+        for number, (event, r, s) in enumerate(entries, 1)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("entries", "seen", "wrong"),
+    [
+        (HELD, [("r1", "b1"), ("r2", "b1")], 0),
+        (HELD[:-1], [], 1),  # never given back
+        ((*HELD, HELD[-1]), [], 1),  # given back twice
+        (HELD[3:5] + HELD[3:5], [], 0),  # had twice, one time after the other
+        ((HELD[0], HELD[3], HELD[4]), [], 1),  # held by two
+        (HELD, [("r3", "b1")], 1),  # told, and never written down
+    ],
+)
+def test_given_a_history_then_it_tells_of_devices_that_were_not_held_by_one_at_a_time(
+    entries: list[tuple[str, str, str]], seen: list[tuple[str, str]], wrong: int
+) -> None:
+    assert len(list(contradictions(history(*entries), seen))) == wrong
+
+
+def test_given_an_agenda_then_what_is_due_is_done_in_order_and_what_is_left_in_the_end() -> None:
+    done: list[str] = []
+    agenda = Agenda(lambda: None)
+    begun = time.monotonic()
+    agenda.at(begun + 0.02, lambda: agenda.after(0.01, lambda: done.append("mended")))
+    agenda.at(begun + 0.01, lambda: done.append("first"))
+    agenda.finish(begun)
+    assert done == ["first", "mended"]
+
+
+@pytest.fixture(scope="module")
+def server_of_databases(postgresql: PostgresServer) -> Iterator[PostgresServer]:
+    """One that may be killed, unlike the tests' own."""
+    mine = find()
+    mine.start()
+    yield mine
+    mine.remove()
+
+
+def test_given_a_database_server_killed_when_started_again_then_what_was_committed_is_there(
+    server_of_databases: PostgresServer,
+) -> None:
+    url = server_of_databases.url(server_of_databases.create(name="farm"))
+    with psycopg.connect(url, autocommit=True) as busy:
+        busy.execute("CREATE TABLE kept AS SELECT 7 AS number")
+        server_of_databases.process.kill()
+        server_of_databases.process.wait(30)
+        server_of_databases.start()
+        with pytest.raises(psycopg.OperationalError):
+            busy.execute("SELECT 1")
+    with psycopg.connect(url) as again:
+        assert again.execute("SELECT number FROM kept").fetchall() == [(7,)]
+
+
+def test_given_a_database_server_frozen_then_it_answers_once_it_is_thawed(
+    server_of_databases: PostgresServer,
+) -> None:
+    answer: Future[object] = Future()
+    with psycopg.connect(server_of_databases.url("postgres"), autocommit=True) as connection:
+        server_of_databases.freeze()
+        asking = threading.Thread(
+            target=lambda: answer.set_result(connection.execute("SELECT 1").fetchone())
+        )
+        asking.start()
+        with pytest.raises(TimeoutError):
+            answer.result(0.2)
+        server_of_databases.thaw()
+        assert answer.result(30) == (1,)
+        asking.join(30)
 
 
 @pytest.fixture

@@ -6,6 +6,8 @@ import random
 from dataclasses import dataclass
 from enum import StrEnum
 
+from icebus.schemas.rack import Fault as Ailment
+
 EVERY = 3.0
 """Seconds between faults, on average."""
 
@@ -33,7 +35,17 @@ class Kind(StrEnum):
     HOLD = "hold"
     UNPLUG = "unplug"
     RESET = "reset"
+    HANG = "hang"
+    WEDGE = "wedge"
+    STALL = "stall"
+    BABBLE = "babble"
+    GARBAGE = "garbage"
+    MISREPORT = "misreport"
+    BOOTLOADER = "bootloader"
 
+
+ILL = frozenset(Kind(each) for each in Ailment)
+"""What may be wrong with a board itself: all that a virtual board can have."""
 
 LASTING = frozenset(Kind) - {Kind.CUT, Kind.HALF_OPEN}
 """Those that have to be mended; the others are over when they are done."""
@@ -43,13 +55,17 @@ _NETWORK = (Kind.CUT, Kind.HALF_OPEN, Kind.HOLD)
 
 WAYS = {
     "broker": (*_PROCESS, Kind.FORGET),
+    "database": _PROCESS,
     "control": (*_PROCESS, *_NETWORK),
     "worker": (*_PROCESS, *_NETWORK),
     "client": (*_PROCESS, *_NETWORK),
-    "rack": (Kind.UNPLUG, Kind.UNPLUG, Kind.RESET),
+    "rack": (*[Kind.UNPLUG] * 4, *[Kind.RESET] * 2, *(kind for kind in Kind if kind in ILL)),
 }
-"""How the parts of a farm go wrong. Racks stand for hardware: boards are unplugged, or all at once
-when their hub is reset."""
+"""How the parts of a farm go wrong. Racks stand for hardware: some boards are unplugged, or all at
+once when their hub is reset, or some are ill."""
+
+SOME = ILL | {Kind.UNPLUG}
+"""What happens to some boards of a rack."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +121,7 @@ def schedule(seed: int, seconds: float, targets: list[str], boards: int) -> list
             target,
             kind,
             round(min(lasts, seconds - at), 1) if kind in LASTING else 0.0,
-            some if kind is Kind.UNPLUG else (),
+            some if kind in SOME else (),
         )
         if at >= free[target]:
             faults.append(fault)

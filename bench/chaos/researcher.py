@@ -1,8 +1,8 @@
 """A client in a run of chaos: reserves boards and evaluates on them until told to finish.
 
-``python -m bench.researcher DIRECTORY NAME NUMBER BOARDS``; the broker is in ``ICEBUS_URL``. It is
-killed, frozen and cut off like every other part of the farm, and started again; what it knows is
-in its ledger. A life that finds the reservation of the one before takes it up again.
+``python -m bench.chaos.researcher DIRECTORY NAME NUMBER BOARDS``; the broker is in ``ICEBUS_URL``.
+It is killed, frozen and cut off like every other part of the farm, and started again; what it knows
+is in its ledger. A life that finds the reservation of the one before takes it up again.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bench.outcomes import Ledger, read
+from bench.chaos.outcomes import Ledger, read
 from bench.population import Individual, individual
 from icebus.client import PulseCountClient, Result
 from icebus.client.outcomes import Outcome

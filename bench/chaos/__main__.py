@@ -1,0 +1,54 @@
+"""``python -m bench.chaos``: lets parts of a farm at work fail at random.
+
+Everything is a process of its own. Clients evaluate bitstreams whose counts are known while a
+schedule that the seed decides has parts killed, stopped, frozen, cut off, unplugged and ill. Then
+all is mended, and it is looked at whether every promise was kept.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bench.chaos.report import as_json, show
+from bench.chaos.run import unleash
+from bench.farm import Shape
+
+
+def main(
+    seed: Annotated[int, typer.Option(help="Decides what fails when.")] = 1,
+    minutes: Annotated[float, typer.Option(min=0.5, help="How long things fail.")] = 2.0,
+    boards: Annotated[int, typer.Option(min=2, help="Virtual boards in all.")] = 16,
+    workers: Annotated[int, typer.Option(min=1, help="Workers, each with a rack.")] = 2,
+    clients: Annotated[int, typer.Option(min=1, max=64, help="That evaluate.")] = 3,
+    controls: Annotated[
+        int, typer.Option(min=1, max=9, help="With several, they share a PostgreSQL.")
+    ] = 1,
+    window: Annotated[float, typer.Option(help="Seconds that boards count pulses for.")] = 0.2,
+    keep: Annotated[
+        Path | None, typer.Option(help="A new directory for logs and ledgers, to be kept.")
+    ] = None,
+    json_output: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+) -> None:
+    """Let parts of a farm at work fail at random, and see whether every promise holds.
+
+    Exits with 1 when one does not. The same seed gives the same schedule.
+    """
+    with tempfile.TemporaryDirectory(prefix="icebus-chaos-") as temporary:
+        directory = keep or Path(temporary)
+        directory.mkdir(parents=True, exist_ok=True)
+        shape = Shape(boards, window, workers=workers, controls=controls)
+        chaos = unleash(seed, minutes * 60, shape, clients, directory)
+    if json_output:
+        typer.echo(json.dumps(as_json(chaos), indent=2))
+    else:
+        show(chaos)
+    raise typer.Exit(1 if chaos.broken else 0)
+
+
+if __name__ == "__main__":
+    typer.run(main)
