@@ -24,8 +24,9 @@ from icebus.client import (
 from icebus.client.acknowledge import Acknowledger
 from icebus.client.bitstreams import Item
 from icebus.client.ledger import Ledger
+from icebus.client.options import Options
 from icebus.client.outcomes import BatchFinished, Outcome
-from icebus.client.run import Run, RunSettings
+from icebus.client.run import Run
 from icebus.schemas.components import WorkerPhase
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import (
@@ -421,7 +422,7 @@ def test_given_a_broker_that_stays_away_when_evaluating_then_all_fails_typed(
     boards = alice.reserve(1)
     ledger: Ledger[Item] = Ledger("batch", ["d1"])
     run = Run(
-        alice._link, boards, Acknowledger(alice._link, boards), ledger, RunSettings(broker_away=0.5)
+        alice._link, boards, Acknowledger(alice._link, boards), ledger, Options(broker_away=0.5)
     )
     taken = run.outcomes(circuits)
     killing = threading.Thread(target=kill_broker, args=(w1, broker))

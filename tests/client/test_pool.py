@@ -154,7 +154,7 @@ class Mapping(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def lose(self, data: st.DataObject) -> None:
-        serial = data.draw(st.sampled_from(self.pool.serials))
+        serial = data.draw(st.sampled_from(list(self.pool.serials)))
         self._failed(self.pool.lose(serial, LOST))
         self._note_loss(serial)
         assert set(self.pool.losses) == self.lost
@@ -188,7 +188,7 @@ class Mapping(RuleBasedStateMachine):
     @rule(data=st.data(), by=st.sampled_from(BOARDS + SPARE))
     def replace(self, data: st.DataObject, by: str) -> None:
         """By a board that is new or was lost; control gives no board twice."""
-        serial = data.draw(st.sampled_from(self.pool.serials))
+        serial = data.draw(st.sampled_from(list(self.pool.serials)))
         if by == serial or (by in self.pool.serials and by not in self.lost):
             return
         self._failed(self.pool.replace(serial, by, LOST))

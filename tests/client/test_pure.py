@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from icebus.client import board_calls, holding, run
+from icebus.client import board_calls, holding, options, run
 from icebus.client.handlers import EventHandler, PulseCountHandler, event_names
 from icebus.client.workers import judge
 from icebus.schemas.components import WorkerPhase, WorkerState
@@ -86,7 +86,7 @@ def test_given_a_document_when_read_then_its_devices_are_told_apart() -> None:
 
 
 def test_given_a_broker_that_is_away_then_a_run_gives_up_before_a_call_of_it_does() -> None:
-    assert board_calls.TIMEOUT > run.BROKER_AWAY + run.TICK
+    assert board_calls.TIMEOUT > options.BROKER_AWAY + run.TICK
 
 
 def test_given_two_documents_when_compared_then_boards_that_moved_are_named() -> None:

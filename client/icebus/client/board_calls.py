@@ -16,7 +16,7 @@ from icebus.client.link import Link, read_answer
 from icebus.client.reservation import Reservation
 from icebus.schemas.calls import Call, CallResults
 from icebus.schemas.deadline import Deadline
-from icebus.schemas.errors import BlobMissing, IcebusError, RemoteError
+from icebus.schemas.errors import BlobMissing, IcebusError, QueueFull, RemoteError
 
 TIMEOUT = 150.0
 """Seconds for a worker to answer a call. It answers within milliseconds, and that it is gone is
@@ -117,3 +117,11 @@ class Caller:
         if len(blob.packed) > self._largest:
             return {**file, "sha256": blob.sha256}
         return {**file, "data": b64encode(blob.packed).decode(), "encoding": blob.encoding}
+
+
+def room(error: QueueFull, otherwise: int) -> int:
+    """Evaluations that a board which refused some has room for."""
+    capacity, depth = error.details.get("capacity"), error.details.get("depth")
+    if isinstance(capacity, int) and isinstance(depth, int):
+        return max(1, capacity - depth)
+    return max(1, otherwise)

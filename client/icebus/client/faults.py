@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from icebus.schemas.components import WorkerPhase
 from icebus.schemas.errors import (
     BrokerUnavailable,
     DeadlineExceeded,
@@ -18,6 +19,7 @@ from icebus.schemas.errors import (
     UnknownDevice,
     UnknownMethod,
     UnknownReservation,
+    WorkerLost,
 )
 
 UNSURE = (BrokerUnavailable, DeadlineExceeded, DeviceFailed)
@@ -60,3 +62,9 @@ def is_boards(error: IcebusError) -> bool:
     All else is about the bitstream, and final: it would fail so anywhere.
     """
     return isinstance(error, (MeasurementFailed, DeadlineExceeded, InternalError))
+
+
+def may_pass(error: IcebusError) -> bool:
+    """Whether a worker was lost of which nobody knows that it is gone for good."""
+    known = (WorkerPhase.OFFLINE, "restarted")
+    return isinstance(error, WorkerLost) and error.details.get("how") not in known

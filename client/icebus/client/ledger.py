@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from icebus.client.account import Failed
-from icebus.client.conversation import Conversation, Send, Slot
-from icebus.client.faults import LASTING
+from icebus.client.account import Account, Board, Failed
+from icebus.client.conversation import Send, Slot
 from icebus.schemas.errors import IcebusError
 
 DEPTH = 8
@@ -26,18 +25,13 @@ SPREAD = 64
 T = TypeVar("T")
 
 
-@dataclass
-class _Board(Generic[T]):
-    serial: str
-    number: int
-    talk: Conversation[T]
+@dataclass(eq=False)
+class _Board(Board[T], Generic[T]):
     cursor: int = 0
     again: deque[Slot[T]] = field(default_factory=deque)
-    loss: IcebusError | None = None
-    retired: bool = False
 
 
-class Ledger(Generic[T]):
+class Ledger(Account[T, _Board[T]], Generic[T]):
     """The account of one batch whose items are each evaluated once on each board.
 
     The first outcome of an evaluation wins. What a board owes when it is lost fails, and so does
@@ -47,38 +41,19 @@ class Ledger(Generic[T]):
     Args:
         batch: its id, which evaluations' ids begin with.
         serials: the boards.
-        depth: evaluations on a board without an outcome, at most.
-        ahead: items to take beyond what the fastest board was sent.
-        spread: items to keep between the slowest and the fastest board, at most.
         patient: whether others may take the place of lost boards, so that when all are lost it is
             not over before it is given up.
     """
 
-    def __init__(
-        self,
-        batch: str,
-        serials: Iterable[str],
-        depth: int = DEPTH,
-        ahead: int = AHEAD,
-        spread: int = SPREAD,
-        *,
-        patient: bool = False,
-    ) -> None:
-        self.batch = batch
-        self._boards = {
-            serial: _Board[T](serial, number, Conversation(serial))
-            for number, serial in enumerate(serials)
-        }
-        self._depth = depth
-        self._ahead = ahead
-        self._spread = spread
+    def __init__(self, batch: str, serials: Iterable[str], *, patient: bool = False) -> None:
+        super().__init__(batch, serials)
         self._items: deque[T] = deque()
         self._base = 0
         self._patient = patient
         self._given_up = False
         self._rejected = 0
-        self._ended = False
-        self._cancelled = False
+
+    # --- how it is ----------------------------------------------------------------------------
 
     @property
     def copies(self) -> int:
@@ -95,16 +70,6 @@ class Ledger(Generic[T]):
         return False
 
     @property
-    def serials(self) -> Sequence[str]:
-        """All its boards."""
-        return list(self._boards)
-
-    @property
-    def losses(self) -> Mapping[str, IcebusError]:
-        """The boards that are lost, and why."""
-        return {b.serial: b.loss for b in self._boards.values() if b.loss is not None}
-
-    @property
     def forsaken(self) -> IcebusError | None:
         """The first loss, when no board is left: this account does not wait for one's return."""
         losses = self.losses
@@ -112,25 +77,28 @@ class Ledger(Generic[T]):
             return None
         return next(iter(losses.values()))
 
-    # --- items in -----------------------------------------------------------------------------
-
-    @property
-    def ended(self) -> bool:
-        """Whether no more items will come."""
-        return self._ended
-
     @property
     def hungry(self) -> bool:
         """Whether to add another item now. Without a board left nobody eats."""
         cursors = [board.cursor for board in self._boards.values() if board.loss is None]
         if self._ended or not cursors:
             return False
-        known = self._base + len(self._items)
-        return known - max(cursors) < self._ahead and known - min(cursors) < self._spread
+        known = self._known
+        return known - max(cursors) < AHEAD and known - min(cursors) < SPREAD
+
+    @property
+    def done(self) -> bool:
+        """Whether every evaluation has had its outcome."""
+        return self._ended and all(
+            board.loss is not None or (not board.talk.outstanding and self._exhausted(board))
+            for board in self._boards.values()
+        )
+
+    # --- items in -----------------------------------------------------------------------------
 
     def add(self, item: T) -> list[Failed[T]]:
         """Add an item for every board; it fails at once on those that are lost."""
-        index = self._base + len(self._items)
+        index = self._known
         self._items.append(item)
         dead = [
             Failed(self._slot(board, index, item), board.loss)
@@ -148,19 +116,6 @@ class Ledger(Generic[T]):
             for board in self._places
         ]
 
-    def end(self) -> None:
-        """No more items will come."""
-        self._ended = True
-
-    def cancel(self) -> None:
-        """Nobody waits for outcomes any more: send nothing that was not sent."""
-        self._ended = self._cancelled = True
-        for board in self._boards.values():
-            board.cursor = self._base + len(self._items)
-            board.again.clear()
-            board.talk.held = False
-        self._trim()
-
     # --- calls out ----------------------------------------------------------------------------
 
     def due(self) -> list[Send[T]]:
@@ -173,7 +128,7 @@ class Ledger(Generic[T]):
         if board.loss is not None:
             return None
         return board.talk.ask(
-            self._depth,
+            DEPTH,
             take=lambda room: self._take(board, room),
             more=lambda: not (self._ended and self._exhausted(board)),
         )
@@ -190,25 +145,17 @@ class Ledger(Generic[T]):
         return self._unsent(board)
 
     def _unsent(self, board: _Board[T]) -> Slot[T] | None:
-        if board.cursor >= self._base + len(self._items):
+        if board.cursor >= self._known:
             return None
         slot = self._slot(board, board.cursor, self._items[board.cursor - self._base])
         board.cursor += 1
         return slot
 
     def _exhausted(self, board: _Board[T]) -> bool:
-        return not board.again and board.cursor >= self._base + len(self._items)
+        return not board.again and board.cursor >= self._known
 
     def _slot(self, board: _Board[T], index: int, item: T) -> Slot[T]:
         return Slot(board.serial, f"{self.batch}-{index}-{board.number}", item)
-
-    def awaits(self, send: Send[T]) -> bool:
-        """Whether the answer to that is still of interest: its board was not lost since."""
-        return self._boards[send.serial].talk.awaits(send)
-
-    def accepted(self, serial: str) -> None:
-        """The board took what it was sent last."""
-        self._boards[serial].talk.accepted()
 
     def refused(self, serial: str, room: int) -> None:
         """The board took nothing of what it was sent last; it is to be sent the same again."""
@@ -216,15 +163,6 @@ class Ledger(Generic[T]):
         back = board.talk.refused(room)
         if not self._cancelled:
             board.again.extendleft(reversed(back))
-
-    def doubt(self) -> None:
-        """Outcomes may have been lost on their way: ask for all that is outstanding again."""
-        for board in self._boards.values():
-            board.talk.doubt()
-
-    def nudge(self, serial: str) -> None:
-        """Let a board that refused be tried again."""
-        self._boards[serial].talk.held = False
 
     # --- outcomes in --------------------------------------------------------------------------
 
@@ -245,70 +183,46 @@ class Ledger(Generic[T]):
         slot = self.settle(serial, evaluation)
         return [] if slot is None else [Failed(slot, error)]
 
-    def lose(self, serial: str, error: IcebusError) -> list[Failed[T]]:
-        """The board is lost: all its slots fail now, sent or not."""
-        board = self._boards.get(serial)
-        if board is None:
-            return []
-        if board.loss is not None:
-            board.loss = board.loss if isinstance(board.loss, LASTING) else error
-            return []
-        slots = [*board.talk.outstanding.values(), *board.again]
-        while (slot := self._unsent(board)) is not None:
-            slots.append(slot)
-        board.loss = error
-        board.talk = Conversation(serial)
-        board.again.clear()
-        self._trim()
-        return [Failed(slot, error) for slot in slots]
-
-    def join(self, serial: str) -> None:
-        """A board that was lost is back: it takes part in what is added from now on."""
-        board = self._boards[serial]
-        board.talk.ready = True
-        self._revive(board)
-
-    def replace(self, serial: str, by: str, error: IcebusError) -> list[Failed[T]]:
-        """Another board takes the place of one; it has to :meth:`join` before it is sent anything.
-
-        What is added until then waits for it.
-        """
-        failed = self.lose(serial, error)
-        self._boards[serial].retired = True
-        fresh = _Board[T](by, len(self._boards), Conversation(by), loss=error)
-        board = self._boards.setdefault(by, fresh)
-        if board.loss is not None:
-            board.retired = False
-            board.talk.ready = False
-            self._revive(board)
-        return failed
-
-    def _revive(self, board: _Board[T]) -> None:
-        if board.loss is not None:
-            board.loss = None
-            board.cursor = self._base + len(self._items)
-            self._given_up = False
+    # --- boards that go and come --------------------------------------------------------------
 
     def give_up(self, error: IcebusError) -> list[Failed[T]]:
         """No lost board will come back: all that they owed has failed already."""
         self._given_up = True
         return []
 
-    def outstanding(self, serial: str) -> int:
-        """Evaluations sent to the board and without an outcome."""
-        return len(self._boards[serial].talk.outstanding)
+    def _board(self, serial: str, number: int) -> _Board[T]:
+        return _Board(serial, number)
+
+    def _lost(
+        self, board: _Board[T], owed: Sequence[Slot[T]], error: IcebusError
+    ) -> list[Failed[T]]:
+        """All its slots fail now, sent or not."""
+        slots = [*owed, *board.again]
+        while (slot := self._unsent(board)) is not None:
+            slots.append(slot)
+        board.again.clear()
+        self._trim()
+        return [Failed(slot, error) for slot in slots]
+
+    def _revived(self, board: _Board[T]) -> None:
+        """It takes part in what is added from now on."""
+        board.cursor = self._known
+        self._given_up = False
+
+    def _forget(self) -> None:
+        for board in self._boards.values():
+            board.cursor = self._known
+            board.again.clear()
+        self._trim()
 
     @property
-    def done(self) -> bool:
-        """Whether every evaluation has had its outcome."""
-        return self._ended and all(
-            board.loss is not None or (not board.talk.outstanding and self._exhausted(board))
-            for board in self._boards.values()
-        )
+    def _known(self) -> int:
+        """Items so far."""
+        return self._base + len(self._items)
 
     def _trim(self) -> None:
-        end = self._base + len(self._items)
-        needed = min((b.cursor for b in self._boards.values() if b.loss is None), default=end)
+        cursors = (board.cursor for board in self._boards.values() if board.loss is None)
+        needed = min(cursors, default=self._known)
         while self._base < needed:
             self._items.popleft()
             self._base += 1

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from icebus.client.account import Failed
-from icebus.client.conversation import Conversation, Send, Slot
-from icebus.client.faults import LASTING, is_boards, is_lost
+from icebus.client.account import Account, Board, Failed
+from icebus.client.conversation import Send, Slot
+from icebus.client.faults import is_boards, is_lost
 from icebus.schemas.errors import IcebusError
 
 ATTEMPTS = 3
@@ -58,12 +58,9 @@ class _Ticket(Generic[T]):
 
 
 @dataclass(eq=False)
-class _Board(Generic[T]):
-    serial: str
-    talk: Conversation[T]
+class _Board(Board[T], Generic[T]):
     took: float | None = None
     depth: int = MIN_DEPTH
-    loss: IcebusError | None = None
 
     def learn(self, took: float) -> None:
         old = took if self.took is None else self.took
@@ -71,7 +68,7 @@ class _Board(Generic[T]):
         self.depth = 1 + math.ceil(max(MIN_DEPTH - 1, min(MAX_DEPTH - 1, COVER / self.took)))
 
 
-class Pool(Generic[T]):
+class Pool(Account[T, _Board[T]], Generic[T]):
     """The account of one batch whose items are each evaluated once, on any board.
 
     The first outcome of an item wins, whichever of its evaluations it comes from.
@@ -83,8 +80,7 @@ class Pool(Generic[T]):
     """
 
     def __init__(self, batch: str, serials: Iterable[str], total: int | None = None) -> None:
-        self.batch = batch
-        self._boards = {serial: _Board[T](serial, Conversation(serial)) for serial in serials}
+        super().__init__(batch, serials)
         self._alive = list(self._boards.values())
         self._total = total
         self._known = 0
@@ -93,8 +89,8 @@ class Pool(Generic[T]):
         self._open: dict[int, _Ticket[T]] = {}
         self._sent: dict[str, tuple[_Ticket[T], str]] = {}
         self._forsaken: IcebusError | None = None
-        self._ended = False
-        self._cancelled = False
+
+    # --- how it is ----------------------------------------------------------------------------
 
     @property
     def copies(self) -> int:
@@ -107,26 +103,9 @@ class Pool(Generic[T]):
         return True
 
     @property
-    def serials(self) -> Sequence[str]:
-        """All its boards."""
-        return list(self._boards)
-
-    @property
-    def losses(self) -> Mapping[str, IcebusError]:
-        """The boards that are lost, and why."""
-        return {b.serial: b.loss for b in self._boards.values() if b.loss is not None}
-
-    @property
     def forsaken(self) -> IcebusError | None:
         """Why it was given up, when it was."""
         return self._forsaken
-
-    # --- items in -----------------------------------------------------------------------------
-
-    @property
-    def ended(self) -> bool:
-        """Whether no more items will come."""
-        return self._ended
 
     @property
     def hungry(self) -> bool:
@@ -135,6 +114,13 @@ class Pool(Generic[T]):
             return False
         waiting = len(self._fresh) + len(self._again)
         return waiting < max(AHEAD, AHEAD_EACH * len(self._alive))
+
+    @property
+    def done(self) -> bool:
+        """Whether every item has had its outcome."""
+        return self._ended and not self._open
+
+    # --- items in -----------------------------------------------------------------------------
 
     def add(self, item: T) -> list[Failed[T]]:
         """Add an item; it fails at once when the batch was given up."""
@@ -153,18 +139,6 @@ class Pool(Generic[T]):
 
     def _nowhere(self, ticket: _Ticket[T]) -> Slot[T]:
         return Slot("", f"{self.batch}-{ticket.number}", ticket.item)
-
-    def end(self) -> None:
-        """No more items will come."""
-        self._ended = True
-
-    def cancel(self) -> None:
-        """Nobody waits for outcomes any more: send nothing that was not sent."""
-        self._ended = self._cancelled = True
-        self._fresh.clear()
-        self._again.clear()
-        for board in self._boards.values():
-            board.talk.held = False
 
     # --- calls out ----------------------------------------------------------------------------
 
@@ -227,14 +201,6 @@ class Pool(Generic[T]):
         self._sent[evaluation] = (ticket, serial)
         return Slot(serial, evaluation, ticket.item)
 
-    def awaits(self, send: Send[T]) -> bool:
-        """Whether the answer to that is still of interest: its board was not lost since."""
-        return self._boards[send.serial].talk.awaits(send)
-
-    def accepted(self, serial: str) -> None:
-        """The board took what it was sent last."""
-        self._boards[serial].talk.accepted()
-
     def refused(self, serial: str, room: int) -> None:
         """The board took nothing of what it was sent last; any board may have it."""
         for slot in reversed(self._boards[serial].talk.refused(room)):
@@ -243,15 +209,6 @@ class Pool(Generic[T]):
                 ticket, _ = found
                 ticket.evaluations.remove(slot.evaluation)
                 self._return(ticket)
-
-    def doubt(self) -> None:
-        """Outcomes may have been lost on their way: ask for all that is outstanding again."""
-        for board in self._boards.values():
-            board.talk.doubt()
-
-    def nudge(self, serial: str) -> None:
-        """Let a board that refused be tried again."""
-        self._boards[serial].talk.held = False
 
     # --- outcomes in --------------------------------------------------------------------------
 
@@ -289,21 +246,28 @@ class Pool(Generic[T]):
         # Not owed: of a board that was lost, and being tried again already.
         return self._strike(ticket, Slot(serial, evaluation, ticket.item), error) if owed else []
 
-    def lose(self, serial: str, error: IcebusError) -> list[Failed[T]]:
-        """The board is lost: others get what it owed, unless it was an item's last attempt."""
-        board = self._boards.get(serial)
-        if board is None:
-            return []
-        if board.loss is not None:
-            board.loss = board.loss if isinstance(board.loss, LASTING) else error
-            return []
-        owed = list(board.talk.outstanding.values())
-        board.loss = error
-        board.talk = Conversation(serial)
+    # --- boards that go and come --------------------------------------------------------------
+
+    def give_up(self, error: IcebusError) -> list[Failed[T]]:
+        """No lost board will come back: all that has no outcome fails."""
+        self._forsaken = error
+        failed = [Failed(self._nowhere(ticket), error) for ticket in self._open.values()]
+        for ticket in list(self._open.values()):
+            self._close(ticket)
+        self._forget()
+        return failed
+
+    def _board(self, serial: str, number: int) -> _Board[T]:
+        return _Board(serial, number)
+
+    def _lost(
+        self, board: _Board[T], owed: Sequence[Slot[T]], error: IcebusError
+    ) -> list[Failed[T]]:
+        """Others get what it owed, unless it was an item's last attempt."""
         self._alive.remove(board)
         failed: list[Failed[T]] = []
         for index, slot in reversed(list(enumerate(owed))):
-            ticket = self._of(serial, slot.evaluation)
+            ticket = self._of(slot.serial, slot.evaluation)
             if ticket is None:
                 continue
             if index == 0:
@@ -312,48 +276,13 @@ class Pool(Generic[T]):
                 self._return(ticket)
         return failed
 
-    def join(self, serial: str) -> None:
-        """A board that was lost is back, or one that takes another's place is ready."""
-        board = self._boards[serial]
-        board.talk.ready = True
-        self._revive(board)
+    def _revived(self, board: _Board[T]) -> None:
+        self._alive.append(board)
+        self._forsaken = None
 
-    def replace(self, serial: str, by: str, error: IcebusError) -> list[Failed[T]]:
-        """Another board takes the place of one; it has to :meth:`join` before it is sent anything.
-
-        An outcome that the former gave before it failed still counts.
-        """
-        failed = self.lose(serial, error)
-        board = self._boards.setdefault(by, _Board(by, Conversation(by), loss=error))
-        if board.loss is not None:
-            board.talk.ready = False
-            self._revive(board)
-        return failed
-
-    def _revive(self, board: _Board[T]) -> None:
-        if board.loss is not None:
-            board.loss = None
-            self._alive.append(board)
-            self._forsaken = None
-
-    def give_up(self, error: IcebusError) -> list[Failed[T]]:
-        """No lost board will come back: all that has no outcome fails."""
-        self._forsaken = error
-        failed = [Failed(self._nowhere(ticket), error) for ticket in self._open.values()]
-        for ticket in list(self._open.values()):
-            self._close(ticket)
+    def _forget(self) -> None:
         self._fresh.clear()
         self._again.clear()
-        return failed
-
-    def outstanding(self, serial: str) -> int:
-        """Evaluations sent to the board and without an outcome."""
-        return len(self._boards[serial].talk.outstanding)
-
-    @property
-    def done(self) -> bool:
-        """Whether every item has had its outcome."""
-        return self._ended and not self._open
 
     def _of(self, serial: str, evaluation: str) -> _Ticket[T] | None:
         ticket, where = self._sent.get(evaluation, (None, ""))

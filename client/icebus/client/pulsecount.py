@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator
+from typing import Any, Unpack
 
+from icebus.client.account import Account
 from icebus.client.acknowledge import Acknowledger
 from icebus.client.bitstreams import Item, Source, known_length, several
 from icebus.client.client import BaseClient
@@ -13,6 +15,7 @@ from icebus.client.events import read_event
 from icebus.client.handlers import PulseCountHandler, event_names
 from icebus.client.ledger import Ledger
 from icebus.client.link import Link
+from icebus.client.options import STALL, EvaluateOptions, MapOptions, Options
 from icebus.client.outcomes import (
     BatchFinished,
     EvaluationsFailed,
@@ -21,9 +24,9 @@ from icebus.client.outcomes import (
     Result,
 )
 from icebus.client.pool import Pool
-from icebus.client.progress import Show, follow
+from icebus.client.progress import follow
 from icebus.client.reservation import Reservation
-from icebus.client.run import PATIENCE, STALL, Run, RunSettings
+from icebus.client.run import Run
 from icebus.schemas import reservations
 from icebus.schemas.calls import RawEvent
 from icebus.schemas.deadline import Deadline
@@ -61,13 +64,7 @@ class Boards(Reservation):
         self._collections: list[Collection] = []
 
     def evaluate(
-        self,
-        bitstreams: Iterable[Source],
-        *,
-        serials: Sequence[str] | None = None,
-        validate: bool = True,
-        stall: float = STALL,
-        progress: Show = False,
+        self, bitstreams: Iterable[Source], **options: Unpack[EvaluateOptions]
     ) -> Iterator[Result]:
         """Evaluate every bitstream on every board, and yield results as they come.
 
@@ -79,27 +76,25 @@ class Boards(Reservation):
         Args:
             bitstreams: paths, bytes, ``(name, bytes)``, :class:`Bitstream` or objects with
                 ``data``, ``name`` and ``annotations``; each result's ``source`` is what was given.
-            serials: the boards to use, these and no others; None for all of the reservation.
-            validate: whether to refuse bitstreams that would not configure an FPGA.
-            stall: seconds without a sign of a board after which its evaluations fail.
-            progress: True for a bar on stderr, or a function to call with a :class:`Progress`.
+            **options: any of
+
+                - ``serials``: the boards to use, these and no others; by default all of the
+                  reservation.
+                - ``validate=True``: whether to refuse bitstreams that would not configure an FPGA.
+                - ``stall=300.0``: seconds without a sign of a board after which its evaluations
+                  fail.
+                - ``progress=False``: True for a bar on stderr, or a function to call with a
+                  :class:`Progress`.
 
         Raises:
             EvaluationsFailed: after the last outcome, if any evaluation has no result.
             InvalidRequest: something that is no bitstream at all, such as a missing file.
             ReservationEnded: it was over before it began.
         """
-        settings = RunSettings(validate=validate, stall=stall, whole=serials is None)
-        return _results(*self._on_each(bitstreams, serials, settings, progress))
+        return _results(*self._on_each(bitstreams, Options(**options)))
 
     def evaluate_outcomes(
-        self,
-        bitstreams: Iterable[Source],
-        *,
-        serials: Sequence[str] | None = None,
-        validate: bool = True,
-        stall: float = STALL,
-        progress: Show = False,
+        self, bitstreams: Iterable[Source], **options: Unpack[EvaluateOptions]
     ) -> Iterator[Outcome]:
         """Like :meth:`evaluate`, but yield failures too instead of raising them at the end.
 
@@ -108,21 +103,11 @@ class Boards(Reservation):
             ReservationEnded: it was over before it began.
             IcebusError: no board is left for a source that has no length to go by.
         """
-        settings = RunSettings(validate=validate, stall=stall, whole=serials is None)
-        return _all(*self._on_each(bitstreams, serials, settings, progress))
+        return _all(*self._on_each(bitstreams, Options(**options)))
 
     outcomes = evaluate_outcomes
 
-    def map(
-        self,
-        population: Iterable[Source],
-        *,
-        serials: Sequence[str] | None = None,
-        validate: bool = True,
-        stall: float = STALL,
-        patience: float = PATIENCE,
-        progress: Show = False,
-    ) -> Iterator[Result]:
+    def map(self, population: Iterable[Source], **options: Unpack[MapOptions]) -> Iterator[Result]:
         """Evaluate every bitstream once, on whichever board is free; yield results as they come.
 
         What a board owes when it fails goes to the others, and a board that comes back takes part
@@ -132,31 +117,20 @@ class Boards(Reservation):
         Args:
             population: bitstreams, as for :meth:`evaluate`; each result's ``source`` is what was
                 given.
-            serials: the boards to use, these and no others; None for all of the reservation.
-            validate: whether to refuse bitstreams that would not configure an FPGA.
-            stall: seconds without a sign of a board after which others get what it owes.
-            patience: seconds to wait for a board to come back when none is left.
-            progress: True for a bar on stderr, or a function to call with a :class:`Progress`.
+            **options: as for :meth:`evaluate`, where what a board owes after ``stall`` goes to
+                others, and
+
+                - ``patience=60.0``: seconds to wait for a board to come back when none is left.
 
         Raises:
             EvaluationsFailed: after the last outcome, if any bitstream has no result.
             InvalidRequest: something that is no bitstream at all, such as a missing file.
             ReservationEnded: it was over before it began.
         """
-        settings = RunSettings(
-            validate=validate, stall=stall, patience=patience, whole=serials is None
-        )
-        return _results(*self._on_any(population, serials, settings, progress))
+        return _results(*self._on_any(population, Options(**options)))
 
     def map_outcomes(
-        self,
-        population: Iterable[Source],
-        *,
-        serials: Sequence[str] | None = None,
-        validate: bool = True,
-        stall: float = STALL,
-        patience: float = PATIENCE,
-        progress: Show = False,
+        self, population: Iterable[Source], **options: Unpack[MapOptions]
     ) -> Iterator[Outcome]:
         """Like :meth:`map`, but yield failures too instead of raising them at the end.
 
@@ -165,10 +139,7 @@ class Boards(Reservation):
             ReservationEnded: it was over before it began.
             IcebusError: no board is left for a source that has no length to go by.
         """
-        settings = RunSettings(
-            validate=validate, stall=stall, patience=patience, whole=serials is None
-        )
-        return _all(*self._on_any(population, serials, settings, progress))
+        return _all(*self._on_any(population, Options(**options)))
 
     def collect(self, *, stall: float = STALL) -> Generator[Outcome]:
         """Yield outcomes that nobody took, such as those of a client that crashed.
@@ -191,43 +162,33 @@ class Boards(Reservation):
         finally:
             self._collections.remove(collection)
 
-    def _on_each(
-        self,
-        source: Iterable[Source],
-        serials: Sequence[str] | None,
-        settings: RunSettings,
-        show: Show,
-    ) -> tuple[Run, Iterator[Outcome]]:
-        chosen, bitstreams = self._chosen(serials), several(source)
-        length = known_length(bitstreams)
-        ledger: Ledger[Item] = Ledger(new_id(), chosen, patient=self._replaces(settings))
-        run = Run(self._link, self, self._acknowledger, ledger, settings)
-        total = None if length is None else length * len(chosen)
-        return run, follow(self._outcomes(run, bitstreams), total, show)
+    def _on_each(self, source: Iterable[Source], options: Options) -> tuple[Run, Iterator[Outcome]]:
+        bitstreams = several(source)
+        # Boards that fail give way to others only where the run is for all of the reservation.
+        patient = options.whole and self.document.replace
+        ledger: Ledger[Item] = Ledger(new_id(), self._chosen(options), patient=patient)
+        return self._run(ledger, bitstreams, options)
 
-    def _on_any(
-        self,
-        source: Iterable[Source],
-        serials: Sequence[str] | None,
-        settings: RunSettings,
-        show: Show,
-    ) -> tuple[Run, Iterator[Outcome]]:
-        chosen, bitstreams = self._chosen(serials), several(source)
-        total = known_length(bitstreams)
-        run = Run(self._link, self, self._acknowledger, Pool(new_id(), chosen, total), settings)
-        return run, follow(self._outcomes(run, bitstreams), total, show)
+    def _on_any(self, source: Iterable[Source], options: Options) -> tuple[Run, Iterator[Outcome]]:
+        bitstreams = several(source)
+        pool: Pool[Item] = Pool(new_id(), self._chosen(options), known_length(bitstreams))
+        return self._run(pool, bitstreams, options)
 
-    def _replaces(self, settings: RunSettings) -> bool:
-        """Whether boards that fail give way to others in that run."""
-        return settings.whole and self.document.replace
-
-    def _chosen(self, serials: Sequence[str] | None) -> list[str]:
+    def _chosen(self, options: Options) -> list[str]:
         if (ended := self.ended) is not None:
             raise ended
-        chosen = list(dict.fromkeys(self.serials if serials is None else serials))
+        chosen = list(dict.fromkeys(self.serials if options.serials is None else options.serials))
         if not chosen:
             raise InvalidRequest("no board is named; leave serials out for all of the reservation")
         return chosen
+
+    def _run(
+        self, account: Account[Item, Any], bitstreams: Iterable[Source], options: Options
+    ) -> tuple[Run, Iterator[Outcome]]:
+        run = Run(self._link, self, self._acknowledger, account, options)
+        length = known_length(bitstreams)
+        total = None if length is None else length * account.copies
+        return run, follow(self._outcomes(run, bitstreams), total, options.progress)
 
     def _outcomes(self, run: Run, bitstreams: Iterable[Source]) -> Iterator[Outcome]:
         self._runs[run.batch] = run

@@ -11,55 +11,33 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence, Sized
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from icebus.client.account import Account, Failed
 from icebus.client.acknowledge import Acknowledger
 from icebus.client.bitstreams import Item, Source, load
-from icebus.client.board_calls import Caller
+from icebus.client.board_calls import Caller, room
 from icebus.client.conversation import Send, Slot
-from icebus.client.faults import BOARD_ERRORS, LASTING, UNSURE, taken_away
+from icebus.client.faults import BOARD_ERRORS, LASTING, UNSURE, may_pass, taken_away
 from icebus.client.link import Link
+from icebus.client.options import Options
 from icebus.client.outcomes import Failure, Outcome, Result
 from icebus.client.reservation import Reservation
-from icebus.schemas.components import WorkerPhase
+from icebus.client.vigil import Vigil
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import (
-    BrokerUnavailable,
-    DeadlineExceeded,
     DeviceFailed,
     IcebusError,
     QueueFull,
     ReservationEnded,
-    WorkerLost,
 )
-
-STALL = 300.0
-"""Seconds without a sign of a board that owes outcomes after which they fail: the last resort, when
-no will, no event and no state told of trouble. A full queue of the slowest firmware (64 × 5 s)
-still says something every 5 s."""
-
-DOUBT = 20.0
-"""Seconds without a sign of a board that owes outcomes after which it is asked for them again. A
-broker drops what has expired when its clock is set, and no connection ends that would tell us."""
-
-BROKER_AWAY = 120.0
-"""Seconds without the broker after which outstanding evaluations fail: twice what a machine takes
-to start again. The broker keeps for 300 s what comes for a client that is away."""
 
 WORKER_AWAY = 5.0
 """Seconds without a worker after which what its boards owe fails, where nobody else may measure it.
 One that lost its connection only is back within a second or two, and has lost nothing; one that was
 restarted says so itself."""
-
-PATIENCE = 60.0
-"""Seconds that `map` waits for a board when none is left: ten times what a killed worker takes to
-be back, and enough for a board to be flashed anew."""
-
-RETURN = 5.0
-"""Seconds after which a lost board that is said to serve is tried again, when its return was not
-told: control may never have noticed that it was away."""
 
 TICK = 1.0
 """Seconds between looks at the clock."""
@@ -73,26 +51,6 @@ BACKOFF = 0.5
 it."""
 
 
-@dataclass(frozen=True)
-class RunSettings:
-    """How a run goes about it.
-
-    Attributes:
-        validate: whether to refuse broken bitstreams, here and on the worker.
-        stall: seconds without a sign of a board after which it counts as lost.
-        broker_away: likewise, of the broker.
-        patience: seconds to wait for a board when none is left.
-        whole: whether it is for all boards of the reservation, also those that take the place of
-            others.
-    """
-
-    validate: bool = True
-    stall: float = STALL
-    broker_away: float = BROKER_AWAY
-    patience: float = PATIENCE
-    whole: bool = False
-
-
 class Run:
     """Bitstreams of a source on boards of a reservation, each evaluation with exactly one outcome.
 
@@ -100,7 +58,7 @@ class Run:
         link: to the workers.
         reservation: that holds the boards.
         account: decides which board evaluates what.
-        settings: how to go about it.
+        options: how to go about it.
 
     Attributes:
         batch: its id on the bus.
@@ -112,36 +70,31 @@ class Run:
         link: Link,
         reservation: Reservation,
         acknowledger: Acknowledger,
-        account: Account[Item],
-        settings: RunSettings,
+        account: Account[Item, Any],
+        options: Options,
     ) -> None:
         self.batch = account.batch
         self.forsaken: IcebusError | None = None
         self._link = link
         self._reservation = reservation
-        self._settings = settings
+        self._options = options
         self._caller = Caller(
             link,
             reservation,
             acknowledger,
             self.batch,
             inline=account.copies == 1,
-            validate=settings.validate,
+            validate=options.validate,
         )
         for serial in account.serials:
             reservation.device(serial)
-        self._serials = frozenset(account.serials)
         self._condition = threading.Condition()
         self._account = account
         self._ready: deque[Outcome] = deque()
-        now = time.monotonic()
-        self._sign = dict.fromkeys(self._serials, now)
-        self._lost_at: dict[str, float] = {}
         self._unfinished = set[str]()
+        now = time.monotonic()
+        self._vigil = Vigil(account, options, now)
         self._next_look = now + TICK
-        self._doubted_at = now
-        self._away_since: float | None = None
-        self._alone_since: float | None = None
         self._pumping = False
         self._closed = False
 
@@ -153,7 +106,7 @@ class Run:
         When no board is left, a source of known length is still drained, for each of its
         bitstreams has an outcome; another one is left, and ``forsaken`` says why.
         """
-        for serial in self._serials:
+        for serial in list(self._account.serials):
             if (problem := self._reservation.problem(serial)) is not None:
                 self.lose([serial], problem)
         drain = isinstance(source, Sized)
@@ -206,7 +159,7 @@ class Run:
                     self._account.end()
                     self._stir()
                 return
-            item = Item(source, load(source, validate=self._settings.validate))
+            item = Item(source, load(source, validate=self._options.validate))
             with self._condition:
                 self._add(item)
                 if self._ready or not self._account.hungry or time.monotonic() > until:
@@ -216,9 +169,9 @@ class Run:
     def _add(self, item: Item) -> None:
         problem = item.bitstream.problem
         if problem is None:
-            self._fail(self._account.add(item))
+            self._tell(self._account.add(item))
         else:
-            self._fail([Failed(slot, problem) for slot in self._account.reject(item)])
+            self._tell([Failed(slot, problem) for slot in self._account.reject(item)])
 
     def _wait(self) -> None:
         with self._condition:
@@ -232,79 +185,42 @@ class Run:
         if now < self._next_look:
             return
         self._next_look = now + TICK
-        if self._link.bus.connected:
-            self._away_since = None
-        elif self._away_since is None:
-            self._away_since = now
-        elif now - self._away_since > self._settings.broker_away:
-            away = BrokerUnavailable(
-                f"the broker has been away for {self._settings.broker_away:g} s; "
-                "evaluate again when the farm is back"
-            )
-            self.lose(list(self._serials), away)
-        for serial in self._stalled(now):
-            error = DeadlineExceeded(
-                f"device {serial} gave no outcome in {self._settings.stall:g} s; "
-                "`icebus devices` shows what it does",
-                serial=serial,
-            )
-            self.lose([serial], error)
-        self._doubt(now)
-        self.rejoin([serial for serial, at in list(self._lost_at.items()) if now - at > RETURN])
-        self._give_up(now)
-
-    def _doubt(self, now: float) -> None:
-        if now - self._doubted_at <= DOUBT:
-            return
         with self._condition:
-            if any(
-                self._account.outstanding(serial) and now - self._sign[serial] > DOUBT
-                for serial in self._serials.difference(self._account.losses)
-            ):
-                self._doubted_at = now
+            away = self._vigil.broker(self._link.bus.connected, now)
+            silent = self._vigil.stalled(now)
+        if away is not None:
+            self.lose(list(self._account.serials), away)
+        for serial, error in silent.items():
+            self.lose([serial], error)
+        with self._condition:
+            if self._vigil.doubts(now):
                 self._account.doubt()
                 self._stir()
-
-    def _stalled(self, now: float) -> list[str]:
-        with self._condition:
-            return [
-                serial
-                for serial in self._serials.difference(self._account.losses)
-                if self._account.outstanding(serial)
-                and now - self._sign[serial] > self._settings.stall
-            ]
+            returning = self._vigil.returning(now)
+        self.rejoin(returning)
+        self._give_up(now)
 
     def _give_up(self, now: float) -> None:
         with self._condition:
-            losses = self._account.losses
-            if self._account.forsaken is not None or len(losses) < len(self._serials):
-                return
-            if self._alone_since is None:
-                self._alone_since = now
-            hope = any(not isinstance(loss, LASTING) for loss in losses.values())
-            if hope and now - self._alone_since <= self._settings.patience:
-                return
-            last = list(losses.values())[-1]
-            waited = f"; no board came back in {self._settings.patience:g} s" if hope else ""
-            error = type(last)(f"{last.message}{waited}", **last.details)
-            self._fail(self._account.give_up(error))
+            error = self._vigil.hopeless(now)
+            if error is not None:
+                self._tell(self._account.give_up(error))
 
     # --- outcomes and losses: on the dispatcher -----------------------------------------------
 
     def settle(self, outcome: Outcome) -> None:
         """An outcome has come; the first one counts."""
         serial = outcome.serial
-        if serial not in self._serials:
+        if serial not in self._account.serials:
             return
         with self._condition:
-            self._sign[serial] = time.monotonic()
-            self._alone_since = None
+            self._vigil.sign(serial, time.monotonic())
+            self._vigil.hope()
             if isinstance(outcome, Failure):
                 error = outcome.error
                 if isinstance(error, ReservationEnded) and self._reservation.ended is None:
                     error = taken_away(serial)
                 self._fail(self._account.fail(serial, outcome.evaluation, error))
-                self._note_losses()
             else:
                 self._succeed(outcome)
             self._stir()
@@ -324,14 +240,14 @@ class Run:
 
     def lose(self, serials: Sequence[str], error: IcebusError) -> None:
         """Boards are lost, or their worker is, which may be back in a moment with all they owe."""
-        if _may_pass(error) and not self._account.forgiving:
+        if may_pass(error) and not self._account.forgiving:
             self._link.bus.call_later(WORKER_AWAY, partial(self._confirm, list(serials), error))
         else:
             self._lose(serials, error)
 
     def _confirm(self, serials: list[str], error: IcebusError) -> None:
         """Their worker has had its time to come back."""
-        back = [s for s in self._serials.intersection(serials) if self._reservation.serves(s)]
+        back = [serial for serial in self._ours(serials) if self._reservation.serves(serial)]
         self._lose([serial for serial in serials if serial not in back], error)
         if back:
             self.reconnected()
@@ -339,9 +255,8 @@ class Run:
     def _lose(self, serials: Sequence[str], error: IcebusError) -> None:
         """The account knows what becomes of what they owe."""
         with self._condition:
-            for serial in self._serials.intersection(serials):
+            for serial in self._ours(serials):
                 self._fail(self._account.lose(serial, error))
-            self._note_losses()
             self._stir()
         if isinstance(error, LASTING):
             self._give_up(time.monotonic())
@@ -349,35 +264,35 @@ class Run:
     def replaced(self, serial: str, by: str) -> None:
         """A board is lost for good, and another is being prepared in its place."""
         with self._condition:
-            if self._closed or not self._settings.whole or serial not in self._serials:
+            if self._closed or not self._options.whole or serial not in self._account.serials:
                 return
-            self._serials |= {by}
-            self._sign[by] = time.monotonic()
             error = DeviceFailed(f"device {serial} failed, and {by} takes its place", serial=serial)
             self._fail(self._account.replace(serial, by, error))
-            self._alone_since = None
-            self._note_losses()
+            self._vigil.sign(by, time.monotonic())
+            self._vigil.hope()
             self._stir()
         self.rejoin([by])
 
     def rejoin(self, serials: Sequence[str]) -> None:
         """Boards may be back: those that serve, again or for the first time, get work."""
         with self._condition:
-            for serial in self._serials.intersection(serials):
+            for serial in self._ours(serials):
                 if isinstance(self._account.losses.get(serial), LASTING) or self._closed:
                     continue
                 if self._reservation.serves(serial):
                     self._account.join(serial)
-                    self._sign[serial] = time.monotonic()
-            self._note_losses()
+                    self._vigil.sign(serial, time.monotonic())
             self._stir()
 
-    def _note_losses(self) -> None:
-        losses = self._account.losses
-        self._lost_at = {s: self._lost_at.get(s, time.monotonic()) for s in losses}
-        self._unfinished.difference_update(losses)
+    def _ours(self, serials: Iterable[str]) -> list[str]:
+        return [serial for serial in serials if serial in self._account.serials]
 
     def _fail(self, failed: Iterable[Failed[Item]]) -> None:
+        """Boards may be lost by what failed: those have nothing to finish."""
+        self._unfinished.difference_update(self._account.losses)
+        self._tell(failed)
+
+    def _tell(self, failed: Iterable[Failed[Item]]) -> None:
         if not self._closed:
             self._ready.extend(_failure(each.slot, each.error) for each in failed)
         self._condition.notify_all()
@@ -403,7 +318,7 @@ class Run:
             now = time.monotonic()
             for send in sends:
                 if not self._account.outstanding(send.serial) - len(send.slots):
-                    self._sign[send.serial] = now
+                    self._vigil.sign(send.serial, now)
                 self._unfinished.add(send.serial)
             # To be woken for nothing would cost the caller more than all else here.
             if self._called_for():
@@ -418,11 +333,11 @@ class Run:
                 return
             if error is None:
                 self._account.accepted(serial)
-                self._alone_since = None
+                self._vigil.hope()
                 self._stir()
                 return
             if isinstance(error, QueueFull):
-                self._account.refused(serial, _room(error, len(send.slots) // 2))
+                self._account.refused(serial, room(error, len(send.slots) // 2))
                 self._link.bus.call_later(BACKOFF, partial(self._nudge, serial))
                 self._stir()
                 return
@@ -460,16 +375,3 @@ def _failure(slot: Slot[Item], error: IcebusError) -> Failure:
         annotations=dict(bitstream.annotations),
         source=slot.item.source,
     )
-
-
-def _may_pass(error: IcebusError) -> bool:
-    """Whether a worker was lost of which nobody knows that it is gone for good."""
-    known = (WorkerPhase.OFFLINE, "restarted")
-    return isinstance(error, WorkerLost) and error.details.get("how") not in known
-
-
-def _room(error: QueueFull, otherwise: int) -> int:
-    capacity, depth = error.details.get("capacity"), error.details.get("depth")
-    if isinstance(capacity, int) and isinstance(depth, int):
-        return max(1, capacity - depth)
-    return max(1, otherwise)
