@@ -23,7 +23,7 @@ from icebus.schemas.errors import (
 )
 from icebus.schemas.files import File
 from icebus.schemas.kinds.pulsecount import QUEUE_CAPACITY, PulseCountResult
-from icebus.worker import device, ladder
+from icebus.worker import device, ladder, opening
 from icebus.worker.hardware import port
 from icebus.worker.helpers import STUCK
 from icebus.worker.states.core import absent, testing, via_bootloader
@@ -598,7 +598,7 @@ CONNECT = port.connect
 def stuck(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Iterator[StuckDriver]:
     driver = StuckDriver(bench.board.path)
     monkeypatch.setattr(port, "connect", driver.connect)
-    monkeypatch.setattr(device, "OPEN_DEADLINE", 0.1)
+    monkeypatch.setattr(opening, "OPEN_DEADLINE", 0.1)
     monkeypatch.setattr(via_bootloader, "BOOTLOADER_DEADLINE", 0.1)
     monkeypatch.setattr(absent, "REOPEN_AFTER", 0.02)
     monkeypatch.setattr(ladder, "REST_FIRST", 0.02)

@@ -1,12 +1,11 @@
 """A device: one board as an actor, with exactly one state alive.
 
-States say what happened (``proved``, ``flashed``, ``fail``, ``lost``); the device decides, with the
-pure functions of :mod:`icebus.worker.lifecycle`, which state comes next.
+States say what happened (``proved``, ``flashed``, ``fail``, ``lost``); which state comes next is
+decided in :mod:`icebus.worker.course`, and made so here.
 """
 
 from __future__ import annotations
 
-import itertools
 import logging
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
@@ -15,52 +14,29 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import serial as pyserial
-from pydantic import JsonValue, ValidationError
+from pydantic import JsonValue
 
 from icebus.schemas.devices import Desired, DeviceState
-from icebus.schemas.errors import (
-    DeviceFailed,
-    DeviceNotHeld,
-    DeviceNotServing,
-    DeviceUnplugged,
-    FirmwareUnknown,
-    IcebusError,
-    InternalError,
-    JournalUnavailable,
-    ReservationEnded,
-    UnknownMethod,
-    WorkerLost,
-)
+from icebus.schemas.errors import IcebusError, JournalUnavailable
 from icebus.schemas.message import Message, now
-from icebus.worker import ladder, lifecycle
-from icebus.worker.commands import Command, Commands
-from icebus.worker.firmware import catalogue
-from icebus.worker.hardware import port as ports
+from icebus.worker import endings, ladder, lifecycle
+from icebus.worker.commands import Commands
+from icebus.worker.course import Course, Move
+from icebus.worker.facts import Facts
 from icebus.worker.hardware.board import Board
 from icebus.worker.hardware.port import Port
 from icebus.worker.helpers import Helpers
+from icebus.worker.invoking import invoke
 from icebus.worker.journal import Journal
-from icebus.worker.ladder import Remedy
-from icebus.worker.loop import Callback, Loop, Timer
-from icebus.worker.reporting import Outlet, Status, report_of
-from icebus.worker.states.core import (
-    Absent,
-    Broken,
-    Flashing,
-    Quarantined,
-    Ready,
-    Rebooting,
-    SetAside,
-    Testing,
-)
+from icebus.worker.loop import Callback, Loop
+from icebus.worker.opening import Opening
+from icebus.worker.reporting import Outlet, Reporter, Status
+from icebus.worker.states.core import Absent, Broken, Ready, Testing
 from icebus.worker.states.framework import Hold, Reservable, State
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-OPEN_DEADLINE = 10.0
-"""Seconds for opening a port, which takes milliseconds: a driver that needs more hangs."""
 
 JOURNAL_AGAIN = 10.0
 """Seconds until a journal that could not be used is tried again."""
@@ -93,7 +69,6 @@ class Device:
     ) -> None:
         self.serial = serial
         self.name = serial or f"at-{path}"
-        self.status = Status()
         self.loop = loop
         self.board: Board | None = None
         self.port: Port | None = None
@@ -102,24 +77,21 @@ class Device:
         self.state: State | None = None
         self._directory = directory
         self._journal: Journal | None = None
-        self._kinds = kinds
-        self._outlet = outlet
-        self._session = session
-        self._labels = labels
         self._helpers = Helpers(loop, f"board-{self.name}")
+        self._opening = Opening(loop, self._helpers, self._opened, self._refused, self.fail)
         self._commands = Commands(lambda: self.journal)
-        self._opening: Board | None = None
-        self._alarm: Timer | None = None
-        self._failures = 0  # as the ladder counts: steps that can't help are passed over
-        self._tries = 0
-        self._since = now()
-        self._progress: float | None = None
-        self._sequence = itertools.count(1)
+        self._course = Course(kinds)
+        self._reporter = Reporter(outlet, session, labels)
         self._conflict = ""
         self._finishing: Future[None] | None = None
         self._over = False
 
     # --- from any thread ---------------------------------------------------------------------
+
+    @property
+    def status(self) -> Status:
+        """What it does now, as far as others need to know."""
+        return self._reporter.status
 
     def plug(self, board: Board) -> None:
         """The board is there, or has come back in another mode or at another port."""
@@ -176,15 +148,12 @@ class Device:
             self._removed()
         if self._over:
             return
-        if board.in_bootloader:
-            if self.state is None:
-                self._flash(catalogue.DEFAULT)
-            else:
-                self.run(self.state, partial(self.state.on_bootloader, board))
-            return
         if self.state is None:
-            self._switch(Testing(self.purpose(DeviceState.TESTING)), self._failure("found"))
-        self.open()
+            self._go(self._course.meet(self._facts))
+        elif board.in_bootloader:
+            self.run(self.state, partial(self.state.on_bootloader, board))
+        else:
+            self.open()
 
     def _unplugged(self) -> None:
         if self.board is None:
@@ -203,7 +172,7 @@ class Device:
         self._conflict = reason
         if reason:
             self.close()
-            self._switch(Broken(reason, retry=None), self._failure(reason))
+            self._go(self._course.refuse(self._facts, reason))
         else:
             self.retry()
 
@@ -227,31 +196,19 @@ class Device:
         self, hold: Hold, method: str, arguments: dict[str, Any], future: Future[JsonValue]
     ) -> None:
         try:
-            state = self.state
-            if not isinstance(state, Reservable):
-                doing = "nothing yet" if state is None else state.reported.value
-                raise DeviceNotServing(f"device {self.name} is not serving now ({doing})")
-            if state.hold != hold:
-                raise DeviceNotHeld(
-                    f"device {self.name} is not held by reservation {hold.reservation}"
-                )
-            if method not in state.methods:
-                raise UnknownMethod(f"kind {state.kind} has no method {method!r}")
-            result = state.methods[method].call(state, arguments)
-            self._refresh()
-            future.set_result(result)
+            result = invoke(self.name, self.state, hold, method, arguments)
         except IcebusError as error:
             future.set_exception(error)
-        except Exception as error:
-            log.exception("method %s of %s failed", method, self.name)
-            future.set_exception(InternalError(f"method {method} failed: {error!r}"))
+        else:
+            self._reporter.refresh(self.state)
+            future.set_result(result)
 
     def _finish(self, done: Future[None]) -> None:
         self._finishing = done
         if self._over:
             done.set_result(None)
         elif isinstance(self.state, Reservable):
-            self.run(self.state, partial(self.state.on_stop, self._stop_reason()))
+            self.run(self.state, partial(self.state.on_stop, endings.stopped(self.name)))
         else:
             self.finished()
 
@@ -259,8 +216,7 @@ class Device:
         if self._over:
             return
         self._over = True
-        if self.state is not None:
-            self._leave(self._stop_reason())
+        self._leave(endings.stopped(self.name))
         self.close()
         if self._journal is not None:
             self._journal.close()
@@ -283,111 +239,69 @@ class Device:
 
     def flashed(self, firmware: str) -> None:
         """The board was given ``firmware`` and its port was opened."""
-        self._examine(DeviceState.TESTING, expect=firmware)
+        self._go(self._course.examine(self._facts, expect=firmware))
 
     def found(self) -> None:
         """The board is back and its port was opened."""
-        self._examine(DeviceState.TESTING)
+        self._go(self._course.examine(self._facts))
 
     def unrecognised(self) -> None:
-        """The board says nothing we know: one that never did is given the default firmware."""
-        if not self.firmware:
-            self._reach(Remedy.REFLASH)
-        self.fail("what the board runs is not known")
+        """The board says nothing we know."""
+        self._go(self._course.fail_unrecognised(self._facts))
 
     def lost(self, reason: str) -> None:
         """The board is gone."""
-        self._switch(
-            Absent(reason),
-            DeviceUnplugged(
-                f"device {self.name} was unplugged; plug it in again or release it",
-                reason=reason,
-                serial=self.name,
-            ),
-        )
+        self._go(self._course.lose(self._facts, reason))
 
     def fail(self, reason: str) -> None:
-        """The board does not do what it should: take the next step of the ladder."""
-        if self.board is None:
-            self.lost(reason)
-            return
-        if self.board.in_bootloader:
-            self._reach(Remedy.REBOOT)  # there is no port to open
-        self._failures += 1
-        self._tries += 1
-        rung = ladder.rung(self._failures)
-        told = rung.told(reason, self._tries)
-        log.warning("device %s: %s", self.name, told)
-        why = self._failure(reason)
-        match rung.remedy:
-            case Remedy.REOPEN:
-                self.close()
-                self._examine(DeviceState.TESTING, why=why, reason=told)
-            case Remedy.REBOOT:
-                self._reboot(told, why)
-            case Remedy.REFLASH:
-                self._flash(catalogue.DEFAULT, why, told)
-            case Remedy.REST:
-                self._switch(Broken(told, rung.pause), why)
-            case Remedy.SET_ASIDE:
-                self._switch(SetAside(told, rung.pause), why)
+        """The board does not do what it should."""
+        self._go(self._course.fail(self._facts, reason))
 
     def retry(self) -> None:
         """A broken device has rested, or something about it has changed: look at it anew."""
-        if self._conflict:
-            return
-        if self.board is None:
-            self.lost("the board is not there")
-        elif self.board.in_bootloader:
-            self._flash(catalogue.DEFAULT)
-        else:
-            self.close()
-            self._examine(DeviceState.TESTING, reason="looked at again" if self._failures else "")
+        if not self._conflict:
+            self._go(self._course.retry(self._facts))
 
     def settle(self) -> None:
         """Be what is desired, now that the board is proved and idle."""
         if self._obey():
             return
-        needed = {name: kind.firmware for name, kind in self._kinds.items()}
-        desired = self.desired
-        match lifecycle.next_step(desired, self.firmware, needed):
-            case lifecycle.Rest() if isinstance(self.state, Ready):
-                self._report()
-            case lifecycle.Rest():
-                self._switch(Ready(), self._ended())
-            case lifecycle.Isolate(reason):
-                self._switch(Quarantined(reason), self._failure(reason))
-            case lifecycle.Refuse(reason):
-                self._switch(Broken(reason, retry=None), self._failure(reason))
-            case lifecycle.Flash(firmware):
-                self._flash(firmware)
-            case lifecycle.Serve(kind) if desired is not None:
-                self._serve(self._kinds[kind], desired)
+        move = self._course.settle(self._facts)
+        if isinstance(move.state, Ready) and isinstance(self.state, Ready):
+            self._report()
+        else:
+            self._go(move)
 
     def reconcile(self) -> None:
         """A serving state asks whether it still should: if not, come to rest and settle."""
         state = self.state
-        if not isinstance(state, Reservable) or self._still_wanted(state):
+        if not isinstance(state, Reservable):
+            return
+        hold = state.hold
+        if lifecycle.still_wanted(self.desired, hold.reservation, hold.user, state.kind):
             return
         if state.idle:
             self.settle()
         else:
-            self._examine(DeviceState.RELEASING, expect=self.firmware)
+            self._go(self._course.come_to_rest(self._facts))
 
     def emit(self, hold: Hold, event: str, data: Message) -> None:
         """Send an event to the device's holder."""
-        self._outlet.emit(hold, self.name, event, next(self._sequence), data)
-        self._refresh()
+        self._reporter.emit(self.name, self.state, hold, event, data)
 
     def progress(self, fraction: float) -> None:
         """Report how far a long step is."""
-        self._progress = fraction
+        self._reporter.progress(fraction)
         self._report()
 
     def finished(self) -> None:
         """What was under way when the worker was told to stop has ended."""
         if self._finishing is not None:
             self._stopped()
+
+    def purpose(self, otherwise: DeviceState) -> DeviceState:
+        """As what work on the board appears."""
+        return lifecycle.purpose(self.desired, otherwise)
 
     def assist(
         self,
@@ -398,69 +312,49 @@ class Device:
         """Run a step that may block on a helper thread; how it ended is told on the loop."""
         self._helpers.run(step, then, otherwise)
 
+    # --- the port -------------------------------------------------------------------------------
+
     def open(self) -> None:
         """Open the board's port and tell the state; a board that won't open fails."""
         board = self.board
-        if board is None or board.in_bootloader or self._opening is board or self._over:
+        if board is None or board.in_bootloader or self._opening.is_of(board) or self._over:
             return
         self.close()
-        if board.tty is None:
-            if not isinstance(self.state, Absent):
-                self.fail("it shows no serial port")
-            return
-        self._opening = board
-        self._alarm = self.loop.call_later(OPEN_DEADLINE, partial(self._not_opened, board))
-        self._helpers.run(
-            partial(ports.connect, board.tty),
-            partial(self._opened, board),
-            partial(self._refused, board),
-        )
+        if board.tty is not None:
+            self._opening.begin(board)
+        elif not isinstance(self.state, Absent):
+            self.fail("it shows no serial port")
 
     def close(self) -> None:
         """Close the board's port."""
-        self._opening = None
-        if self._alarm is not None:
-            self._alarm.cancel()
-            self._alarm = None
+        self._opening.give_up()
         if self.port is not None:
             self.port.close()
             self.port = None
 
-    # --- the port -------------------------------------------------------------------------------
-
-    def _opened(self, board: Board, connection: pyserial.Serial) -> None:
-        if self._opening is not board:  # it took so long that nobody waits any more
-            self._helpers.run(connection.close, lambda _: None, lambda _: None)
-            return
-        self.close()
+    def _opened(self, connection: pyserial.Serial) -> None:
         self.port = Port(self.loop, connection, self._on_data, self._on_lost)
         if self.state is not None:
             self.run(self.state, partial(self.state.on_add, self.port))
 
-    def _refused(self, board: Board, error: Exception) -> None:
-        if self._opening is not board:
-            return
-        self.close()
+    def _refused(self, error: Exception) -> None:
         if not isinstance(self.state, Absent):  # which tries again by itself
             why = error.strerror if isinstance(error, OSError) else None
             self.lost(f"its port can't be opened: {why or error}")
 
-    def _not_opened(self, board: Board) -> None:
-        if self._opening is board:
-            self.close()
-            self.fail(f"its port did not open in {OPEN_DEADLINE:.0f} s")
+    def _on_data(self, data: bytes) -> None:
+        if self.state is not None:
+            self.run(self.state, partial(self.state.on_data, data))
+
+    def _on_lost(self, reason: str) -> None:
+        log.info("device %s: port lost: %s", self.name, reason)
+        self._removed()
 
     # --- changing state ---------------------------------------------------------------------------
 
-    def _still_wanted(self, state: Reservable) -> bool:
-        desired = self.desired
-        return (
-            desired is not None
-            and desired.quarantined is None
-            and desired.reservation == state.hold.reservation
-            and desired.user == state.hold.user
-            and desired.kind == state.kind
-        )
+    @property
+    def _facts(self) -> Facts:
+        return Facts(self.name, self.board, self.desired, self.firmware)
 
     def _obey(self) -> bool:
         """Begin with a command of an administrator, if there is one to be carried out."""
@@ -476,69 +370,19 @@ class Device:
             return False
         if command is None:
             return False
-        self._failures = self._tries = 0
-        why = self._failure(f"an administrator asked for a {command}")
-        told = f"{command}, as an administrator asked"
-        if command is Command.REBOOT:
-            self._reboot(told, why)
-        else:
-            kind = self._kinds.get(desired.kind or "")
-            firmware = self.firmware or catalogue.DEFAULT
-            self._flash(kind.firmware if kind is not None else firmware, why, told)
+        self._go(self._course.obey(self._facts, command))
         return True
 
     def _obey_later(self) -> None:
         if self.state is not None and self.state.commandable:
             self._obey()
 
-    def _reach(self, remedy: Remedy) -> None:
-        """Have the next failure answered by no less than ``remedy``."""
-        self._failures = max(self._failures, ladder.failures_of(remedy) - 1)
-
-    def _serve(self, kind: type[Reservable], desired: Desired) -> None:
-        hold = Hold(reservation=str(desired.reservation), user=str(desired.user))
-        try:
-            args = kind.Args.model_validate(desired.args)
-        except ValidationError as error:
-            reason = f"args of {kind.kind}: {error.errors()[0]['msg']}"
-            self._switch(Broken(reason, retry=None), self._failure(reason))
-            return
-        self._switch(kind(hold, args), self._ended())
-
-    def _reboot(self, reason: str, why: IcebusError) -> None:
-        self._switch(Rebooting(self.purpose(DeviceState.TESTING), reason), why)
-
-    def _flash(self, firmware: str, why: IcebusError | None = None, reason: str = "") -> None:
-        if self.board is None:
-            self.lost("the board went away")
-            return
-        try:
-            image = catalogue.image(firmware, self.board)
-        except FirmwareUnknown as error:
-            self._switch(Broken(error.message, retry=None), error)
-            return
-        reported = self.purpose(DeviceState.FLASHING)
-        self._switch(Flashing(reported, firmware, image, reason), why or self._ended())
-
-    def _examine(
-        self,
-        reported: DeviceState,
-        expect: str | None = None,
-        why: IcebusError | None = None,
-        reason: str = "",
-    ) -> None:
-        """Test the board over its port as it is, or over one opened for that."""
-        if reported is not DeviceState.RELEASING:
-            reported = self.purpose(reported)
-        testing = Testing(reported, expect, reason)
-        self._switch(testing, why or self._ended())
-        if self.state is testing and self.port is None:
+    def _go(self, move: Move) -> None:
+        if move.afresh:
+            self.close()
+        self._switch(move.state, move.why)
+        if self.state is move.state and isinstance(move.state, Testing) and self.port is None:
             self.open()
-
-    def purpose(self, otherwise: DeviceState) -> DeviceState:
-        """As what work on the board appears: ``preparing`` when it is for a reservation."""
-        wanted = self.desired is not None and self.desired.reservation is not None
-        return DeviceState.PREPARING if wanted else otherwise
 
     def _switch(self, new: State, why: IcebusError) -> None:
         if self._finishing is not None:  # what was to be finished has ended otherwise
@@ -550,17 +394,15 @@ class Device:
             log.error("device %s: %s may not follow %s", self.name, new.reported, before)
             new = Broken(f"{new.reported} may not follow {before}", retry=ladder.REST_FIRST)
         self._leave(why)
-        self._sequence = itertools.count(1)
         self.state = new
-        self._since = now()
-        self._progress = None
+        self._reporter.begin(now())
         new.device = self
         self._report()
         self.run(new, new.on_enter)
         if self.state is new and self.port is not None:
             self.run(new, partial(new.on_add, self.port))
-        if self.state is new and new.reported in lifecycle.SOUND:
-            self._failures = self._tries = 0
+        if self.state is new:
+            self._course.reached(new)
         if self.state is new and new.commandable:
             self._obey()
 
@@ -586,42 +428,5 @@ class Device:
         except Exception:
             log.exception("device %s: leaving %s failed", self.name, type(state).__name__)
 
-    def _on_data(self, data: bytes) -> None:
-        if self.state is not None:
-            self.run(self.state, partial(self.state.on_data, data))
-
-    def _on_lost(self, reason: str) -> None:
-        log.info("device %s: port lost: %s", self.name, reason)
-        self._removed()
-
-    # --- telling others ---------------------------------------------------------------------------
-
-    def _stop_reason(self) -> WorkerLost:
-        return WorkerLost("the worker was stopped", serial=self.name)
-
-    def _failure(self, reason: str) -> DeviceFailed:
-        return DeviceFailed(f"device {self.name} failed: {reason}", reason=reason, serial=self.name)
-
-    def _ended(self) -> ReservationEnded:
-        return ReservationEnded(
-            "the reservation ended before this was measured; extend it in time, or reserve again"
-        )
-
-    def _refresh(self) -> None:
-        self.status = Status.of(self.state)
-
     def _report(self) -> None:
-        self._refresh()
-        if self.state is not None and self.serial is not None:
-            report = report_of(
-                self.serial,
-                self.state,
-                self.desired,
-                self.board,
-                firmware=self.firmware,
-                session=self._session,
-                since=self._since,
-                progress=self._progress,
-                labels=self._labels(self.board.path if self.board is not None else ""),
-            )
-            self._outlet.report(report)
+        self._reporter.report(self.serial, self.state, self._facts)

@@ -72,6 +72,34 @@ def rung(failures: int) -> Rung:
     return Rung(Remedy.REST, min(REST_LONGEST, REST_FIRST * 2.0**rests))
 
 
+class Climb:
+    """Where one device stands on the ladder."""
+
+    def __init__(self) -> None:
+        self._failures = 0  # as the ladder counts: steps that can't help are passed over
+        self._tries = 0
+
+    @property
+    def begun(self) -> bool:
+        """Whether it has failed since all was well."""
+        return self._failures > 0
+
+    def fail(self, reason: str) -> tuple[Rung, str]:
+        """It has failed: the step to take, and how to say it."""
+        self._failures += 1
+        self._tries += 1
+        step = rung(self._failures)
+        return step, step.told(reason, self._tries)
+
+    def reach(self, remedy: Remedy) -> None:
+        """Have the next failure answered by no less than ``remedy``."""
+        self._failures = max(self._failures, failures_of(remedy) - 1)
+
+    def end(self) -> None:
+        """All is well, or somebody has taken it in hand: what comes next is a first failure."""
+        self._failures = self._tries = 0
+
+
 def failures_of(remedy: Remedy) -> int:
     """The first failure that ``remedy`` answers."""
     return next(number for number in range(1, 1000) if rung(number).remedy is remedy)

@@ -64,6 +64,21 @@ def may_follow(before: DeviceState | None, after: DeviceState) -> bool:
     return before is after or after in TRANSITIONS[before]
 
 
+def purpose(desired: Desired | None, otherwise: DeviceState) -> DeviceState:
+    """As what work on a board appears: ``preparing`` when it is for a reservation."""
+    wanted = desired is not None and desired.reservation is not None
+    return DeviceState.PREPARING if wanted else otherwise
+
+
+def still_wanted(desired: Desired | None, reservation: str, user: str, kind: str) -> bool:
+    """Whether a device that serves so is to go on with it."""
+    return (
+        desired is not None
+        and desired.quarantined is None
+        and (desired.reservation, desired.user, desired.kind) == (reservation, user, kind)
+    )
+
+
 # --- what a healthy device does next -------------------------------------------------------------
 
 
