@@ -58,7 +58,7 @@ class Desk:
             result = step(work)
             if work.stirred:
                 waiting.serve(work)
-            self.sent = work.outbox()
+            self.sent = work.conclude()
         for each in self.sent:
             if each.message == CLEAR:
                 self.kept.pop(each.topic, None)

@@ -13,7 +13,7 @@ from sqlmodel import col, select
 from icebus.control.farm import Health
 from icebus.control.kinds import Kind
 from icebus.control.lifecycle import LIVE_HOLDS
-from icebus.control.scheduler import Candidate, Obstacle, Wanted, ranked
+from icebus.control.scheduler import Candidate, Obstacle, Wanted, best
 from icebus.control.tables import DeviceRow, HoldRow, ReservationRow, WorkerRow
 from icebus.control.work import Work
 from icebus.schemas.components import WorkerPhase
@@ -122,13 +122,13 @@ def shortlist(work: Work, wanted: Wanted) -> list[str]:
 
     Far fewer than all devices; whether they can be had is for the database to say.
     """
-    fitting = [
-        Candidate(report.serial, worker, firmware=report.firmware)
+    fitting = (
+        (wanted.cold(worker, report.firmware), report.serial, worker)
         for worker, report in work.farm.ready(work.at)
         if worker in wanted.firmware
         and (not wanted.selector.requirements or wanted.selector.matches(labels_of(worker, report)))
-    ]
-    return [each.serial for each in ranked(fitting, wanted)[: wanted.number]]
+    )
+    return best(fitting, wanted.number)
 
 
 class Offers:

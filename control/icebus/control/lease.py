@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from typing import ClassVar
 
-from sqlmodel import Field, Session, SQLModel
+from sqlmodel import Field, Session, SQLModel, select
 
 from icebus.control.database import Database
 
@@ -33,6 +33,10 @@ class LeaseRow(SQLModel, table=True):
     name: str = Field(primary_key=True, max_length=64)
     session: str = Field(max_length=64, description="Of the control that leads; empty for none.")
     expires: float = Field(description="Seconds since 1970, by the database's own clock.")
+
+
+_LEADER = select(LeaseRow.session).where(LeaseRow.name == _THE_ONE)
+"""Asked in every transaction."""
 
 
 class Lease:
@@ -76,8 +80,7 @@ class Lease:
 
     def is_ours(self, session: Session) -> bool:
         """Whether we lead, as far as the database knows: nobody else does, at any rate."""
-        row = session.get(LeaseRow, _THE_ONE)
-        return row is not None and row.session == self._session
+        return session.exec(_LEADER).first() == self._session
 
     def bury(self, session: str) -> None:
         """A run of a control is over: it need not be waited for, should it lead."""

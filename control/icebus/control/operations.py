@@ -131,22 +131,21 @@ def extend(work: Work, user: str, args: ExtendArgs) -> ExtendReply:
 def end(work: Work, user: str, args: EndArgs) -> ReservationReply:
     """Release devices of a reservation; without the last one it is over."""
     row = _of(work, user, args.reservation)
-    holds = _live_holds(work, row)
-    wanted = {hold.serial for hold in holds} if args.serials is None else set(args.serials)
     if args.serials is not None:
         _refuse_queued(row)
-        missing = sorted(wanted - {hold.serial for hold in holds})
+        live = {hold.serial: hold for hold in _live_holds(work, row)}
+        missing = sorted(set(args.serials) - live.keys())
         if missing:
             raise DeviceNotHeld(
                 f"reservation {row.id} does not hold {', '.join(missing)}", serials=missing
             )
-    if wanted.issuperset(hold.serial for hold in holds):
-        finish(work, row, EndReason.RELEASED, actor=user)
-    else:
-        released = [hold for hold in holds if hold.serial in wanted]
-        release(work, row, released, EndReason.RELEASED.value, actor=user)
-        activate(work, [row])
-    return ReservationReply(reservation=work.document(row))
+        if live.keys() > set(args.serials):
+            released = [live[serial] for serial in set(args.serials)]
+            release(work, row, released, EndReason.RELEASED.value, actor=user)
+            activate(work, [row])
+            return ReservationReply(reservation=work.document(row))
+    holds = finish(work, row, EndReason.RELEASED, actor=user)
+    return ReservationReply(reservation=work.document(row, holds))
 
 
 def transfer(work: Work, user: str, args: TransferArgs) -> ReservationReply:

@@ -32,6 +32,10 @@ class OutboxRow(SQLModel, table=True):
     expiry: float | None = None
 
 
+_ALL = select(OutboxRow).order_by(col(OutboxRow.number))
+"""Asked in every transaction of the leader."""
+
+
 def leave(session: Session, messages: Iterable[Outgoing]) -> None:
     """Leave messages to the leader."""
     rows = [
@@ -49,8 +53,7 @@ def leave(session: Session, messages: Iterable[Outgoing]) -> None:
 
 def take(session: Session) -> list[Outgoing]:
     """Take all that was left to us."""
-    query = select(OutboxRow).order_by(col(OutboxRow.number))
-    rows = session.exec(query).all()
+    rows = session.exec(_ALL).all()
     if rows:
         session.execute(delete(OutboxRow).where(col(OutboxRow.number) <= rows[-1].number))
     return [Outgoing(row.topic, row.payload, row.retain, row.expiry) for row in rows]

@@ -52,10 +52,11 @@ def give(work: Work, reservation: ReservationRow, serials: Collection[str]) -> N
     reservation.until = work.now + timedelta(seconds=reservation.duration)
     reservation.warn_at = warning(work.now, reservation.until)
     reservation.position = reservation.waits_for = reservation.estimate = None
+    work.change(reservation)
     work.session.add(reservation)
     work.session.flush()
-    _hold(work, reservation, serials, actor=reservation.user)
-    work.change(reservation)
+    holds = _hold(work, reservation, serials, actor=reservation.user)
+    work.document(reservation, holds)
     work.note(
         f"{reservation.user} reserves {len(serials)} devices of kind {reservation.kind}",
         reservation=reservation.id,
@@ -116,9 +117,9 @@ def finish(
     explanation: str = "",
 ) -> Sequence[HoldRow]:
     """Let go of all devices of a reservation, and end it."""
-    reservation.state = advance(reservation.state, ReservationState.ENDING)
     query = select(HoldRow).where(HoldRow.reservation == reservation.id)
     holds = work.session.exec(query).all()
+    reservation.state = advance(reservation.state, ReservationState.ENDING)
     release(work, reservation, holds, reason.value, actor)
     reservation.state = advance(reservation.state, ReservationState.ENDED)
     reservation.reason = reason
@@ -168,16 +169,17 @@ def next_generation(work: Work, serials: Collection[str]) -> list[DeviceRow]:
 
 def _hold(
     work: Work, reservation: ReservationRow, serials: Collection[str], actor: str = CONTROL
-) -> None:
+) -> list[HoldRow]:
+    holds = []
     for device in next_generation(work, serials):
-        work.session.add(
-            HoldRow(
-                reservation=reservation.id,
-                serial=device.serial,
-                worker=device.worker,
-                state=HoldState.PREPARING,
-            )
+        hold = HoldRow(
+            reservation=reservation.id,
+            serial=device.serial,
+            worker=device.worker,
+            state=HoldState.PREPARING,
         )
+        work.session.add(hold)
+        holds.append(hold)
         work.want(device, reservation)
         work.record(
             HistoryEvent.RESERVED,
@@ -186,3 +188,4 @@ def _hold(
             serial=device.serial,
             worker=device.worker,
         )
+    return holds

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
+from heapq import nsmallest
 
 from icebus.control.limits import Limits
 from icebus.schemas.errors import (
@@ -95,6 +96,10 @@ class Wanted:
     def number(self) -> int:
         """How many devices."""
         return len(self.serials) if self.count is None else self.count
+
+    def cold(self, worker: str, firmware: str) -> bool:
+        """Whether a device has to be flashed for it."""
+        return firmware != self.firmware[worker]
 
 
 @dataclass(frozen=True)
@@ -218,20 +223,22 @@ def fitting(candidates: Iterable[Candidate], wanted: Wanted) -> list[str]:
     )
 
 
-def ranked(free: Iterable[Candidate], wanted: Wanted) -> list[Candidate]:
-    """Devices that a request could have, best first.
+def best(free: Iterable[tuple[bool, str, str]], number: int) -> list[str]:
+    """The devices that a request gets, by serial, of those that it could have.
 
     The n-th device taken of each worker goes before the (n+1)-th of any, which spreads them; warm
     ones go first of all, because flashing takes seconds and wears the flash.
+
+    Args:
+        free: whether each has to be flashed, its serial and its worker.
+        number: how many are wanted.
     """
     taken: Counter[str] = Counter()
-    ranks: list[tuple[bool, int, str, str, Candidate]] = []
-    for each in sorted(free, key=lambda each: (_cold(each, wanted), each.serial)):
-        cold = _cold(each, wanted)
-        ranks.append((cold, taken[each.worker], each.worker, each.serial, each))
-        taken[each.worker] += 1
-    ranks.sort(key=lambda rank: rank[:4])
-    return [rank[4] for rank in ranks]
+    ranks: list[tuple[bool, int, str, str]] = []
+    for cold, serial, worker in sorted(free):
+        ranks.append((cold, taken[worker], worker, serial))
+        taken[worker] += 1
+    return [serial for *_, serial in nsmallest(number, ranks)]
 
 
 class _Desk:
@@ -249,16 +256,18 @@ class _Desk:
             if each.obstacle in (None, Obstacle.HELD, Obstacle.BUSY)
         }
 
-    def choose(self, wanted: Wanted) -> list[Candidate]:
+    def choose(self, wanted: Wanted) -> list[str]:
         """Devices for a request: as many as it wants, or none."""
-        free = [each for each in self._known if self._obstacle(each, wanted) is None]
-        if len(free) < wanted.number:
-            return []
-        return ranked(free, wanted)[: wanted.number]
+        free = [
+            (wanted.cold(each.worker, each.firmware), each.serial, each.worker)
+            for each in self._known
+            if self._obstacle(each, wanted) is None
+        ]
+        return best(free, wanted.number) if len(free) >= wanted.number else []
 
-    def give(self, chosen: Sequence[Candidate], duration: timedelta) -> tuple[str, ...]:
+    def give(self, chosen: Iterable[str], duration: timedelta) -> tuple[str, ...]:
         """Take these devices out of the game."""
-        serials = tuple(sorted(each.serial for each in chosen))
+        serials = tuple(sorted(chosen))
         self._taken.update(serials)
         self._free_at.update(dict.fromkeys(serials, self._now + duration))
         return serials
@@ -351,10 +360,6 @@ def _misfit(each: Candidate, wanted: Wanted) -> Obstacle | None:
     if not wanted.selector.matches(each.labels):
         return Obstacle.OTHER_LABELS
     return None
-
-
-def _cold(each: Candidate, wanted: Wanted) -> bool:
-    return each.firmware != wanted.firmware[each.worker]
 
 
 def _explain(each: Candidate, obstacle: Obstacle, wanted: Wanted) -> str:

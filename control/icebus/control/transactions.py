@@ -121,7 +121,7 @@ class Transactions:
                 rounds.count_absence(work)
             if work.stirred:
                 waiting.serve(work)
-            messages = work.outbox()
+            messages = work.conclude()
             if work.rescheduled:
                 due = agenda.next_due(work, connected=self.online)
             if not leading:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable
 from datetime import timedelta
 
-from sqlalchemy import func
+from sqlalchemy import and_, exists, func, or_
 from sqlmodel import col, select
 
 from icebus.control.candidates import Offers, candidates, shortlist
@@ -38,21 +38,22 @@ def serve(work: Work, newcomer: ReservationRow | None = None) -> Plan:
     Returns:
         How all stand who still wait.
     """
+    offers = Offers(work)
     while True:
-        rows = {row.id: row for row in _queued(work)}
-        failed = _failed(work)
+        queued, failed = _wanting(work)
+        rows = {row.id: row for row in queued}
         new = newcomer if newcomer is not None and newcomer.state is QUEUED else None
         if new is not None:
             rows[new.id] = new
         if not rows and not failed:
             return Plan((), {}, frozenset())
         if new is not None and len(rows) == 1 and not failed:
-            found = _alone(work, new)
+            found = _alone(work, offers, new)
             if found.grants:
                 give(work, new, found.grants[0].serials)
                 return Plan(found.grants, {}, frozenset())
         else:
-            found = look(work, list(rows.values()), list(failed.values()))
+            found = _plan(work, offers, rows.values(), failed.values())
         if not found.grants:
             break
         for grant in found.grants:
@@ -67,27 +68,30 @@ def serve(work: Work, newcomer: ReservationRow | None = None) -> Plan:
     return found
 
 
-def _alone(work: Work, newcomer: ReservationRow) -> Plan:
+def look(work: Work) -> Plan:
+    """What the queue leads to now, without doing it."""
+    queued, failed = _wanting(work)
+    return _plan(work, Offers(work), queued, failed.values())
+
+
+def _alone(work: Work, offers: Offers, newcomer: ReservationRow) -> Plan:
     """What a request leads to where nobody else wants anything: few devices need be looked at."""
-    few = newcomer.serials or shortlist(work, _waiting(newcomer, Offers(work)).wanted)
+    few = newcomer.serials or shortlist(work, _waiting(newcomer, offers).wanted)
     if few:
-        found = look(work, [newcomer], [], few)
+        found = _plan(work, offers, [newcomer], [], few)
         if found.grants or newcomer.serials:
             return found
     # Reports and database differ for a moment, or there are not enough: now all of them count.
-    return look(work, [newcomer], [])
+    return _plan(work, offers, [newcomer], [])
 
 
-def look(
+def _plan(
     work: Work,
-    rows: Sequence[ReservationRow] | None = None,
-    failed: Sequence[_Failed] | None = None,
+    offers: Offers,
+    rows: Iterable[ReservationRow],
+    failed: Iterable[_Failed],
     serials: Collection[str] = (),
 ) -> Plan:
-    """What the queue leads to now, without doing it."""
-    rows = _queued(work) if rows is None else rows
-    failed = list(_failed(work).values()) if failed is None else failed
-    offers = Offers(work)
     queue = [_waiting(row, offers) for row in rows]
     queue += [_waiting(row, offers, hold.serial) for hold, row in failed]
     has = held(work, {each.user for each in queue})
@@ -102,24 +106,40 @@ def stand(work: Work, row: ReservationRow, place: Place) -> None:
     row.estimate = place.estimate
 
 
-def _queued(work: Work) -> Sequence[ReservationRow]:
-    query = select(ReservationRow).where(ReservationRow.state == QUEUED)
-    return work.session.exec(query).all()
-
-
-def _failed(work: Work) -> dict[tuple[str, str], _Failed]:
-    """The failed devices that are to be replaced: those that will not be back by themselves."""
-    query = (
-        select(HoldRow, ReservationRow)
-        .join(ReservationRow, col(ReservationRow.id) == col(HoldRow.reservation))
-        .where(
+_WANTING = select(ReservationRow).where(
+    or_(
+        col(ReservationRow.state) == QUEUED,
+        and_(
             col(ReservationRow.state).in_(LIVE_RESERVATIONS),
             col(ReservationRow.replace),
-            HoldRow.state == HoldState.FAILED,
-        )
+            exists().where(
+                col(HoldRow.reservation) == col(ReservationRow.id),
+                col(HoldRow.state) == HoldState.FAILED,
+            ),
+        ),
     )
-    found = work.session.exec(query)
-    return {(row.id, hold.serial): (hold, row) for hold, row in found if _lost(work, hold)}
+)
+"""Those that wait, and those that want other devices for failed ones. Asked in each transaction,
+nearly always in vain."""
+
+
+def _wanting(work: Work) -> tuple[list[ReservationRow], dict[tuple[str, str], _Failed]]:
+    """Who waits, and the failed devices that are to be replaced.
+
+    Those are the ones that will not be back by themselves.
+    """
+    rows = work.session.exec(_WANTING).all()
+    queued = [row for row in rows if row.state is QUEUED]
+    others = {row.id: row for row in rows if row.state is not QUEUED}
+    if not others:
+        return queued, {}
+    query = select(HoldRow).where(
+        col(HoldRow.reservation).in_(others), HoldRow.state == HoldState.FAILED
+    )
+    lost = [hold for hold in work.session.exec(query) if _lost(work, hold)]
+    return queued, {
+        (hold.reservation, hold.serial): (hold, others[hold.reservation]) for hold in lost
+    }
 
 
 def _lost(work: Work, hold: HoldRow) -> bool:
@@ -149,13 +169,16 @@ def _waiting(row: ReservationRow, offers: Offers, replaces: str | None = None) -
 
 
 def held(work: Work, users: Collection[str]) -> dict[str, int]:
-    """How many devices each of these users has."""
+    """How many devices each of those users has who may not have any number."""
+    limited = [user for user in users if work.settings.limits.of(user).devices is not None]
+    if not limited:
+        return {}
     query = (
         select(ReservationRow.user, func.count())
         .join(HoldRow, col(HoldRow.reservation) == col(ReservationRow.id))
         .where(
             col(ReservationRow.state).in_(LIVE_RESERVATIONS),
-            col(ReservationRow.user).in_(users),
+            col(ReservationRow.user).in_(limited),
             col(HoldRow.state).in_(LIVE_HOLDS),
         )
         .group_by(col(ReservationRow.user))

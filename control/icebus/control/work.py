@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from pydantic import BaseModel
+from sqlalchemy import insert
 from sqlmodel import Session, col, select
 
 from icebus.control.clients import Clients
@@ -79,6 +80,7 @@ class Work:
         self.settings = settings
         self.now = now
         self.at = at
+        self._history: list[dict[str, object]] = []
         self._desired: list[Outgoing] = []
         self._events: list[Outgoing] = []
         self._changed: dict[str, ReservationRow] = {}
@@ -127,17 +129,17 @@ class Work:
         reason: str = "",
     ) -> None:
         """Write down what happens, in the transaction that does it."""
-        self.session.add(
-            HistoryRow(
-                at=self.now,
-                event=event,
-                actor=actor,
-                reservation=None if reservation is None else reservation.id,
-                user=None if reservation is None else reservation.user,
-                serial=serial,
-                worker=worker,
-                reason=reason,
-            )
+        self._history.append(
+            {
+                "at": self.now,
+                "event": event,
+                "actor": actor,
+                "reservation": None if reservation is None else reservation.id,
+                "user": None if reservation is None else reservation.user,
+                "serial": serial,
+                "worker": worker,
+                "reason": reason,
+            }
         )
 
     def change(self, reservation: ReservationRow) -> None:
@@ -195,8 +197,14 @@ class Work:
             holds[hold.reservation].append(hold)
         return [_document(row, holds[row.id]) for row in rows]
 
-    def outbox(self) -> list[Outgoing]:
-        """All that is to be sent: what devices should do first, for that takes longest."""
+    def conclude(self) -> list[Outgoing]:
+        """Write the history, the last thing a transaction does.
+
+        Returns:
+            All that is to be sent: what devices should do first, for that takes longest.
+        """
+        if self._history:
+            self.session.execute(insert(HistoryRow), self._history)
         documents: list[Outgoing] = []
         unread = [row for name, row in self._changed.items() if name not in self._documents]
         for document in (*self._documents.values(), *self.documents(unread)):
