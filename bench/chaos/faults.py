@@ -19,6 +19,9 @@ LONG = (8.0, 20.0, 35.0)
 
 OFTEN_BRIEF = 0.75
 
+AILING = (1.0, 8.0, 30.0, 60.0)
+"""Seconds that boards are ill: up to each step of the ladder that their worker climbs with them."""
+
 SETTLE = 10.0
 """Seconds at both ends of a run in which nothing begins."""
 
@@ -114,7 +117,9 @@ def schedule(seed: int, seconds: float, targets: list[str], boards: int) -> list
     while (at := at + chance.expovariate(1 / EVERY)) < seconds - SETTLE:
         target = chance.choice(targets)
         kind = chance.choice(WAYS[target.rstrip("0123456789")])
-        lasts = chance.choice(BRIEF if chance.random() < OFTEN_BRIEF else LONG)
+        lasts = chance.choice(
+            AILING if kind in ILL else BRIEF if chance.random() < OFTEN_BRIEF else LONG
+        )
         some = tuple(sorted(chance.sample(range(boards), chance.randint(1, max(1, boards // 2)))))
         fault = Fault(
             round(at, 2),
