@@ -252,7 +252,7 @@ def test_given_a_receiver_at_the_limit_then_nothing_is_transferred(desk: Desk) -
     desk.reserve("alice", count=1)
     made = desk.reserve("bob", count=1)
 
-    with pytest.raises(LimitExceeded, match="alice holds 1 devices and may hold 1"):
+    with pytest.raises(LimitExceeded, match="alice holds 1 device and may hold 1"):
         desk.ask("bob", "transfer", reservation=made.id, user="alice")
     assert desk.look(made).user == "bob"
 
@@ -327,6 +327,21 @@ def test_when_attached_to_another_client_then_it_depends_on_that_one_alone(desk:
     assert detached["reservation"]["client"] is None
     assert [each.id for each in desk.live()] == [made.id]
     assert [event for event, _, _ in desk.history()][-2:] == ["attached", "attached"]
+
+
+@pytest.mark.parametrize("wanted", [{"count": 2}, {"serials": ["b"]}])
+def test_given_devices_that_are_being_made_ready_when_refused_then_it_says_they_come_soon(
+    desk: Desk, wanted: dict[str, Any]
+) -> None:
+    desk.worker("w1", "a", "b")
+    desk.report("w1", "b", DeviceState.RELEASING)
+    with pytest.raises((NotEnoughDevices, DeviceUnavailable)) as releasing:
+        desk.reserve(**wanted)
+    desk.report("w1", "b", DeviceState.BROKEN)
+    with pytest.raises((NotEnoughDevices, DeviceUnavailable)) as broken:
+        desk.reserve(**wanted)
+
+    assert (releasing.value.details["soon"], broken.value.details["soon"]) == (True, False)
 
 
 # --- replacing what fails -------------------------------------------------------------------------

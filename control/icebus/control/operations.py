@@ -60,6 +60,7 @@ from icebus.schemas.reservations import (
     Transferred,
 )
 from icebus.schemas.selectors import labels_of, parse
+from icebus.schemas.wording import counted
 
 LONGEST_WAIT = 30 * 86_400.0
 """Seconds that anybody stands in the queue, however patient."""
@@ -319,7 +320,7 @@ def _check_limits(work: Work, user: str, args: ReserveArgs) -> None:
     number = len(args.serials) if args.serials is not None else args.count or 0
     if limit.devices is not None and number > limit.devices:
         raise LimitExceeded(
-            f"{user} wants {number} devices, but may hold {limit.devices}",
+            f"{user} wants {counted(number, 'device')}, but may hold {limit.devices}",
             limit=limit.devices,
             wanted=number,
         )
@@ -346,8 +347,8 @@ def _check_room(work: Work, user: str, devices_more: int) -> None:
     held = waiting.held(work, [user]).get(user, 0)
     if held + devices_more > limit.devices:
         raise LimitExceeded(
-            f"{user} holds {held} devices and may hold {limit.devices}, "
-            f"so {devices_more} more are too many",
+            f"{user} holds {counted(held, 'device')} and may hold {limit.devices}, "
+            f"so {devices_more} more would be too many",
             limit=limit.devices,
             wanted=held + devices_more,
         )

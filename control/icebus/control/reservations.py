@@ -20,6 +20,7 @@ from icebus.schemas.reservations import (
     HoldState,
     ReservationState,
 )
+from icebus.schemas.wording import counted
 
 WARNING = 60.0
 """Seconds before its end that the holder is told of it, at most."""
@@ -58,7 +59,7 @@ def give(work: Work, reservation: ReservationRow, serials: Collection[str]) -> N
     holds = _hold(work, reservation, serials, actor=reservation.user)
     work.document(reservation, holds)
     work.note(
-        f"{reservation.user} reserves {len(serials)} devices of kind {reservation.kind}",
+        f"{reservation.user} reserves {counted(len(serials), 'device')} of kind {reservation.kind}",
         reservation=reservation.id,
     )
 

@@ -24,6 +24,7 @@ from icebus.schemas.errors import (
     NotEnoughDevices,
 )
 from icebus.schemas.selectors import Selector
+from icebus.schemas.wording import counted
 
 AGEING = timedelta(minutes=1)
 """Waiting that makes up for one step of priority. So the lowest of all overtakes whoever comes with
@@ -321,6 +322,10 @@ class _Desk:
                 "; ".join(f"{serial} is {why}" for serial, _, why in refused)
                 + ("; `--wait` stands in the queue for them" if passing else ""),
                 serials={serial: why for serial, _, why in refused},
+                soon=all(
+                    each is not None and self._obstacle(each, wanted) is Obstacle.BUSY
+                    for _, each, _ in refused
+                ),
             )
         obstacles = self._obstacles(wanted)
         return _not_enough(wanted, obstacles.pop(None, 0), obstacles, known=bool(self._known))
@@ -376,7 +381,8 @@ def _explain(each: Candidate, obstacle: Obstacle, wanted: Wanted) -> str:
 def _over(waiting: Waiting, has: int, limit: int) -> LimitExceeded:
     number = waiting.wanted.number
     return LimitExceeded(
-        f"{waiting.user} holds {has} devices and wants {number} more, but may hold {limit}",
+        f"{waiting.user} holds {counted(has, 'device')} and wants {number} more, "
+        f"but may hold {limit}",
         limit=limit,
         held=has,
         wanted=number,
@@ -388,7 +394,7 @@ def _not_enough(
 ) -> NotEnoughDevices:
     reasons = {each.value: obstacles[each] for each in Obstacle if obstacles.get(each)}
     listing = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
-    what = f"devices of kind {wanted.kind}"
+    what = f"{counted(wanted.number, 'device')} of kind {wanted.kind}"
     if wanted.selector.requirements:
         what += f" with {wanted.selector}"
     passing = any(obstacles.get(each) for each in _PASSING)
@@ -400,10 +406,10 @@ def _not_enough(
         else "start a worker with boards, or `icebus up`"
     )
     return NotEnoughDevices(
-        f"{wanted.count} {what} wanted, {available} available"
-        f"{f' ({listing})' if listing else ''}; {remedy}",
+        f"{what} wanted, {available} available{f' ({listing})' if listing else ''}; {remedy}",
         kind=wanted.kind,
         wanted=wanted.count,
         available=available,
         others=reasons,
+        soon=available + obstacles.get(Obstacle.BUSY, 0) >= wanted.number,
     )

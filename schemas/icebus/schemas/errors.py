@@ -177,13 +177,17 @@ class NoProfile(IcebusError):
 
 
 class NotEnoughDevices(IcebusError):
-    """Fewer ready devices than asked for; ``details`` has ``wanted`` and ``available``."""
+    """Fewer ready devices than asked for; ``details`` has ``wanted`` and ``available``.
+
+    ``soon`` in it says whether the others are only just being made ready, so that they can be had
+    within seconds.
+    """
 
     code = "not_enough_devices"
 
 
 class DeviceUnavailable(IcebusError):
-    """A device asked for by serial exists but is not free and ready."""
+    """A device asked for by serial exists but is not free and ready; ``details`` as above."""
 
     code = "device_unavailable"
 
