@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -45,8 +44,14 @@ CALL_TIMEOUT = 30.0
 R = TypeVar("R", bound=Reservation)
 
 
-class BaseClient(Session, ABC, Generic[R]):
-    """A session that reserves devices; ``R`` is what it hands out for them."""
+class BaseClient(Session, Generic[R]):
+    """A session that reserves devices.
+
+    Attributes:
+        handed_out: what a reservation is handed out as.
+    """
+
+    handed_out: type[R]
 
     def __init__(
         self,
@@ -130,7 +135,9 @@ class BaseClient(Session, ABC, Generic[R]):
             refusal = error
             request = request.model_copy(update={"wait": min(PATIENCE, timeout)})
             document = operations.reserve(self._link, request, deadline)
-        reservation = self._make(document, keep_alive=alive, remaining=request.duration)
+        reservation = self.handed_out(
+            self._link, document, keep_alive=alive, remaining=request.duration
+        )
         try:
             reservation.start()
             self._hold(reservation)
@@ -214,7 +221,7 @@ class BaseClient(Session, ABC, Generic[R]):
         queued = document.state is ReservationState.QUEUED
         remaining = None if queued else max(0.0, (document.until - now()).total_seconds())
         alive = document.client == self.id if keep_alive is None else keep_alive
-        held = self._make(document, keep_alive=alive, remaining=remaining)
+        held = self.handed_out(self._link, document, keep_alive=alive, remaining=remaining)
         held.start()
         try:
             if ready:
@@ -224,12 +231,6 @@ class BaseClient(Session, ABC, Generic[R]):
             raise
         self._hold(held)
         return held
-
-    @abstractmethod
-    def _make(
-        self, document: reservations.Reservation, *, keep_alive: bool, remaining: float | None
-    ) -> R:
-        """What is handed out for a reservation of this kind."""
 
     def extend(
         self, reservation: str, duration: float, timeout: float = operations.TIMEOUT
@@ -329,7 +330,4 @@ class BaseClient(Session, ABC, Generic[R]):
 class Client(BaseClient[Reservation]):
     """A client for any kind: reserve, call methods, hear events, read the farm."""
 
-    def _make(
-        self, document: reservations.Reservation, *, keep_alive: bool, remaining: float | None
-    ) -> Reservation:
-        return Reservation(self._link, document, keep_alive=keep_alive, remaining=remaining)
+    handed_out = Reservation

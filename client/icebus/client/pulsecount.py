@@ -293,8 +293,4 @@ class PulseCountClient(BaseClient[Boards]):
 
     kind = KIND
     events = event_names(PulseCountHandler)
-
-    def _make(
-        self, document: reservations.Reservation, *, keep_alive: bool, remaining: float | None
-    ) -> Boards:
-        return Boards(self._link, document, keep_alive=keep_alive, remaining=remaining)
+    handed_out = Boards
