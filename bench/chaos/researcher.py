@@ -98,7 +98,8 @@ class Researcher:
         if self._left:
             left, self._left = self._left, ""
             try:
-                return client.attach(left), False
+                # What was measured can be collected though a board of it is broken by now.
+                return client.attach(left, ready=False), False
             except (ReservationEnded, UnknownReservation):
                 self._ledger.note("released", id="")
             except IcebusError:
