@@ -33,7 +33,6 @@ from icebus.schemas.reservations import (
     ExtendReply,
     HeldDevice,
     HoldState,
-    KnownDevice,
     Queue,
     Reservation,
     ReservationReply,
@@ -221,7 +220,6 @@ class ScriptedControl:
         refuse: what to answer the next requests with, in turn.
         refuse_only: the operation to refuse.
         queue: where the next reservation that waits stands, instead of getting devices.
-        devices: the answers to the next requests for devices.
         meanwhile: called when a reservation was extended and nobody was answered yet.
         clients: presences seen.
     """
@@ -231,7 +229,6 @@ class ScriptedControl:
         self.refuse: list[IcebusError] = []
         self.refuse_only = "reserve"
         self.queue: Queue | None = None
-        self.devices: list[list[KnownDevice]] = []
         self.meanwhile: Callable[[str], object] = lambda _reservation: None
         self.requests = Counter()
         self.clients = Counter()
@@ -270,7 +267,7 @@ class ScriptedControl:
             exchange.succeed(ReservationReply(reservation=made))
             self.publish(made)
         elif operation == "devices":
-            exchange.succeed(DevicesReply(devices=self.devices.pop(0) if self.devices else []))
+            exchange.succeed(DevicesReply(devices=[]))
         elif operation == "list":
             mine = [r for r in self.reservations.values() if r.user == incoming.ids["user"]]
             exchange.succeed(ReservationsReply(reservations=mine))

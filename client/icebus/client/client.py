@@ -130,7 +130,8 @@ class BaseClient(Session, Generic[R]):
         try:
             document = operations.reserve(self._link, request, deadline)
         except (NotEnoughDevices, DeviceUnavailable) as error:
-            if wait or not operations.is_soon(self._link, request, error, deadline):
+            # Nobody holds them; they are only just being let go or made ready.
+            if wait or error.details.get("soon") is not True:
                 raise
             refusal = error
             request = request.model_copy(update={"wait": min(PATIENCE, timeout)})

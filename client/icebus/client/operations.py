@@ -8,8 +8,7 @@ from datetime import datetime
 
 from icebus.client.link import Link, make
 from icebus.schemas.deadline import Deadline
-from icebus.schemas.devices import DeviceState
-from icebus.schemas.errors import DeviceUnavailable, IcebusError, NotEnoughDevices
+from icebus.schemas.errors import IcebusError
 from icebus.schemas.history import HistoryArgs, HistoryEntry, HistoryEvent, HistoryReply
 from icebus.schemas.ids import new_id
 from icebus.schemas.reservations import (
@@ -34,22 +33,6 @@ log = logging.getLogger(__name__)
 
 TIMEOUT = 15.0
 """Seconds for control to answer: it does within milliseconds unless it is being restarted."""
-
-NOT_READY = "not ready yet"
-"""How a refusal calls devices that nobody holds and that are only just being let go or made ready,
-where it counts those that can't be had."""
-
-_SOON = frozenset(
-    {
-        DeviceState.FLASHING,
-        DeviceState.TESTING,
-        DeviceState.READY,
-        DeviceState.PREPARING,
-        DeviceState.SERVING,
-        DeviceState.RELEASING,
-    }
-)
-"""States of a device that nobody holds from which it becomes ready by itself."""
 
 HISTORY_PAGE = 1000
 """Entries of the history in one answer, at most."""
@@ -77,25 +60,6 @@ def reserve(link: Link, request: ReserveArgs, deadline: Deadline) -> Reservation
         except IcebusError as error:
             log.warning("could not undo an interrupted reserve: %s", error)
         raise
-
-
-def is_soon(
-    link: Link,
-    request: ReserveArgs,
-    refusal: NotEnoughDevices | DeviceUnavailable,
-    deadline: Deadline,
-) -> bool:
-    """Whether what was refused can be had within seconds, because nobody holds it."""
-    if isinstance(refusal, NotEnoughDevices):
-        available, others = refusal.details.get("available"), refusal.details.get("others")
-        soon = others.get(NOT_READY, 0) if isinstance(others, dict) else 0
-        return isinstance(available, int) and available + soon >= (request.count or 0)
-    free = {
-        each.report.serial
-        for each in list_devices(link, min(TIMEOUT, deadline.remaining))
-        if each.fresh and each.reservation is None and each.report.state in _SOON
-    }
-    return free.issuperset(request.serials or ())
 
 
 def extend(link: Link, reservation: str, duration: float, timeout: float = TIMEOUT) -> Reservation:
