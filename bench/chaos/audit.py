@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from bench.chaos.account import Chaos
 from bench.chaos.health import leftovers, resources, retained
 from bench.chaos.holders import Grant, contradictions
-from bench.chaos.outcomes import audit, read
+from bench.chaos.outcomes import audit, read, workplaces
 from bench.chaos.parts import Parts
 from bench.population import population
 from bench.processes import cpu
@@ -83,7 +83,7 @@ class Audit:
         self._idle(wait)
 
     def history(self, seen: set[Grant]) -> None:
-        """Hold what control wrote down against itself and what everybody was told."""
+        """Hold what control wrote down against itself, what was told, and who was served."""
         events = [HistoryEvent.RESERVED, HistoryEvent.RELEASED]
         try:
             with PulseCountClient(self._farm.url) as client:
@@ -91,7 +91,9 @@ class Audit:
         except IcebusError as error:
             self._chaos.breaks(f"the history can't be read: {error.message}")
             return
-        for each in contradictions(reversed(newest_first), seen):
+        ledgers = (read(self._parts.ledger(name)) for name in self._parts.clients)
+        worked = {each for ledger in ledgers for each in workplaces(ledger)}
+        for each in contradictions(reversed(newest_first), seen | worked):
             self._chaos.breaks(each)
 
     def ledgers(self) -> None:

@@ -48,7 +48,7 @@ def contradictions(history: Iterable[HistoryEntry], seen: Iterable[Grant]) -> It
 
     Args:
         history: of all devices, oldest first.
-        seen: grants that somebody was told of.
+        seen: grants that somebody was told of, or served under.
     """
     holder: dict[str, str] = {}
     granted: set[Grant] = set()
@@ -68,4 +68,4 @@ def contradictions(history: Iterable[HistoryEntry], seen: Iterable[Grant]) -> It
     for serial, reservation in holder.items():
         yield f"{serial} was never given back by {reservation}"
     for reservation, serial in sorted(set(seen) - granted):
-        yield f"{serial} was told to be in {reservation}, which never got it"
+        yield f"{serial} was said to be in {reservation}, which never had it"

@@ -132,6 +132,16 @@ def audit(lines: Iterable[dict[str, Any]], window: float) -> Account:
     return account
 
 
+def workplaces(lines: Iterable[dict[str, Any]]) -> Iterator[tuple[str, str]]:
+    """The reservations of a client, each with a device that measured for it."""
+    held = ""
+    for line in lines:
+        if line["what"] == "held":
+            held = line["id"]
+        elif "pulses" in line:
+            yield held, line["serial"]
+
+
 def _key(name: str, serial: str) -> str:
     return f"{name} on {serial}" if serial else name
 

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from bench.chaos.agenda import Agenda
 from bench.chaos.faults import LASTING, SOME, WAYS, schedule
 from bench.chaos.holders import contradictions
-from bench.chaos.outcomes import audit
+from bench.chaos.outcomes import audit, workplaces
 from bench.network import Network
 from bench.population import individual
 from bench.postgresql import PostgresServer, find
@@ -145,6 +145,12 @@ def test_given_an_agenda_then_what_is_due_is_done_in_order_and_what_is_left_in_t
     agenda.at(begun + 0.01, lambda: done.append("first"))
     agenda.finish(begun)
     assert done == ["first", "mended"]
+
+
+def test_given_a_ledger_then_it_tells_what_measured_for_whom() -> None:
+    first, second = {"what": "held", "id": "r1"}, {"what": "held", "id": "r2"}
+    lines = [first, *run("nco_7.bin"), outcome(), END, second, outcome("collected", serial="b2")]
+    assert set(workplaces([*lines, outcome(**FAILED, serial="b3")])) == {("r1", "b1"), ("r2", "b2")}
 
 
 @pytest.fixture(scope="module")
