@@ -51,7 +51,6 @@ from icebus.worker.device import Device
 from icebus.worker.hardware.board import Board
 from icebus.worker.hardware.rack import RackDiscovery
 from icebus.worker.journal import Journal
-from icebus.worker.labels import Labels
 from icebus.worker.loop import Loop
 from icebus.worker.states.core import testing
 from icebus.worker.states.framework import Hold
@@ -358,12 +357,13 @@ def make_bench(tmp_path: Path, quick: None) -> Iterator[MakeBench]:
     """Makes devices on scripted boards, each on a loop of its own unless one is given."""
     benches: list[Bench] = []
 
-    def make(serial: str = "S1", shared: Loop | None = None) -> Bench:
+    def make(serial: str = "S1", shared: Loop | None = None, **options: Any) -> Bench:
         told, board = Told(), ScriptedBoard()
         loop = shared or Loop(f"device-{serial}")
         if shared is None:
             loop.start()
-        device = Device(loop, serial, "1-1.1", installed_kinds(), told, "session", tmp_path)
+        kinds = installed_kinds()
+        device = Device(loop, serial, "1-1.1", kinds, told, "session", tmp_path, **options)
         bench = Bench(tmp_path, device, told, board, boards=[board])
         benches.append(bench)
         return bench
@@ -728,7 +728,7 @@ def world(broker: EmbeddedBroker) -> Iterator[World]:
 
 
 class StartWorker(Protocol):
-    def __call__(self, *racks: Rack, labels: Labels | None = None) -> Worker: ...
+    def __call__(self, *racks: Rack, **options: Any) -> Worker: ...
 
 
 @pytest.fixture
@@ -736,8 +736,8 @@ def start_worker(broker: EmbeddedBroker, tmp_path: Path, quick: None) -> Iterato
     """Starts workers in this process; they are stopped at the end."""
     workers: list[Worker] = []
 
-    def start(*racks: Rack, labels: Labels | None = None) -> Worker:
-        workers.append(make_worker(broker, tmp_path / "journals", *racks, labels=labels))
+    def start(*racks: Rack, **options: Any) -> Worker:
+        workers.append(make_worker(broker, tmp_path / "journals", *racks, **options))
         return workers[-1]
 
     yield start
@@ -745,11 +745,9 @@ def start_worker(broker: EmbeddedBroker, tmp_path: Path, quick: None) -> Iterato
         worker.stop(Deadline.after(PATIENCE))
 
 
-def make_worker(
-    broker: EmbeddedBroker, journals: Path, *racks: Rack, labels: Labels | None = None
-) -> Worker:
+def make_worker(broker: EmbeddedBroker, journals: Path, *racks: Rack, **options: Any) -> Worker:
     discoveries = [RackDiscovery(rack.directory) for rack in racks]
-    worker = Worker(broker.address("w1"), discoveries, journals, labels)
+    worker = Worker(broker.address("w1"), discoveries, journals, **options)
     worker.start(Deadline.after(PATIENCE))
     return worker
 

@@ -478,8 +478,9 @@ def test_given_an_idle_device_when_released_then_it_is_ready_without_a_test(
 
 
 def test_given_a_measuring_device_when_released_then_it_comes_to_rest_first(
-    serving: Bench,
+    serving: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(testing, "LISTEN", 30.0)
     evaluations = serving.evaluate(1, 2)
     serving.board.receive()
     mark = len(serving.told.reports)
@@ -507,8 +508,9 @@ def test_given_a_board_that_never_saw_the_transfer_when_released_then_it_is_not_
 
 
 def test_given_the_next_reservation_at_once_then_each_has_a_stream_of_events_of_its_own(
-    serving: Bench,
+    serving: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(testing, "LISTEN", 30.0)
     serving.evaluate(1, 2)
     serving.board.measure(1)
     serving.told.wait_events("results")

@@ -17,6 +17,7 @@ import typer
 from icebus.broker import BrokerAddress
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import IcebusError, InvalidRequest
+from icebus.worker.device import PROBE_EVERY
 from icebus.worker.hardware.board import Discovery
 from icebus.worker.hardware.rack import RackDiscovery
 from icebus.worker.labels import Labels
@@ -59,6 +60,12 @@ def run(
         list[str] | None,
         typer.Option(help="Label what is plugged into a port, as in 1-1.2:bench=3."),
     ] = None,
+    probe_every: Annotated[
+        float,
+        typer.Option(
+            min=0, help="Seconds between looks at a board that nobody uses, about; 0 for never."
+        ),
+    ] = PROBE_EVERY,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log details.")] = False,
 ) -> None:
     """Own boards and offer them on the bus.
@@ -76,13 +83,15 @@ def run(
     )
     try:
         labels = Labels.parse(label or [], label_port or [])
-        serve(broker, rack or [], directory, labels)
+        serve(broker, rack or [], directory, labels, probe_every)
     except IcebusError as error:
         typer.echo(f"icebus-worker: {error.message}", err=True)
         raise typer.Exit(1) from None
 
 
-def serve(broker: str, racks: list[Path], directory: Path | None, labels: Labels) -> None:
+def serve(
+    broker: str, racks: list[Path], directory: Path | None, labels: Labels, probe_every: float
+) -> None:
     """Run a worker on this thread's signals.
 
     Raises:
@@ -93,7 +102,7 @@ def serve(broker: str, racks: list[Path], directory: Path | None, labels: Labels
     if not discoveries:
         raise InvalidRequest("no boards to own: name a rack's directory with --rack")
     state = directory or platformdirs.user_state_path("icebus") / "worker" / address.user
-    worker = Worker(address, discoveries, state, labels)
+    worker = Worker(address, discoveries, state, labels, probe_every)
     stop = threading.Event()
 
     def stop_gracefully(_number: int, _frame: FrameType | None) -> None:

@@ -30,6 +30,7 @@ from icebus.worker.states.core import (
     Testing,
 )
 from icebus.worker.states.framework import Hold, Reservable, State
+from icebus.worker.states.kinds.pulsecount.measuring import Meter
 
 log = logging.getLogger(__name__)
 
@@ -54,10 +55,12 @@ class Course:
 
     Args:
         kinds: what it may be reserved for.
+        probe_every: seconds between looks at it while it is idle, about; 0 for never.
     """
 
-    def __init__(self, kinds: Mapping[str, type[Reservable]]) -> None:
+    def __init__(self, kinds: Mapping[str, type[Reservable]], probe_every: float) -> None:
         self._kinds = kinds
+        self._probe_every = probe_every
         self._needed = {name: kind.firmware for name, kind in kinds.items()}
         self._climb = Climb()
 
@@ -76,8 +79,8 @@ class Course:
         """Test a board that has come up, and if need be that it runs what it was given."""
         return self._test(facts, endings.released(), expect=expect)
 
-    def settle(self, facts: Facts) -> Move:
-        """Be what is desired; for a board that is proved and idle."""
+    def settle(self, facts: Facts, probe: Meter | None = None) -> Move:
+        """Be what is desired; for a board that is proved and idle, but for ``probe``."""
         desired = facts.desired
         match lifecycle.next_step(desired, facts.firmware, self._needed):
             case lifecycle.Isolate(reason):
@@ -87,9 +90,9 @@ class Course:
             case lifecycle.Flash(firmware):
                 return self._flash(facts, firmware, endings.released())
             case lifecycle.Serve(kind) if desired is not None:
-                return self._serve(facts, self._kinds[kind], desired)
+                return self._serve(facts, self._kinds[kind], desired, probe)
             case _:
-                return Move(Ready(), endings.released())
+                return Move(Ready(facts.firmware, self._probe_every), endings.released())
 
     def come_to_rest(self, facts: Facts) -> Move:
         """Serve no longer, and see the board to the end of what it does."""
@@ -150,13 +153,18 @@ class Course:
         firmware = self._needed.get(wanted or "", facts.firmware or catalogue.DEFAULT)
         return self._flash(facts, firmware, why, told)
 
-    def _serve(self, facts: Facts, kind: type[Reservable], desired: Desired) -> Move:
+    def _serve(
+        self, facts: Facts, kind: type[Reservable], desired: Desired, probe: Meter | None
+    ) -> Move:
         try:
             args = kind.Args.model_validate(desired.args)
         except ValidationError as error:
             return self.refuse(facts, f"args of {kind.kind}: {error.errors()[0]['msg']}")
-        hold = Hold(reservation=str(desired.reservation), user=str(desired.user))
-        return Move(kind(hold, args), endings.released())
+        if probe is not None and not (kind.takes_over and probe.in_step):
+            return self._test(facts, endings.released(), afresh=True)
+        serving = kind(Hold(reservation=str(desired.reservation), user=str(desired.user)), args)
+        serving.probe = probe
+        return Move(serving, endings.released())
 
     def _reboot(self, facts: Facts, why: IcebusError, told: str) -> Move:
         reported = lifecycle.purpose(facts.desired, DeviceState.TESTING)

@@ -38,6 +38,10 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+PROBE_EVERY = 60.0
+"""Seconds between looks at a board that nobody uses: whoever reserves it is not to find out that it
+has hung, and one in fifty reservations meets a board that is being looked at."""
+
 JOURNAL_AGAIN = 10.0
 """Seconds until a journal that could not be used is tried again."""
 
@@ -54,6 +58,7 @@ class Device:
         session: of this worker.
         directory: where its journal is kept.
         labels: by which it may be selected, given where it is plugged.
+        probe_every: seconds between looks at its board while nobody uses it, about; 0 for never.
     """
 
     def __init__(
@@ -66,6 +71,7 @@ class Device:
         session: str,
         directory: Path,
         labels: Callable[[str], Mapping[str, str]] = lambda _path: {},
+        probe_every: float = PROBE_EVERY,
     ) -> None:
         self.serial = serial
         self.name = serial or f"at-{path}"
@@ -80,7 +86,7 @@ class Device:
         self._helpers = Helpers(loop, f"board-{self.name}")
         self._opening = Opening(loop, self._helpers, self._opened, self._refused, self.fail)
         self._commands = Commands(lambda: self.journal)
-        self._course = Course(kinds)
+        self._course = Course(kinds, probe_every)
         self._reporter = Reporter(outlet, session, labels)
         self._conflict = ""
         self._finishing: Future[None] | None = None
@@ -266,8 +272,9 @@ class Device:
         """Be what is desired, now that the board is proved and idle."""
         if self._obey():
             return
-        move = self._course.settle(self._facts)
-        if isinstance(move.state, Ready) and isinstance(self.state, Ready):
+        idle = self.state if isinstance(self.state, Ready) else None
+        move = self._course.settle(self._facts, idle.probe if idle is not None else None)
+        if idle is not None and isinstance(move.state, Ready):
             self._report()
         else:
             self._go(move)

@@ -49,7 +49,7 @@ from icebus.schemas.topics import (
 )
 from icebus.worker.blobs import BlobStore
 from icebus.worker.calls import Calls
-from icebus.worker.device import Device
+from icebus.worker.device import PROBE_EVERY, Device
 from icebus.worker.hardware.board import Discovery, Snapshot
 from icebus.worker.inventory import Inventory
 from icebus.worker.labels import Labels
@@ -75,6 +75,7 @@ class Worker:
         discoveries: where boards come from.
         directory: for journals; must be the same at the next start.
         labels: of its devices.
+        probe_every: seconds between looks at a board that nobody uses, about; 0 for never.
     """
 
     def __init__(
@@ -83,11 +84,13 @@ class Worker:
         discoveries: Sequence[Discovery],
         directory: Path,
         labels: Labels | None = None,
+        probe_every: float = PROBE_EVERY,
     ) -> None:
         self.id = address.user
         self.session = new_id()
         self._directory = directory
         self._labels = labels or Labels()
+        self._probe_every = probe_every
         self._discoveries = discoveries
         self._kinds = installed_kinds()
         self._blobs = BlobStore()
@@ -183,6 +186,7 @@ class Worker:
             self.session,
             self._directory,
             self._labels.at,
+            self._probe_every,
         )
         if serial is not None:
             self._acquaint(device, serial)

@@ -10,7 +10,7 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, ClassVar, Generic, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar, overload
 
 from pydantic import BaseModel
 
@@ -24,6 +24,9 @@ from icebus.worker.hardware.port import Port
 from icebus.worker.journal import Journal
 from icebus.worker.loop import Callback, Loop, Timer
 from icebus.worker.states.methods import Method, methods_in
+
+if TYPE_CHECKING:
+    from icebus.worker.states.kinds.pulsecount.measuring import Meter
 
 D = TypeVar("D", bound=Message)
 T = TypeVar("T")
@@ -197,14 +200,18 @@ class Reservable(State):
         kind: its name on the bus.
         firmware: what a board must run for it.
         Args: what a reservation may ask for.
+        takes_over: whether it can begin while the board still answers a probe of the idle board.
         hold: who holds the device.
         args: what the reservation asked for.
+        probe: that probe, for one that takes over: its answer is nobody's, and nothing may be sent
+            before it has come.
     """
 
     reported = DeviceState.SERVING
     commandable = True
     kind: ClassVar[str]
     firmware: ClassVar[str]
+    takes_over: ClassVar[bool] = False
     methods: ClassVar[dict[str, Method]]
     events: ClassVar[dict[str, Event[Any]]]
 
@@ -215,6 +222,7 @@ class Reservable(State):
         super().__init__()
         self.hold = hold
         self.args = args
+        self.probe: Meter | None = None
 
     def on_desired(self) -> None:
         """End when somebody else is to hold the device."""

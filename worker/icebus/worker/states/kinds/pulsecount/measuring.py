@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 
 from icebus.schemas import pulse_count_text as text
@@ -49,6 +49,10 @@ REPORT_DEADLINE = 20.0
 RETURN_DEADLINE = 10.0
 """Seconds from a report, or from the end of a transfer that nobody wants, to waiting again: at
 once on a board that lives, unless its watchdog has to end the transfer first."""
+
+TAKEN_OVER_DEADLINE = 20.0
+"""Seconds for what is left of a transfer that was taken over, in whatever phase; each phase that
+begins later has its own."""
 
 ATTEMPTS = 2
 """Transfers of one bitstream that may go astray before its measurement fails."""
@@ -129,6 +133,23 @@ class Meter:
         if not self.idle or len(data) != text.BITSTREAM_SIZE:
             raise RuntimeError("a transfer of the wrong size, or at the wrong time")
         self._send(_Transfer(data))
+
+    @property
+    def in_step(self) -> bool:
+        """Whether host and board agree about what is under way."""
+        return self._phase is not _Phase.ASTRAY
+
+    def take_over(self, other: Meter) -> None:
+        """Go on where ``other`` is, which hears no more; what it has sent is nobody's any more.
+
+        It has to be in step: nothing is sent again.
+        """
+        self._lines, self._conversation = other._lines, other._conversation
+        self._phase = other._phase
+        if other._transfer is not None:
+            self._transfer = replace(other._transfer, attempts=ATTEMPTS)
+        if not self.idle:
+            self._expect(TAKEN_OVER_DEADLINE, "did not end what it was sent while idle")
 
     def abandon(self) -> None:
         """Stop sending and forget the measurement; ``on_end`` is not called."""

@@ -84,6 +84,7 @@ class PulseCount(Reservable):
     class Args(PulseCountArgs):
         """What a reservation may ask for."""
 
+    takes_over = True
     results = Event(PulseCountResult, "One bitstream was measured.")
     failures = Event(EvaluationFailure, "One bitstream will have no result on this device.")
     finished = Event(Finished, "Every evaluation of a batch has had its outcome here.")
@@ -202,6 +203,8 @@ class PulseCount(Reservable):
 
     def on_enter(self) -> None:
         """Settle what an earlier life of the worker had accepted, and repeat what it measured."""
+        if self.probe is not None:
+            self._meter.take_over(self.probe)
         try:
             self._journal.keep_only(self.hold.reservation)
         except JournalUnavailable as full:

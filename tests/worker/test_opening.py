@@ -1,0 +1,97 @@
+"""Opening a port that opens, that is refused, or whose driver hangs."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import serial
+
+from icebus.schemas.deadline import Deadline
+from icebus.schemas.firmware import Chip
+from icebus.worker import opening
+from icebus.worker.hardware import port
+from icebus.worker.hardware.board import Board
+from icebus.worker.helpers import Helpers
+from icebus.worker.loop import Loop
+from icebus.worker.opening import Opening
+
+if TYPE_CHECKING:
+    from tests.worker.conftest import ScriptedBoard
+
+pytestmark = pytest.mark.timeout(60)
+
+
+def board(tty: Path) -> Board:
+    return Board("1-1.1", "s1", Chip.RP2040, "S1", tty, None, True)
+
+
+class Opener:
+    """An opening on a loop of its own, and how its attempts ended."""
+
+    def __init__(self, loop: Loop) -> None:
+        self.loop = loop
+        self.ended: list[object] = []
+        tell: Callable[[object], None] = self.ended.append
+        self.opening = Opening(loop, Helpers(loop, "board"), tell, tell, tell)
+
+    def begin(self, board: Board) -> None:
+        self.loop.post(lambda: self.opening.begin(board))
+
+
+@pytest.fixture
+def opener() -> Iterator[Opener]:
+    loop = Loop("opening")
+    loop.start()
+    yield Opener(loop)
+    assert loop.stop(Deadline.after(30))
+
+
+def test_given_a_port_then_it_is_opened(
+    opener: Opener, scripted_board: ScriptedBoard, eventually: Callable[..., Any]
+) -> None:
+    opener.begin(board(scripted_board.path))
+    eventually(lambda: opener.ended)
+    (connection,) = opener.ended
+    assert isinstance(connection, serial.Serial)
+    connection.close()
+
+
+def test_given_no_such_port_then_the_error_is_told(
+    opener: Opener, tmp_path: Path, eventually: Callable[..., Any]
+) -> None:
+    opener.begin(board(tmp_path / "tty"))
+    eventually(lambda: opener.ended)
+    assert isinstance(opener.ended[0], OSError)
+
+
+@pytest.mark.parametrize("given_up", [True, False], ids=["given up", "too late"])
+def test_given_a_driver_that_hangs_then_nobody_waits_and_what_it_opens_later_is_closed(
+    opener: Opener,
+    scripted_board: ScriptedBoard,
+    monkeypatch: pytest.MonkeyPatch,
+    eventually: Callable[..., Any],
+    given_up: bool,
+) -> None:
+    go_on, opened = threading.Event(), list[serial.Serial]()
+    connect = port.connect
+
+    def hang(path: Path) -> serial.Serial:
+        assert go_on.wait(30)
+        opened.append(connect(path))
+        return opened[0]
+
+    monkeypatch.setattr(port, "connect", hang)
+    monkeypatch.setattr(opening, "OPEN_DEADLINE", 30.0 if given_up else 0.05)
+    opener.begin(board(scripted_board.path))
+    if given_up:
+        opener.loop.post(opener.opening.give_up)
+    else:
+        eventually(lambda: opener.ended)
+    go_on.set()
+    eventually(lambda: opened and not opened[0].is_open, "the port to be closed again")
+    assert len(opener.ended) == (0 if given_up else 1)
+    assert all("did not open" in str(end) for end in opener.ended)
