@@ -33,6 +33,20 @@ EXPLAINED = frozenset(
 a bitstream found invalid, is a fault of ours."""
 
 
+GIVEN_UP = frozenset(
+    {
+        "broker_unavailable",
+        "deadline_exceeded",
+        "device_failed",
+        "device_not_serving",
+        "worker_lost",
+        "worker_restarted",
+    }
+)
+"""What a client may say of an evaluation without its worker's word. If it dies before the worker is
+back to be told, the worker keeps what was measured for whoever takes up the reservation."""
+
+
 class Ledger:
     """Appends lines, each in one write: a process killed between two leaves whole ones."""
 
@@ -86,7 +100,7 @@ def audit(lines: Iterable[dict[str, Any]], window: float) -> Account:
     account = Account()
     owed: dict[str, int] = {}
     run = ""
-    counted: dict[str, int | None] = {}
+    told: dict[str, int | str] = {}
     for line in lines:
         account.last = line
         match line["what"]:
@@ -106,13 +120,13 @@ def audit(lines: Iterable[dict[str, Any]], window: float) -> Account:
                 _judge(account, line, window)
                 account.results += "pulses" in line
                 account.failures.update([line["code"]] if "code" in line else [])
-                counted[line["evaluation"]] = line.get("pulses")
+                told[line["evaluation"]] = _word(line)
             case "collected":
                 _judge(account, line, window)
                 account.collected += 1
                 # It may be one that the life before got and had no time to acknowledge.
-                told = counted.setdefault(line["evaluation"], line.get("pulses"))
-                if told != line.get("pulses"):
+                before = told.setdefault(line["evaluation"], _word(line))
+                if before != _word(line) and before not in GIVEN_UP:
                     account.broken.append(f"{line['evaluation']} was measured twice: {line}")
             case "end":
                 if owed:
@@ -140,6 +154,12 @@ def workplaces(lines: Iterable[dict[str, Any]]) -> Iterator[tuple[str, str]]:
             held = line["id"]
         elif "pulses" in line:
             yield held, line["serial"]
+
+
+def _word(line: dict[str, Any]) -> int | str:
+    """What an outcome says: a count, or the code of a failure."""
+    word: int | str = line["pulses"] if "pulses" in line else line["code"]
+    return word
 
 
 def _key(name: str, serial: str) -> str:

@@ -68,6 +68,7 @@ def outcome(what: str = "outcome", pulses: int | None = None, **more: Any) -> di
 
 
 FAILED: dict[str, Any] = {"code": "worker_lost", "message": "it died"}
+JUDGED: dict[str, Any] = {"code": "measurement_failed", "message": "it said nonsense"}
 END = {"what": "end"}
 
 
@@ -85,6 +86,8 @@ END = {"what": "end"}
         ([*run("nco_7.bin"), {"what": "life"}, outcome("collected")], 0),
         ([*run("nco_7.bin"), outcome(), {"what": "life"}, outcome("collected")], 0),
         ([*run("nco_7.bin"), outcome(), {"what": "life"}, outcome("collected", **FAILED)], 1),
+        ([*run("nco_7.bin"), outcome(**FAILED), {"what": "life"}, outcome("collected")], 0),
+        ([*run("nco_7.bin"), outcome(**JUDGED), {"what": "life"}, outcome("collected")], 1),
         ([*run("nco_7.bin"), {"what": "refused", "code": "reservation_ended", "outcomes": 0}], 0),
         ([*run("nco_7.bin"), {"what": "refused", "code": "reservation_ended", "outcomes": 1}], 1),
     ],
