@@ -469,10 +469,17 @@ def test_given_a_command_that_was_carried_out_then_no_later_life_does_it_again(
 
 
 def test_given_a_worker_that_is_drained_then_it_says_so_until_that_is_lifted(farm: World) -> None:
-    for draining, phase in (("new cables", WorkerPhase.DRAINING), (None, WorkerPhase.READY)):
+    told = [
+        ("new cables", WorkerPhase.DRAINING),
+        ("new kernel", WorkerPhase.DRAINING),
+        (None, WorkerPhase.READY),
+    ]
+    for draining, phase in told:
         wanted = WorkerDesired(draining=draining)
         farm.control.publish(WORKER_DESIRED(worker="w1"), wanted, retain=True).result(10)
-        farm.wait_worker(lambda state, phase=phase: state.state is phase)  # type: ignore[misc]
+        farm.wait_worker(
+            lambda state, said=(phase, draining): (state.state, state.draining) == said  # type: ignore[misc]
+        )
     farm.reserve("BOARD1")
 
 

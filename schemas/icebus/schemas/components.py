@@ -63,6 +63,10 @@ class WorkerState(Message):
     session: Id = Field(description="New at every start of the worker.")
     version: str = ""
     serials: list[Serial] = Field(default_factory=list, description="Devices it reports on.")
+    draining: str | None = Field(
+        default=None,
+        description="Why control has it get no new reservations; null when it does.",
+    )
 
 
 class WorkerLoad(Message):

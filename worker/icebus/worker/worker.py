@@ -97,7 +97,7 @@ class Worker:
         self._loop = Loop("devices")
         self._inventory = Inventory(self._make_device, self._say_state)
         self._found_all = False
-        self._draining = False
+        self._draining: str | None = None
         self._stopping = False
         self._lock = threading.Lock()
         self._desired: dict[str, Desired] = {}
@@ -262,10 +262,9 @@ class Worker:
 
     def _on_worker_desired(self, incoming: Incoming) -> None:
         wanted = decode(WorkerDesired, incoming.payload) if incoming.payload else WorkerDesired()
-        draining = wanted.draining is not None
-        if draining is not self._draining:
-            self._draining = draining
-            log.info("draining: %s", wanted.draining or "no more")
+        if wanted.draining != self._draining:
+            self._draining = wanted.draining
+            log.info("draining: %s", "no more" if wanted.draining is None else wanted.draining)
             self._loop.post(self._say_state)
 
     def _on_heartbeat(self, incoming: Incoming) -> None:
@@ -312,6 +311,7 @@ class Worker:
             session=self.session,
             version=version("icebus"),
             serials=sorted(self._inventory.devices),
+            draining=self._draining,
         )
 
     def _say_state(self) -> None:
@@ -323,7 +323,7 @@ class Worker:
     def _phase(self) -> WorkerPhase:
         if not self._found_all:
             return WorkerPhase.INIT
-        leaving = self._draining or self._stopping
+        leaving = self._draining is not None or self._stopping
         return WorkerPhase.DRAINING if leaving else WorkerPhase.READY
 
     def _repeat(self) -> None:

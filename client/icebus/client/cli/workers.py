@@ -13,7 +13,17 @@ from icebus.client.cli.output import Column, Format, print_rows, say
 if TYPE_CHECKING:
     from icebus.client.survey import Survey
 
-FIELDS = ("worker", "state", "version", "session", "devices", "serving", "queued", "heartbeat")
+FIELDS = (
+    "worker",
+    "state",
+    "version",
+    "session",
+    "devices",
+    "serving",
+    "queued",
+    "heartbeat",
+    "draining",
+)
 
 
 def add_to(app: typer.Typer) -> None:
@@ -24,7 +34,8 @@ def add_to(app: typer.Typer) -> None:
 def workers(output: Output = Format.TABLE) -> None:
     """List the workers of the farm: whether they live, what boards they have, how busy they are.
 
-    HEARTBEAT is for how long a worker has not answered control's.
+    HEARTBEAT is for how long a worker has not answered control's, DRAINING why it gets no new
+    reservations.
 
     Examples:
       icebus workers
@@ -48,6 +59,7 @@ def workers(output: Output = Format.TABLE) -> None:
         Column("serving", right=True),
         Column("queued", right=True),
         Column("heartbeat", show=_age, right=True),
+        Column("draining"),
     ]
     print_rows(rows, columns, output, "worker", FIELDS)
     if not rows:
@@ -68,6 +80,7 @@ def as_row(farm: Survey, worker: str) -> dict[str, Any]:
         "serving": None if echo is None else echo.load.serving,
         "queued": None if echo is None else echo.load.queued,
         "heartbeat": farm.age(worker),
+        "draining": state.draining,
     }
 
 
