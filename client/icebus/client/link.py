@@ -6,7 +6,6 @@ import logging
 import platform
 from collections.abc import Callable
 from concurrent.futures import Future
-from importlib.metadata import PackageNotFoundError, version
 from typing import TypeVar
 
 from pydantic import BaseModel, JsonValue, ValidationError
@@ -16,6 +15,7 @@ from icebus.broker.bus import wait
 from icebus.broker.presence import Presence as PresenceKeeper
 from icebus.client.blobs import BlobSender
 from icebus.client.events import Hooks
+from icebus.client.version import version
 from icebus.client.workers import Workers
 from icebus.schemas.calls import Call, Request
 from icebus.schemas.components import ClientState, Presence
@@ -99,7 +99,7 @@ class Link:
             listener()
 
     def _state(self, state: Presence) -> ClientState:
-        return ClientState(state=state, session=self._session, version=_version(), interval=REPEAT)
+        return ClientState(state=state, session=self._session, version=version(), interval=REPEAT)
 
     def ask(
         self,
@@ -173,10 +173,3 @@ def check_id(text: str, what: str) -> str:
     if not is_id(text):
         raise InvalidRequest(f"{text!r} can't be a {what}: letters, digits, _ and - only")
     return text
-
-
-def _version() -> str:
-    try:
-        return version("icebus")
-    except PackageNotFoundError:
-        return ""

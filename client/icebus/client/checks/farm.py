@@ -9,7 +9,6 @@ import time
 from collections import Counter
 from collections.abc import Iterable
 from datetime import datetime, timedelta
-from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
 from icebus.broker import BrokerAddress, Bus
@@ -17,6 +16,7 @@ from icebus.client.checks.finding import Finding, fail, ok, warn
 from icebus.client.kinds import merge
 from icebus.client.profile import find_url
 from icebus.client.survey import GONE, Survey, survey
+from icebus.client.version import version
 from icebus.schemas.components import Presence
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.devices import DeviceReport, DeviceState
@@ -171,13 +171,6 @@ def check_versions(farm: Survey, ours: str) -> Finding:
     return ok("versions", ours)
 
 
-def _version() -> str:
-    try:
-        return version("icebus")
-    except PackageNotFoundError:
-        return ""
-
-
 def findings(profile: str | None) -> Iterable[Finding]:
     """All checks of the farm that the profile names, as far as they get."""
     try:
@@ -204,5 +197,5 @@ def findings(profile: str | None) -> Iterable[Finding]:
     yield check_control(farm)
     yield from check_workers(farm)
     yield from check_devices(farm)
-    yield check_versions(farm, _version())
+    yield check_versions(farm, version())
     yield check_clock(farm, now(), here=address.host in LOOPBACK)

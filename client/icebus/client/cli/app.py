@@ -32,7 +32,7 @@ from icebus.client.cli import (
 )
 from icebus.client.cli.common import PROFILE
 from icebus.client.cli.help_text import reflow
-from icebus.client.cli.output import say
+from icebus.client.cli.output import print_line, say
 from icebus.client.cli.problems import EXIT_CODES, FAILED, INTERRUPTED, USAGE, describe
 
 if TYPE_CHECKING:
@@ -59,6 +59,14 @@ app = typer.Typer(
 )
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        from icebus.client.version import version
+
+        print_line(f"icebus {version()}")
+        raise typer.Exit
+
+
 @app.callback()
 def options(
     verbose: Annotated[
@@ -71,6 +79,12 @@ def options(
             help="Another farm or user: the path of a profile, or a name of this machine's farm.",
         ),
     ] = None,
+    version: Annotated[  # noqa: ARG001 - its callback does it
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print which icebus this is."
+        ),
+    ] = False,
 ) -> None:
     """Set up logging."""
     PROFILE.set(profile)

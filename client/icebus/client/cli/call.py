@@ -82,7 +82,10 @@ def call(
     timeout: Annotated[
         float,
         typer.Option(
-            parser=duration_of, metavar="DURATION", help="How long to wait for the answer."
+            parser=duration_of,
+            metavar="DURATION",
+            help="How long to wait for the answer. (default: 30s)",
+            show_default=False,
         ),
     ] = 30.0,
     output: Annotated[

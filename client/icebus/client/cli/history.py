@@ -77,18 +77,16 @@ def history(
     from icebus.schemas.errors import InvalidRequest
     from icebus.schemas.history import HistoryEvent
 
-    try:
-        events = [HistoryEvent(each) for each in event or []]
-    except ValueError as error:
-        known = ", ".join(each.value for each in HistoryEvent)
-        raise InvalidRequest(f"{error}; there are {known}") from None
+    for each in event or []:
+        if each not in set(HistoryEvent):
+            raise InvalidRequest(f"{each!r} is no event; there are {', '.join(HistoryEvent)}")
     with connect() as client:
         entries = client.history(
             user=user,
             reservation=reservation,
             serial=serial,
             worker=worker,
-            events=events or None,
+            events=[HistoryEvent(each) for each in event or []] or None,
             since=None if since is None else datetime.now(UTC) - timedelta(seconds=since),
             limit=limit,
         )

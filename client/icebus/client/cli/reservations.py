@@ -68,7 +68,12 @@ def reserve(
     duration: Annotated[
         float,
         typer.Option(
-            "--duration", "-d", parser=duration_of, metavar="DURATION", help="Such as 90, 30s, 15m."
+            "--duration",
+            "-d",
+            parser=duration_of,
+            metavar="DURATION",
+            help="Such as 90, 30s, 15m. (default: 30m)",
+            show_default=False,
         ),
     ] = 1800.0,
     selector: Selector = None,
@@ -80,7 +85,8 @@ def reserve(
         typer.Option(
             parser=duration_of,
             metavar="DURATION",
-            help="How long boards that were given may take to be ready.",
+            help="How long boards that were given may take to be ready. (default: 3m)",
+            show_default=False,
         ),
     ] = 180.0,
     shell: Annotated[
@@ -168,7 +174,7 @@ def extend(
     seconds = duration_of(words[-1])
     with connect() as client:
         name = words[0] if len(words) == 2 else os.environ.get("ICEBUS_RESERVATION")
-        before = _to_extend(client, name or None)
+        before = the_one(client, name or None)
         after = client.extend(before.id, seconds)
     row = {
         "reservation": before.id,
@@ -187,7 +193,7 @@ def extend(
         say("That is as far as the farm lets a reservation go.")
 
 
-def _to_extend(client: PulseCountClient, name: str | None) -> Reservation:
+def the_one(client: PulseCountClient, name: str | None) -> Reservation:
     """The reservation named, or the one that there is.
 
     Raises:
@@ -234,7 +240,10 @@ def release(
     if bool(words) == everything:
         raise typer.BadParameter("give the ids of reservations, or --all")
     with connect() as client:
-        for name, serials in _to_release(client, words or []).items():
+        chosen = _to_release(client, words or [])
+        if not chosen:
+            say("You hold no reservation.")
+        for name, serials in chosen.items():
             client.end(name, serials or None)
             print_line(f"{' '.join(serials)} of {name} released" if serials else f"{name} released")
 

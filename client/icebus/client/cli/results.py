@@ -11,6 +11,7 @@ from icebus.client.cli.common import Output, connect
 from icebus.client.cli.completion import complete_reservation
 from icebus.client.cli.evaluate import Printer
 from icebus.client.cli.output import Format, say
+from icebus.client.cli.reservations import the_one
 
 
 def add_to(app: typer.Typer) -> None:
@@ -20,13 +21,13 @@ def add_to(app: typer.Typer) -> None:
 
 def results(
     reservation: Annotated[
-        str,
+        str | None,
         typer.Argument(
-            help="A reservation of yours.",
+            help="A reservation of yours. (default: the one that you hold)",
             envvar="ICEBUS_RESERVATION",
             autocompletion=complete_reservation,
         ),
-    ],
+    ] = None,
     output: Output = Format.TABLE,
 ) -> None:
     """Collect what was measured with a reservation while nobody was there, as after a crash.
@@ -40,7 +41,7 @@ def results(
       icebus results 5f1c2e9a7b3d4c60 -o jsonl >> journal.jsonl
     """
     with connect() as client:
-        boards = client.attach(reservation, take_over=False, ready=False)
+        boards = client.attach(the_one(client, reservation).id, take_over=False, ready=False)
         printer = Printer(output)
         try:
             with closing(boards.collect()) as outcomes:

@@ -27,7 +27,8 @@ class Teller:
         """A row as a line."""
         who = row.get("serial") or row.get("reservation") or row.get("worker") or row.get("control")
         facts = " ".join(self._facts(row))
-        text = f"{row['at'][11:23]}  {row['what']:<22}  {who or '':<18}  {facts}".rstrip()
+        at = _time(row["at"], "milliseconds")
+        text = f"{at:<12}  {row['what']:<22}  {who or '':<18}  {facts}".rstrip()
         return "".join(char if char.isprintable() else "?" for char in text)
 
     def _facts(self, row: Mapping[str, Any]) -> Iterator[str]:
@@ -77,9 +78,10 @@ def _dicts(value: object) -> list[Data]:
     return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
 
 
-def _time(moment: object) -> str:
+def _time(moment: object, precision: str = "seconds") -> str:
     """A moment as the clock on the wall shows it."""
     try:
-        return datetime.fromisoformat(str(moment)).astimezone().strftime("%H:%M:%S")
+        local = datetime.fromisoformat(str(moment)).astimezone().replace(tzinfo=None)
+        return local.time().isoformat(precision)
     except ValueError:
         return str(moment)
