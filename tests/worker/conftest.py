@@ -291,6 +291,13 @@ class Bench:
         """Do as the firmware does when it is tested: count nothing in a blank bitstream."""
         assert self.board.measure(0) == testing.BLANK
 
+    def be_ready(self) -> None:
+        """Bring the device to being ready."""
+        already = len(self.told.reports)
+        self.plug()
+        self.pass_test()
+        self.told.wait_state(DeviceState.READY, already)
+
     def serve(self, hold: Hold = HOLD) -> None:
         """Bring the device to serving ``hold``."""
         already = len(self.told.reports)
@@ -380,6 +387,13 @@ def make_bench(tmp_path: Path, quick: None) -> Iterator[MakeBench]:
 @pytest.fixture
 def bench(make_bench: MakeBench) -> Bench:
     return make_bench()
+
+
+@pytest.fixture
+def ready(bench: Bench) -> Bench:
+    """A device that is ready, with nobody to serve."""
+    bench.be_ready()
+    return bench
 
 
 @pytest.fixture

@@ -46,23 +46,23 @@ def value_of(data: bytes) -> int:
     return data[0]
 
 
+@pytest.fixture
+def call(make_file: Callable[..., File]) -> dict[str, Any]:
+    """Arguments of one evaluation, which may be sent again."""
+    return {"bitstreams": [make_file(b"\5" * SIZE, "e1")], "batch": "b", "validate": False}
+
+
 # --- from plug to serving -----------------------------------------------------------------------
 
 
-def test_given_a_board_when_plugged_then_it_is_tested_before_it_is_ready(bench: Bench) -> None:
-    bench.plug()
-    bench.pass_test()
-    report = bench.told.wait_state(DeviceState.READY)
-    assert report.firmware == "pulse_count"
-    assert bench.told.states == [DeviceState.TESTING, DeviceState.READY]
+def test_given_a_board_when_plugged_then_it_is_tested_before_it_is_ready(ready: Bench) -> None:
+    assert ready.told.reports[-1].firmware == "pulse_count"
+    assert ready.told.states == [DeviceState.TESTING, DeviceState.READY]
 
 
-def test_given_a_reservation_when_ready_then_it_serves_at_once(bench: Bench) -> None:
-    bench.plug()
-    bench.pass_test()
-    bench.told.wait_state(DeviceState.READY)
-    bench.desire(Hold("r1", "alice"))
-    report = bench.told.wait_state(DeviceState.SERVING)
+def test_given_a_reservation_when_ready_then_it_serves_at_once(ready: Bench) -> None:
+    ready.desire(HOLD)
+    report = ready.told.wait_state(DeviceState.SERVING)
     assert (report.reservation, report.user, report.generation) == ("r1", "alice", 1)
 
 
@@ -70,7 +70,7 @@ def test_given_a_board_that_measures_for_a_dead_host_then_that_report_is_nobodys
     bench: Bench, monkeypatch: pytest.MonkeyPatch, eventually: Callable[..., Any]
 ) -> None:
     monkeypatch.setattr(testing, "LISTEN", 10.0)
-    bench.desire(Hold("r1", "alice"))
+    bench.desire(HOLD)
     bench.plug()
     bench.told.wait_state(DeviceState.PREPARING)
     eventually(lambda: bench.device.port is not None)
@@ -111,7 +111,7 @@ def test_given_a_broken_board_when_its_rest_is_over_then_it_is_tried_again(
 def test_given_a_board_that_only_new_hardware_can_help_when_replugged_then_it_is_tested_anew(
     bench: Bench,
 ) -> None:
-    bench.desire(Hold("r1", "alice"), kind="nosuchkind")
+    bench.desire(HOLD, kind="nosuchkind")
     bench.plug()
     bench.pass_test()
     assert "nosuchkind" in bench.told.wait_state(DeviceState.BROKEN).reason
@@ -124,20 +124,14 @@ def test_given_a_board_that_only_new_hardware_can_help_when_replugged_then_it_is
     bench.told.wait_state(DeviceState.BROKEN, mark)
 
 
-def test_given_twins_when_both_are_unplugged_then_one_that_comes_back_works(bench: Bench) -> None:
-    bench.plug()
-    bench.pass_test()
-    bench.told.wait_state(DeviceState.READY)
-    bench.device.contest("2 boards show the serial S1; unplug one")
-    bench.told.wait_state(DeviceState.BROKEN)
-    bench.device.unplug()
-    bench.device.contest("")
-    bench.told.wait_state(DeviceState.ABSENT)
-    mark = len(bench.told.reports)
-    bench.replace()
-    bench.plug()
-    bench.pass_test()
-    bench.told.wait_state(DeviceState.READY, mark)
+def test_given_twins_when_both_are_unplugged_then_one_that_comes_back_works(ready: Bench) -> None:
+    ready.device.contest("2 boards show the serial S1; unplug one")
+    ready.told.wait_state(DeviceState.BROKEN)
+    ready.device.unplug()
+    ready.device.contest("")
+    ready.told.wait_state(DeviceState.ABSENT)
+    ready.replace()
+    ready.be_ready()
 
 
 def test_given_twins_from_the_start_then_the_device_is_broken_with_that_reason(
@@ -147,9 +141,7 @@ def test_given_twins_from_the_start_then_the_device_is_broken_with_that_reason(
     bench.device.contest(reason)
     assert bench.told.wait_state(DeviceState.BROKEN).reason == reason
     bench.device.contest("")
-    bench.plug()
-    bench.pass_test()
-    bench.told.wait_state(DeviceState.READY)
+    bench.be_ready()
 
 
 # --- one measurement ----------------------------------------------------------------------------
@@ -423,10 +415,8 @@ def test_given_a_full_queue_then_nothing_of_a_call_is_accepted(
 
 
 def test_given_the_same_evaluation_twice_then_it_is_measured_once_and_its_outcome_repeated(
-    serving: Bench, make_file: Callable[..., File]
+    serving: Bench, call: dict[str, Any]
 ) -> None:
-    file = make_file(b"\5" * SIZE, "e1")
-    call = {"bitstreams": [file], "batch": "b", "validate": False}
     serving.invoke("evaluate", **call)
     serving.invoke("evaluate", **call)
     serving.board.measure(5)
@@ -465,7 +455,7 @@ def test_given_somebody_elses_hold_then_a_call_is_refused(serving: Bench) -> Non
 
 def test_given_a_device_that_does_not_serve_then_a_call_says_so(bench: Bench) -> None:
     with pytest.raises(DeviceNotServing):
-        bench.device.invoke(Hold("r1", "alice"), "status", {}).result(5)
+        bench.device.invoke(HOLD, "status", {}).result(5)
 
 
 def test_given_an_idle_device_when_released_then_it_is_ready_without_a_test(
@@ -522,7 +512,7 @@ def test_given_the_next_reservation_at_once_then_each_has_a_stream_of_events_of_
     serving.evaluate(3, batch="b2")
     serving.board.measure(3)
     serving.told.wait_events("results", 2)
-    for hold in (Hold("r1", "alice"), Hold("r2", "bob")):
+    for hold in (HOLD, Hold("r2", "bob")):
         sequence = [number for who, _, number, _ in serving.told.events if who == hold]
         assert sequence == list(range(1, len(sequence) + 1))
 
@@ -614,9 +604,7 @@ def test_given_a_port_whose_opening_hangs_then_that_device_fails_alone_and_comes
     bench.plug()
     bench.told.wait(lambda: [r for r in bench.told.reports if "did not open" in r.reason], "why")
     other = make_bench("S2", bench.device.loop)
-    other.plug()
-    other.pass_test()
-    other.told.wait_state(DeviceState.READY)
+    other.be_ready()
     bench.told.wait_state(DeviceState.QUARANTINED)
     assert stuck.calls <= STUCK, "each call that hangs keeps a thread"
     stuck.go_on.set()
@@ -756,9 +744,8 @@ def test_given_outcomes_nobody_has_acknowledged_then_they_are_collected_in_pages
 
 
 def test_given_an_acknowledged_evaluation_when_it_is_sent_again_then_it_is_not_measured_again(
-    serving: Bench, make_file: Callable[..., File]
+    serving: Bench, call: dict[str, Any]
 ) -> None:
-    call = {"bitstreams": [make_file(b"\5" * SIZE, "e1")], "batch": "b", "validate": False}
     serving.invoke("evaluate", **call)
     serving.board.measure(5)
     serving.told.wait_events("results")
@@ -770,9 +757,8 @@ def test_given_an_acknowledged_evaluation_when_it_is_sent_again_then_it_is_not_m
 
 
 def test_given_a_failure_when_another_try_is_asked_for_then_it_is_measured_once_more(
-    serving: Bench, make_file: Callable[..., File]
+    serving: Bench, call: dict[str, Any]
 ) -> None:
-    call = {"bitstreams": [make_file(b"\5" * SIZE, "e1")], "batch": "b", "validate": False}
     serving.invoke("evaluate", **call)
     serving.board.receive()
     serving.board.say(text.WAITING)

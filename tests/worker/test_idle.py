@@ -38,9 +38,7 @@ SIZE = text.BITSTREAM_SIZE
 def idle(make_bench: MakeBench) -> Bench:
     """A device that is ready, and looked at all the time."""
     bench = make_bench(probe_every=0.02)
-    bench.plug()
-    bench.pass_test()
-    bench.told.wait_state(DeviceState.READY)
+    bench.be_ready()
     return bench
 
 
