@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import Future
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -106,13 +107,13 @@ class ScriptedWorker:
         self.bus.connect(Deadline.after(SOON))
         for subscription in self._subscriptions:
             subscription.acknowledged.result(SOON)
-        self.say(WorkerPhase.READY)
+        self.say(WorkerPhase.READY).result(SOON)
 
     def _state(self, phase: WorkerPhase) -> WorkerState:
         return WorkerState(state=phase, session=self.session)
 
-    def say(self, phase: WorkerPhase) -> None:
-        self.bus.publish(WORKER_STATE(worker=self.name), self._state(phase), retain=True)
+    def say(self, phase: WorkerPhase) -> Future[None]:
+        return self.bus.publish(WORKER_STATE(worker=self.name), self._state(phase), retain=True)
 
     def restart(self) -> None:
         self.session = new_id()
@@ -343,10 +344,10 @@ class ScriptedControl:
         replaced = DeviceReplaced(reservation=reservation, serial=serial, by=by)
         self.emit(reservation, serial, "device_replaced", replaced)
 
-    def publish(self, reservation: Reservation) -> None:
+    def publish(self, reservation: Reservation) -> Future[None]:
         self.reservations[reservation.id] = reservation
         topic = RESERVATION(reservation=reservation.id)
-        self.bus.publish(topic, reservation, retain=True)
+        return self.bus.publish(topic, reservation, retain=True)
 
     def set(
         self, reservation: str, state: HoldState, reason: str = "", only: Collection[str] = ()

@@ -32,7 +32,7 @@ def test_given_a_client_when_it_surveys_then_it_reads_what_is_retained(
     alice: PulseCountClient, control: ScriptedControl, w1: ScriptedWorker
 ) -> None:
     made = control.make("bob", {"kind": "pulsecount", "count": 1, "duration": 60})
-    control.publish(made)
+    control.publish(made).result(10)
     found = alice.survey()
     assert isinstance(found, Survey)
     assert found.workers["w1"].session == w1.session

@@ -24,6 +24,7 @@ from icebus.schemas.errors import InvalidRequest, RemoteError
 from icebus.schemas.ids import CONTROL, is_id, new_id, to_id
 from icebus.schemas.message import invalid
 from icebus.schemas.topics import CALL, CLIENT_STATE, OPERATION
+from icebus.schemas.wording import counted
 
 log = logging.getLogger(__name__)
 
@@ -146,8 +147,9 @@ def read_answer(ok: JsonValue, answer: type[A]) -> A:
     try:
         return answer.model_validate(ok)
     except ValidationError as error:
+        problems = counted(error.error_count(), "problem")
         raise RemoteError(
-            f"the answer is not what this version expects ({error.error_count()} problems); "
+            f"the answer is not what this version expects ({problems}); "
             "is the farm of another version?"
         ) from None
 

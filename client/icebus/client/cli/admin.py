@@ -15,6 +15,7 @@ from icebus.client.cli.completion import (
     complete_worker,
 )
 from icebus.client.cli.output import print_line, say
+from icebus.schemas.wording import counted
 
 if TYPE_CHECKING:
     from icebus.client.administration import Admin
@@ -122,7 +123,7 @@ def drain(worker: WorkerId, reason: Reason = "") -> None:
     """
     with _connect() as admin:
         left = admin.drain(worker, reason)
-    print_line(f"{worker} drains; {_count(left)} to finish")
+    print_line(f"{worker} drains; {counted(len(left), 'reservation')} to finish")
     for name in left:
         print_line(name)
 
@@ -152,7 +153,3 @@ def _change(change: Callable[[Admin], list[str]], serials: Sequence[str], what: 
         print_line(f"{serial} {what}")
     for serial in sorted(set(serials).difference(changed)):
         say(f"{serial}: nothing to change")
-
-
-def _count(reservations: Sequence[str]) -> str:
-    return f"{len(reservations)} reservation{'' if len(reservations) == 1 else 's'}"

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import typer
 
+from icebus.schemas.wording import counted
+
 if TYPE_CHECKING:
     from icebus.client.survey import Survey
     from icebus.schemas.reservations import Reservation
@@ -62,7 +64,7 @@ def complete_any_reservation(ctx: typer.Context, incomplete: str) -> Words:
 
     def tell(farm: Survey, _user: str) -> Iterator[tuple[str, str]]:
         for name, each in sorted(farm.reservations.items()):
-            yield name, f"{each.user}'s, {each.state.value}, {len(each.devices)} devices"
+            yield name, f"{each.user}'s, {each.state.value}, {counted(len(each.devices), 'device')}"
 
     return _matching(ctx, incomplete, ["RESERVATION"], tell)
 
@@ -87,7 +89,7 @@ def complete_user(ctx: typer.Context, incomplete: str) -> Words:
 
     def tell(farm: Survey, _user: str) -> Iterator[tuple[str, str]]:
         for user, count in sorted(Counter(r.user for r in farm.reservations.values()).items()):
-            yield user, f"holds {count} reservations"
+            yield user, f"holds {counted(count, 'reservation')}"
 
     return _matching(ctx, incomplete, ["RESERVATION"], tell)
 
@@ -97,7 +99,7 @@ def complete_worker(ctx: typer.Context, incomplete: str) -> Words:
 
     def tell(farm: Survey, _user: str) -> Iterator[tuple[str, str]]:
         for worker, state in sorted(farm.workers.items()):
-            yield worker, f"{state.state.value}, {len(state.serials)} devices"
+            yield worker, f"{state.state.value}, {counted(len(state.serials), 'device')}"
 
     return _matching(ctx, incomplete, ["WORKER_STATE"], tell)
 
@@ -115,7 +117,7 @@ def complete_selector(ctx: typer.Context, incomplete: str) -> Words:
             for name, value in labels_of(worker, report).items()
         )
         for label, count in sorted(has.items()):
-            yield f"{before}{comma}{label}", f"{count} devices"
+            yield f"{before}{comma}{label}", counted(count, "device")
 
     return _matching(ctx, incomplete, ["DEVICE"], tell)
 

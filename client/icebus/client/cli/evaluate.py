@@ -31,6 +31,7 @@ from icebus.client.cli.output import (
 )
 from icebus.client.cli.problems import FAILED
 from icebus.client.cli.progress import following, queueing, waiting
+from icebus.schemas.wording import counted
 
 if TYPE_CHECKING:
     from icebus.client.bitstreams import Bitstream
@@ -173,8 +174,8 @@ def measure(wanted: Wanted, *, each: bool) -> None:
     with connect() as client, _boards(client, wanted) as boards:
         chosen = terms.serials or boards.serials
         total = len(bitstreams) * (len(chosen) if each else 1)
-        plural = "" if total == 1 else "s"
-        say(f"{total} evaluation{plural} on {' '.join(chosen)} (reservation {boards.id})")
+        what = counted(total, "evaluation")
+        say(f"{what} on {' '.join(chosen)} (reservation {boards.id})")
         run = boards.evaluate_outcomes if each else boards.map_outcomes
         printer = Printer(wanted.output, [each.name for each in bitstreams])
         with following("evaluating", total, streams=printer.streams) as progress:

@@ -28,6 +28,7 @@ from icebus.client.cli.completion import (
 )
 from icebus.client.cli.durations import show_duration, show_until
 from icebus.client.cli.output import Column, Format, print_line, print_rows, say
+from icebus.schemas.wording import counted
 
 if TYPE_CHECKING:
     from icebus.client.pulsecount import PulseCountClient
@@ -110,7 +111,7 @@ def reserve(
     from icebus.client.cli.progress import queueing
 
     with connect() as client:
-        wanted = ", ".join(serial) if serial else f"{count or 1} boards"
+        wanted = ", ".join(serial) if serial else counted(count or 1, "board")
         with queueing(client, f"preparing {wanted}", wait):
             held = client.reserve(
                 count,

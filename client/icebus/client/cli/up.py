@@ -17,6 +17,7 @@ import typer
 
 from icebus.client.cli.output import say
 from icebus.client.cli.progress import waiting
+from icebus.schemas.wording import counted
 
 if TYPE_CHECKING:
     from icebus.client.cli.farm import Farm
@@ -120,7 +121,7 @@ def _serve(farm: Farm, signals: Signals, command: Sequence[str]) -> int:
         return signals.stop is not None
 
     total = farm.settings.boards
-    with waiting(f"starting {total} boards") as update:
+    with waiting(f"starting {counted(total, 'board')}") as update:
         ready = farm.wait_ready(
             Deadline.after(READY_TIMEOUT),
             pause,
