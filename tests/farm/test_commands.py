@@ -315,7 +315,7 @@ def test_given_a_shell_when_it_completes_what_administration_and_queues_take_the
 ) -> None:
     mine = {device["serial"] for device in held["devices"]}
     assert set(complete(farm, f"icebus release {held['id']} ")) == mine
-    assert complete(farm, "icebus --profile ben transfer x ") == {"ann": "holds 1 reservations"}
+    assert complete(farm, "icebus --profile ben transfer x ") == {"ann": "holds 1 reservation"}
     assert complete(farm, "icebus admin drain ")["local"].startswith("ready, 3 devices")
     assert list(complete(farm, "icebus --profile admin admin end ")) == [held["id"]]
     assert serial in complete(farm, "icebus admin quarantine ")
