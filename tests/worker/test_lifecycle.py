@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -229,3 +230,27 @@ class Decisions(RuleBasedStateMachine):
 
 TestDecisions = Decisions.TestCase
 TestDecisions.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+
+
+@pytest.mark.parametrize(
+    ("change", "goes_on"),
+    [
+        ({}, True),
+        ({"until": None}, True),
+        ({"quarantined": "smoke"}, False),
+        ({"reservation": "r2"}, False),
+        ({"user": "bob"}, False),
+        ({"kind": "variance"}, False),
+        ({"reservation": None, "user": None, "kind": None}, False),
+    ],
+)
+def test_given_who_is_served_then_that_goes_on_while_exactly_it_is_desired(
+    change: dict[str, Any], goes_on: bool
+) -> None:
+    served = {"reservation": "r1", "user": "alice", "kind": "pulsecount"}
+    wanted = Desired.model_validate({"serial": "S1", "generation": 1, **served, **change})
+    assert lifecycle.still_wanted(wanted, **served) is goes_on
+
+
+def test_given_no_word_of_control_then_nobody_is_to_be_served() -> None:
+    assert not lifecycle.still_wanted(None, "r1", "alice", "pulsecount")
