@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.client.meanwhile import meanwhile
 
 from icebus.client import (
     Bitstream,
@@ -108,10 +109,8 @@ def test_given_outcomes_in_any_order_when_evaluated_then_annotations_find_back(
     w1.measure = False
     with alice.reserve(1) as boards:
         run = boards.outcomes(population)
-        answering = threading.Thread(target=answer_reversed, args=(w1, len(population)))
-        answering.start()
-        outcomes = list(run)
-        answering.join(5)
+        with meanwhile(answer_reversed, w1, len(population)):
+            outcomes = list(run)
     assert [o.annotations["n"] for o in outcomes] == [2, 1, 0]
     assert [o.bitstream for o in outcomes] == ["i2", "i1", "i0"]
 
@@ -178,12 +177,10 @@ def test_given_failures_when_evaluated_then_they_are_raised_after_the_last_resul
         w1.result(*seen[1])
         w1.result(*seen[2])
 
-    answering = threading.Thread(target=answer)
-    answering.start()
-    results: list[Result] = []
-    with alice.reserve(1) as boards, pytest.raises(EvaluationsFailed) as caught:
-        results.extend(boards.evaluate(circuits))
-    answering.join(5)
+    with meanwhile(answer):
+        results: list[Result] = []
+        with alice.reserve(1) as boards, pytest.raises(EvaluationsFailed) as caught:
+            results.extend(boards.evaluate(circuits))
     assert len(results) == 2
     (failure,) = caught.value.failures
     assert (failure.serial, failure.bitstream) == ("d1", circuits[0].name)
@@ -258,10 +255,8 @@ def test_given_a_worker_that_goes_when_evaluating_then_what_it_accepted_is_lost(
     w1.measure = False
     with alice.reserve(1) as boards:
         run = boards.outcomes(circuits)
-        leaving = threading.Thread(target=leave, args=(w1, how))
-        leaving.start()
-        outcomes = list(run)
-        leaving.join(5)
+        with meanwhile(leave, w1, how):
+            outcomes = list(run)
         assert [type(o.error) for o in outcomes if isinstance(o, Failure)] == [WorkerLost] * 3
         w1.measure = True
         w1.say(WorkerPhase.READY)
@@ -314,10 +309,8 @@ def test_given_a_lost_worker_when_outcomes_come_after_all_then_they_are_dropped(
     w1.measure = False
     with alice.reserve(1) as boards:
         run = boards.outcomes(circuits)
-        leaving = threading.Thread(target=leave, args=(w1, "restart"))
-        leaving.start()
-        outcomes = list(run)
-        leaving.join(5)
+        with meanwhile(leave, w1, "restart"):
+            outcomes = list(run)
         for call, serial, file in w1.evaluations.seen:
             w1.result(call, serial, file)
         late = {file.id for _, _, file in w1.evaluations.seen}
@@ -330,12 +323,10 @@ def test_given_no_board_left_when_the_source_has_no_end_then_the_run_ends_all_th
 ) -> None:
     w1.measure = False
     with alice.reserve(1) as boards:
-        leaving = threading.Thread(target=leave_once_busy, args=(w1,))
-        leaving.start()
-        outcomes: list[Any] = []
-        with pytest.raises(WorkerLost):
-            outcomes.extend(boards.outcomes(itertools.repeat(circuits[0])))
-        leaving.join(5)
+        with meanwhile(leave_once_busy, w1):
+            outcomes: list[Any] = []
+            with pytest.raises(WorkerLost):
+                outcomes.extend(boards.outcomes(itertools.repeat(circuits[0])))
         assert len(outcomes) >= 5
         with pytest.raises(EvaluationsFailed):
             list(boards.evaluate([circuits[0]], serials=["d1"]))
@@ -372,11 +363,8 @@ def test_given_a_device_that_fails_when_evaluating_then_the_others_go_on(
         ]
         control.publish(before.model_copy(update={"devices": devices}))
 
-    with alice.reserve(2) as boards:
-        failing = threading.Thread(target=fail)
-        failing.start()
+    with alice.reserve(2) as boards, meanwhile(fail):
         outcomes = list(boards.outcomes(circuits))
-        failing.join(5)
     good = [o for o in outcomes if isinstance(o, Result)]
     bad = [o for o in outcomes if isinstance(o, Failure)]
     assert {o.serial for o in good} == {"d2"}
@@ -397,10 +385,8 @@ def test_given_a_reservation_that_ends_when_evaluating_then_all_fails_with_that(
             w1.evaluations.wait(lambda seen: len(seen) == 3)
             control.end(boards.id)
 
-        ending = threading.Thread(target=end)
-        ending.start()
-        outcomes = list(boards.outcomes(circuits))
-        ending.join(5)
+        with meanwhile(end):
+            outcomes = list(boards.outcomes(circuits))
         assert [type(o.error) for o in outcomes if isinstance(o, Failure)] == [ReservationEnded] * 3
         with pytest.raises(ReservationEnded):
             list(boards.evaluate(circuits))
@@ -425,10 +411,8 @@ def test_given_a_broker_that_stays_away_when_evaluating_then_all_fails_typed(
         alice._link, boards, Acknowledger(alice._link, boards), ledger, Options(broker_away=0.5)
     )
     taken = run.outcomes(circuits)
-    killing = threading.Thread(target=kill_broker, args=(w1, broker))
-    killing.start()
-    outcomes = list(taken)
-    killing.join(5)
+    with meanwhile(kill_broker, w1, broker):
+        outcomes = list(taken)
     assert {type(o.error) for o in outcomes if isinstance(o, Failure)} == {BrokerUnavailable}
     assert len(outcomes) == 3
     alice._held.clear()  # nobody is there to release it to
@@ -472,10 +456,8 @@ def test_given_a_board_that_moves_when_evaluating_then_what_it_owed_fails_typed(
             devices = [d.model_copy(update={"worker": "w2"}) for d in before.devices]
             control.publish(before.model_copy(update={"devices": devices}))
 
-        moving = threading.Thread(target=move)
-        moving.start()
-        outcomes = list(boards.outcomes(circuits))
-        moving.join(5)
+        with meanwhile(move):
+            outcomes = list(boards.outcomes(circuits))
         assert [type(o.error) for o in outcomes if isinstance(o, Failure)] == [DeviceUnplugged] * 3
         assert len(list(boards.evaluate(circuits))) == 3
     assert len(w2.evaluations.seen) == 3
@@ -553,10 +535,8 @@ def test_given_the_boards_of_another_worker_when_it_lies_about_them_then_it_is_n
             w2.result(call, serial, file, pulses=666)
             w1.result(call, serial, file, pulses=42)
 
-        lying = threading.Thread(target=lie)
-        lying.start()
-        (result,) = boards.evaluate(circuits[:1])
-        lying.join(5)
+        with meanwhile(lie):
+            (result,) = boards.evaluate(circuits[:1])
     assert result.pulses == 42
 
 
