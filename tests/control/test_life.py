@@ -5,9 +5,11 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, ClassVar
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -40,6 +42,8 @@ from icebus.schemas.topics import DESIRED
 WORKERS = {"w1": ("a", "b", "c"), "w2": ("d", "e")}
 OWNER = {serial: worker for worker, serials in WORKERS.items() for serial in serials}
 LIMIT = 4
+GRACE = 30
+LIVE = col(ReservationRow.state).in_(LIVE_RESERVATIONS)
 
 users = st.sampled_from(["alice", "bob"])
 serials = st.sampled_from(sorted(OWNER))
@@ -77,9 +81,10 @@ class Life(RuleBasedStateMachine):
         path = shutil.copy(self.migrated, self.folder / f"{new_id()}.db")
         self.desk = Desk(Database(f"sqlite:///{path}"))
         self.desk.settings = Settings(
-            max_duration=7200, grace=30, limits=Limits(Limit(devices=LIMIT))
+            max_duration=7200, grace=GRACE, limits=Limits(Limit(devices=LIMIT))
         )
         self.asked: tuple[str, str, str, dict[str, Any], Any] | None = None
+        self.said: dict[str, Desired] = {}
         for worker, names in WORKERS.items():
             self.desk.worker(worker, *names)
 
@@ -106,12 +111,17 @@ class Life(RuleBasedStateMachine):
     def users_act(self, what: str, data: st.DataObject) -> None:
         getattr(self, what)(data.draw)
 
-    @rule(what=st.sampled_from(["obey", "obey", "obey", "break_down", "vanish"]), data=st.data())
+    @rule(
+        what=st.sampled_from(["obey", "obey", "obey", "break_down", "break_down", "vanish"]),
+        data=st.data(),
+    )
     def workers_act(self, what: str, data: st.DataObject) -> None:
         getattr(self, what)(data.draw)
 
     @rule(
-        what=st.sampled_from(["order", "order", "drain", "end_by_order", "sweep", "restart"]),
+        what=st.sampled_from(
+            ["order", "order", "drain", "end_by_order", "sweep", "sweep", "restart"]
+        ),
         data=st.data(),
     )
     def others_act(self, what: str, data: st.DataObject) -> None:
@@ -212,6 +222,7 @@ class Life(RuleBasedStateMachine):
     def sweep(self, draw: Draw) -> None:
         """Time goes by."""
         self.desk.wait(seconds=draw(st.sampled_from([1, 31, 61, 700])))
+        self.desk.run(self.check_due)
 
     def restart(self, draw: Draw) -> None:
         """All that control knew is in the database, and what the broker kept, if it did."""
@@ -228,6 +239,8 @@ class Life(RuleBasedStateMachine):
 
         def reconnect(work: Work) -> None:
             observation.restart_grace(work)
+            for row in work.session.exec(select(ReservationRow).where(LIVE)):
+                assert row.orphaned_since in (None, work.now)
             known = {row.serial for row in rows}
             observation.observe(work, known, known)
             observation.announce_all(work)
@@ -256,6 +269,8 @@ class Life(RuleBasedStateMachine):
         assert len(holders) == len(live)
         self.check_holders(list(rows.values()), list(holders.values()))
         self.check_topics(work, list(rows.values()), holders)
+        self.check_generations()
+        self.check_clients(work, list(rows.values()))
         self.check_queue(work, list(rows.values()))
         self.check_history(work, rows, {hold.serial: hold.reservation for hold in live})
 
@@ -280,6 +295,31 @@ class Life(RuleBasedStateMachine):
         told = {each.id: blur(each) for each in messages if isinstance(each, Reservation)}
         alive = [row for row in rows if row.state in LIVE_RESERVATIONS]
         assert told == {each.id: blur(each) for each in work.documents(alive)}
+
+    def check_generations(self) -> None:
+        """Whatever else is wanted of a device than before is newer, for workers go by that."""
+        messages = [each.message for each in self.desk.kept.values()]
+        said = {each.serial: each for each in messages if isinstance(each, Desired)}
+        for serial in said.keys() & self.said.keys():
+            before, after = self.said[serial], said[serial]
+            assert after.generation >= before.generation
+            same = (after.reservation, after.user) == (before.reservation, before.user)
+            assert same or after.generation > before.generation
+        self.said = said
+
+    def check_clients(self, work: Work, rows: list[ReservationRow]) -> None:
+        """The grace of those whose client is away has begun, and of nobody else."""
+        for row in rows:
+            if row.state in LIVE_RESERVATIONS:
+                there = row.client is None or work.clients.online(row.user, row.client)
+                assert there == (row.orphaned_since is None)
+
+    def check_due(self, work: Work) -> None:
+        """What is over has ended."""
+        for row in work.session.exec(select(ReservationRow).where(LIVE)):
+            assert row.until > work.now
+            patience = work.now - timedelta(seconds=GRACE)
+            assert row.orphaned_since is None or row.orphaned_since > patience
 
     def check_queue(self, work: Work, rows: list[ReservationRow]) -> None:
         """Nobody waits for what is free, and all know what they wait for."""
@@ -324,6 +364,7 @@ def blur(document: Reservation) -> Reservation:
     return document.model_copy(update={"queue": queue.model_copy(update={"estimate": None})})
 
 
+@pytest.mark.timeout(600)  # seconds: a failure takes minutes to be made small
 def test_given_anything_that_may_happen_then_reservations_devices_and_history_agree(
     migrated: Path, tmp_path: Path
 ) -> None:
@@ -332,7 +373,7 @@ def test_given_anything_that_may_happen_then_reservations_devices_and_history_ag
         Life,
         settings=settings(
             deadline=None,
-            max_examples=12,
+            max_examples=16,
             stateful_step_count=25,
             suppress_health_check=list(HealthCheck),
         ),
