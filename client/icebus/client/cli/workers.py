@@ -34,8 +34,8 @@ def add_to(app: typer.Typer) -> None:
 def workers(output: Output = Format.TABLE) -> None:
     """List the workers of the farm: whether they live, what boards they have, how busy they are.
 
-    HEARTBEAT is for how long a worker has not answered control's, DRAINING why it gets no new
-    reservations.
+    HEARTBEAT is for how long a worker has not answered control's; DRAINING, shown where
+    one does, why it gets no new reservations.
 
     Examples:
       icebus workers
@@ -59,7 +59,7 @@ def workers(output: Output = Format.TABLE) -> None:
         Column("serving", right=True),
         Column("queued", right=True),
         Column("heartbeat", show=_age, right=True),
-        Column("draining"),
+        *([Column("draining")] if any(row["draining"] for row in rows) else []),
     ]
     print_rows(rows, columns, output, "worker", FIELDS)
     if not rows:
