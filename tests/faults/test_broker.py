@@ -6,7 +6,9 @@ import threading
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.faults.conftest import check, evaluating, holding, mapping, some
+from tests.faults.conftest import SOON, check, evaluating, holding, mapping, some
+
+from icebus.schemas.deadline import Deadline
 
 if TYPE_CHECKING:
     from tests.faults.conftest import Lab
@@ -30,6 +32,20 @@ def test_given_the_broker_killed_when_it_is_back_at_once_then_nobody_loses_anyth
         lab.start_broker()
         assert not check(on_any.done(), mapped, [])
         assert not check(on_each.done(), evaluated, his.serials)
+
+
+def test_given_the_broker_stopped_in_order_when_it_is_back_later_then_nobody_is_missed(
+    lab: Lab, ann: PulseCountClient
+) -> None:
+    population = some(40)
+    with ann.reserve(3) as held:
+        work = evaluating(held, population)
+        work.wait(10)
+        # As it goes it tells those who are still there of the loss of those who are not.
+        lab.farm.broker.stop(Deadline.after(SOON))
+        threading.Event().wait(ABSENCE)  # the absence itself is what is tested
+        lab.start_broker()
+        assert not check(work.done(), population, held.serials)
 
 
 def test_given_the_broker_away_for_longer_than_the_grace_then_all_goes_on_but_what_the_dead_held(

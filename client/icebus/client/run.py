@@ -15,6 +15,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from icebus.broker.bus import RECONNECT_MAX
 from icebus.client.account import Account, Failed
 from icebus.client.acknowledge import Acknowledger
 from icebus.client.bitstreams import Item, Source, load
@@ -95,6 +96,7 @@ class Run:
         now = time.monotonic()
         self._vigil = Vigil(account, options, now)
         self._next_look = now + TICK
+        self._reached = float("-inf")
         self._pumping = False
         self._closed = False
 
@@ -241,16 +243,27 @@ class Run:
     def lose(self, serials: Sequence[str], error: IcebusError) -> None:
         """Boards are lost, or their worker is, which may be back in a moment with all they owe."""
         if may_pass(error) and not self._account.forgiving:
-            self._link.bus.call_later(WORKER_AWAY, partial(self._confirm, list(serials), error))
+            self._allow(list(serials), error)
         else:
             self._lose(serials, error)
 
+    def _allow(self, serials: list[str], error: IcebusError) -> None:
+        self._link.bus.call_later(WORKER_AWAY, partial(self._confirm, serials, error))
+
     def _confirm(self, serials: list[str], error: IcebusError) -> None:
         """Their worker has had its time to come back."""
+        if self._closed:
+            return
+        again = self._reached + RECONNECT_MAX
+        if not self._link.bus.connected or time.monotonic() < again + WORKER_AWAY:
+            # A broker that is stopped tells of the loss of all it knows. Nobody is missed who could
+            # not be seen: the time to come back begins when all have found the broker again.
+            self._allow(serials, error)
+            return
         back = [serial for serial in self._ours(serials) if self._reservation.serves(serial)]
         self._lose([serial for serial in serials if serial not in back], error)
         if back:
-            self.reconnected()
+            self._doubt()
 
     def _lose(self, serials: Sequence[str], error: IcebusError) -> None:
         """The account knows what becomes of what they owe."""
@@ -299,6 +312,10 @@ class Run:
 
     def reconnected(self) -> None:
         """The connection was lost and is back; outcomes may have passed us by."""
+        self._reached = time.monotonic()
+        self._doubt()
+
+    def _doubt(self) -> None:
         with self._condition:
             self._account.doubt()
             self._stir()

@@ -201,10 +201,15 @@ class Farm:
         return Health.FRESH if state.state is WorkerPhase.READY else Health.CLOSED
 
     def given_up(self, worker: str, at: float) -> bool:
-        """Whether a worker is gone and had its time to come back."""
+        """Whether a worker is gone and had its time to come back.
+
+        A broker that is stopped tells of the loss of all it knows; they find it again as we do.
+        """
         known = self._workers.get(worker)
-        late = known is None or at >= known.gone_at + AWAY
-        return late and self.health(worker, at) is Health.GONE
+        since = self._connected_at + RECONNECT_MAX
+        if known is not None:
+            since = max(since, known.gone_at)
+        return at >= since + AWAY and self.health(worker, at) is Health.GONE
 
     def why_gone(self, worker: str) -> str:
         """What became of a worker, for people."""
