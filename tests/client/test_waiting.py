@@ -118,7 +118,7 @@ def test_given_ctrl_c_when_waiting_then_the_place_is_given_up(
         alice.reserve(2, wait=60, detached=True)
     meanwhile.join()
     assert control.reservations == {}
-    assert [name for name, _ in control.requests.seen][-1] == "end"
+    control.requests.wait(lambda seen: [name for name, _ in seen][-1:] == ["end"])
 
 
 def test_given_a_short_duration_when_it_has_waited_long_then_its_time_begins_with_its_devices(

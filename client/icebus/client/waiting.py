@@ -12,6 +12,7 @@ from icebus.schemas.errors import (
     ReservationQueued,
 )
 from icebus.schemas.reservations import Reservation, ReserveArgs
+from icebus.schemas.wording import counted
 
 
 @dataclass(frozen=True)
@@ -67,8 +68,8 @@ def in_vain(request: ReserveArgs, last: Waiting | None) -> NotEnoughDevices | De
             **waited,
         )
     return NotEnoughDevices(
-        f"waited {request.wait:g} s for {request.count} devices in vain: {reason}; wait longer, or "
-        "reserve fewer",
+        f"waited {request.wait:g} s for {counted(request.count or 0, 'device')} in vain: {reason}; "
+        "wait longer, or reserve fewer",
         wanted=request.count,
         **waited,
     )

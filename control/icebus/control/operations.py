@@ -71,8 +71,8 @@ def reserve(work: Work, user: str, args: ReserveArgs) -> ReservationReply:
     longest = work.settings.max_duration
     if args.duration > longest:
         raise InvalidRequest(
-            f"{args.duration:g} s is longer than the {longest:g} s a reservation may last here; "
-            "reserve for less and extend it",
+            f"{args.duration:.0f} s is longer than the {longest:.0f} s that a reservation may last "
+            "here; reserve for less and extend it",
             max_duration=longest,
         )
     parse(args.selector or "")
@@ -258,7 +258,8 @@ def find_live(work: Work, name: str) -> ReservationRow:
     if row.state is ReservationState.ENDED:
         reason = row.reason.value if row.reason is not None else ""
         raise ReservationEnded(
-            f"reservation {name} is over ({reason}); make a new one",
+            f"reservation {name} is over ({reason.replace('_', ' ')}); `icebus reserve` makes a "
+            "new one",
             reservation=name,
             reason=reason,
         )
@@ -337,7 +338,7 @@ def _check_room(work: Work, user: str, devices_more: int) -> None:
     ).one()
     if reservations >= limit.reservations:
         raise LimitExceeded(
-            f"{user} has {reservations} reservations of {limit.reservations} allowed; "
+            f"{user} has {counted(reservations, 'reservation')} of {limit.reservations} allowed; "
             "release one first",
             limit=limit.reservations,
             wanted=reservations + 1,

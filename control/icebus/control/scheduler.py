@@ -400,11 +400,11 @@ def _not_enough(
     passing = any(obstacles.get(each) for each in _PASSING)
     remedies = [f"reserve {available}"] if available else []
     remedies += ["wait for others with `--wait`"] if passing else []
-    remedy = " or ".join(remedies) or (
-        "see `icebus devices` for what is wrong with them"
-        if known
-        else "start a worker with boards, or `icebus up`"
-    )
+    remedy = " or ".join(remedies)
+    if not known:
+        remedy = "start a worker with boards, or `icebus up`"
+    elif not remedy:
+        remedy = "`icebus devices` shows what each of them is and does"
     return NotEnoughDevices(
         f"{what} wanted, {available} available{f' ({listing})' if listing else ''}; {remedy}",
         kind=wanted.kind,

@@ -34,8 +34,8 @@ def add_to(app: typer.Typer) -> None:
 def workers(output: Output = Format.TABLE) -> None:
     """List the workers of the farm: whether they live, what boards they have, how busy they are.
 
-    HEARTBEAT is for how long a worker has not answered control's; DRAINING, shown where
-    one does, why it gets no new reservations.
+    HEARTBEAT is for how long a worker has not answered control's; DRAINING, shown where one does,
+    why it gets no new reservations.
 
     Examples:
       icebus workers
