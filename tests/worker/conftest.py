@@ -48,13 +48,13 @@ from icebus.schemas.topics import (
     Role,
 )
 from icebus.worker.device import Device
+from icebus.worker.firmware import measuring
 from icebus.worker.hardware.board import Board
 from icebus.worker.hardware.rack import RackDiscovery
 from icebus.worker.journal import Journal
 from icebus.worker.loop import Loop
 from icebus.worker.states.core import testing
 from icebus.worker.states.framework import Hold
-from icebus.worker.states.kinds.pulsecount import measuring
 from icebus.worker.states.registry import installed_kinds
 from icebus.worker.worker import Worker
 

@@ -24,11 +24,12 @@ from icebus.schemas.errors import (
 from icebus.schemas.files import File
 from icebus.schemas.kinds.pulsecount import QUEUE_CAPACITY, PulseCountResult
 from icebus.worker import device, ladder, opening
+from icebus.worker.firmware import measuring
 from icebus.worker.hardware import port
 from icebus.worker.helpers import STUCK
 from icebus.worker.states.core import absent, testing, via_bootloader
 from icebus.worker.states.framework import Hold
-from icebus.worker.states.kinds.pulsecount import measuring, state
+from icebus.worker.states.kinds.pulsecount import state
 
 if TYPE_CHECKING:
     from tests.worker.conftest import Bench, MakeBench

@@ -16,8 +16,8 @@ import pytest
 from icebus.schemas.devices import DeviceReport, DeviceState
 from icebus.schemas.rack import Fault
 from icebus.worker import ladder
+from icebus.worker.firmware import measuring
 from icebus.worker.states.core import absent, testing, via_bootloader
-from icebus.worker.states.kinds.pulsecount import measuring
 
 if TYPE_CHECKING:
     from tests.worker.conftest import MakeWard, Ward

@@ -13,10 +13,11 @@ from icebus.schemas import pulse_count_text as text
 from icebus.schemas.devices import DeviceState
 from icebus.schemas.rack import Fault
 from icebus.worker import ladder
+from icebus.worker.firmware import measuring
 from icebus.worker.states.core import testing
 from icebus.worker.states.core.ready import Ready, pace
 from icebus.worker.states.framework import Hold
-from icebus.worker.states.kinds.pulsecount import PulseCount, measuring
+from icebus.worker.states.kinds.pulsecount import PulseCount
 
 if TYPE_CHECKING:
     from tests.worker.conftest import (

@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 
 from icebus.schemas import pulse_count_text as text
 from icebus.schemas.errors import IcebusError
+from icebus.worker.firmware.measuring import Measured, Meter
 from icebus.worker.hardware.port import Port
 from icebus.worker.loop import Timer
-from icebus.worker.states.kinds.pulsecount.measuring import Measured, Meter
 
 SIZE = text.BITSTREAM_SIZE
 WATCHDOG = text.WATCHDOG_SECONDS

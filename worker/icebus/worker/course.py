@@ -18,6 +18,7 @@ from icebus.worker import endings, lifecycle
 from icebus.worker.commands import Command
 from icebus.worker.facts import Facts
 from icebus.worker.firmware import catalogue
+from icebus.worker.firmware.measuring import Meter
 from icebus.worker.ladder import Climb, Remedy
 from icebus.worker.states.core import (
     Absent,
@@ -30,7 +31,6 @@ from icebus.worker.states.core import (
     Testing,
 )
 from icebus.worker.states.framework import Hold, Reservable, State
-from icebus.worker.states.kinds.pulsecount.measuring import Meter
 
 log = logging.getLogger(__name__)
 

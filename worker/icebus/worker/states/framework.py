@@ -10,7 +10,7 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar, overload
+from typing import Any, ClassVar, Generic, Protocol, TypeVar, overload
 
 from pydantic import BaseModel
 
@@ -19,14 +19,12 @@ from icebus.schemas.devices import Desired, DeviceState
 from icebus.schemas.errors import IcebusError, InvalidRequest
 from icebus.schemas.ids import is_id
 from icebus.schemas.message import Args, Message
+from icebus.worker.firmware.measuring import Meter
 from icebus.worker.hardware.board import Board
 from icebus.worker.hardware.port import Port
 from icebus.worker.journal import Journal
 from icebus.worker.loop import Callback, Loop, Timer
 from icebus.worker.states.methods import Method, methods_in
-
-if TYPE_CHECKING:
-    from icebus.worker.states.kinds.pulsecount.measuring import Meter
 
 D = TypeVar("D", bound=Message)
 T = TypeVar("T")

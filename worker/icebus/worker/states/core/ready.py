@@ -9,9 +9,9 @@ from icebus.schemas.devices import DeviceState
 from icebus.schemas.errors import IcebusError, MeasurementFailed
 from icebus.worker.firmware import catalogue, pulse_count
 from icebus.worker.firmware.lines import Lines
+from icebus.worker.firmware.measuring import Measured, Meter
 from icebus.worker.states.core.testing import BLANK
 from icebus.worker.states.framework import State
-from icebus.worker.states.kinds.pulsecount.measuring import Measured, Meter
 
 
 class Ready(State):

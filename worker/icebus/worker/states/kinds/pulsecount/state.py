@@ -38,10 +38,10 @@ from icebus.schemas.kinds.pulsecount import (
     QueueStatus,
 )
 from icebus.schemas.message import Natural, now
+from icebus.worker.firmware.measuring import Measured, Meter
 from icebus.worker.journal import Journal, Settled
 from icebus.worker.states.framework import Event, Hold, Reservable, reservable
 from icebus.worker.states.kinds.pulsecount.batches import Batches
-from icebus.worker.states.kinds.pulsecount.measuring import Measured, Meter
 from icebus.worker.states.methods import method
 
 log = logging.getLogger(__name__)
