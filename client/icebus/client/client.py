@@ -193,7 +193,8 @@ class BaseClient(Session, Generic[R]):
                 still ends with that one.
             keep_alive: whether to extend it while this client lives; by default, if it depends on
                 this client.
-            ready: whether to wait until all of its devices are ready.
+            ready: whether to wait until all of its devices are ready; without it, results can be
+                collected although a device is broken.
             timeout: seconds to wait for that.
 
         Raises:

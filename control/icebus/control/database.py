@@ -85,8 +85,8 @@ class Database:
                 command.upgrade(config, "head")
         except DBAPIError as error:
             raise InvalidRequest(
-                f"can't open the database {self._where}: {error.orig}; "
-                "check that it exists and that we may write to it"
+                f"can't open the database {self._where}: {' '.join(str(error.orig).split())}; "
+                "check that it exists and runs, and that we may write to it"
             ) from None
         except CommandError as error:
             raise InvalidRequest(
