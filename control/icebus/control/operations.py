@@ -141,7 +141,7 @@ def end(work: Work, user: str, args: EndArgs) -> ReservationReply:
                 f"reservation {row.id} does not hold {', '.join(missing)}", serials=missing
             )
         if live.keys() > set(args.serials):
-            released = [live[serial] for serial in set(args.serials)]
+            released = [live[serial] for serial in sorted(set(args.serials))]
             release(work, row, released, EndReason.RELEASED.value, actor=user)
             activate(work, [row])
             return ReservationReply(reservation=work.document(row))
