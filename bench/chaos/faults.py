@@ -62,10 +62,16 @@ WAYS = {
     "control": (*_PROCESS, *_NETWORK),
     "worker": (*_PROCESS, *_NETWORK),
     "client": (*_PROCESS, *_NETWORK),
-    "rack": (*[Kind.UNPLUG] * 4, *[Kind.RESET] * 2, *(kind for kind in Kind if kind in ILL)),
+    "rack": (
+        *[Kind.UNPLUG] * 4,
+        *[Kind.RESET] * 2,
+        *(kind for kind in Kind if kind in ILL),
+        *_PROCESS,
+    ),
 }
 """How the parts of a farm go wrong. Racks stand for hardware: some boards are unplugged, or all at
-once when their hub is reset, or some are ill."""
+once when their hub is reset, or some are ill. And they are programs, too: with one that is killed
+all of its boards go, one that is frozen has them all hang."""
 
 SOME = ILL | {Kind.UNPLUG}
 """What happens to some boards of a rack."""
