@@ -13,7 +13,13 @@ from icebus.control.database import Database
 from icebus.control.farm import Farm, Health
 from icebus.control.lease import Lease, LeaseRow
 from icebus.control.work import Outgoing
-from icebus.schemas.components import Presence, WorkerHeartbeat, WorkerPhase, WorkerState
+from icebus.schemas.components import (
+    ControlState,
+    Presence,
+    WorkerHeartbeat,
+    WorkerPhase,
+    WorkerState,
+)
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.devices import Desired
 from icebus.schemas.errors import NotEnoughDevices
@@ -93,6 +99,19 @@ def test_given_a_holder_that_is_dead_then_its_lease_need_not_run_out(database: D
     assert second.campaign()[0]
 
 
+def test_given_a_holder_that_was_thought_dead_then_its_lease_is_its_own_again(
+    database: Database,
+) -> None:
+    first, second = Lease(database, "first", 60.0), Lease(database, "second", 60.0)
+    first.campaign()
+
+    second.bury("first")
+    second.revive("somebody else")
+    second.revive("first")
+
+    assert not second.campaign()[0]
+
+
 def test_given_a_database_whose_clock_was_set_back_then_the_lease_still_runs_out(
     database: Database,
 ) -> None:
@@ -141,6 +160,26 @@ def test_given_a_leader_that_stops_then_another_leads_at_once(floor: Floor) -> N
 
     assert floor.leaders == [second]
     assert second.ask("list", "l").ok["reservations"][0]["id"] == made
+    floor.check()
+
+
+def test_given_controls_that_each_took_the_other_for_dead_when_both_are_back_then_one_leads_on(
+    floor: Floor,
+) -> None:
+    first, second = floor.start(), floor.start()
+    # A broker that is stopped says of everybody that they are lost, to those still there.
+    for said in (Presence.LOST, Presence.ONLINE):
+        for one, other in ((first, second), (second, first)):
+            one.engine.on_control(ControlState(state=said, session=other.session))
+
+    leading = []
+    for _ in range(6):
+        for post in (first, second):
+            post.engine._campaign_at = 0.0
+        floor.settle()
+        leading.append(floor.leaders)
+
+    assert leading == [[first]] * 6
     floor.check()
 
 

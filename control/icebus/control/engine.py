@@ -137,7 +137,9 @@ class Engine:
 
     def on_control(self, state: ControlState) -> None:
         """The state of another control."""
-        if state.state is not Presence.ONLINE:
+        if state.state is Presence.ONLINE:
+            self._lease.revive(state.session)
+        else:
             self._lease.bury(state.session)
             self._campaign_at = self._now()
 

@@ -83,8 +83,13 @@ class Lease:
         return session.exec(_LEADER).first() == self._session
 
     def bury(self, session: str) -> None:
-        """A run of a control is over: it need not be waited for, should it lead."""
+        """A run of a control is said to be over: it need not be waited for, should it lead."""
         self._gone = session
+
+    def revive(self, session: str) -> None:
+        """A run of a control is there: if it was said to be over, it had only lost its broker."""
+        if self._gone == session:
+            self._gone = ""
 
     def give_up(self) -> None:
         """Lead no more, so that another may at once.
