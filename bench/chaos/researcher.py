@@ -63,10 +63,11 @@ class Researcher:
     def live(self) -> None:
         """Go on until told to finish."""
         pause = threading.Event()
-        while not self._finish.exists() or self._left:
+        while True:
             try:
                 with PulseCountClient() as client:
                     self._use(client)
+                break
             except IcebusError as error:
                 self._trouble("connect", error)
                 pause.wait(PAUSE)
@@ -74,8 +75,13 @@ class Researcher:
 
     def _use(self, client: PulseCountClient) -> None:
         pause = threading.Event()
-        while not self._finish.exists() or self._left:
+        while True:
             try:
+                if not self._left:
+                    # Whoever dies before he knows what he has reserved looks whether he did.
+                    self._left = next((each.id for each in client.reservations()), "")
+                if self._finish.exists() and not self._left:
+                    return
                 held, new = self._hold(client)
             except IcebusError as error:
                 self._trouble("reserve", error)
