@@ -39,6 +39,7 @@ from icebus.schemas.reservations import (
     ReservationReply,
     ReservationsReply,
     ReservationState,
+    WithdrawReply,
 )
 from icebus.schemas.topics import (
     BLOB,
@@ -221,6 +222,7 @@ class ScriptedControl:
         refuse: what to answer the next requests with, in turn.
         refuse_only: the operation to refuse.
         queue: where the next reservation that waits stands, instead of getting devices.
+        before: called with each operation before it is answered.
         meanwhile: called when a reservation was extended and nobody was answered yet.
         clients: presences seen.
     """
@@ -230,11 +232,13 @@ class ScriptedControl:
         self.refuse: list[IcebusError] = []
         self.refuse_only = "reserve"
         self.queue: Queue | None = None
+        self.before: Callable[[str], object] = lambda _operation: None
         self.meanwhile: Callable[[str], object] = lambda _reservation: None
         self.requests = Counter()
         self.clients = Counter()
         self.reservations: dict[str, Reservation] = {}
         self.bus = Bus(broker.address("main"), name="main")
+        self._made: dict[str, str] = {}
         self._sequence = 0
         self._responder = Responder(self.bus, CONTROL)
         subscriptions = [
@@ -255,6 +259,7 @@ class ScriptedControl:
         if exchange is None:
             return
         operation, args = incoming.ids["operation"], exchange.request.args
+        self.before(operation)
         self._answer(incoming, exchange, operation, args)
         self.requests.add((operation, args))
 
@@ -265,6 +270,7 @@ class ScriptedControl:
             exchange.fail(self.refuse.pop(0))
         elif operation == "reserve":
             made = self.make(incoming.ids["user"], args)
+            self._made[exchange.request.id] = made.id
             exchange.succeed(ReservationReply(reservation=made))
             self.publish(made)
         elif operation == "devices":
@@ -272,6 +278,10 @@ class ScriptedControl:
         elif operation == "list":
             mine = [r for r in self.reservations.values() if r.user == incoming.ids["user"]]
             exchange.succeed(ReservationsReply(reservations=mine))
+        elif operation == "withdraw":
+            made_by = self._made.get(args["request"], "")
+            ended = self.end(made_by) if made_by in self.reservations else None
+            exchange.succeed(WithdrawReply(reservation=ended))
         elif args["reservation"] not in self.reservations:
             exchange.fail(UnknownReservation("there is no such reservation"))
         elif operation == "extend":

@@ -17,6 +17,7 @@ from icebus.schemas.errors import (
     DeviceNotHeld,
     DeviceUnavailable,
     IcebusError,
+    InternalError,
     InvalidRequest,
     NotAuthorized,
     NotEnoughDevices,
@@ -107,6 +108,29 @@ def test_given_a_device_that_is_never_ready_when_reserving_then_the_deadline_rel
     with pytest.raises(DeadlineExceeded, match="d1"):
         alice.reserve(1, timeout=0.5)
     assert control.reservations == {}
+
+
+def test_given_an_answer_that_leaves_it_open_when_reserving_then_the_request_is_withdrawn(
+    alice: PulseCountClient, control: ScriptedControl
+) -> None:
+    control.refuse = [InternalError("control's database does not answer")]
+    with pytest.raises(InternalError):
+        alice.reserve(1)
+    seen = control.requests.wait(lambda seen: len(seen) == 2)
+    assert [name for name, _ in seen] == ["reserve", "withdraw"]
+
+
+def test_given_ctrl_c_before_the_answer_when_reserving_then_the_request_is_withdrawn(
+    alice: PulseCountClient, control: ScriptedControl
+) -> None:
+    main = threading.main_thread().ident
+    assert main is not None
+    control.before = lambda operation: (
+        signal.pthread_kill(main, signal.SIGINT) if operation == "reserve" else None
+    )
+    with pytest.raises(KeyboardInterrupt):
+        alice.reserve(1)
+    control.requests.wait(lambda seen: "withdraw" in [name for name, _ in seen])
 
 
 def test_given_a_refusal_when_reserving_then_the_same_error_is_raised(

@@ -78,10 +78,10 @@ class Desk:
         operations = administration.OPERATIONS
         return self.run(lambda work: carry_out(work, "root", operation, request, operations))
 
-    def reserve(self, user: str = "alice", **args: Any) -> Reservation:
+    def reserve(self, user: str = "alice", *, name: str | None = None, **args: Any) -> Reservation:
         # No two come at the same moment.
         self.now += timedelta(microseconds=1)
-        reply = self.ask(user, "reserve", **{"kind": "pulsecount", **args})
+        reply = self.ask(user, "reserve", name, **{"kind": "pulsecount", **args})
         return Reservation.model_validate(reply["reservation"])
 
     def worker(self, name: str, *serials: str, firmware: str = "pulse_count") -> None:

@@ -17,6 +17,7 @@ from icebus.control.work import CLEAR
 from icebus.schemas.components import ClientState, Presence
 from icebus.schemas.devices import Desired, DeviceState
 from icebus.schemas.errors import (
+    Conflict,
     DeviceNotHeld,
     DeviceUnavailable,
     Forbidden,
@@ -471,3 +472,46 @@ def test_given_an_end_that_nobody_was_told_of_when_its_document_is_cleared_then_
         RESERVATION(reservation=made.id),
         RESERVATION(reservation="unheard-of"),
     ]
+
+
+# --- requests that were not answered --------------------------------------------------------------
+
+
+def test_given_a_reserve_that_was_carried_out_when_withdrawn_then_it_ends(desk: Desk) -> None:
+    desk.worker("w1", "a")
+    made = desk.reserve(name="r1", count=1)
+
+    withdrawn = desk.ask("alice", "withdraw", request="r1")["reservation"]
+    again = desk.ask("alice", "withdraw", request="r1")["reservation"]
+
+    assert (withdrawn["id"], withdrawn["state"]) == (made.id, "ended")
+    assert again is None
+    assert desk.live() == []
+    assert desk.wanted() == {}
+
+
+def test_given_a_reserve_that_comes_after_it_was_withdrawn_then_nothing_is_given(
+    desk: Desk,
+) -> None:
+    desk.worker("w1", "a")
+
+    assert desk.ask("alice", "withdraw", request="r1")["reservation"] is None
+    with pytest.raises(Conflict):
+        desk.reserve(name="r1", count=1)
+    others = desk.reserve("bob", name="r1", count=1)
+
+    assert [each.id for each in desk.live()] == [others.id]
+
+
+def test_given_what_is_not_his_to_withdraw_then_it_stays(desk: Desk) -> None:
+    desk.worker("w1", "a", "b")
+    desk.reserve(name="r1", count=1)
+    given = desk.reserve(name="r2", count=1)
+    desk.ask("alice", "transfer", "t", reservation=given.id, user="bob")
+
+    assert desk.ask("bob", "withdraw", request="r1")["reservation"] is None
+    assert desk.ask("alice", "withdraw", request="r2")["reservation"] is None
+    with pytest.raises(InvalidRequest, match="no `reserve`"):
+        desk.ask("alice", "withdraw", request="t")
+
+    assert len(desk.live()) == 2

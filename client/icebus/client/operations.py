@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from concurrent.futures import Future
+from contextlib import suppress
 from datetime import datetime
 
+from pydantic import JsonValue
+
+from icebus.broker.bus import wait
 from icebus.client.link import Link, make
 from icebus.schemas.deadline import Deadline
-from icebus.schemas.errors import IcebusError
+from icebus.schemas.errors import (
+    BrokerUnavailable,
+    DeadlineExceeded,
+    IcebusError,
+    InternalError,
+)
 from icebus.schemas.history import HistoryArgs, HistoryEntry, HistoryEvent, HistoryReply
-from icebus.schemas.ids import new_id
+from icebus.schemas.ids import CONTROL, new_id
 from icebus.schemas.reservations import (
     AttachArgs,
     AvailableArgs,
@@ -27,6 +37,7 @@ from icebus.schemas.reservations import (
     ReservationsReply,
     ReserveArgs,
     TransferArgs,
+    WithdrawArgs,
 )
 
 log = logging.getLogger(__name__)
@@ -37,29 +48,48 @@ TIMEOUT = 15.0
 HISTORY_PAGE = 1000
 """Entries of the history in one answer, at most."""
 
-UNDO_TIMEOUT = 2.0
-"""Seconds to undo a reserve that was interrupted."""
+UNANSWERED = 120.0
+"""Seconds in which a reserve that was not answered is undone in the background: as long as a
+broker is waited for. After that it ends with this client, or with its duration."""
+
+INTERRUPTED = 2.0
+"""Seconds to undo a reserve that was interrupted: people wait for it to end."""
 
 
 def reserve(link: Link, request: ReserveArgs, deadline: Deadline) -> Reservation:
-    """Allocate devices, or a place in the queue."""
+    """Allocate devices, or a place in the queue.
+
+    Without an answer nothing stays reserved: if control did it all the same, it undoes it.
+    """
     name = new_id()
-
-    def ask(within: Deadline) -> Reservation:
-        return link.ask("reserve", request, ReservationReply, within, name).reservation
-
+    within = Deadline.after(min(TIMEOUT, deadline.remaining))
     try:
-        return ask(Deadline.after(min(TIMEOUT, deadline.remaining)))
+        return link.ask("reserve", request, ReservationReply, within, name).reservation
+    except (DeadlineExceeded, BrokerUnavailable, InternalError):
+        _withdraw(link, name, Deadline.after(UNANSWERED))
+        raise
     except IcebusError:
         raise
     except BaseException:
-        # Interrupted between question and answer, it leaves nothing reserved: the same id gets
-        # the same answer, which says what there is to undo.
-        try:
-            end(link, ask(Deadline.after(UNDO_TIMEOUT)).id, timeout=UNDO_TIMEOUT)
-        except IcebusError as error:
-            log.warning("could not undo an interrupted reserve: %s", error)
+        # Interrupted: there may be no later.
+        soon = Deadline.after(INTERRUPTED)
+        withdrawn = _withdraw(link, name, soon)
+        with suppress(IcebusError):
+            wait(withdrawn, soon, CONTROL)
         raise
+
+
+def _withdraw(link: Link, name: str, deadline: Deadline) -> Future[JsonValue]:
+    """Undo a request to reserve that has no answer, as soon as control answers again."""
+    withdrawn = link.send("withdraw", WithdrawArgs(request=name), deadline)
+    withdrawn.add_done_callback(_note_withdrawn)
+    return withdrawn
+
+
+def _note_withdrawn(withdrawn: Future[JsonValue]) -> None:
+    error = withdrawn.exception()
+    if error is not None:
+        log.warning("could not undo a reserve that was not answered: %s", error)
 
 
 def extend(link: Link, reservation: str, duration: float, timeout: float = TIMEOUT) -> Reservation:

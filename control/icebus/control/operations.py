@@ -25,7 +25,7 @@ from icebus.control.reservations import (
     warning,
 )
 from icebus.control.scheduler import Wanted, fitting
-from icebus.control.tables import DeviceRow, HoldRow, ReservationRow
+from icebus.control.tables import DeviceRow, HoldRow, RequestRow, ReservationRow
 from icebus.control.work import Work
 from icebus.schemas.errors import (
     DeviceNotHeld,
@@ -58,9 +58,15 @@ from icebus.schemas.reservations import (
     ReserveArgs,
     TransferArgs,
     Transferred,
+    WithdrawArgs,
+    WithdrawReply,
 )
 from icebus.schemas.selectors import labels_of, parse
 from icebus.schemas.wording import counted
+
+WITHDRAWN: Mapping[str, Any] = {"operation": "reserve", "digest": "withdrawn", "reply": {}}
+"""What is remembered of a request that was withdrawn before it came: it is taken for another one,
+and so refused."""
 
 LONGEST_WAIT = 30 * 86_400.0
 """Seconds that anybody stands in the queue, however patient."""
@@ -102,6 +108,25 @@ def reserve(work: Work, user: str, args: ReserveArgs) -> ReservationReply:
         waiting.stand(work, row, place)
         enqueue(work, row)
     return ReservationReply(reservation=work.document(row))
+
+
+def withdraw(work: Work, user: str, args: WithdrawArgs) -> WithdrawReply:
+    """Undo a request to reserve whose answer nobody got; one that never came is refused if it does.
+
+    Whoever has no answer can't know whether there is a reservation of his.
+    """
+    asked = work.session.get(RequestRow, (user, args.request))
+    if asked is None:
+        work.session.add(RequestRow(user=user, id=args.request, **WITHDRAWN, at=work.now))
+        return WithdrawReply(reservation=None)
+    if asked.operation != "reserve":
+        raise InvalidRequest(f"request {args.request} is no `reserve`, so it can't be withdrawn")
+    made = asked.reply.get("reservation")
+    row = None if made is None else work.session.get(ReservationRow, made["id"])
+    if row is None or row.user != user or row.state is ReservationState.ENDED:
+        return WithdrawReply(reservation=None)
+    holds = finish(work, row, EndReason.RELEASED, actor=user)
+    return WithdrawReply(reservation=work.document(row, holds))
 
 
 def extend(work: Work, user: str, args: ExtendArgs) -> ExtendReply:
@@ -233,6 +258,7 @@ class Operation:
 
 OPERATIONS: Mapping[str, Operation] = {
     "reserve": Operation(ReserveArgs, reserve, changes=True),
+    "withdraw": Operation(WithdrawArgs, withdraw, changes=True),
     "extend": Operation(ExtendArgs, extend, changes=True),
     "end": Operation(EndArgs, end, changes=True),
     "transfer": Operation(TransferArgs, transfer, changes=True),

@@ -162,6 +162,15 @@ class AttachArgs(Args):
     client: Id | None = Field(default=None, description="null detaches.")
 
 
+class WithdrawArgs(Args):
+    """``withdraw``: undo a ``reserve`` that was not answered, whether or not it was carried out.
+
+    If it comes only later, it is refused.
+    """
+
+    request: Id = Field(description="The id of that request.")
+
+
 class ListArgs(Args):
     """``list``: reservations that have not ended."""
 
@@ -193,6 +202,14 @@ class ExtendReply(Message):
     reservation: Reservation
     before: Timestamp
     after: Timestamp
+
+
+class WithdrawReply(Message):
+    """Answer to ``withdraw``."""
+
+    reservation: Reservation | None = Field(
+        description="What the request had led to, ended now; null if there is nothing to end."
+    )
 
 
 class ReservationsReply(Message):
@@ -294,6 +311,7 @@ EVENTS: dict[str, type[Message]] = {
 
 OPERATIONS: dict[str, tuple[type[Args], type[Message]]] = {
     "reserve": (ReserveArgs, ReservationReply),
+    "withdraw": (WithdrawArgs, WithdrawReply),
     "extend": (ExtendArgs, ExtendReply),
     "end": (EndArgs, ReservationReply),
     "transfer": (TransferArgs, ReservationReply),
