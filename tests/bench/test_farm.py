@@ -1,8 +1,9 @@
-"""A farm of several controls is one farm: it works without one of them, and after its database was
-away."""
+"""Farms of the bench: several controls are one farm, and all parts end when they are told to."""
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 from pathlib import Path
 
@@ -48,5 +49,22 @@ def test_given_two_controls_when_one_is_gone_and_their_database_dies_then_the_fa
             with client.reserve(BOARDS, timeout=60) as held:
                 assert len(held.serials) == BOARDS
         assert [name for name, _ in parts.died()] == []
+    finally:
+        farm.stop()
+
+
+@pytest.mark.timeout(120)
+def test_given_a_signal_that_reaches_any_thread_when_told_to_stop_then_each_part_ends_in_order(
+    tmp_path: Path, broker_class: object
+) -> None:
+    farm = Farm(Shape(1, 0.05), tmp_path)
+    try:
+        with PulseCountClient(farm.url) as client:
+            farm.wait_ready(client)
+        for name in ("worker0", "control", "rack0"):
+            process = farm.process(name)
+            threads = {int(each.name) for each in Path(f"/proc/{process.pid}/task").iterdir()}
+            os.kill(max(threads - {process.pid}), signal.SIGTERM)  # Linux hands it to that thread
+            assert process.wait(30) == 0
     finally:
         farm.stop()

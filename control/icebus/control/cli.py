@@ -21,6 +21,7 @@ from icebus.control.server import Control
 from icebus.control.settings import Settings
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import IcebusError, InvalidRequest
+from icebus.schemas.signals import wait_told
 
 log = logging.getLogger(__name__)
 
@@ -110,7 +111,7 @@ def run(
     stop = threading.Event()
     _on_signals(stop.set)
     log.info("control %s serves %s:%s/%s", control.id, address.host, address.port, address.root)
-    stop.wait()
+    wait_told(stop)
     control.stop(Deadline.after(STOP_TIMEOUT))
 
 

@@ -12,6 +12,8 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
+from icebus.schemas.signals import HEED
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -125,7 +127,7 @@ class Loop:
         elif self._next_timer():
             timeout = max(0.0, self._timers[0][0] - time.monotonic())
         if timeout is None:
-            return self._epoll.poll()
+            return self._epoll.poll(HEED)
         # epoll waits in whole milliseconds; a measurement window has to end on time.
         if timeout > 0.0 and not select.select([self._epoll], [], [], timeout)[0]:
             return []

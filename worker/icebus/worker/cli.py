@@ -17,6 +17,7 @@ import typer
 from icebus.broker import BrokerAddress
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import IcebusError, InvalidRequest
+from icebus.schemas.signals import wait_told
 from icebus.worker.device import PROBE_EVERY
 from icebus.worker.hardware.board import Discovery
 from icebus.worker.hardware.rack import RackDiscovery
@@ -116,7 +117,7 @@ def serve(
     # What is loaded by now stays: it need not be looked through at every collection.
     gc.freeze()
     gc.set_threshold(GARBAGE)
-    stop.wait()
+    wait_told(stop)
     worker.stop(Deadline.after(STOP_DEADLINE))
 
 
