@@ -145,3 +145,16 @@ def test_given_a_reservation_that_waits_when_attaching_then_it_says_so_unless_it
     assert held.waiting is not None
     held.release()
     assert control.reservations == {}
+
+
+def test_given_a_reservation_without_devices_yet_when_evaluating_then_it_says_what_it_waits_for(
+    alice: PulseCountClient, control: ScriptedControl
+) -> None:
+    control.queue = SECOND
+    made = control.make("alice", {"kind": "pulsecount", "count": 1, "wait": 60})
+    control.publish(made)
+
+    boards = alice.attach(made.id, ready=False)
+
+    with pytest.raises(ReservationQueued, match="at position 2"):
+        boards.evaluate([b""])

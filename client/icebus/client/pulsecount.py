@@ -13,6 +13,7 @@ from icebus.client.client import BaseClient
 from icebus.client.collection import Collection
 from icebus.client.events import read_event
 from icebus.client.handlers import PulseCountHandler, event_names
+from icebus.client.holding import is_queued
 from icebus.client.ledger import Ledger
 from icebus.client.link import Link
 from icebus.client.options import STALL, EvaluateOptions, MapOptions, Options
@@ -27,6 +28,7 @@ from icebus.client.pool import Pool
 from icebus.client.progress import follow
 from icebus.client.reservation import Reservation
 from icebus.client.run import Run
+from icebus.client.waiting import still_queued
 from icebus.schemas import reservations
 from icebus.schemas.calls import RawEvent
 from icebus.schemas.deadline import Deadline
@@ -177,6 +179,8 @@ class Boards(Reservation):
     def _chosen(self, options: Options) -> list[str]:
         if (ended := self.ended) is not None:
             raise ended
+        if is_queued(self.document):
+            raise still_queued(self.document)
         chosen = list(dict.fromkeys(self.serials if options.serials is None else options.serials))
         if not chosen:
             raise InvalidRequest("no board is named; leave serials out for all of the reservation")
