@@ -406,12 +406,19 @@ def test_given_a_reservation_that_does_not_want_it_then_nothing_is_replaced(desk
     assert [device.serial for device in desk.look(made).devices] == ["a"]
 
 
-def test_given_a_worker_that_blinks_then_its_devices_are_not_replaced(desk: Desk) -> None:
+@pytest.fixture
+def made(desk: Desk) -> Reservation:
+    """A device of w1 that serves and may be replaced by one of w2."""
     desk.worker("w1", "a")
     desk.worker("w2", "b")
-    made = desk.reserve(serials=["a"], replace=True)
-    desk.serve("w1", made)
+    reservation = desk.reserve(serials=["a"], replace=True)
+    desk.serve("w1", reservation)
+    return reservation
 
+
+def test_given_a_worker_that_blinks_then_its_devices_are_not_replaced(
+    desk: Desk, made: Reservation
+) -> None:
     desk.lose("w1")
     blinked = {device.serial: device.state for device in desk.look(made).devices}
     desk.introduce("w1", "a")
@@ -424,12 +431,9 @@ def test_given_a_worker_that_blinks_then_its_devices_are_not_replaced(desk: Desk
     }
 
 
-def test_given_a_worker_that_does_not_return_then_its_devices_are_replaced(desk: Desk) -> None:
-    desk.worker("w1", "a")
-    desk.worker("w2", "b")
-    made = desk.reserve(serials=["a"], replace=True)
-    desk.serve("w1", made)
-
+def test_given_a_worker_that_does_not_return_then_its_devices_are_replaced(
+    desk: Desk, made: Reservation
+) -> None:
     desk.lose("w1")
     desk.at += AWAY
     desk.beat("w2")
