@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.client.meanwhile import meanwhile
 
 from icebus.client import Failure, PulseCountClient, Reservation, Result
 from icebus.client.ledger import DEPTH
@@ -33,11 +34,8 @@ def is_fed(seen: list[object]) -> bool:
 def taking(outcomes: Iterable[Outcome]) -> Iterator[list[Outcome]]:
     """Takes outcomes on a thread of its own; all have come when the block has ended."""
     taken: list[Outcome] = []
-    thread = threading.Thread(target=lambda: taken.extend(outcomes))
-    thread.start()
-    yield taken
-    thread.join(20)
-    assert not thread.is_alive(), taken
+    with meanwhile(lambda: taken.extend(outcomes)):
+        yield taken
 
 
 def lose(control: ScriptedControl, reservation: str, serial: str, by: str) -> None:

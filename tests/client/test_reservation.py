@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.client.meanwhile import meanwhile
 
 from icebus.client import Client, EventHandler, PulseCountClient, ReceivedEvent
 from icebus.schemas.components import ClientState, Presence
@@ -164,12 +165,8 @@ def test_given_boards_being_let_go_when_reserving_then_it_waits_for_them(
         assert [args["wait"] > 0 for name, args in seen if name == "reserve"] == [False, True]
         control.give(next(iter(control.reservations)), "d2")
 
-    giving = threading.Thread(target=give)
-    giving.start()
-    with alice.reserve(serials=["d2"]) as boards:
+    with meanwhile(give), alice.reserve(serials=["d2"]) as boards:
         assert boards.serials == ["d2"]
-    giving.join(10)
-    assert not giving.is_alive()
 
 
 @pytest.mark.parametrize("refusal", NEVER)
@@ -205,11 +202,8 @@ def test_given_ctrl_c_while_preparing_when_reserving_then_nothing_stays_reserved
         control.requests.wait(lambda seen: len(seen) == 1)
         signal.pthread_kill(main, signal.SIGINT)
 
-    interrupting = threading.Thread(target=interrupt)
-    interrupting.start()
-    with pytest.raises(KeyboardInterrupt):
+    with meanwhile(interrupt), pytest.raises(KeyboardInterrupt):
         alice.reserve(1, detached=True)
-    interrupting.join(5)
     assert control.reservations == {}
 
 
