@@ -13,8 +13,8 @@ from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from icebus.broker.address import BrokerAddress
-from icebus.broker.tcp import send_at_once
+from icebus.bus import BrokerAddress
+from icebus.bus._tcp import send_at_once
 
 WORKER = "echo"
 METHOD = "echo"

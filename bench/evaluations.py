@@ -14,7 +14,7 @@ from bench.farm import Farm
 from bench.measure import Measure, median, quantile
 from bench.population import CLOCK, LATE, Individual, population
 from icebus.client import PulseCountClient, Result
-from icebus.client.pulsecount import Boards
+from icebus.client.kinds.pulsecount import Boards
 
 OVERHEAD = {1: ("3", 1.0), 8: ("5–7", 2.0), 32: ("15–27", 4.0)}
 """Incumbent's and ours, in ms, by boards."""

@@ -21,10 +21,10 @@ import typer
 from bench.measure import Measure, median, quantile
 from bench.processes import cpu
 from bench.table import show
-from icebus.broker import BrokerAddress, Bus, Incoming
 from icebus.broker.access import Principal
 from icebus.broker.embedded import EmbeddedBroker
 from icebus.broker.process import Child
+from icebus.bus import BrokerAddress, Bus, Incoming
 from icebus.client import PulseCountClient
 from icebus.schemas.components import WorkerHeartbeat
 from icebus.schemas.deadline import Deadline

@@ -20,10 +20,16 @@ import typer
 
 from bench.measure import quantile
 from bench.population import individual, population
-from icebus.client.circuits import CLOCK, Pulses
-from icebus.client.fpga_tools import build_all, find_tools
-from icebus.rack.fpga import chipdb, count
-from icebus.schemas.bitstream import CRAM_HEIGHTS, CRAM_WIDTH, bank_writes, validate, with_crc
+from icebus.client.circuits.pulses import CLOCK, Pulses
+from icebus.client.circuits.tools import build_all, find_tools
+from icebus.fpga import chipdb, count
+from icebus.schemas.boards.bitstream import (
+    CRAM_HEIGHTS,
+    CRAM_WIDTH,
+    bank_writes,
+    validate,
+    with_crc,
+)
 
 CIRCUITS = Path(tempfile.gettempdir()) / "icebus-bench-dividers"
 EXAMPLES = Path(__file__).parents[1] / "examples" / "circuits"

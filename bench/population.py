@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from icebus.schemas.bitstream import with_crc
+from icebus.schemas.boards.bitstream import with_crc
 
 CLOCK = 48_000_000
 """Hz of the clock that the circuit runs on."""

@@ -20,7 +20,7 @@ from typing import Annotated
 import typer
 
 from bench.population import population
-from icebus.schemas.rack import read_boards
+from icebus.schemas.boards.rack import read_boards
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 

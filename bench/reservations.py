@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from bench.farm import Farm
 from bench.measure import Measure, median, quantile
-from icebus.broker import BrokerAddress, Bus, Incoming
+from icebus.bus import BrokerAddress, Bus, Incoming
 from icebus.client import PulseCountClient
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.devices import DeviceReport, DeviceState

@@ -15,8 +15,8 @@ from bench import echo
 from bench.farm import Farm
 from bench.measure import Measure, median, quantile
 from icebus.broker.access import Principal
-from icebus.broker.address import BrokerAddress
 from icebus.broker.process import Child
+from icebus.bus import BrokerAddress
 from icebus.client import PulseCountClient
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.topics import Role

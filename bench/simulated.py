@@ -9,8 +9,7 @@ from __future__ import annotations
 import logging
 import sys
 
-from icebus.broker import BrokerAddress, Bus, Incoming, Will
-from icebus.broker.presence import Presence
+from icebus.bus import BrokerAddress, Bus, Incoming, Presence, Will
 from icebus.schemas.components import (
     Heartbeat,
     WorkerHeartbeat,

@@ -10,7 +10,7 @@ import os
 import sys
 import threading
 
-from icebus.broker import BrokerAddress, Bus
+from icebus.bus import BrokerAddress, Bus
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import IcebusError
 from icebus.schemas.topics import CONTROL_HEARTBEAT, WORKER_HEARTBEAT

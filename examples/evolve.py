@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from icebus.client import Boards, PulseCountClient
-from icebus.schemas.bitstream import with_crc
+from icebus.schemas.boards.bitstream import with_crc
 
 REGION = Path(__file__).parent / "evolvable"
 BASE = (REGION / "oscillator.bin").read_bytes()

@@ -14,7 +14,7 @@ from bench.chaos.outcomes import audit, read, workplaces
 from bench.chaos.parts import Parts
 from bench.population import population
 from bench.processes import cpu
-from icebus.broker import BrokerAddress
+from icebus.bus import BrokerAddress
 from icebus.client import PulseCountClient
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.devices import DeviceState

@@ -11,8 +11,8 @@ from bench.chaos.agenda import Action
 from bench.chaos.faults import ILL, Fault, Kind
 from bench.chaos.parts import DATABASE, Parts
 from bench.network import Network
-from icebus.schemas.rack import Fault as Ailment
-from icebus.schemas.rack import RackBoard, RackFile, edit_rack_file, read_rack_file
+from icebus.schemas.boards.rack import Fault as Ailment
+from icebus.schemas.boards.rack import RackBoard, RackFile, edit_rack_file, read_rack_file
 
 STOPPED = 30.0
 """Seconds that a part which was asked to stop may need."""

@@ -6,7 +6,7 @@ import random
 from dataclasses import dataclass
 from enum import StrEnum
 
-from icebus.schemas.rack import Fault as Ailment
+from icebus.schemas.boards.rack import Fault as Ailment
 
 EVERY = 3.0
 """Seconds between faults, on average."""

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from icebus.broker import BrokerAddress, Bus, Incoming
-from icebus.broker.bus import wait
+from icebus.bus import BrokerAddress, Bus, Incoming, wait
 from icebus.schemas.components import ClientState
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.devices import Desired, DeviceReport, DeviceState

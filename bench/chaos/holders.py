@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from icebus.broker import BrokerAddress, Bus, Incoming
+from icebus.bus import BrokerAddress, Bus, Incoming
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.history import HistoryEntry, HistoryEvent
 from icebus.schemas.message import decode

@@ -21,8 +21,8 @@ from typing import Any
 from bench.chaos.outcomes import Ledger, read
 from bench.population import Individual, individual
 from icebus.client import PulseCountClient, Result
-from icebus.client.outcomes import Outcome
-from icebus.client.pulsecount import Boards
+from icebus.client._evaluating.outcomes import Outcome
+from icebus.client.kinds.pulsecount import Boards
 from icebus.schemas.errors import IcebusError, ReservationEnded, UnknownReservation
 
 FINISH = "finish"

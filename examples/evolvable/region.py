@@ -14,7 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from icebus.schemas.bitstream import bank_writes
+from icebus.schemas.boards.bitstream import bank_writes
 
 HERE = Path(__file__).parent
 TABLES, ENTRIES = 8, 16

@@ -6,8 +6,8 @@ import pytest
 
 from bench.measure import Measure, quantile
 from bench.population import STEPS, individual, population
-from icebus.rack.fpga import count
-from icebus.schemas.bitstream import validate
+from icebus.fpga import count
+from icebus.schemas.boards.bitstream import validate
 
 
 def test_given_a_population_then_its_bitstreams_are_valid_and_distinct() -> None:

@@ -9,9 +9,9 @@ from typing import Protocol
 
 import pytest
 
-from icebus.broker.bus import Bus
 from icebus.broker.embedded import EmbeddedBroker
-from icebus.broker.messages import Incoming, Will
+from icebus.bus._bus import Bus
+from icebus.bus._messages import Incoming, Will
 from icebus.schemas.deadline import Deadline
 
 

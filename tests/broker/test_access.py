@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from icebus.broker.access import Principal, access_list, check
-from icebus.broker.bus import Bus, wait
 from icebus.broker.embedded import EmbeddedBroker
-from icebus.broker.messages import Will
+from icebus.bus._bus import Bus, wait
+from icebus.bus._messages import Will
 from icebus.schemas.components import WorkerPhase, WorkerState
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import InvalidRequest, NotAuthorized

@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from icebus.broker import bus as bus_module
-from icebus.broker.bus import ASSUMED_MAXIMUM, HEADER_ALLOWANCE, Bus, wait
 from icebus.broker.embedded import MAX_PACKET, EmbeddedBroker, free_port
-from icebus.broker.messages import Incoming, Will, publish_properties
-from icebus.broker.subscriptions import Subscription
+from icebus.bus import _bus as bus_module
+from icebus.bus._bus import ASSUMED_MAXIMUM, HEADER_ALLOWANCE, Bus, wait
+from icebus.bus._messages import Incoming, Will, publish_properties
+from icebus.bus._subscriptions import Subscription
 from icebus.schemas.components import ClientState, Presence
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import (

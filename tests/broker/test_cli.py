@@ -14,11 +14,11 @@ from typing import Any, NamedTuple, Protocol
 
 import pytest
 
-from icebus.broker.address import BrokerAddress
-from icebus.broker.bus import Bus, wait
 from icebus.broker.cli import main
 from icebus.broker.directory import BrokerDirectory
 from icebus.broker.embedded import EmbeddedBroker, free_port
+from icebus.bus._address import BrokerAddress
+from icebus.bus._bus import Bus, wait
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import NotAuthorized
 from icebus.schemas.topics import OPERATION

@@ -17,11 +17,11 @@ from typing import Any
 import pytest
 
 from icebus.broker.access import Principal, find_program
-from icebus.broker.address import BrokerAddress
-from icebus.broker.bus import Bus
 from icebus.broker.directory import BrokerDirectory, Settings
 from icebus.broker.embedded import EmbeddedBroker, free_port
 from icebus.broker.process import Child
+from icebus.bus._address import BrokerAddress
+from icebus.bus._bus import Bus
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import (
     BrokerUnavailable,

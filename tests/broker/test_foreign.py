@@ -6,7 +6,7 @@ import re
 from xml.etree import ElementTree
 
 from icebus.broker.access import Principal, rights
-from icebus.broker.foreign import emqx, hivemq
+from icebus.broker.other_brokers import emqx, hivemq
 from icebus.schemas.topics import Role
 
 ROOT = "icebus/v1"

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from icebus.broker.bus import Bus, wait
-from icebus.broker.messages import Will
-from icebus.broker.presence import Presence as Watch
+from icebus.bus._bus import Bus, wait
+from icebus.bus._messages import Will
+from icebus.bus._presence import Presence as Watch
 from icebus.schemas.components import ClientState, Presence, WorkerPhase, WorkerState
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.topics import CLIENT_STATE, WORKER_STATE, Topic

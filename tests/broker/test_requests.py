@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from icebus.broker import requests as requests_module
-from icebus.broker import responses as responses_module
-from icebus.broker.bus import Bus, wait
-from icebus.broker.messages import Incoming, publish_properties
-from icebus.broker.requests import Requester
-from icebus.broker.responses import Exchange, Responder
+from icebus.bus import _answering as responses_module
+from icebus.bus import _asking as requests_module
+from icebus.bus._answering import Exchange, Responder
+from icebus.bus._asking import Requester
+from icebus.bus._bus import Bus, wait
+from icebus.bus._messages import Incoming, publish_properties
 from icebus.schemas.calls import Reply, Request
 from icebus.schemas.components import ClientState, Presence
 from icebus.schemas.deadline import Deadline

@@ -13,13 +13,13 @@ import pytest
 
 from icebus.broker.access import Principal, check
 from icebus.broker.bridge import Upstream
-from icebus.broker.bus import Bus, wait
 from icebus.broker.directory import BrokerDirectory
 from icebus.broker.embedded import EmbeddedBroker
-from icebus.broker.messages import Will
 from icebus.broker.process import Child
-from icebus.broker.requests import Requester
-from icebus.broker.responses import Responder
+from icebus.bus._answering import Responder
+from icebus.bus._asking import Requester
+from icebus.bus._bus import Bus, wait
+from icebus.bus._messages import Will
 from icebus.client import PulseCountClient
 from icebus.schemas.calls import Call
 from icebus.schemas.components import WorkerPhase, WorkerState

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from icebus.broker import Bus, Exchange, Incoming, Responder, Will
 from icebus.broker.embedded import EmbeddedBroker
+from icebus.bus import Bus, Exchange, Incoming, Responder, Will
 from icebus.client import PulseCountClient
 from icebus.schemas.calls import Call, CallResults, Event, Request
 from icebus.schemas.components import Presence, WorkerPhase, WorkerState
@@ -20,12 +20,7 @@ from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import BlobMissing, IcebusError, UnknownReservation
 from icebus.schemas.files import ENCODING_PROPERTY, File, unpack
 from icebus.schemas.ids import CONTROL, new_id
-from icebus.schemas.kinds.pulsecount import (
-    EvaluationFailure,
-    Finished,
-    PulseCountResult,
-    Queued,
-)
+from icebus.schemas.kinds.pulsecount import EvaluationFailure, Finished, PulseCountResult, Queued
 from icebus.schemas.message import Message, now
 from icebus.schemas.reservations import (
     DeviceReplaced,
@@ -387,7 +382,7 @@ class ScriptedControl:
 @pytest.fixture(autouse=True)
 def _little_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers that are lost for good are waited for, but not for seconds."""
-    monkeypatch.setattr("icebus.client.run.WORKER_AWAY", 0.5)
+    monkeypatch.setattr("icebus.client._evaluating.run.WORKER_AWAY", 0.5)
 
 
 @pytest.fixture

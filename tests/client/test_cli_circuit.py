@@ -12,7 +12,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from icebus.client.circuits import (
+from icebus.client.circuits.pulses import (
     CLOCK,
     HIGHEST,
     JITTER,
@@ -21,16 +21,9 @@ from icebus.client.circuits import (
     parse_frequency,
     show_frequency,
 )
-from icebus.client.fpga_tools import (
-    PROGRAMS,
-    BuildFailed,
-    Tools,
-    build,
-    build_all,
-    find_tools,
-)
-from icebus.rack.fpga.count import count
-from icebus.schemas import bitstream
+from icebus.client.circuits.tools import PROGRAMS, BuildFailed, Tools, build, build_all, find_tools
+from icebus.fpga.count import count
+from icebus.schemas.boards import bitstream
 from icebus.schemas.errors import InvalidRequest, ProgramMissing
 
 CIRCUITS = Path(__file__).parents[2] / "examples" / "circuits"

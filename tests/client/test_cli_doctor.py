@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from icebus.broker import BrokerAddress
-from icebus.client.checks import farm, machine
-from icebus.client.checks.finding import Finding, Level
-from icebus.client.checks.machine import Directory, Leftovers, SerialPorts
-from icebus.client.profile import Profile, lock_of
-from icebus.client.survey import Survey
+from icebus.bus import BrokerAddress
+from icebus.client._profile import Profile, lock_of
+from icebus.client._survey import Survey
+from icebus.client.doctor import farm, machine
+from icebus.client.doctor.finding import Finding, Level
+from icebus.client.doctor.machine import Directory, Leftovers, SerialPorts
 from icebus.schemas.components import (
     ControlState,
     Heartbeat,

@@ -8,12 +8,12 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from icebus.broker import Bus, Will
 from icebus.broker.embedded import EmbeddedBroker
-from icebus.client.cli import kinds as cli
-from icebus.client.cli.workers import as_row
-from icebus.client.kinds import Offer, find, find_method, merge
-from icebus.client.survey import Survey, survey
+from icebus.bus import Bus, Will
+from icebus.client._offers import Offer, find, find_method, merge
+from icebus.client._survey import Survey, survey
+from icebus.client.cli.commands import kinds as cli
+from icebus.client.cli.commands.workers import as_row
 from icebus.schemas.components import (
     EventInfo,
     Heartbeat,

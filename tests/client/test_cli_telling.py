@@ -7,7 +7,7 @@ from typing import Any
 import hypothesis.strategies as st
 from hypothesis import given
 
-from icebus.client.cli.telling import Teller
+from icebus.client.cli.watch_lines import Teller
 
 
 def told(teller: Teller, what: str, data: object, **ids: str) -> str:

@@ -14,13 +14,14 @@ import pytest
 from hypothesis import given
 
 from icebus.client import Waiting
-from icebus.client.cli import admin, problems
+from icebus.client.cli import exit_codes as problems
 from icebus.client.cli.app import PANELS, app
+from icebus.client.cli.commands import admin
+from icebus.client.cli.commands.reservations import by_reservation
 from icebus.client.cli.durations import parse_duration, show_duration
 from icebus.client.cli.help_text import reflow
 from icebus.client.cli.output import Column, Format, csv_line, print_rows, table
 from icebus.client.cli.progress import show_place
-from icebus.client.cli.reservations import by_reservation
 from icebus.schemas import errors
 from icebus.schemas.errors import IcebusError
 from icebus.schemas.message import now

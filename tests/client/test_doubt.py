@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from icebus.client import PulseCountClient, vigil
+from icebus.client import PulseCountClient
+from icebus.client._evaluating import timeouts as vigil
 
 if TYPE_CHECKING:
     from tests.client.conftest import ScriptedControl, ScriptedWorker

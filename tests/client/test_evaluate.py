@@ -22,12 +22,12 @@ from icebus.client import (
     PulseCountHandler,
     Result,
 )
-from icebus.client.acknowledge import Acknowledger
-from icebus.client.bitstreams import Item
-from icebus.client.ledger import Ledger
-from icebus.client.options import Options
-from icebus.client.outcomes import BatchFinished, Outcome
-from icebus.client.run import Run
+from icebus.client._evaluating.acknowledging import Acknowledger
+from icebus.client._evaluating.bitstreams import Item
+from icebus.client._evaluating.each_board import Ledger
+from icebus.client._evaluating.options import Options
+from icebus.client._evaluating.outcomes import BatchFinished, Outcome
+from icebus.client._evaluating.run import Run
 from icebus.schemas.components import WorkerPhase
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import (

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from icebus.client.account import Failed
-from icebus.client.conversation import Send, Slot
-from icebus.client.ledger import AHEAD, DEPTH, SPREAD, Ledger
+from icebus.client._evaluating.board_queue import Send, Slot
+from icebus.client._evaluating.distribution import Failed
+from icebus.client._evaluating.each_board import AHEAD, DEPTH, SPREAD, Ledger
 from icebus.schemas.errors import DeviceFailed, MeasurementFailed
 
 BOARDS = ("a", "b", "c")

@@ -16,8 +16,8 @@ import pytest
 from tests.client.meanwhile import meanwhile
 
 from icebus.client import EvaluationsFailed, Failure, Progress, PulseCountClient, Result
-from icebus.client.pool import MAX_DEPTH
-from icebus.client.pulsecount import Boards
+from icebus.client._evaluating.any_board import MAX_DEPTH
+from icebus.client.kinds.pulsecount import Boards
 from icebus.schemas.components import WorkerPhase
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import (

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from icebus.client.account import Failed
-from icebus.client.conversation import Send, Slot
-from icebus.client.pool import AHEAD_EACH, ATTEMPTS, MAX_DEPTH, Pool
+from icebus.client._evaluating.any_board import AHEAD_EACH, ATTEMPTS, MAX_DEPTH, Pool
+from icebus.client._evaluating.board_queue import Send, Slot
+from icebus.client._evaluating.distribution import Failed
 from icebus.schemas.errors import (
     BitstreamUnsupported,
     DeviceFailed,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from icebus.client.profile import (
+from icebus.client._profile import (
     Profile,
     default_path,
     find_profile,

@@ -13,8 +13,8 @@ import pytest
 from tests.client.meanwhile import meanwhile
 
 from icebus.client import Failure, PulseCountClient, Reservation, Result
-from icebus.client.ledger import DEPTH
-from icebus.client.outcomes import Outcome
+from icebus.client._evaluating.each_board import DEPTH
+from icebus.client._evaluating.outcomes import Outcome
 from icebus.schemas.errors import DeviceFailed, DeviceNotHeld, ReservationEnded, UnknownReservation
 from icebus.schemas.reservations import HoldState, Transferred
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from icebus.client.ledger import Ledger
-from icebus.client.options import Options
-from icebus.client.vigil import DOUBT, RETURN, Vigil
+from icebus.client._evaluating.each_board import Ledger
+from icebus.client._evaluating.options import Options
+from icebus.client._evaluating.timeouts import DOUBT, RETURN, Vigil
 from icebus.schemas.errors import (
     BrokerUnavailable,
     DeadlineExceeded,

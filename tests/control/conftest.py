@@ -15,13 +15,13 @@ from paho.mqtt.reasoncodes import ReasonCode
 from pydantic import BaseModel
 from tests.control.desk import Desk
 
-from icebus.broker import Bus, Incoming, Requester, Will
-from icebus.broker.address import BrokerAddress
 from icebus.broker.embedded import EmbeddedBroker
-from icebus.broker.presence import Presence
-from icebus.control.database import Database
+from icebus.bus import Bus, Incoming, Requester, Will
+from icebus.bus._address import BrokerAddress
+from icebus.bus._presence import Presence
 from icebus.control.server import Control
 from icebus.control.settings import Settings
+from icebus.control.store.database import Database
 from icebus.schemas import components
 from icebus.schemas.calls import RawEvent, Request
 from icebus.schemas.components import (

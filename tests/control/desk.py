@@ -6,14 +6,17 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, TypeVar
 
-from icebus.control import administration, agenda, observation, waiting
-from icebus.control.clients import Clients
-from icebus.control.database import Database
-from icebus.control.farm import Farm
-from icebus.control.kinds import Kind
-from icebus.control.requests import carry_out
+from icebus.control.operations import admins as administration
+from icebus.control.operations import expiry as agenda
+from icebus.control.operations import observation
+from icebus.control.operations import queue as waiting
+from icebus.control.operations.remembered_requests import carry_out
 from icebus.control.settings import Settings
-from icebus.control.work import CLEAR, Outgoing, Work
+from icebus.control.store.database import Database
+from icebus.control.store.transaction import CLEAR, Outgoing, Work
+from icebus.control.watch.clients import Clients
+from icebus.control.watch.kinds import Kind
+from icebus.control.watch.workers import Farm
 from icebus.schemas.calls import Event, Request
 from icebus.schemas.components import KindInfo, WorkerHeartbeat, WorkerPhase, WorkerState
 from icebus.schemas.devices import Desired, DeviceReport, DeviceState

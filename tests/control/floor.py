@@ -15,15 +15,15 @@ from typing import Any
 from sqlalchemy import delete
 from sqlmodel import Session, SQLModel, col, select
 
-from icebus.control.database import Database
+from icebus.control.decide.lifecycle import LIVE_HOLDS, LIVE_RESERVATIONS
 from icebus.control.engine import Engine
-from icebus.control.kinds import Kind
-from icebus.control.lease import LeaseRow
-from icebus.control.lifecycle import LIVE_HOLDS, LIVE_RESERVATIONS
-from icebus.control.outbox import OutboxRow
 from icebus.control.settings import Settings
-from icebus.control.tables import DeviceRow, HoldRow, ReservationRow
-from icebus.control.work import Outgoing
+from icebus.control.store.database import Database
+from icebus.control.store.lease import LeaseRow
+from icebus.control.store.outbox import OutboxRow
+from icebus.control.store.tables import DeviceRow, HoldRow, ReservationRow
+from icebus.control.store.transaction import Outgoing
+from icebus.control.watch.kinds import Kind
 from icebus.schemas.calls import RawEvent, Reply, Request
 from icebus.schemas.components import (
     ClientState,

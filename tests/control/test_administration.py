@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from icebus.control import agenda, observation
+from icebus.control.operations import expiry as agenda
+from icebus.control.operations import observation
 from icebus.control.settings import Settings
 from icebus.schemas.components import WorkerPhase, WorkerState
 from icebus.schemas.devices import Desired, DeviceState, WorkerDesired

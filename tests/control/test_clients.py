@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from icebus.broker.presence import MISSED
-from icebus.control.clients import Clients
+from icebus.bus._presence import MISSED
+from icebus.control.watch.clients import Clients
 from icebus.schemas.components import ClientState, Presence
 
 KEY = ("alice", "c")

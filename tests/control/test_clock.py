@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from icebus.control.clock import TOLERANCE, Clock
+from icebus.control.watch.clock import TOLERANCE, Clock
 
 
 @given(st.lists(st.tuples(st.floats(0, 1e4), st.floats(-1e6, 1e6)), max_size=8))

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from icebus.control import observation
-from icebus.control.limits import Limit, Limits
+from icebus.control.decide.limits import Limit, Limits
+from icebus.control.operations import observation
 from icebus.control.settings import Settings
 from icebus.schemas.components import ClientState, Presence
 from icebus.schemas.devices import DeviceState

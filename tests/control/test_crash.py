@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tests.control.floor import Ask, Floor, Post
 
-from icebus.control.database import Database
+from icebus.control.store.database import Database
 
 MOST_MOMENTS = 60
 """More than any request here has."""

@@ -14,8 +14,8 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError, StatementError
 from sqlmodel import SQLModel, select
 
-from icebus.control.database import Database
-from icebus.control.tables import DeviceRow, HoldRow, ReservationRow
+from icebus.control.store.database import Database
+from icebus.control.store.tables import DeviceRow, HoldRow, ReservationRow
 from icebus.schemas.errors import InvalidRequest
 from icebus.schemas.reservations import EndReason, HoldState, ReservationState
 

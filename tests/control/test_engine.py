@@ -10,12 +10,12 @@ import pytest
 from sqlalchemy.exc import OperationalError
 from sqlmodel import Session
 
-from icebus.control.database import Database
 from icebus.control.engine import Engine
-from icebus.control.kinds import Kind
 from icebus.control.settings import Settings
-from icebus.control.tables import DeviceRow
-from icebus.control.work import Outgoing
+from icebus.control.store.database import Database
+from icebus.control.store.tables import DeviceRow
+from icebus.control.store.transaction import Outgoing
+from icebus.control.watch.kinds import Kind
 from icebus.schemas.calls import Reply, Request
 from icebus.schemas.components import (
     ClientState,

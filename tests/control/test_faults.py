@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from icebus.broker import Bus
-from icebus.broker.bus import wait
 from icebus.broker.embedded import EmbeddedBroker
-from icebus.control.database import Database
+from icebus.bus import Bus
+from icebus.bus._bus import wait
 from icebus.control.server import Control
 from icebus.control.settings import Settings
+from icebus.control.store.database import Database
 from icebus.schemas.calls import Request
 from icebus.schemas.components import ControlState, Presence
 from icebus.schemas.deadline import Deadline

@@ -9,10 +9,10 @@ import pytest
 from sqlmodel import select
 from tests.control.floor import Floor, Post
 
-from icebus.control.database import Database
-from icebus.control.farm import Farm, Health
-from icebus.control.lease import Lease, LeaseRow
-from icebus.control.work import Outgoing
+from icebus.control.store.database import Database
+from icebus.control.store.lease import Lease, LeaseRow
+from icebus.control.store.transaction import Outgoing
+from icebus.control.watch.workers import Farm, Health
 from icebus.schemas.components import (
     ControlState,
     Presence,

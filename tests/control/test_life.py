@@ -22,15 +22,16 @@ from hypothesis.stateful import (
 from sqlmodel import col, select
 from tests.control.desk import Desk
 
-from icebus.control import observation, waiting
-from icebus.control.database import Database
-from icebus.control.farm import Farm
-from icebus.control.lifecycle import LIVE_HOLDS, LIVE_RESERVATIONS
-from icebus.control.limits import Limit, Limits
-from icebus.control.reconciler import desired
+from icebus.control.decide.lifecycle import LIVE_HOLDS, LIVE_RESERVATIONS
+from icebus.control.decide.limits import Limit, Limits
+from icebus.control.decide.reconciler import desired
+from icebus.control.operations import observation
+from icebus.control.operations import queue as waiting
 from icebus.control.settings import Settings
-from icebus.control.tables import DeviceRow, HistoryRow, HoldRow, ReservationRow
-from icebus.control.work import Work
+from icebus.control.store.database import Database
+from icebus.control.store.tables import DeviceRow, HistoryRow, HoldRow, ReservationRow
+from icebus.control.store.transaction import Work
+from icebus.control.watch.workers import Farm
 from icebus.schemas.components import ClientState, Presence, WorkerPhase, WorkerState
 from icebus.schemas.devices import Desired, DeviceReport, DeviceState
 from icebus.schemas.errors import IcebusError

@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from icebus.control.farm import Health
-from icebus.control.lifecycle import (
+from icebus.control.decide.lifecycle import (
     HOLD,
     LIVE_HOLDS,
     LIVE_RESERVATIONS,
@@ -16,8 +15,9 @@ from icebus.control.lifecycle import (
     advance,
     advance_hold,
 )
-from icebus.control.reconciler import Seen, Verdict, desired, judge
-from icebus.control.tables import DeviceRow, HoldRow, ReservationRow
+from icebus.control.decide.reconciler import Seen, Verdict, desired, judge
+from icebus.control.store.tables import DeviceRow, HoldRow, ReservationRow
+from icebus.control.watch.workers import Health
 from icebus.schemas.devices import DeviceReport, DeviceState
 from icebus.schemas.message import now
 from icebus.schemas.reservations import HoldState, ReservationState

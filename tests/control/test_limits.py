@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from icebus.control.limits import PRIORITY, RESERVATIONS, Limit, Limits, read
+from icebus.control.decide.limits import PRIORITY, RESERVATIONS, Limit, Limits, read
 from icebus.schemas.errors import InvalidRequest
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "deploy.md"

@@ -8,19 +8,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlmodel import select
 
-from icebus.control import agenda, observation
-from icebus.control.clients import Clients
-from icebus.control.kinds import Kind
+from icebus.control.operations import expiry as agenda
+from icebus.control.operations import observation
 from icebus.control.settings import Settings
-from icebus.control.tables import RequestRow, ReservationRow
-from icebus.control.work import Work
-from icebus.schemas.components import (
-    ClientState,
-    KindInfo,
-    Presence,
-    WorkerPhase,
-    WorkerState,
-)
+from icebus.control.store.tables import RequestRow, ReservationRow
+from icebus.control.store.transaction import Work
+from icebus.control.watch.clients import Clients
+from icebus.control.watch.kinds import Kind
+from icebus.schemas.components import ClientState, KindInfo, Presence, WorkerPhase, WorkerState
 from icebus.schemas.devices import DeviceState
 from icebus.schemas.errors import (
     Conflict,

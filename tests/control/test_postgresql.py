@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlmodel import col, select, update
 
-from icebus.control.clients import Clients
-from icebus.control.database import Database
-from icebus.control.farm import Farm
-from icebus.control.lease import Lease
+from icebus.control.runner import Transactions
 from icebus.control.server import Control
 from icebus.control.settings import Settings
-from icebus.control.tables import DeviceRow
-from icebus.control.transactions import Transactions
-from icebus.control.work import Work
+from icebus.control.store.database import Database
+from icebus.control.store.lease import Lease
+from icebus.control.store.tables import DeviceRow
+from icebus.control.store.transaction import Work
+from icebus.control.watch.clients import Clients
+from icebus.control.watch.workers import Farm
 from icebus.schemas.errors import InternalError
 
 if TYPE_CHECKING:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from icebus.control import observation
-from icebus.control.farm import AWAY
-from icebus.control.limits import Limit, Limits
-from icebus.control.rounds import remind
+from icebus.control.decide.limits import Limit, Limits
+from icebus.control.operations import observation
+from icebus.control.operations.reminders import remind
 from icebus.control.settings import Settings
-from icebus.control.work import CLEAR
+from icebus.control.store.transaction import CLEAR
+from icebus.control.watch.workers import AWAY
 from icebus.schemas.components import ClientState, Presence
 from icebus.schemas.devices import Desired, DeviceState
 from icebus.schemas.errors import (

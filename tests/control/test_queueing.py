@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from icebus.broker import Incoming
-from icebus.broker.bus import wait
 from icebus.broker.embedded import EmbeddedBroker
-from icebus.control.database import Database
+from icebus.bus import Incoming
+from icebus.bus._bus import wait
 from icebus.control.server import Control
 from icebus.control.settings import Settings
+from icebus.control.store.database import Database
 from icebus.schemas.administration import DevicesChanged, WorkerChanged
 from icebus.schemas.calls import Request
 from icebus.schemas.deadline import Deadline

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from icebus.broker.bus import wait
 from icebus.broker.embedded import EmbeddedBroker
+from icebus.bus._bus import wait
 from icebus.control.server import Control
 from icebus.control.settings import Settings
 from icebus.schemas.calls import Request

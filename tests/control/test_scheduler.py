@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from icebus.control.limits import Limit, Limits
-from icebus.control.scheduler import (
+from icebus.control.decide.limits import Limit, Limits
+from icebus.control.decide.scheduler import (
     AGEING,
     Candidate,
     Obstacle,

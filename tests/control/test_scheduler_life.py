@@ -16,15 +16,19 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import (
-    RuleBasedStateMachine,
-    invariant,
-    rule,
-    run_state_machine_as_test,
-)
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from icebus.control.limits import Limit, Limits
-from icebus.control.scheduler import AGEING, Candidate, Obstacle, Place, Plan, Waiting, Wanted, plan
+from icebus.control.decide.limits import Limit, Limits
+from icebus.control.decide.scheduler import (
+    AGEING,
+    Candidate,
+    Obstacle,
+    Place,
+    Plan,
+    Waiting,
+    Wanted,
+    plan,
+)
 from icebus.schemas.errors import DeviceUnavailable, LimitExceeded, NotEnoughDevices
 from icebus.schemas.selectors import parse
 

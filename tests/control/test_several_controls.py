@@ -20,14 +20,14 @@ import pytest
 from sqlmodel import col, select
 from tests.control.conftest import PATIENCE, FakeClient, FakeWorker, until
 
-from icebus.broker import Bus, Incoming
 from icebus.broker.access import Principal
-from icebus.broker.address import BrokerAddress
 from icebus.broker.embedded import EmbeddedBroker
-from icebus.control.database import Database
-from icebus.control.lifecycle import LIVE_HOLDS
-from icebus.control.outbox import OutboxRow
-from icebus.control.tables import DeviceRow, HoldRow, ReservationRow
+from icebus.bus import Bus, Incoming
+from icebus.bus._address import BrokerAddress
+from icebus.control.decide.lifecycle import LIVE_HOLDS
+from icebus.control.store.database import Database
+from icebus.control.store.outbox import OutboxRow
+from icebus.control.store.tables import DeviceRow, HoldRow, ReservationRow
 from icebus.schemas.components import ControlState, Heartbeat, Presence
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.devices import Desired
@@ -41,13 +41,7 @@ from icebus.schemas.errors import (
 from icebus.schemas.ids import new_id
 from icebus.schemas.message import decode
 from icebus.schemas.reservations import ReservationReply
-from icebus.schemas.topics import (
-    CONTROL_HEARTBEAT,
-    CONTROL_STATE,
-    DESIRED,
-    RESERVATION,
-    Role,
-)
+from icebus.schemas.topics import CONTROL_HEARTBEAT, CONTROL_STATE, DESIRED, RESERVATION, Role
 
 log = logging.getLogger(__name__)
 

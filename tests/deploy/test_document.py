@@ -16,8 +16,8 @@ import yaml
 from sqlmodel import delete, select
 
 from icebus.client import PulseCountClient
-from icebus.control.database import Database
-from icebus.control.tables import DeviceRow
+from icebus.control.store.database import Database
+from icebus.control.store.tables import DeviceRow
 from icebus.schemas.errors import IcebusError
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from tests.docs.reader import BIN, PATIENCE, Reader, environment_of, quick, wait
 
 from icebus.broker.access import find_program
 from icebus.client import Client
-from icebus.client.profile import default_path
+from icebus.client._profile import default_path
 from icebus.schemas.errors import ProgramMissing
 
 ROOT = Path(__file__).parents[2]

@@ -13,9 +13,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TypeVar
 
-from icebus.control.lifecycle import HOLD, RESERVATION
+from icebus.control.decide.lifecycle import HOLD, RESERVATION
 from icebus.schemas.reservations import HoldState, ReservationState
-from icebus.worker.lifecycle import INITIAL, TRANSITIONS
+from icebus.worker.device.lifecycle import INITIAL, TRANSITIONS
 
 S = TypeVar("S", bound=StrEnum)
 

@@ -23,14 +23,14 @@ from tests.docs.reading import Block, Step, blocks, shape, steps
 
 from icebus.broker.cli import main as broker_main
 from icebus.client import PulseCountClient
-from icebus.client.fpga_tools import PROGRAMS
+from icebus.client.circuits.tools import PROGRAMS
 from icebus.schemas import administration
 from icebus.schemas.calls import CallResults
 from icebus.schemas.errors import IcebusError
 from icebus.schemas.kinds import pulsecount
 from icebus.schemas.reservations import EVENTS, OPERATIONS
 from icebus.schemas.topics import DEFAULT_ROOT, TOPICS, Topic
-from icebus.worker.states.registry import installed_kinds
+from icebus.worker.states._registry import installed_kinds
 
 ROOT = Path(__file__).parents[2]
 CIRCUITS = ROOT / "examples" / "circuits"
@@ -57,7 +57,7 @@ DOCUMENTS = {
     "bench/README.md": "script/bench takes two minutes; tests/bench runs what it is made of",
     "examples/circuits/README.md": "has no blocks",
     "examples/evolvable/README.md": "has no blocks",
-    "tests/rack/fpga/corpus/README.md": "has no blocks",
+    "tests/fpga/corpus/README.md": "has no blocks",
 }
 """What is done with each document: it is read here, or the reason why not."""
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from examples import evolve
-from icebus.schemas import bitstream
+from icebus.schemas.boards import bitstream
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 TARGET = 2_400

@@ -18,8 +18,8 @@ from typing import Any
 
 import pytest
 
+from icebus.client._profile import Profile
 from icebus.client.cli import main
-from icebus.client.profile import Profile
 
 ICEBUS = [sys.executable, "-m", "icebus.client.cli"]
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from icebus.client.profile import profile_in
+from icebus.client._profile import profile_in
 
 if TYPE_CHECKING:
     from tests.farm.conftest import Icebus, Machine, Up

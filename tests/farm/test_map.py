@@ -18,7 +18,7 @@ import pytest
 
 from icebus.broker.process import Child
 from icebus.client import PulseCountClient, Result
-from icebus.client.profile import profile_in
+from icebus.client._profile import profile_in
 from icebus.schemas.deadline import Deadline
 
 if TYPE_CHECKING:

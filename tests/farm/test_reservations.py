@@ -15,7 +15,7 @@ import pytest
 from tests.farm.conftest import wait_until
 
 from icebus.client import Admin, PulseCountClient
-from icebus.client.profile import profile_in
+from icebus.client._profile import profile_in
 
 if TYPE_CHECKING:
     from tests.farm.conftest import Icebus, Up

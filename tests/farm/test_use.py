@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from icebus.client import EvaluationsFailed, Failure, PulseCountClient, Result
-from icebus.client.profile import Profile, profile_in
+from icebus.client._profile import Profile, profile_in
 from icebus.schemas.errors import Forbidden, UnknownReservation, WorkerLost
 
 if TYPE_CHECKING:

@@ -24,8 +24,8 @@ from bench.network import Network
 from bench.population import Individual, individual
 from icebus.broker.access import Principal
 from icebus.client import PulseCountClient
-from icebus.client.outcomes import Outcome, Result
-from icebus.client.pulsecount import Boards
+from icebus.client._evaluating.outcomes import Outcome, Result
+from icebus.client.kinds.pulsecount import Boards
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.devices import DeviceState
 from icebus.schemas.topics import Role

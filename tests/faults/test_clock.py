@@ -13,7 +13,8 @@ import pytest
 from tests.faults.conftest import HEARTBEAT, SOON, WINDOW, check, mapping, some
 
 from bench.farm import Farm, Shape
-from icebus.client import PulseCountClient, vigil
+from icebus.client import PulseCountClient
+from icebus.client._evaluating import timeouts as vigil
 from icebus.schemas.deadline import Deadline
 
 LIBRARIES = [

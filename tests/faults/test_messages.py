@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from tests.faults.conftest import check, evaluating, mapping, some
 
 from bench.farm import CONTROL
-from icebus.broker import Bus, Incoming
+from icebus.bus import Bus, Incoming
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.topics import (
     CALL,

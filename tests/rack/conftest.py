@@ -18,7 +18,7 @@ from icebus.rack.loop import Loop
 from icebus.rack.rack import Rack
 from icebus.rack.settings import BoardSettings
 from icebus.rack.verdict import Verdict
-from icebus.schemas.rack import BoardFile, Mode, read_board_file, write_rack_file
+from icebus.schemas.boards.rack import BoardFile, Mode, read_board_file, write_rack_file
 
 DEADLINE = 10.0
 

@@ -14,7 +14,7 @@ import pytest
 import serial
 
 from icebus.rack.cli import main
-from icebus.schemas.rack import read_boards, read_rack_file
+from icebus.schemas.boards.rack import read_boards, read_rack_file
 
 Start = Callable[..., "subprocess.Popen[str]"]
 DEADLINE = 30.0

@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-from icebus.schemas.errors import InvalidRequest
-from icebus.schemas.firmware import Chip
-from icebus.schemas.rack import (
+from icebus.schemas.boards.firmware import Chip
+from icebus.schemas.boards.rack import (
     BoardFile,
     Mode,
     RackBoard,
@@ -22,6 +21,7 @@ from icebus.schemas.rack import (
     write_board_file,
     write_rack_file,
 )
+from icebus.schemas.errors import InvalidRequest
 
 
 def board(port: str) -> BoardFile:

@@ -15,10 +15,10 @@ from icebus.rack.firmware import Faulty
 from icebus.rack.firmware.faulty import STALLS_AT
 from icebus.rack.firmware.pulse_count import PulseCount, PulseCountSettings
 from icebus.rack.verdict import Verdict
-from icebus.schemas import picoboot
-from icebus.schemas import pulse_count_text as text
-from icebus.schemas.firmware import Chip
-from icebus.schemas.rack import PICOBOOT, Fault, Mode, RackFile, edit_rack_file
+from icebus.schemas.boards import picoboot
+from icebus.schemas.boards import pulse_count_text as text
+from icebus.schemas.boards.firmware import Chip
+from icebus.schemas.boards.rack import PICOBOOT, Fault, Mode, RackFile, edit_rack_file
 
 if TYPE_CHECKING:
     from tests.rack.conftest import RunningRack

@@ -13,8 +13,8 @@ from icebus.rack.firmware import FirmwareSettings, Silent, firmware_of
 from icebus.rack.firmware.default import Default
 from icebus.rack.firmware.pulse_count import PulseCount, PulseCountSettings
 from icebus.rack.verdict import Verdict
-from icebus.schemas import pulse_count_text as text
-from icebus.schemas.firmware import Chip, FirmwareMarker
+from icebus.schemas.boards import pulse_count_text as text
+from icebus.schemas.boards.firmware import Chip, FirmwareMarker
 
 SIZE = 104_090
 BITSTREAM = bytes(i * 7 % 251 for i in range(SIZE))

@@ -18,10 +18,10 @@ import serial
 from icebus.rack.layout import ChipChoice
 from icebus.rack.pty import PtyPort
 from icebus.rack.rack import Rack
+from icebus.schemas.boards.firmware import Chip, FirmwareMarker, marker_image
+from icebus.schemas.boards.rack import Mode, RackBoard, RackFile, edit_rack_file, read_boards
+from icebus.schemas.boards.uf2 import FLASH_ADDRESS, RP2040, encode
 from icebus.schemas.errors import Conflict
-from icebus.schemas.firmware import Chip, FirmwareMarker, marker_image
-from icebus.schemas.rack import Mode, RackBoard, RackFile, edit_rack_file, read_boards
-from icebus.schemas.uf2 import FLASH_ADDRESS, RP2040, encode
 
 SIZE = 104_090
 WAITING = b"Waiting for bitstream transfer\r\n"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from icebus.schemas import bitstream
+from icebus.schemas.boards import bitstream
 from icebus.schemas.errors import BitstreamInvalid
 
 CIRCUITS = Path(__file__).parents[2] / "examples" / "circuits"

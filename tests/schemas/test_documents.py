@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from icebus.control import administration as administrators
-from icebus.control import operations
+from icebus.control.operations import admins as administrators
+from icebus.control.operations import users as operations
 from icebus.schemas import administration, reservations
-from icebus.schemas.asyncapi import document, event_models
+from icebus.schemas.documents.asyncapi import document, event_models
+from icebus.schemas.documents.topics_page import renew
 from icebus.schemas.kinds import pulsecount
-from icebus.schemas.reference import renew
 from icebus.schemas.topics import TOPICS
-from icebus.worker.states.registry import installed_kinds
+from icebus.worker.states._registry import installed_kinds
 
 ROOT = Path(__file__).parents[2]
 ASYNCAPI = ROOT / "schemas" / "asyncapi.yaml"
@@ -46,12 +46,12 @@ def test_given_the_contract_then_the_committed_asyncapi_document_is_its(
     asyncapi: dict[str, Any],
 ) -> None:
     fresh = json.loads(json.dumps(document()))
-    assert asyncapi == fresh, "python -m icebus.schemas.asyncapi > schemas/asyncapi.yaml"
+    assert asyncapi == fresh, "python -m icebus.schemas.documents.asyncapi > schemas/asyncapi.yaml"
 
 
 def test_given_the_contract_then_the_committed_reference_is_its() -> None:
     text = REFERENCE.read_text()
-    assert text == renew(text), "python -m icebus.schemas.reference docs/topics.md"
+    assert text == renew(text), "python -m icebus.schemas.documents.topics_page docs/topics.md"
     assert text.count("<!-- generated:") == text.count("<!-- end -->") == 4
 
 

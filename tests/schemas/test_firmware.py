@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from icebus.schemas import uf2
-from icebus.schemas.firmware import (
+from icebus.schemas.boards import uf2
+from icebus.schemas.boards.firmware import (
     MAGIC,
     Chip,
     FirmwareMarker,

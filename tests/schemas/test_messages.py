@@ -14,15 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from icebus.schemas import (
-    administration,
-    calls,
-    components,
-    devices,
-    history,
-    kinds,
-    reservations,
-)
+from icebus.schemas import administration, calls, components, devices, history, kinds, reservations
 from icebus.schemas.calls import Call, Event, Reply, Request
 from icebus.schemas.errors import InvalidRequest
 from icebus.schemas.kinds import pulsecount

@@ -9,14 +9,7 @@ from hypothesis import strategies as st
 from icebus.schemas.devices import DeviceReport, DeviceState
 from icebus.schemas.errors import InvalidRequest
 from icebus.schemas.message import now
-from icebus.schemas.selectors import (
-    Operator,
-    Requirement,
-    Selector,
-    is_label,
-    labels_of,
-    parse,
-)
+from icebus.schemas.selectors import Operator, Requirement, Selector, is_label, labels_of, parse
 
 names = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_./-]{0,5}", fullmatch=True) | st.sampled_from(
     ["in", "notin", "exists", "a", "b"]

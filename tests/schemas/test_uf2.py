@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from icebus.schemas import uf2
+from icebus.schemas.boards import uf2
 from icebus.schemas.errors import FirmwareInvalid
 
 FAMILIES = [uf2.RP2040, uf2.RP2350_ARM, uf2.RACK_RP2040, uf2.RACK_RP2350]

@@ -23,20 +23,26 @@ from typing import Any, Generic, Protocol, TypeVar
 import pytest
 from pydantic import BaseModel, JsonValue
 
-from icebus.broker import Bus, Incoming, Requester
 from icebus.broker.access import Principal
 from icebus.broker.embedded import EmbeddedBroker
-from icebus.schemas import pulse_count_text as text
+from icebus.bus import Bus, Incoming, Requester
+from icebus.schemas.boards import pulse_count_text as text
+from icebus.schemas.boards.firmware import Chip
+from icebus.schemas.boards.rack import (
+    RackBoard,
+    RackFile,
+    edit_rack_file,
+    read_boards,
+    write_rack_file,
+)
 from icebus.schemas.calls import Call, CallResults
 from icebus.schemas.components import WorkerState
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.devices import Desired, DeviceEvent, DeviceReport, DeviceState
 from icebus.schemas.errors import IcebusError
 from icebus.schemas.files import ENCODING_PROPERTY, File, pack, sha256_of
-from icebus.schemas.firmware import Chip
 from icebus.schemas.ids import new_id
 from icebus.schemas.message import Message, decode
-from icebus.schemas.rack import RackBoard, RackFile, edit_rack_file, read_boards, write_rack_file
 from icebus.schemas.topics import (
     BLOB,
     CALL,
@@ -47,15 +53,15 @@ from icebus.schemas.topics import (
     WORKER_STATE,
     Role,
 )
-from icebus.worker.device import Device
+from icebus.worker.device.device import Device
+from icebus.worker.device.journal import Journal
 from icebus.worker.firmware import measuring
 from icebus.worker.hardware.board import Board
 from icebus.worker.hardware.rack import RackDiscovery
-from icebus.worker.journal import Journal
 from icebus.worker.loop import Loop
+from icebus.worker.states._framework import Hold
+from icebus.worker.states._registry import installed_kinds
 from icebus.worker.states.core import testing
-from icebus.worker.states.framework import Hold
-from icebus.worker.states.registry import installed_kinds
 from icebus.worker.worker import Worker
 
 PATIENCE = 30.0

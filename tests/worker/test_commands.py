@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from icebus.schemas.devices import Desired
 from icebus.schemas.errors import JournalUnavailable
-from icebus.worker.commands import Command, Commands
-from icebus.worker.journal import Journal
+from icebus.worker.device.commands import Command, Commands
+from icebus.worker.device.journal import Journal
 
 
 def wanted(reboot: int = 0, reflash: int = 0) -> Desired:

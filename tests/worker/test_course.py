@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from icebus.schemas.boards.firmware import Chip
 from icebus.schemas.devices import Desired, DeviceState
-from icebus.schemas.firmware import Chip
-from icebus.worker import ladder
-from icebus.worker.commands import Command
-from icebus.worker.course import Course, Move
-from icebus.worker.facts import Facts
+from icebus.worker.device import recovery as ladder
+from icebus.worker.device.commands import Command
+from icebus.worker.device.facts import Facts
+from icebus.worker.device.next_state import Course, Move
 from icebus.worker.hardware.board import Board
 from icebus.worker.states import core
 from icebus.worker.states.core import Absent, Broken, Flashing, Quarantined, Ready, Rebooting

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from icebus.schemas import pulse_count_text as text
+from icebus.schemas.boards import pulse_count_text as text
 from icebus.schemas.devices import DeviceState
 from icebus.schemas.errors import (
     DeviceNotHeld,
@@ -23,12 +23,13 @@ from icebus.schemas.errors import (
 )
 from icebus.schemas.files import File
 from icebus.schemas.kinds.pulsecount import QUEUE_CAPACITY, PulseCountResult
-from icebus.worker import device, ladder, opening
+from icebus.worker.device import device, opening
+from icebus.worker.device import recovery as ladder
+from icebus.worker.device.helper_threads import STUCK
 from icebus.worker.firmware import measuring
 from icebus.worker.hardware import port
-from icebus.worker.helpers import STUCK
+from icebus.worker.states._framework import Hold
 from icebus.worker.states.core import absent, testing, via_bootloader
-from icebus.worker.states.framework import Hold
 from icebus.worker.states.kinds.pulsecount import state
 
 if TYPE_CHECKING:
@@ -542,7 +543,7 @@ def test_given_work_when_stopped_then_it_fails_explicitly_and_no_descriptor_is_l
 def test_given_accepted_work_when_the_worker_dies_then_its_next_life_says_so_once(
     make_bench: MakeBench, make_file: Callable[..., File]
 ) -> None:
-    from icebus.worker.journal import Journal
+    from icebus.worker.device.journal import Journal
 
     bench = make_bench()
     # What a killed process leaves behind: one evaluation without, and one with an outcome.

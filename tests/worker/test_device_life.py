@@ -21,25 +21,25 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from icebus.schemas import pulse_count_text as text
+from icebus.schemas.boards import pulse_count_text as text
+from icebus.schemas.boards.firmware import Chip, read_marker
+from icebus.schemas.boards.uf2 import decode
 from icebus.schemas.devices import Desired, DeviceReport, DeviceState
 from icebus.schemas.errors import IcebusError
 from icebus.schemas.files import File
-from icebus.schemas.firmware import Chip, read_marker
 from icebus.schemas.message import Message
-from icebus.schemas.uf2 import decode
-from icebus.worker import device as device_module
-from icebus.worker import ladder
-from icebus.worker.device import Device
+from icebus.worker.device import device as device_module
+from icebus.worker.device import recovery as ladder
+from icebus.worker.device.device import Device
+from icebus.worker.device.helper_threads import STUCK
+from icebus.worker.device.lifecycle import may_follow
 from icebus.worker.hardware import flashing
 from icebus.worker.hardware import port as ports
 from icebus.worker.hardware.board import Board
-from icebus.worker.helpers import STUCK
-from icebus.worker.lifecycle import may_follow
 from icebus.worker.loop import Loop, Timer
+from icebus.worker.states._framework import Hold
+from icebus.worker.states._registry import installed_kinds
 from icebus.worker.states.core import broken
-from icebus.worker.states.framework import Hold
-from icebus.worker.states.registry import installed_kinds
 
 S = DeviceState
 PATH = "1-1.1"

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from icebus.schemas.boards.rack import Fault
 from icebus.schemas.devices import DeviceReport, DeviceState
-from icebus.schemas.rack import Fault
-from icebus.worker import ladder
+from icebus.worker.device import recovery as ladder
 from icebus.worker.firmware import measuring
 from icebus.worker.states.core import absent, testing, via_bootloader
 

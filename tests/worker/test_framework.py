@@ -16,9 +16,9 @@ from icebus.schemas.errors import BlobMissing, InvalidRequest
 from icebus.schemas.files import Blob, File
 from icebus.schemas.ids import Id
 from icebus.schemas.message import Message
-from icebus.worker.states.framework import Event, Hold, Reservable, reservable
-from icebus.worker.states.methods import Method, method
-from icebus.worker.states.registry import installed_kinds
+from icebus.worker.states._framework import Event, Hold, Reservable, reservable
+from icebus.worker.states._methods import Method, method
+from icebus.worker.states._registry import installed_kinds
 
 
 class Blinked(Message):

@@ -9,25 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from icebus.schemas import pulse_count_text as text
+from icebus.schemas.boards import pulse_count_text as text
+from icebus.schemas.boards.rack import Fault
 from icebus.schemas.devices import DeviceState
-from icebus.schemas.rack import Fault
-from icebus.worker import ladder
+from icebus.worker.device import recovery as ladder
 from icebus.worker.firmware import measuring
+from icebus.worker.states._framework import Hold
 from icebus.worker.states.core import testing
 from icebus.worker.states.core.ready import Ready, pace
-from icebus.worker.states.framework import Hold
 from icebus.worker.states.kinds.pulsecount import PulseCount
 
 if TYPE_CHECKING:
-    from tests.worker.conftest import (
-        Bench,
-        MakeBench,
-        MakeRack,
-        ScriptedBoard,
-        StartWorker,
-        World,
-    )
+    from tests.worker.conftest import Bench, MakeBench, MakeRack, ScriptedBoard, StartWorker, World
 
 pytestmark = pytest.mark.timeout(60)
 

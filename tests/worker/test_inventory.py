@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from icebus.schemas.firmware import Chip
-from icebus.worker.device import Device
+from icebus.schemas.boards.firmware import Chip
+from icebus.worker.device.device import Device
 from icebus.worker.hardware.board import Board
 from icebus.worker.inventory import Inventory
 

@@ -12,10 +12,10 @@ from icebus.schemas.errors import (
     QueueFull,
     UnknownMethod,
 )
-from icebus.worker.invoking import invoke
+from icebus.worker.device.invoking import invoke
+from icebus.worker.states._framework import Hold, Reservable, State, reservable
+from icebus.worker.states._methods import method
 from icebus.worker.states.core import Ready
-from icebus.worker.states.framework import Hold, Reservable, State, reservable
-from icebus.worker.states.methods import method
 
 HOLD = Hold("r1", "alice")
 

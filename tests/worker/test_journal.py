@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from icebus.worker import journal as module
-from icebus.worker.journal import Journal, Settled
+from icebus.worker.device import journal as module
+from icebus.worker.device.journal import Journal, Settled
 
 
 def test_given_entries_then_they_are_known_until_acknowledged(journal: Journal) -> None:

@@ -6,8 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from icebus.worker import ladder
-from icebus.worker.ladder import REST_FIRST, REST_LONGEST, RESTS, SET_ASIDE, Remedy, Rung, rung
+from icebus.worker.device import recovery as ladder
+from icebus.worker.device.recovery import (
+    REST_FIRST,
+    REST_LONGEST,
+    RESTS,
+    SET_ASIDE,
+    Remedy,
+    Rung,
+    rung,
+)
 
 ANY = st.integers(1, 1000)
 

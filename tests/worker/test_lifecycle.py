@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from icebus.schemas.devices import Desired, DeviceState
-from icebus.worker import ladder, lifecycle
-from icebus.worker.ladder import Remedy
-from icebus.worker.lifecycle import (
+from icebus.worker.device import lifecycle
+from icebus.worker.device import recovery as ladder
+from icebus.worker.device.lifecycle import (
     Flash,
     Isolate,
     Refuse,
@@ -23,6 +23,7 @@ from icebus.worker.lifecycle import (
     may_follow,
     next_step,
 )
+from icebus.worker.device.recovery import Remedy
 
 S = DeviceState
 NEEDED = {"pulsecount": "pulse_count", "blink": "default"}

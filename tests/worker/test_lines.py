@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from icebus.schemas import pulse_count_text as text
+from icebus.schemas.boards import pulse_count_text as text
 from icebus.worker.firmware.lines import LONGEST, Lines
 from icebus.worker.firmware.pulse_count import (
     Conversation,

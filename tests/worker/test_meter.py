@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from icebus.schemas import pulse_count_text as text
+from icebus.schemas.boards import pulse_count_text as text
 from icebus.schemas.errors import IcebusError
 from icebus.worker.firmware.measuring import Measured, Meter
 from icebus.worker.hardware.port import Port

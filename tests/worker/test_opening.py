@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import serial
 
+from icebus.schemas.boards.firmware import Chip
 from icebus.schemas.deadline import Deadline
-from icebus.schemas.firmware import Chip
-from icebus.worker import opening
+from icebus.worker.device import opening
+from icebus.worker.device.helper_threads import Helpers
+from icebus.worker.device.opening import Opening
 from icebus.worker.hardware import port
 from icebus.worker.hardware.board import Board
-from icebus.worker.helpers import Helpers
 from icebus.worker.loop import Loop
-from icebus.worker.opening import Opening
 
 if TYPE_CHECKING:
     from tests.worker.conftest import ScriptedBoard

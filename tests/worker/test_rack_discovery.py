@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from icebus.schemas.firmware import Chip
-from icebus.schemas.rack import BOOT, BoardFile, Mode, remove_board_file, write_board_file
+from icebus.schemas.boards.firmware import Chip
+from icebus.schemas.boards.rack import BOOT, BoardFile, Mode, remove_board_file, write_board_file
 from icebus.worker.hardware.board import Snapshot
 from icebus.worker.hardware.rack import RackDiscovery
 

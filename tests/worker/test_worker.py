@@ -14,19 +14,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from icebus.broker import Bus, Incoming
-from icebus.schemas.components import (
-    Heartbeat,
-    WorkerHeartbeat,
-    WorkerKinds,
-    WorkerPhase,
-)
+from icebus.bus import Bus, Incoming
+from icebus.schemas.boards.rack import RackBoard
+from icebus.schemas.components import Heartbeat, WorkerHeartbeat, WorkerKinds, WorkerPhase
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.devices import Desired, DeviceReport, DeviceState, WorkerDesired
 from icebus.schemas.files import sha256_of
 from icebus.schemas.ids import new_id
 from icebus.schemas.message import decode, now
-from icebus.schemas.rack import RackBoard
 from icebus.schemas.topics import (
     CALL,
     CONTROL_HEARTBEAT,
@@ -37,16 +32,11 @@ from icebus.schemas.topics import (
     WORKER_KINDS,
 )
 from icebus.worker.labels import Labels
+from icebus.worker.states._framework import Hold
 from icebus.worker.states.core import via_bootloader
-from icebus.worker.states.framework import Hold
 
 if TYPE_CHECKING:
-    from tests.worker.conftest import (
-        MakeRack,
-        StartProcess,
-        StartWorker,
-        World,
-    )
+    from tests.worker.conftest import MakeRack, StartProcess, StartWorker, World
 
 pytestmark = pytest.mark.timeout(60)
 

@@ -1,19 +1,5 @@
-"""The bus: one adapter over paho-mqtt, request/response on it, and the broker it needs."""
+"""Mosquitto for icebus: run it, know who may do what there, bridge it.
 
-from icebus.broker.address import BrokerAddress
-from icebus.broker.bus import Bus
-from icebus.broker.messages import Incoming, Will
-from icebus.broker.requests import Requester
-from icebus.broker.responses import Exchange, Responder
-from icebus.broker.subscriptions import Subscription
-
-__all__ = [
-    "BrokerAddress",
-    "Bus",
-    "Exchange",
-    "Incoming",
-    "Requester",
-    "Responder",
-    "Subscription",
-    "Will",
-]
+``icebus up`` runs one embedded, ``icebus-broker`` one that stands by itself. What speaks on it is
+:mod:`icebus.bus`. A program: nothing here is public.
+"""

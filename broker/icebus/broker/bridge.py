@@ -9,7 +9,7 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict, Field
 
 from icebus.broker.access import filter_of
-from icebus.broker.address import BrokerAddress
+from icebus.bus import BrokerAddress
 from icebus.schemas.errors import InvalidRequest
 from icebus.schemas.ids import Id
 from icebus.schemas.topics import TOPICS, Role

@@ -16,11 +16,11 @@ from typing import Annotated
 import typer
 
 from icebus.broker.access import Principal
-from icebus.broker.address import BrokerAddress, check_root
 from icebus.broker.bridge import Upstream
 from icebus.broker.directory import LOOPBACK, BrokerDirectory, Settings
 from icebus.broker.embedded import EmbeddedBroker, free_port
-from icebus.broker.foreign import FORMS, Form
+from icebus.broker.other_brokers import FORMS, Form
+from icebus.bus import BrokerAddress, check_root
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import (
     BrokerUnavailable,

@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from icebus.broker.access import Principal, find_program
-from icebus.broker.address import BrokerAddress
 from icebus.broker.directory import (
     LOOPBACK,
     MAX_PACKET,
@@ -20,6 +19,7 @@ from icebus.broker.directory import (
     configuration,
 )
 from icebus.broker.process import Child
+from icebus.bus import BrokerAddress
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import BrokerUnavailable, UnknownPrincipal
 from icebus.schemas.topics import DEFAULT_ROOT

@@ -12,39 +12,39 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from icebus.client.administration import Admin
-    from icebus.client.bitstreams import Bitstream
-    from icebus.client.client import Client
-    from icebus.client.events import ReceivedEvent
-    from icebus.client.handlers import EventHandler, PulseCountHandler
-    from icebus.client.outcomes import BatchFinished, EvaluationsFailed, Failure, Result
-    from icebus.client.profile import Profile
-    from icebus.client.progress import Progress
-    from icebus.client.pulsecount import Boards, PulseCountClient
-    from icebus.client.reservation import Reservation
-    from icebus.client.survey import Survey
-    from icebus.client.waiting import Waiting
+    from icebus.client._admin import Admin
+    from icebus.client._client import Client
+    from icebus.client._connection.hooks import ReceivedEvent
+    from icebus.client._evaluating.bitstreams import Bitstream
+    from icebus.client._evaluating.outcomes import BatchFinished, EvaluationsFailed, Failure, Result
+    from icebus.client._evaluating.progress import Progress
+    from icebus.client._handlers import EventHandler, PulseCountHandler
+    from icebus.client._profile import Profile
+    from icebus.client._reservation.queue_place import Waiting
+    from icebus.client._reservation.reservation import Reservation
+    from icebus.client._survey import Survey
+    from icebus.client.kinds.pulsecount import Boards, PulseCountClient
     from icebus.schemas.errors import IcebusError
 
 _HOMES = {
-    "Admin": "icebus.client.administration",
-    "BatchFinished": "icebus.client.outcomes",
-    "Bitstream": "icebus.client.bitstreams",
-    "Boards": "icebus.client.pulsecount",
-    "Client": "icebus.client.client",
-    "EvaluationsFailed": "icebus.client.outcomes",
-    "EventHandler": "icebus.client.handlers",
-    "Failure": "icebus.client.outcomes",
+    "Admin": "icebus.client._admin",
+    "BatchFinished": "icebus.client._evaluating.outcomes",
+    "Bitstream": "icebus.client._evaluating.bitstreams",
+    "Boards": "icebus.client.kinds.pulsecount",
+    "Client": "icebus.client._client",
+    "EvaluationsFailed": "icebus.client._evaluating.outcomes",
+    "EventHandler": "icebus.client._handlers",
+    "Failure": "icebus.client._evaluating.outcomes",
     "IcebusError": "icebus.schemas.errors",
-    "Profile": "icebus.client.profile",
-    "Progress": "icebus.client.progress",
-    "PulseCountClient": "icebus.client.pulsecount",
-    "PulseCountHandler": "icebus.client.handlers",
-    "ReceivedEvent": "icebus.client.events",
-    "Reservation": "icebus.client.reservation",
-    "Result": "icebus.client.outcomes",
-    "Survey": "icebus.client.survey",
-    "Waiting": "icebus.client.waiting",
+    "Profile": "icebus.client._profile",
+    "Progress": "icebus.client._evaluating.progress",
+    "PulseCountClient": "icebus.client.kinds.pulsecount",
+    "PulseCountHandler": "icebus.client._handlers",
+    "ReceivedEvent": "icebus.client._connection.hooks",
+    "Reservation": "icebus.client._reservation.reservation",
+    "Result": "icebus.client._evaluating.outcomes",
+    "Survey": "icebus.client._survey",
+    "Waiting": "icebus.client._reservation.queue_place",
 }
 
 __all__ = [

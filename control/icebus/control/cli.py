@@ -13,12 +13,12 @@ from typing import Annotated
 import platformdirs
 import typer
 
-from icebus.broker.address import BrokerAddress
-from icebus.control.database import Database
-from icebus.control.limits import PRIORITY, RESERVATIONS, Limits
-from icebus.control.limits import read as read_limits
+from icebus.bus import BrokerAddress
+from icebus.control.decide.limits import PRIORITY, RESERVATIONS, Limits
+from icebus.control.decide.limits import read as read_limits
 from icebus.control.server import Control
 from icebus.control.settings import Settings
+from icebus.control.store.database import Database
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import IcebusError, InvalidRequest
 from icebus.schemas.signals import wait_told

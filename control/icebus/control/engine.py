@@ -20,22 +20,23 @@ from pydantic import ValidationError
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 from sqlmodel import select
 
-from icebus.broker import Exchange
-from icebus.control import agenda, rounds
-from icebus.control.clients import Clients
-from icebus.control.clock import Clock
-from icebus.control.database import Database
-from icebus.control.farm import Farm, Health
-from icebus.control.kept import Kept
-from icebus.control.kinds import Kind
-from icebus.control.lease import Lease
-from icebus.control.operations import OPERATIONS, Operation
+from icebus.bus import Exchange
+from icebus.control.operations import expiry as agenda
+from icebus.control.operations import reminders as rounds
+from icebus.control.operations.remembered_requests import carry_out, refuse
+from icebus.control.operations.users import OPERATIONS, Operation
 from icebus.control.pending import Pending
-from icebus.control.requests import carry_out, refuse
+from icebus.control.runner import Deposed, Transactions
 from icebus.control.settings import Settings
-from icebus.control.tables import DeviceRow
-from icebus.control.transactions import Deposed, Transactions
-from icebus.control.work import Outgoing, Work
+from icebus.control.store.database import Database
+from icebus.control.store.lease import Lease
+from icebus.control.store.tables import DeviceRow
+from icebus.control.store.transaction import Outgoing, Work
+from icebus.control.watch.clients import Clients
+from icebus.control.watch.clock import Clock
+from icebus.control.watch.kinds import Kind
+from icebus.control.watch.retained import Kept
+from icebus.control.watch.workers import Farm, Health
 from icebus.schemas.calls import Reply, Request
 from icebus.schemas.components import (
     ClientState,

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from icebus.control import agenda, observation, rounds
-from icebus.control.work import Work
+from icebus.control.operations import expiry as agenda
+from icebus.control.operations import observation
+from icebus.control.operations import reminders as rounds
+from icebus.control.store.transaction import Work
 from icebus.schemas.components import Presence
 
 

@@ -11,15 +11,13 @@ from collections.abc import Callable
 from functools import partial
 from importlib.metadata import version
 
-from icebus.broker import Bus, Incoming, Responder, Will
-from icebus.broker.address import BrokerAddress
-from icebus.broker.bus import wait
-from icebus.broker.presence import Presence
-from icebus.control import administration, kinds
-from icebus.control.database import Database
+from icebus.bus import BrokerAddress, Bus, Incoming, Presence, Responder, Will, wait
 from icebus.control.engine import Engine
+from icebus.control.operations import admins as administration
 from icebus.control.settings import Settings
-from icebus.control.work import Outgoing
+from icebus.control.store.database import Database
+from icebus.control.store.transaction import Outgoing
+from icebus.control.watch import kinds
 from icebus.schemas import components
 from icebus.schemas.calls import Request
 from icebus.schemas.components import (

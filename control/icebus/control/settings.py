@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from icebus.control.limits import Limits
+from icebus.control.decide.limits import Limits
 from icebus.schemas.errors import InvalidRequest
 
 STALE_AFTER = 3

@@ -10,7 +10,7 @@ from icebus.rack.firmware import Faulty
 from icebus.rack.firmware.base import NOTHING
 from icebus.rack.pacing import Pacer
 from icebus.rack.pty import EVENTS, PtyPort, Signal
-from icebus.schemas.pulse_count_text import EOL
+from icebus.schemas.boards.pulse_count_text import EOL
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from icebus.rack.loop import Loop, Timer
     from icebus.rack.settings import BoardSettings
     from icebus.rack.verdict import Verdict
-    from icebus.schemas.rack import Fault
+    from icebus.schemas.boards.rack import Fault
 
 _LOG = logging.getLogger(__name__)
 

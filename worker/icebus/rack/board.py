@@ -21,8 +21,8 @@ from icebus.rack.application import Application
 from icebus.rack.bootloader import Bootloader
 from icebus.rack.firmware import firmware_of
 from icebus.rack.folder import BoardFolder
-from icebus.schemas.firmware import Chip, FirmwareMarker, marker_image, read_marker
-from icebus.schemas.rack import (
+from icebus.schemas.boards.firmware import Chip, FirmwareMarker, marker_image, read_marker
+from icebus.schemas.boards.rack import (
     BOOTLOADER,
     PICO_APPLICATION,
     PICO_ICE_APPLICATION,
@@ -32,7 +32,7 @@ from icebus.schemas.rack import (
     Mode,
     UsbIdentity,
 )
-from icebus.schemas.uf2 import decode
+from icebus.schemas.boards.uf2 import decode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from icebus.rack.loop import Loop, Timer
     from icebus.rack.settings import BoardSettings
     from icebus.rack.watch import DirectoryWatch
-    from icebus.schemas.rack import RackBoard
+    from icebus.schemas.boards.rack import RackBoard
 
 _LOG = logging.getLogger(__name__)
 

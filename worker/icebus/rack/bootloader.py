@@ -6,16 +6,16 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING, Final
 
-from icebus.schemas import picoboot, uf2
+from icebus.schemas.boards import picoboot, uf2
+from icebus.schemas.boards.rack import DRIVE_FILES, PICOBOOT
 from icebus.schemas.errors import FirmwareInvalid
-from icebus.schemas.rack import DRIVE_FILES, PICOBOOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from icebus.rack.watch import DirectoryWatch
-    from icebus.schemas.firmware import Chip
+    from icebus.schemas.boards.firmware import Chip
 
 _LOG = logging.getLogger(__name__)
 

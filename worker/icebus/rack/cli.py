@@ -19,10 +19,9 @@ from icebus.rack.firmware.pulse_count import PulseCountSettings
 from icebus.rack.layout import ChipChoice, add_board, layout
 from icebus.rack.lock import is_running
 from icebus.rack.settings import BANDWIDTH, BoardSettings
-from icebus.schemas import pulse_count_text as text
-from icebus.schemas.errors import IcebusError, ProgramMissing, UnknownDevice
-from icebus.schemas.firmware import Chip
-from icebus.schemas.rack import (
+from icebus.schemas.boards import pulse_count_text as text
+from icebus.schemas.boards.firmware import Chip
+from icebus.schemas.boards.rack import (
     Fault,
     RackFile,
     edit_rack_file,
@@ -30,6 +29,7 @@ from icebus.schemas.rack import (
     read_rack_file,
     write_rack_file,
 )
+from icebus.schemas.errors import IcebusError, ProgramMissing, UnknownDevice
 
 if TYPE_CHECKING:
     from types import FrameType

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from icebus.rack import simulation
 from icebus.rack.verdict import Verdict
-from icebus.schemas.pulse_count_text import BITSTREAM_SIZE
+from icebus.schemas.boards.pulse_count_text import BITSTREAM_SIZE
 
 if TYPE_CHECKING:
     from collections.abc import Callable

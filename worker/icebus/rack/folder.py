@@ -6,8 +6,8 @@ import logging
 import shutil
 from typing import TYPE_CHECKING, Final
 
-from icebus.schemas.firmware import Chip
-from icebus.schemas.rack import (
+from icebus.schemas.boards.firmware import Chip
+from icebus.schemas.boards.rack import (
     BOOT,
     DRIVE_FILES,
     TTY,

@@ -6,8 +6,8 @@ import hashlib
 from enum import StrEnum
 from typing import Final
 
-from icebus.schemas.firmware import Chip
-from icebus.schemas.rack import RackBoard, RackFile
+from icebus.schemas.boards.firmware import Chip
+from icebus.schemas.boards.rack import RackBoard, RackFile
 
 # Flash ids of real pico boards begin so: the flash maker's part of the id.
 _RP2040_PREFIX: Final = "E6616407E3"

@@ -6,8 +6,8 @@ import fcntl
 import os
 from typing import TYPE_CHECKING, Self
 
+from icebus.schemas.boards.rack import LOCK_FILE
 from icebus.schemas.errors import Conflict
-from icebus.schemas.rack import LOCK_FILE
 
 if TYPE_CHECKING:
     from pathlib import Path

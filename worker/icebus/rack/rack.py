@@ -12,8 +12,8 @@ from icebus.rack.lock import RackLock
 from icebus.rack.loop import Loop
 from icebus.rack.settings import BoardSettings
 from icebus.rack.watch import DirectoryWatch
+from icebus.schemas.boards.rack import RACK_FILE, read_rack_file
 from icebus.schemas.errors import InvalidRequest
-from icebus.schemas.rack import RACK_FILE, read_rack_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable

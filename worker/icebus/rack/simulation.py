@@ -64,7 +64,7 @@ def count_on_fpga(bitstream: bytes, cycles: int, seed: int) -> Counted:
         DecoderUnavailable: what the virtual FPGA needs isn't installed.
     """
     try:
-        from icebus.rack.fpga import count
+        from icebus.fpga import count
     except ImportError as error:
         raise DecoderUnavailable(f"{error}; pip install 'icebus[virtual]'") from error
     return count(bitstream, cycles, seed)
@@ -117,7 +117,7 @@ def _prepare(count: CountFunction) -> None:
     signal.signal(signal.SIGALRM, _too_long)
     if count is count_on_fpga:
         with contextlib.suppress(Exception):  # what is wrong will be said when it matters
-            from icebus.rack.fpga import chipdb
+            from icebus.fpga import chipdb
 
             chipdb.load()
     gc.freeze()

@@ -6,7 +6,7 @@ import struct
 from dataclasses import dataclass
 from typing import Final
 
-from icebus.schemas import pulse_count_text as text
+from icebus.schemas.boards import pulse_count_text as text
 
 _PULSES: Final = struct.Struct("<q")
 _UNKNOWN: Final = -1

@@ -8,7 +8,7 @@ from concurrent.futures import Future
 
 from pydantic import JsonValue
 
-from icebus.broker import Bus, Exchange, Incoming, Responder
+from icebus.bus import Bus, Exchange, Incoming, Responder
 from icebus.schemas.calls import Call, CallResults
 from icebus.schemas.errors import (
     DeviceNotHeld,
@@ -21,11 +21,11 @@ from icebus.schemas.errors import (
     WorkerLost,
 )
 from icebus.worker.blobs import BlobStore
-from icebus.worker.device import Device
+from icebus.worker.device.device import Device
+from icebus.worker.device.device_report import Status
 from icebus.worker.inventory import Inventory
-from icebus.worker.reporting import Status
-from icebus.worker.states.framework import Hold, Reservable
-from icebus.worker.states.methods import Method
+from icebus.worker.states._framework import Hold, Reservable
+from icebus.worker.states._methods import Method
 
 
 class Calls:

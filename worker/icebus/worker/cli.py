@@ -14,11 +14,11 @@ from typing import Annotated
 import platformdirs
 import typer
 
-from icebus.broker import BrokerAddress
+from icebus.bus import BrokerAddress
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import IcebusError, InvalidRequest
 from icebus.schemas.signals import wait_told
-from icebus.worker.device import PROBE_EVERY
+from icebus.worker.device.device import PROBE_EVERY
 from icebus.worker.hardware.board import Discovery
 from icebus.worker.hardware.rack import RackDiscovery
 from icebus.worker.labels import Labels

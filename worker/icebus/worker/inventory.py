@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from icebus.worker.device import Device
+from icebus.worker.device.device import Device
 from icebus.worker.hardware.board import Board, Snapshot
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from icebus.schemas.boards.rack import is_port
 from icebus.schemas.devices import DeviceReport, DeviceState
 from icebus.schemas.errors import InvalidRequest
 from icebus.schemas.message import now
-from icebus.schemas.rack import is_port
 from icebus.schemas.selectors import is_label, labels_of
 
 MOST = 32

@@ -10,8 +10,7 @@ from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
-from icebus.broker import BrokerAddress, Bus, Incoming, Will
-from icebus.broker.presence import Presence
+from icebus.bus import BrokerAddress, Bus, Incoming, Presence, Will
 from icebus.schemas.calls import Event
 from icebus.schemas.components import (
     Heartbeat,
@@ -49,13 +48,13 @@ from icebus.schemas.topics import (
 )
 from icebus.worker.blobs import BlobStore
 from icebus.worker.calls import Calls
-from icebus.worker.device import PROBE_EVERY, Device
+from icebus.worker.device.device import PROBE_EVERY, Device
 from icebus.worker.hardware.board import Discovery, Snapshot
 from icebus.worker.inventory import Inventory
 from icebus.worker.labels import Labels
 from icebus.worker.loop import Loop
-from icebus.worker.states.framework import Hold
-from icebus.worker.states.registry import installed_kinds
+from icebus.worker.states._framework import Hold
+from icebus.worker.states._registry import installed_kinds
 
 log = logging.getLogger(__name__)
 

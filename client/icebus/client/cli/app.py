@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from icebus.client.cli import (
+from icebus.client.cli.commands import (
     admin,
     call,
     circuit,
@@ -22,7 +22,7 @@ from icebus.client.cli import (
     evaluate,
     history,
     kinds,
-    map,  # noqa: A004 - named like its command
+    map,  # noqa: A004 - the command's name
     profiles,
     reservations,
     results,
@@ -31,9 +31,9 @@ from icebus.client.cli import (
     workers,
 )
 from icebus.client.cli.common import PROFILE
+from icebus.client.cli.exit_codes import EXIT_CODES, FAILED, INTERRUPTED, USAGE, describe
 from icebus.client.cli.help_text import reflow
 from icebus.client.cli.output import print_line, say
-from icebus.client.cli.problems import EXIT_CODES, FAILED, INTERRUPTED, USAGE, describe
 
 if TYPE_CHECKING:
     from icebus.schemas.errors import IcebusError
@@ -61,7 +61,7 @@ app = typer.Typer(
 
 def _print_version(asked: bool) -> None:
     if asked:
-        from icebus.client.version import version
+        from icebus.client._version import version
 
         print_line(f"icebus {version()}")
         raise typer.Exit

@@ -12,9 +12,9 @@ from icebus.client.cli.durations import parse_duration
 from icebus.client.cli.output import Format
 
 if TYPE_CHECKING:
-    from icebus.client.client import Client
-    from icebus.client.pulsecount import PulseCountClient
-    from icebus.client.survey import Survey
+    from icebus.client._client import Client
+    from icebus.client._survey import Survey
+    from icebus.client.kinds.pulsecount import PulseCountClient
     from icebus.schemas.topics import Topic
 
 KIND = "pulsecount"
@@ -77,23 +77,23 @@ PROFILE: ContextVar[str | None] = ContextVar("profile", default=None)
 
 def connect() -> PulseCountClient:
     """A client of the farm in question."""
-    from icebus.client.pulsecount import PulseCountClient
+    from icebus.client.kinds.pulsecount import PulseCountClient
 
     return PulseCountClient(profile=PROFILE.get())
 
 
 def connect_any() -> Client:
     """A client of the farm in question, for reservations of any kind."""
-    from icebus.client.client import Client
+    from icebus.client._client import Client
 
     return Client(profile=PROFILE.get())
 
 
 def look(*topics: Topic) -> Survey:
     """How the farm is, as those topics tell it: nobody but the broker has to answer."""
-    from icebus.broker import BrokerAddress, Bus
-    from icebus.client.profile import find_url
-    from icebus.client.survey import survey
+    from icebus.bus import BrokerAddress, Bus
+    from icebus.client._profile import find_url
+    from icebus.client._survey import survey
     from icebus.schemas.deadline import Deadline
 
     address = BrokerAddress.parse(find_url(profile=PROFILE.get()))

@@ -15,7 +15,7 @@ import typer
 from icebus.schemas.wording import counted
 
 if TYPE_CHECKING:
-    from icebus.client.survey import Survey
+    from icebus.client._survey import Survey
     from icebus.schemas.reservations import Reservation
 
 ANSWER_TIME = 1.0
@@ -160,7 +160,7 @@ def _matching(
 ) -> Words:
     """What ``tell`` finds on the farm that begins with what was typed."""
     # Loaded before the clock runs, so that the farm has all of the time that there is.
-    import_module("icebus.client.survey")
+    import_module("icebus.client._survey")
     found: dict[str, str] = {}
     profile = ctx.find_root().params.get("profile")
 
@@ -182,9 +182,9 @@ def _matching(
 
 def _ask(profile: str | None, topics: Sequence[str]) -> tuple[Survey, str]:
     """How the farm is, and who asks."""
-    from icebus.broker import BrokerAddress, Bus
-    from icebus.client.profile import find_url
-    from icebus.client.survey import survey
+    from icebus.bus import BrokerAddress, Bus
+    from icebus.client._profile import find_url
+    from icebus.client._survey import survey
     from icebus.schemas.deadline import Deadline
     from icebus.schemas.topics import TOPICS
 

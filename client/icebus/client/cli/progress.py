@@ -11,9 +11,9 @@ from icebus.client.cli.durations import show_until
 from icebus.client.cli.output import say
 
 if TYPE_CHECKING:
-    from icebus.client.progress import Show
-    from icebus.client.session import Session
-    from icebus.client.waiting import Waiting
+    from icebus.client._evaluating.progress import Show
+    from icebus.client._reservation.queue_place import Waiting
+    from icebus.client._session import Session
 
 
 @contextmanager
@@ -64,7 +64,7 @@ def following(what: str, total: int, *, streams: bool) -> Iterator[Show]:
     if not _watched(streams=streams):
         yield False
         return
-    from icebus.client.progress import bar
+    from icebus.client._evaluating.progress import bar
 
     with bar(what, total, transient=True) as show:
         yield show

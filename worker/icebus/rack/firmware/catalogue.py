@@ -12,7 +12,7 @@ from icebus.rack.firmware.pulse_count import PulseCount, PulseCountSettings
 if TYPE_CHECKING:
     from random import Random
 
-    from icebus.schemas.firmware import FirmwareMarker
+    from icebus.schemas.boards.firmware import FirmwareMarker
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from icebus.rack.firmware.base import NOTHING, Firmware, Step
-from icebus.schemas.pulse_count_text import DEFAULT_LINE
+from icebus.schemas.boards.pulse_count_text import DEFAULT_LINE
 
 INTERVAL_SECONDS: Final = 0.25
 """Between lines. *Unverified*: that of the real firmware isn't known."""

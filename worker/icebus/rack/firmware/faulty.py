@@ -10,8 +10,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from icebus.rack.firmware.base import NOTHING, Firmware, Step
-from icebus.schemas import pulse_count_text as text
-from icebus.schemas.rack import Fault
+from icebus.schemas.boards import pulse_count_text as text
+from icebus.schemas.boards.rack import Fault
 
 if TYPE_CHECKING:
     from random import Random

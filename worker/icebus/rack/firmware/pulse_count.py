@@ -1,4 +1,4 @@
-"""The pulse-count firmware with its text protocol (:mod:`icebus.schemas.pulse_count_text`).
+"""The pulse-count firmware with its text protocol (:mod:`icebus.schemas.boards.pulse_count_text`).
 
 Faithful also where it hurts: a byte too many starts the next transfer, a byte too few ends in the
 watchdog, a host that closes the port in the middle of a transfer has to send all of it again.
@@ -11,7 +11,7 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, Final
 
 from icebus.rack.firmware.base import NOTHING, Evaluation, Firmware, Step
-from icebus.schemas import pulse_count_text as text
+from icebus.schemas.boards import pulse_count_text as text
 
 if TYPE_CHECKING:
     from random import Random

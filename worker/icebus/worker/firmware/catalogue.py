@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from icebus.schemas.boards.firmware import FirmwareMarker, marker_image
 from icebus.schemas.errors import FirmwareUnknown
-from icebus.schemas.firmware import FirmwareMarker, marker_image
 from icebus.worker.hardware.board import Board
 
 DEFAULT = "default"

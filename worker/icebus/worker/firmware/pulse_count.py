@@ -1,6 +1,6 @@
 """The conversation with the pulse-count firmware: its text in, what it means out. Pure.
 
-The protocol and its constants are in :mod:`icebus.schemas.pulse_count_text`.
+The protocol and its constants are in :mod:`icebus.schemas.boards.pulse_count_text`.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from icebus.schemas import pulse_count_text as text
+from icebus.schemas.boards import pulse_count_text as text
 
 NAME = "pulse_count"
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from icebus.schemas.firmware import Chip
+from icebus.schemas.boards.firmware import Chip
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ import os
 import termios
 from pathlib import Path
 
-from icebus.schemas import picoboot, uf2
+from icebus.schemas.boards import picoboot, uf2
+from icebus.schemas.boards.rack import PICOBOOT
 from icebus.schemas.errors import FirmwareInvalid
-from icebus.schemas.rack import PICOBOOT
 from icebus.worker.hardware.board import Board
 
 _INPUT_SPEED, _OUTPUT_SPEED = 4, 5

@@ -11,7 +11,7 @@ from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver
 
-from icebus.schemas.rack import BoardFile, Mode, read_boards
+from icebus.schemas.boards.rack import BoardFile, Mode, read_boards
 from icebus.worker.hardware.board import Board, Snapshot
 
 log = logging.getLogger(__name__)

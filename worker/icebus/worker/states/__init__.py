@@ -3,8 +3,8 @@
 from icebus.schemas.files import File
 from icebus.schemas.message import Args, Message
 from icebus.worker.hardware.port import Port
-from icebus.worker.states.framework import Event, Hold, Host, Reservable, State, reservable
-from icebus.worker.states.methods import method
+from icebus.worker.states._framework import Event, Hold, Host, Reservable, State, reservable
+from icebus.worker.states._methods import method
 
 __all__ = [
     "Args",

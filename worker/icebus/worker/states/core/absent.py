@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from icebus.schemas.devices import DeviceState
-from icebus.worker.states.framework import State
+from icebus.worker.states._framework import State
 
 if TYPE_CHECKING:
     from icebus.worker.hardware.board import Board

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from icebus.schemas.devices import DeviceState
 from icebus.schemas.message import now
-from icebus.worker.states.framework import State
+from icebus.worker.states._framework import State
 
 
 class Broken(State):

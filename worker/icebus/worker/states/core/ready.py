@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import zlib
 
-from icebus.schemas import pulse_count_text as text
+from icebus.schemas.boards import pulse_count_text as text
 from icebus.schemas.devices import DeviceState
 from icebus.schemas.errors import IcebusError, MeasurementFailed
 from icebus.worker.firmware import catalogue, pulse_count
 from icebus.worker.firmware.lines import Lines
 from icebus.worker.firmware.measuring import Measured, Meter
+from icebus.worker.states._framework import State
 from icebus.worker.states.core.testing import BLANK
-from icebus.worker.states.framework import State
 
 
 class Ready(State):

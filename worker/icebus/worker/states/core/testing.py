@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from icebus.schemas import pulse_count_text as text
+from icebus.schemas.boards import pulse_count_text as text
 from icebus.schemas.devices import DeviceState
 from icebus.worker.firmware import catalogue, pulse_count
 from icebus.worker.firmware.lines import Lines
-from icebus.worker.states.framework import State
+from icebus.worker.states._framework import State
 
 if TYPE_CHECKING:
     from icebus.worker.hardware.port import Port

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from icebus.schemas.devices import DeviceState
 from icebus.schemas.errors import IcebusError
 from icebus.worker.hardware import flashing
-from icebus.worker.states.framework import State
+from icebus.worker.states._framework import State
 
 if TYPE_CHECKING:
     from collections.abc import Callable

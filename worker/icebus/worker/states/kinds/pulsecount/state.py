@@ -9,8 +9,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
-from icebus.schemas import bitstream
-from icebus.schemas import pulse_count_text as text
+from icebus.schemas.boards import bitstream
+from icebus.schemas.boards import pulse_count_text as text
 from icebus.schemas.errors import (
     BitstreamInvalid,
     IcebusError,
@@ -38,11 +38,11 @@ from icebus.schemas.kinds.pulsecount import (
     QueueStatus,
 )
 from icebus.schemas.message import Natural, now
+from icebus.worker.device.journal import Journal, Settled
 from icebus.worker.firmware.measuring import Measured, Meter
-from icebus.worker.journal import Journal, Settled
-from icebus.worker.states.framework import Event, Hold, Reservable, reservable
+from icebus.worker.states._framework import Event, Hold, Reservable, reservable
+from icebus.worker.states._methods import method
 from icebus.worker.states.kinds.pulsecount.batches import Batches
-from icebus.worker.states.methods import method
 
 log = logging.getLogger(__name__)
 

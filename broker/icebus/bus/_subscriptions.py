@@ -1,0 +1,144 @@
+"""Who wants which messages: handlers by topic filter, over any number of connections."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import MQTTErrorCode
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.subscribeoptions import SubscribeOptions
+
+from icebus.bus._messages import Incoming
+from icebus.schemas.errors import NotAuthorized
+from icebus.schemas.topics import Topic
+
+Handler = Callable[[Incoming], None]
+
+
+class Subscription:
+    """A handler on a topic filter, until cancelled.
+
+    Attributes:
+        acknowledged: done when the broker has acknowledged; retained messages follow at once.
+    """
+
+    def __init__(
+        self, topic: Topic, pattern: str, handler: Handler, registry: Subscriptions
+    ) -> None:
+        self.topic = topic
+        self.pattern = pattern
+        self.handler = handler
+        self.acknowledged: Future[None] = Future()
+        self._registry = registry
+
+    def cancel(self) -> None:
+        """Stop: the handler is not called for messages that arrive from now on."""
+        self._registry.remove(self)
+
+
+class Subscriptions:
+    """All subscriptions of one client.
+
+    Each filter bears an MQTT 5 subscription identifier, so that overlapping filters are told apart
+    and a message that the broker sends once for each reaches each handler once.
+
+    Args:
+        client: to subscribe with.
+    """
+
+    def __init__(self, client: paho.Client) -> None:
+        self._client = client
+        # Held over sending, so that subscribing and unsubscribing of a filter keep their order.
+        self._lock = threading.Lock()
+        self._connected = False
+        self._identifiers: dict[str, int] = {}
+        self._by_identifier: dict[int, list[Subscription]] = {}
+        self._next_identifier = itertools.count(1)
+        self._sent: set[int] = set()
+        self._unacknowledged: dict[int, list[Subscription]] = {}
+
+    def add(self, topic: Topic, pattern: str, handler: Handler) -> Subscription:
+        """Subscribe, now or on the next connect."""
+        subscription = Subscription(topic, pattern, handler, self)
+        with self._lock:
+            if pattern not in self._identifiers:
+                self._identifiers[pattern] = next(self._next_identifier)
+            self._by_identifier.setdefault(self._identifiers[pattern], []).append(subscription)
+            if self._connected:
+                self._send(pattern, [subscription])
+        return subscription
+
+    def remove(self, subscription: Subscription) -> None:
+        """Drop a subscription; the last of its filter unsubscribes."""
+        with self._lock:
+            identifier = self._identifiers.get(subscription.pattern, 0)
+            sharing = self._by_identifier.get(identifier, [])
+            if subscription not in sharing:
+                return
+            sharing.remove(subscription)
+            if sharing:
+                return
+            del self._by_identifier[identifier], self._identifiers[subscription.pattern]
+            if self._connected:
+                self._client.unsubscribe(subscription.pattern)
+
+    def of(self, message: paho.MQTTMessage) -> list[Subscription]:
+        """The subscriptions for which the broker has sent ``message``."""
+        with self._lock:
+            return [
+                subscription
+                for identifier in getattr(message.properties, "SubscriptionIdentifier", ())
+                for subscription in self._by_identifier.get(identifier, ())
+            ]
+
+    def connected(self) -> None:
+        """The connection is new: from now on what is added is sent."""
+        with self._lock:
+            self._sent.clear()
+            self._connected = True
+
+    def renew(self) -> None:
+        """Subscribe on the new connection to all that has not been."""
+        with self._lock:
+            for pattern, identifier in self._identifiers.items():
+                if self._connected and identifier not in self._sent:
+                    self._send(pattern, list(self._by_identifier[identifier]))
+
+    def disconnected(self) -> None:
+        """The connection is gone, or about to go."""
+        with self._lock:
+            self._connected = False
+            self._unacknowledged.clear()
+
+    def acknowledge(self, mid: int) -> list[Subscription]:
+        """The subscriptions that the broker's acknowledgement of that number is for."""
+        with self._lock:
+            return self._unacknowledged.pop(mid, [])
+
+    def _send(self, pattern: str, subscriptions: list[Subscription]) -> None:
+        properties = Properties(PacketTypes.SUBSCRIBE)
+        properties.SubscriptionIdentifier = self._identifiers[pattern]
+        code, mid = self._client.subscribe(
+            pattern, options=SubscribeOptions(qos=1), properties=properties
+        )
+        if code is MQTTErrorCode.MQTT_ERR_SUCCESS and mid is not None:
+            self._sent.add(self._identifiers[pattern])
+            self._unacknowledged[mid] = subscriptions
+
+
+def settle(subscriptions: list[Subscription], *, failed: bool) -> None:
+    """Complete what waits for the broker's acknowledgement."""
+    for subscription in subscriptions:
+        if subscription.acknowledged.done():
+            continue
+        if failed:
+            subscription.acknowledged.set_exception(
+                NotAuthorized(f"the broker refused the subscription to {subscription.pattern}")
+            )
+        else:
+            subscription.acknowledged.set_result(None)

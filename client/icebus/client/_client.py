@@ -1,0 +1,335 @@
+"""The base of clients: reserve devices of any kind, call their methods, hear their events."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from icebus.client._connection import operations
+from icebus.client._connection.connection import check_id, make
+from icebus.client._connection.device_calls import call_devices
+from icebus.client._handlers import EventHandler
+from icebus.client._reservation.queue_place import in_vain
+from icebus.client._reservation.reservation import Reservation
+from icebus.client._session import CLOSE_TIMEOUT, CONNECT_TIMEOUT, Session
+from icebus.client._survey import Survey, survey
+from icebus.schemas import reservations
+from icebus.schemas.calls import CallResults
+from icebus.schemas.deadline import Deadline
+from icebus.schemas.errors import (
+    DeviceUnavailable,
+    IcebusError,
+    InvalidRequest,
+    NotEnoughDevices,
+    ReservationEnded,
+    UnknownReservation,
+)
+from icebus.schemas.files import Blob
+from icebus.schemas.message import now
+from icebus.schemas.reservations import EndReason, ReservationState, ReserveArgs
+
+log = logging.getLogger(__name__)
+
+PREPARE_TIMEOUT = 180.0
+"""Seconds for reserved devices to serve: a reflash with a retry takes a real board a minute."""
+
+PATIENCE = 15.0
+"""Seconds to wait for boards that somebody has just let go: they are reset and tested."""
+
+CALL_TIMEOUT = 30.0
+"""Seconds for a method to answer."""
+
+R = TypeVar("R", bound=Reservation)
+
+
+class BaseClient(Session, Generic[R]):
+    """A session that reserves devices.
+
+    Attributes:
+        handed_out: what a reservation is handed out as.
+    """
+
+    handed_out: type[R]
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        profile: str | Path | None = None,
+        handlers: Sequence[EventHandler] = (),
+        timeout: float = CONNECT_TIMEOUT,
+    ) -> None:
+        super().__init__(url, profile=profile, handlers=handlers, timeout=timeout)
+        self._held: list[R] = []
+
+    def reserve(
+        self,
+        count: int | None = None,
+        *,
+        serials: Sequence[str] | None = None,
+        selector: str | None = None,
+        kind: str | None = None,
+        args: Mapping[str, Any] | None = None,
+        duration: float | None = None,
+        detached: bool = False,
+        keep_alive: bool | None = None,
+        wait: float = 0.0,
+        priority: int = 0,
+        replace: bool = False,
+        ready: bool = True,
+        timeout: float = PREPARE_TIMEOUT,
+    ) -> R:
+        """Reserve devices, all or nothing, and wait until each is ready for calls.
+
+        Args:
+            count: how many, any of them; 1 without ``serials``.
+            serials: which ones.
+            selector: labels that they must have, such as ``chip=rp2350,rack!=b``.
+            kind: what for; the client's own kind if it has one.
+            args: what the kind asks for.
+            duration: seconds; control's default when None.
+            detached: whether the reservation lives on without this client.
+            keep_alive: whether to extend it while this client lives; by default, if attached.
+            wait: seconds to stand in the queue for devices that others hold; 0 takes what can be
+                had now or within seconds, because nobody holds it. The event ``queued`` tells of
+                every change of place.
+            priority: higher goes first in the queue; waiting raises it.
+            replace: whether a device that fails is replaced by another that is ready.
+            ready: whether to wait until the devices are ready for calls.
+            timeout: seconds for that, once there are devices.
+
+        Raises:
+            NotEnoughDevices: fewer are free than asked for, or became free in time.
+            DeviceUnavailable: a device named is not free, or did not become so.
+            LimitExceeded: this user may not have that much.
+            UnknownDevice: a device named does not exist.
+            UnknownKind: no worker offers that kind.
+            InvalidRequest: the request makes no sense.
+            DeviceFailed: a device can't be prepared; the reservation was released.
+            DeadlineExceeded: it took too long; likewise.
+        """
+        request = make(
+            ReserveArgs,
+            "reserve",
+            kind=kind or self.kind or None,
+            count=1 if count is None and serials is None else count,
+            serials=None if serials is None else list(serials),
+            selector=selector,
+            args=dict(args or {}),
+            duration=duration,
+            client=None if detached else self.id,
+            wait=wait,
+            priority=priority,
+            replace=replace,
+        )
+        alive = not detached if keep_alive is None else keep_alive
+        deadline = Deadline.after(timeout)
+        refusal: IcebusError | None = None
+        try:
+            document = operations.reserve(self._link, request, deadline)
+        except (NotEnoughDevices, DeviceUnavailable) as error:
+            # Nobody holds them; they are only just being let go or made ready.
+            if wait or error.details.get("soon") is not True:
+                raise
+            refusal = error
+            request = request.model_copy(update={"wait": min(PATIENCE, timeout)})
+            document = operations.reserve(self._link, request, deadline)
+        reservation = self.handed_out(
+            self._link, document, keep_alive=alive, remaining=request.duration
+        )
+        try:
+            reservation.start()
+            self._hold(reservation)
+            if document.state is ReservationState.QUEUED:
+                self._wait_given(reservation, request, refusal)
+                deadline = Deadline.after(timeout)
+            if ready:
+                reservation.wait_ready(deadline)
+        except BaseException:
+            self._give_up(reservation)
+            raise
+        return reservation
+
+    def _wait_given(
+        self, reservation: R, request: ReserveArgs, refusal: IcebusError | None
+    ) -> None:
+        """Wait for devices until patience ends, which control keeps the time of."""
+        try:
+            reservation.wait_given(Deadline.after(request.wait + operations.TIMEOUT))
+        except ReservationEnded as ended:
+            if ended.details["reason"] == EndReason.NOT_IN_TIME:
+                raise refusal or in_vain(request, reservation.waiting) from None
+            raise
+
+    def _hold(self, reservation: R) -> None:
+        self._held = [each for each in self._held if not each.closed] + [reservation]
+
+    def _give_up(self, reservation: R) -> None:
+        try:
+            reservation.release(timeout=5)
+        except IcebusError as error:
+            log.warning("could not release reservation %s: %s", reservation.id, error)
+
+    def attach(
+        self,
+        reservation: str,
+        *,
+        take_over: bool = True,
+        keep_alive: bool | None = None,
+        ready: bool = True,
+        timeout: float = 30.0,
+    ) -> R:
+        """Take up a reservation of this user's, made elsewhere or before a crash.
+
+        One that depends on a client depends on this one from now on, which keeps it from ending
+        with the other. A detached one stays so. Results that were measured while nobody listened
+        wait at the workers: see ``collect``.
+
+        Args:
+            reservation: its id.
+            take_over: whether to have it depend on this client if it depends on another; else it
+                still ends with that one.
+            keep_alive: whether to extend it while this client lives; by default, if it depends on
+                this client.
+            ready: whether to wait until all of its devices are ready; without it, results can be
+                collected although a device is broken.
+            timeout: seconds to wait for that.
+
+        Raises:
+            UnknownReservation: this user holds none of that id.
+            ReservationQueued: it has no devices yet.
+            DeviceFailed: a device of it can't be used.
+            DeadlineExceeded: its devices are not ready in time.
+        """
+        check_id(reservation, "reservation")
+        deadline = Deadline.after(timeout)
+        for document in self.reservations():
+            if document.id == reservation:
+                break
+        else:
+            raise UnknownReservation(
+                f"{self.user} holds no reservation {reservation!r}; `icebus reservations` lists "
+                "those there are",
+                reservation=reservation,
+            )
+        if self.kind and document.kind != self.kind:
+            raise InvalidRequest(
+                f"reservation {reservation} is for {document.kind}, not {self.kind}"
+            )
+        if take_over and document.client not in (None, self.id):
+            document = operations.attach(self._link, reservation, deadline.remaining)
+        queued = document.state is ReservationState.QUEUED
+        remaining = None if queued else max(0.0, (document.until - now()).total_seconds())
+        alive = document.client == self.id if keep_alive is None else keep_alive
+        held = self.handed_out(self._link, document, keep_alive=alive, remaining=remaining)
+        held.start()
+        try:
+            if ready:
+                held.wait_ready(deadline)
+        except BaseException:
+            held.close()
+            raise
+        self._hold(held)
+        return held
+
+    def extend(
+        self, reservation: str, duration: float, timeout: float = operations.TIMEOUT
+    ) -> reservations.Reservation:
+        """Move the end of a reservation by ``duration`` seconds.
+
+        Raises:
+            UnknownReservation: there is none of that id.
+            Forbidden: it is somebody else's.
+        """
+        return operations.extend(self._link, reservation, duration, timeout)
+
+    def end(
+        self,
+        reservation: str,
+        serials: Sequence[str] | None = None,
+        *,
+        timeout: float = operations.TIMEOUT,
+    ) -> reservations.Reservation:
+        """End a reservation, or let go of some of its devices; they become free.
+
+        Args:
+            reservation: its id.
+            serials: the devices to let go of; None for all. Without the last one it ends.
+            timeout: seconds for control to answer.
+
+        Raises:
+            UnknownReservation: there is none of that id.
+            DeviceNotHeld: it does not hold one of the devices.
+            Forbidden: it is somebody else's.
+        """
+        return operations.end(self._link, reservation, serials, timeout=timeout)
+
+    def transfer(
+        self, reservation: str, user: str, timeout: float = operations.TIMEOUT
+    ) -> reservations.Reservation:
+        """Give a reservation to another user; it is detached from then on.
+
+        Raises:
+            UnknownReservation: there is none of that id.
+            LimitExceeded: the other user has as much as they may have.
+            Forbidden: it is somebody else's.
+        """
+        return operations.transfer(self._link, reservation, user, timeout)
+
+    def call(
+        self,
+        reservation: Reservation,
+        serials: Sequence[str] | None,
+        method: str,
+        args: Mapping[str, Any] | None = None,
+        *,
+        files: Sequence[Blob] = (),
+        timeout: float = CALL_TIMEOUT,
+    ) -> CallResults:
+        """Call a method on devices of a reservation: one call to each worker concerned.
+
+        Args:
+            reservation: that holds the devices.
+            serials: of the devices; None for all.
+            method: its name.
+            args: as its schema on ``worker/…/kinds`` says.
+            files: those that ``args`` names by hash.
+            timeout: seconds for all of it.
+
+        Returns:
+            What the method returned on each device, and how it failed on others.
+
+        Raises:
+            DeviceNotHeld: the reservation does not hold one of the devices.
+            UnknownMethod: the kind has no such method.
+            IcebusError: whatever else a worker refused the call with.
+        """
+        return call_devices(
+            self._link, reservation, serials, method, args or {}, files, Deadline.after(timeout)
+        )
+
+    def survey(self, timeout: float = operations.TIMEOUT) -> Survey:
+        """How the farm is, as it tells everybody: workers, what they offer, who holds what.
+
+        Raises:
+            DeadlineExceeded: the broker did not answer.
+        """
+        return survey(self._link.bus, Deadline.after(timeout))
+
+    def close(self, timeout: float = CLOSE_TIMEOUT) -> None:
+        """Release what is attached to this client, and end its connection."""
+        held, self._held = self._held, []
+        for reservation in held:
+            if reservation.attached and not reservation.closed:
+                self._give_up(reservation)
+            else:
+                reservation.close()
+        super().close(timeout)
+
+
+class Client(BaseClient[Reservation]):
+    """A client for any kind: reserve, call methods, hear events, read the farm."""
+
+    handed_out = Reservation

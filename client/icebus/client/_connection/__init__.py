@@ -1,0 +1,1 @@
+"""The connection of one client, and what is said over it."""

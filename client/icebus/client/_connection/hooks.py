@@ -1,0 +1,128 @@
+"""Hooks: functions and handlers that users register, run on one thread of the client's own."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, JsonValue, ValidationError
+
+from icebus.client._handlers import EventHandler
+from icebus.schemas.calls import RawEvent
+from icebus.schemas.deadline import Deadline
+from icebus.schemas.message import invalid
+
+log = logging.getLogger(__name__)
+
+REMEMBERED = 8192
+"""Events remembered so that one that comes again is not told twice."""
+
+
+@dataclass(frozen=True)
+class ReceivedEvent:
+    """An event of a kind that the client has no class for.
+
+    Attributes:
+        name: of the event.
+        reservation: it was sent to.
+        serial: of the device it concerns; ``all`` for the whole reservation.
+        sender: a worker's id, or ``control``.
+        data: as it was sent.
+        at: when it was sent.
+    """
+
+    name: str
+    reservation: str
+    serial: str
+    sender: str
+    data: dict[str, JsonValue]
+    at: datetime
+
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def read_event(model: type[M], event: RawEvent) -> M:
+    """The data of an event as its model.
+
+    Raises:
+        InvalidRequest: it is something else.
+    """
+    try:
+        return model.model_validate(event.data)
+    except ValidationError as error:
+        raise invalid(error, model.__name__) from None
+
+
+Hook = Callable[[Any], object]
+F = TypeVar("F", bound=Hook)
+
+
+class Hooks:
+    """What users want to be told, and the thread that tells them.
+
+    A hook may take its time and may call the client; what it raises is logged. Its thread is not
+    the bus's, so a slow hook delays other hooks only.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._lock = threading.Lock()
+        self._handlers: list[EventHandler] = []
+        self._functions: dict[str, list[Hook]] = {}
+        self._told: OrderedDict[Hashable, None] = OrderedDict()
+        self._queue: queue.SimpleQueue[tuple[Hook, Any] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name=f"hooks-{name}", daemon=True)
+        self._thread.start()
+
+    def register(self, handler: EventHandler) -> None:
+        """Have the handler's hooks called from now on."""
+        with self._lock:
+            self._handlers.append(handler)
+
+    def on(self, event: str, function: Hook) -> None:
+        """Have ``function`` called for every event of that name from now on."""
+        with self._lock:
+            self._functions.setdefault(event, []).append(function)
+
+    def listens(self, event: str) -> bool:
+        """Whether anybody wants events of that name."""
+        with self._lock:
+            return bool(self._hooks(event))
+
+    def tell(self, event: str, data: object, key: Hashable) -> None:
+        """Run the hooks of ``event`` with ``data`` soon, once for each ``key``."""
+        with self._lock:
+            if key in self._told:
+                return
+            self._told[key] = None
+            while len(self._told) > REMEMBERED:
+                self._told.popitem(last=False)
+            for hook in self._hooks(event):
+                self._queue.put((hook, data))
+
+    def _hooks(self, event: str) -> list[Hook]:
+        handlers = [each.hook(event) for each in self._handlers]
+        return [h for h in handlers if h is not None] + self._functions.get(event, [])
+
+    def close(self, deadline: Deadline) -> None:
+        """Run what was told so far, and end the thread."""
+        self._queue.put(None)
+        if threading.current_thread() is self._thread:
+            return
+        self._thread.join(timeout=deadline.remaining)
+        if self._thread.is_alive():
+            log.warning("a hook of the user's did not end in time; its thread is left behind")
+
+    def _run(self) -> None:
+        while (task := self._queue.get()) is not None:
+            hook, data = task
+            try:
+                hook(data)
+            except Exception:
+                log.exception("a hook failed on %s", type(data).__name__)

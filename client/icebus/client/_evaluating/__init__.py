@@ -1,0 +1,1 @@
+"""Evaluating bitstreams on boards: on each, or on any, with exactly one outcome each."""

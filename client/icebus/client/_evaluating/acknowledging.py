@@ -1,0 +1,67 @@
+"""Telling workers which outcomes we have, so that they can forget them."""
+
+from __future__ import annotations
+
+from icebus.client._connection.connection import Link
+from icebus.client._reservation.reservation import Reservation
+from icebus.schemas.calls import Call
+from icebus.schemas.deadline import Deadline
+from icebus.schemas.errors import IcebusError
+
+AT_ONCE = 16
+"""Outcomes to acknowledge in a call of their own. While there is more to evaluate they go
+along with that: a call for each would double the traffic."""
+
+IDLE = 2.0
+"""Seconds until fewer are acknowledged: longer than a board takes for what a call brings it."""
+
+TIMEOUT = 5.0
+"""Seconds to try: a worker that never hears of it keeps a few lines more until the end."""
+
+
+class Acknowledger:
+    """Acknowledges outcomes in batches, best effort. All methods run on the dispatcher."""
+
+    def __init__(self, link: Link, reservation: Reservation) -> None:
+        self._link = link
+        self._reservation = reservation
+        self._pending: dict[str, list[str]] = {}
+        self._scheduled = False
+
+    def add(self, serial: str, evaluation: str) -> None:
+        """An outcome of that evaluation has come."""
+        pending = self._pending.setdefault(serial, [])
+        pending.append(evaluation)
+        if len(pending) >= AT_ONCE:
+            self._send(serial)
+        elif not self._scheduled:
+            self._scheduled = True
+            self._link.bus.call_later(IDLE, self._idle)
+
+    def take(self, serial: str) -> list[str]:
+        """What can go along with a call to that board, and then counts as acknowledged."""
+        return self._pending.pop(serial, [])
+
+    def flush(self) -> None:
+        """Acknowledge all."""
+        for serial in list(self._pending):
+            self._send(serial)
+
+    def _idle(self) -> None:
+        self._scheduled = False
+        self.flush()
+
+    def _send(self, serial: str) -> None:
+        evaluations = self.take(serial)
+        if not evaluations or self._reservation.ended is not None:
+            return
+        call = Call(
+            reservation=self._reservation.id,
+            serials=[serial],
+            args={"evaluations": evaluations},
+        )
+        try:
+            worker = self._reservation.device(serial).worker
+            self._link.call(worker, "acknowledge", call, Deadline.after(TIMEOUT))
+        except IcebusError:
+            return

@@ -1,0 +1,188 @@
+"""Bitstreams as users give them, made ready to be sent: read, checked, hashed and packed once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sized
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import JsonValue, TypeAdapter, ValidationError
+
+from icebus.schemas.boards import bitstream
+from icebus.schemas.errors import BitstreamInvalid, InvalidRequest
+from icebus.schemas.files import MAX_FILE_SIZE, Blob
+
+MAX_NAME = 255
+
+_ANNOTATIONS: TypeAdapter[dict[str, JsonValue]] = TypeAdapter(dict[str, JsonValue])
+
+Source = Any
+"""A path, bytes, ``(name, bytes)``, a :class:`Bitstream`, or an object with ``data`` and perhaps
+``name`` and ``annotations``, where ``data`` is bytes or a path."""
+
+
+@dataclass(frozen=True)
+class Bitstream:
+    """A bitstream ready to be sent.
+
+    Attributes:
+        name: comes back with results.
+        blob: its bytes, packed, under their hash.
+        annotations: JSON that comes back with results.
+        problem: why it is not valid; None when it is, or wasn't checked.
+    """
+
+    name: str
+    blob: Blob = field(repr=False)
+    annotations: Mapping[str, JsonValue] = field(default_factory=dict)
+    problem: BitstreamInvalid | None = None
+
+    @classmethod
+    def of(
+        cls,
+        data: bytes,
+        name: str = "unnamed",
+        annotations: Mapping[str, JsonValue] | None = None,
+        *,
+        validate: bool = True,
+    ) -> Bitstream:
+        """A bitstream from its bytes.
+
+        Raises:
+            InvalidRequest: more bytes than any file may have, and not to be validated.
+        """
+        return cls._make(data, name, annotations, validate, name)
+
+    @classmethod
+    def read(
+        cls,
+        path: str | os.PathLike[str],
+        annotations: Mapping[str, JsonValue] | None = None,
+        *,
+        name: str | None = None,
+        validate: bool = True,
+    ) -> Bitstream:
+        """A bitstream from a file; its name is the file's unless another is given.
+
+        Raises:
+            InvalidRequest: the file can't be read.
+        """
+        where = Path(path)
+        try:
+            with where.open("rb") as file:
+                # One byte more than the largest tells that it is too large without reading it.
+                data = file.read(MAX_FILE_SIZE + 1)
+                size = os.fstat(file.fileno()).st_size
+        except OSError as error:
+            raise InvalidRequest(
+                f"{where}: {error.strerror}; give the path of a bitstream made by icepack",
+                path=str(where),
+            ) from None
+        if size > MAX_FILE_SIZE:
+            raise _too_large(where, size)
+        return cls._make(data, name or where.name, annotations, validate, str(where))
+
+    @classmethod
+    def _make(
+        cls,
+        data: bytes,
+        name: str,
+        annotations: Mapping[str, JsonValue] | None,
+        validate: bool,
+        called: str,
+    ) -> Bitstream:
+        problem = None
+        kept = _json(annotations or {}, called)
+        if validate:
+            try:
+                bitstream.validate(data)
+            except BitstreamInvalid as error:
+                problem = BitstreamInvalid(f"{called}: {error.message}", **error.details)
+                data = data[:MAX_FILE_SIZE]
+        elif len(data) > MAX_FILE_SIZE:
+            raise InvalidRequest(
+                f"{called}: {len(data):,} bytes; the bus carries files of at most {MAX_FILE_SIZE:,}"
+            )
+        return cls(name[:MAX_NAME], Blob.of(data), kept, problem)
+
+    def check(self) -> None:
+        """Raise what is wrong with it.
+
+        Raises:
+            BitstreamInvalid: it would not configure an FPGA.
+        """
+        if self.problem is not None:
+            raise self.problem
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A bitstream of a run, and what its user gave for it.
+
+    Attributes:
+        source: the very object; outcomes carry it.
+        bitstream: made of it.
+    """
+
+    source: object
+    bitstream: Bitstream
+
+
+def _json(annotations: Mapping[str, JsonValue], name: str) -> dict[str, JsonValue]:
+    try:
+        return _ANNOTATIONS.validate_python(dict(annotations))
+    except (ValidationError, ValueError, TypeError):
+        raise InvalidRequest(
+            f"{name}: annotations must be a mapping of what JSON can hold"
+        ) from None
+
+
+def _too_large(where: Path, size: int) -> BitstreamInvalid:
+    return BitstreamInvalid(
+        f"{where}: {size:,} bytes are not a bitstream for the iCE40UP5K, which has "
+        f"{bitstream.BITSTREAM_SIZE:,}; give the .bin that icepack wrote",
+        path=str(where),
+        size=size,
+        problem="size",
+    )
+
+
+def load(source: Source, *, validate: bool = True) -> Bitstream:
+    """The bitstream that a user means by ``source``.
+
+    Raises:
+        InvalidRequest: it can't be read, or is nothing that could be one.
+        BitstreamInvalid: a file far too large to be one.
+    """
+    match source:
+        case Bitstream():
+            return source
+        case bytes() | bytearray() | memoryview():
+            return Bitstream.of(bytes(source), validate=validate)
+        case str() | os.PathLike():
+            return Bitstream.read(source, validate=validate)
+        case (str() as name, bytes() | bytearray() | memoryview() as data):
+            return Bitstream.of(bytes(data), name, validate=validate)
+    content = getattr(source, "data", None)
+    given = getattr(source, "name", None)
+    annotations = getattr(source, "annotations", None)
+    if isinstance(content, (bytes, bytearray, memoryview)):
+        return Bitstream.of(bytes(content), given or "unnamed", annotations, validate=validate)
+    if isinstance(content, (str, os.PathLike)):
+        return Bitstream.read(content, annotations, name=given, validate=validate)
+    raise InvalidRequest(
+        f"{type(source).__name__} is not a bitstream: give a path, bytes, (name, bytes) or an "
+        "object with data, name and annotations"
+    )
+
+
+def several(sources: Iterable[Source]) -> Iterable[Source]:
+    """What was given, where a single path or file's bytes stand for themselves."""
+    return [sources] if isinstance(sources, (str, bytes, os.PathLike)) else sources
+
+
+def known_length(sources: Iterable[Source]) -> int | None:
+    """How many there are, if they tell."""
+    return len(sources) if isinstance(sources, Sized) else None

@@ -1,0 +1,128 @@
+"""Collecting outcomes that nobody was there to take, such as those of a client that crashed."""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Iterator, Sequence
+
+from pydantic import JsonValue, ValidationError
+
+from icebus.client._connection.connection import Link
+from icebus.client._connection.device_calls import call_devices
+from icebus.client._evaluating.outcomes import Outcome
+from icebus.client._reservation.reservation import Reservation
+from icebus.schemas.calls import CallResults
+from icebus.schemas.deadline import Deadline
+from icebus.schemas.errors import DeadlineExceeded, IcebusError, RemoteError
+from icebus.schemas.kinds.pulsecount import Collected
+from icebus.schemas.message import invalid
+
+CALL_TIMEOUT = 30.0
+"""Seconds for a worker to answer; it answers within milliseconds."""
+
+PAUSE = 2.0
+"""Seconds to wait for an outcome that is to come before boards are asked again."""
+
+AT_ONCE = 64
+"""Outcomes that are acknowledged together: what a crash of the collecting client has repeated."""
+
+
+class Collection:
+    """Takes what boards of a reservation have measured and nobody has acknowledged.
+
+    Each outcome is handed out once and acknowledged when the next is asked for: one that the caller
+    did not get to the end of is repeated to whoever collects next.
+
+    Args:
+        link: to the workers.
+        reservation: that holds the boards.
+        stall: seconds without any outcome, with some to come, after which it is given up.
+    """
+
+    def __init__(self, link: Link, reservation: Reservation, stall: float) -> None:
+        self._link = link
+        self._reservation = reservation
+        self._stall = stall
+        self._inbox: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
+        self._seen: set[tuple[str, str]] = set()
+        self._done: dict[str, list[str]] = {}
+
+    def put(self, outcome: Outcome) -> None:
+        """An outcome has come; runs on the dispatcher."""
+        self._inbox.put(outcome)
+
+    def outcomes(self) -> Iterator[Outcome]:
+        """Hand out outcomes until boards have none left and measure nothing.
+
+        Raises:
+            IcebusError: a board could not be asked; all that others had was handed out before.
+        """
+        asked, problem = list(self._reservation.serials), None
+        deadline = Deadline.after(self._stall)
+        try:
+            while asked:
+                told, problems = self._ask(asked)
+                problem = problem or next(iter(problems.values()), None)
+                asked = [s for s, each in told.items() if each.repeated or each.outstanding]
+                if not asked:
+                    break
+                for outcome in self._take():
+                    deadline = Deadline.after(self._stall)
+                    yield outcome
+                    self._note(outcome)
+                if deadline.expired:
+                    raise DeadlineExceeded(
+                        f"{', '.join(asked)} told of no outcome in {self._stall:g} s; "
+                        "`icebus devices` shows what they do",
+                        serials=asked,
+                    )
+        finally:
+            self._acknowledge(least=1)
+        if problem is not None:
+            raise problem
+
+    def _take(self) -> Iterator[Outcome]:
+        """What has come, or what comes next if nothing has."""
+        wait = PAUSE
+        while True:
+            try:
+                outcome = self._inbox.get(timeout=wait)
+            except queue.Empty:
+                self._acknowledge(least=1)
+                return
+            key = (outcome.serial, outcome.evaluation)
+            if key not in self._seen:
+                self._seen.add(key)
+                wait = 0.0
+                yield outcome
+
+    def _ask(self, serials: Sequence[str]) -> tuple[dict[str, Collected], dict[str, IcebusError]]:
+        """What the boards say they have, and why others say nothing."""
+        problems = {s: e for s in serials if (e := self._reservation.problem(s)) is not None}
+        answering = [serial for serial in serials if serial not in problems]
+        if not answering:
+            return {}, problems
+        told = self._call(answering, "collect", {})
+        problems |= {serial: IcebusError.from_info(info) for serial, info in told.errors.items()}
+        return {s: _read(answer) for s, answer in told.results.items()}, problems
+
+    def _note(self, outcome: Outcome) -> None:
+        self._done.setdefault(outcome.serial, []).append(outcome.evaluation)
+        self._acknowledge(least=AT_ONCE)
+
+    def _acknowledge(self, least: int) -> None:
+        for serial, evaluations in self._done.items():
+            if len(evaluations) >= least:
+                self._call([serial], "acknowledge", {"evaluations": evaluations})
+                evaluations.clear()
+
+    def _call(self, serials: Sequence[str], method: str, args: dict[str, object]) -> CallResults:
+        deadline = Deadline.after(CALL_TIMEOUT)
+        return call_devices(self._link, self._reservation, serials, method, args, (), deadline)
+
+
+def _read(answer: JsonValue) -> Collected:
+    try:
+        return Collected.model_validate(answer)
+    except ValidationError as error:
+        raise RemoteError(invalid(error, "the worker's answer").message) from None

@@ -1,0 +1,258 @@
+"""The account of a batch: what goes to which board, and what has come of it. Pure.
+
+What :mod:`.each_board` and :mod:`.any_board` have in common, and what a run needs of either.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from icebus.client._evaluating.board_queue import Conversation, Send, Slot
+from icebus.client._evaluating.failure_causes import LASTING
+from icebus.schemas.errors import IcebusError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Failed(Generic[T]):
+    """An evaluation that will have no result, and why."""
+
+    slot: Slot[T]
+    error: IcebusError
+
+
+@dataclass(eq=False)
+class Board(Generic[T]):
+    """A board of a batch.
+
+    Attributes:
+        serial: its serial.
+        number: counts the boards of the batch, from 0.
+        loss: why it is lost; None while it is not.
+        retired: whether another has taken its place.
+        talk: what is said to it.
+    """
+
+    serial: str
+    number: int
+    loss: IcebusError | None = None
+    retired: bool = False
+    talk: Conversation[T] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.talk = Conversation(self.serial)
+
+
+B = TypeVar("B", bound=Board[Any])
+
+
+class Account(ABC, Generic[T, B]):
+    """The account of one batch; ``B`` is what it knows of a board.
+
+    It does no I/O, knows no clock and needs no lock; its owner brings those.
+
+    Args:
+        batch: its id, which evaluations' ids begin with.
+        serials: the boards.
+
+    Attributes:
+        batch: the batch's id.
+    """
+
+    def __init__(self, batch: str, serials: Iterable[str]) -> None:
+        self.batch = batch
+        self._boards = {s: self._board(s, number) for number, s in enumerate(serials)}
+        self._ended = False
+        self._cancelled = False
+
+    # --- how it is ----------------------------------------------------------------------------
+
+    @property
+    @abstractmethod
+    def copies(self) -> int:
+        """The boards that each item goes to."""
+
+    @property
+    @abstractmethod
+    def forgiving(self) -> bool:
+        """Whether what a lost board owes may have a result all the same, from another."""
+
+    @property
+    def serials(self) -> Set[str]:
+        """All its boards, also those that are lost."""
+        return self._boards.keys()
+
+    @property
+    def losses(self) -> Mapping[str, IcebusError]:
+        """The boards that are lost, and why."""
+        return {b.serial: b.loss for b in self._boards.values() if b.loss is not None}
+
+    @property
+    def ended(self) -> bool:
+        """Whether no more items will come."""
+        return self._ended
+
+    @property
+    @abstractmethod
+    def hungry(self) -> bool:
+        """Whether to add another item now. Without a board left nobody eats."""
+
+    @property
+    @abstractmethod
+    def done(self) -> bool:
+        """Whether every evaluation has had its outcome."""
+
+    @property
+    @abstractmethod
+    def forsaken(self) -> IcebusError | None:
+        """Why nothing that is added now can be evaluated; None while it can."""
+
+    def outstanding(self, serial: str) -> int:
+        """Evaluations sent to the board and without an outcome."""
+        return len(self._boards[serial].talk.outstanding)
+
+    # --- items in -----------------------------------------------------------------------------
+
+    @abstractmethod
+    def add(self, item: T) -> list[Failed[T]]:
+        """Add an item; what fails of it at once."""
+
+    @abstractmethod
+    def reject(self, item: T) -> list[Slot[T]]:
+        """Count an item that is sent to no board: the slots that fail now."""
+
+    def end(self) -> None:
+        """No more items will come."""
+        self._ended = True
+
+    def cancel(self) -> None:
+        """Nobody waits for outcomes any more: send nothing that was not sent."""
+        self._ended = self._cancelled = True
+        for board in self._boards.values():
+            board.talk.held = False
+        self._forget()
+
+    # --- calls out ----------------------------------------------------------------------------
+
+    @abstractmethod
+    def due(self) -> list[Send[T]]:
+        """What to send now."""
+
+    def awaits(self, send: Send[T]) -> bool:
+        """Whether the answer to that is still of interest: its board was not lost since."""
+        return self._boards[send.serial].talk.awaits(send)
+
+    def accepted(self, serial: str) -> None:
+        """The board took what it was sent last."""
+        self._boards[serial].talk.accepted()
+
+    @abstractmethod
+    def refused(self, serial: str, room: int) -> None:
+        """The board took nothing of what it was sent last.
+
+        Nothing is sent there until an outcome comes from it or :meth:`nudge` is called, and then
+        no more than ``room`` at once.
+        """
+
+    def nudge(self, serial: str) -> None:
+        """Let a board that refused be tried again."""
+        self._boards[serial].talk.held = False
+
+    def doubt(self) -> None:
+        """Outcomes may have been lost on their way: ask for all that is outstanding again."""
+        for board in self._boards.values():
+            board.talk.doubt()
+
+    # --- outcomes in --------------------------------------------------------------------------
+
+    @abstractmethod
+    def settle(self, serial: str, evaluation: str, took: float | None = None) -> Slot[T] | None:
+        """An outcome that stands has come.
+
+        Args:
+            serial: the board it came from.
+            evaluation: whose outcome it is.
+            took: seconds that the board took for it, where known.
+
+        Returns:
+            The slot when this is the first outcome, None when it is to be dropped.
+        """
+
+    @abstractmethod
+    def fail(self, serial: str, evaluation: str, error: IcebusError) -> list[Failed[T]]:
+        """An evaluation has failed on a board; what fails for good by that."""
+
+    # --- boards that go and come --------------------------------------------------------------
+
+    def lose(self, serial: str, error: IcebusError) -> list[Failed[T]]:
+        """The board is lost; what fails for good by that."""
+        board = self._boards.get(serial)
+        if board is None:
+            return []
+        if board.loss is not None:
+            board.loss = board.loss if isinstance(board.loss, LASTING) else error
+            return []
+        owed = list(board.talk.outstanding.values())
+        board.loss = error
+        board.talk = Conversation(serial)
+        return self._lost(board, owed, error)
+
+    def join(self, serial: str) -> None:
+        """A board that was lost is back, or one that takes another's place is ready."""
+        board = self._boards[serial]
+        board.talk.ready = True
+        self._revive(board)
+
+    def replace(self, serial: str, by: str, error: IcebusError) -> list[Failed[T]]:
+        """Another board takes the place of one; it has to :meth:`join` before it is sent anything.
+
+        Args:
+            serial: the board that is lost for good.
+            by: the board in its place.
+            error: why, unless it was lost before.
+
+        Returns:
+            What fails for good by that.
+        """
+        failed = self.lose(serial, error)
+        self._boards[serial].retired = True
+        if by not in self._boards:
+            self._boards[by] = self._board(by, len(self._boards))
+            self._boards[by].loss = error
+        board = self._boards[by]
+        if board.loss is not None:
+            board.retired = False
+            board.talk.ready = False
+            self._revive(board)
+        return failed
+
+    @abstractmethod
+    def give_up(self, error: IcebusError) -> list[Failed[T]]:
+        """No lost board will come back; what fails for good by that."""
+
+    def _revive(self, board: B) -> None:
+        if board.loss is not None:
+            board.loss = None
+            self._revived(board)
+
+    # --- for either to fill in ----------------------------------------------------------------
+
+    @abstractmethod
+    def _board(self, serial: str, number: int) -> B:
+        """A board that takes part."""
+
+    @abstractmethod
+    def _forget(self) -> None:
+        """Forget what was not sent."""
+
+    @abstractmethod
+    def _lost(self, board: B, owed: Sequence[Slot[T]], error: IcebusError) -> list[Failed[T]]:
+        """A board was lost with what it owed, in the order it was sent; what fails for good."""
+
+    @abstractmethod
+    def _revived(self, board: B) -> None:
+        """A board takes part again, or for the first time."""

@@ -1,0 +1,228 @@
+"""Every item on every board: the pure core of `evaluate`."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from icebus.client._evaluating.board_queue import Send, Slot
+from icebus.client._evaluating.distribution import Account, Board, Failed
+from icebus.schemas.errors import IcebusError
+
+DEPTH = 8
+"""Evaluations on a board without an outcome, at most. Enough to keep a 50 ms window busy through a
+delay of 0.2 s, few enough that a client that dies leaves little behind."""
+
+AHEAD = 8
+"""Items taken from the source beyond what the fastest board was sent: boards go on with these while
+the program that reads the outcomes is busy."""
+
+SPREAD = 64
+"""Items kept at most between the slowest and the fastest board, which bounds memory."""
+
+T = TypeVar("T")
+
+
+@dataclass(eq=False)
+class _Board(Board[T], Generic[T]):
+    cursor: int = 0
+    again: deque[Slot[T]] = field(default_factory=deque)
+
+
+class Ledger(Account[T, _Board[T]], Generic[T]):
+    """The account of one batch whose items are each evaluated once on each board.
+
+    The first outcome of an evaluation wins. What a board owes when it is lost fails, and so does
+    what is added until it is back or another takes its place. That one begins with what is added
+    from then on, so that each item has one outcome for each place.
+
+    Args:
+        batch: its id, which evaluations' ids begin with.
+        serials: the boards.
+        patient: whether others may take the place of lost boards, so that when all are lost it is
+            not over before it is given up.
+    """
+
+    def __init__(self, batch: str, serials: Iterable[str], *, patient: bool = False) -> None:
+        super().__init__(batch, serials)
+        self._items: deque[T] = deque()
+        self._base = 0
+        self._patient = patient
+        self._given_up = False
+        self._rejected = 0
+
+    # --- how it is ----------------------------------------------------------------------------
+
+    @property
+    def copies(self) -> int:
+        """The boards that each item goes to."""
+        return len(self._places)
+
+    @property
+    def _places(self) -> list[_Board[T]]:
+        return [board for board in self._boards.values() if not board.retired]
+
+    @property
+    def forgiving(self) -> bool:
+        """Nobody else measures what a lost board owes."""
+        return False
+
+    @property
+    def forsaken(self) -> IcebusError | None:
+        """The first loss, when no board is left: this account does not wait for one's return."""
+        losses = self.losses
+        if len(losses) < len(self._boards) or (self._patient and not self._given_up):
+            return None
+        return next(iter(losses.values()))
+
+    @property
+    def hungry(self) -> bool:
+        """Whether to add another item now. Without a board left nobody eats."""
+        cursors = [board.cursor for board in self._boards.values() if board.loss is None]
+        if self._ended or not cursors:
+            return False
+        known = self._known
+        return known - max(cursors) < AHEAD and known - min(cursors) < SPREAD
+
+    @property
+    def done(self) -> bool:
+        """Whether every evaluation has had its outcome."""
+        return self._ended and all(
+            board.loss is not None or (not board.talk.outstanding and self._exhausted(board))
+            for board in self._boards.values()
+        )
+
+    # --- items in -----------------------------------------------------------------------------
+
+    def add(self, item: T) -> list[Failed[T]]:
+        """Add an item for every board; it fails at once on those that are lost."""
+        index = self._known
+        self._items.append(item)
+        dead = [
+            Failed(self._slot(board, index, item), board.loss)
+            for board in self._places
+            if board.loss is not None
+        ]
+        self._trim()
+        return dead
+
+    def reject(self, item: T) -> list[Slot[T]]:
+        """Count an item that is sent to no board: the slots that fail now."""
+        self._rejected += 1
+        return [
+            Slot(board.serial, f"{self.batch}-r{self._rejected - 1}-{board.number}", item)
+            for board in self._places
+        ]
+
+    # --- calls out ----------------------------------------------------------------------------
+
+    def due(self) -> list[Send[T]]:
+        """What to send now."""
+        sends = [send for board in self._boards.values() if (send := self._due(board)) is not None]
+        self._trim()
+        return sends
+
+    def _due(self, board: _Board[T]) -> Send[T] | None:
+        if board.loss is not None:
+            return None
+        return board.talk.ask(
+            DEPTH,
+            take=lambda room: self._take(board, room),
+            more=lambda: not (self._ended and self._exhausted(board)),
+        )
+
+    def _take(self, board: _Board[T], room: int) -> list[Slot[T]]:
+        slots: list[Slot[T]] = []
+        while len(slots) < room and (slot := self._next(board)) is not None:
+            slots.append(slot)
+        return slots
+
+    def _next(self, board: _Board[T]) -> Slot[T] | None:
+        if board.again:
+            return board.again.popleft()
+        return self._unsent(board)
+
+    def _unsent(self, board: _Board[T]) -> Slot[T] | None:
+        if board.cursor >= self._known:
+            return None
+        slot = self._slot(board, board.cursor, self._items[board.cursor - self._base])
+        board.cursor += 1
+        return slot
+
+    def _exhausted(self, board: _Board[T]) -> bool:
+        return not board.again and board.cursor >= self._known
+
+    def _slot(self, board: _Board[T], index: int, item: T) -> Slot[T]:
+        return Slot(board.serial, f"{self.batch}-{index}-{board.number}", item)
+
+    def refused(self, serial: str, room: int) -> None:
+        """The board took nothing of what it was sent last; it is to be sent the same again."""
+        board = self._boards[serial]
+        back = board.talk.refused(room)
+        if not self._cancelled:
+            board.again.extendleft(reversed(back))
+
+    # --- outcomes in --------------------------------------------------------------------------
+
+    def settle(self, serial: str, evaluation: str, took: float | None = None) -> Slot[T] | None:
+        """An outcome has come: the slot when it is the first one, None when it is to be dropped."""
+        board = self._boards.get(serial)
+        if board is None:
+            return None
+        slot = board.talk.settle(evaluation)
+        if slot is None:
+            slot = next((each for each in board.again if each.evaluation == evaluation), None)
+            if slot is not None:
+                board.again.remove(slot)
+        return slot
+
+    def fail(self, serial: str, evaluation: str, error: IcebusError) -> list[Failed[T]]:
+        """An evaluation has failed, which is its outcome: on that board it had to be."""
+        slot = self.settle(serial, evaluation)
+        return [] if slot is None else [Failed(slot, error)]
+
+    # --- boards that go and come --------------------------------------------------------------
+
+    def give_up(self, error: IcebusError) -> list[Failed[T]]:
+        """No lost board will come back: all that they owed has failed already."""
+        self._given_up = True
+        return []
+
+    def _board(self, serial: str, number: int) -> _Board[T]:
+        return _Board(serial, number)
+
+    def _lost(
+        self, board: _Board[T], owed: Sequence[Slot[T]], error: IcebusError
+    ) -> list[Failed[T]]:
+        """All its slots fail now, sent or not."""
+        slots = [*owed, *board.again]
+        while (slot := self._unsent(board)) is not None:
+            slots.append(slot)
+        board.again.clear()
+        self._trim()
+        return [Failed(slot, error) for slot in slots]
+
+    def _revived(self, board: _Board[T]) -> None:
+        """It takes part in what is added from now on."""
+        board.cursor = self._known
+        self._given_up = False
+
+    def _forget(self) -> None:
+        for board in self._boards.values():
+            board.cursor = self._known
+            board.again.clear()
+        self._trim()
+
+    @property
+    def _known(self) -> int:
+        """Items so far."""
+        return self._base + len(self._items)
+
+    def _trim(self) -> None:
+        cursors = (board.cursor for board in self._boards.values() if board.loss is None)
+        needed = min(cursors, default=self._known)
+        while self._base < needed:
+            self._items.popleft()
+            self._base += 1

@@ -1,0 +1,54 @@
+"""What may be said to a run of evaluations, its defaults, and why they are what they are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypedDict
+
+from icebus.client._evaluating.progress import Show
+
+STALL = 300.0
+"""Seconds without a sign of a board that owes outcomes after which they fail: the last resort, when
+no will, no event and no state told of trouble. A full queue of the slowest firmware (64 × 5 s)
+still says something every 5 s."""
+
+PATIENCE = 60.0
+"""Seconds to wait for a board when none is left: ten times what a killed worker takes to be back,
+and enough for a board to be flashed anew."""
+
+BROKER_AWAY = 120.0
+"""Seconds without the broker after which outstanding evaluations fail: twice what a machine takes
+to start again. The broker keeps for 300 s what comes for a client that is away."""
+
+
+class EvaluateOptions(TypedDict, total=False):
+    """What may be said to :meth:`Boards.evaluate`, which tells what it means."""
+
+    serials: Sequence[str] | None
+    validate: bool
+    stall: float
+    progress: Show
+
+
+class MapOptions(EvaluateOptions, total=False):
+    """What may be said to :meth:`Boards.map`, which tells what it means."""
+
+    patience: float
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a run was told, with what it was not told."""
+
+    serials: Sequence[str] | None = None
+    validate: bool = True
+    stall: float = STALL
+    patience: float = PATIENCE
+    broker_away: float = BROKER_AWAY
+    progress: Show = False
+
+    @property
+    def whole(self) -> bool:
+        """Whether it is for all of the reservation, also for boards that take others' places."""
+        return self.serials is None

@@ -1,0 +1,105 @@
+"""What the passing of time says of a run: who is silent, who may be back, whether to hope. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from icebus.client._evaluating.distribution import Account
+from icebus.client._evaluating.failure_causes import LASTING
+from icebus.client._evaluating.options import Options
+from icebus.schemas.errors import BrokerUnavailable, DeadlineExceeded, IcebusError
+
+DOUBT = 20.0
+"""Seconds without a sign of a board that owes outcomes after which it is asked for them again. A
+broker drops what has expired when its clock is set, and no connection ends that would tell us."""
+
+RETURN = 5.0
+"""Seconds after which a lost board that is said to serve is tried again, when its return was not
+told: control may never have noticed that it was away."""
+
+
+class Vigil:
+    """Keeps the times of a run's boards. What is lost is the account's to say.
+
+    Args:
+        account: of the run.
+        options: how long what may take.
+        now: the time, as in all that follows on a clock that is never set.
+    """
+
+    def __init__(self, account: Account[Any, Any], options: Options, now: float) -> None:
+        self._account = account
+        self._options = options
+        self._signs = dict.fromkeys(account.serials, now)
+        self._lost: dict[str, float] = {}
+        self._doubted = now
+        self._away: float | None = None
+        self._alone: float | None = None
+
+    def sign(self, serial: str, now: float) -> None:
+        """A board gave a sign, or has only now something to give one of."""
+        self._signs[serial] = now
+
+    def hope(self) -> None:
+        """Some board works: one does not wait for the return of all."""
+        self._alone = None
+
+    def broker(self, connected: bool, now: float) -> BrokerUnavailable | None:
+        """The error for a broker that is away for too long."""
+        if connected:
+            self._away = None
+        elif self._away is None:
+            self._away = now
+        elif now - self._away > self._options.broker_away:
+            return BrokerUnavailable(
+                f"the broker has been away for {self._options.broker_away:g} s; "
+                "evaluate again when the farm is back"
+            )
+        return None
+
+    def stalled(self, now: float) -> dict[str, IcebusError]:
+        """Boards that owe outcomes and were silent for too long to hope for them."""
+        return {
+            serial: DeadlineExceeded(
+                f"device {serial} gave no outcome in {self._options.stall:g} s; "
+                "`icebus devices` shows what it does",
+                serial=serial,
+            )
+            for serial in self._silent(self._options.stall, now)
+        }
+
+    def doubts(self, now: float) -> bool:
+        """Whether to ask for outcomes again; then not for a while."""
+        if now - self._doubted <= DOUBT or not self._silent(DOUBT, now):
+            return False
+        self._doubted = now
+        return True
+
+    def _silent(self, seconds: float, now: float) -> list[str]:
+        losses = self._account.losses
+        return [
+            serial
+            for serial in self._account.serials
+            if serial not in losses
+            and self._account.outstanding(serial)
+            and now - self._signs[serial] > seconds
+        ]
+
+    def returning(self, now: float) -> list[str]:
+        """Lost boards that may be back without anybody having told."""
+        self._lost = {serial: self._lost.get(serial, now) for serial in self._account.losses}
+        return [serial for serial, at in self._lost.items() if now - at > RETURN]
+
+    def hopeless(self, now: float) -> IcebusError | None:
+        """Why to give up, when all boards are lost and none came back in time, or ever will."""
+        losses = self._account.losses
+        if self._account.forsaken is not None or len(losses) < len(self._account.serials):
+            return None
+        if self._alone is None:
+            self._alone = now
+        hope = any(not isinstance(loss, LASTING) for loss in losses.values())
+        if hope and now - self._alone <= self._options.patience:
+            return None
+        last = list(losses.values())[-1]
+        waited = f"; no board came back in {self._options.patience:g} s" if hope else ""
+        return type(last)(f"{last.message}{waited}", **last.details)

@@ -1,0 +1,87 @@
+"""Handlers: a class per kind, with a hook for every event, to be overridden."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from icebus.client._evaluating.outcomes import BatchFinished, Failure, Result
+    from icebus.client._reservation.queue_place import Waiting
+    from icebus.schemas.reservations import (
+        DeviceFailedEvent,
+        DeviceReplaced,
+        Ended,
+        EndingSoon,
+        Initialized,
+        Transferred,
+    )
+
+
+class EventHandler:
+    """Hooks for what every reservation may meet; override those you care about.
+
+    Register with ``client.register(handler)``. Hooks run on the client's event thread, one at a
+    time, and may call the client. A subclass for another kind adds a method per event of the kind.
+    """
+
+    def queued(self, waiting: Waiting) -> None:
+        """A reservation waits for devices, and where it stands is not what it was."""
+
+    def initialized(self, device: Initialized) -> None:
+        """A device of a reservation is ready for calls."""
+
+    def reservation_ending_soon(self, ending: EndingSoon) -> None:
+        """A reservation is about to end; the client extends it unless told not to."""
+
+    def reservation_ended(self, ended: Ended) -> None:
+        """A reservation is over."""
+
+    def device_failed(self, failed: DeviceFailedEvent) -> None:
+        """A device of a reservation stopped serving."""
+
+    def device_replaced(self, replaced: DeviceReplaced) -> None:
+        """Another device takes the place of one that failed."""
+
+    def transferred(self, transferred: Transferred) -> None:
+        """A reservation was given to another user."""
+
+    def hook(self, event: str) -> Callable[[Any], object] | None:
+        """The method that takes events of that name, if the handler has one of its own.
+
+        Names come from the network, so only methods that a handler class defines are found.
+        """
+        if event.startswith("_") or event == "hook":
+            return None
+        for cls in type(self).__mro__:
+            if cls not in _STUBS and callable(vars(cls).get(event)):
+                method: Callable[[Any], object] = getattr(self, event)
+                return method
+        return None
+
+
+class PulseCountHandler(EventHandler):
+    """Hooks for reservations of kind ``pulsecount``."""
+
+    def results(self, result: Result) -> None:
+        """A bitstream was measured on a device."""
+
+    def failures(self, failure: Failure) -> None:
+        """A bitstream will have no result on a device."""
+
+    def finished(self, finished: BatchFinished) -> None:
+        """Every evaluation of a batch on a device has had its outcome."""
+
+
+_STUBS = (EventHandler, PulseCountHandler)
+
+
+def event_names(handler: type[EventHandler]) -> frozenset[str]:
+    """The events a handler class has hooks for."""
+    return frozenset(
+        name
+        for cls in handler.__mro__
+        if issubclass(cls, EventHandler)
+        for name in vars(cls)
+        if not name.startswith("_") and name != "hook"
+    )

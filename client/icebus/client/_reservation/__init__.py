@@ -1,0 +1,1 @@
+"""A reservation in the hands of a client."""

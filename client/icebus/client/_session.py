@@ -1,0 +1,187 @@
+"""A client's session with the farm: connected, listening, able to read how things stand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import ClassVar, Self, TypeVar
+
+from icebus.bus import BrokerAddress
+from icebus.client._connection import operations
+from icebus.client._connection.connection import Link
+from icebus.client._connection.hooks import Hook
+from icebus.client._handlers import EventHandler
+from icebus.client._profile import find_url
+from icebus.schemas import reservations
+from icebus.schemas.deadline import Deadline
+from icebus.schemas.errors import InvalidRequest
+from icebus.schemas.history import HistoryEntry, HistoryEvent
+from icebus.schemas.reservations import KnownDevice
+
+CONNECT_TIMEOUT = 10.0
+"""Seconds for the broker to take us in."""
+
+CLOSE_TIMEOUT = 5.0
+"""Seconds to say farewell."""
+
+F = TypeVar("F", bound=Hook)
+
+
+class Session:
+    """What needs no reservation. It connects when it is made; close it, or use it as a context.
+
+    Args:
+        url: the broker, ``mqtt://user:password@host:port``.
+        profile: the path of a profile, or the name of a principal of this machine's farm. Without
+            both, ``$ICEBUS_URL``, ``$ICEBUS_PROFILE`` and the profile that ``icebus up`` wrote are
+            tried in turn.
+        handlers: told of events.
+        timeout: seconds to connect within.
+
+    Raises:
+        NoProfile: nothing names a farm.
+        BrokerUnavailable: nothing answers there.
+        NotAuthorized: the broker refused the user or password.
+
+    Attributes:
+        kind: what is reserved unless a call says otherwise; empty for none.
+        events: names that :meth:`on` takes; empty for any.
+    """
+
+    kind: ClassVar[str] = ""
+    events: ClassVar[frozenset[str]] = frozenset()
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        profile: str | Path | None = None,
+        handlers: Sequence[EventHandler] = (),
+        timeout: float = CONNECT_TIMEOUT,
+    ) -> None:
+        address = BrokerAddress.parse(find_url(url, profile))
+        self._link = Link(address, Deadline.after(timeout))
+        for handler in handlers:
+            self.register(handler)
+
+    @property
+    def user(self) -> str:
+        """Who we are."""
+        return self._link.user
+
+    @property
+    def id(self) -> str:
+        """The id of this client, which attached reservations name."""
+        return self._link.client
+
+    # --- events -------------------------------------------------------------------------------
+
+    def register(self, handler: EventHandler) -> None:
+        """Have a handler's hooks called for events of this client's reservations."""
+        self._link.hooks.register(handler)
+
+    def on(self, event: str) -> Callable[[F], F]:
+        """Register a function for an event; a decorator that returns the function unchanged.
+
+        >>> @client.on("results")  # doctest: +SKIP
+        ... def show(result): print(result.pulses)
+
+        Raises:
+            InvalidRequest: this client has no such event.
+        """
+        if self.events and event not in self.events:
+            raise InvalidRequest(
+                f"there is no event {event!r}; there are {', '.join(sorted(self.events))}"
+            )
+
+        def register(function: F) -> F:
+            self._link.hooks.on(event, function)
+            return function
+
+        return register
+
+    # --- the farm -----------------------------------------------------------------------------
+
+    def devices(self, timeout: float = operations.TIMEOUT) -> list[KnownDevice]:
+        """All devices that control knows."""
+        return operations.list_devices(self._link, timeout)
+
+    def reservations(
+        self, *, everybody: bool = False, timeout: float = operations.TIMEOUT
+    ) -> list[reservations.Reservation]:
+        """Reservations that have not ended: this user's, or everybody's."""
+        return operations.list_reservations(self._link, None if everybody else self.user, timeout)
+
+    def available(
+        self,
+        kind: str = "",
+        selector: str | None = None,
+        timeout: float = operations.TIMEOUT,
+    ) -> list[str]:
+        """The devices that a reservation of that kind could have now.
+
+        Args:
+            kind: what for; the client's own kind if it has one.
+            selector: labels that they must have.
+            timeout: seconds for control to answer.
+
+        Raises:
+            UnknownKind: no worker offers it.
+            InvalidRequest: the selector is none.
+        """
+        return operations.available(self._link, kind or self.kind or None, selector, timeout)
+
+    def history(
+        self,
+        *,
+        user: str | None = None,
+        reservation: str | None = None,
+        serial: str | None = None,
+        worker: str | None = None,
+        events: Sequence[HistoryEvent] | None = None,
+        since: datetime | None = None,
+        limit: int = 100,
+        timeout: float = operations.TIMEOUT,
+    ) -> list[HistoryEntry]:
+        """What happened to reservations and devices, newest first: who held what, and why not more.
+
+        Args:
+            user: whose reservations.
+            reservation: its id.
+            serial: of a device.
+            worker: its id.
+            events: only these.
+            since: nothing older.
+            limit: entries, at most.
+            timeout: seconds for control to answer.
+        """
+        return operations.history(
+            self._link,
+            user=user,
+            reservation=reservation,
+            serial=serial,
+            worker=worker,
+            events=events,
+            since=since,
+            limit=limit,
+            timeout=timeout,
+        )
+
+    # --- life ---------------------------------------------------------------------------------
+
+    def close(self, timeout: float = CLOSE_TIMEOUT) -> None:
+        """End the connection."""
+        self._link.close(Deadline.after(timeout))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()

@@ -1,0 +1,179 @@
+"""The farm as its retained topics tell it at one moment: no control and no worker has to answer."""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from functools import partial
+
+from icebus.bus import Bus, Incoming, wait
+from icebus.schemas.components import (
+    ClientState,
+    ControlState,
+    Heartbeat,
+    Presence,
+    WorkerHeartbeat,
+    WorkerKinds,
+    WorkerPhase,
+    WorkerState,
+)
+from icebus.schemas.deadline import Deadline
+from icebus.schemas.devices import DeviceReport
+from icebus.schemas.errors import DeadlineExceeded
+from icebus.schemas.ids import new_id
+from icebus.schemas.message import decode
+from icebus.schemas.reservations import Reservation
+from icebus.schemas.topics import (
+    CLIENT_STATE,
+    CONTROL_HEARTBEAT,
+    CONTROL_STATE,
+    DEVICE,
+    RESERVATION,
+    WORKER_HEARTBEAT,
+    WORKER_KINDS,
+    WORKER_STATE,
+    Topic,
+)
+
+EVERYTHING: tuple[Topic, ...] = (
+    CONTROL_STATE,
+    CONTROL_HEARTBEAT,
+    WORKER_STATE,
+    WORKER_HEARTBEAT,
+    WORKER_KINDS,
+    DEVICE,
+    RESERVATION,
+)
+"""All that a survey can look at."""
+
+GONE = frozenset({WorkerPhase.OFFLINE, WorkerPhase.LOST})
+
+STALE_AFTER = 3
+"""Heartbeats that a worker may miss; control offers none of its boards after that."""
+
+QUIET = 0.2
+"""Seconds of silence after which an observer, who can't send a mark of its own, takes what has
+come for all there is. A local broker delivers thousands of messages in that time."""
+
+
+@dataclass
+class Survey:
+    """What was retained.
+
+    Attributes:
+        controls: by id.
+        heartbeat: the leading control's; None when none beats.
+        workers, heartbeats, kinds: by the worker's id. A heartbeat that has grown old is gone.
+        devices: reports, by worker and serial.
+        reservations: those that have not ended, by id.
+    """
+
+    controls: dict[str, ControlState] = field(default_factory=dict)
+    heartbeat: Heartbeat | None = None
+    workers: dict[str, WorkerState] = field(default_factory=dict)
+    heartbeats: dict[str, WorkerHeartbeat] = field(default_factory=dict)
+    kinds: dict[str, WorkerKinds] = field(default_factory=dict)
+    devices: dict[tuple[str, str], DeviceReport] = field(default_factory=dict)
+    reservations: dict[str, Reservation] = field(default_factory=dict)
+
+    def reports(self, worker: str) -> list[DeviceReport]:
+        """What a worker reports of its devices."""
+        return [report for (owner, _), report in sorted(self.devices.items()) if owner == worker]
+
+    def age(self, worker: str) -> float | None:
+        """Seconds since the worker's heartbeat, in whole intervals; None when it has none.
+
+        It echoes control's, so that no clock has to agree with another.
+        """
+        beat, echo = self.heartbeat, self.heartbeats.get(worker)
+        if beat is None or echo is None or echo.epoch != beat.epoch:
+            return None
+        return max(0, beat.sequence - echo.sequence) * beat.interval
+
+    def answers(self, worker: str) -> bool | None:
+        """Whether a worker is there and answers heartbeats; None where there are none to answer."""
+        state = self.workers.get(worker)
+        if state is None or state.state in GONE:
+            return False
+        if self.heartbeat is None:
+            return None
+        age = self.age(worker)
+        return age is not None and age <= STALE_AFTER * self.heartbeat.interval
+
+    def take(self, topic: Topic, ids: Mapping[str, str], payload: bytes) -> None:
+        """Note one retained message.
+
+        Raises:
+            InvalidRequest: it is not what its topic is for.
+        """
+        if not payload or topic.model is None:
+            return
+        match decode(topic.model, payload):
+            case ControlState() as state:
+                self.controls[ids["control"]] = state
+            case Heartbeat() as beat:
+                self.heartbeat = beat
+            case WorkerState() as state:
+                self.workers[ids["worker"]] = state
+            case WorkerHeartbeat() as echo:
+                self.heartbeats[ids["worker"]] = echo
+            case WorkerKinds() as kinds:
+                self.kinds[ids["worker"]] = kinds
+            case DeviceReport() as report:
+                self.devices[ids["worker"], ids["serial"]] = report
+            case Reservation() as reservation:
+                self.reservations[ids["reservation"]] = reservation
+
+
+def survey(bus: Bus, deadline: Deadline, topics: Iterable[Topic] = EVERYTHING) -> Survey:
+    """Read what is retained on the topics. Not for use on the dispatcher.
+
+    The broker answers a subscription with all that it retains; a message of our own, sent after,
+    comes back behind them and so tells that they have all come.
+
+    Raises:
+        DeadlineExceeded: the broker did not answer in time.
+    """
+    found = Survey()
+    arrivals: queue.SimpleQueue[bool] = queue.SimpleQueue()
+
+    def note(topic: Topic, incoming: Incoming) -> None:
+        found.take(topic, incoming.ids, incoming.payload)
+        arrivals.put(False)
+
+    mark = CLIENT_STATE(user=bus.address.user, client=(client := new_id("survey-")))
+    subscriptions = [bus.subscribe(topic, partial(note, topic)) for topic in topics]
+    subscriptions.append(
+        bus.subscribe(
+            CLIENT_STATE,
+            lambda _incoming: arrivals.put(True),
+            user=bus.address.user,
+            client=client,
+        )
+    )
+    try:
+        for subscription in subscriptions:
+            wait(subscription.acknowledged, deadline, "the broker")
+        # Not retained, and of a client that nobody knows: control has nothing to do for it.
+        sent = bus.publish(mark, ClientState(state=Presence.OFFLINE, session=client))
+        _drain(arrivals, sent, deadline)
+    finally:
+        for subscription in subscriptions:
+            subscription.cancel()
+    return found
+
+
+def _drain(arrivals: queue.SimpleQueue[bool], sent: Future[None], deadline: Deadline) -> None:
+    """Wait for the mark, or for silence where it was refused."""
+    while True:
+        quiet = sent.done() and sent.exception() is not None
+        try:
+            if arrivals.get(timeout=min(QUIET, deadline.remaining)):
+                return
+        except queue.Empty:
+            if quiet:
+                return
+            if deadline.expired:
+                raise DeadlineExceeded("the broker did not tell in time how the farm is") from None

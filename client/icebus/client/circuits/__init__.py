@@ -1,0 +1,1 @@
+"""Making bitstreams to try a farm with."""

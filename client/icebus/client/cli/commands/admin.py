@@ -1,0 +1,151 @@
+"""``icebus admin``: what administrators do."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from icebus.client.cli.common import PROFILE
+from icebus.client.cli.completion import complete_any_reservation, complete_serial, complete_worker
+from icebus.client.cli.output import print_line, say
+from icebus.schemas.wording import counted
+
+if TYPE_CHECKING:
+    from icebus.client._admin import Admin
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="""Look after a farm, as one of its administrators; users are refused.
+
+    Everything stands in `icebus history`, with who did it and the reason given. On this machine's
+    own farm the administrator is `icebus --profile admin admin …`.
+    """,
+)
+
+Serials = Annotated[list[str], typer.Argument(help="Boards.", autocompletion=complete_serial)]
+WorkerId = Annotated[str, typer.Argument(help="A worker.", autocompletion=complete_worker)]
+Reason = Annotated[str, typer.Option("--reason", help="Why, for users and the history.")]
+
+
+def add_to(parent: typer.Typer) -> None:
+    """Register the commands."""
+    for command in (end, reboot, reflash, quarantine, unquarantine, forget, drain, undrain):
+        app.command()(command)
+    parent.add_typer(app, name="admin", rich_help_panel="Farm")
+
+
+def end(
+    reservations: Annotated[
+        list[str],
+        typer.Argument(help="Anybody's.", autocompletion=complete_any_reservation),
+    ],
+    reason: Reason = "",
+) -> None:
+    """End reservations, whoever's they are.
+
+    Examples:
+      icebus admin end 5f1c2e9a7b3d4c60 --reason "maintenance at noon"
+    """
+    with _connect() as admin:
+        for name in reservations:
+            ended = admin.end(name, reason)
+            print_line(f"{name} of {ended.user} ended")
+
+
+def reboot(serials: Serials, reason: Reason = "") -> None:
+    """Restart boards. What they measure fails; who holds them keeps them.
+
+    Examples:
+      icebus admin reboot 70B3D5A1
+    """
+    _change(lambda admin: admin.reboot(serials, reason), serials, "will be rebooted")
+
+
+def reflash(serials: Serials, reason: Reason = "") -> None:
+    """Write boards' firmware anew. What they measure fails; who holds them keeps them.
+
+    Examples:
+      icebus admin reflash 70B3D5A1 70B3D5A2
+    """
+    _change(lambda admin: admin.reflash(serials, reason), serials, "will be reflashed")
+
+
+def quarantine(
+    serials: Serials,
+    reason: Annotated[str, typer.Option("--reason", help="Why, for users and the history.")],
+) -> None:
+    """Give boards to nobody until told otherwise. Who holds them loses them.
+
+    Examples:
+      icebus admin quarantine 70B3D5A1 --reason "loose USB socket"
+    """
+    _change(lambda admin: admin.quarantine(serials, reason), serials, "quarantined")
+
+
+def unquarantine(serials: Serials, reason: Reason = "") -> None:
+    """Let boards be reserved again.
+
+    Examples:
+      icebus admin unquarantine 70B3D5A1 --reason soldered
+    """
+    _change(lambda admin: admin.unquarantine(serials, reason), serials, "may be reserved again")
+
+
+def forget(
+    serials: Serials,
+    reason: Reason = "",
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Drop boards that are gone for good. One that comes back is known anew, not quarantined.
+
+    Examples:
+      icebus admin forget 70B3D5A1 --yes
+    """
+    if not yes:
+        if not sys.stdin.isatty():
+            raise typer.BadParameter("nobody can be asked here whether to forget: say --yes")
+        typer.confirm(f"Forget {' '.join(serials)}?", abort=True, err=True)
+    _change(lambda admin: admin.forget(serials, reason), serials, "forgotten")
+
+
+def drain(worker: WorkerId, reason: Reason = "") -> None:
+    """Let a worker finish its reservations and give it no new ones.
+
+    Examples:
+      icebus admin drain local --reason "new kernel"
+    """
+    with _connect() as admin:
+        left = admin.drain(worker, reason)
+    print_line(f"{worker} drains; {counted(len(left), 'reservation')} to finish")
+    for name in left:
+        print_line(name)
+
+
+def undrain(worker: WorkerId, reason: Reason = "") -> None:
+    """Let a worker have reservations again.
+
+    Examples:
+      icebus admin undrain local
+    """
+    with _connect() as admin:
+        admin.undrain(worker, reason)
+    print_line(f"{worker} may have reservations again")
+
+
+def _connect() -> Admin:
+    from icebus.client._admin import Admin
+
+    return Admin(profile=PROFILE.get())
+
+
+def _change(change: Callable[[Admin], list[str]], serials: Sequence[str], what: str) -> None:
+    """Have boards changed, and tell which were and which were so before."""
+    with _connect() as admin:
+        changed = change(admin)
+    for serial in changed:
+        print_line(f"{serial} {what}")
+    for serial in sorted(set(serials).difference(changed)):
+        say(f"{serial}: nothing to change")

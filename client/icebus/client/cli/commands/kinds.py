@@ -1,0 +1,156 @@
+"""``icebus kinds``."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from icebus.client.cli.common import Output, look
+from icebus.client.cli.completion import complete_kind
+from icebus.client.cli.output import Column, Format, aligned, print_line, print_rows, say
+from icebus.client.cli.signatures import MISSING, Schema, fields, resolve, signature, type_of
+
+if TYPE_CHECKING:
+    from icebus.client._offers import Offer
+
+FIELDS = ("kind", "workers", "firmware", "methods", "events", "args", "description")
+
+PARTS = ("kind", "workers", "part", "name", "field", "type", "required", "default", "description")
+"""Fields of a kind's parts as CSV."""
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the command."""
+    app.command()(kinds)
+
+
+def kinds(
+    kind: Annotated[
+        str | None,
+        typer.Argument(help="Describe this one.", autocompletion=complete_kind),
+    ] = None,
+    output: Output = Format.TABLE,
+) -> None:
+    """List what boards can be reserved for; of a KIND, its methods, events and arguments.
+
+    JSON has the JSON Schemas as the workers publish them.
+
+    Examples:
+      icebus kinds
+      icebus kinds pulsecount
+      icebus kinds pulsecount -o json | jq '.[0].methods.evaluate.args'
+    """
+    from icebus.client._offers import find, merge
+    from icebus.schemas.topics import WORKER_KINDS
+
+    offers = merge(look(WORKER_KINDS).kinds)
+    if kind is not None:
+        offers = find(offers, kind)
+    if output is Format.NAME and kind is not None:
+        for name in dict.fromkeys(name for offer in offers for name in sorted(offer.info.methods)):
+            print_line(name)
+    elif output is Format.TABLE and kind is not None:
+        print_line("\n\n".join(describe(offer) for offer in offers))
+    elif output is Format.CSV and kind is not None:
+        parts = [part for offer in offers for part in parts_of(offer)]
+        print_rows(parts, [], output, "kind", PARTS)
+    else:
+        rows = [_row(offer) for offer in offers]
+        columns = [Column(each) for each in FIELDS if each != "args"]
+        shown = rows if output is not Format.TABLE else [_for_people(row) for row in rows]
+        print_rows(shown, columns, output, "kind", FIELDS)
+    _tell_differences(offers)
+    if not offers:
+        say("No worker offers anything. `icebus workers` lists them.")
+
+
+def _tell_differences(offers: list[Offer]) -> None:
+    forms: dict[str, list[str]] = {}
+    for offer in offers:
+        forms.setdefault(offer.kind, []).append(" ".join(offer.workers))
+    for kind, workers in forms.items():
+        if len(workers) > 1:
+            say(f"Workers differ in {kind}: {' | '.join(workers)}. Are they of one version?")
+
+
+def _row(offer: Offer) -> dict[str, Any]:
+    return {"kind": offer.kind, "workers": offer.workers, **offer.info.model_dump(mode="json")}
+
+
+def _for_people(row: dict[str, Any]) -> dict[str, Any]:
+    first, *_ = row["description"].split("\n")
+    return {**row, "methods": list(row["methods"]), "events": list(row["events"])} | {
+        "description": first
+    }
+
+
+def describe(offer: Offer) -> str:
+    """A kind for people: what it is for, and how its methods are called."""
+    info = offer.info
+    on = f"on {' '.join(offer.workers)}, firmware {info.firmware}"
+    blocks = [f"{offer.kind}: {on}\n{_indented(info.description)}"]
+    blocks.append("RESERVE\n" + (_fields(info.args, "required") or "  no arguments"))
+    for name, method in sorted(info.methods.items()):
+        answer = resolve(method.returns, method.returns.get("$defs", {}))
+        returns = _fields(method.returns) or f"  {type_of(answer)}"
+        blocks.append(
+            f"METHOD {signature(name, method.args)}\n{_indented(method.description)}"
+            + _after("\n\n", _fields(method.args, "required"))
+            + f"\n  answer:\n{_indented(returns)}"
+        )
+    for name, event in sorted(info.events.items()):
+        blocks.append(f"EVENT {name}\n{_indented(event.description)}\n{_fields(event.data)}")
+    return "\n\n".join(block.rstrip() for block in blocks)
+
+
+def _after(before: str, text: str) -> str:
+    return before + text if text else ""
+
+
+def _indented(text: str) -> str:
+    """Lines moved in, and what is code marked as these texts do."""
+    return "\n".join(f"  {line}".rstrip() for line in text.replace("``", "`").split("\n"))
+
+
+def _fields(schema: Schema, required: str = "") -> str:
+    """The fields of an object as lines that line up; ``required`` is said of those that are."""
+    rows = [
+        [
+            each.name,
+            type_of(each.schema),
+            required if each.required else _default(each.default),
+            each.description,
+        ]
+        for each in fields(schema)
+    ]
+    return _indented(aligned(rows)) if rows else ""
+
+
+def _default(value: Any) -> str:
+    return "" if value is MISSING else f"= {json.dumps(value)}"
+
+
+def parts_of(offer: Offer) -> list[dict[str, Any]]:
+    """A kind as rows: each field of what a reservation, its methods and its events have."""
+    info = offer.info
+    schemas: list[tuple[str, str, Schema]] = [("reserve", "", info.args)]
+    for name, method in sorted(info.methods.items()):
+        schemas += [("method", name, method.args), ("answer", name, method.returns)]
+    schemas += [("event", name, event.data) for name, event in sorted(info.events.items())]
+    return [
+        {
+            "kind": offer.kind,
+            "workers": offer.workers,
+            "part": part,
+            "name": name,
+            "field": each.name,
+            "type": type_of(each.schema),
+            "required": each.required,
+            "default": None if each.default is MISSING else each.default,
+            "description": each.description,
+        }
+        for part, name, schema in schemas
+        for each in fields(schema)
+    ]

@@ -1,0 +1,49 @@
+"""``icebus map``."""
+
+from __future__ import annotations
+
+import typer
+
+from icebus.client.cli.commands.evaluate import (
+    Count,
+    Files,
+    ReservationId,
+    Serials,
+    Terms,
+    Validate,
+    Wanted,
+    measure,
+)
+from icebus.client.cli.common import Output, Priority, Replace, Selector, Wait
+from icebus.client.cli.output import Format
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the command."""
+    app.command()(map)
+
+
+def map(  # noqa: A001 - the command's name
+    files: Files,
+    reservation: ReservationId = None,
+    count: Count = None,
+    serial: Serials = None,
+    selector: Selector = None,
+    wait: Wait = None,
+    priority: Priority = 0,
+    replace: Replace = False,
+    validate: Validate = True,
+    output: Output = Format.TABLE,
+) -> None:
+    """Evaluate every bitstream once, on whichever board is free, and print the pulses counted.
+
+    Boards are found as for `evaluate`. What a board owes when it fails goes to the others, and a
+    board that comes back takes part again, as does one that replaces it.
+
+    Examples:
+      icebus map -n 8 population/*.bin
+      icebus map -n 4 *.bin -o csv > counts.csv
+      icebus map -n 8 --wait 2h --replace population/*.bin
+    """
+    terms = Terms(count, serial or [], selector, wait, priority, replace)
+    measure(Wanted(files, reservation, terms, validate, output), each=False)

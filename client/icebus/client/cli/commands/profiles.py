@@ -1,0 +1,66 @@
+"""``icebus profile``."""
+
+from __future__ import annotations
+
+import shlex
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from icebus.client.cli.common import PROFILE
+from icebus.client.cli.output import print_json, print_line
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the command."""
+    app.command()(profile)
+
+
+class ProfileFormat(StrEnum):
+    """Form of a profile."""
+
+    URL = "url"
+    JSON = "json"
+    MOSQUITTO = "mosquitto"
+
+
+def profile(
+    name: Annotated[
+        str | None, typer.Argument(help="A user of this machine's farm, or a profile's path.")
+    ] = None,
+    output: Annotated[ProfileFormat, typer.Option("--output", "-o", help="Form.")] = (
+        ProfileFormat.URL
+    ),
+) -> None:
+    """Print where the farm is and who you are there, with the password.
+
+    Examples:
+      export ICEBUS_URL=$(icebus profile)
+      mosquitto_sub $(icebus profile observer -o mosquitto) -t 'icebus/#' -v
+    """
+    from icebus.bus import BrokerAddress
+    from icebus.client._profile import find_profile, find_url
+
+    url = find_url(profile=PROFILE.get()) if name is None else find_profile(name).url
+    address = BrokerAddress.parse(url)
+    match output:
+        case ProfileFormat.URL:
+            print_line(url)
+        case ProfileFormat.MOSQUITTO:
+            options = ["-V", "mqttv5", "-h", address.host, "-p", str(address.port)]
+            options += ["-u", address.user, "-P", address.password]
+            print_line(shlex.join(options))
+        case ProfileFormat.JSON:
+            print_json(
+                {
+                    "url": url,
+                    "host": address.host,
+                    "port": address.port,
+                    "user": address.user,
+                    "password": address.password,
+                    "root": address.root,
+                    "tls": address.tls,
+                },
+                indent=2,
+            )

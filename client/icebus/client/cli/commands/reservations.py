@@ -1,0 +1,338 @@
+"""``icebus reserve``, ``reservations``, ``extend``, ``release`` and ``transfer``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from icebus.client.cli.common import KIND, Kind, Output, Priority, Replace, Selector, Wait, connect
+from icebus.client.cli.common import duration as duration_of
+from icebus.client.cli.completion import (
+    complete_release,
+    complete_reservation,
+    complete_serial,
+    complete_user,
+)
+from icebus.client.cli.durations import show_duration, show_until
+from icebus.client.cli.output import Column, Format, print_line, print_rows, say
+from icebus.schemas.wording import counted
+
+if TYPE_CHECKING:
+    from icebus.client.kinds.pulsecount import PulseCountClient
+    from icebus.schemas.reservations import Reservation
+
+FIELDS = (
+    *("id", "user", "kind", "state", "devices", "created", "until"),
+    *("client", "reason", "priority", "replace", "queue", "attached"),
+)
+
+EXTENDED = ("reservation", "before", "after")
+
+ROUNDING = 1.0
+"""Seconds that an end may fall short of what was asked before that is worth a word."""
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the commands."""
+    app.command()(reserve)
+    app.command()(reservations)
+    app.command()(extend)
+    app.command()(release)
+    app.command()(transfer)
+
+
+def reserve(
+    count: Annotated[int | None, typer.Argument(min=1, help="How many. (default: 1)")] = None,
+    serial: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--serial",
+            "-s",
+            help="Which; may be given repeatedly.",
+            autocompletion=complete_serial,
+        ),
+    ] = None,
+    kind: Kind = KIND,
+    duration: Annotated[
+        float,
+        typer.Option(
+            "--duration",
+            "-d",
+            parser=duration_of,
+            metavar="DURATION",
+            help="Such as 90, 30s, 15m. (default: 30m)",
+            show_default=False,
+        ),
+    ] = 1800.0,
+    selector: Selector = None,
+    wait: Wait = None,
+    priority: Priority = 0,
+    replace: Replace = False,
+    timeout: Annotated[
+        float,
+        typer.Option(
+            parser=duration_of,
+            metavar="DURATION",
+            help="How long boards that were given may take to be ready. (default: 3m)",
+            show_default=False,
+        ),
+    ] = 180.0,
+    shell: Annotated[
+        bool, typer.Option("--shell", help="Print a line for the shell to evaluate.")
+    ] = False,
+    output: Output = Format.NAME,
+) -> None:
+    """Reserve boards until they are released or the time is up; prints the reservation's id.
+
+    All that are asked for or none. What can't be had at once is refused, unless --wait says to
+    stand in the queue; where one stands there is told on stderr, and Ctrl-C gives up the place.
+
+    Examples:
+      icebus reserve 2 --duration 2h
+      icebus reserve 4 -l chip=rp2350,rack!=b --wait 2h --priority 5 --replace
+      eval "$(icebus reserve 4 --shell)"; icebus evaluate *.bin; icebus release --all
+      icebus reserve --serial 70B3D5A1 --serial 70B3D5A2
+    """
+    if count is not None and serial:
+        raise typer.BadParameter("give either how many or which (--serial)")
+    from icebus.client.cli.progress import queueing
+
+    with connect() as client:
+        wanted = ", ".join(serial) if serial else counted(count or 1, "board")
+        with queueing(client, f"preparing {wanted}", wait):
+            held = client.reserve(
+                count,
+                serials=serial or None,
+                selector=selector,
+                kind=kind,
+                duration=duration,
+                wait=wait or 0.0,
+                priority=priority,
+                replace=replace,
+                detached=True,
+                keep_alive=False,
+                timeout=timeout,
+            )
+        document = held.document
+        say(f"{' '.join(held.serials)} reserved for {show_duration(duration)}")
+        if shell:
+            print_line(f"export ICEBUS_RESERVATION={document.id}")
+        elif output is Format.NAME:
+            print_line(document.id)
+        else:
+            _print([document], output)
+
+
+def reservations(
+    everybody: Annotated[bool, typer.Option("--all", "-a", help="Of all users.")] = False,
+    output: Output = Format.TABLE,
+) -> None:
+    """List reservations that have not ended: yours, or everybody's, and what queued ones wait for.
+
+    Examples:
+      icebus reservations
+      icebus reservations --all -o json
+    """
+    with connect() as client:
+        found = client.reservations(everybody=everybody)
+    _print(found, output)
+
+
+def extend(
+    words: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[RESERVATION] DURATION",
+            help="By how much, such as 15m; of which, unless $ICEBUS_RESERVATION names it or you "
+            "hold one only.",
+            show_default=False,
+            autocompletion=complete_reservation,
+        ),
+    ],
+    output: Output = Format.TABLE,
+) -> None:
+    """Move the end of a reservation further away; it never comes nearer.
+
+    Examples:
+      icebus extend 30m
+      icebus extend 5f1c2e9a7b3d4c60 2h
+    """
+    if len(words) > 2:
+        raise typer.BadParameter("give a reservation (or none) and a duration")
+    seconds = duration_of(words[-1])
+    with connect() as client:
+        name = words[0] if len(words) == 2 else os.environ.get("ICEBUS_RESERVATION")
+        before = the_one(client, name or None)
+        after = client.extend(before.id, seconds)
+    row = {
+        "reservation": before.id,
+        "before": before.until.isoformat(timespec="seconds"),
+        "after": after.until.isoformat(timespec="seconds"),
+    }
+    columns = [
+        Column("reservation"),
+        Column("before", show=_local),
+        Column("after", show=_local),
+        Column("left", right=True),
+    ]
+    shown = row if output is not Format.TABLE else {**row, "left": _left(after)}
+    print_rows([shown], columns, output, "reservation", EXTENDED)
+    if (after.until - before.until).total_seconds() < seconds - ROUNDING:
+        say("That is as far as the farm lets a reservation go.")
+
+
+def the_one(client: PulseCountClient, name: str | None) -> Reservation:
+    """The reservation named, or the one that there is.
+
+    Raises:
+        UnknownReservation: this user holds none such.
+    """
+    from icebus.schemas.errors import UnknownReservation
+
+    held = client.reservations()
+    found = [each for each in held if name in (None, each.id)]
+    if not found:
+        which = f"no reservation {name!r}" if name else "no reservation"
+        raise UnknownReservation(f"you hold {which}; `icebus reservations` lists yours")
+    if len(found) > 1:
+        names = ", ".join(each.id for each in found)
+        raise typer.BadParameter(f"you hold several reservations: name one of {names}")
+    return found[0]
+
+
+def _local(at: str) -> str:
+    """A moment as the clock on the wall shows it."""
+    return datetime.fromisoformat(at).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def release(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[RESERVATION [SERIAL]...]...",
+            help="Reservations; of one that boards are named behind, only those.",
+            autocompletion=complete_release,
+        ),
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", "-a", help="All that are yours.")] = False,
+) -> None:
+    """Release reservations, or some of their boards, which become free at once.
+
+    A reservation that waits in the queue gives up its place.
+
+    Examples:
+      icebus release 5f1c2e9a7b3d4c60
+      icebus release 5f1c2e9a7b3d4c60 70B3D5A1 70B3D5A2
+      icebus release --all
+    """
+    if bool(words) == everything:
+        raise typer.BadParameter("give the ids of reservations, or --all")
+    with connect() as client:
+        chosen = _to_release(client, words or [])
+        if not chosen:
+            say("You hold no reservation.")
+        for name, serials in chosen.items():
+            client.end(name, serials or None)
+            print_line(f"{' '.join(serials)} of {name} released" if serials else f"{name} released")
+
+
+def _to_release(client: PulseCountClient, words: Sequence[str]) -> dict[str, list[str]]:
+    if len(words) == 1:
+        return {words[0]: []}  # whatever it is, control knows it
+    held = {each.id: [d.serial for d in each.devices] for each in client.reservations()}
+    return by_reservation(words or list(held), held)
+
+
+def by_reservation(words: Sequence[str], held: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    """The reservations that are named, and of each the devices that are named behind it.
+
+    Args:
+        words: ids of reservations and serials.
+        held: the devices of the user's reservations.
+
+    Raises:
+        UnknownReservation: a word is neither; nothing is released then.
+    """
+    from icebus.schemas.errors import UnknownReservation
+
+    named: dict[str, list[str]] = {}
+    last = ""
+    for word in words:
+        if word in held.get(last, ()):
+            named[last].append(word)
+        elif word in held:
+            last = word
+            named.setdefault(word, [])
+        else:
+            which = f"neither a board of {last} nor" if last else "not"
+            raise UnknownReservation(
+                f"{word} is {which} a reservation of yours; `icebus reservations` lists them"
+            )
+    return named
+
+
+def transfer(
+    reservation: Annotated[
+        str, typer.Argument(help="A reservation of yours.", autocompletion=complete_reservation)
+    ],
+    user: Annotated[str, typer.Argument(help="Whose it will be.", autocompletion=complete_user)],
+) -> None:
+    """Give a reservation to another user; it lasts as long as before, and is theirs to extend.
+
+    Examples:
+      icebus transfer 5f1c2e9a7b3d4c60 ben
+    """
+    with connect() as client:
+        client.transfer(reservation, user)
+    print_line(f"{reservation} given to {user}")
+
+
+def _print(found: list[Reservation], output: Format) -> None:
+    columns = [
+        Column("id"),
+        Column("state"),
+        Column("user"),
+        Column("kind"),
+        Column("left", right=True),
+        Column("attached"),
+        Column("devices"),
+    ]
+    rows = [_row(each) for each in found]
+    if output is Format.TABLE:
+        rows = [_shown(row, each) for row, each in zip(rows, found, strict=True)]
+        if any(each.queue is not None for each in found):
+            columns += [Column("position", right=True), Column("waits for")]
+    print_rows(rows, columns, output, "id", FIELDS)
+
+
+def _row(document: Reservation) -> dict[str, Any]:
+    row: dict[str, Any] = document.model_dump(mode="json")
+    return {**row, "attached": document.client is not None}
+
+
+def _shown(row: dict[str, Any], document: Reservation) -> dict[str, Any]:
+    """A row for people: the devices that it has, and what a queued one waits for."""
+    shown = {**row, "devices": _devices(document), "left": _left(document)}
+    queue = document.queue
+    if queue is None:
+        return shown
+    free = f"; free in {show_until(queue.estimate)}" if queue.estimate is not None else ""
+    return {**shown, "position": queue.position, "waits for": f"{queue.reason}{free}"}
+
+
+def _devices(document: Reservation) -> list[str]:
+    from icebus.client._reservation.document import held
+    from icebus.schemas.reservations import HoldState
+
+    return [
+        f"{device.serial} (failed)" if device.state is HoldState.FAILED else device.serial
+        for device in held(document)
+    ]
+
+
+def _left(document: Reservation) -> str:
+    return show_until(document.until)

@@ -1,0 +1,53 @@
+"""``icebus results``."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import Annotated
+
+import typer
+
+from icebus.client.cli.commands.evaluate import Printer
+from icebus.client.cli.commands.reservations import the_one
+from icebus.client.cli.common import Output, connect
+from icebus.client.cli.completion import complete_reservation
+from icebus.client.cli.output import Format, say
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the command."""
+    app.command()(results)
+
+
+def results(
+    reservation: Annotated[
+        str | None,
+        typer.Argument(
+            help="A reservation of yours. (default: the one that you hold)",
+            envvar="ICEBUS_RESERVATION",
+            autocompletion=complete_reservation,
+        ),
+    ] = None,
+    output: Output = Format.TABLE,
+) -> None:
+    """Collect what was measured with a reservation while nobody was there, as after a crash.
+
+    Boards go on with what they were given, and their worker keeps every result until somebody has
+    it. What is still to be measured is waited for; Ctrl-C ends that. What was printed is forgotten
+    on the farm. Failures are among the results; only what can't be collected is an error.
+
+    Examples:
+      icebus results 5f1c2e9a7b3d4c60
+      icebus results 5f1c2e9a7b3d4c60 -o jsonl >> journal.jsonl
+    """
+    with connect() as client:
+        boards = client.attach(the_one(client, reservation).id, take_over=False, ready=False)
+        printer = Printer(output)
+        try:
+            with closing(boards.collect()) as outcomes:
+                for outcome in outcomes:
+                    printer.tell(outcome)
+        finally:
+            printer.conclude()
+    if not printer.told:
+        say("There is nothing to collect.")

@@ -1,0 +1,194 @@
+"""``icebus up``: a farm of virtual boards on this machine, for as long as it runs."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from icebus.client.cli.output import say
+from icebus.client.cli.progress import waiting
+from icebus.schemas.wording import counted
+
+if TYPE_CHECKING:
+    from icebus.client.cli.signals import Signals
+    from icebus.client.local_farm.farm import Farm
+
+READY_TIMEOUT = 120.0
+"""Seconds for all boards to be ready; a hundred virtual ones on two cores take half a minute."""
+
+NO_PROGRAM = 127
+"""Exit code for a command that does not exist, as in a shell."""
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the command."""
+    app.command(context_settings={"ignore_unknown_options": False})(up)
+
+
+def up(
+    command: Annotated[
+        list[str] | None,
+        typer.Argument(help="Run this on the farm, then take the farm down.", show_default=False),
+    ] = None,
+    boards: Annotated[
+        int, typer.Option("--boards", "-n", min=0, max=1000, help="How many virtual boards.")
+    ] = 4,
+    window: Annotated[
+        float, typer.Option(min=0.0, help="Seconds that boards count pulses for.")
+    ] = 1.0,
+    bandwidth: Annotated[
+        float | None,
+        typer.Option(min=0.0, help="Bytes per second of a board's USB; 0: no limit."),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Makes serials and measurements repeatable.")
+    ] = None,
+    user: Annotated[
+        list[str] | None,
+        typer.Option("--user", "-u", help="Who may reserve; repeatable. (default: you)"),
+    ] = None,
+    directory: Annotated[
+        Path | None,
+        typer.Option(
+            "--directory",
+            "-d",
+            help="Where the farm keeps everything. (default: in your state directory; with a "
+            "command, a temporary one)",
+        ),
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=65535, help="Of the broker, on loopback. (default: as before, or a free one)"
+        ),
+    ] = None,
+) -> None:
+    """Bring up a farm on this machine: broker, control, worker and virtual boards.
+
+    It runs until Ctrl-C, or, with a command, until that ends; `icebus up` then exits with the
+    command's code. Passwords and reservations are kept in the directory.
+
+    Examples:
+      icebus up
+      icebus up --boards 8 --window 0.05
+      icebus up --boards 2 -- icebus evaluate -n 2 blink.bin
+    """
+    from icebus.client._profile import state_directory
+    from icebus.client.cli.signals import Signals
+    from icebus.client.local_farm.farm import Farm, FarmSettings
+
+    if command and shutil.which(command[0]) is None:
+        say(f"icebus: there is no program {command[0]!r} to run")
+        raise typer.Exit(NO_PROGRAM)
+    with _directory(directory, state_directory() / "farm", bool(command)) as place:
+        settings = FarmSettings(
+            directory=place,
+            users=list(dict.fromkeys(user)) if user else [_login()],
+            boards=boards,
+            window=window,
+            bandwidth=bandwidth,
+            seed=seed,
+            port=port,
+        )
+        with Signals() as signals:
+            farm = Farm(settings)
+            try:
+                code = _serve(farm, signals, command or [])
+            finally:
+                farm.stop()
+    if code:
+        raise typer.Exit(code)
+
+
+def _serve(farm: Farm, signals: Signals, command: Sequence[str]) -> int:
+    from icebus.schemas.deadline import Deadline
+
+    farm.start()
+
+    def pause(seconds: float) -> bool:
+        farm.supervisor.tend()
+        signals.wait(Deadline.after(seconds))
+        return signals.stop is not None
+
+    total = farm.settings.boards
+    with waiting(f"starting {counted(total, 'board')}") as update:
+        ready = farm.wait_ready(
+            Deadline.after(READY_TIMEOUT),
+            pause,
+            lambda count: update(f"{count} of {total} boards are ready"),
+        )
+    if not ready:
+        return 128 + signals.stop if command and signals.stop else 0
+    if command:
+        return _run(farm, signals, command)
+    _greet(farm, is_default=farm.make_default())
+    while signals.stop is None:
+        signals.wait(farm.supervisor.tend())
+    say("icebus: taking the farm down")
+    return 0
+
+
+def _run(farm: Farm, signals: Signals, command: Sequence[str]) -> int:
+    """Run the command on the farm; returns its exit code as a shell would."""
+    environment = {**os.environ, "ICEBUS_PROFILE": str(farm.profile)}
+    environment.pop("ICEBUS_URL", None)
+    environment.pop("ICEBUS_RESERVATION", None)
+    setpriv = shutil.which("setpriv")
+    # Should we be killed, the command is to end as well.
+    guard = [setpriv, "--pdeathsig", "TERM", "--"] if setpriv else []
+    process = subprocess.Popen([*guard, *command], env=environment)
+    told = None
+    while process.poll() is None:
+        signals.wait(farm.supervisor.tend())
+        if signals.stop is not None and told is None:
+            told = signals.stop
+            # A Ctrl-C at the terminal has reached the command already.
+            if told is not signal.SIGINT:
+                process.send_signal(told)
+    return process.returncode if process.returncode >= 0 else 128 - process.returncode
+
+
+def _greet(farm: Farm, *, is_default: bool) -> None:
+    boards = farm.settings.boards
+    say(f"icebus: the farm is up: {boards} virtual boards, everything in {farm.directory}")
+    if not is_default:
+        say("  another farm is this machine's default; name this one:")
+        say(f"    export ICEBUS_PROFILE={farm.profile}")
+    observer = farm.profile.with_name("observer.json")
+    say("  in another shell:")
+    say("    icebus devices")
+    say("    icebus evaluate FILE.bin")
+    say("  what crosses the bus:")
+    say(f"    mosquitto_sub $(icebus profile {observer} -o mosquitto) -t 'icebus/#' -v")
+    say("  Ctrl-C takes it down")
+
+
+@contextlib.contextmanager
+def _directory(given: Path | None, usual: Path, temporary: bool) -> Iterator[Path]:
+    if given is not None or not temporary:
+        yield given if given is not None else usual
+        return
+    place = Path(tempfile.mkdtemp(prefix="icebus-"))
+    try:
+        yield place
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def _login() -> str:
+    from icebus.schemas.ids import to_id
+
+    try:
+        return to_id(getpass.getuser(), "user")
+    except (OSError, KeyError):
+        return "user"

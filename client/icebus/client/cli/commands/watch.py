@@ -1,0 +1,97 @@
+"""``icebus watch``."""
+
+from __future__ import annotations
+
+import json
+import queue
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from icebus.client.cli.common import PROFILE
+from icebus.client.cli.output import print_json, print_line, say
+from icebus.client.cli.watch_lines import Teller
+
+if TYPE_CHECKING:
+    from icebus.bus import Incoming
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the command."""
+    app.command()(watch)
+
+
+class WatchFormat(StrEnum):
+    """Form of live events."""
+
+    TABLE = "table"
+    JSONL = "jsonl"
+
+
+def watch(
+    output: Annotated[WatchFormat, typer.Option("--output", "-o", help="Form.")] = (
+        WatchFormat.TABLE
+    ),
+) -> None:
+    """Show what happens on the farm, live, until Ctrl-C: devices, reservations, your results.
+
+    It begins with how things stand. Boards tell what is tried when they fail, and why; reservations
+    where they stand in the queue, and which boards come to them and go.
+
+    Examples:
+      icebus watch
+      icebus watch -o jsonl | jq 'select(.what == "results")'
+    """
+    from icebus.bus import BrokerAddress, Bus
+    from icebus.client._profile import find_url
+    from icebus.schemas.deadline import Deadline
+    from icebus.schemas.topics import CONTROL_STATE, DEVICE, EVENT, RESERVATION, WORKER_STATE
+
+    address = BrokerAddress.parse(find_url(profile=PROFILE.get()))
+    seen: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+
+    def note(incoming: Incoming) -> None:
+        seen.put(as_row(incoming))
+
+    bus = Bus(address, name=f"{address.user}-watch", session_expiry=0)
+    for topic in (CONTROL_STATE, WORKER_STATE, DEVICE, RESERVATION):
+        bus.subscribe(topic, note)
+    bus.subscribe(EVENT, note, user=address.user)
+    bus.connect(Deadline.after(10))
+    teller = Teller()
+    say(f"watching {address.host}:{address.port} as {address.user}; Ctrl-C ends")
+    try:
+        while True:
+            row = seen.get()
+            if output is WatchFormat.JSONL:
+                print_json(row)
+            else:
+                print_line(teller.line(row))
+    finally:
+        bus.close(Deadline.after(2))
+
+
+def as_row(incoming: Incoming) -> dict[str, Any]:
+    """A message as a row: what it is about, who is concerned, and its data."""
+    from icebus.schemas.message import now
+    from icebus.schemas.topics import EVENT
+
+    try:
+        data = json.loads(incoming.payload) if incoming.payload else None
+    except ValueError:
+        data = incoming.payload.decode(errors="replace")
+    levels = incoming.topic.split("/")
+    event = EVENT.parse(incoming.topic)
+    if event is not None:
+        data = data.get("data", data) if isinstance(data, dict) else data
+    what = event["event"] if event else "device" if "device" in levels else levels[0]
+    if levels[:2] == ["control", "reservation"]:
+        what = "reservation"
+    return {
+        "at": now().isoformat(timespec="milliseconds"),
+        "what": what,
+        **incoming.ids,
+        "retained": incoming.retained,
+        "data": data,
+    }

@@ -1,0 +1,95 @@
+"""``icebus workers``."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from icebus.client.cli.common import Output, look
+from icebus.client.cli.output import Column, Format, print_rows, say
+
+if TYPE_CHECKING:
+    from icebus.client._survey import Survey
+
+FIELDS = (
+    "worker",
+    "state",
+    "version",
+    "session",
+    "devices",
+    "serving",
+    "queued",
+    "heartbeat",
+    "draining",
+)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the command."""
+    app.command()(workers)
+
+
+def workers(output: Output = Format.TABLE) -> None:
+    """List the workers of the farm: whether they live, what boards they have, how busy they are.
+
+    HEARTBEAT is for how long a worker has not answered control's; DRAINING, shown where one does,
+    why it gets no new reservations.
+
+    Examples:
+      icebus workers
+      icebus workers -o json | jq '.[] | select(.state != "ready")'
+    """
+    from icebus.schemas.topics import CONTROL_HEARTBEAT, DEVICE, WORKER_HEARTBEAT, WORKER_STATE
+
+    farm = look(CONTROL_HEARTBEAT, WORKER_STATE, WORKER_HEARTBEAT, DEVICE)
+    rows = [as_row(farm, worker) for worker in sorted(farm.workers)]
+    columns = [
+        Column("worker"),
+        Column("state"),
+        Column("version"),
+        Column("session"),
+        Column("devices", show=_counts),
+        Column("serving", right=True),
+        Column("queued", right=True),
+        Column("heartbeat", show=_age, right=True),
+        *([Column("draining")] if any(row["draining"] for row in rows) else []),
+    ]
+    print_rows(rows, columns, output, "worker", FIELDS)
+    if not rows:
+        say("No workers. `icebus up` starts one; `icebus doctor` tells more.")
+    elif farm.heartbeat is None:
+        say("Control is silent, so whether workers answer can't be told: `icebus doctor`.")
+
+
+def as_row(farm: Survey, worker: str) -> dict[str, Any]:
+    """A worker, for people and programs."""
+    state, echo = farm.workers[worker], farm.heartbeats.get(worker)
+    return {
+        "worker": worker,
+        "state": _state(farm, worker),
+        "version": state.version,
+        "session": state.session,
+        "devices": dict(Counter(report.state.value for report in farm.reports(worker))),
+        "serving": None if echo is None else echo.load.serving,
+        "queued": None if echo is None else echo.load.queued,
+        "heartbeat": farm.age(worker),
+        "draining": state.draining,
+    }
+
+
+def _state(farm: Survey, worker: str) -> str:
+    """What it says of itself, unless it says so and does not answer."""
+    from icebus.client._survey import GONE
+
+    said = farm.workers[worker].state
+    return "unreachable" if farm.answers(worker) is False and said not in GONE else said.value
+
+
+def _counts(devices: dict[str, int]) -> str:
+    return ", ".join(f"{count} {state}" for state, count in sorted(devices.items())) or "-"
+
+
+def _age(seconds: float | None) -> str:
+    return "-" if seconds is None else f"{seconds:g}s"

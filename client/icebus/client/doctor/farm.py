@@ -1,0 +1,201 @@
+"""Checks of the farm: whether it is there, and whether what is there can be used.
+
+Each check judges facts and does no I/O; :func:`findings` gathers them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Final
+
+from icebus.bus import BrokerAddress, Bus
+from icebus.client._offers import merge
+from icebus.client._profile import find_url
+from icebus.client._survey import GONE, Survey, survey
+from icebus.client._version import version
+from icebus.client.doctor.finding import Finding, fail, ok, warn
+from icebus.schemas.components import Presence
+from icebus.schemas.deadline import Deadline
+from icebus.schemas.devices import DeviceReport, DeviceState
+from icebus.schemas.errors import IcebusError, NoProfile, NotAuthorized
+from icebus.schemas.message import now
+
+TIMEOUT: Final = 5.0
+"""Seconds for the broker to take us in, and to tell how the farm is."""
+
+SAME_CLOCK: Final = timedelta(seconds=2)
+"""By how much clocks may differ without anybody noticing."""
+
+OVERDUE: Final = timedelta(seconds=30)
+"""How long control may take to end what has expired, on a busy machine."""
+
+LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
+
+_START = "`icebus up` starts one on this machine"
+
+
+def check_profile(error: IcebusError | None, address: BrokerAddress | None) -> Finding:
+    """Whether anything says where the farm is."""
+    if address is not None:
+        return ok("profile", f"{address.user} at {address.host}:{address.port}")
+    if error is None or isinstance(error, NoProfile):
+        return fail("profile", "no farm is named and none runs here", _START)
+    return fail("profile", str(error), "icebus profile")
+
+
+def check_broker(address: BrokerAddress, error: IcebusError | None, took: float) -> Finding:
+    """Whether the broker takes us in.
+
+    Args:
+        address: of it.
+        error: why it does not.
+        took: seconds it took.
+    """
+    where = f"{address.host}:{address.port}"
+    if error is None:
+        return ok("broker", f"{where} took us in within {took * 1000:.0f} ms")
+    if isinstance(error, NotAuthorized):
+        return fail(
+            "broker",
+            f"{where} refused user {address.user!r}",
+            "check the password: `icebus profile` shows the URL in use, and `icebus-broker "
+            "profile` of whoever runs the farm makes a new one",
+        )
+    here = address.host in LOOPBACK
+    remedy = _START if here else f"ask whether the farm on {address.host} is up; mind firewalls"
+    return fail("broker", f"no broker answers at {where}", remedy)
+
+
+def check_clock(farm: Survey, at: datetime, *, here: bool) -> Finding:
+    """Whether this machine's clock agrees with what the farm says; all it can tell by is read.
+
+    Args:
+        farm: as it is.
+        at: this machine's time.
+        here: whether the farm runs on this machine.
+    """
+    said = [report.since for report in farm.devices.values()]
+    said += [reservation.created for reservation in farm.reservations.values()]
+    ends = [reservation.until for reservation in farm.reservations.values()]
+    remedy = "set the clock: `timedatectl set-ntp true`"
+    if said and (ahead := max(said) - at) > SAME_CLOCK:
+        return warn("clock", f"the farm is {_seconds(ahead)} ahead of this machine", remedy)
+    if ends and (behind := at - min(ends)) > OVERDUE:
+        return warn("clock", f"the farm is {_seconds(behind)} behind this machine", remedy)
+    return ok("clock", "this machine's" if here else "nothing speaks of a difference")
+
+
+def _seconds(difference: timedelta) -> str:
+    return f"{difference.total_seconds():.0f} s or more"
+
+
+def check_control(farm: Survey) -> Finding:
+    """Whether a control leads: without one nobody can reserve."""
+    online = sorted(i for i, state in farm.controls.items() if state.state is Presence.ONLINE)
+    if farm.heartbeat is not None and online:
+        return ok("control", f"{', '.join(online)}, heartbeat {farm.heartbeat.sequence}")
+    remedy = "restart `icebus up`, or icebus-control where the farm runs; its log says why"
+    if not farm.controls:
+        return fail("control", "none was ever there", remedy)
+    if not online:
+        return fail("control", f"{', '.join(sorted(farm.controls))} ended or died", remedy)
+    return fail("control", f"{', '.join(online)} has no heartbeat", remedy)
+
+
+def check_workers(farm: Survey) -> list[Finding]:
+    """Whether each worker is there and answers."""
+    remedy = "restart `icebus up`, or icebus-worker where the boards are; its log says why"
+    if not farm.workers:
+        return [fail("workers", "none was ever there", remedy)]
+    found = []
+    well = [worker for worker in sorted(farm.workers) if farm.answers(worker) is not False]
+    if well:
+        names = ", ".join(well[:5]) + (f" and {len(well) - 5} more" if len(well) > 5 else "")
+        found.append(ok("workers", names))
+    tell = warn if well else fail
+    for worker in sorted(set(farm.workers) - set(well)):
+        said = farm.workers[worker].state
+        how = f"is {said.value}" if said in GONE else "does not answer heartbeats"
+        found.append(tell("workers", f"{worker} {how}", remedy))
+    return found
+
+
+def check_devices(farm: Survey) -> list[Finding]:
+    """How many boards can be used, and what is the matter with the others."""
+    reports = [
+        report for (worker, _), report in farm.devices.items() if farm.answers(worker) is not False
+    ]
+    if not reports:
+        return [fail("devices", "none", "plug boards in, or `icebus up --boards 4`")]
+    counts = Counter(report.state.value for report in reports)
+    shown = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
+    bad = [report for report in reports if report.state in _TROUBLE]
+    found = [ok("devices", shown) if len(bad) < len(reports) else _all_bad(shown)]
+    return found + [_device(report) for report in sorted(bad, key=lambda each: each.serial)]
+
+
+_TROUBLE: Final = {
+    DeviceState.BROKEN: "unplug it and plug it in again; its worker tries by itself, too",
+    DeviceState.QUARANTINED: "ask an administrator why it was taken out",
+}
+
+
+def _all_bad(shown: str) -> Finding:
+    return fail("devices", shown, "repair one of them; the worker's log tells more")
+
+
+def _device(report: DeviceReport) -> Finding:
+    why = report.reason or "no reason was told"
+    found = f"{report.serial} is {report.state.value}: {why}"
+    return warn("devices", found, _TROUBLE[report.state])
+
+
+def check_versions(farm: Survey, ours: str) -> Finding:
+    """Whether all parts of the farm are of this version, and offer the same."""
+    versions = [(name, state.version) for name, state in farm.workers.items()]
+    versions += [(name, state.version) for name, state in farm.controls.items()]
+    others = sorted(f"{name} {theirs}" for name, theirs in versions if theirs not in ("", ours))
+    if others:
+        return warn("versions", f"{', '.join(others)}; this is {ours}", "update the older")
+    offers = Counter(offer.kind for offer in merge(farm.kinds))
+    differ = sorted(kind for kind, count in offers.items() if count > 1)
+    if differ:
+        return warn(
+            "versions",
+            f"workers differ in kind {', '.join(differ)}",
+            "`icebus kinds` shows which; update the older",
+        )
+    return ok("versions", ours)
+
+
+def findings(profile: str | None) -> Iterable[Finding]:
+    """All checks of the farm that the profile names, as far as they get."""
+    try:
+        address = BrokerAddress.parse(find_url(profile=profile))
+    except IcebusError as error:
+        yield check_profile(error, None)
+        return
+    yield check_profile(None, address)
+    bus = Bus(address, name=f"{address.user}-doctor", session_expiry=0)
+    began = time.monotonic()
+    try:
+        bus.connect(Deadline.after(TIMEOUT))
+    except IcebusError as error:
+        yield check_broker(address, error, 0)
+        return
+    try:
+        yield check_broker(address, None, time.monotonic() - began)
+        farm = survey(bus, Deadline.after(TIMEOUT))
+    except IcebusError as error:
+        yield fail("topics", str(error), "look at the broker's log")
+        return
+    finally:
+        bus.close(Deadline.after(TIMEOUT))
+    yield check_control(farm)
+    yield from check_workers(farm)
+    yield from check_devices(farm)
+    yield check_versions(farm, version())
+    yield check_clock(farm, now(), here=address.host in LOOPBACK)

@@ -1,0 +1,1 @@
+"""Ready clients, one module for each kind."""

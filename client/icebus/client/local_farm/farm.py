@@ -1,0 +1,255 @@
+"""A whole farm on this machine: broker, control, worker and a rack of virtual boards."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from icebus.broker.access import Principal
+from icebus.broker.embedded import EmbeddedBroker
+from icebus.broker.process import Child
+from icebus.bus import BrokerAddress
+from icebus.client._profile import Profile, default_path, is_up, lock_of, profile_in
+from icebus.client.local_farm.supervisor import Service, Supervisor, tail
+from icebus.schemas.deadline import Deadline
+from icebus.schemas.devices import DeviceState
+from icebus.schemas.errors import (
+    BrokerUnavailable,
+    Conflict,
+    DeadlineExceeded,
+    IcebusError,
+    UnknownKind,
+)
+from icebus.schemas.kinds.pulsecount import KIND
+from icebus.schemas.topics import Role
+
+if TYPE_CHECKING:
+    from icebus.client.kinds.pulsecount import PulseCountClient
+
+CONTROL = "main"
+WORKER = "local"
+OBSERVER = "observer"
+ADMIN = "admin"
+
+START_TIMEOUT = 20.0
+"""Seconds for the broker to listen and for control to answer."""
+
+CLAIM_TIME = 0.5
+"""Seconds to wait for a directory: who asks whether a farm is up holds its lock for a moment."""
+
+ASK_TIMEOUT = 2.0
+"""Seconds for control to answer while it may still be starting."""
+
+SERVES = frozenset({DeviceState.READY, DeviceState.PREPARING, DeviceState.SERVING})
+
+
+@dataclass(frozen=True)
+class FarmSettings:
+    """What a farm is made of.
+
+    Attributes:
+        directory: where everything of it is kept.
+        users: who may reserve; the first is the default.
+        boards: how many virtual ones.
+        window: seconds that they count pulses for.
+        bandwidth: bytes per second of their USB; None for the rack's own default.
+        seed: makes their serials and measurements repeatable.
+        port: of the broker; None for the one used before, or a free one.
+    """
+
+    directory: Path
+    users: Sequence[str]
+    boards: int = 4
+    window: float = 1.0
+    bandwidth: float | None = None
+    seed: int | None = None
+    port: int | None = None
+
+
+class Farm:
+    """Starts, watches and stops the parts of a farm. Use it from one thread, as a context."""
+
+    def __init__(self, settings: FarmSettings) -> None:
+        self.settings = settings
+        self.directory = settings.directory.resolve()
+        self.supervisor = Supervisor()
+        self._lock = _lock(self.directory)
+        self._broker: EmbeddedBroker | None = None
+
+    @property
+    def user(self) -> str:
+        """The user whom the default profile is for."""
+        return self.settings.users[0]
+
+    def start(self) -> None:
+        """Start all parts, and write the profiles.
+
+        Raises:
+            ProgramMissing: Mosquitto is not installed.
+            BrokerUnavailable: it does not start.
+            InvalidRequest: the users' names are ambiguous.
+        """
+        settings = self.settings
+        principals = [
+            Principal(id=CONTROL, role=Role.CONTROL),
+            Principal(id=WORKER, role=Role.WORKER),
+            *(Principal(id=user, role=Role.USER) for user in settings.users),
+            Principal(id=OBSERVER, role=Role.OBSERVER),
+            Principal(id=ADMIN, role=Role.ADMIN),
+        ]
+        broker = EmbeddedBroker(self.directory / "broker", principals, port=settings.port)
+        self._broker = broker
+        self.supervisor.start(
+            Service("broker", lambda: _started(broker), self.directory / "broker/mosquitto.log")
+        )
+        for principal in principals:
+            self._profile(principal.id).write(profile_in(self.directory, principal.id))
+        database = f"sqlite:///{self.directory / 'control.db'}"
+        self._run("control", CONTROL, "--database", database, "--id", CONTROL)
+        rack = self.directory / "rack"
+        self._run("rack", None, "run", "--directory", str(rack), *self._rack_options())
+        self._run(
+            "worker", WORKER, "--rack", str(rack), "--directory", str(self.directory / "worker")
+        )
+
+    def _rack_options(self) -> list[str]:
+        settings = self.settings
+        options = ["--boards", str(settings.boards), "--window", str(settings.window)]
+        if settings.bandwidth is not None:
+            options += ["--bandwidth", str(settings.bandwidth)]
+        if settings.seed is not None:
+            options += ["--seed", str(settings.seed)]
+        return options
+
+    def _run(self, name: str, principal: str | None, *arguments: str) -> None:
+        log = self.directory / f"{name}.log"
+        argv = [sys.executable, "-m", f"icebus.{name}.cli", *arguments]
+        environment = {"PYTHONUNBUFFERED": "1"}
+        if principal is not None:
+            environment["ICEBUS_BROKER"] = self.address(principal).url()
+        self.supervisor.start(Service(name, lambda: Child(argv, log, environment), log))
+
+    def address(self, principal: str) -> BrokerAddress:
+        """How a principal reaches the broker."""
+        if self._broker is None:
+            raise BrokerUnavailable("the farm was not started")
+        return self._broker.address(principal)
+
+    def _profile(self, principal: str) -> Profile:
+        return Profile(url=self.address(principal).url(), user=principal, farm=self.directory)
+
+    @property
+    def profile(self) -> Path:
+        """The profile of the first user."""
+        return profile_in(self.directory, self.user)
+
+    def wait_ready(
+        self, deadline: Deadline, pause: Callable[[float], bool], told: Callable[[int], None]
+    ) -> bool:
+        """Wait until every board can be reserved.
+
+        Args:
+            deadline: to wait until.
+            pause: waits so many seconds, minding signals; True when it is time to stop.
+            told: called with the number of boards that are ready.
+
+        Returns:
+            False when it was told to stop.
+
+        Raises:
+            DeadlineExceeded: they are not ready in time.
+            IcebusError: a part of the farm does not start.
+        """
+        from icebus.client.kinds.pulsecount import PulseCountClient
+
+        with PulseCountClient(self.address(self.user).url(), timeout=START_TIMEOUT) as client:
+            while True:
+                self._check_started()
+                ready = _count_ready(client)
+                told(ready)
+                if ready >= self.settings.boards:
+                    return True
+                if deadline.expired:
+                    log = self.directory / "worker.log"
+                    raise DeadlineExceeded(
+                        f"{ready} of {self.settings.boards} boards are ready; the logs in "
+                        f"{self.directory} tell more, {log.name} ends with\n{tail(log)}"
+                    )
+                if pause(0.1):
+                    return False
+
+    def _check_started(self) -> None:
+        for service in self.supervisor.services:
+            if service.deaths >= 3:
+                raise BrokerUnavailable(
+                    f"{service.name} does not start; its log {service.log} ends with\n"
+                    + tail(service.log)
+                )
+
+    def make_default(self) -> bool:
+        """Let clients on this machine find this farm; False when another farm is the default."""
+        path = default_path()
+        try:
+            other = Profile.read(path).farm
+        except IcebusError:
+            other = None
+        if other is not None and other != self.directory and is_up(other):
+            return False
+        self._profile(self.user).write(path)
+        return True
+
+    def stop(self) -> None:
+        """Stop everything, in order, and take back the default profile if it is ours."""
+        path = default_path()
+        try:
+            if Profile.read(path).farm == self.directory:
+                path.unlink()
+        except (IcebusError, OSError):
+            pass
+        self.supervisor.stop()
+        os.close(self._lock)
+
+
+def _started(broker: EmbeddedBroker) -> Child:
+    broker.start(Deadline.after(START_TIMEOUT))
+    return broker.child
+
+
+def _count_ready(client: PulseCountClient) -> int:
+    try:
+        known = [each for each in client.devices(timeout=ASK_TIMEOUT) if each.fresh]
+        free = len(client.available(KIND, timeout=ASK_TIMEOUT))
+    except (DeadlineExceeded, UnknownKind):
+        return 0
+    held = sum(each.reservation is not None and each.report.state in SERVES for each in known)
+    return free + held
+
+
+def _lock(directory: Path) -> int:
+    """Take the directory for us alone.
+
+    Raises:
+        Conflict: another `icebus up` runs in it.
+    """
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    descriptor = os.open(lock_of(directory), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    deadline = Deadline.after(CLAIM_TIME)
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if deadline.expired:
+                os.close(descriptor)
+                raise Conflict(
+                    f"a farm is up already in {directory}; stop it, or give another one with "
+                    "--directory"
+                ) from None
+            threading.Event().wait(0.02)
+        else:
+            return descriptor

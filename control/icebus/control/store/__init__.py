@@ -1,0 +1,1 @@
+"""What control keeps: the database, its tables, and one transaction on it."""

@@ -1,0 +1,59 @@
+"""What a control that does not lead has to say: kept with what it decided, sent by the leader.
+
+So the messages of all controls go out in the order of their transactions and from one place, and
+those of one that dies right after its decision are not lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import ClassVar
+
+from sqlalchemy import BigInteger, Integer, delete, insert
+from sqlmodel import Field, Session, SQLModel, col, select
+
+from icebus.control.store.transaction import Outgoing
+
+
+class OutboxRow(SQLModel, table=True):
+    """A message that the leader has yet to send."""
+
+    __tablename__: ClassVar[str] = "outbox"
+
+    number: int | None = Field(
+        default=None,
+        # SQLite counts only in a column of that very type.
+        sa_type=BigInteger().with_variant(Integer, "sqlite"),
+        primary_key=True,
+    )
+    topic: str
+    payload: bytes
+    retain: bool
+    expiry: float | None = None
+
+
+_ALL = select(OutboxRow).order_by(col(OutboxRow.number))
+"""Asked in every transaction of the leader."""
+
+
+def leave(session: Session, messages: Iterable[Outgoing]) -> None:
+    """Leave messages to the leader."""
+    rows = [
+        {
+            "topic": message.topic,
+            "payload": message.payload,
+            "retain": message.retain,
+            "expiry": message.expiry,
+        }
+        for message in messages
+    ]
+    if rows:
+        session.execute(insert(OutboxRow), rows)
+
+
+def take(session: Session) -> list[Outgoing]:
+    """Take all that was left to us."""
+    rows = session.exec(_ALL).all()
+    if rows:
+        session.execute(delete(OutboxRow).where(col(OutboxRow.number) <= rows[-1].number))
+    return [Outgoing(row.topic, row.payload, row.retain, row.expiry) for row in rows]

@@ -1,0 +1,186 @@
+"""The tables of control's database: everything that must outlive the process."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, ClassVar, Generic, TypeVar
+
+from sqlalchemy import JSON, BigInteger, DateTime, Dialect, Index, Integer, String, false, text
+from sqlalchemy.types import TypeDecorator
+from sqlmodel import Field, SQLModel
+
+from icebus.schemas.history import HistoryEvent
+from icebus.schemas.reservations import EndReason, HoldState, ReservationState
+
+E = TypeVar("E", bound=StrEnum)
+
+_ID = 64
+_NAME = 16
+_ZERO = {"server_default": text("0")}
+"""Of columns that came later: what the rows have that were there before."""
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """A moment that knows its zone on every database; SQLite alone would forget it."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, _dialect: Dialect) -> datetime | None:
+        """Refuse a moment without a zone, and store UTC."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a moment without a time zone can't be stored")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, _dialect: Dialect) -> datetime | None:
+        """Give UTC back."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Name(TypeDecorator[E], Generic[E]):
+    """A member of an enumeration, stored as the word that also crosses the bus."""
+
+    impl = String(_NAME)
+    cache_ok = True
+
+    def __init__(self, members: type[E]) -> None:
+        super().__init__()
+        self.members = members
+
+    def process_bind_param(self, value: E | None, _dialect: Dialect) -> str | None:
+        """Store the word."""
+        return None if value is None else self.members(value).value
+
+    def process_result_value(self, value: str | None, _dialect: Dialect) -> E | None:
+        """Give the member back."""
+        return None if value is None else self.members(value)
+
+
+class DeviceRow(SQLModel, table=True):
+    """A device control has ever heard of.
+
+    ``generation`` counts what was desired of it, and never goes back.
+    """
+
+    __tablename__: ClassVar[str] = "devices"
+
+    serial: str = Field(primary_key=True, max_length=_ID)
+    worker: str = Field(max_length=_ID, index=True)
+    generation: int = Field(default=0, sa_type=BigInteger)
+    report: dict[str, Any] = Field(sa_type=JSON)
+    quarantined: str | None = Field(default=None, description="Why nobody gets it.")
+    reboot: int = Field(default=0, sa_type=BigInteger, sa_column_kwargs=_ZERO)
+    reflash: int = Field(default=0, sa_type=BigInteger, sa_column_kwargs=_ZERO)
+
+
+class WorkerRow(SQLModel, table=True):
+    """A worker that was ever drained; kept, so that what is wanted of it can be said again."""
+
+    __tablename__: ClassVar[str] = "workers"
+
+    name: str = Field(primary_key=True, max_length=_ID)
+    draining: str | None = Field(default=None, description="Why it gets no new reservations.")
+
+
+class ReservationRow(SQLModel, table=True):
+    """A reservation; kept after its end, so that its holder can be told why it is over.
+
+    While it is queued, ``until`` is the end of its patience.
+    """
+
+    __tablename__: ClassVar[str] = "reservations"
+
+    id: str = Field(primary_key=True, max_length=_ID)
+    user: str = Field(max_length=_ID, index=True)
+    kind: str = Field(max_length=_ID)
+    args: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)
+    state: ReservationState = Field(sa_type=Name(ReservationState), index=True)
+    created: datetime = Field(sa_type=UtcDateTime)
+    until: datetime = Field(sa_type=UtcDateTime)
+    warn_at: datetime | None = Field(
+        default=None,
+        sa_type=UtcDateTime,
+        description="When the holder is told that the end is near; null once told.",
+    )
+    client: str | None = Field(default=None, max_length=_ID)
+    orphaned_since: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    reason: EndReason | None = Field(default=None, sa_type=Name(EndReason))
+    sequence: int = Field(default=0, description="Events sent to the holder.")
+    revision: int = Field(
+        default=0, sa_column_kwargs=_ZERO, description="Changes that its document has seen."
+    )
+    # What was asked for, which the queue and replacements need.
+    count: int | None = None
+    serials: list[str] | None = Field(default=None, sa_type=JSON)
+    selector: str | None = None
+    duration: float = Field(default=0.0, sa_column_kwargs=_ZERO)
+    priority: int = Field(default=0, sa_column_kwargs=_ZERO)
+    replace: bool = Field(default=False, sa_column_kwargs={"server_default": false()})
+    # Where it stands in the queue.
+    position: int | None = None
+    waits_for: str | None = None
+    estimate: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class HoldRow(SQLModel, table=True):
+    """One device of a reservation.
+
+    The database itself refuses a second live hold of a device.
+    """
+
+    __tablename__: ClassVar[str] = "holds"
+    __table_args__ = (
+        Index(
+            "holds_one_live_per_device",
+            "serial",
+            unique=True,
+            sqlite_where=text("state != 'released'"),
+            postgresql_where=text("state != 'released'"),
+        ),
+    )
+
+    reservation: str = Field(primary_key=True, foreign_key="reservations.id", max_length=_ID)
+    serial: str = Field(primary_key=True, foreign_key="devices.serial", max_length=_ID)
+    worker: str = Field(max_length=_ID)
+    state: HoldState = Field(sa_type=Name(HoldState))
+    reason: str = ""
+
+
+class RequestRow(SQLModel, table=True):
+    """A request that changed something, with the answer it got and gets again."""
+
+    __tablename__: ClassVar[str] = "requests"
+
+    user: str = Field(primary_key=True, max_length=_ID)
+    id: str = Field(primary_key=True, max_length=_ID)
+    operation: str = Field(max_length=_ID)
+    digest: str = Field(max_length=_ID, description="Of the arguments.")
+    reply: dict[str, Any] = Field(sa_type=JSON)
+    at: datetime = Field(sa_type=UtcDateTime, index=True)
+
+
+class HistoryRow(SQLModel, table=True):
+    """One thing that happened. Rows are added and, when they are old, dropped; never changed."""
+
+    __tablename__: ClassVar[str] = "history"
+    __table_args__ = ({"sqlite_autoincrement": True},)
+
+    number: int | None = Field(
+        default=None,
+        primary_key=True,
+        # SQLite counts up by itself in integers only.
+        sa_type=BigInteger().with_variant(Integer, "sqlite"),
+    )
+    at: datetime = Field(sa_type=UtcDateTime, index=True)
+    event: HistoryEvent = Field(sa_type=Name(HistoryEvent))
+    actor: str = Field(max_length=_ID)
+    reservation: str | None = Field(default=None, max_length=_ID, index=True)
+    user: str | None = Field(default=None, max_length=_ID, index=True)
+    serial: str | None = Field(default=None, max_length=_ID, index=True)
+    worker: str | None = Field(default=None, max_length=_ID)
+    reason: str = ""

@@ -1,0 +1,1 @@
+"""What control sees: workers, clients, the clock, and what the broker retains. In memory."""

@@ -1,0 +1,319 @@
+"""What control knows of the workers from the bus: states, echoes, kinds and reports. In memory.
+
+Moments here are of the monotonic clock, so that setting the time makes nobody stale.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from icebus.bus import RECONNECT_MAX
+from icebus.control.settings import STALE_AFTER
+from icebus.control.watch.kinds import Kind
+from icebus.schemas.components import WorkerHeartbeat, WorkerPhase, WorkerState
+from icebus.schemas.devices import DeviceReport, DeviceState
+
+_GONE = {
+    WorkerPhase.LOST: "died or lost its connection",
+    WorkerPhase.OFFLINE: "was stopped",
+}
+_LISTING = (WorkerPhase.READY, WorkerPhase.DRAINING)
+
+AWAY = 5.0
+"""Seconds that a worker that has gone may take to be back before its devices are replaced: one that
+lost its connection needs a second or two, one that is started again about three."""
+
+STALL = 1.5
+"""Heartbeats without a look at the clock after which it was us who stood still."""
+
+
+class Health(StrEnum):
+    """Whether a worker can be relied on."""
+
+    FRESH = "fresh"
+    """Ready and answering: its devices may be given out."""
+    CLOSED = "closed"
+    """Answering but starting or draining: it keeps its reservations and gets no new ones."""
+    UNKNOWN = "unknown"
+    """Not heard of since we connected, and not yet for too long."""
+    GONE = "gone"
+    """Dead, stopped or silent: what it held has failed."""
+
+
+@dataclass
+class Worker:
+    """One worker, as the bus shows it."""
+
+    name: str
+    state: WorkerState | None = None
+    echoed: str = ""
+    heard_at: float = -math.inf
+    fresh_until: float = 0.0
+    waiting_until: float = 0.0
+    gone_at: float = -math.inf
+    kinds: dict[str, Kind] = field(default_factory=dict)
+    reports: dict[str, DeviceReport] = field(default_factory=dict)
+
+    def current(self, serial: str) -> DeviceReport | None:
+        """The report on a device, when this very run of the worker made it."""
+        report = self.reports.get(serial)
+        if report is None or self.state is None or report.session != self.state.session:
+            return None
+        return report
+
+    def has(self, serial: str) -> bool:
+        """Whether it owns that device, as far as it has said."""
+        report = self.reports.get(serial)
+        if report is None or report.state is DeviceState.ABSENT:
+            return False
+        if self.state is None:
+            return True
+        return self.state.state not in _GONE and self.lists(serial)
+
+    def lists(self, serial: str) -> bool:
+        """Whether it lists that device; while it starts, its list is still growing."""
+        state = self.state
+        return state is None or state.state not in _LISTING or serial in state.serials
+
+
+class Farm:
+    """All workers and their devices.
+
+    Args:
+        interval: seconds between heartbeats.
+        epoch: our run of control, which counts the sequence while we lead.
+    """
+
+    def __init__(self, interval: float, epoch: str) -> None:
+        self.epoch = epoch
+        self._patience = STALE_AFTER * interval
+        self._stall = STALL * interval
+        self._looked_at = math.inf
+        self._connected_at = math.inf
+        self._sent: dict[tuple[str, int], float] = {}
+        self._workers: dict[str, Worker] = {}
+        self._owners: dict[str, str] = {}
+
+    # --- what is heard ------------------------------------------------------------------------
+
+    def remember(self, serial: str, worker: str, report: DeviceReport) -> None:
+        """Take over what the database recorded of a device before we heard of it."""
+        self._worker(worker).reports.setdefault(serial, report)
+        self._owners.setdefault(serial, worker)
+
+    def suspend(self) -> None:
+        """The connection is gone: nobody's silence means anything."""
+        self._connected_at = math.inf
+
+    def connected(self, at: float) -> None:
+        """The connection is new: everybody has a while to be heard again.
+
+        When the broker was away, the workers have yet to find it, as we had.
+        """
+        self._connected_at = at
+
+    def tick(self, at: float) -> None:
+        """The clock was looked at. Time in which we stood still is no time of anybody's silence."""
+        pause = at - self._looked_at
+        self._looked_at = at
+        if pause < self._stall:
+            return
+        for worker in self._workers.values():
+            worker.fresh_until += pause
+            worker.waiting_until += pause
+
+    def beaten(self, sequence: int, at: float) -> None:
+        """A heartbeat of ours goes out."""
+        self.overheard(self.epoch, sequence, at)
+
+    def overheard(self, epoch: str, sequence: int, at: float) -> None:
+        """A heartbeat goes out, from whomever leads."""
+        if at >= max(self._sent.values(), default=-math.inf) + self._stall:
+            # Nobody could answer while nobody beat.
+            for worker in self._workers.values():
+                worker.waiting_until = max(worker.waiting_until, at + self._patience)
+        self._sent[epoch, sequence] = at
+        while len(self._sent) > STALE_AFTER + 1:
+            self._sent.pop(next(iter(self._sent)))
+
+    def on_echo(self, worker: str, echo: WorkerHeartbeat, at: float) -> bool:
+        """A worker answered a heartbeat; returns whether that made it reliable again.
+
+        What counts is when the heartbeat was sent: an echo that the broker kept proves little.
+        """
+        sent = self._sent.get((echo.epoch, echo.sequence))
+        if sent is None:
+            return False
+        known = self._worker(worker)
+        was = known.echoed == echo.session and at < known.fresh_until
+        known.echoed, known.heard_at = echo.session, at
+        known.fresh_until = max(known.fresh_until, sent + self._patience)
+        known.waiting_until = 0.0
+        return not was
+
+    def on_kinds(self, worker: str, kinds: dict[str, Kind]) -> None:
+        """A worker published what it offers."""
+        self._worker(worker).kinds = kinds
+
+    def on_state(self, worker: str, state: WorkerState | None, at: float) -> bool:
+        """A worker's state changed; returns whether it is a new run of the worker."""
+        known = self._worker(worker)
+        before = known.state
+        if _is_late_will(before, state):
+            return False
+        known.state = state
+        if state is not None and state.state in _GONE:
+            known.gone_at = at
+        for serial in known.reports:
+            self._elect(serial)
+        new = state is not None and (before is None or before.session != state.session)
+        if new or before is None or before.state in _GONE:
+            known.waiting_until = at + self._patience
+        return new
+
+    def on_report(self, worker: str, serial: str, report: DeviceReport | None) -> bool:
+        """A worker reported on a device, or forgot it; returns whether anything that counts did."""
+        known = self._worker(worker)
+        before = known.reports.get(serial)
+        if report is None:
+            if before is None:
+                return False
+            report = _absent(before, "removed")
+        known.reports[serial] = report
+        self._elect(serial)
+        return essence(before) != essence(report)
+
+    # --- what follows from it -------------------------------------------------------------------
+
+    def health(self, worker: str, at: float) -> Health:
+        """Whether that worker can be relied on at this moment."""
+        known = self._workers.get(worker)
+        state = known.state if known is not None else None
+        if known is None or state is None:
+            return Health.UNKNOWN if self._waiting(known, at) else Health.GONE
+        if state.state in _GONE:
+            return Health.GONE
+        if known.echoed != state.session or at >= known.fresh_until:
+            return Health.UNKNOWN if self._waiting(known, at) else Health.GONE
+        return Health.FRESH if state.state is WorkerPhase.READY else Health.CLOSED
+
+    def given_up(self, worker: str, at: float) -> bool:
+        """Whether a worker is gone and had its time to come back.
+
+        A broker that is stopped tells of the loss of all it knows; they find it again as we do.
+        """
+        known = self._workers.get(worker)
+        since = self._connected_at + RECONNECT_MAX
+        if known is not None:
+            since = max(since, known.gone_at)
+        return at >= since + AWAY and self.health(worker, at) is Health.GONE
+
+    def why_gone(self, worker: str) -> str:
+        """What became of a worker, for people."""
+        known = self._workers.get(worker)
+        if known is None or known.state is None:
+            return f"worker {worker} is not there"
+        return f"worker {worker} {_GONE.get(known.state.state, 'does not answer heartbeats')}"
+
+    def worker(self, name: str) -> Worker:
+        """What is known of a worker."""
+        return self._workers.get(name) or Worker(name)
+
+    def workers(self) -> Iterator[Worker]:
+        """All workers ever heard of."""
+        return iter(self._workers.values())
+
+    def owner(self, serial: str) -> str | None:
+        """The worker that a device belongs to."""
+        return self._owners.get(serial)
+
+    def serials(self) -> Iterable[str]:
+        """All devices ever heard of."""
+        return self._owners.keys()
+
+    def devices_of(self, worker: str) -> set[str]:
+        """The devices that belong to a worker."""
+        return {serial for serial, owner in self._owners.items() if owner == worker}
+
+    def report(self, serial: str) -> DeviceReport | None:
+        """What is known of a device; absent when its worker has it no more."""
+        owner = self._owners.get(serial)
+        if owner is None:
+            return None
+        worker = self._worker(owner)
+        report = worker.reports.get(serial)
+        if report is None or report.state is DeviceState.ABSENT or worker.lists(serial):
+            return report
+        return _absent(report, f"worker {owner} has it no more")
+
+    def ready(self, at: float) -> Iterator[tuple[str, DeviceReport]]:
+        """The devices that seem to be free, with their workers: as their last reports say."""
+        for worker in self._workers.values():
+            state = worker.state
+            if state is None or self.health(worker.name, at) is not Health.FRESH:
+                continue
+            listed = set(state.serials)
+            for serial, report in worker.reports.items():
+                if (
+                    report.state is DeviceState.READY
+                    and report.reservation is None
+                    and report.session == state.session
+                    and serial in listed
+                    and self._owners.get(serial) == worker.name
+                ):
+                    yield worker.name, report
+
+    def settled(self, at: float) -> bool:
+        """Whether every worker that says it is ready has answered us, or had time to."""
+        return all(
+            self.health(worker.name, at) is not Health.UNKNOWN
+            for worker in self._workers.values()
+            if worker.state is not None
+        )
+
+    def _waiting(self, known: Worker | None, at: float) -> bool:
+        """Whether it is too early to call a worker silent."""
+        if known is not None and at < known.waiting_until:
+            return True
+        heard = known is not None and known.state and known.heard_at >= self._connected_at
+        return not heard and at < self._connected_at + RECONNECT_MAX + self._patience
+
+    def _worker(self, name: str) -> Worker:
+        return self._workers.setdefault(name, Worker(name))
+
+    def _elect(self, serial: str) -> None:
+        """Settle whose device it is: whoever had it keeps it for as long as it has it."""
+        owner = self._owners.get(serial)
+        if owner is not None and self._worker(owner).has(serial):
+            return
+        claimants = sorted(w.name for w in self._workers.values() if w.has(serial))
+        if claimants:
+            self._owners[serial] = claimants[0]
+        elif owner is None:
+            reporters = sorted(w.name for w in self._workers.values() if serial in w.reports)
+            if reporters:
+                self._owners[serial] = reporters[0]
+
+
+def essence(report: DeviceReport | None) -> DeviceReport | None:
+    """A report without what changes all the time and decides nothing."""
+    return None if report is None else report.model_copy(update={"progress": None})
+
+
+def _absent(report: DeviceReport, reason: str) -> DeviceReport:
+    return report.model_copy(
+        update={"state": DeviceState.ABSENT, "reason": reason, "progress": None}
+    )
+
+
+def _is_late_will(before: WorkerState | None, after: WorkerState | None) -> bool:
+    """Whether the broker speaks of a run of the worker that another has replaced."""
+    return (
+        before is not None
+        and after is not None
+        and after.state is WorkerPhase.LOST
+        and before.session != after.session
+    )

@@ -1,0 +1,1 @@
+"""What crosses the border to boards: bitstreams, firmware images, serial protocols, the rack."""

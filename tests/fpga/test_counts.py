@@ -1,0 +1,156 @@
+"""Counts of real bitstreams over one second and less."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from icebus.fpga import Count, count
+from icebus.schemas.boards.bitstream import with_crc
+from icebus.schemas.errors import BitstreamUnsupported
+
+SECOND = 48_000_000
+EXAMPLES = Path(__file__).parents[3] / "examples" / "circuits"
+Circuit = Callable[[str], bytes]
+
+# Dividers follow from their definition. The others were counted by hand or, for a shorter window,
+# by a Verilog simulator (see test_other_simulator.py).
+IN_A_SECOND = {
+    "accumulator": 13_797,
+    "accumulator_down": 85_545,
+    "async_reset": 187_500,
+    "async_set": 1_500_000,
+    "both_edges": 333_750,
+    "clock": SECOND,
+    "constant": 0,
+    "counter_26": (SECOND - 2**25) // 1024,
+    "decades": 480,
+    "divider_100hz": 100,
+    "divider_12mhz": 12_000_000,
+    "divider_1hz": 1,
+    "divider_3khz": 3_000,
+    "down": 5_000,
+    "enable": 1_000,
+    "falling": (3 * SECOND + 2**15) // 2**16,
+    "gated_clock": SECOND // 2,
+    "io_register": (SECOND + 2**13) // 2**14,
+    "johnson": 2_000_000,
+    "lfsr_16": 12_000_195,
+    "lfsr_32": 12_005_627,
+    "pwm": 1_000,
+    "ripple": (SECOND + 2**11) // 2**12,
+    "ripple_clock": 2_000,
+    "undriven": 0,
+    "unused_bram": SECOND // 512,
+}
+
+
+@pytest.mark.parametrize(("hertz", "name"), [(2, "2"), (8, "8"), (32, "32")])
+def test_given_an_example_when_counted_for_a_second_then_it_is_its_frequency(
+    hertz: int, name: str
+) -> None:
+    bitstream = (EXAMPLES / f"pulse_{name}khz.bin").read_bytes()
+    assert count(bitstream, SECOND, 0) == Count(hertz * 1000, exact=True, cdone=True, note="")
+
+
+@pytest.mark.parametrize(
+    ("cycles", "pulses"),
+    [(0, 0), (749, 0), (750, 1), (2249, 1), (2250, 2), (SECOND - 751, 31_999), (SECOND, 32_000)],
+)
+def test_given_a_window_then_only_what_is_in_it_counts(cycles: int, pulses: int) -> None:
+    bitstream = (EXAMPLES / "pulse_32khz.bin").read_bytes()
+    # the output changes every 750 cycles
+    assert count(bitstream, cycles, 0).pulses == pulses
+
+
+@pytest.mark.parametrize("name", IN_A_SECOND)
+def test_given_a_circuit_that_follows_the_clock_then_the_count_is_exact(
+    circuit: Circuit, name: str
+) -> None:
+    assert count(circuit(name), SECOND, 7) == Count(
+        IN_A_SECOND[name], exact=True, cdone=True, note=""
+    )
+
+
+@pytest.mark.parametrize("name", ["divider_3khz", "counter_26", "lfsr_16", "decades"])
+def test_given_windows_in_any_order_then_each_is_as_if_it_were_the_only_one(
+    circuit: Circuit, name: str
+) -> None:
+    windows = [100_000, 0, 1, 31_999, 32_000, 33, 70_000, 99_999]
+    counts = [count(circuit(name), cycles, 0).pulses for cycles in windows]
+    ascending = sorted(zip(windows, counts, strict=True))
+    assert [pulses for _, pulses in ascending] == sorted(counts)
+    assert ascending[0] == (0, 0)
+    assert all(exact for exact in (count(circuit(name), cycles, 0).exact for cycles in windows))
+
+
+def test_given_a_negative_window_then_nothing_is_counted(circuit: Circuit) -> None:
+    assert count(circuit("clock"), -1, 0).pulses == 0
+
+
+def test_given_a_circuit_too_chaotic_for_the_budget_then_the_count_says_so(
+    circuit: Circuit,
+) -> None:
+    measured = count(circuit("shifter"), SECOND, 0)
+    assert not measured.exact
+    assert "extrapolated" in measured.note
+    assert 10_000_000 < measured.pulses < 14_000_000
+    within = count(circuit("shifter"), 4_000, 0)
+    assert within.exact
+    assert not within.note
+
+
+@pytest.mark.parametrize(
+    ("name", "primitive"),
+    [
+        ("hfosc", "SB_HFOSC"),
+        ("lfosc", "SB_LFOSC"),
+        ("pll", "SB_PLL40"),
+        ("bram", "SB_RAM40_4K"),
+        ("spram", "SB_SPRAM256KA"),
+        ("dsp", "SB_MAC16"),
+        ("ddr", "double data rate"),
+        ("tristate", "tristate"),
+    ],
+)
+def test_given_a_primitive_that_is_not_modelled_then_it_is_named(
+    circuit: Circuit, name: str, primitive: str
+) -> None:
+    with pytest.raises(BitstreamUnsupported, match=primitive) as caught:
+        count(circuit(name), SECOND, 0)
+    assert primitive in caught.value.details["primitive"]
+    assert caught.value.details["location"]
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda good: good[:-1],
+        lambda good: good + b"\0",
+        lambda good: b"",
+        lambda good: bytes(len(good)),
+        lambda good: b"\xff" * len(good),
+        lambda good: good[:50_000] + bytes([good[50_000] ^ 1]) + good[50_001:],
+    ],
+)
+def test_given_no_valid_bitstream_then_cdone_stays_low_and_nothing_is_counted(
+    circuit: Circuit, spoil: Callable[[bytes], bytes]
+) -> None:
+    measured = count(spoil(circuit("divider_3khz")), SECOND, 0)
+    assert measured == Count(0, exact=True, cdone=False, note="")
+
+
+def test_given_an_empty_design_then_it_is_configured_and_counts_nothing(circuit: Circuit) -> None:
+    good = circuit("divider_3khz")
+    start = good.index(b"\x01\x01") + 2
+    empty = with_crc(good[:start] + bytes(29_064) + good[start + 29_064 :])
+    assert count(empty, SECOND, 0).cdone
+
+
+def test_when_a_count_crosses_to_another_process_then_it_is_the_same(circuit: Circuit) -> None:
+    measured = count(circuit("divider_3khz"), SECOND, 0)
+    assert pickle.loads(pickle.dumps(measured)) == measured
+    assert pickle.loads(pickle.dumps(count)) is count

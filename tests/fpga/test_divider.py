@@ -1,0 +1,87 @@
+"""Dividers counted in stretches give what simulating every step gives."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from icebus.fpga import divider
+from icebus.fpga.divider import Divider, _steps_to
+from icebus.fpga.folding import Folding
+from icebus.fpga.steps import STATE, Step
+from icebus.fpga.synchronous import Periodic
+
+XOR, XNOR, AND, OR, INVERT, MUX = 0b0110, 0b1001, 0b1000, 0b1110, 0b01, 0xCA
+
+
+def circuit(bits: int, last: int, free: int, start: int, down: bool, output: int) -> Step:
+    """A counter that takes the value ``start`` once it is ``last`` in all bits but the free ones.
+
+    Its output is a flip-flop that toggles then, or a bit of the counter.
+    """
+    folding = Folding(bits + 1)
+    at_end = 1
+    for i in range(bits):
+        if not free >> i & 1:
+            at_end = folding.gate(0b1000 if last >> i & 1 else 0b0100, (STATE + i, at_end))
+    following = []
+    carry = int(not down)
+    for i in range(bits):
+        turned = folding.gate(XNOR if down else XOR, (STATE + i, carry))
+        following.append(folding.gate(MUX, (turned, start >> i & 1, at_end)))
+        carry = folding.gate(OR if down else AND, (STATE + i, carry))
+    pulse = STATE + bits
+    following.append(folding.gate(XOR, (pulse, at_end)))
+    counted = {-1: pulse, -2: folding.gate(INVERT, (pulse,))}.get(output, STATE + output)
+    return folding.step(following, counted)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_given_a_counter_with_a_comparison_then_its_stretches_count_what_simulating_does(
+    data: st.DataObject,
+) -> None:
+    bits = data.draw(st.integers(5, 11))
+    value = st.integers(0, (1 << bits) - 1)
+    step = circuit(
+        bits,
+        last=data.draw(value),
+        free=data.draw(st.just(0) | value),
+        start=data.draw(st.just(0) | value),
+        down=data.draw(st.booleans()),
+        output=data.draw(st.integers(-2, bits - 1)),
+    )
+    plainly = Periodic(step)
+    found = divider.recognise(step)
+    for cycles in [*range(9), *data.draw(st.lists(st.integers(0, 20_000), max_size=8))]:
+        if found is not None:
+            assert found.grown_to(cycles).count(cycles) == plainly.count(cycles)
+
+
+def test_given_dividers_as_they_are_written_then_they_are_recognised() -> None:
+    for down in (False, True):
+        for last in (100, 3000, 4094):
+            step = circuit(12, last, free=0, start=0, down=down, output=-1)
+            found = divider.recognise(step)
+            assert found is not None
+            assert isinstance(found.grown_to(48_000_000), Divider)
+
+
+def test_given_too_many_stretches_then_it_is_simulated() -> None:
+    step = circuit(12, last=5, free=0b1111_1111_0000, start=0, down=False, output=11)
+    found = divider.recognise(step)
+    assert found is None or found.grown_to(1_000_000).count(1_000_000) == (0, True)
+
+
+@given(st.data())
+def test_given_a_cube_then_the_steps_to_it_are_those_of_counting(data: st.DataObject) -> None:
+    bits = data.draw(st.integers(1, 7))
+    value = st.integers(0, (1 << bits) - 1)
+    start, given_bits = data.draw(value), data.draw(value)
+    wanted = data.draw(value) & given_bits
+
+    steps = next(
+        n for n in range(1, (1 << bits) + 1) if (start + n) % (1 << bits) & given_bits == wanted
+    )
+
+    assert _steps_to(start, given_bits, wanted, bits) == steps

@@ -1,0 +1,138 @@
+"""Waves as arrays of 64-bit words, for blocks so long that integers get slow.
+
+Step ``t`` is bit ``t % 64`` of word ``t // 64``. An array may be shorter than the block (by a power
+of two): then it is repeated, which makes the low bits of counters cheap. Blocks have a power of two
+of steps.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+Words = npt.NDArray[np.uint64]
+
+ONES: Final = np.uint64(0xFFFF_FFFF_FFFF_FFFF)
+ALL_ZERO: Final = np.zeros(1, np.uint64)
+ALL_ONE: Final = np.full(1, ONES)
+EVEN: Final = np.full(1, 0x5555_5555_5555_5555, np.uint64)
+"""1 at every second step, from the first."""
+_SHIFTS: Final = tuple(np.uint64(1 << i) for i in range(6))
+_TOP: Final = np.uint64(63)
+_ONE: Final = np.uint64(1)
+
+
+def constant(value: int) -> Words:
+    """A wave that does not change."""
+    return ALL_ONE if value else ALL_ZERO
+
+
+def stretched(wave: Words, words: int) -> Words:
+    """The wave written out to a number of words."""
+    if len(wave) == words:
+        return wave
+    result = np.empty((words // len(wave), len(wave)), np.uint64)
+    result[:] = wave
+    return result.reshape(words)
+
+
+def shortened(wave: Words) -> Words:
+    """The wave itself, or :data:`ALL_ZERO` if it is 0 throughout."""
+    return ALL_ZERO if is_zero(wave) else wave
+
+
+def matched(
+    a: Words, b: Words, c: Words = ALL_ZERO, d: Words = ALL_ZERO
+) -> tuple[Words, Words, Words, Words]:
+    """The waves in lengths that can be combined: one, or that of the longest."""
+    words = max(len(a), len(b), len(c), len(d))
+    if words > 1:
+        if 1 != len(a) != words:
+            a = stretched(a, words)
+        if 1 != len(b) != words:
+            b = stretched(b, words)
+        if 1 != len(c) != words:
+            c = stretched(c, words)
+        if 1 != len(d) != words:
+            d = stretched(d, words)
+    return a, b, c, d
+
+
+def from_integer(wave: int, words: int) -> Words:
+    """The wave of an integer."""
+    return np.frombuffer(wave.to_bytes(words * 8, "little"), np.uint64)
+
+
+def to_integer(wave: Words, words: int) -> int:
+    """The wave as an integer."""
+    return int.from_bytes(stretched(wave, words).tobytes(), "little")
+
+
+def at(wave: Words, step: int) -> int:
+    """The value at a step."""
+    return int(wave[(step >> 6) % len(wave)]) >> (step & 63) & 1
+
+
+def first_word(wave: Words, otherwise: int) -> int:
+    """The first word of a wave that is not 0, ``otherwise`` at most."""
+    found = int(np.argmax(wave.view(np.bool_))) >> 3
+    return min(found, otherwise) if wave[found] else otherwise
+
+
+def is_zero(wave: Words) -> bool:
+    """Whether the wave is 0 throughout."""
+    return not wave[0] and not wave[-1] and (len(wave) < 3 or not np.any(wave.view(np.bool_)))
+
+
+def parity(toggles: Words, words: int) -> Words:
+    """For each step, whether the number of steps up to and including it with a 1 is odd."""
+    result = toggles.copy()
+    shifted = np.empty_like(result)
+    for shift in _SHIFTS:
+        np.left_shift(result, shift, out=shifted)
+        np.bitwise_xor(result, shifted, out=result)
+    odd = np.bitwise_xor.accumulate(result >> _TOP)
+    result[1:] ^= -odd[:-1]
+    if odd[-1] and len(result) < words:
+        return np.concatenate((result, result ^ ONES))
+    return result
+
+
+def delayed(following: Words, first: int, words: int) -> Words:
+    """The wave of a state bit from that of its next value and its value at step 0."""
+    last = int(following[-1] >> _TOP)
+    if last != first and len(following) < words:
+        following = stretched(following, words)
+    result: Words = following << _ONE
+    result[1:] |= following[:-1] >> _TOP
+    if first:
+        result[0] |= _ONE
+    return result
+
+
+def scan(if_zero: Words, if_one: Words, first: int, words: int) -> Words:
+    """As :func:`icebus.fpga.waves.scan`."""
+    if_zero, if_one, _, _ = matched(if_zero, if_one)
+    differ = shortened(if_zero ^ if_one)
+    toggles = shortened(differ & if_zero)
+    odd = parity(toggles, words) if toggles is not ALL_ZERO else ALL_ZERO
+    known = shortened(differ ^ ONES)
+    if known is ALL_ZERO:
+        return odd ^ ONES if first else odd
+    known, odd, if_zero = (stretched(wave, words) for wave in (known, odd, if_zero))
+    return _filled((if_zero ^ odd) & known, known, first) ^ odd
+
+
+def _filled(value: Words, known: Words, first: int) -> Words:
+    """Each step's value where it is known, and the last known one (or ``first``) where not."""
+    value, known = value.copy(), known.copy()
+    here = known != 0
+    for shift in _SHIFTS:
+        value |= (value << shift) & ~known
+        known |= known << shift
+    latest = np.maximum.accumulate(np.where(here, np.arange(len(value)), -1))
+    before = np.concatenate(([-1], latest[:-1]))
+    carried = np.where(before < 0, np.uint64(first), value[before] >> _TOP)
+    return value | (~known & -carried)
