@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from bench.farm import Farm
 from bench.measure import Measure, median, quantile
 from bench.population import CLOCK, LATE, Individual, population
-from icebus.client import PulseCountClient, Result
+from icebus.client import PulseCountClient, PulseCountResult
 from icebus.client.kinds.pulsecount import Boards
 
 OVERHEAD = {1: ("3", 1.0), 8: ("5–7", 2.0), 32: ("15–27", 4.0)}
@@ -35,7 +35,7 @@ class Run:
         client: CPU seconds of this process.
     """
 
-    results: list[tuple[Result, float]]
+    results: list[tuple[PulseCountResult, float]]
     seconds: float
     used: dict[str, float]
     client: float
@@ -76,7 +76,7 @@ def run(farm: Farm, boards: Boards, individuals: Iterable[Individual], *, everyw
     return Run(results, seconds, used, client)
 
 
-def _check(result: Result, individual: Individual, window: float) -> None:
+def _check(result: PulseCountResult, individual: Individual, window: float) -> None:
     possible = individual.counts(window)
     if not result.exact or result.pulses not in possible:
         raise WrongCountError(

@@ -20,10 +20,10 @@ from typing import Any
 
 from bench.chaos.outcomes import Ledger, read
 from bench.population import Individual, individual
-from icebus.client import PulseCountClient, Result
-from icebus.client._evaluating.outcomes import Outcome
+from icebus.client import PulseCountClient, PulseCountResult
 from icebus.client.kinds.pulsecount import Boards
 from icebus.schemas.errors import IcebusError, ReservationEnded, UnknownReservation
+from icebus.schemas.measuring import Failure
 
 FINISH = "finish"
 """A file that tells clients to come to an end."""
@@ -150,7 +150,7 @@ class Researcher:
             names=[each.name for each in individuals],
             on=serials if everywhere else [""],
         )
-        outcomes: Iterator[Outcome] = (
+        outcomes: Iterator[PulseCountResult | Failure] = (
             boards.evaluate_outcomes(individuals)
             if everywhere
             else boards.map_outcomes(individuals)
@@ -168,13 +168,13 @@ class Researcher:
     def _population(self, size: int) -> list[Individual]:
         return [individual(step % 32_767 + 1) for step in itertools.islice(self._steps, size)]
 
-    def _note(self, what: str, outcome: Outcome, **more: Any) -> None:
+    def _note(self, what: str, outcome: PulseCountResult | Failure, **more: Any) -> None:
         more |= {
             "name": outcome.bitstream,
             "serial": outcome.serial,
             "evaluation": outcome.evaluation,
         }
-        if isinstance(outcome, Result):
+        if isinstance(outcome, PulseCountResult):
             more |= {"pulses": outcome.pulses, "exact": outcome.exact}
         else:
             more |= {"code": outcome.error.code, "message": outcome.error.message}

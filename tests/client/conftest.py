@@ -20,7 +20,8 @@ from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import BlobMissing, IcebusError, UnknownReservation
 from icebus.schemas.files import ENCODING_PROPERTY, File, unpack
 from icebus.schemas.ids import CONTROL, new_id
-from icebus.schemas.kinds.pulsecount import EvaluationFailure, Finished, PulseCountResult, Queued
+from icebus.schemas.kinds.pulsecount import PulseCountResult
+from icebus.schemas.measuring import BatchFinished, Failure, Queued
 from icebus.schemas.message import Message, now
 from icebus.schemas.reservations import (
     DeviceReplaced,
@@ -172,21 +173,28 @@ class ScriptedWorker:
             if self.measure:
                 self.result(call, serial, file)
         if not call.args["more"] and self.measure:
-            finished = Finished(batch=call.args["batch"], results=len(files), failures=0)
+            finished = BatchFinished(
+                reservation=call.reservation,
+                serial=serial,
+                batch=call.args["batch"],
+                results=len(files),
+                failures=0,
+            )
             self.emit(call, serial, "finished", finished)
 
     def result(self, call: Call, serial: str, file: File, pulses: int = 1000) -> None:
         outcome = PulseCountResult(
-            **self._outcome(call, file), pulses=pulses, exact=True, upload=0.1, window=1.0
+            **self._outcome(call, serial, file), pulses=pulses, exact=True, upload=0.1, window=1.0
         )
         self.emit(call, serial, "results", outcome)
 
     def failure(self, call: Call, serial: str, file: File, error: IcebusError) -> None:
-        outcome = EvaluationFailure(**self._outcome(call, file), error=error.info())
+        outcome = Failure(**self._outcome(call, serial, file), error=error)
         self.emit(call, serial, "failures", outcome)
 
-    def _outcome(self, call: Call, file: File) -> dict[str, Any]:
+    def _outcome(self, call: Call, serial: str, file: File) -> dict[str, Any]:
         return {
+            "serial": serial,
             "evaluation": file.id,
             "batch": call.args["batch"],
             "bitstream": file.name,

@@ -20,14 +20,14 @@ from icebus.client import (
     Failure,
     PulseCountClient,
     PulseCountHandler,
-    Result,
+    PulseCountResult,
 )
 from icebus.client._evaluating.acknowledging import Acknowledger
 from icebus.client._evaluating.bitstreams import Item
 from icebus.client._evaluating.each_board import Ledger
 from icebus.client._evaluating.options import Options
-from icebus.client._evaluating.outcomes import BatchFinished, Outcome
 from icebus.client._evaluating.run import Run
+from icebus.client.kinds.pulsecount import PulseCountOutcome
 from icebus.schemas.components import WorkerPhase
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import (
@@ -44,6 +44,7 @@ from icebus.schemas.errors import (
     UnknownMethod,
     WorkerLost,
 )
+from icebus.schemas.measuring import BatchFinished
 from icebus.schemas.reservations import DeviceFailedEvent, HoldState
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def test_given_the_same_bitstream_on_many_boards_when_evaluated_then_its_bytes_c
 def test_given_outcomes_that_come_twice_when_evaluated_then_each_is_yielded_once_and_told_once(
     alice: PulseCountClient, w1: ScriptedWorker, circuits: list[Path]
 ) -> None:
-    told: list[Result] = []
+    told: list[PulseCountResult] = []
     alice.on("results")(told.append)
     w1.twice = True
     with alice.reserve(1) as boards:
@@ -153,7 +154,7 @@ def test_given_a_generator_that_is_abandoned_when_left_then_boards_are_told_the_
 def test_given_a_generator_that_learns_from_results_when_it_ends_then_nothing_is_stuck(
     alice: PulseCountClient, w1: ScriptedWorker, circuits: list[Path]
 ) -> None:
-    seen: list[Result] = []
+    seen: list[PulseCountResult] = []
 
     def adaptive() -> Iterator[Path]:
         while len(seen) < 20:
@@ -178,7 +179,7 @@ def test_given_failures_when_evaluated_then_they_are_raised_after_the_last_resul
         w1.result(*seen[2])
 
     with meanwhile(answer):
-        results: list[Result] = []
+        results: list[PulseCountResult] = []
         with alice.reserve(1) as boards, pytest.raises(EvaluationsFailed) as caught:
             results.extend(boards.evaluate(circuits))
     assert len(results) == 2
@@ -272,7 +273,7 @@ def test_given_a_worker_that_blinks_when_evaluating_then_nothing_is_lost(
     """Its will says that it is lost, and so does control; it says that it is there, and has all."""
     w1.measure = False
     with alice.reserve(1) as boards:
-        outcomes: list[Outcome] = []
+        outcomes: list[PulseCountOutcome] = []
         taking = threading.Thread(target=lambda: outcomes.extend(boards.outcomes(circuits)))
         taking.start()
         sent = w1.evaluations.wait(lambda seen: len(seen) == 3)
@@ -292,7 +293,7 @@ def test_given_a_worker_that_blinks_when_evaluating_then_nothing_is_lost(
             w1.result(call, serial, file)
         taking.join(10)
         assert not taking.is_alive()
-    assert [type(outcome) for outcome in outcomes] == [Result] * 3
+    assert [type(outcome) for outcome in outcomes] == [PulseCountResult] * 3
 
 
 def leave(worker: ScriptedWorker, how: str) -> None:
@@ -365,7 +366,7 @@ def test_given_a_device_that_fails_when_evaluating_then_the_others_go_on(
 
     with alice.reserve(2) as boards, meanwhile(fail):
         outcomes = list(boards.outcomes(circuits))
-    good = [o for o in outcomes if isinstance(o, Result)]
+    good = [o for o in outcomes if isinstance(o, PulseCountResult)]
     bad = [o for o in outcomes if isinstance(o, Failure)]
     assert {o.serial for o in good} == {"d2"}
     assert len(good) == len(bad) == 3
@@ -407,7 +408,7 @@ def test_given_a_broker_that_stays_away_when_evaluating_then_all_fails_typed(
     w1.measure = False
     boards = alice.reserve(1)
     ledger: Ledger[Item] = Ledger("batch", ["d1"])
-    run = Run(
+    run = Run[PulseCountResult](
         alice._link, boards, Acknowledger(alice._link, boards), ledger, Options(broker_away=0.5)
     )
     taken = run.outcomes(circuits)
@@ -428,7 +429,7 @@ def test_given_a_broker_killed_with_outcomes_under_way_when_it_is_back_then_none
 ) -> None:
     w1.measure = False
     with alice.reserve(1) as boards:
-        results: list[Result] = []
+        results: list[PulseCountResult] = []
         taking = threading.Thread(target=lambda: results.extend(boards.evaluate(circuits)))
         taking.start()
         w1.evaluations.wait(lambda seen: len(seen) == 3)
@@ -471,7 +472,7 @@ def test_given_a_broken_bitstream_when_evaluated_then_it_fails_and_is_never_sent
     with alice.reserve(1) as boards:
         outcomes = list(boards.outcomes([circuits[0], ("flipped", bytes(broken)), b"0123456789"]))
         assert {(o.bitstream, type(o).__name__) for o in outcomes} == {
-            (circuits[0].name, "Result"),
+            (circuits[0].name, "PulseCountResult"),
             ("flipped", "Failure"),
             ("unnamed", "Failure"),
         }
@@ -507,7 +508,7 @@ def test_given_a_handler_when_a_batch_runs_then_its_hooks_are_told_on_a_thread_t
             self.told.append(device)
             alice.reservations()
 
-        def results(self, result: Result) -> None:
+        def results(self, result: PulseCountResult) -> None:
             self.told.append(result)
             raise RuntimeError("a mistake of the user's")
 
@@ -520,8 +521,14 @@ def test_given_a_handler_when_a_batch_runs_then_its_hooks_are_told_on_a_thread_t
         results = list(boards.evaluate(circuits))
     alice.close()
     told = [type(event).__name__ for event in handler.told]
-    assert told == ["Initialized", "Result", "Result", "Result", "BatchFinished"]
-    assert [e for e in handler.told if isinstance(e, Result)] == results
+    assert told == [
+        "Initialized",
+        "PulseCountResult",
+        "PulseCountResult",
+        "PulseCountResult",
+        "BatchFinished",
+    ]
+    assert [e for e in handler.told if isinstance(e, PulseCountResult)] == results
 
 
 def test_given_the_boards_of_another_worker_when_it_lies_about_them_then_it_is_not_believed(

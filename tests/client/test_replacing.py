@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.client.meanwhile import meanwhile
 
-from icebus.client import Failure, PulseCountClient, Reservation, Result
+from icebus.client import Failure, PulseCountClient, PulseCountResult, Reservation
 from icebus.client._evaluating.each_board import DEPTH
-from icebus.client._evaluating.outcomes import Outcome
+from icebus.client.kinds.pulsecount import PulseCountOutcome
 from icebus.schemas.errors import DeviceFailed, DeviceNotHeld, ReservationEnded, UnknownReservation
 from icebus.schemas.reservations import HoldState, Transferred
 
@@ -31,9 +31,9 @@ def is_fed(seen: list[object]) -> bool:
 
 
 @contextmanager
-def taking(outcomes: Iterable[Outcome]) -> Iterator[list[Outcome]]:
+def taking(outcomes: Iterable[PulseCountOutcome]) -> Iterator[list[PulseCountOutcome]]:
     """Takes outcomes on a thread of its own; all have come when the block has ended."""
-    taken: list[Outcome] = []
+    taken: list[PulseCountOutcome] = []
     with meanwhile(lambda: taken.extend(outcomes)):
         yield taken
 
@@ -58,7 +58,7 @@ def test_given_a_board_that_is_replaced_when_mapping_then_the_new_one_does_what_
             w1.measure = True
             lose(control, boards.id, "d1", "d3")
         assert boards.serials == ["d3"]
-    assert {type(outcome) for outcome in taken} == {Result}
+    assert {type(outcome) for outcome in taken} == {PulseCountResult}
     assert {outcome.serial for outcome in taken} == {"d3"}
     assert len(taken) == len(circuits)
 
@@ -84,10 +84,10 @@ def test_given_a_board_that_is_replaced_when_evaluating_then_each_place_has_one_
         for call, serial, file in list(w2.evaluations.seen):
             w2.result(call, serial, file)
     by_board = Counter((outcome.serial, type(outcome)) for outcome in taken)
-    assert by_board["d2", Result] == len(source)
-    assert by_board["d1", Result] == by_board["d3", Failure] == 0
-    assert by_board["d1", Failure] + by_board["d3", Result] == len(source)
-    assert by_board["d3", Result] >= len(source) - 40
+    assert by_board["d2", PulseCountResult] == len(source)
+    assert by_board["d1", PulseCountResult] == by_board["d3", Failure] == 0
+    assert by_board["d1", Failure] + by_board["d3", PulseCountResult] == len(source)
+    assert by_board["d3", PulseCountResult] >= len(source) - 40
     failures = [outcome.error for outcome in taken if isinstance(outcome, Failure)]
     assert all(isinstance(error, DeviceFailed) for error in failures)
 
@@ -107,7 +107,7 @@ def test_given_its_only_board_lost_when_evaluating_then_a_run_waits_for_the_one_
         w1.evaluations.wait(is_fed)
         w1.measure = True
         lose(control, boards.id, "d1", "d3")
-    assert {outcome.serial for outcome in taken if isinstance(outcome, Result)} == {"d3"}
+    assert {outcome.serial for outcome in taken if isinstance(outcome, PulseCountResult)} == {"d3"}
     assert len(taken) == len(source)
 
 
@@ -163,7 +163,10 @@ def test_given_some_devices_let_go_when_evaluating_then_those_fail_typed_and_the
         with pytest.raises(DeviceNotHeld):
             alice.call(boards, ["d1"], "status")
         assert len(list(boards.evaluate(circuits))) == 3
-    assert Counter((o.serial, type(o)) for o in taken) == {("d1", Failure): 3, ("d2", Result): 3}
+    assert Counter((o.serial, type(o)) for o in taken) == {
+        ("d1", Failure): 3,
+        ("d2", PulseCountResult): 3,
+    }
     errors = {type(outcome.error) for outcome in taken if isinstance(outcome, Failure)}
     assert errors == {DeviceNotHeld}
 

@@ -25,7 +25,7 @@ from icebus.schemas.errors import (
     ReservationEnded,
     UnknownReservation,
 )
-from icebus.schemas.kinds.pulsecount import Acknowledged
+from icebus.schemas.measuring import Acknowledged
 from icebus.schemas.message import decode, now
 from icebus.schemas.reservations import (
     DeviceFailedEvent,

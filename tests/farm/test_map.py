@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from icebus.broker.process import Child
-from icebus.client import PulseCountClient, Result
+from icebus.client import PulseCountClient, PulseCountResult
 from icebus.client._profile import profile_in
 from icebus.schemas.deadline import Deadline
 
@@ -104,7 +104,7 @@ def test_given_the_only_worker_killed_when_mapping_then_it_comes_back_and_nothin
 ) -> None:
     population = [Individual(path) for path in circuits for _ in range(30)]
     begun = threading.Event()
-    results: list[Result] = []
+    results: list[PulseCountResult] = []
     with ann.reserve(3) as boards, killing(farm, begun):
         for result in boards.map(population):
             results.append(result)
@@ -121,7 +121,7 @@ def test_given_two_workers_when_one_is_killed_for_good_then_the_other_goes_on_at
     circuits: Sequence[Path],
 ) -> None:
     population = [Individual(path) for path in circuits for _ in range(15)]
-    results: list[Result] = []
+    results: list[PulseCountResult] = []
     url = broker.address("alice").url()
     with PulseCountClient(url) as alice, alice.reserve(2, wait=60) as boards:
         owners = {device.serial: device.worker for device in boards.document.devices}

@@ -23,9 +23,8 @@ from bench.farm import Farm, Shape
 from bench.network import Network
 from bench.population import Individual, individual
 from icebus.broker.access import Principal
-from icebus.client import PulseCountClient
-from icebus.client._evaluating.outcomes import Outcome, Result
-from icebus.client.kinds.pulsecount import Boards
+from icebus.client import PulseCountClient, PulseCountResult
+from icebus.client.kinds.pulsecount import Boards, PulseCountOutcome
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.devices import DeviceState
 from icebus.schemas.topics import Role
@@ -133,10 +132,10 @@ class Work:
         outcomes: of the library.
     """
 
-    def __init__(self, outcomes: Iterator[Outcome]) -> None:
+    def __init__(self, outcomes: Iterator[PulseCountOutcome]) -> None:
         self._outcomes = outcomes
         self._changed = threading.Condition()
-        self._seen: list[Outcome] = []
+        self._seen: list[PulseCountOutcome] = []
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
@@ -161,7 +160,7 @@ class Work:
             wanted = len(self._seen) + more
             assert self._changed.wait_for(lambda: len(self._seen) >= wanted, SOON), self._error
 
-    def done(self) -> list[Outcome]:
+    def done(self) -> list[PulseCountOutcome]:
         """All outcomes, once there are no more to come."""
         self._thread.join(SOON)
         assert not self._thread.is_alive(), f"it hangs after {self.count} outcomes"
@@ -180,7 +179,9 @@ def evaluating(boards: Boards, population: list[Individual]) -> Work:
     return Work(boards.evaluate_outcomes(population))
 
 
-def check(outcomes: list[Outcome], population: list[Individual], on: list[str]) -> Counter[str]:
+def check(
+    outcomes: list[PulseCountOutcome], population: list[Individual], on: list[str]
+) -> Counter[str]:
     """Exactly one outcome each, and every count right; returns the codes of failures.
 
     Args:
@@ -194,7 +195,7 @@ def check(outcomes: list[Outcome], population: list[Individual], on: list[str]) 
     wanted = {each.name: each.counts(WINDOW) for each in population}
     failures: Counter[str] = Counter()
     for each in outcomes:
-        if isinstance(each, Result):
+        if isinstance(each, PulseCountResult):
             assert each.pulses in wanted[each.bitstream], each
         else:
             failures[each.error.code] += 1
@@ -204,8 +205,9 @@ def check(outcomes: list[Outcome], population: list[Individual], on: list[str]) 
 HOLD = """
 import sys
 from bench.population import population
-from icebus.client import PulseCountClient, link
-link.REPEAT = 1.0  # a minute is too long for a test
+from icebus.client import PulseCountClient
+from icebus.client._connection import connection
+connection.REPEAT = 1.0  # a minute is too long for a test
 client = PulseCountClient()
 held = client.reserve(1, detached=sys.argv[1] == "detached")
 for result in held.map(population(sys.maxsize)):

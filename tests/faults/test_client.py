@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from tests.faults.conftest import GRACE, check, evaluating, holding, mapping, some
 
-from icebus.client import Result
+from icebus.client import PulseCountResult
 
 if TYPE_CHECKING:
     from tests.faults.conftest import Lab
@@ -30,7 +30,9 @@ def test_given_clients_killed_then_after_the_grace_what_was_attached_is_free_and
         left = list(found.collect())
         assert left
         assert len({each.evaluation for each in left}) == len(left)
-        counted = {each.evaluation: str(each.pulses) for each in left if isinstance(each, Result)}
+        counted = {
+            each.evaluation: str(each.pulses) for each in left if isinstance(each, PulseCountResult)
+        }
         assert len(counted) == len(left)
         # What is told again was not measured again.
         assert all(counted.get(name, pulses) == pulses for _, name, pulses in had)

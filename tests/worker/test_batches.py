@@ -5,12 +5,11 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from icebus.schemas.kinds.pulsecount import Finished
-from icebus.worker.states.kinds.pulsecount.batches import Batches
+from icebus.worker.states.kinds.pulsecount.batches import Batches, Finished
 
 
 def finished(results: int, failures: int, batch: str = "b") -> Finished:
-    return Finished(batch=batch, results=results, failures=failures)
+    return Finished(batch, results, failures)
 
 
 def test_given_a_batch_in_one_call_then_its_end_comes_with_the_last_outcome() -> None:
@@ -68,5 +67,5 @@ def test_given_any_mixture_of_batches_then_each_ends_once_and_adds_up(
         ended = batches.settle(name, True)
         ends += [ended] if ended else []
     totals = {name: sum(c for n, c in calls if n == name) for name, _ in calls}
-    assert {end.batch: end.results for end in ends} == totals
+    assert {end.name: end.results for end in ends} == totals
     assert len(ends) == len(totals)

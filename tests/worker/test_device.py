@@ -22,7 +22,8 @@ from icebus.schemas.errors import (
     QueueFull,
 )
 from icebus.schemas.files import File
-from icebus.schemas.kinds.pulsecount import QUEUE_CAPACITY, PulseCountResult
+from icebus.schemas.kinds.pulsecount import PulseCountResult
+from icebus.schemas.measuring import QUEUE_CAPACITY
 from icebus.worker.device import device, opening
 from icebus.worker.device import recovery as ladder
 from icebus.worker.device.helper_threads import STUCK

@@ -62,7 +62,13 @@ def test_given_a_ready_device_when_reserved_used_and_released_then_every_step_is
     assert slow[1]["pulses"] in range(98, 101)
     assert fast[1]["pulses"] in range(1568, 1601)
     assert slow[1]["sha256"] == sha256_of(circuits["pulse_2khz"])
-    assert farm.wait_event("finished") == {"batch": "batch", "results": 2, "failures": 0}
+    assert farm.wait_event("finished") == {
+        "reservation": farm.hold.reservation,
+        "serial": "BOARD1",
+        "batch": "batch",
+        "results": 2,
+        "failures": 0,
+    }
     status = farm.call("status", "BOARD1").results["BOARD1"]
     assert isinstance(status, dict)
     assert (status["queued"], status["unacknowledged"]) == (0, 2)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from icebus.client._client import Client
     from icebus.client._connection.hooks import ReceivedEvent
     from icebus.client._evaluating.bitstreams import Bitstream
-    from icebus.client._evaluating.outcomes import BatchFinished, EvaluationsFailed, Failure, Result
+    from icebus.client._evaluating.outcomes import EvaluationsFailed
     from icebus.client._evaluating.progress import Progress
     from icebus.client._handlers import EventHandler, PulseCountHandler
     from icebus.client._profile import Profile
@@ -25,24 +25,27 @@ if TYPE_CHECKING:
     from icebus.client._survey import Survey
     from icebus.client.kinds.pulsecount import Boards, PulseCountClient
     from icebus.schemas.errors import IcebusError
+    from icebus.schemas.kinds.pulsecount import PulseCountResult
+    from icebus.schemas.measuring import BatchFinished, Failure, Result
 
 _HOMES = {
     "Admin": "icebus.client._admin",
-    "BatchFinished": "icebus.client._evaluating.outcomes",
+    "BatchFinished": "icebus.schemas.measuring",
     "Bitstream": "icebus.client._evaluating.bitstreams",
     "Boards": "icebus.client.kinds.pulsecount",
     "Client": "icebus.client._client",
     "EvaluationsFailed": "icebus.client._evaluating.outcomes",
     "EventHandler": "icebus.client._handlers",
-    "Failure": "icebus.client._evaluating.outcomes",
+    "Failure": "icebus.schemas.measuring",
     "IcebusError": "icebus.schemas.errors",
     "Profile": "icebus.client._profile",
     "Progress": "icebus.client._evaluating.progress",
     "PulseCountClient": "icebus.client.kinds.pulsecount",
     "PulseCountHandler": "icebus.client._handlers",
+    "PulseCountResult": "icebus.schemas.kinds.pulsecount",
     "ReceivedEvent": "icebus.client._connection.hooks",
     "Reservation": "icebus.client._reservation.reservation",
-    "Result": "icebus.client._evaluating.outcomes",
+    "Result": "icebus.schemas.measuring",
     "Survey": "icebus.client._survey",
     "Waiting": "icebus.client._reservation.queue_place",
 }
@@ -61,6 +64,7 @@ __all__ = [
     "Progress",
     "PulseCountClient",
     "PulseCountHandler",
+    "PulseCountResult",
     "ReceivedEvent",
     "Reservation",
     "Result",

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from icebus.client._evaluating.outcomes import BatchFinished, Failure, Result
     from icebus.client._reservation.queue_place import Waiting
+    from icebus.schemas.kinds.pulsecount import PulseCountResult
+    from icebus.schemas.measuring import BatchFinished, Failure
     from icebus.schemas.reservations import (
         DeviceFailedEvent,
         DeviceReplaced,
@@ -63,7 +64,7 @@ class EventHandler:
 class PulseCountHandler(EventHandler):
     """Hooks for reservations of kind ``pulsecount``."""
 
-    def results(self, result: Result) -> None:
+    def results(self, result: PulseCountResult) -> None:
         """A bitstream was measured on a device."""
 
     def failures(self, failure: Failure) -> None:

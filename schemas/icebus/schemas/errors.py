@@ -6,9 +6,9 @@ and raised again, as the same class, on the other side. Messages name the remedy
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator
 
 
 class ErrorInfo(BaseModel):
@@ -63,6 +63,20 @@ class IcebusError(Exception):
 
 def _revive(cls: type[IcebusError], message: str, details: dict[str, Any]) -> IcebusError:
     return cls(message, **details)
+
+
+def _raised_again(value: object) -> IcebusError:
+    if isinstance(value, IcebusError):
+        return value
+    return IcebusError.from_info(ErrorInfo.model_validate(value))
+
+
+AnyError = Annotated[
+    IcebusError,
+    PlainValidator(_raised_again, json_schema_input_type=ErrorInfo),
+    PlainSerializer(IcebusError.info, return_type=ErrorInfo),
+]
+"""A field of a message that holds an error: an exception here, an :class:`ErrorInfo` in JSON."""
 
 
 class RemoteError(IcebusError):

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import queue
 from collections.abc import Iterator, Sequence
+from typing import Generic, TypeVar
 
 from pydantic import JsonValue, ValidationError
 
 from icebus.client._connection.connection import Link
 from icebus.client._connection.device_calls import call_devices
-from icebus.client._evaluating.outcomes import Outcome
 from icebus.client._reservation.reservation import Reservation
 from icebus.schemas.calls import CallResults
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import DeadlineExceeded, IcebusError, RemoteError
-from icebus.schemas.kinds.pulsecount import Collected
+from icebus.schemas.measuring import Collected, Failure, Result
 from icebus.schemas.message import invalid
 
 CALL_TIMEOUT = 30.0
@@ -27,7 +27,10 @@ AT_ONCE = 64
 """Outcomes that are acknowledged together: what a crash of the collecting client has repeated."""
 
 
-class Collection:
+R = TypeVar("R", bound=Result)
+
+
+class Collection(Generic[R]):
     """Takes what boards of a reservation have measured and nobody has acknowledged.
 
     Each outcome is handed out once and acknowledged when the next is asked for: one that the caller
@@ -43,15 +46,15 @@ class Collection:
         self._link = link
         self._reservation = reservation
         self._stall = stall
-        self._inbox: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[R | Failure] = queue.SimpleQueue()
         self._seen: set[tuple[str, str]] = set()
         self._done: dict[str, list[str]] = {}
 
-    def put(self, outcome: Outcome) -> None:
+    def put(self, outcome: R | Failure) -> None:
         """An outcome has come; runs on the dispatcher."""
         self._inbox.put(outcome)
 
-    def outcomes(self) -> Iterator[Outcome]:
+    def outcomes(self) -> Iterator[R | Failure]:
         """Hand out outcomes until boards have none left and measure nothing.
 
         Raises:
@@ -81,7 +84,7 @@ class Collection:
         if problem is not None:
             raise problem
 
-    def _take(self) -> Iterator[Outcome]:
+    def _take(self) -> Iterator[R | Failure]:
         """What has come, or what comes next if nothing has."""
         wait = PAUSE
         while True:
@@ -106,7 +109,7 @@ class Collection:
         problems |= {serial: IcebusError.from_info(info) for serial, info in told.errors.items()}
         return {s: _read(answer) for s, answer in told.results.items()}, problems
 
-    def _note(self, outcome: Outcome) -> None:
+    def _note(self, outcome: R | Failure) -> None:
         self._done.setdefault(outcome.serial, []).append(outcome.evaluation)
         self._acknowledge(least=AT_ONCE)
 

@@ -7,8 +7,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
-from icebus.client._evaluating.outcomes import Failure, Outcome
+from icebus.schemas.measuring import Failure, Outcome
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,10 @@ Show = bool | Callable[[Progress], object]
 """Whether and how progress is shown: True for a bar, a function to be called, False for neither."""
 
 
-def follow(outcomes: Iterator[Outcome], total: int | None, show: Show) -> Iterator[Outcome]:
+AnyOutcome = TypeVar("AnyOutcome", bound=Outcome)
+
+
+def follow(outcomes: Iterator[AnyOutcome], total: int | None, show: Show) -> Iterator[AnyOutcome]:
     """The same outcomes; before each is handed out, how far the run has come is shown."""
     if show is False:
         yield from outcomes
@@ -49,8 +53,8 @@ def follow(outcomes: Iterator[Outcome], total: int | None, show: Show) -> Iterat
 
 
 def _telling(
-    outcomes: Iterator[Outcome], total: int | None, tell: Callable[[Progress], object]
-) -> Iterator[Outcome]:
+    outcomes: Iterator[AnyOutcome], total: int | None, tell: Callable[[Progress], object]
+) -> Iterator[AnyOutcome]:
     began = time.monotonic()
     failed = 0
     for done, outcome in enumerate(outcomes, start=1):

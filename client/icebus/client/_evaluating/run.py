@@ -11,9 +11,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence, Sized
-from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from icebus.bus import RECONNECT_MAX
 from icebus.client._connection.connection import Link
@@ -30,11 +29,12 @@ from icebus.client._evaluating.failure_causes import (
     taken_away,
 )
 from icebus.client._evaluating.options import Options
-from icebus.client._evaluating.outcomes import Failure, Outcome, Result
 from icebus.client._evaluating.timeouts import Vigil
 from icebus.client._reservation.reservation import Reservation
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import DeviceFailed, IcebusError, QueueFull, ReservationEnded
+from icebus.schemas.measuring import Failure, Result
+from icebus.schemas.message import now as present
 
 WORKER_AWAY = 5.0
 """Seconds without a worker after which what its boards owe fails, where nobody else may measure it.
@@ -53,7 +53,10 @@ BACKOFF = 0.5
 it."""
 
 
-class Run:
+R = TypeVar("R", bound=Result)
+
+
+class Run(Generic[R]):
     """Bitstreams of a source on boards of a reservation, each evaluation with exactly one outcome.
 
     Args:
@@ -92,7 +95,7 @@ class Run:
             reservation.device(serial)
         self._condition = threading.Condition()
         self._account = account
-        self._ready: deque[Outcome] = deque()
+        self._ready: deque[R | Failure] = deque()
         self._unfinished = set[str]()
         now = time.monotonic()
         self._vigil = Vigil(account, options, now)
@@ -103,7 +106,7 @@ class Run:
 
     # --- the caller's thread ------------------------------------------------------------------
 
-    def outcomes(self, source: Iterable[Source]) -> Iterator[Outcome]:
+    def outcomes(self, source: Iterable[Source]) -> Iterator[R | Failure]:
         """Hand out outcomes as they come; the source is consumed no faster than boards need it.
 
         When no board is left, a source of known length is still drained, for each of its
@@ -144,7 +147,7 @@ class Run:
         with self._condition:
             self._condition.wait_for(lambda: not self._unfinished, deadline.remaining)
 
-    def _take(self) -> Iterator[Outcome]:
+    def _take(self) -> Iterator[R | Failure]:
         while True:
             with self._condition:
                 if not self._ready:
@@ -211,7 +214,7 @@ class Run:
 
     # --- outcomes and losses: on the dispatcher -----------------------------------------------
 
-    def settle(self, outcome: Outcome) -> None:
+    def settle(self, outcome: R | Failure) -> None:
         """An outcome has come; the first one counts."""
         serial = outcome.serial
         if serial not in self._account.serials:
@@ -228,11 +231,11 @@ class Run:
                 self._succeed(outcome)
             self._stir()
 
-    def _succeed(self, result: Result) -> None:
+    def _succeed(self, result: R) -> None:
         took = result.window  # without the upload: a busy machine is to get fewer calls, not more
         slot = self._account.settle(result.serial, result.evaluation, took)
         if slot is not None and not self._closed:
-            self._ready.append(replace(result, source=slot.item.source))
+            self._ready.append(result.with_source(slot.item.source))
             self._condition.notify_all()
 
     def finished(self, serial: str) -> None:
@@ -308,8 +311,21 @@ class Run:
 
     def _tell(self, failed: Iterable[Failed[Item]]) -> None:
         if not self._closed:
-            self._ready.extend(_failure(each.slot, each.error) for each in failed)
+            self._ready.extend(self._failure(each.slot, each.error) for each in failed)
         self._condition.notify_all()
+
+    def _failure(self, slot: Slot[Item], error: IcebusError) -> Failure:
+        bitstream = slot.item.bitstream
+        return Failure(
+            serial=slot.serial,
+            evaluation=slot.evaluation,
+            batch=self.batch,
+            bitstream=bitstream.name,
+            sha256=bitstream.blob.sha256,
+            annotations=dict(bitstream.annotations),
+            at=present(),
+            error=error,
+        ).with_source(slot.item.source)
 
     def reconnected(self) -> None:
         """The connection was lost and is back; outcomes may have passed us by."""
@@ -381,15 +397,3 @@ class Run:
         with self._condition:
             self._account.nudge(serial)
             self._stir()
-
-
-def _failure(slot: Slot[Item], error: IcebusError) -> Failure:
-    bitstream = slot.item.bitstream
-    return Failure(
-        serial=slot.serial,
-        bitstream=bitstream.name,
-        error=error,
-        evaluation=slot.evaluation,
-        annotations=dict(bitstream.annotations),
-        source=slot.item.source,
-    )

@@ -16,13 +16,7 @@ from icebus.client._evaluating.collecting import Collection
 from icebus.client._evaluating.distribution import Account
 from icebus.client._evaluating.each_board import Ledger
 from icebus.client._evaluating.options import STALL, EvaluateOptions, MapOptions, Options
-from icebus.client._evaluating.outcomes import (
-    BatchFinished,
-    EvaluationsFailed,
-    Failure,
-    Outcome,
-    Result,
-)
+from icebus.client._evaluating.outcomes import EvaluationsFailed
 from icebus.client._evaluating.progress import follow
 from icebus.client._evaluating.run import Run
 from icebus.client._handlers import PulseCountHandler, event_names
@@ -34,7 +28,10 @@ from icebus.schemas.calls import RawEvent
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import IcebusError, InvalidRequest
 from icebus.schemas.ids import new_id
-from icebus.schemas.kinds.pulsecount import KIND, EvaluationFailure, Finished, PulseCountResult
+from icebus.schemas.kinds.pulsecount import KIND, PulseCountResult
+from icebus.schemas.measuring import BatchFinished, Failure
+
+PulseCountOutcome = PulseCountResult | Failure
 
 KEPT_FAILURES = 1000
 """Failures that `evaluate` keeps to raise at the end: an endless run must not fill the memory."""
@@ -60,14 +57,14 @@ class Boards(Reservation):
         remaining: float | None = None,
     ) -> None:
         super().__init__(link, document, keep_alive=keep_alive, remaining=remaining)
-        self._runs: dict[str, Run] = {}
+        self._runs: dict[str, Run[PulseCountResult]] = {}
         self._batches: OrderedDict[str, None] = OrderedDict()
         self._acknowledger = Acknowledger(link, self)
-        self._collections: list[Collection] = []
+        self._collections: list[Collection[PulseCountResult]] = []
 
     def evaluate(
         self, bitstreams: Iterable[Source], **options: Unpack[EvaluateOptions]
-    ) -> Iterator[Result]:
+    ) -> Iterator[PulseCountResult]:
         """Evaluate every bitstream on every board, and yield results as they come.
 
         The bitstreams are taken, on your thread, a few ahead of the boards, so they may come from
@@ -97,7 +94,7 @@ class Boards(Reservation):
 
     def evaluate_outcomes(
         self, bitstreams: Iterable[Source], **options: Unpack[EvaluateOptions]
-    ) -> Iterator[Outcome]:
+    ) -> Iterator[PulseCountOutcome]:
         """Like :meth:`evaluate`, but yield failures too instead of raising them at the end.
 
         Raises:
@@ -109,7 +106,9 @@ class Boards(Reservation):
 
     outcomes = evaluate_outcomes
 
-    def map(self, population: Iterable[Source], **options: Unpack[MapOptions]) -> Iterator[Result]:
+    def map(
+        self, population: Iterable[Source], **options: Unpack[MapOptions]
+    ) -> Iterator[PulseCountResult]:
         """Evaluate every bitstream once, on whichever board is free; yield results as they come.
 
         What a board owes when it fails goes to the others, and a board that comes back takes part
@@ -133,7 +132,7 @@ class Boards(Reservation):
 
     def map_outcomes(
         self, population: Iterable[Source], **options: Unpack[MapOptions]
-    ) -> Iterator[Outcome]:
+    ) -> Iterator[PulseCountOutcome]:
         """Like :meth:`map`, but yield failures too instead of raising them at the end.
 
         Raises:
@@ -143,7 +142,7 @@ class Boards(Reservation):
         """
         return _all(*self._on_any(population, Options(**options)))
 
-    def collect(self, *, stall: float = STALL) -> Generator[Outcome]:
+    def collect(self, *, stall: float = STALL) -> Generator[PulseCountOutcome]:
         """Yield outcomes that nobody took, such as those of a client that crashed.
 
         Workers keep what they measured until a client has it. Evaluations that are still to be
@@ -157,21 +156,25 @@ class Boards(Reservation):
         Raises:
             IcebusError: a board can't be asked now; what others had was yielded before.
         """
-        collection = Collection(self._link, self, stall)
+        collection = Collection[PulseCountResult](self._link, self, stall)
         self._collections.append(collection)
         try:
             yield from collection.outcomes()
         finally:
             self._collections.remove(collection)
 
-    def _on_each(self, source: Iterable[Source], options: Options) -> tuple[Run, Iterator[Outcome]]:
+    def _on_each(
+        self, source: Iterable[Source], options: Options
+    ) -> tuple[Run[PulseCountResult], Iterator[PulseCountOutcome]]:
         bitstreams = several(source)
         # Boards that fail give way to others only where the run is for all of the reservation.
         patient = options.whole and self.document.replace
         ledger: Ledger[Item] = Ledger(new_id(), self._chosen(options), patient=patient)
         return self._run(ledger, bitstreams, options)
 
-    def _on_any(self, source: Iterable[Source], options: Options) -> tuple[Run, Iterator[Outcome]]:
+    def _on_any(
+        self, source: Iterable[Source], options: Options
+    ) -> tuple[Run[PulseCountResult], Iterator[PulseCountOutcome]]:
         bitstreams = several(source)
         pool: Pool[Item] = Pool(new_id(), self._chosen(options), known_length(bitstreams))
         return self._run(pool, bitstreams, options)
@@ -188,13 +191,15 @@ class Boards(Reservation):
 
     def _run(
         self, account: Account[Item, Any], bitstreams: Iterable[Source], options: Options
-    ) -> tuple[Run, Iterator[Outcome]]:
-        run = Run(self._link, self, self._acknowledger, account, options)
+    ) -> tuple[Run[PulseCountResult], Iterator[PulseCountOutcome]]:
+        run = Run[PulseCountResult](self._link, self, self._acknowledger, account, options)
         length = known_length(bitstreams)
         total = None if length is None else length * account.copies
         return run, follow(self._outcomes(run, bitstreams), total, options.progress)
 
-    def _outcomes(self, run: Run, bitstreams: Iterable[Source]) -> Iterator[Outcome]:
+    def _outcomes(
+        self, run: Run[PulseCountResult], bitstreams: Iterable[Source]
+    ) -> Iterator[PulseCountOutcome]:
         self._runs[run.batch] = run
         self._batches[run.batch] = None
         while len(self._batches) > KEPT_BATCHES:
@@ -215,29 +220,26 @@ class Boards(Reservation):
     ) -> None:
         """Outcomes go to the run they belong to, and to hooks."""
         if name == "results":
-            result = read_event(PulseCountResult, event)
-            self._settle(serial, result.batch, Result.of(serial, result))
+            self._settle(serial, read_event(PulseCountResult, event))
         elif name == "failures":
-            failure = read_event(EvaluationFailure, event)
-            self._settle(serial, failure.batch, Failure.of(serial, failure))
+            self._settle(serial, read_event(Failure, event))
         elif name == "finished":
-            finished = read_event(Finished, event)
-            told = BatchFinished.of(self.id, serial, finished)
-            self._link.hooks.tell(name, told, (name, self.id, serial, finished.batch))
+            finished = read_event(BatchFinished, event)
+            self._link.hooks.tell(name, finished, (name, self.id, serial, finished.batch))
             if (run := self._runs.get(finished.batch)) is not None:
                 run.finished(serial)
         else:
             super().on_kind_event(serial, name, event, key)
 
-    def _settle(self, serial: str, batch: str, outcome: Outcome) -> None:
-        name = "results" if isinstance(outcome, Result) else "failures"
+    def _settle(self, serial: str, outcome: PulseCountOutcome) -> None:
+        name = "results" if isinstance(outcome, PulseCountResult) else "failures"
         self._link.hooks.tell(name, outcome, ("outcome", self.id, serial, outcome.evaluation))
-        if batch in self._batches:
+        if outcome.batch in self._batches:
             self._acknowledger.add(serial, outcome.evaluation)
         else:
             for collection in list(self._collections):
                 collection.put(outcome)
-        if (run := self._runs.get(batch)) is not None:
+        if (run := self._runs.get(outcome.batch)) is not None:
             run.settle(outcome)
 
     def _on_reconnected(self) -> None:
@@ -261,20 +263,24 @@ class Boards(Reservation):
             run.replaced(serial, by)
 
 
-def _all(run: Run, outcomes: Iterator[Outcome]) -> Iterator[Outcome]:
+def _all(
+    run: Run[PulseCountResult], outcomes: Iterator[PulseCountOutcome]
+) -> Iterator[PulseCountOutcome]:
     """All outcomes, and then why there are no more, if not because the source has ended."""
     yield from outcomes
     if run.forsaken is not None:
         raise run.forsaken
 
 
-def _results(run: Run, outcomes: Iterator[Outcome]) -> Iterator[Result]:
+def _results(
+    run: Run[PulseCountResult], outcomes: Iterator[PulseCountOutcome]
+) -> Iterator[PulseCountResult]:
     """The results among outcomes, and then one error that tells of all failures."""
     failures: list[Failure] = []
     failed = total = 0
     for outcome in outcomes:
         total += 1
-        if isinstance(outcome, Result):
+        if isinstance(outcome, PulseCountResult):
             yield outcome
             continue
         failed += 1

@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from icebus.schemas import administration, kinds, reservations
+from icebus.schemas import administration, kinds, measuring, reservations
 from icebus.schemas.calls import CallResults, RawEvent
 from icebus.schemas.files import File
 from icebus.schemas.ids import CONTROL, ID_PATTERN
@@ -87,7 +87,7 @@ def _models() -> set[type[BaseModel]]:
         for args, answer in operations.values():
             found.update((args, answer))
     found.update(event_models().values())
-    for module in kind_modules():
+    for module in (measuring, *kind_modules()):
         found.update(
             value
             for value in vars(module).values()

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 FIELDS = ("event", "serial", "at", "data")
 
+KNOWN = frozenset({"serial", "reservation"})
+"""Fields of events that people know already: the line begins with the board they hold."""
+
 FINISHED = "finished"
 """Event that says that a batch has ended, in kinds whose methods take a batch."""
 
@@ -240,7 +243,11 @@ def _print_events(events: Iterator[ReceivedEvent], output: Format) -> None:
                 printer.row(row)
         case Format.TABLE:
             for row in rows:
-                facts = " ".join(f"{key}={_compact(value)}" for key, value in row["data"].items())
+                facts = " ".join(
+                    f"{key}={_compact(value)}"
+                    for key, value in row["data"].items()
+                    if key not in KNOWN
+                )
                 print_line(f"{row['at'][11:23]}  {row['event']:<12}  {row['serial']}  {facts}")
         case _:
             print_rows(rows, [Column(key) for key in FIELDS], output, "event")

@@ -19,8 +19,8 @@ from icebus.schemas.wording import counted
 
 if TYPE_CHECKING:
     from icebus.client._evaluating.bitstreams import Bitstream
-    from icebus.client._evaluating.outcomes import Outcome
     from icebus.client.kinds.pulsecount import Boards, PulseCountClient
+    from icebus.schemas.measuring import Outcome
 
 _COLUMNS = [
     Column("bitstream"),
@@ -268,7 +268,7 @@ class Printer:
 
     def tell(self, outcome: Outcome) -> None:
         """Print what is told as soon as it comes; one trouble of a board is told once."""
-        from icebus.client._evaluating.outcomes import Failure
+        from icebus.schemas.measuring import Failure
 
         self.told += 1
         if isinstance(outcome, Failure):
@@ -309,7 +309,8 @@ def _note(row: dict[str, Any]) -> str:
 
 def as_json(outcome: Outcome) -> dict[str, Any]:
     """An outcome for programs. A failure has ``error`` where a result has ``pulses``."""
-    from icebus.client._evaluating.outcomes import Result
+    from icebus.schemas.kinds.pulsecount import PulseCountResult
+    from icebus.schemas.measuring import Failure
 
     told: dict[str, Any] = {
         "serial": outcome.serial or None,
@@ -317,8 +318,10 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
         FILE: outcome.annotations.get(FILE),
         "evaluation": outcome.evaluation,
     }
-    if not isinstance(outcome, Result):
+    if isinstance(outcome, Failure):
         return {**told, "error": outcome.error.info().model_dump(mode="json")}
+    if not isinstance(outcome, PulseCountResult):
+        return told
     return {
         **told,
         "pulses": outcome.pulses,

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from icebus.schemas.kinds.pulsecount import Finished
+
+@dataclass(frozen=True)
+class Finished:
+    """A batch of which every evaluation has had its outcome."""
+
+    name: str
+    results: int
+    failures: int
 
 
 @dataclass
@@ -44,8 +51,7 @@ class Batches:
     def abandon(self) -> list[Finished]:
         """Nothing more will come: the ends of all batches."""
         ended = [
-            Finished(batch=name, results=batch.results, failures=batch.failures)
-            for name, batch in self._open.items()
+            Finished(name, batch.results, batch.failures) for name, batch in self._open.items()
         ]
         self._open.clear()
         return ended
@@ -54,4 +60,4 @@ class Batches:
         if batch.more or batch.outstanding > 0:
             return None
         del self._open[name]
-        return Finished(batch=name, results=batch.results, failures=batch.failures)
+        return Finished(name, batch.results, batch.failures)

@@ -22,18 +22,15 @@ from icebus.schemas.errors import (
 )
 from icebus.schemas.files import File
 from icebus.schemas.ids import Id, new_id
-from icebus.schemas.kinds.pulsecount import (
+from icebus.schemas.kinds.pulsecount import FIRMWARE, KIND, PulseCountArgs, PulseCountResult
+from icebus.schemas.measuring import (
     COLLECT_PAGE,
-    FIRMWARE,
-    KIND,
     QUEUE_CAPACITY,
     Acknowledged,
+    BatchFinished,
     Collected,
-    EvaluationFailure,
-    Finished,
+    Failure,
     Outcome,
-    PulseCountArgs,
-    PulseCountResult,
     Queued,
     QueueStatus,
 )
@@ -42,7 +39,7 @@ from icebus.worker.device.journal import Journal, Settled
 from icebus.worker.firmware.measuring import Measured, Meter
 from icebus.worker.states._framework import Event, Hold, Reservable, reservable
 from icebus.worker.states._methods import method
-from icebus.worker.states.kinds.pulsecount.batches import Batches
+from icebus.worker.states.kinds.pulsecount.batches import Batches, Finished
 
 log = logging.getLogger(__name__)
 
@@ -65,9 +62,9 @@ class Entry(Outcome):
     """An accepted evaluation as the journal describes it; ``at`` is when it was accepted."""
 
 
-_EVENTS: dict[str, TypeAdapter[PulseCountResult] | TypeAdapter[EvaluationFailure]] = {
+_EVENTS: dict[str, TypeAdapter[PulseCountResult] | TypeAdapter[Failure]] = {
     "results": TypeAdapter(PulseCountResult),
-    "failures": TypeAdapter(EvaluationFailure),
+    "failures": TypeAdapter(Failure),
 }
 
 
@@ -86,8 +83,8 @@ class PulseCount(Reservable):
 
     takes_over = True
     results = Event(PulseCountResult, "One bitstream was measured.")
-    failures = Event(EvaluationFailure, "One bitstream will have no result on this device.")
-    finished = Event(Finished, "Every evaluation of a batch has had its outcome here.")
+    failures = Event(Failure, "One bitstream will have no result on this device.")
+    finished = Event(BatchFinished, "Every evaluation of a batch has had its outcome here.")
 
     def __init__(self, hold: Hold, args: BaseModel) -> None:
         super().__init__(hold, args)
@@ -145,7 +142,7 @@ class PulseCount(Reservable):
         for file in fresh:
             _check(file, validate)
         name = batch or new_id()
-        accepted = [_Evaluation(_entry(file, name), file) for file in fresh]
+        accepted = [_Evaluation(_entry(self.device.name, file, name), file) for file in fresh]
         self._journal.accept(
             self.hold.reservation,
             [(each.entry.evaluation, _json(each.entry)) for each in accepted],
@@ -304,16 +301,25 @@ class PulseCount(Reservable):
         return self.device.journal
 
     def _end(
-        self, evaluation: _Evaluation, event: str, outcome: PulseCountResult | EvaluationFailure
+        self, evaluation: _Evaluation, event: str, outcome: PulseCountResult | Failure
     ) -> None:
         self._settle(event, outcome)
         self._tell_finished(self._batches.settle(outcome.batch, event == "results"))
 
-    def _tell_finished(self, finished: Finished | None) -> None:
-        if finished is not None:
-            self.finished(finished)
+    def _tell_finished(self, batch: Finished | None) -> None:
+        if batch is not None:
+            reservation, serial = self.hold.reservation, self.device.name
+            self.finished(
+                BatchFinished(
+                    reservation=reservation,
+                    serial=serial,
+                    batch=batch.name,
+                    results=batch.results,
+                    failures=batch.failures,
+                )
+            )
 
-    def _settle(self, event: str, outcome: PulseCountResult | EvaluationFailure) -> None:
+    def _settle(self, event: str, outcome: PulseCountResult | Failure) -> None:
         self._unwritten.append(Settled(outcome.evaluation, event, outcome.model_dump_json()))
         if len(self._unwritten) == 1:  # or the others are waited for
             self._write()
@@ -368,8 +374,9 @@ def _check(file: File, validate: bool) -> None:
         ) from None
 
 
-def _entry(file: File, batch: str) -> Entry:
+def _entry(serial: str, file: File, batch: str) -> Entry:
     return Entry(
+        serial=serial,
         evaluation=file.id,
         batch=batch,
         bitstream=file.name,
@@ -394,5 +401,5 @@ def _described(entry: Entry) -> dict[str, object]:
     return {**{name: getattr(entry, name) for name in Outcome.model_fields}, "at": now()}
 
 
-def _failure(entry: Entry, error: IcebusError) -> EvaluationFailure:
-    return EvaluationFailure(**_described(entry), error=error.info())
+def _failure(entry: Entry, error: IcebusError) -> Failure:
+    return Failure(**_described(entry), error=error)

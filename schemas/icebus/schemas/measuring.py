@@ -1,0 +1,137 @@
+"""What every kind that measures files has on the bus: a file in, exactly one outcome for it.
+
+A kind adds a :class:`Result` of its own and what a measurement takes; queue, batches,
+acknowledging and collecting are the same for all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Self
+
+from pydantic import Field, PrivateAttr
+
+from icebus.schemas.errors import AnyError
+from icebus.schemas.ids import Id, Serial, Sha256
+from icebus.schemas.message import Json, Message, Natural, Timestamp
+
+QUEUE_CAPACITY = 64
+"""Evaluations that may wait on one device. More would only hide a client that runs ahead: at one
+second each it is a minute's work, at 50 ms still three seconds."""
+
+COLLECT_PAGE = 256
+"""Outcomes that one ``collect`` repeats: events that a client takes without falling behind."""
+
+
+class Queued(Message):
+    """Answer to ``evaluate``: these evaluations are journalled and will have one outcome each."""
+
+    evaluations: list[Id]
+    depth: Natural = Field(description="Evaluations now waiting or measured on the device.")
+    capacity: Natural = QUEUE_CAPACITY
+
+
+class Acknowledged(Message):
+    """Answer to ``acknowledge``."""
+
+    forgotten: Natural = Field(description="Outcomes the worker will not repeat any more.")
+
+
+class Collected(Message):
+    """Answer to ``collect``: so many outcomes are repeated as events, those of one page."""
+
+    repeated: Natural
+    next: Natural | None = Field(
+        default=None, description="What to pass as `after` for the next page; null at the end."
+    )
+    outstanding: Natural = Field(
+        description="Evaluations accepted that have no outcome yet: it will come by itself."
+    )
+
+
+class QueueStatus(Message):
+    """Answer to ``status``."""
+
+    queued: Natural
+    measuring: Id | None = Field(default=None, description="The evaluation on the board now.")
+    unacknowledged: Natural
+    capacity: Natural = QUEUE_CAPACITY
+
+
+class Outcome(Message):
+    """What results and failures have in common."""
+
+    serial: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{0,64}$")] = Field(
+        default="", description="The device; empty when none has tried."
+    )
+    evaluation: Id = Field(description="The id the client gave the file.")
+    batch: Id
+    bitstream: str = Field(description="The file's name.")
+    sha256: Sha256
+    annotations: dict[str, Json] = Field(default_factory=dict)
+    at: Timestamp = Field(description="When the worker had it.")
+
+    _source: Any = PrivateAttr(default=None)
+
+    @property
+    def source(self) -> Any:
+        """The very object that the client was given for the file; it never leaves its process.
+
+        None for event handlers. It lives as long as this does: for long runs, give paths or small
+        objects rather than keep many results with their bytes.
+        """
+        return self._source
+
+    def with_source(self, source: Any) -> Self:
+        """The same outcome, which knows the object that was given for its file."""
+        outcome = self.model_copy()
+        outcome._source = source
+        return outcome
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both say the same, wherever their files came from."""
+        return type(self) is type(other) and self.__dict__ == other.__dict__
+
+    __hash__ = None  # type: ignore[assignment] # annotations may hold anything
+
+
+class Result(Outcome):
+    """Event ``results``: one file measured on one device. A kind says in its own what came out."""
+
+    upload: float = Field(ge=0, description="Seconds from the first byte to the board having all.")
+    window: float = Field(ge=0, description="Seconds from then to the report.")
+
+
+class Failure(Outcome):
+    """Event ``failures``: one bitstream that will have no result on one device."""
+
+    error: AnyError = Field(description="Why; its ``code`` is stable.")
+
+    @property
+    def where(self) -> str:
+        """The bitstream and the device, for people."""
+        return f"{self.bitstream} on {self.serial}" if self.serial else self.bitstream
+
+
+class BatchFinished(Message):
+    """Event ``finished``: every evaluation of a batch on this device has had its outcome."""
+
+    reservation: Id
+    serial: Serial
+    batch: Id = Field(description="One call of `evaluate` in the client is one batch.")
+    results: Natural
+    failures: Natural
+
+
+def events(result: type[Result]) -> Mapping[str, type[Message]]:
+    """What a measuring kind sends to the reservation that holds its device."""
+    return {"results": result, "failures": Failure, "finished": BatchFinished}
+
+
+ANSWERS: Mapping[str, type[Message]] = {
+    "evaluate": Queued,
+    "acknowledge": Acknowledged,
+    "collect": Collected,
+    "status": QueueStatus,
+}
+"""What each method returns on a device. Its arguments are on the worker's ``kinds`` topic."""
