@@ -164,7 +164,7 @@ def test_given_the_override_for_tls_then_the_broker_listens_with_it_and_certific
 
 CONNECT = """
 import os
-from icebus.broker import BrokerAddress, Bus
+from icebus.bus import BrokerAddress, Bus
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import IcebusError
 bus = Bus(BrokerAddress.parse(os.environ["ICEBUS_BROKER"]), "test")

@@ -143,8 +143,8 @@ def test_given_the_wheel_then_it_has_every_package_its_data_and_its_programs(
         entry_points = archive.read(listing).decode()
     expected = {str(path.relative_to(ROOT / component)) for component, path in tracked()}
     assert expected <= names
-    assert {f"icebus/{each}/py.typed" for each in (*COMPONENTS, "client", "schemas")} <= names
-    assert "icebus/control/migrations/script.py.mako" in names
+    assert {f"icebus/{each}/py.typed" for each in (*COMPONENTS, "bus", "client", "fpga", "rack", "schemas")} <= names
+    assert "icebus/control/store/migrations/script.py.mako" in names
     assert "icebus/__init__.py" not in names
     assert not [name for name in names if name.startswith(("tests", "docs", "examples"))]
     for program in ("icebus", "icebus-broker", "icebus-control", "icebus-worker", "icebus-rack"):
@@ -161,7 +161,7 @@ def test_given_the_healthcheck_then_it_imports_what_every_image_has() -> None:
     ]
 
     assert ours
-    assert {name.split(".")[1] for name in ours} <= {"broker", "schemas"}
+    assert {name.split(".")[1] for name in ours} <= {"bus", "schemas"}
 
 
 def test_given_our_shell_scripts_then_they_are_sound() -> None:

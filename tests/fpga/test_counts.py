@@ -13,7 +13,7 @@ from icebus.schemas.boards.bitstream import with_crc
 from icebus.schemas.errors import BitstreamUnsupported
 
 SECOND = 48_000_000
-EXAMPLES = Path(__file__).parents[3] / "examples" / "circuits"
+EXAMPLES = Path(__file__).parents[2] / "examples" / "circuits"
 Circuit = Callable[[str], bytes]
 
 # Dividers follow from their definition. The others were counted by hand or, for a shorter window,
