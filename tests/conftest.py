@@ -28,6 +28,7 @@ settings.register_profile(
     # for those who can look into what they find.
     derandomize=bool(os.environ.get("CI")),
 )
+settings.register_profile("quick", settings.get_profile("icebus"), max_examples=5)
 settings.load_profile("icebus")
 
 # Whoever runs the tests in the background or under nohup has these ignored, and all that tests
@@ -35,6 +36,44 @@ settings.load_profile("icebus")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+PROCESSES = frozenset({"broker_class", "mosquitto", "postgresql"})
+"""Fixtures that start other programs, directly or by others."""
+
+WHOLE_FARMS = frozenset({"deploy", "examples", "farm", "faults"})
+"""Folders whose tests bring up farms, or build images."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``--quick``: the tests that a contributor runs at every save."""
+    parser.addoption(
+        "--quick", action="store_true", help="Only tests that start no program and are quick."
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Properties are tried with fewer examples where time counts."""
+    if config.getoption("--quick"):
+        settings.load_profile("quick")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With ``--quick``, leave out what starts programs or is marked as slow."""
+    if not config.getoption("--quick"):
+        return
+    slow = [item for item in items if _is_slow(item)]
+    config.hook.pytest_deselected(items=slow)
+    items[:] = [item for item in items if not _is_slow(item)]
+
+
+def _is_slow(item: pytest.Item) -> bool:
+    return (
+        not PROCESSES.isdisjoint(getattr(item, "fixturenames", ()))
+        or "[postgresql" in item.name
+        or item.path.parent.name in WHOLE_FARMS
+        or item.get_closest_marker("slow") is not None
+    )
+
 
 PEOPLE = [
     Principal(id="main", role=Role.CONTROL),

@@ -17,6 +17,8 @@ from bench.postgresql import PostgresServer
 from icebus.client import PulseCountClient
 from icebus.schemas.deadline import Deadline
 
+pytestmark = pytest.mark.slow
+
 BOARDS = 2
 
 

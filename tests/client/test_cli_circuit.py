@@ -26,6 +26,8 @@ from icebus.fpga.count import count
 from icebus.schemas.boards import bitstream
 from icebus.schemas.errors import InvalidRequest, ProgramMissing
 
+pytestmark = pytest.mark.slow
+
 CIRCUITS = Path(__file__).parents[2] / "examples" / "circuits"
 
 

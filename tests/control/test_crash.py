@@ -10,6 +10,8 @@ from tests.control.floor import Ask, Floor, Post
 
 from icebus.control.store.database import Database
 
+pytestmark = pytest.mark.slow
+
 MOST_MOMENTS = 60
 """More than any request here has."""
 

@@ -40,6 +40,8 @@ from icebus.schemas.ids import new_id
 from icebus.schemas.reservations import Reservation, ReservationState
 from icebus.schemas.topics import DESIRED
 
+pytestmark = pytest.mark.slow
+
 WORKERS = {"w1": ("a", "b", "c"), "w2": ("d", "e")}
 OWNER = {serial: worker for worker, serials in WORKERS.items() for serial in serials}
 LIMIT = 4

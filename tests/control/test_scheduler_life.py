@@ -32,6 +32,8 @@ from icebus.control.decide.scheduler import (
 from icebus.schemas.errors import DeviceUnavailable, LimitExceeded, NotEnoughDevices
 from icebus.schemas.selectors import parse
 
+pytestmark = pytest.mark.slow
+
 OWNER = {"a": "w1", "b": "w1", "c": "w1", "d": "w2", "e": "w2", "f": "w3"}
 RACK = {"a": "x", "b": "x", "c": "y", "d": "x", "e": "y", "f": "y"}
 EVERYWHERE = dict.fromkeys(OWNER.values(), "pulse_count")

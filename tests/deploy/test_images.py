@@ -143,7 +143,10 @@ def test_given_the_wheel_then_it_has_every_package_its_data_and_its_programs(
         entry_points = archive.read(listing).decode()
     expected = {str(path.relative_to(ROOT / component)) for component, path in tracked()}
     assert expected <= names
-    assert {f"icebus/{each}/py.typed" for each in (*COMPONENTS, "bus", "client", "fpga", "rack", "schemas")} <= names
+    assert {
+        f"icebus/{each}/py.typed"
+        for each in (*COMPONENTS, "bus", "client", "fpga", "rack", "schemas")
+    } <= names
     assert "icebus/control/store/migrations/script.py.mako" in names
     assert "icebus/__init__.py" not in names
     assert not [name for name in names if name.startswith(("tests", "docs", "examples"))]

@@ -32,6 +32,8 @@ from icebus.schemas.reservations import EVENTS, OPERATIONS
 from icebus.schemas.topics import DEFAULT_ROOT, TOPICS, Topic
 from icebus.worker.states._registry import installed_kinds
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 CIRCUITS = ROOT / "examples" / "circuits"
 

@@ -20,6 +20,8 @@ from tests.fpga import other_simulator as other
 from icebus.fpga import count, synchronous
 from icebus.schemas.errors import BitstreamUnsupported
 
+pytestmark = pytest.mark.slow
+
 KEPT: dict[str, list[int] | str] = json.loads(other.KEPT.read_text())
 
 

@@ -16,6 +16,8 @@ import serial
 from icebus.rack.cli import main
 from icebus.schemas.boards.rack import read_boards, read_rack_file
 
+pytestmark = pytest.mark.slow
+
 Start = Callable[..., "subprocess.Popen[str]"]
 DEADLINE = 30.0
 
