@@ -22,7 +22,8 @@ from bench.measure import quantile
 from bench.population import individual, population
 from icebus.client.circuits.pulses import CLOCK, Pulses
 from icebus.client.circuits.tools import build_all, find_tools
-from icebus.fpga import chipdb, count
+from icebus.fpga import simulate
+from icebus.fpga._device import chipdb
 from icebus.schemas.boards.bitstream import (
     CRAM_HEIGHTS,
     CRAM_WIDTH,
@@ -132,8 +133,8 @@ def main(
         row = {}
         for what, call in (
             ("validate", validate),
-            ("count", lambda bitstream: count(bitstream, cycles, 0)),
-            ("again", lambda bitstream: count(bitstream, cycles - 7, 0)),
+            ("count", lambda bitstream: simulate(bitstream, cycles=cycles)),
+            ("again", lambda bitstream: simulate(bitstream, cycles=cycles - 7)),
         ):
             times = milliseconds(call, bitstreams)
             row[f"{what} ms"] = round(sum(times) / len(times), 3)

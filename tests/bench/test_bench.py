@@ -6,7 +6,7 @@ import pytest
 
 from bench.measure import Measure, quantile
 from bench.population import STEPS, individual, population
-from icebus.fpga import count
+from icebus.fpga import simulate
 from icebus.schemas.boards.bitstream import validate
 
 
@@ -19,7 +19,7 @@ def test_given_a_population_then_its_bitstreams_are_valid_and_distinct() -> None
 
 @pytest.mark.parametrize("step", [STEPS[0], 3, 1_365, STEPS[-1]])
 def test_given_an_individual_when_counted_then_it_gives_what_arithmetic_says(step: int) -> None:
-    found = count(individual(step).data, 2_390_000, seed=1)
+    found = simulate(individual(step).data, cycles=2_390_000, seed=1)
     assert found.exact
     assert found.pulses == pytest.approx(2_390_000 * step / (1 << 16), abs=1)
     assert found.pulses in individual(step).counts(0.05)
@@ -29,7 +29,7 @@ def test_given_truth_tables_that_were_all_0_when_the_wiring_was_first_seen_then_
     None
 ):
     for step in (1, 2, 0x4001, 0x7FFF, 1):  # what is worked out for one serves the next
-        found = count(individual(step).data, 2_390_000, seed=1)
+        found = simulate(individual(step).data, cycles=2_390_000, seed=1)
         assert found.pulses == pytest.approx(2_390_000 * step / (1 << 16), abs=1)
 
 

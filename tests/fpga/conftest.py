@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from icebus.fpga.netlist import CLOCK, FIRST, ONE, Cell, Flop, Gate, Netlist
+from icebus.fpga._netlist.netlist import CLOCK, FIRST, ONE, Cell, Flop, Gate, Netlist
 
 CORPUS = Path(__file__).parent / "corpus"
 

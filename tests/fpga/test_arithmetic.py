@@ -8,13 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from icebus.fpga import waves, words
-from icebus.fpga.counter import Accumulator
-from icebus.fpga.linear import Sequence, affine
-from icebus.fpga.logic import compiled
-from icebus.fpga.pack import composed
-from icebus.fpga.shelf import Shelf
-from icebus.fpga.simplify import fold
+from icebus.fpga._cache import SizedCache
+from icebus.fpga._engines.synchronous import array_waveforms, integer_waveforms
+from icebus.fpga._engines.synchronous.accumulator import Accumulator
+from icebus.fpga._engines.synchronous.lfsr import LinearSequence
+from icebus.fpga._netlist.truth_tables import compile_table, compose, fold, is_affine
 
 STEPS = 256
 WAVE = st.integers(0, (1 << STEPS) - 1)
@@ -38,13 +36,15 @@ def test_given_what_a_bit_becomes_then_a_scan_is_what_stepping_gives(
     if toggles:
         if_one = if_zero ^ ones
     expected = plain_scan(if_zero, if_one, first)
-    assert waves.scan(if_zero, if_one, first, STEPS, ones) == expected
+    assert integer_waveforms.scan(if_zero, if_one, first, STEPS, ones) == expected
     count = STEPS // 64
-    zero, one = (words.from_integer(wave, count) for wave in (if_zero, if_one))
-    following = words.scan(zero, one, first, count)
-    assert words.to_integer(following, count) == expected
-    late = words.delayed(following, first, count)
-    assert words.to_integer(late, count) == waves.delayed(expected, first, ones)
+    zero, one = (array_waveforms.from_integer(wave, count) for wave in (if_zero, if_one))
+    following = array_waveforms.scan(zero, one, first, count)
+    assert array_waveforms.to_integer(following, count) == expected
+    late = array_waveforms.delayed(following, first, count)
+    assert array_waveforms.to_integer(late, count) == integer_waveforms.delayed(
+        expected, first, ones
+    )
 
 
 @given(st.integers(0, 2**64 - 1), st.integers(0, 1), st.booleans())
@@ -52,20 +52,20 @@ def test_given_a_short_wave_then_it_stands_for_its_repetition(
     word: int, first: int, toggles: bool
 ) -> None:
     count = STEPS // 64
-    short = words.from_integer(word, 1)
-    other = short ^ words.ONES if toggles else short
-    repeated = waves.repeated(word, 64, STEPS)
-    expected = waves.scan(
+    short = array_waveforms.from_integer(word, 1)
+    other = short ^ array_waveforms.ONES if toggles else short
+    repeated = integer_waveforms.repeated(word, 64, STEPS)
+    expected = integer_waveforms.scan(
         repeated,
         repeated ^ ((1 << STEPS) - 1 if toggles else 0),
         first,
         STEPS,
         (1 << STEPS) - 1,
     )
-    following = words.scan(short, other, first, count)
-    assert words.to_integer(following, count) == expected
-    late = words.delayed(following, first, count)
-    assert words.to_integer(late, count) == expected << 1 & (1 << STEPS) - 1 | first
+    following = array_waveforms.scan(short, other, first, count)
+    assert array_waveforms.to_integer(following, count) == expected
+    late = array_waveforms.delayed(following, first, count)
+    assert array_waveforms.to_integer(late, count) == expected << 1 & (1 << STEPS) - 1 | first
 
 
 @given(TABLE, st.integers(1, 4), WAVE, WAVE, WAVE, WAVE)
@@ -73,7 +73,7 @@ def test_given_a_truth_table_then_its_function_looks_every_step_up(
     table: int, width: int, a: int, b: int, c: int, d: int
 ) -> None:
     table &= (1 << (1 << width)) - 1
-    result = compiled(table, width)(a, b, c, d, (1 << STEPS) - 1)
+    result = compile_table(table, width)(a, b, c, d, (1 << STEPS) - 1)
     for step in range(0, STEPS, 17):
         row = sum((wave >> step & 1) << pin for pin, wave in enumerate((a, b, c, d)[:width]))
         assert result >> step & 1 == table >> row & 1
@@ -99,7 +99,7 @@ def test_when_a_gate_is_taken_into_another_then_both_are_computed(
     outer: int, inner: int, row: int
 ) -> None:
     # outer(x, inner(y, z), w) of the common inputs (x, y, z, w)
-    table = composed(outer, (0, -1, 3), inner, (1, 2), 4)
+    table = compose(outer, (0, -1, 3), inner, (1, 2), 4)
     x, y, z, w = (row >> i & 1 for i in range(4))
     between = inner >> (y | z << 1) & 1
     assert table >> row & 1 == outer >> (x | between << 1 | w << 2) & 1
@@ -111,7 +111,7 @@ def test_given_a_table_then_it_is_affine_if_it_is_a_sum(table: int) -> None:
     for mask in range(8):
         parity = sum((bin(row & mask).count("1") & 1) << row for row in range(8))
         sums |= {parity, parity ^ 0xFF}
-    assert affine(table, 3) == (table in sums)
+    assert is_affine(table, 3) == (table in sums)
 
 
 @pytest.mark.parametrize(("size", "taps"), [(8, 0xB8), (17, 0x12000), (24, 0xE10000), (3, 0)])
@@ -122,9 +122,9 @@ def test_given_the_start_of_a_shift_register_then_it_goes_on_the_same_way(
     for _ in range(20_000):
         bits.append(state & 1)
         state = state >> 1 | ((state & taps).bit_count() + 1 & 1) << (size - 1)
-    sequence = Sequence(bits[: 2 * size + 4])
+    sequence = LinearSequence(bits[: 2 * size + 4])
     for start, steps in [(0, 100), (13, 64), (19_000, 999), (5, 19_995)]:
-        wave = sequence.wave(start, steps)
+        wave = sequence.waveform(start, steps)
         assert [wave >> i & 1 for i in range(steps)] == bits[start : start + steps]
 
 
@@ -152,12 +152,12 @@ def test_given_an_accumulator_then_its_pulses_are_those_of_stepping(seed: int) -
 
 
 def test_given_more_than_there_is_room_for_then_what_was_not_used_goes_first() -> None:
-    shelf: Shelf[str, int] = Shelf(10)
-    shelf.put("a", 1, 4)
-    shelf.put("b", 2, 4)
-    shelf.put("a", 1, 5)
-    shelf.put("c", 3, 5)
-    assert shelf.get("b") is None
-    assert (shelf.get("a"), shelf.get("c"), len(shelf)) == (1, 3, 2)
-    shelf.put("d", 4, 50)
-    assert (shelf.get("d"), len(shelf)) == (4, 1)
+    cache: SizedCache[str, int] = SizedCache(10)
+    cache.put("a", 1, 4)
+    cache.put("b", 2, 4)
+    cache.put("a", 1, 5)
+    cache.put("c", 3, 5)
+    assert cache.get("b") is None
+    assert (cache.get("a"), cache.get("c"), len(cache)) == (1, 3, 2)
+    cache.put("d", 4, 50)
+    assert (cache.get("d"), len(cache)) == (4, 1)

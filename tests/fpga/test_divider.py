@@ -1,39 +1,39 @@
-"""Dividers counted in stretches give what simulating every step gives."""
+"""Dividers counted in intervals give what simulating every step gives."""
 
 from __future__ import annotations
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from icebus.fpga import divider
-from icebus.fpga.divider import Divider, _steps_to
-from icebus.fpga.folding import Folding
-from icebus.fpga.steps import STATE, Step
-from icebus.fpga.synchronous import Periodic
+from icebus.fpga._engines.synchronous import divider
+from icebus.fpga._engines.synchronous.cubes import steps_to
+from icebus.fpga._engines.synchronous.divider import Divider
+from icebus.fpga._engines.synchronous.period_search import PeriodSearch
+from icebus.fpga._state_machine.state_machine import STATE, StateMachine, StateMachineBuilder
 
 XOR, XNOR, AND, OR, INVERT, MUX = 0b0110, 0b1001, 0b1000, 0b1110, 0b01, 0xCA
 
 
-def circuit(bits: int, last: int, free: int, start: int, down: bool, output: int) -> Step:
+def circuit(bits: int, last: int, free: int, start: int, down: bool, output: int) -> StateMachine:
     """A counter that takes the value ``start`` once it is ``last`` in all bits but the free ones.
 
     Its output is a flip-flop that toggles then, or a bit of the counter.
     """
-    folding = Folding(bits + 1)
+    builder = StateMachineBuilder(bits + 1)
     at_end = 1
     for i in range(bits):
         if not free >> i & 1:
-            at_end = folding.gate(0b1000 if last >> i & 1 else 0b0100, (STATE + i, at_end))
+            at_end = builder.gate(0b1000 if last >> i & 1 else 0b0100, (STATE + i, at_end))
     following = []
     carry = int(not down)
     for i in range(bits):
-        turned = folding.gate(XNOR if down else XOR, (STATE + i, carry))
-        following.append(folding.gate(MUX, (turned, start >> i & 1, at_end)))
-        carry = folding.gate(OR if down else AND, (STATE + i, carry))
+        turned = builder.gate(XNOR if down else XOR, (STATE + i, carry))
+        following.append(builder.gate(MUX, (turned, start >> i & 1, at_end)))
+        carry = builder.gate(OR if down else AND, (STATE + i, carry))
     pulse = STATE + bits
-    following.append(folding.gate(XOR, (pulse, at_end)))
-    counted = {-1: pulse, -2: folding.gate(INVERT, (pulse,))}.get(output, STATE + output)
-    return folding.step(following, counted)
+    following.append(builder.gate(XOR, (pulse, at_end)))
+    counted = {-1: pulse, -2: builder.gate(INVERT, (pulse,))}.get(output, STATE + output)
+    return builder.state_machine(following, counted)
 
 
 @settings(max_examples=300, deadline=None)
@@ -43,7 +43,7 @@ def test_given_a_counter_with_a_comparison_then_its_stretches_count_what_simulat
 ) -> None:
     bits = data.draw(st.integers(5, 11))
     value = st.integers(0, (1 << bits) - 1)
-    step = circuit(
+    machine = circuit(
         bits,
         last=data.draw(value),
         free=data.draw(st.just(0) | value),
@@ -51,26 +51,26 @@ def test_given_a_counter_with_a_comparison_then_its_stretches_count_what_simulat
         down=data.draw(st.booleans()),
         output=data.draw(st.integers(-2, bits - 1)),
     )
-    plainly = Periodic(step)
-    found = divider.recognise(step)
+    plainly = PeriodSearch(machine)
+    found = divider.recognise(machine)
     for cycles in [*range(9), *data.draw(st.lists(st.integers(0, 20_000), max_size=8))]:
         if found is not None:
-            assert found.grown_to(cycles).count(cycles) == plainly.count(cycles)
+            assert found.extended_to(cycles).count(cycles) == plainly.count(cycles)
 
 
 def test_given_dividers_as_they_are_written_then_they_are_recognised() -> None:
     for down in (False, True):
         for last in (100, 3000, 4094):
-            step = circuit(12, last, free=0, start=0, down=down, output=-1)
-            found = divider.recognise(step)
+            machine = circuit(12, last, free=0, start=0, down=down, output=-1)
+            found = divider.recognise(machine)
             assert found is not None
-            assert isinstance(found.grown_to(48_000_000), Divider)
+            assert isinstance(found.extended_to(48_000_000), Divider)
 
 
 def test_given_too_many_stretches_then_it_is_simulated() -> None:
-    step = circuit(12, last=5, free=0b1111_1111_0000, start=0, down=False, output=11)
-    found = divider.recognise(step)
-    assert found is None or found.grown_to(1_000_000).count(1_000_000) == (0, True)
+    machine = circuit(12, last=5, free=0b1111_1111_0000, start=0, down=False, output=11)
+    found = divider.recognise(machine)
+    assert found is None or found.extended_to(1_000_000).count(1_000_000) == (0, True)
 
 
 @given(st.data())
@@ -84,4 +84,4 @@ def test_given_a_cube_then_the_steps_to_it_are_those_of_counting(data: st.DataOb
         n for n in range(1, (1 << bits) + 1) if (start + n) % (1 << bits) & given_bits == wanted
     )
 
-    assert _steps_to(start, given_bits, wanted, bits) == steps
+    assert steps_to(start, given_bits, wanted, bits) == steps

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from icebus.fpga.delays import CYCLE, PIO_CLOCK, drawn
-from icebus.fpga.events import FOREVER, Simulation, Train
-from icebus.fpga.netlist import CLOCK, FIRST, ONE, ZERO, Cell, Flop, Gate, Netlist
-from icebus.fpga.pin import Edges, Pin
-from icebus.fpga.settled import loops_of, settled
+from icebus.fpga._engines.loops.delays import CYCLE, PIO_CLOCK, draw_delays
+from icebus.fpga._engines.loops.event_simulation import FOREVER, EventSimulation, PulseTrain
+from icebus.fpga._engines.loops.latches import loops_of, replace_latches
+from icebus.fpga._engines.loops.pulse_counters import EdgeCounter, PioCounter
+from icebus.fpga._netlist.netlist import CLOCK, FIRST, ONE, ZERO, Cell, Flop, Gate, Netlist
 
 XOR = 0b0110
 INVERT = 0b01
@@ -28,7 +28,7 @@ LEVELS = st.lists(st.integers(1, 700), max_size=60)
 def test_given_any_wave_then_the_pin_is_counted_as_by_stepping_the_microcontroller(
     durations: list[int], level: int
 ) -> None:
-    pin, wave = Pin(), []
+    pin, wave = PioCounter(), []
     for duration in durations:
         wave += [level] * duration
         pin.hold(level, len(wave))
@@ -49,7 +49,7 @@ def test_given_any_wave_then_the_pin_is_counted_as_by_stepping_the_microcontroll
 def test_given_any_wave_then_every_edge_is_counted_where_that_is_asked_for(
     durations: list[int], level: int
 ) -> None:
-    edges, now, expected = Edges(), 0, []
+    edges, now, expected = EdgeCounter(), 0, []
     for i, duration in enumerate(durations):
         if level and i:
             expected.append(now)
@@ -73,21 +73,21 @@ def test_given_a_train_that_repeats_then_it_goes_on_as_if_it_had_been_simulated(
 ) -> None:
     first, repeated = sorted(first), sorted(50 + at for at in repeated)
     unrolled = first + [at + 30 * again for again in range(15) for at in repeated]
-    train = Train(first + repeated, 80, 30)
+    train = PulseTrain(first + repeated, 80, 30)
     for end in ends:
         assert train.before(end) == sum(at < end for at in unrolled)
 
 
 def test_given_a_train_of_which_no_more_is_known_then_it_goes_on_at_its_rate() -> None:
-    assert Train([10, 20, 30, 40], 50, 0).before(5000) == 400
-    assert Train([10, 20], FOREVER, 0).before(5000) == 2
+    assert PulseTrain([10, 20, 30, 40], 50, 0).before(5000) == 400
+    assert PulseTrain([10, 20], FOREVER, 0).before(5000) == 2
 
 
 # --- cells ------------------------------------------------------------------------------------
 
 
-def rises(cells: list[Cell], output: int, delays: list[int]) -> Train:
-    return Simulation(Netlist(tuple(cells), output), delays, output).run(Edges())
+def rises(cells: list[Cell], output: int, delays: list[int]) -> PulseTrain:
+    return EventSimulation(Netlist(tuple(cells), output), delays, output).run(EdgeCounter())
 
 
 @pytest.mark.parametrize(("width", "passes"), [(20, False), (29, False), (31, True), (90, True)])
@@ -136,15 +136,15 @@ def test_given_a_synchronous_reset_then_the_enable_keeps_it_away() -> None:
 
 
 def test_given_nothing_that_moves_then_it_is_at_rest() -> None:
-    assert rises([Gate(IDENTITY, (FIRST,))], FIRST, [30]) == Train([], FOREVER, 0)
+    assert rises([Gate(IDENTITY, (FIRST,))], FIRST, [30]) == PulseTrain([], FOREVER, 0)
 
 
 @given(st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1))
 def test_given_a_board_then_its_delays_are_its_own(seed: int, other: int) -> None:
     netlist = Netlist(tuple(Gate(INVERT, (FIRST + i,)) for i in range(12)), FIRST)
-    assert drawn(netlist, seed) == drawn(netlist, seed)
-    assert (drawn(netlist, seed) == drawn(netlist, other)) == (seed == other)
-    assert all(1.6 < delay * 1000 / 48 / CYCLE < 4.3 for delay in drawn(netlist, seed))
+    assert draw_delays(netlist, seed) == draw_delays(netlist, seed)
+    assert (draw_delays(netlist, seed) == draw_delays(netlist, other)) == (seed == other)
+    assert all(1.6 < delay * 1000 / 48 / CYCLE < 4.3 for delay in draw_delays(netlist, seed))
 
 
 # --- whole circuits ---------------------------------------------------------------------------
@@ -184,7 +184,9 @@ def test_given_a_circuit_that_is_in_time_then_delays_do_not_change_what_it_count
     moved = 0
     for seed in range(60):
         netlist = shallow(Random(seed))
-        train = Simulation(netlist, drawn(netlist, seed), netlist.output).run(Pin())
+        train = EventSimulation(netlist, draw_delays(netlist, seed), netlist.output).run(
+            PioCounter()
+        )
         expected = plainly(netlist, 100)
         assert [train.before(cycles * CYCLE) for cycles in range(101)] == expected, seed
         moved += expected[-1] > 1
@@ -225,16 +227,16 @@ def test_given_loops_that_come_to_rest_then_they_are_memory(
     compared = 0
     for seed in range(150):
         netlist = shallow(Random(seed), loops=True)
-        calm = settled(netlist)
-        if calm is not None and loops_of(netlist):
+        without_loops = replace_latches(netlist)
+        if without_loops is not None and loops_of(netlist):
             expected = plainly_with_loops(netlist, 60)
-            assert plainly(calm, 60) == expected, seed
+            assert plainly(without_loops, 60) == expected, seed
             compared += expected[-1] > 1
     assert compared > 20
 
 
 @pytest.mark.parametrize(
-    ("table", "inputs", "rests"),
+    ("table", "inputs", "settles"),
     [
         (0xCA, (FIRST + 2, FIRST, FIRST), True),  # a latch
         (0b1110, (FIRST, FIRST + 2), True),  # set once, for ever
@@ -242,8 +244,8 @@ def test_given_loops_that_come_to_rest_then_they_are_memory(
         (0b01, (FIRST + 2,), False),
     ],
 )
-def test_given_a_gate_that_sees_itself_then_it_rests_unless_it_may_turn_round(
-    table: int, inputs: tuple[int, ...], rests: bool
+def test_given_a_gate_that_sees_itself_then_it_settles_unless_it_may_turn_round(
+    table: int, inputs: tuple[int, ...], settles: bool
 ) -> None:
     cells = (Flop(CLOCK, False, FIRST + 1), Gate(INVERT, (FIRST,)), Gate(table, inputs))
-    assert (settled(Netlist(cells, FIRST + 2)) is not None) == rests
+    assert (replace_latches(Netlist(cells, FIRST + 2)) is not None) == settles

@@ -8,12 +8,14 @@ from time import process_time
 
 import pytest
 
-from icebus.fpga import count, events, synchronous
-from icebus.fpga.asynchronous import Asynchronous
-from icebus.fpga.netlist import CLOCK, FIRST, ONE, ZERO, Cell, Flop, Gate, Netlist
-from icebus.fpga.ranks import Irregular
-from icebus.fpga.simplify import simplify
-from icebus.fpga.steps import build
+from icebus.fpga import simulate
+from icebus.fpga._engines.loops import event_simulation
+from icebus.fpga._engines.loops.looped_circuit import LoopedCircuit
+from icebus.fpga._engines.synchronous import period_search
+from icebus.fpga._netlist.netlist import CLOCK, FIRST, ONE, ZERO, Cell, Flop, Gate, Netlist
+from icebus.fpga._netlist.simplify import simplify
+from icebus.fpga._state_machine.evaluation_order import NoEvaluationOrder
+from icebus.fpga._state_machine.from_netlist import state_machine_of
 from icebus.schemas.boards.bitstream import bank_writes, with_crc
 from icebus.schemas.errors import BitstreamUnsupported
 
@@ -27,15 +29,15 @@ that no budget bounds."""
 
 @pytest.fixture(autouse=True)
 def small_budgets(circuit: Circuit, monkeypatch: pytest.MonkeyPatch) -> None:
-    count(circuit("clock"), 1, 0)  # the chip is loaded once, which takes its time
-    monkeypatch.setattr(synchronous, "BUDGET", 20_000_000)
-    monkeypatch.setattr(events, "BUDGET", 20_000)
+    simulate(circuit("clock"), cycles=1)  # the chip is loaded once, which takes its time
+    monkeypatch.setattr(period_search, "BUDGET", 20_000_000)
+    monkeypatch.setattr(event_simulation, "BUDGET", 20_000)
 
 
 def measure(bitstream: bytes, cycles: int = SECOND) -> int:
     began = process_time()
     try:
-        measured = count(bitstream, cycles, 5)
+        measured = simulate(bitstream, cycles=cycles, seed=5)
     except BitstreamUnsupported:
         return -1
     finally:
@@ -131,8 +133,8 @@ def tangle(random: Random, size: int) -> Netlist:
             clock = random.choice((CLOCK, d))
             reset = random.choice((ZERO, ZERO, c))
             enable = random.choice((ONE, ONE, b))
-            negative, value, at_once = (random.random() < 0.5 for _ in range(3))
-            cells.append(Flop(clock, negative, a, enable, reset, at_once, value))
+            negative, value, asynchronous = (random.random() < 0.5 for _ in range(3))
+            cells.append(Flop(clock, negative, a, enable, reset, asynchronous, value))
         else:
             inputs = (a, b, c, d)[: random.randint(1, 4)]
             cells.append(Gate(random.getrandbits(1 << len(inputs)), inputs))
@@ -140,10 +142,10 @@ def tangle(random: Random, size: int) -> Netlist:
 
 
 def irregularity(netlist: Netlist) -> str:
-    """Why a netlist has no order of events; empty if it has one."""
+    """Why a netlist has no evaluation order; empty if it has one."""
     try:
-        build(netlist)
-    except Irregular as reason:
+        state_machine_of(netlist)
+    except NoEvaluationOrder as reason:
         return str(reason)
     return ""
 
@@ -156,10 +158,10 @@ def test_given_any_tangle_then_it_is_counted_within_the_budget(size: int) -> Non
         reason = irregularity(netlist)
         if reason:
             began = process_time()
-            pulses, note = Asynchronous(netlist, reason).count(SECOND, seed)
+            pulses, note = LoopedCircuit(netlist, reason).count(SECOND, seed)
             assert process_time() - began < MOST_CPU
             assert 0 <= pulses <= SECOND * 50 // 48 + 1
             assert note.startswith(reason)
-            assert Asynchronous(netlist, reason).count(SECOND, seed) == (pulses, note)
+            assert LoopedCircuit(netlist, reason).count(SECOND, seed) == (pulses, note)
             irregular += 1
     assert irregular > 3

@@ -17,7 +17,8 @@ import pytest
 from tests.fpga import generated
 from tests.fpga import other_simulator as other
 
-from icebus.fpga import count, synchronous
+from icebus.fpga import simulate
+from icebus.fpga._engines.synchronous import period_search
 from icebus.schemas.errors import BitstreamUnsupported
 
 pytestmark = pytest.mark.slow
@@ -49,7 +50,7 @@ def tools() -> None:
 def ours(bitstream: bytes, marks: tuple[int, ...]) -> list[int] | str:
     """What we count, or why there is nothing to compare."""
     try:
-        counts = [count(bitstream, cycles, 0) for cycles in marks]
+        counts = [simulate(bitstream, cycles=cycles) for cycles in marks]
     except BitstreamUnsupported as error:
         return f"unsupported: {error.details['primitive']}"
     if all(measured.exact for measured in counts):
@@ -85,7 +86,7 @@ def test_given_the_other_simulator_then_it_counts_what_is_kept(name: str) -> Non
 def test_given_generated_circuits_then_both_simulators_count_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(synchronous, "BUDGET", 1_000_000_000)  # sixteen circuits in one
+    monkeypatch.setattr(period_search, "BUDGET", 1_000_000_000)  # sixteen circuits in one
     verilog, kinds = generated.design(seed=1)
     assert set(kinds) == {kind.__name__ for kind in generated.KINDS}
     bitstream = other.build(verilog, tmp_path)

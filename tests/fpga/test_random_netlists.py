@@ -7,13 +7,13 @@ from random import Random
 
 import pytest
 
-from icebus.fpga import block, long_block, orbit, synchronous
-from icebus.fpga.counter import recognise
-from icebus.fpga.netlist import CLOCK, FIRST, ONE, ZERO, Cell, Flop, Gate, Netlist
-from icebus.fpga.ranks import Irregular
-from icebus.fpga.simplify import simplify
-from icebus.fpga.steps import build
-from icebus.fpga.synchronous import Periodic
+from icebus.fpga._engines.synchronous import blocks, long_blocks, period_search, state_table
+from icebus.fpga._engines.synchronous.accumulator import recognise
+from icebus.fpga._engines.synchronous.period_search import PeriodSearch
+from icebus.fpga._netlist.netlist import CLOCK, FIRST, ONE, ZERO, Cell, Flop, Gate, Netlist
+from icebus.fpga._netlist.simplify import simplify
+from icebus.fpga._state_machine.evaluation_order import NoEvaluationOrder
+from icebus.fpga._state_machine.from_netlist import state_machine_of
 
 SEEDS = 16
 LONGEST = 300
@@ -84,14 +84,14 @@ def limits(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
     """Sizes that make short simulations use what only long ones would."""
     if request.param == "usual":
         return
-    monkeypatch.setattr(synchronous, "BLOCKS", (16, 32))
-    monkeypatch.setattr(synchronous, "LAST_BLOCK", 32)
-    monkeypatch.setattr(synchronous, "LONG", 256)
-    monkeypatch.setattr(long_block, "LONG", 256)
-    monkeypatch.setattr(block, "FIRST_RUN", 8)
+    monkeypatch.setattr(period_search, "BLOCKS", (16, 32))
+    monkeypatch.setattr(period_search, "LAST_BLOCK", 32)
+    monkeypatch.setattr(period_search, "LONG", 256)
+    monkeypatch.setattr(long_blocks, "LONG", 256)
+    monkeypatch.setattr(blocks, "FIRST_RUN", 8)
     if request.param == "no tables":
-        monkeypatch.setattr(block, "PATIENCE", 3)
-        monkeypatch.setattr(orbit, "TABLE_BITS", 0)
+        monkeypatch.setattr(blocks, "TRIAL_GUESSES", 3)
+        monkeypatch.setattr(state_table, "TABLE_BITS", 0)
 
 
 @pytest.mark.usefixtures("limits")
@@ -104,14 +104,14 @@ def test_given_any_netlist_then_the_fast_simulator_counts_what_the_plain_one_doe
         random = Random(f"{kind} {seed}")
         netlist = KINDS[kind](random)
         try:
-            build(netlist)
-            step = build(simplify(netlist))
-        except Irregular:
+            state_machine_of(netlist)
+            machine = state_machine_of(simplify(netlist))
+        except NoEvaluationOrder:
             continue
         windows = [0, 1, 2, *(random.randint(3, LONGEST) for _ in range(3))]
         random.shuffle(windows)
         expected = plainly(netlist, max(windows))
-        periodic, accumulator = Periodic(step), recognise(step)
+        periodic, accumulator = PeriodSearch(machine), recognise(machine)
         for window in windows:
             assert periodic.count(window) == (expected[window], True), (seed, window)
             if accumulator is not None:

@@ -64,10 +64,10 @@ def count_on_fpga(bitstream: bytes, cycles: int, seed: int) -> Counted:
         DecoderUnavailable: what the virtual FPGA needs isn't installed.
     """
     try:
-        from icebus.fpga import count
+        from icebus.fpga import simulate
     except ImportError as error:
         raise DecoderUnavailable(f"{error}; pip install 'icebus[virtual]'") from error
-    return count(bitstream, cycles, seed)
+    return simulate(bitstream, cycles=cycles, seed=seed)
 
 
 class Desk:
@@ -117,9 +117,9 @@ def _prepare(count: CountFunction) -> None:
     signal.signal(signal.SIGALRM, _too_long)
     if count is count_on_fpga:
         with contextlib.suppress(Exception):  # what is wrong will be said when it matters
-            from icebus.fpga import chipdb
+            from icebus.fpga import prepare
 
-            chipdb.load()
+            prepare()
     gc.freeze()
     gc.set_threshold(_GARBAGE)
 

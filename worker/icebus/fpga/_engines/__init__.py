@@ -1,0 +1,1 @@
+"""Ways to count the pulses of a circuit: one package for each kind of circuit."""

@@ -1,0 +1,156 @@
+"""What a bitstream uses of the FPGA, and what drives a pin."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from icebus.fpga._device import chipdb, fabric
+from icebus.fpga._device.fabric import CLOCK_PIN, OUTPUT_PIN, PADS, cram_of
+from icebus.fpga._device.hard_blocks import HardBlock, hard_block_of_wire
+from icebus.fpga._netlist.decode import decode
+from icebus.fpga._netlist.extract import INPUT, TRISTATE, Extraction
+from icebus.fpga._netlist.netlist import CLOCK, FIRST, ONE, ZERO, BlackBox, Gate
+from icebus.fpga._netlist.simplify import simplify
+from icebus.fpga._simulate import pad_of
+from icebus.schemas.boards.bitstream import bank_writes
+from icebus.schemas.errors import BitstreamUnsupported
+
+if TYPE_CHECKING:
+    from icebus.fpga._device.fabric import Pad
+    from icebus.fpga._netlist.decode import Design
+
+_OSCILLATORS: Final = {4: HardBlock("SB_HFOSC", 0, 28), 5: HardBlock("SB_LFOSC", 25, 29)}
+"""Those that drive a global network directly."""
+
+_NAMED: Final = ("SB_RAM40_4K", "SB_SPRAM256KA", "SB_MAC16", "SB_HFOSC", "SB_LFOSC")
+_UNDRIVEN: Final = "nothing"
+
+
+@dataclass(frozen=True, slots=True)
+class BlockUse:
+    """How many blocks of the FPGA a bitstream configures.
+
+    A hard block counts if one of its outputs is routed somewhere.
+
+    Attributes:
+        luts: logic cells with a truth table that isn't 0.
+        carries: logic cells with a carry.
+        flip_flops: logic cells with a flip-flop.
+        block_rams: SB_RAM40_4K.
+        sprams: SB_SPRAM256KA.
+        dsps: SB_MAC16.
+        plls: SB_PLL40.
+        oscillators: SB_HFOSC and SB_LFOSC.
+        ios: pins that are inputs or outputs.
+        others: such as SB_SPI and SB_I2C.
+    """
+
+    luts: int
+    carries: int
+    flip_flops: int
+    block_rams: int
+    sprams: int
+    dsps: int
+    plls: int
+    oscillators: int
+    ios: int
+    others: int
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """What a bitstream is.
+
+    Attributes:
+        driver: what drives the pin once constants and what is ignored are left out: ``nothing``,
+            ``constant 0``, ``constant 1``, ``LUT``, ``flip-flop``, a pin such as ``pin 35 (clock)``
+            or ``pin 23``, or the name of a primitive.
+        blocks: what it uses of the FPGA.
+    """
+
+    driver: str
+    blocks: BlockUse
+
+
+def inspect(bitstream: bytes, *, pin: int = OUTPUT_PIN) -> Inspection:
+    """Look at a bitstream without simulating it.
+
+    Args:
+        bitstream: a valid one.
+        pin: of the SG48 package; the boards count on pin 27 (ICE_27).
+
+    Raises:
+        BitstreamInvalid: it is none; the message says why.
+        DecoderUnavailable: there is no chip database; the message says what to install.
+        InvalidRequest: the package has no such pin.
+    """
+    pad = pad_of(pin)
+    writes = bank_writes(bitstream)
+    design = decode(chipdb.load(), cram_of(bitstream, writes))
+    return Inspection(_driver(design, pad), _blocks(design))
+
+
+def _driver(design: Design, pad: Pad) -> str:
+    try:
+        netlist = Extraction(design, pad, open_inputs=True).netlist()
+    except BitstreamUnsupported as problem:
+        return str(problem.details["primitive"])
+    if netlist is None:
+        return _UNDRIVEN
+    netlist = simplify(netlist)
+    if netlist.output in (ZERO, ONE):
+        return f"constant {netlist.output}"
+    if netlist.output == CLOCK:
+        return f"pin {CLOCK_PIN} (clock)"
+    cell = netlist.cells[netlist.output - FIRST]
+    if not isinstance(cell, BlackBox):
+        return "LUT" if isinstance(cell, Gate) else "flip-flop"
+    if cell.primitive == INPUT:
+        return cell.location
+    return _UNDRIVEN if cell.primitive == TRISTATE else cell.primitive
+
+
+def _blocks(design: Design) -> BlockUse:
+    chip = design.chip
+    last = int(np.searchsorted(design.item, chip.logic_tiles))
+    cells = design.value[:last]
+    blocks = _hard_blocks(design)
+    of = [block.primitive for block in blocks]
+    rams, sprams, dsps, *oscillators = (of.count(name) for name in _NAMED)
+    return BlockUse(
+        luts=int(np.count_nonzero(cells & 0xFFFF)),
+        carries=int(np.count_nonzero(cells & fabric.CARRY_ENABLE)),
+        flip_flops=int(np.count_nonzero(cells & fabric.DFF_ENABLE)),
+        block_rams=rams,
+        sprams=sprams,
+        dsps=dsps,
+        plls=int(design.pll),
+        oscillators=sum(oscillators),
+        ios=sum(_is_used(design, pad) for pad in PADS.values()),
+        others=sum(name not in _NAMED for name in of),
+    )
+
+
+def _hard_blocks(design: Design) -> set[HardBlock]:
+    """Those with an output that a switch connects to something, or that drive a global network."""
+    found = {hard_block_of_wire(*design.chip.place(wire)) for wire in set(design.sources.tolist())}
+    found.update(
+        block for network, block in _OSCILLATORS.items() if design.pads_to_globals >> network & 1
+    )
+    return {block for block in found if block is not None}
+
+
+def _is_used(design: Design, pad: Pad) -> bool:
+    """Whether a pad is driven, or something looks at it."""
+    x, y, block = pad
+    if design.io_tile(x, y) >> 6 * block + 4 & 3:
+        return True
+    if pad in fabric.GLOBAL_PADS:
+        network = fabric.GLOBAL_PADS.index(pad)
+        if design.pads_to_globals >> network & 1:
+            return True
+    inputs = {design.chip.wire(x, y, f"io_{block}/D_IN_{number}") for number in (0, 1)}
+    return bool(np.isin(design.sources, list(inputs)).any())
