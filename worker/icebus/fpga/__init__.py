@@ -15,7 +15,8 @@ How a bitstream becomes a count, room by room: ``_device`` knows the chip, ``_ne
 circuit, ``_state_machine`` puts it into an order, ``_engines`` count it.
 """
 
+from icebus.fpga._device.fabric import PINS
 from icebus.fpga._inspect import BlockUse, Inspection, inspect
 from icebus.fpga._simulate import SimulationResult, prepare, simulate
 
-__all__ = ["BlockUse", "Inspection", "SimulationResult", "inspect", "prepare", "simulate"]
+__all__ = ["PINS", "BlockUse", "Inspection", "SimulationResult", "inspect", "prepare", "simulate"]

@@ -12,7 +12,7 @@ from icebus.fpga._device.fabric import CLOCK_PIN, OUTPUT_PIN, PADS, cram_of
 from icebus.fpga._device.hard_blocks import HardBlock, hard_block_of_wire
 from icebus.fpga._netlist.decode import decode
 from icebus.fpga._netlist.extract import INPUT, TRISTATE, Extraction
-from icebus.fpga._netlist.netlist import CLOCK, FIRST, ONE, ZERO, BlackBox, Gate
+from icebus.fpga._netlist.netlist import CLOCK, FIRST, ONE, ZERO, BlackBox, Cell, Gate, Netlist
 from icebus.fpga._netlist.simplify import simplify
 from icebus.fpga._simulate import pad_of
 from icebus.schemas.boards.bitstream import bank_writes
@@ -106,11 +106,21 @@ def _driver(design: Design, pad: Pad) -> str:
     if netlist.output == CLOCK:
         return f"pin {CLOCK_PIN} (clock)"
     cell = netlist.cells[netlist.output - FIRST]
+    if _is_tristate(netlist, cell):
+        return TRISTATE
     if not isinstance(cell, BlackBox):
         return "LUT" if isinstance(cell, Gate) else "flip-flop"
     if cell.primitive == INPUT:
         return cell.location
     return _UNDRIVEN if cell.primitive == TRISTATE else cell.primitive
+
+
+def _is_tristate(netlist: Netlist, cell: Cell) -> bool:
+    """Whether a cell is the switch of a tristate output."""
+    return any(
+        isinstance(driver, BlackBox) and driver.primitive == TRISTATE
+        for driver in (netlist.cells[i - FIRST] for i in cell.inputs if i >= FIRST)
+    )
 
 
 def _blocks(design: Design) -> BlockUse:

@@ -26,6 +26,7 @@ from icebus.client.cli.commands import (
     profiles,
     reservations,
     results,
+    simulate,
     up,
     watch,
     workers,
@@ -98,13 +99,13 @@ def options(
 PANELS = {
     "Farm": ("up", "doctor", "workers", "devices", "kinds", "watch", "history", "profile"),
     "Boards": ("available", "reserve", "reservations", "extend", "release", "transfer"),
-    "Evaluate": ("evaluate", "map", "results", "call", "circuit"),
+    "Evaluate": ("evaluate", "map", "results", "call", "simulate", "circuit"),
 }
 """How `icebus --help` groups the commands."""
 
 for _module in (
     *(up, doctor, workers, devices, kinds, watch, history, profiles, admin),
-    *(reservations, evaluate, map, results, call, circuit),
+    *(reservations, evaluate, map, results, call, simulate, circuit),
 ):
     _module.add_to(app)
 

@@ -67,6 +67,9 @@ PADS: Final[dict[int, Pad]] = {
 
 PIN_OF_PAD: Final = {pad: pin for pin, pad in PADS.items()}
 
+PINS: Final = tuple(PADS)
+"""The pins of the package that are IOs of the FPGA."""
+
 OUTPUT_PIN: Final = 27
 """What the boards count."""
 
