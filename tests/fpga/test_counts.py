@@ -35,6 +35,7 @@ IN_A_SECOND = {
     "down": 5_000,
     "enable": 1_000,
     "falling": (3 * SECOND + 2**15) // 2**16,
+    "follows_input": 0,
     "gated_clock": SECOND // 2,
     "io_register": (SECOND + 2**13) // 2**14,
     "johnson": 2_000_000,

@@ -8,7 +8,7 @@ from time import process_time
 
 import pytest
 
-from icebus.fpga import simulate
+from icebus.fpga import inspect, simulate
 from icebus.fpga._engines.loops import event_simulation
 from icebus.fpga._engines.loops.looped_circuit import LoopedCircuit
 from icebus.fpga._engines.synchronous import period_search
@@ -35,6 +35,7 @@ def small_budgets(circuit: Circuit, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def measure(bitstream: bytes, cycles: int = SECOND) -> int:
+    inspect(bitstream)
     began = process_time()
     try:
         measured = simulate(bitstream, cycles=cycles, seed=5)

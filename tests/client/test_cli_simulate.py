@@ -1,0 +1,211 @@
+"""``icebus simulate``: counts, reasons and forms, without a farm."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from icebus.client.cli import main
+from icebus.client.cli.commands import simulate as command
+from icebus.client.cli.commands.simulate import FIELDS
+
+ROOT = Path(__file__).parents[2]
+CORPUS = ROOT / "tests" / "fpga" / "corpus"
+EXAMPLES = ROOT / "examples" / "circuits"
+DEADLINE = 60
+
+
+@dataclass
+class Done:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = json.loads(self.out)
+        return rows
+
+
+Icebus = Callable[..., Done]
+
+
+@pytest.fixture
+def icebus(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Icebus]:
+    """The command line, in this process."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+
+    def run(*arguments: object) -> Done:
+        monkeypatch.setattr(sys, "argv", ["icebus", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        told = capsys.readouterr()
+        assert isinstance(ended.value.code, int)
+        return Done(ended.value.code, told.out, told.err)
+
+    yield run
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture
+def circuit(tmp_path: Path) -> Callable[[str], Path]:
+    """The file of a bitstream of the corpus."""
+
+    def write(name: str) -> Path:
+        path = tmp_path / f"{name}.bin"
+        path.write_bytes(gzip.decompress((CORPUS / f"{name}.bin.gz").read_bytes()))
+        return path
+
+    return write
+
+
+def test_given_examples_when_simulated_then_a_table_has_their_counts(icebus: Icebus) -> None:
+    done = icebus("simulate", *sorted(EXAMPLES.glob("*.bin")))
+
+    assert done.code == 0, done.err
+    header, *rows = (line.split() for line in done.out.splitlines())
+    assert header == ["FILE", "PULSES", "EXACT", "DRIVER", "BLOCKS", "NOTE"]
+    assert [row[1:3] for row in rows] == [["2000", "yes"], ["32000", "yes"], ["8000", "yes"]]
+
+
+def test_given_a_window_when_simulated_then_it_is_what_is_counted(icebus: Icebus) -> None:
+    done = icebus("simulate", EXAMPLES / "pulse_2khz.bin", "--window", "0.05", "-o", "json")
+
+    assert [row["pulses"] for row in done.rows] == [100]
+
+
+def test_given_json_when_simulated_then_every_row_has_all_fields(
+    icebus: Icebus, circuit: Callable[[str], Path], tmp_path: Path
+) -> None:
+    good, unknown, absent = circuit("divider_3khz"), circuit("bram"), tmp_path / "absent.bin"
+
+    done = icebus("simulate", good, unknown, absent, "-o", "json")
+
+    assert done.code == 1
+    assert [tuple(row) for row in done.rows] == [FIELDS] * 3
+    counted, refused, missing = done.rows
+    assert counted["file"] == str(good)
+    assert (counted["pulses"], counted["exact"], counted["note"]) == (3000, True, "")
+    assert counted["driver"] == "flip-flop"
+    assert counted["blocks"]["flip_flops"] == 33
+    assert counted["error"] is None
+    assert (refused["pulses"], refused["exact"]) == (None, None)
+    assert refused["blocks"]["block_rams"] == 1
+    assert refused["error"]["code"] == "bitstream_unsupported"
+    assert refused["error"]["details"]["primitive"] == "SB_RAM40_4K"
+    assert missing["error"]["code"] == "invalid_request"
+    assert "No such file" in missing["error"]["message"]
+    assert (missing["driver"], missing["blocks"]) == (None, None)
+
+
+def test_given_a_file_without_count_when_simulated_then_stderr_says_why_and_stdout_has_the_rest(
+    icebus: Icebus, circuit: Callable[[str], Path], tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken.bin"
+    broken.write_bytes(b"nonsense")
+
+    done = icebus("simulate", broken, circuit("hfosc"), circuit("clock"), "-o", "name")
+
+    assert done.code == 1
+    assert done.out.splitlines() == [f"{tmp_path / 'clock.bin'} 48000000"]
+    assert f"{broken}: a bitstream for the iCE40UP5K has 104,090 bytes" in done.err
+    assert "SB_HFOSC" in done.err
+    assert "2 of 3 bitstreams not counted" in done.err
+
+
+@pytest.mark.parametrize(
+    ("name", "driver"),
+    [
+        ("undriven", "nothing"),
+        ("constant", "constant 1"),
+        ("clock", "pin 35 (clock)"),
+        ("follows_input", "pin 28"),
+        ("ripple", "flip-flop"),
+        ("ring", "LUT"),
+        ("dsp", "SB_MAC16"),
+    ],
+)
+def test_given_a_circuit_when_simulated_then_what_drives_the_pin_is_named(
+    icebus: Icebus, circuit: Callable[[str], Path], name: str, driver: str
+) -> None:
+    done = icebus("simulate", circuit(name), "--window", "0.01", "-o", "jsonl")
+
+    assert json.loads(done.out)["driver"] == driver
+
+
+def test_given_csv_when_simulated_then_it_has_the_fields_of_json(
+    icebus: Icebus, circuit: Callable[[str], Path]
+) -> None:
+    done = icebus("simulate", circuit("latch"), circuit("pll"), "-o", "csv")
+
+    latch, pll = csv.DictReader(io.StringIO(done.out, newline=""), strict=True)
+    assert tuple(latch) == FIELDS
+    assert (latch["pulses"], latch["exact"]) == ("46875", "false")
+    assert "loop" in latch["note"]
+    assert json.loads(latch["blocks"])["ios"] == 2
+    assert json.loads(pll["error"])["code"] == "bitstream_unsupported"
+
+
+def test_given_another_pin_when_simulated_then_it_is_the_one_that_counts(
+    icebus: Icebus, circuit: Callable[[str], Path]
+) -> None:
+    path = circuit("divider_3khz")
+
+    driven, none = (
+        icebus("simulate", path, "--pin", pin, "-o", "json").rows[0] for pin in ("27", "39")
+    )
+
+    assert (driven["pulses"], driven["driver"]) == (3000, "flip-flop")
+    assert (none["pulses"], none["driver"]) == (0, "nothing")
+
+
+def test_given_a_pin_that_is_no_io_when_simulated_then_the_usage_names_those_that_are(
+    icebus: Icebus,
+) -> None:
+    done = icebus("simulate", EXAMPLES / "pulse_2khz.bin", "--pin", 5)
+
+    assert done.code == 2
+    assert "pin 5 is no IO" in done.err
+
+
+def test_given_many_files_when_simulated_in_processes_then_rows_come_in_their_order(
+    icebus: Icebus, circuit: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command, "PARALLEL_FROM", 3)
+    names = ("divider_100hz", "bram", "divider_12mhz", "divider_1hz")
+
+    done = icebus("simulate", *map(circuit, names), "-o", "json")
+
+    assert [row["pulses"] for row in done.rows] == [100, None, 12_000_000, 1]
+    assert [Path(row["file"]).stem for row in done.rows] == list(names)
+
+
+def test_given_no_virtual_extra_when_simulated_then_the_error_names_it() -> None:
+    code = (
+        "import sys\n"
+        "sys.modules['numpy'] = None\n"
+        "from icebus.client.cli import main\n"
+        f"sys.argv = ['icebus', 'simulate', {str(EXAMPLES / 'pulse_2khz.bin')!r}]\n"
+        "main()\n"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=DEADLINE, check=False
+    )
+
+    assert done.returncode == 5
+    assert "pip install 'icebus[virtual]'" in done.stderr
+    assert "Traceback" not in done.stderr
