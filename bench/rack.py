@@ -25,8 +25,8 @@ from icebus.schemas.boards.rack import read_boards
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
-class Feeder:
-    """Plays the host of all boards on one thread."""
+class Host:
+    """Sends each board its next bitstream as soon as it has reported; on one thread."""
 
     def __init__(self, ports: list[Path], bitstreams: Iterator[bytes]) -> None:
         self._selector = selectors.DefaultSelector()
@@ -103,16 +103,16 @@ def main(
                 time.sleep(0.05)
             total = boards * (rounds + 4)
             bitstreams = [individual.data for individual in population(total)]
-            feeder = Feeder(
+            host = Host(
                 [directory / board.port / "tty" for board in read_boards(directory)],
                 iter(bitstreams),
             )
-            feeder.run(4 * boards)
+            host.run(4 * boards)
             pids = {"rack": [rack.pid], "simulation": children(rack.pid), "host": [os.getpid()]}
             before = {part: [consumed(pid) for pid in pids[part]] for part in pids}
-            start, done = time.monotonic(), feeder.done
-            feeder.run(total)
-            seconds, done = time.monotonic() - start, feeder.done - done
+            start, done = time.monotonic(), host.done
+            host.run(total)
+            seconds, done = time.monotonic() - start, host.done - done
             result = {"evaluations": done, "evaluations/s": round(done / seconds, 1)}
             for part, of_part in before.items():
                 now = [consumed(pid) for pid in pids[part]]

@@ -30,7 +30,7 @@ EXACT = Verdict.counted(7, exact=True, cdone=True, note="")
 WAITING = f"{text.WAITING}\r\n".encode()
 
 
-def afflict(rack: RunningRack, fault: Fault | None, port: str = "1-1.1") -> None:
+def set_fault(rack: RunningRack, fault: Fault | None, port: str = "1-1.1") -> None:
     def change(file: RackFile) -> RackFile:
         boards = (
             board.model_copy(update={"fault": fault}) if board.port == port else board
@@ -130,12 +130,12 @@ def test_given_a_fault_that_is_switched_off_then_the_same_port_works_again(
     before = rack.wait_for(Mode.APPLICATION)
     with rack.open() as port:
         assert b"pulses: 0" in measure(port)
-        afflict(rack, fault)
+        set_fault(rack, fault)
         if fault is Fault.BABBLE:
             assert port.read_until(b"babble")
         else:
             rack.wait_until(lambda: rack.rack._boards["1-1.1"].spec.fault is fault)
-        afflict(rack, None)
+        set_fault(rack, None)
         rack.wait_until(lambda: rack.rack._boards["1-1.1"].spec.fault is None)
         port.reset_input_buffer()
         assert b"pulses: 0" in measure(port)
@@ -147,7 +147,7 @@ def test_given_a_fault_that_is_switched_off_then_the_same_port_works_again(
 def test_given_a_wedged_board_when_it_is_reset_then_it_is_well(start_rack: StartRack) -> None:
     rack = start_rack()
     rack.wait_for(Mode.APPLICATION)
-    afflict(rack, Fault.WEDGE)
+    set_fault(rack, Fault.WEDGE)
     rack.wait_until(lambda: rack.rack._boards["1-1.1"].spec.fault is Fault.WEDGE)
     bootloader = rack.touch()
     (rack.folder() / "boot" / PICOBOOT).write_bytes(picoboot.reboot(Chip.RP2040))
@@ -159,7 +159,7 @@ def test_given_a_wedged_board_when_it_is_reset_then_it_is_well(start_rack: Start
 def test_given_a_hanging_board_then_it_can_only_be_unplugged(start_rack: StartRack) -> None:
     rack = start_rack(boards=2)
     before = rack.wait_for(Mode.APPLICATION)
-    afflict(rack, Fault.HANG)
+    set_fault(rack, Fault.HANG)
     rack.wait_until(lambda: rack.rack._boards["1-1.1"].spec.fault is Fault.HANG)
     serial.Serial(str(rack.folder() / "tty"), 1200).close()
     rack.touch("1-1.2")  # what is said after it has been heard after it
@@ -172,7 +172,7 @@ def test_given_a_board_that_never_leaves_its_bootloader_then_it_starts_nothing_e
 ) -> None:
     rack = start_rack()
     board = rack.touch()
-    afflict(rack, Fault.BOOTLOADER)
+    set_fault(rack, Fault.BOOTLOADER)
     rack.wait_until(lambda: rack.rack._boards["1-1.1"].spec.fault is Fault.BOOTLOADER)
     if how == "reboot":
         (rack.folder() / "boot" / PICOBOOT).write_bytes(picoboot.reboot(Chip.RP2040))
@@ -182,7 +182,7 @@ def test_given_a_board_that_never_leaves_its_bootloader_then_it_starts_nothing_e
         rack.wait_gone()
         edit_rack_file(rack.directory, lambda _: plugged)
     again = rack.wait_for(Mode.BOOTLOADER, other_than=board.session)
-    afflict(rack, None)
+    set_fault(rack, None)
     rack.wait_until(lambda: rack.rack._boards["1-1.1"].spec.fault is None)
     (rack.folder() / "boot" / PICOBOOT).write_bytes(picoboot.reboot(Chip.RP2040))
     rack.wait_for(Mode.APPLICATION, other_than=again.session)

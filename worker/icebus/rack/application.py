@@ -54,7 +54,7 @@ class Application:
     ) -> None:
         self._serial = serial
         self._loop = loop
-        self._well = self._firmware = firmware
+        self._healthy_firmware = self._firmware = firmware
         self._evaluator = evaluator
         self._settings = settings
         self._fpga_seed = fpga_seed
@@ -76,9 +76,10 @@ class Application:
         self._loop.register(self._port.fileno(), EVENTS, self._on_events)
         self._do(self._firmware.start(self._loop.now()))
 
-    def afflict(self, fault: Fault | None, random: Random) -> None:
+    def set_fault(self, fault: Fault | None, random: Random) -> None:
         """Have something wrong with the board from now on, or nothing any more."""
-        self._firmware = self._well if fault is None else Faulty(self._well, fault, random)
+        healthy = self._healthy_firmware
+        self._firmware = healthy if fault is None else Faulty(healthy, fault, random)
         self._do(NOTHING)  # it may wait for something else now
         self._pump()
 

@@ -50,8 +50,8 @@ _RETRY_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Bench:
-    """What all boards of a rack share."""
+class RackServices:
+    """What all boards of a rack use."""
 
     directory: Path
     loop: Loop
@@ -65,16 +65,16 @@ class Board:
 
     Args:
         spec: which board.
-        bench: what it stands on.
+        services: what it shares with the rack's other boards.
         flash: its flash content; by default an image of the firmware that ``spec`` names.
     """
 
-    def __init__(self, spec: RackBoard, bench: Bench, flash: bytes | None = None) -> None:
+    def __init__(self, spec: RackBoard, services: RackServices, flash: bytes | None = None) -> None:
         self.spec = spec
-        self._bench = bench
+        self._services = services
         self._flash = _factory_flash(spec) if flash is None else flash
-        self._folder = BoardFolder(bench.directory, spec.port)
-        digest = hashlib.sha256(f"{bench.settings.seed}:{spec.serial}".encode()).digest()
+        self._folder = BoardFolder(services.directory, spec.port)
+        digest = hashlib.sha256(f"{services.settings.seed}:{spec.serial}".encode()).digest()
         self._fpga_seed = int.from_bytes(digest[:8], "big")
         self._random = Random(self._fpga_seed)
         self._running: Application | Bootloader | None = None
@@ -96,25 +96,25 @@ class Board:
             self._absence = None
         self._vanish()
 
-    def afflict(self, spec: RackBoard) -> None:
-        """Be as ill, or well, as ``spec`` of the same plug says."""
+    def update_fault(self, spec: RackBoard) -> None:
+        """Have the fault, or none, that ``spec`` of the same plug says."""
         self.spec = spec
         if isinstance(self._running, Application):
-            self._running.afflict(spec.fault, self._random)
+            self._running.set_fault(spec.fault, self._random)
 
     def _start_application(self) -> None:
         if self.spec.fault is Fault.BOOTLOADER:
             self._start_bootloader()
             return
         marker = read_marker(self._flash)
-        bench = self._bench
-        firmware = firmware_of(marker, bench.settings.firmware, self._random)
+        services = self._services
+        firmware = firmware_of(marker, services.settings.firmware, self._random)
         application = Application(
             self.spec.serial,
-            bench.loop,
+            services.loop,
             firmware,
-            bench.evaluator,
-            bench.settings,
+            services.evaluator,
+            services.settings,
             self._fpga_seed,
             self._reboot_to_bootloader,
         )
@@ -122,7 +122,7 @@ class Board:
         self._folder.make_tty(application.path)
         application.start()
         if self.spec.fault not in (None, Fault.WEDGE):  # that the reset has mended
-            application.afflict(self.spec.fault, self._random)
+            application.set_fault(self.spec.fault, self._random)
         usb = PICO_ICE_APPLICATION if marker else PICO_APPLICATION[self.spec.chip]
         self._commit(Mode.APPLICATION, usb, self.spec.serial)
 
@@ -132,7 +132,7 @@ class Board:
         self._running = Bootloader(
             self._folder.drive,
             chip,
-            self._bench.watch,
+            self._services.watch,
             self._flashed,
             self._reboot_to_application,
         )
@@ -141,7 +141,7 @@ class Board:
 
     def _reboot_to_bootloader(self) -> None:
         self._vanish()
-        self._enumerate_after(self._bench.settings.absence, self._start_bootloader)
+        self._enumerate_after(self._services.settings.absence, self._start_bootloader)
 
     def _flashed(self, flash: bytes) -> None:
         self._flash = flash
@@ -149,10 +149,10 @@ class Board:
 
     def _reboot_to_application(self) -> None:
         self._vanish()
-        self._enumerate_after(self._bench.settings.absence, self._start_application)
+        self._enumerate_after(self._services.settings.absence, self._start_application)
 
     def _enumerate_after(self, seconds: float, start: Callable[[], None]) -> None:
-        loop = self._bench.loop
+        loop = self._services.loop
         self._absence = loop.call_at(loop.now() + seconds, partial(self._enumerate, start))
 
     def _enumerate(self, start: Callable[[], None]) -> None:

@@ -191,7 +191,7 @@ def fault(
     understood. bootloader: it starts nothing else.
     """
 
-    def afflicted(rack: RackFile) -> RackFile:
+    def with_fault(rack: RackFile) -> RackFile:
         _check_plugged(rack, board)
         return RackFile(
             boards=tuple(
@@ -200,7 +200,7 @@ def fault(
             )
         )
 
-    edit_rack_file(directory, afflicted)
+    edit_rack_file(directory, with_fault)
     _hint_if_stopped(directory)
 
 

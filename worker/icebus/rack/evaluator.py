@@ -70,7 +70,7 @@ class _Process:
         context = multiprocessing.get_context("spawn")
         self.connection, its_end = context.Pipe()
         memory = context.RawArray(ctypes.c_char, BITSTREAM_SIZE)
-        self._desk = simulation.Desk(memory)
+        self._shared = simulation.BitstreamMemory(memory)
         self.process = context.Process(
             target=simulation.serve, args=(its_end, memory, count, limit), daemon=True
         )
@@ -81,7 +81,7 @@ class _Process:
 
     def send(self, job: _Job) -> None:
         self.job = job
-        self.connection.send_bytes(self._desk.put(job.bitstream, job.cycles, job.seed))
+        self.connection.send_bytes(self._shared.write(job.bitstream, job.cycles, job.seed))
 
 
 class PoolEvaluator:

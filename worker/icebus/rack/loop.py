@@ -60,7 +60,7 @@ class Loop:
         self._timers: list[tuple[float, int, Timer]] = []
         self._order = itertools.count()
         self._ready: deque[Callable[[], None]] = deque()
-        self._foreign: deque[Callable[[], None]] = deque()
+        self._from_threads: deque[Callable[[], None]] = deque()
         self._stopping = False
 
     @staticmethod
@@ -90,7 +90,7 @@ class Loop:
 
     def call_threadsafe(self, callback: Callable[[], None]) -> None:
         """Call back on the loop's thread; from any thread, also after the loop has ended."""
-        self._foreign.append(callback)
+        self._from_threads.append(callback)
         with contextlib.suppress(OSError, ValueError):
             os.eventfd_write(self._wake, 1)
 
@@ -110,7 +110,7 @@ class Loop:
                 elif (handler := self._handlers.get(fd)) is not None:
                     self._call(handler, events)
             self._run_timers()
-            for queue in (self._foreign, self._ready):
+            for queue in (self._from_threads, self._ready):
                 for _ in range(len(queue)):
                     self._call(queue.popleft())
 
@@ -122,7 +122,7 @@ class Loop:
 
     def _wait(self) -> list[tuple[int, int]]:
         timeout: float | None = None
-        if self._ready or self._foreign:
+        if self._ready or self._from_threads:
             timeout = 0.0
         elif self._next_timer():
             timeout = max(0.0, self._timers[0][0] - time.monotonic())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from icebus.rack.board import Bench, Board
+from icebus.rack.board import Board, RackServices
 from icebus.rack.evaluator import PoolEvaluator
 from icebus.rack.folder import remove_stale
 from icebus.rack.lock import RackLock
@@ -41,7 +41,7 @@ class Rack:
     ) -> None:
         self._directory = directory
         self._loop = Loop()
-        self._bench = Bench(
+        self._services = RackServices(
             directory,
             self._loop,
             DirectoryWatch(self._loop),
@@ -75,7 +75,7 @@ class Rack:
     def _run(self) -> None:
         remove_stale(self._directory)
         read_rack_file(self._directory)
-        watch, evaluator = self._bench.watch, self._bench.evaluator
+        watch, evaluator = self._services.watch, self._services.evaluator
         watch.start()
         try:
             watch.add(self._directory, self._changed)
@@ -108,10 +108,10 @@ class Rack:
             if spec is None or not board.spec.same_plug(spec):
                 self._unplug(port)
             elif spec != board.spec:
-                board.afflict(spec)
+                board.update_fault(spec)
         for port, spec in wanted.items():
             if port not in self._boards:
-                board = Board(spec, self._bench, self._flashes.pop(spec.serial, None))
+                board = Board(spec, self._services, self._flashes.pop(spec.serial, None))
                 self._boards[port] = board
                 board.plug()
 

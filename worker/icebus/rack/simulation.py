@@ -11,7 +11,7 @@ import signal
 import struct
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 from icebus.rack.verdict import Verdict
 from icebus.schemas.errors import BitstreamUnsupported, DecoderUnavailable
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import ctypes
     from multiprocessing.connection import Connection
     from types import FrameType
+
+    from icebus.fpga import SimulationResult
 
 LIMIT_SECONDS: Final = 60.0
 """After which an evaluation is given up; far more than any circuit is expected to take."""
@@ -33,31 +35,11 @@ _GARBAGE: Final = 100_000
 """New objects before Python looks for garbage: an analysis makes thousands, and keeps them."""
 
 
-class Counted(Protocol):
-    """What the virtual FPGA answers."""
-
-    @property
-    def pulses(self) -> int:
-        """Rising edges on the output pin within the window."""
-
-    @property
-    def exact(self) -> bool:
-        """Whether it is what the circuit gives, to the pulse."""
-
-    @property
-    def cdone(self) -> bool:
-        """Whether the FPGA took the bitstream."""
-
-    @property
-    def note(self) -> str:
-        """Why it isn't exact."""
+CountFunction = Callable[[bytes, int, int], "SimulationResult"]
+"""``(bitstream, cycles, seed) -> SimulationResult``."""
 
 
-CountFunction = Callable[[bytes, int, int], Counted]
-"""``(bitstream, cycles, seed) -> Counted``."""
-
-
-def count_on_fpga(bitstream: bytes, cycles: int, seed: int) -> Counted:
+def count_on_fpga(bitstream: bytes, cycles: int, seed: int) -> SimulationResult:
     """Count on the virtual FPGA; imported here, so that the rack runs without what it needs.
 
     Raises:
@@ -70,8 +52,8 @@ def count_on_fpga(bitstream: bytes, cycles: int, seed: int) -> Counted:
     return simulate(bitstream, cycles=cycles, seed=seed)
 
 
-class Desk:
-    """Where the rack puts a bitstream for a process: memory that both have.
+class BitstreamMemory:
+    """Memory that the rack and a process share, for one bitstream at a time.
 
     A pipe would carry it in 64 kB pieces, with a copy on either side for each of them.
     """
@@ -79,13 +61,13 @@ class Desk:
     def __init__(self, memory: ctypes.Array[ctypes.c_char]) -> None:
         self._memory = memoryview(memory).cast("B")
 
-    def put(self, bitstream: bytes, cycles: int, seed: int) -> bytes:
-        """Put a bitstream there; gives the request to be sent."""
+    def write(self, bitstream: bytes, cycles: int, seed: int) -> bytes:
+        """Write a bitstream; gives the request to be sent to the process."""
         self._memory[: len(bitstream)] = bitstream
         return _REQUEST.pack(cycles, seed, len(bitstream))
 
-    def take(self, request: bytes) -> tuple[bytes, int, int]:
-        """Bitstream, cycles and seed of a request."""
+    def read(self, request: bytes) -> tuple[bytes, int, int]:
+        """Read the bitstream of a request, its cycles and its seed."""
         cycles, seed, size = _REQUEST.unpack(request)
         return bytes(self._memory[:size]), cycles, seed
 
@@ -95,11 +77,11 @@ def serve(
 ) -> None:
     """The life of a process: say that it is ready, then answer one request after the other."""
     _prepare(count)
-    desk = Desk(memory)
+    shared = BitstreamMemory(memory)
     try:
         connection.send_bytes(b"")
         while True:
-            bitstream, cycles, seed = desk.take(connection.recv_bytes())
+            bitstream, cycles, seed = shared.read(connection.recv_bytes())
             connection.send_bytes(evaluate(count, limit, bitstream, cycles, seed).to_bytes())
     except (EOFError, OSError):
         return  # the rack has gone
