@@ -9,7 +9,7 @@ import numpy as np
 
 from icebus.fpga._device import chipdb, fabric
 from icebus.fpga._device.fabric import CLOCK_PIN, OUTPUT_PIN, PADS, cram_of
-from icebus.fpga._device.hard_blocks import HardBlock, hard_block_of_wire
+from icebus.fpga._device.hard_blocks import OSCILLATORS, HardBlock, hard_block_of_wire
 from icebus.fpga._netlist.decode import decode
 from icebus.fpga._netlist.extract import INPUT, TRISTATE, Extraction
 from icebus.fpga._netlist.netlist import CLOCK, FIRST, ONE, ZERO, BlackBox, Cell, Gate, Netlist
@@ -22,10 +22,7 @@ if TYPE_CHECKING:
     from icebus.fpga._device.fabric import Pad
     from icebus.fpga._netlist.decode import Design
 
-_OSCILLATORS: Final = {4: HardBlock("SB_HFOSC", 0, 28), 5: HardBlock("SB_LFOSC", 25, 29)}
-"""Those that drive a global network directly."""
-
-_NAMED: Final = ("SB_RAM40_4K", "SB_SPRAM256KA", "SB_MAC16", "SB_HFOSC", "SB_LFOSC")
+_COUNTED: Final = ("SB_RAM40_4K", "SB_SPRAM256KA", "SB_MAC16", "SB_HFOSC", "SB_LFOSC")
 _UNDRIVEN: Final = "nothing"
 
 
@@ -124,12 +121,11 @@ def _is_tristate(netlist: Netlist, cell: Cell) -> bool:
 
 
 def _blocks(design: Design) -> BlockUse:
-    chip = design.chip
-    last = int(np.searchsorted(design.item, chip.logic_tiles))
+    last = int(np.searchsorted(design.item, design.chip.logic_tiles))
     cells = design.value[:last]
-    blocks = _hard_blocks(design)
-    of = [block.primitive for block in blocks]
-    rams, sprams, dsps, *oscillators = (of.count(name) for name in _NAMED)
+    sources = set(design.sources.tolist())
+    primitives = [block.primitive for block in _hard_blocks(design, sources)]
+    rams, sprams, dsps, *oscillators = (primitives.count(name) for name in _COUNTED)
     return BlockUse(
         luts=int(np.count_nonzero(cells & 0xFFFF)),
         carries=int(np.count_nonzero(cells & fabric.CARRY_ENABLE)),
@@ -139,22 +135,22 @@ def _blocks(design: Design) -> BlockUse:
         dsps=dsps,
         plls=int(design.pll),
         oscillators=sum(oscillators),
-        ios=sum(_is_used(design, pad) for pad in PADS.values()),
-        others=sum(name not in _NAMED for name in of),
+        ios=sum(_is_used(design, pad, sources) for pad in PADS.values()),
+        others=sum(name not in _COUNTED for name in primitives),
     )
 
 
-def _hard_blocks(design: Design) -> set[HardBlock]:
-    """Those with an output that a switch connects to something, or that drive a global network."""
-    found = {hard_block_of_wire(*design.chip.place(wire)) for wire in set(design.sources.tolist())}
-    found.update(
-        block for network, block in _OSCILLATORS.items() if design.pads_to_globals >> network & 1
-    )
-    return {block for block in found if block is not None}
+def _hard_blocks(design: Design, sources: set[int]) -> set[HardBlock]:
+    """Those with an output that is routed somewhere, or that drive a global network."""
+    routed = (hard_block_of_wire(*design.chip.place(wire)) for wire in sources)
+    blocks = {block for block in routed if block is not None}
+    return blocks | {
+        block for network, block in OSCILLATORS.items() if design.pads_to_globals >> network & 1
+    }
 
 
-def _is_used(design: Design, pad: Pad) -> bool:
-    """Whether a pad is driven, or something looks at it."""
+def _is_used(design: Design, pad: Pad, sources: set[int]) -> bool:
+    """Whether a pad is an output, or an input that is routed somewhere."""
     x, y, block = pad
     if design.io_tile(x, y) >> 6 * block + 4 & 3:
         return True
@@ -162,5 +158,4 @@ def _is_used(design: Design, pad: Pad) -> bool:
         network = fabric.GLOBAL_PADS.index(pad)
         if design.pads_to_globals >> network & 1:
             return True
-    inputs = {design.chip.wire(x, y, f"io_{block}/D_IN_{number}") for number in (0, 1)}
-    return bool(np.isin(design.sources, list(inputs)).any())
+    return any(design.chip.wire(x, y, f"io_{block}/D_IN_{number}") in sources for number in (0, 1))

@@ -42,6 +42,10 @@ class HardBlock:
     y: int
 
 
+OSCILLATORS: Final = {4: HardBlock("SB_HFOSC", 0, 28), 5: HardBlock("SB_LFOSC", 25, 29)}
+"""Those that can drive a global network directly, by its number."""
+
+
 def hard_block_of_wire(x: int, y: int, name: str) -> HardBlock | None:
     """The block whose output is called ``name`` in that tile; None if there is none."""
     primitive = _primitive(x, y, name)

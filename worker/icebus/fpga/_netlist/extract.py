@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from icebus.fpga._device import fabric
-from icebus.fpga._device.hard_blocks import hard_block_of_wire
+from icebus.fpga._device.hard_blocks import OSCILLATORS, hard_block_of_wire
 from icebus.fpga._netlist.netlist import (
     CLOCK,
     FIRST,
@@ -163,7 +163,7 @@ class Extraction:
             return self._named(x, y, "fabout")
         pad = fabric.GLOBAL_PADS[network]
         if pad is None:
-            oscillator = "SB_HFOSC" if network == 4 else "SB_LFOSC"
+            oscillator = OSCILLATORS[network].primitive
             return self._add(BlackBox(oscillator, f"global network {network}"))
         return self._signal(("D_IN_pad", *pad))
 

@@ -92,10 +92,10 @@ def _around(table: int, pins: tuple[int, ...], pin: int) -> tuple[int, str]:
 @lru_cache(maxsize=1 << 16)
 def restrict(table: int, width: int, pin: int, value: int) -> int:
     """The table with input ``pin`` fixed and taken out."""
-    step = 1 << pin
+    bit = 1 << pin
     result = 0
     for i in range(1 << (width - 1)):
-        row = (i & (step - 1)) | (i & -step) << 1 | value << pin
+        row = (i & (bit - 1)) | (i & -bit) << 1 | value << pin
         result |= (table >> row & 1) << i
     return result
 
@@ -137,10 +137,10 @@ def _fold(table: int, inputs: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
 
 def _merge(table: int, width: int, kept: int, dropped: int) -> int:
     """The table with input ``dropped`` taken out because it always equals input ``kept``."""
-    step = 1 << dropped
+    bit = 1 << dropped
     result = 0
     for i in range(1 << (width - 1)):
-        row = (i & (step - 1)) | (i & -step) << 1 | (i >> kept & 1) << dropped
+        row = (i & (bit - 1)) | (i & -bit) << 1 | (i >> kept & 1) << dropped
         result |= (table >> row & 1) << i
     return result
 

@@ -89,18 +89,18 @@ class RoutedCone:
 
     def fits(self, tables: bytes) -> bool:
         """Whether these truth tables use no input that was left out."""
-        words = memoryview(tables).cast("H")
-        return not any(used_inputs(words[slot]) & pins for slot, pins in self._ignored)
+        table_of = memoryview(tables).cast("H")
+        return not any(used_inputs(table_of[slot]) & pins for slot, pins in self._ignored)
 
     def state_machine(self, tables: bytes) -> StateMachine:
         """The state machine with these truth tables, if they fit."""
         builder = StateMachineBuilder(len(self._flops))
         nodes = builder.nodes
-        words = memoryview(tables).cast("H")
+        table_of = memoryview(tables).cast("H")
         for slot, inputs in self._order:
             if slot < 0:
                 table = MAJORITY
-            elif (table := words[slot]) in _CONSTANT:
+            elif (table := table_of[slot]) in _CONSTANT:
                 nodes.append(table & 1)
                 continue
             nodes.append(builder.gate(table, tuple([nodes[i] for i in inputs])))

@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-Words = npt.NDArray[np.uint64]
+ArrayWaveform = npt.NDArray[np.uint64]
 
 ONES: Final = np.uint64(0xFFFF_FFFF_FFFF_FFFF)
 ALL_ZERO: Final = np.zeros(1, np.uint64)
@@ -24,12 +24,12 @@ _TOP: Final = np.uint64(63)
 _ONE: Final = np.uint64(1)
 
 
-def constant(value: int) -> Words:
+def constant(value: int) -> ArrayWaveform:
     """A waveform that does not change."""
     return ALL_ONE if value else ALL_ZERO
 
 
-def repeated_to(waveform: Words, words: int) -> Words:
+def repeated_to(waveform: ArrayWaveform, words: int) -> ArrayWaveform:
     """The waveform written out to a number of words."""
     if len(waveform) == words:
         return waveform
@@ -38,14 +38,14 @@ def repeated_to(waveform: Words, words: int) -> Words:
     return result.reshape(words)
 
 
-def compressed(waveform: Words) -> Words:
+def compressed(waveform: ArrayWaveform) -> ArrayWaveform:
     """The waveform itself, or :data:`ALL_ZERO` if it is 0 throughout."""
     return ALL_ZERO if is_zero(waveform) else waveform
 
 
 def broadcast(
-    a: Words, b: Words, c: Words = ALL_ZERO, d: Words = ALL_ZERO
-) -> tuple[Words, Words, Words, Words]:
+    a: ArrayWaveform, b: ArrayWaveform, c: ArrayWaveform = ALL_ZERO, d: ArrayWaveform = ALL_ZERO
+) -> tuple[ArrayWaveform, ArrayWaveform, ArrayWaveform, ArrayWaveform]:
     """The waveforms in lengths that can be combined: one, or that of the longest."""
     words = max(len(a), len(b), len(c), len(d))
     if words > 1:
@@ -60,28 +60,28 @@ def broadcast(
     return a, b, c, d
 
 
-def from_integer(waveform: int, words: int) -> Words:
+def from_integer(waveform: int, words: int) -> ArrayWaveform:
     """The waveform of an integer."""
     return np.frombuffer(waveform.to_bytes(words * 8, "little"), np.uint64)
 
 
-def to_integer(waveform: Words, words: int) -> int:
+def to_integer(waveform: ArrayWaveform, words: int) -> int:
     """The waveform as an integer."""
     return int.from_bytes(repeated_to(waveform, words).tobytes(), "little")
 
 
-def at(waveform: Words, step: int) -> int:
+def at(waveform: ArrayWaveform, step: int) -> int:
     """The value at a step."""
     return int(waveform[(step >> 6) % len(waveform)]) >> (step & 63) & 1
 
 
-def first_word(waveform: Words, otherwise: int) -> int:
+def first_word(waveform: ArrayWaveform, otherwise: int) -> int:
     """The first word of a waveform that is not 0, ``otherwise`` at most."""
     found = int(np.argmax(waveform.view(np.bool_))) >> 3
     return min(found, otherwise) if waveform[found] else otherwise
 
 
-def is_zero(waveform: Words) -> bool:
+def is_zero(waveform: ArrayWaveform) -> bool:
     """Whether the waveform is 0 throughout."""
     return (
         not waveform[0]
@@ -90,7 +90,7 @@ def is_zero(waveform: Words) -> bool:
     )
 
 
-def parity(toggles: Words, words: int) -> Words:
+def parity(toggles: ArrayWaveform, words: int) -> ArrayWaveform:
     """For each step, whether the number of steps up to and including it with a 1 is odd."""
     result = toggles.copy()
     shifted = np.empty_like(result)
@@ -104,19 +104,19 @@ def parity(toggles: Words, words: int) -> Words:
     return result
 
 
-def delayed(following: Words, first: int, words: int) -> Words:
+def delayed(following: ArrayWaveform, first: int, words: int) -> ArrayWaveform:
     """The waveform of a state bit from that of its next value and its value at step 0."""
     last = int(following[-1] >> _TOP)
     if last != first and len(following) < words:
         following = repeated_to(following, words)
-    result: Words = following << _ONE
+    result: ArrayWaveform = following << _ONE
     result[1:] |= following[:-1] >> _TOP
     if first:
         result[0] |= _ONE
     return result
 
 
-def scan(if_zero: Words, if_one: Words, first: int, words: int) -> Words:
+def scan(if_zero: ArrayWaveform, if_one: ArrayWaveform, first: int, words: int) -> ArrayWaveform:
     """As :func:`icebus.fpga._engines.synchronous.integer_waveforms.scan`."""
     if_zero, if_one, _, _ = broadcast(if_zero, if_one)
     differ = compressed(if_zero ^ if_one)
@@ -129,7 +129,7 @@ def scan(if_zero: Words, if_one: Words, first: int, words: int) -> Words:
     return _filled((if_zero ^ odd) & known, known, first) ^ odd
 
 
-def _filled(value: Words, known: Words, first: int) -> Words:
+def _filled(value: ArrayWaveform, known: ArrayWaveform, first: int) -> ArrayWaveform:
     """Each step's value where it is known, and the last known one (or ``first``) where not."""
     value, known = value.copy(), known.copy()
     here = known != 0

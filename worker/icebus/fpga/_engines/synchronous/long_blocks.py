@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from icebus.fpga._engines.synchronous import array_waveforms
-from icebus.fpga._engines.synchronous.array_waveforms import ALL_ONE, ALL_ZERO, ONES, Words
+from icebus.fpga._engines.synchronous.array_waveforms import ALL_ONE, ALL_ZERO, ONES, ArrayWaveform
 from icebus.fpga._engines.synchronous.blocks import GATE_COST, Blocks, BudgetExceeded
 from icebus.fpga._engines.synchronous.schedule import SingleGroup
 from icebus.fpga._state_machine.state_machine import STATE
@@ -32,7 +32,7 @@ class LongBlocks(Blocks):
 
     def __init__(self, schedule: Schedule, budget: int) -> None:
         super().__init__(schedule, budget)
-        self.arrays: list[Words] = [ALL_ZERO] * len(self.waveforms)
+        self.arrays: list[ArrayWaveform] = [ALL_ZERO] * len(self.waveforms)
         self._integers: dict[int, int] = {}
 
     def release(self) -> None:
