@@ -9,7 +9,7 @@ import pytest
 
 from icebus.fpga import simulate
 from icebus.fpga._engines.loops import event_simulation
-from icebus.fpga._engines.loops.looped_circuit import DelaySimulation, LoopedCircuit
+from icebus.fpga._engines.loops.looped_circuit import LoopedCircuit, TimedCircuit
 from icebus.fpga._engines.loops.pulse_counters import EdgeCounter, PioCounter
 from icebus.fpga._netlist.netlist import CLOCK, FIRST, Cell, Flop, Gate, Netlist
 
@@ -40,11 +40,11 @@ def divided(cells: list[Cell], clock: int, bits: int) -> Netlist:
 def frequency(size: int, board: int) -> int:
     """Oscillations of a ring in a second."""
     netlist = Netlist(tuple(ring(size)), FIRST)
-    return DelaySimulation(netlist, FIRST, EdgeCounter).count(SECOND, board)[0]
+    return TimedCircuit(netlist, FIRST, EdgeCounter).count(SECOND, board)[0]
 
 
 def delayed(netlist: Netlist, cycles: int, board: int = 0) -> int:
-    return DelaySimulation(netlist, netlist.output, PioCounter).count(cycles, board)[0]
+    return TimedCircuit(netlist, netlist.output, PioCounter).count(cycles, board)[0]
 
 
 # --- rings ------------------------------------------------------------------------------------

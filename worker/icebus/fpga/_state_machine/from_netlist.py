@@ -119,8 +119,6 @@ class _Conversion:
             needs += [self._at(cell.clock, own), self._at(cell.clock, _BEFORE)]
             if self._version(signal, own) < delta:
                 needs.append(self._at(signal, own))
-        elif cell.asynchronous:
-            return needs
         return needs
 
     def _make(self, signal: int, delta: int) -> int:
@@ -134,7 +132,7 @@ class _Conversion:
             if delta == _BEFORE:
                 return self._gate(cell.table, *[nodes[i, _BEFORE] for i in cell.inputs])
             return self._gate(cell.table, *[nodes[self._at(i, delta)] for i in cell.inputs])
-        assert isinstance(cell, Flop)  # noqa: S101 - black_box cells are refused before
+        assert isinstance(cell, Flop)  # noqa: S101 - black boxes are refused before
         if delta == _BEFORE:
             return self._state[signal]
         own = self._deltas[signal]
@@ -175,6 +173,6 @@ class _Conversion:
                 row = sum(value[i] << pin for pin, i in enumerate(cell.inputs))
                 value[signal] = cell.table >> row & 1
             else:
-                assert isinstance(cell, Flop)  # noqa: S101 - black_box cells are refused before
+                assert isinstance(cell, Flop)  # noqa: S101 - black boxes are refused before
                 value[signal] = int(cell.asynchronous and cell.value and value[cell.reset])
         return tuple(value[signal] for signal in self._flops)

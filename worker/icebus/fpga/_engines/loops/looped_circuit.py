@@ -39,22 +39,22 @@ UNITS_PER_US: Final = CYCLE * 48
 class LatchCircuit:
     """A circuit with loops that come to rest."""
 
-    def __init__(self, periodic: PeriodSearch) -> None:
-        self._periodic = periodic
+    def __init__(self, search: PeriodSearch) -> None:
+        self._search = search
 
     @property
     def size(self) -> int:
         """Bytes this takes, roughly."""
-        return self._periodic.size
+        return self._search.size
 
     def count(self, cycles: int, seed: int) -> tuple[int, str]:
         """Pulses within that many clock cycles, the same for every board, and how it was done."""
         del seed
-        pulses, exact = self._periodic.count(cycles)
+        pulses, exact = self._search.count(cycles)
         return pulses, "it comes to rest" + ("" if exact else "; extrapolated")
 
 
-class DelaySimulation:
+class TimedCircuit:
     """A circuit simulated with delays: the pulses of one signal, counted by ``counter``."""
 
     def __init__(
@@ -87,7 +87,7 @@ class DelaySimulation:
 class RingClockedCircuit:
     """A circuit that a free-running loop clocks: the loop, and the rest with that for a clock."""
 
-    def __init__(self, loop: DelaySimulation, rest: PeriodSearch) -> None:
+    def __init__(self, loop: TimedCircuit, rest: PeriodSearch) -> None:
         self._loop = loop
         self._rest = rest
 
@@ -105,9 +105,9 @@ class RingClockedCircuit:
 
 
 class LoopedCircuit:
-    """A circuit, counted in the best way there is for it.
+    """A circuit without an evaluation order, counted in the best way there is for it.
 
-    ``reason`` says why it has no evaluation order.
+    ``reason`` says why it has none.
     """
 
     def __init__(self, netlist: Netlist, reason: str) -> None:
@@ -115,7 +115,7 @@ class LoopedCircuit:
         self._method = (
             _latch_circuit(netlist)
             or _ring_clocked(netlist)
-            or DelaySimulation(netlist, netlist.output, PioCounter)
+            or TimedCircuit(netlist, netlist.output, PioCounter)
         )
 
     @property
@@ -131,8 +131,8 @@ class LoopedCircuit:
 
 def _latch_circuit(netlist: Netlist) -> LatchCircuit | None:
     without_loops = replace_latches(netlist)
-    periodic = None if without_loops is None else _periodic(without_loops)
-    return None if periodic is None else LatchCircuit(periodic)
+    search = None if without_loops is None else _search(without_loops)
+    return None if search is None else LatchCircuit(search)
 
 
 def _ring_clocked(netlist: Netlist) -> RingClockedCircuit | None:
@@ -140,15 +140,15 @@ def _ring_clocked(netlist: Netlist) -> RingClockedCircuit | None:
     if parts is None:
         return None
     tap, rest = parts
-    periodic = _periodic(rest)
+    search = _search(rest)
     return (
         None
-        if periodic is None
-        else RingClockedCircuit(DelaySimulation(netlist, tap, EdgeCounter), periodic)
+        if search is None
+        else RingClockedCircuit(TimedCircuit(netlist, tap, EdgeCounter), search)
     )
 
 
-def _periodic(netlist: Netlist) -> PeriodSearch | None:
+def _search(netlist: Netlist) -> PeriodSearch | None:
     try:
         return PeriodSearch(state_machine_of(simplify(netlist)))
     except NoEvaluationOrder:

@@ -136,7 +136,7 @@ class Blocks:
         outside = [waveforms[node] for node in group.inputs]
         recorded = [0] * len(group.recorded)
         seen: dict[tuple[int, ...], int] = {}
-        done = tries = 0
+        done = guesses = 0
         while done < steps:
             if self.work > self._budget:
                 raise BudgetExceeded
@@ -146,12 +146,12 @@ class Blocks:
                 if start < done and all(repeats(w, start, done - start, steps) for w in outside):
                     self._repeat(group, recorded, start, done, steps)
                     break
-            if tries > TRIAL_GUESSES and done < tries * TRIAL_GUESSES:
-                self._simulate_without_simulate_with_guess(group, outside, recorded, done, steps)
+            if guesses > TRIAL_GUESSES and done < guesses * TRIAL_GUESSES:
+                self._simulate_without_guess(group, outside, recorded, done, steps)
                 break
             done += self._simulate_with_guess(group, outside, recorded, done, steps - done)
-            tries += 1
-        self.changes_often = self.changes_often or tries > _MANY_GUESSES + (steps >> 15)
+            guesses += 1
+        self.changes_often = self.changes_often or guesses > _MANY_GUESSES + (steps >> 15)
         for node, waveform in zip(group.inputs, outside, strict=True):
             waveforms[node] = waveform
         for node, waveform in zip(group.recorded, recorded, strict=True):
@@ -230,7 +230,7 @@ class Blocks:
             recorded[i] |= again << done
         self.work += len(group.recorded) * (GATE_COST + (steps >> 4))
 
-    def _simulate_without_simulate_with_guess(
+    def _simulate_without_guess(
         self, group: CoupledGroup, outside: list[int], recorded: list[int], done: int, steps: int
     ) -> None:
         """Simulate a group to the end of a block by the values of its state bits alone."""

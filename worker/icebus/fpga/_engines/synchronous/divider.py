@@ -16,15 +16,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from icebus.fpga._engines.synchronous.cubes import Cube, Cubes, TooComplex, gathered, steps_to
-from icebus.fpga._engines.synchronous.period_search import PeriodSearch
-from icebus.fpga._netlist.truth_tables import INVERT, compile_table
+from icebus.fpga._engines.synchronous.period_search import PeriodSearch, count_with_period
+from icebus.fpga._netlist.truth_tables import AND, INVERT, OR, XNOR, XOR, compile_table
 from icebus.fpga._state_machine.state_machine import STATE, StateMachineBuilder
 
 if TYPE_CHECKING:
     from icebus.fpga._state_machine.state_machine import StateMachine
 
-_UP: Final = (0b0110, 0b1000)
-_DOWN: Final = (0b1001, 0b1110)
+_UP: Final = (XOR, AND)
+_DOWN: Final = (XNOR, OR)
 """How a bit changes with the carry into it, and the carry out of it."""
 
 MOST_INTERVALS: Final = 400
@@ -147,10 +147,7 @@ class Divider:
         """Rising edges within the first ``cycles`` clock cycles, always exact; extend it first."""
         if self._period is None or cycles < self._starts[-1]:
             return self._before(cycles), True
-        first, last = self._period
-        periods, rest = divmod(cycles - first, last - first)
-        start = self._before(first)
-        return periods * (self._before(last) - start) + self._before(first + rest), True
+        return count_with_period(self._before, self._period, cycles), True
 
     def _before(self, step: int) -> int:
         """Rising edges up to and including the one at ``step``."""

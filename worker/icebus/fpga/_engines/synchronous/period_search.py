@@ -22,6 +22,8 @@ from icebus.fpga._engines.synchronous.schedule import make_schedule
 from icebus.fpga._state_machine.state_machine import STATE, merge_gates
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from icebus.fpga._state_machine.state_machine import StateMachine
 
 BLOCKS: Final = (1 << 8, 1 << 12, 1 << 15, 1 << 16)
@@ -41,6 +43,20 @@ _SPARSE: Final = 256
 """With fewer pulses than one in so many steps, a block's pulses are kept as a list."""
 
 Rises = int | npt.NDArray[np.uint32]
+
+
+def count_with_period(before: Callable[[int], int], period: tuple[int, int], steps: int) -> int:
+    """Rising edges within so many steps of what repeats.
+
+    Args:
+        before: gives those up to a step, at most the last one of the period.
+        period: two steps with the same state.
+        steps: not less than the first of these.
+    """
+    first, last = period
+    periods, rest = divmod(steps - first, last - first)
+    at_first = before(first)
+    return periods * (before(last) - at_first) + before(first + rest)
 
 
 class PeriodSearch:
@@ -84,10 +100,7 @@ class PeriodSearch:
                 self._exhausted = True
         if self._done > steps or self._period is None:
             return self._before(steps), True
-        first, last = self._period
-        periods, rest = divmod(steps - first, last - first)
-        start = self._before(first)
-        return periods * (self._before(last) - start) + self._before(first + rest), True
+        return count_with_period(self._before, self._period, steps), True
 
     def _extrapolated(self, steps: int) -> int:
         """The count if the circuit goes on as it did so far."""
