@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from icebus.client._connection.worker_loss import judge
+from icebus.client._connection.worker_loss import find_loss
 from icebus.client._evaluating import board_calls, options, run
 from icebus.client._handlers import EventHandler, PulseCountHandler, event_names
 from icebus.client._reservation import document as holding
@@ -46,7 +46,7 @@ def state(phase: str, session: str = "s1") -> WorkerState:
 def test_given_a_worker_s_word_when_judged_then_only_a_true_loss_is_one(
     before: WorkerState | None, after: WorkerState, lost: bool
 ) -> None:
-    assert isinstance(judge("w", before, after), WorkerLost) == lost
+    assert isinstance(find_loss("w", before, after), WorkerLost) == lost
 
 
 def document(*devices: HeldDevice, **changes: Any) -> Reservation:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from icebus.bus._presence import MISSED
 from icebus.control.watch.clients import Clients
 from icebus.schemas.components import ClientState, Presence
+from icebus.schemas.liveness import SILENT_AFTER
 
 KEY = ("alice", "c")
 
@@ -19,9 +19,9 @@ def test_given_a_client_that_repeats_itself_when_it_falls_silent_then_it_is_miss
     clients = Clients()
     heard(clients, at=10.0)
     heard(clients, at=12.0)
-    assert clients.missed(11.9 + MISSED * 2.0) == []
+    assert clients.missed(11.9 + SILENT_AFTER * 2.0) == []
     assert clients.online(*KEY)
-    assert clients.missed(12.0 + MISSED * 2.0) == [KEY]
+    assert clients.missed(12.0 + SILENT_AFTER * 2.0) == [KEY]
     assert not clients.online(*KEY)
     assert clients.missed(1e9) == []
 
@@ -47,5 +47,5 @@ def test_given_the_broker_was_away_when_it_is_back_then_everybody_has_as_long_as
     clients = Clients()
     heard(clients, at=0.0)
     clients.connected(at=100.0)
-    assert clients.missed(99.9 + MISSED * 2.0) == []
-    assert clients.missed(100.0 + MISSED * 2.0) == [KEY]
+    assert clients.missed(99.9 + SILENT_AFTER * 2.0) == []
+    assert clients.missed(100.0 + SILENT_AFTER * 2.0) == [KEY]

@@ -12,7 +12,7 @@ from tests.control.floor import Floor, Post
 from icebus.control.store.database import Database
 from icebus.control.store.lease import Lease, LeaseRow
 from icebus.control.store.transaction import Outgoing
-from icebus.control.watch.workers import Farm, Health
+from icebus.control.watch.workers import Farm
 from icebus.schemas.components import (
     ControlState,
     Presence,
@@ -23,6 +23,7 @@ from icebus.schemas.components import (
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.devices import Desired
 from icebus.schemas.errors import NotEnoughDevices
+from icebus.schemas.liveness import Health
 from icebus.schemas.topics import DESIRED, RESERVATION
 
 
@@ -343,7 +344,7 @@ def test_given_that_we_stood_still_then_no_worker_counts_as_silent_for_it() -> N
     for second in range(61, 64):
         farm.tick(float(second))
 
-    assert after is Health.FRESH
+    assert after is Health.READY
     assert farm.health("w", 63.5) is Health.GONE
 
 

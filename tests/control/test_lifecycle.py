@@ -17,8 +17,8 @@ from icebus.control.decide.lifecycle import (
 )
 from icebus.control.decide.reconciler import Seen, Verdict, desired, judge
 from icebus.control.store.tables import DeviceRow, HoldRow, ReservationRow
-from icebus.control.watch.workers import Health
 from icebus.schemas.devices import DeviceReport, DeviceState
+from icebus.schemas.liveness import Health
 from icebus.schemas.message import now
 from icebus.schemas.reservations import HoldState, ReservationState
 
@@ -128,12 +128,12 @@ def test_given_anything_seen_when_judged_serving_then_its_worker_says_so_of_this
     [
         (
             HoldState.PREPARING,
-            Seen(report(DeviceState.BROKEN, reason="no answer"), True, Health.FRESH),
+            Seen(report(DeviceState.BROKEN, reason="no answer"), True, Health.READY),
             Verdict(HoldState.FAILED, "no answer", "device_failed"),
         ),
         (
             HoldState.SERVING,
-            Seen(report(DeviceState.ABSENT), True, Health.FRESH),
+            Seen(report(DeviceState.ABSENT), True, Health.READY),
             Verdict(HoldState.FAILED, "unplugged", "device_unplugged"),
         ),
         (
@@ -143,7 +143,7 @@ def test_given_anything_seen_when_judged_serving_then_its_worker_says_so_of_this
         ),
         (
             HoldState.SERVING,
-            Seen(report(DeviceState.SERVING), False, Health.FRESH),
+            Seen(report(DeviceState.SERVING), False, Health.READY),
             Verdict(HoldState.FAILED, "worker w1 was restarted", "worker_lost"),
         ),
         (
@@ -153,27 +153,27 @@ def test_given_anything_seen_when_judged_serving_then_its_worker_says_so_of_this
         ),
         (
             HoldState.SERVING,
-            Seen(report(DeviceState.FLASHING, reason="repair"), True, Health.FRESH),
+            Seen(report(DeviceState.FLASHING, reason="repair"), True, Health.READY),
             Verdict(HoldState.PREPARING, "repair"),
         ),
         (
             HoldState.FAILED,
-            Seen(report(DeviceState.PREPARING), True, Health.FRESH),
+            Seen(report(DeviceState.PREPARING), True, Health.READY),
             Verdict(HoldState.FAILED),
         ),
         (
             HoldState.FAILED,
-            Seen(report(DeviceState.SERVING), True, Health.FRESH),
+            Seen(report(DeviceState.SERVING), True, Health.READY),
             Verdict(HoldState.SERVING),
         ),
         (
             HoldState.PREPARING,
-            Seen(report(DeviceState.SERVING, generation=GENERATION - 1), True, Health.FRESH),
+            Seen(report(DeviceState.SERVING, generation=GENERATION - 1), True, Health.READY),
             Verdict(HoldState.PREPARING),
         ),
         (
             HoldState.PREPARING,
-            Seen(report(DeviceState.READY), True, Health.FRESH),
+            Seen(report(DeviceState.READY), True, Health.READY),
             Verdict(HoldState.PREPARING),
         ),
     ],

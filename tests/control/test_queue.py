@@ -13,7 +13,6 @@ from icebus.control.operations import observation
 from icebus.control.operations.reminders import remind
 from icebus.control.settings import Settings
 from icebus.control.store.transaction import CLEAR
-from icebus.control.watch.workers import AWAY
 from icebus.schemas.components import ClientState, Presence
 from icebus.schemas.devices import Desired, DeviceState
 from icebus.schemas.errors import (
@@ -26,6 +25,7 @@ from icebus.schemas.errors import (
     NotEnoughDevices,
     ReservationQueued,
 )
+from icebus.schemas.liveness import RETURN_TIME
 from icebus.schemas.reservations import EndReason, HoldState, Reservation, ReservationState
 from icebus.schemas.topics import RESERVATION
 
@@ -435,7 +435,7 @@ def test_given_a_worker_that_does_not_return_then_its_devices_are_replaced(
     desk: Desk, made: Reservation
 ) -> None:
     desk.lose("w1")
-    desk.at += AWAY
+    desk.at += RETURN_TIME
     desk.beat("w2")
     desk.run(remind)
 

@@ -8,11 +8,10 @@ from icebus.bus._answering import Exchange, Responder
 from icebus.bus._asking import Requester
 from icebus.bus._bus import RECONNECT_MAX, Bus, wait
 from icebus.bus._messages import Incoming, Will
-from icebus.bus._presence import MISSED, Presence
+from icebus.bus._presence import Presence
 from icebus.bus._subscriptions import Subscription
 
 __all__ = [
-    "MISSED",
     "RECONNECT_MAX",
     "BrokerAddress",
     "Bus",

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from icebus.bus._bus import Bus
 from icebus.bus._messages import Incoming
 from icebus.schemas.errors import InvalidRequest
+from icebus.schemas.liveness import SILENT_AFTER
 from icebus.schemas.message import decode
 from icebus.schemas.topics import Topic
 
@@ -19,10 +20,6 @@ log = logging.getLogger(__name__)
 CORRECTION_INTERVAL = 1.0
 """Seconds between corrections: two components of one name would otherwise correct each other as
 fast as the broker can carry it."""
-
-
-MISSED = 3
-"""Repetitions that may be missed before somebody who repeats himself counts as gone."""
 
 
 class Presence:
@@ -74,7 +71,7 @@ class Presence:
                 self._publish(self._said)
 
     def _publish(self, state: BaseModel) -> None:
-        expiry = None if self._every is None else MISSED * self._every
+        expiry = None if self._every is None else SILENT_AFTER * self._every
         self._bus.publish(self._address, state, retain=True, expiry=expiry)
 
     def _again(self) -> None:

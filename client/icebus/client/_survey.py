@@ -16,13 +16,13 @@ from icebus.schemas.components import (
     Presence,
     WorkerHeartbeat,
     WorkerKinds,
-    WorkerPhase,
     WorkerState,
 )
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.devices import DeviceReport
 from icebus.schemas.errors import DeadlineExceeded
 from icebus.schemas.ids import new_id
+from icebus.schemas.liveness import Health, echo_age, retained_health
 from icebus.schemas.message import decode
 from icebus.schemas.reservations import Reservation
 from icebus.schemas.topics import (
@@ -48,13 +48,8 @@ EVERYTHING: tuple[Topic, ...] = (
 )
 """All that a survey can look at."""
 
-GONE = frozenset({WorkerPhase.OFFLINE, WorkerPhase.LOST})
-
-STALE_AFTER = 3
-"""Heartbeats that a worker may miss; control offers none of its boards after that."""
-
 QUIET = 0.2
-"""Seconds of silence after which an observer, who can't send a mark of its own, takes what has
+"""Seconds of silence after which an observer, who can't send a marker of its own, takes what has
 come for all there is. A local broker delivers thousands of messages in that time."""
 
 
@@ -83,27 +78,20 @@ class Survey:
         return [report for (owner, _), report in sorted(self.devices.items()) if owner == worker]
 
     def age(self, worker: str) -> float | None:
-        """Seconds since the worker's heartbeat, in whole intervals; None when it has none.
+        """Seconds since the worker's heartbeat, in whole intervals; None when it has none."""
+        return echo_age(self.heartbeat, self.heartbeats.get(worker))
 
-        It echoes control's, so that no clock has to agree with another.
-        """
-        beat, echo = self.heartbeat, self.heartbeats.get(worker)
-        if beat is None or echo is None or echo.epoch != beat.epoch:
-            return None
-        return max(0, beat.sequence - echo.sequence) * beat.interval
+    def health(self, worker: str) -> Health:
+        """Whether a worker can be relied on; control offers boards of those that are ready only."""
+        state, echo = self.workers.get(worker), self.heartbeats.get(worker)
+        return retained_health(state, self.heartbeat, echo)
 
     def answers(self, worker: str) -> bool | None:
         """Whether a worker is there and answers heartbeats; None where there are none to answer."""
-        state = self.workers.get(worker)
-        if state is None or state.state in GONE:
-            return False
-        if self.heartbeat is None:
-            return None
-        age = self.age(worker)
-        return age is not None and age <= STALE_AFTER * self.heartbeat.interval
+        return self.health(worker).answers
 
     def take(self, topic: Topic, ids: Mapping[str, str], payload: bytes) -> None:
-        """Note one retained message.
+        """Add one retained message.
 
         Raises:
             InvalidRequest: it is not what its topic is for.
@@ -139,12 +127,12 @@ def survey(bus: Bus, deadline: Deadline, topics: Iterable[Topic] = EVERYTHING) -
     found = Survey()
     arrivals: queue.SimpleQueue[bool] = queue.SimpleQueue()
 
-    def note(topic: Topic, incoming: Incoming) -> None:
+    def receive(topic: Topic, incoming: Incoming) -> None:
         found.take(topic, incoming.ids, incoming.payload)
         arrivals.put(False)
 
-    mark = CLIENT_STATE(user=bus.address.user, client=(client := new_id("survey-")))
-    subscriptions = [bus.subscribe(topic, partial(note, topic)) for topic in topics]
+    marker = CLIENT_STATE(user=bus.address.user, client=(client := new_id("survey-")))
+    subscriptions = [bus.subscribe(topic, partial(receive, topic)) for topic in topics]
     subscriptions.append(
         bus.subscribe(
             CLIENT_STATE,
@@ -157,16 +145,18 @@ def survey(bus: Bus, deadline: Deadline, topics: Iterable[Topic] = EVERYTHING) -
         for subscription in subscriptions:
             wait(subscription.acknowledged, deadline, "the broker")
         # Not retained, and of a client that nobody knows: control has nothing to do for it.
-        sent = bus.publish(mark, ClientState(state=Presence.OFFLINE, session=client))
-        _drain(arrivals, sent, deadline)
+        sent = bus.publish(marker, ClientState(state=Presence.OFFLINE, session=client))
+        _wait_for_marker(arrivals, sent, deadline)
     finally:
         for subscription in subscriptions:
             subscription.cancel()
     return found
 
 
-def _drain(arrivals: queue.SimpleQueue[bool], sent: Future[None], deadline: Deadline) -> None:
-    """Wait for the mark, or for silence where it was refused."""
+def _wait_for_marker(
+    arrivals: queue.SimpleQueue[bool], sent: Future[None], deadline: Deadline
+) -> None:
+    """Wait for the marker, or for silence where it was refused."""
     while True:
         quiet = sent.done() and sent.exception() is not None
         try:

@@ -36,7 +36,7 @@ from icebus.control.watch.clients import Clients
 from icebus.control.watch.clock import Clock
 from icebus.control.watch.kinds import Kind
 from icebus.control.watch.retained import Kept
-from icebus.control.watch.workers import Farm, Health
+from icebus.control.watch.workers import Farm
 from icebus.schemas.calls import Reply, Request
 from icebus.schemas.components import (
     ClientState,
@@ -48,6 +48,7 @@ from icebus.schemas.components import (
 )
 from icebus.schemas.devices import DeviceReport
 from icebus.schemas.errors import IcebusError, InternalError
+from icebus.schemas.liveness import Health, is_gone
 from icebus.schemas.topics import CONTROL_HEARTBEAT, DESIRED, RESERVATION
 
 log = logging.getLogger(__name__)
@@ -138,11 +139,11 @@ class Engine:
 
     def on_control(self, state: ControlState) -> None:
         """The state of another control."""
-        if state.state is Presence.ONLINE:
-            self._lease.revive(state.session)
-        else:
+        if is_gone(state):
             self._lease.bury(state.session)
             self._campaign_at = self._now()
+        else:
+            self._lease.revive(state.session)
 
     def on_heartbeat(self, beat: Heartbeat) -> None:
         """Another control leads, or has not noticed yet that it does not."""
@@ -355,7 +356,7 @@ class Engine:
         beat = Heartbeat(
             epoch=self._epoch, sequence=self._sequence, interval=self._settings.interval
         )
-        expiry = self._settings.patience
+        expiry = self._settings.stale_after
         self._transactions.send(Outgoing(CONTROL_HEARTBEAT(), beat, retain=True, expiry=expiry))
         self._sequence += 1
         # After a pause of ours there is nothing to catch up with.
@@ -375,7 +376,7 @@ class Engine:
         self._health[worker] = health
         if health is Health.GONE and before is not None:
             log.warning("%s", self._farm.why_gone(worker))
-        elif health is Health.FRESH:
+        elif health is Health.READY:
             log.info("worker %s is ready", worker)
         self._pending.serials |= self._farm.devices_of(worker)
 

@@ -7,9 +7,7 @@ from dataclasses import dataclass, field
 
 from icebus.control.decide.limits import Limits
 from icebus.schemas.errors import InvalidRequest
-
-STALE_AFTER = 3
-"""Heartbeats a worker may miss. One is lost easily (the echo is QoS 0), three are not."""
+from icebus.schemas.liveness import stale_after
 
 LONGEST_HISTORY = 36_500
 """Days: a hundred years, which dates can still be reckoned with."""
@@ -47,6 +45,6 @@ class Settings:
             )
 
     @property
-    def patience(self) -> float:
+    def stale_after(self) -> float:
         """Seconds without an echo after which a worker counts as gone."""
-        return STALE_AFTER * self.interval
+        return stale_after(self.interval)

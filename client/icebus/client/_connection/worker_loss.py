@@ -8,36 +8,26 @@ import time
 from collections.abc import Callable
 
 from icebus.bus import Bus, Incoming
-from icebus.schemas.components import WorkerPhase, WorkerState
+from icebus.schemas.components import WorkerState
 from icebus.schemas.errors import WorkerLost
+from icebus.schemas.liveness import GONE, RETURN_TIME, is_gone, is_late
 from icebus.schemas.message import decode
 from icebus.schemas.topics import WORKER_STATE
 
 log = logging.getLogger(__name__)
 
-MOMENT = 5.0
-"""Seconds for which a worker's loss explains why its boards are said to have failed."""
-
-_GONE = frozenset({WorkerPhase.LOST, WorkerPhase.OFFLINE})
-
 OnLost = Callable[[str, WorkerLost], None]
 """Called on the dispatcher with the worker's id, and why what it had accepted is lost."""
 
 
-def is_late(before: WorkerState | None, after: WorkerState) -> bool:
-    """Whether ``after`` is the will of an earlier session that comes after its successor's word."""
-    return after.state in _GONE and before is not None and before.session != after.session
-
-
-def judge(worker: str, before: WorkerState | None, after: WorkerState) -> WorkerLost | None:
-    """Whether a change of a worker's state means that what it had accepted is lost."""
+def find_loss(worker: str, before: WorkerState | None, after: WorkerState) -> WorkerLost | None:
+    """Why what a worker had accepted is lost, if a change of its state means so."""
     if is_late(before, after):
         return None
-    if after.state in _GONE:
-        how = "lost its connection or died" if after.state is WorkerPhase.LOST else "was stopped"
+    if is_gone(after):
         return WorkerLost(
-            f"worker {worker} {how} with evaluations outstanding; evaluate them again once "
-            "`icebus devices` shows the device serving",
+            f"worker {worker} {GONE[after.state]} with evaluations outstanding; evaluate them "
+            "again once `icebus devices` shows the device serving",
             worker=worker,
             how=after.state.value,
         )
@@ -90,13 +80,13 @@ class Workers:
         """Why nothing can be asked of the worker now; None if something can."""
         with self._lock:
             state = self._states.get(worker)
-        return None if state is None else judge(worker, None, state)
+        return None if state is None else find_loss(worker, None, state)
 
     def recent_loss(self, worker: str) -> WorkerLost | None:
-        """Why it is gone or was a moment ago: control may tell of that only when it is back."""
+        """Why it is gone or was shortly ago: control may tell of that only when it is back."""
         with self._lock:
             at, loss = self._losses.get(worker, (0.0, None))
-        return self.problem(worker) or (loss if time.monotonic() - at < MOMENT else None)
+        return self.problem(worker) or (loss if time.monotonic() - at < RETURN_TIME else None)
 
     def _on_state(self, incoming: Incoming) -> None:
         if not incoming.payload:
@@ -108,7 +98,7 @@ class Workers:
                 return
             self._states[worker] = after
             listeners = list(self._listeners)
-        error = judge(worker, before, after)
+        error = find_loss(worker, before, after)
         if error is None or (before is not None and before == after):
             return
         log.warning("%s", error)

@@ -33,13 +33,13 @@ from icebus.client._evaluating.timeouts import Vigil
 from icebus.client._reservation.reservation import Reservation
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import DeviceFailed, IcebusError, QueueFull, ReservationEnded
+from icebus.schemas.liveness import RETURN_TIME
 from icebus.schemas.measuring import Failure, Result
 from icebus.schemas.message import now as present
 
-WORKER_AWAY = 5.0
+WORKER_AWAY = RETURN_TIME
 """Seconds without a worker after which what its boards owe fails, where nobody else may measure it.
-One that lost its connection only is back within a second or two, and has lost nothing; one that was
-restarted says so itself."""
+One that lost its connection only has lost nothing; one that was restarted says so itself."""
 
 TICK = 1.0
 """Seconds between looks at the clock."""

@@ -14,13 +14,13 @@ from typing import Final
 from icebus.bus import BrokerAddress, Bus
 from icebus.client._offers import merge
 from icebus.client._profile import find_url
-from icebus.client._survey import GONE, Survey, survey
+from icebus.client._survey import Survey, survey
 from icebus.client._version import version
 from icebus.client.doctor.finding import Finding, fail, ok, warn
-from icebus.schemas.components import Presence
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.devices import DeviceReport, DeviceState
 from icebus.schemas.errors import IcebusError, NoProfile, NotAuthorized
+from icebus.schemas.liveness import is_gone
 from icebus.schemas.message import now
 
 TIMEOUT: Final = 5.0
@@ -94,7 +94,7 @@ def _seconds(difference: timedelta) -> str:
 
 def check_control(farm: Survey) -> Finding:
     """Whether a control leads: without one nobody can reserve."""
-    online = sorted(i for i, state in farm.controls.items() if state.state is Presence.ONLINE)
+    online = sorted(name for name, state in farm.controls.items() if not is_gone(state))
     if farm.heartbeat is not None and online:
         return ok("control", f"{', '.join(online)}, heartbeat {farm.heartbeat.sequence}")
     remedy = "restart `icebus up`, or icebus-control where the farm runs; its log says why"
@@ -117,8 +117,8 @@ def check_workers(farm: Survey) -> list[Finding]:
         found.append(ok("workers", names))
     tell = warn if well else fail
     for worker in sorted(set(farm.workers) - set(well)):
-        said = farm.workers[worker].state
-        how = f"is {said.value}" if said in GONE else "does not answer heartbeats"
+        state = farm.workers[worker]
+        how = f"is {state.state.value}" if is_gone(state) else "does not answer heartbeats"
         found.append(tell("workers", f"{worker} {how}", remedy))
     return found
 

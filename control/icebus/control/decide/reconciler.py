@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from icebus.control.store.tables import DeviceRow, HoldRow, ReservationRow
-from icebus.control.watch.workers import Health
 from icebus.schemas.devices import Desired, DeviceReport, DeviceState
 from icebus.schemas.errors import DeviceFailed, DeviceUnplugged, WorkerLost
+from icebus.schemas.liveness import Health
 from icebus.schemas.reservations import HoldState
 
 BROKEN = (DeviceState.BROKEN, DeviceState.QUARANTINED)

@@ -13,7 +13,6 @@ from icebus.control.operations.reservations import finish, next_generation
 from icebus.control.operations.users import Operation, find_live
 from icebus.control.store.tables import DeviceRow, HoldRow, WorkerRow
 from icebus.control.store.transaction import Work
-from icebus.control.watch.workers import Health
 from icebus.schemas.administration import (
     DevicesChanged,
     DrainArgs,
@@ -29,6 +28,7 @@ from icebus.schemas.administration import (
 from icebus.schemas.devices import DeviceState
 from icebus.schemas.errors import Conflict, InvalidRequest, UnknownDevice
 from icebus.schemas.history import HistoryEvent
+from icebus.schemas.liveness import Health
 from icebus.schemas.reservations import EndReason, ReservationReply
 
 

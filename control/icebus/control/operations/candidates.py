@@ -15,10 +15,10 @@ from icebus.control.decide.scheduler import Candidate, Obstacle, Wanted, best
 from icebus.control.store.tables import DeviceRow, HoldRow, ReservationRow, WorkerRow
 from icebus.control.store.transaction import Work
 from icebus.control.watch.kinds import Kind
-from icebus.control.watch.workers import Health
 from icebus.schemas.components import WorkerPhase
 from icebus.schemas.devices import DeviceReport, DeviceState
 from icebus.schemas.errors import InvalidRequest, UnknownKind
+from icebus.schemas.liveness import Health
 from icebus.schemas.selectors import labels_of
 
 
@@ -93,7 +93,7 @@ def _obstacle(
     if health is Health.GONE:
         return Obstacle.STALE, f"out of reach: {work.farm.why_gone(owner)}"
     state = work.farm.worker(owner).state
-    if health is Health.CLOSED and state is not None and state.state is WorkerPhase.DRAINING:
+    if health is Health.UNSCHEDULABLE and state is not None and state.state is WorkerPhase.DRAINING:
         return Obstacle.DRAINING, f"not offered: worker {owner} drains"
     explained = f"{report.state}{f': {report.reason}' if report.reason else ''}"
     if report.state is DeviceState.BROKEN:
@@ -106,7 +106,7 @@ def _obstacle(
         return Obstacle.ABSENT, explained
     if health is Health.UNKNOWN:
         return Obstacle.BUSY, f"out of reach: worker {owner} has not answered yet"
-    if health is Health.CLOSED:
+    if health is Health.UNSCHEDULABLE:
         return Obstacle.BUSY, f"not ready yet: worker {owner} is starting"
     ready = (
         report.state is DeviceState.READY

@@ -12,10 +12,10 @@ from icebus.control.decide.reconciler import Seen, judge
 from icebus.control.operations.reservations import activate, finish
 from icebus.control.store.tables import DeviceRow, HoldRow, ReservationRow, WorkerRow
 from icebus.control.store.transaction import Work
-from icebus.control.watch.workers import Health
 from icebus.schemas.components import Presence
 from icebus.schemas.devices import DeviceReport, DeviceState
 from icebus.schemas.history import HistoryEvent
+from icebus.schemas.liveness import Health
 from icebus.schemas.reservations import (
     DeviceFailedEvent,
     EndReason,

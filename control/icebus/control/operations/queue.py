@@ -15,8 +15,8 @@ from icebus.control.operations.candidates import Offers, candidates, shortlist
 from icebus.control.operations.reservations import give, replace
 from icebus.control.store.tables import HoldRow, ReservationRow
 from icebus.control.store.transaction import Work
-from icebus.control.watch.workers import Health
 from icebus.schemas.devices import DeviceState
+from icebus.schemas.liveness import Health
 from icebus.schemas.reservations import HoldState, ReservationState
 from icebus.schemas.selectors import parse
 

@@ -13,9 +13,9 @@ from icebus.control.decide.lifecycle import LIVE_RESERVATIONS
 from icebus.control.operations import observation
 from icebus.control.store.tables import DeviceRow, ReservationRow
 from icebus.control.store.transaction import Work
-from icebus.control.watch.workers import Health
+from icebus.schemas.liveness import Health
 
-_ANSWERING = (Health.FRESH, Health.CLOSED)
+_ANSWERING = (Health.READY, Health.UNSCHEDULABLE)
 
 
 def remind(work: Work) -> None:

@@ -26,7 +26,6 @@ from icebus.control.operations.reservations import (
 from icebus.control.store.history import history
 from icebus.control.store.tables import DeviceRow, HoldRow, RequestRow, ReservationRow
 from icebus.control.store.transaction import Work
-from icebus.control.watch.workers import Health
 from icebus.schemas.errors import (
     DeviceNotHeld,
     Forbidden,
@@ -39,6 +38,7 @@ from icebus.schemas.errors import (
 )
 from icebus.schemas.history import HistoryArgs, HistoryEvent
 from icebus.schemas.ids import new_id
+from icebus.schemas.liveness import Health
 from icebus.schemas.reservations import (
     AttachArgs,
     AvailableArgs,
@@ -227,7 +227,7 @@ def devices(work: Work, _user: str, _args: DevicesArgs) -> DevicesReply:
             KnownDevice(
                 worker=owner,
                 report=report,
-                fresh=work.farm.health(owner, work.at) is Health.FRESH,
+                fresh=work.farm.health(owner, work.at) is Health.READY,
                 reservation=each.reservation,
                 user=each.user,
                 labels=labels_of(owner, report),

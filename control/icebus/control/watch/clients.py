@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from icebus.bus import MISSED
 from icebus.schemas.components import ClientState, Presence
+from icebus.schemas.liveness import SILENT_AFTER, is_gone, is_late
 
 
 class Clients:
@@ -15,7 +15,7 @@ class Clients:
     """
 
     def __init__(self) -> None:
-        self._sessions: dict[tuple[str, str], str] = {}
+        self._online: dict[tuple[str, str], ClientState] = {}
         self._patience: dict[tuple[str, str], float] = {}
         self._silent_at: dict[tuple[str, str], float] = {}
 
@@ -26,17 +26,17 @@ class Clients:
         a predecessor) does not count.
         """
         key = (user, client)
-        known = self._sessions.get(key)
+        known = self._online.get(key)
         if state is None:
             # Cleared: nobody says that it is there.
-            return None if self._sessions.pop(key, None) is None else Presence.LOST
-        if state.state is Presence.ONLINE:
-            self._sessions[key] = state.session
-            return None if known == state.session else Presence.ONLINE
-        if known not in (None, state.session):
+            return None if self._online.pop(key, None) is None else Presence.LOST
+        if is_late(known, state):
             return None
-        self._sessions.pop(key, None)
-        return state.state
+        if is_gone(state):
+            self._online.pop(key, None)
+            return state.state
+        self._online[key] = state
+        return None if known is not None and known.session == state.session else state.state
 
     def on_sign(self, user: str, client: str, state: ClientState | None, at: float) -> None:
         """A client gave a sign, so it is not to be missed before long.
@@ -44,9 +44,9 @@ class Clients:
         The broker tells of clients that die, but not of one that died with it.
         """
         key = (user, client)
-        if state is None or state.state is not Presence.ONLINE:
+        if state is None or is_gone(state):
             return
-        self._patience[key] = math.inf if state.interval is None else MISSED * state.interval
+        self._patience[key] = math.inf if state.interval is None else SILENT_AFTER * state.interval
         self._silent_at[key] = at + self._patience[key]
 
     def connected(self, at: float) -> None:
@@ -55,14 +55,14 @@ class Clients:
 
     def missed(self, at: float) -> list[tuple[str, str]]:
         """The clients that have been silent for too long; they count as lost from now on."""
-        silent = [key for key in self._sessions if self._silent_at.get(key, math.inf) <= at]
+        silent = [key for key in self._online if self._silent_at.get(key, math.inf) <= at]
         for key in silent:
-            del self._sessions[key]
-        gone = self._silent_at.keys() - self._sessions.keys()
+            del self._online[key]
+        gone = self._silent_at.keys() - self._online.keys()
         for key in gone:
             del self._silent_at[key], self._patience[key]
         return silent
 
     def online(self, user: str, client: str) -> bool:
         """Whether that client is there."""
-        return (user, client) in self._sessions
+        return (user, client) in self._online

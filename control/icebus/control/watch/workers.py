@@ -8,39 +8,25 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from enum import StrEnum
 
 from icebus.bus import RECONNECT_MAX
-from icebus.control.settings import STALE_AFTER
 from icebus.control.watch.kinds import Kind
-from icebus.schemas.components import WorkerHeartbeat, WorkerPhase, WorkerState
+from icebus.schemas.components import WorkerHeartbeat, WorkerState
 from icebus.schemas.devices import DeviceReport, DeviceState
-
-_GONE = {
-    WorkerPhase.LOST: "died or lost its connection",
-    WorkerPhase.OFFLINE: "was stopped",
-}
-_LISTING = (WorkerPhase.READY, WorkerPhase.DRAINING)
-
-AWAY = 5.0
-"""Seconds that a worker that has gone may take to be back before its devices are replaced: one that
-lost its connection needs a second or two, one that is started again about three."""
+from icebus.schemas.liveness import (
+    GONE,
+    RETURN_TIME,
+    STALE_AFTER,
+    Health,
+    health,
+    is_gone,
+    is_late,
+    lists_all,
+    stale_after,
+)
 
 STALL = 1.5
 """Heartbeats without a look at the clock after which it was us who stood still."""
-
-
-class Health(StrEnum):
-    """Whether a worker can be relied on."""
-
-    FRESH = "fresh"
-    """Ready and answering: its devices may be given out."""
-    CLOSED = "closed"
-    """Answering but starting or draining: it keeps its reservations and gets no new ones."""
-    UNKNOWN = "unknown"
-    """Not heard of since we connected, and not yet for too long."""
-    GONE = "gone"
-    """Dead, stopped or silent: what it held has failed."""
 
 
 @dataclass
@@ -71,12 +57,12 @@ class Worker:
             return False
         if self.state is None:
             return True
-        return self.state.state not in _GONE and self.lists(serial)
+        return not is_gone(self.state) and self.lists(serial)
 
     def lists(self, serial: str) -> bool:
         """Whether it lists that device; while it starts, its list is still growing."""
         state = self.state
-        return state is None or state.state not in _LISTING or serial in state.serials
+        return state is None or not lists_all(state) or serial in state.serials
 
 
 class Farm:
@@ -89,7 +75,7 @@ class Farm:
 
     def __init__(self, interval: float, epoch: str) -> None:
         self.epoch = epoch
-        self._patience = STALE_AFTER * interval
+        self._patience = stale_after(interval)
         self._stall = STALL * interval
         self._looked_at = math.inf
         self._connected_at = math.inf
@@ -162,15 +148,15 @@ class Farm:
         """A worker's state changed; returns whether it is a new run of the worker."""
         known = self._worker(worker)
         before = known.state
-        if _is_late_will(before, state):
+        if state is not None and is_late(before, state):
             return False
         known.state = state
-        if state is not None and state.state in _GONE:
+        if state is not None and is_gone(state):
             known.gone_at = at
         for serial in known.reports:
             self._elect(serial)
         new = state is not None and (before is None or before.session != state.session)
-        if new or before is None or before.state in _GONE:
+        if new or before is None or is_gone(before):
             known.waiting_until = at + self._patience
         return new
 
@@ -191,14 +177,14 @@ class Farm:
     def health(self, worker: str, at: float) -> Health:
         """Whether that worker can be relied on at this moment."""
         known = self._workers.get(worker)
-        state = known.state if known is not None else None
-        if known is None or state is None:
-            return Health.UNKNOWN if self._waiting(known, at) else Health.GONE
-        if state.state in _GONE:
-            return Health.GONE
-        if known.echoed != state.session or at >= known.fresh_until:
-            return Health.UNKNOWN if self._waiting(known, at) else Health.GONE
-        return Health.FRESH if state.state is WorkerPhase.READY else Health.CLOSED
+        state = None if known is None else known.state
+        answers = (
+            known is not None
+            and state is not None
+            and known.echoed == state.session
+            and at < known.fresh_until
+        )
+        return health(state, answers=answers, expected=not self._waiting(known, at))
 
     def given_up(self, worker: str, at: float) -> bool:
         """Whether a worker is gone and had its time to come back.
@@ -209,14 +195,14 @@ class Farm:
         since = self._connected_at + RECONNECT_MAX
         if known is not None:
             since = max(since, known.gone_at)
-        return at >= since + AWAY and self.health(worker, at) is Health.GONE
+        return at >= since + RETURN_TIME and self.health(worker, at) is Health.GONE
 
     def why_gone(self, worker: str) -> str:
         """What became of a worker, for people."""
         known = self._workers.get(worker)
         if known is None or known.state is None:
             return f"worker {worker} is not there"
-        return f"worker {worker} {_GONE.get(known.state.state, 'does not answer heartbeats')}"
+        return f"worker {worker} {GONE.get(known.state.state, 'does not answer heartbeats')}"
 
     def worker(self, name: str) -> Worker:
         """What is known of a worker."""
@@ -253,7 +239,7 @@ class Farm:
         """The devices that seem to be free, with their workers: as their last reports say."""
         for worker in self._workers.values():
             state = worker.state
-            if state is None or self.health(worker.name, at) is not Health.FRESH:
+            if state is None or self.health(worker.name, at) is not Health.READY:
                 continue
             listed = set(state.serials)
             for serial, report in worker.reports.items():
@@ -306,14 +292,4 @@ def essence(report: DeviceReport | None) -> DeviceReport | None:
 def _absent(report: DeviceReport, reason: str) -> DeviceReport:
     return report.model_copy(
         update={"state": DeviceState.ABSENT, "reason": reason, "progress": None}
-    )
-
-
-def _is_late_will(before: WorkerState | None, after: WorkerState | None) -> bool:
-    """Whether the broker speaks of a run of the worker that another has replaced."""
-    return (
-        before is not None
-        and after is not None
-        and after.state is WorkerPhase.LOST
-        and before.session != after.session
     )

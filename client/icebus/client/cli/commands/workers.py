@@ -80,11 +80,12 @@ def as_row(farm: Survey, worker: str) -> dict[str, Any]:
 
 
 def _state(farm: Survey, worker: str) -> str:
-    """What it says of itself, unless it says so and does not answer."""
-    from icebus.client._survey import GONE
+    """What it says of itself, unless it says that it is there and does not answer."""
+    from icebus.schemas.liveness import is_gone
 
-    said = farm.workers[worker].state
-    return "unreachable" if farm.answers(worker) is False and said not in GONE else said.value
+    said = farm.workers[worker]
+    silent = farm.answers(worker) is False and not is_gone(said)
+    return "unreachable" if silent else said.state.value
 
 
 def _counts(devices: dict[str, int]) -> str:
