@@ -6,17 +6,16 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, TypeVar
 
-from icebus.control.operations import admins as administration
-from icebus.control.operations import expiry as agenda
-from icebus.control.operations import observation
-from icebus.control.operations import queue as waiting
+from icebus.control.operations import device_reports, expiry, queue
 from icebus.control.operations.remembered_requests import carry_out
+from icebus.control.operations.table import ADMINISTRATORS, USERS, find
 from icebus.control.settings import Settings
 from icebus.control.store.database import Database
-from icebus.control.store.transaction import CLEAR, Outgoing, Work
+from icebus.control.store.outbox import CLEAR, Outgoing
+from icebus.control.transaction import Transaction
 from icebus.control.watch.clients import Clients
 from icebus.control.watch.kinds import Kind
-from icebus.control.watch.workers import Farm
+from icebus.control.watch.workers import Workers
 from icebus.schemas.calls import Event, Request
 from icebus.schemas.components import KindInfo, WorkerHeartbeat, WorkerPhase, WorkerState
 from icebus.schemas.devices import Desired, DeviceReport, DeviceState
@@ -43,7 +42,7 @@ class Desk:
 
     def __init__(self, database: Database) -> None:
         self.database = database
-        self.farm = Farm(1.0, "epoch")
+        self.workers = Workers(1.0)
         self.clients = Clients()
         self.settings = Settings(max_duration=7200)
         self.now = now()
@@ -52,16 +51,18 @@ class Desk:
         self.kept: dict[str, Outgoing] = {}
         self.generations: dict[str, int] = {}
         self.sequence = 0
-        self.farm.connected(0.0)
+        self.workers.connected(0.0)
         self.beat()
 
-    def run(self, step: Callable[[Work], T]) -> T:
+    def run(self, step: Callable[[Transaction], T]) -> T:
         with self.database.transaction() as session:
-            work = Work(session, self.farm, self.clients, self.settings, self.now, self.at)
-            result = step(work)
-            if work.stirred:
-                waiting.serve(work)
-            self.sent = work.conclude()
+            transaction = Transaction(
+                session, self.workers, self.clients, self.settings, self.now, self.at
+            )
+            result = step(transaction)
+            if transaction.scheduling_requested:
+                queue.schedule(transaction)
+            self.sent = transaction.conclude()
         for each in self.sent:
             if each.message == CLEAR:
                 self.kept.pop(each.topic, None)
@@ -73,13 +74,15 @@ class Desk:
 
     def ask(self, user: str, operation: str, name: str | None = None, /, **args: Any) -> Any:
         request = Request(args=args) if name is None else Request(id=name, args=args)
-        return self.run(lambda work: carry_out(work, user, operation, request))
+        return self.run(
+            lambda transaction: carry_out(transaction, user, find(USERS, operation), request)
+        )
 
     def order(self, operation: str, name: str | None = None, /, **args: Any) -> Any:
         """Ask as the administrator root."""
         request = Request(args=args) if name is None else Request(id=name, args=args)
-        operations = administration.OPERATIONS
-        return self.run(lambda work: carry_out(work, "root", operation, request, operations))
+        found = find(ADMINISTRATORS, operation)
+        return self.run(lambda transaction: carry_out(transaction, "root", found, request))
 
     def reserve(self, user: str = "alice", *, name: str | None = None, **args: Any) -> Reservation:
         # No two come at the same moment.
@@ -95,29 +98,33 @@ class Desk:
 
     def introduce(self, name: str, *serials: str) -> None:
         """What is heard of a worker itself."""
-        self.farm.on_kinds(
+        self.workers.on_kinds(
             name, {"pulsecount": Kind("pulsecount", KindInfo(firmware="pulse_count", args=ARGS))}
         )
         state = WorkerState(state=WorkerPhase.READY, session=name, serials=list(serials))
-        self.farm.on_state(name, state, self.at)
+        self.workers.on_state(name, state, self.at)
         self.echo(name)
 
     def beat(self, *workers: str) -> None:
         """A heartbeat that these workers answer."""
         self.sequence += 1
-        self.farm.beaten(self.sequence, self.at)
+        self.workers.on_heartbeat("epoch", self.sequence, self.at)
         for name in workers:
             self.echo(name)
 
     def echo(self, worker: str) -> None:
         echo = WorkerHeartbeat(epoch="epoch", sequence=self.sequence, session=worker)
-        self.farm.on_echo(worker, echo, self.at)
+        self.workers.on_echo(worker, echo, self.at)
 
     def lose(self, name: str) -> None:
         """The broker says that a worker died or lost its connection."""
         lost = WorkerState(state=WorkerPhase.LOST, session=name, serials=[])
-        self.farm.on_state(name, lost, self.at)
-        self.run(lambda work: observation.observe(work, self.farm.devices_of(name), set()))
+        self.workers.on_state(name, lost, self.at)
+        self.run(
+            lambda transaction: device_reports.record_devices(
+                transaction, self.workers.devices_of(name), set()
+            )
+        )
 
     def report(self, worker: str, serial: str, state: DeviceState, **fields: Any) -> None:
         values: dict[str, Any] = {
@@ -126,8 +133,8 @@ class Desk:
             **fields,
         }
         report = DeviceReport(serial=serial, state=state, since=self.now, session=worker, **values)
-        self.farm.on_report(worker, serial, report)
-        self.run(lambda work: observation.observe(work, {serial}, set()))
+        self.workers.on_report(worker, serial, report)
+        self.run(lambda transaction: device_reports.record_devices(transaction, {serial}, set()))
 
     def look(self, reservation: Reservation) -> Reservation:
         """The reservation as it is now."""
@@ -146,7 +153,7 @@ class Desk:
     def wait(self, **delta: float) -> None:
         """Let time go by, and do what falls due."""
         self.now += timedelta(**delta)
-        self.run(lambda work: agenda.sweep(work, connected=True))
+        self.run(lambda transaction: expiry.do_due(transaction, connected=True))
 
     def documents(self) -> list[Reservation]:
         """The documents that the last transaction published."""

@@ -20,9 +20,8 @@ from icebus.control.engine import Engine
 from icebus.control.settings import Settings
 from icebus.control.store.database import Database
 from icebus.control.store.lease import LeaseRow
-from icebus.control.store.outbox import OutboxRow
+from icebus.control.store.outbox import OutboxRow, Outgoing
 from icebus.control.store.tables import DeviceRow, HoldRow, ReservationRow
-from icebus.control.store.transaction import Outgoing
 from icebus.control.watch.kinds import Kind
 from icebus.schemas.calls import RawEvent, Reply, Request
 from icebus.schemas.components import (
@@ -167,7 +166,7 @@ class Floor:
             state = ControlState(state=Presence.LOST, session=session)
             post.inbox.append(partial(hear.on_control, state))
         for topic in self.retained:
-            self._hand_kept(post, topic, empty=False, anew=False)
+            self._hand_retained(post, topic, empty=False, live=False)
         self._introduce(post)
         for client, presence in self.clients.items():
             there = ClientState(state=presence, session=client)
@@ -179,7 +178,7 @@ class Floor:
     def beat(self) -> None:
         """An interval passes."""
         for post in self.leaders:
-            post.engine._beat_at = 0.0
+            post.engine.leadership.heartbeat_at = 0.0
         self.settle()
 
     def bury(self, post: Post) -> None:
@@ -216,10 +215,10 @@ class Floor:
             self.retained.pop(topic, None)
         for post in self.living():
             if post is not author:
-                self._hand_kept(post, topic, empty=not payload, anew=True)
+                self._hand_retained(post, topic, empty=not payload, live=True)
             if topic == CONTROL_OUTBOX():
                 Left.model_validate_json(payload)
-                post.inbox.append(post.engine.on_left)
+                post.inbox.append(post.engine.on_outbox)
             if topic == CONTROL_HEARTBEAT():
                 beat = Heartbeat.model_validate_json(payload)
                 if post is not author:
@@ -232,14 +231,14 @@ class Floor:
         if DESIRED.parse(topic) is not None and payload and not self.deaf:
             self.obey(Desired.model_validate_json(payload))
 
-    def _hand_kept(self, post: Post, topic: str, *, empty: bool, anew: bool) -> None:
+    def _hand_retained(self, post: Post, topic: str, *, empty: bool, live: bool) -> None:
         for family, heard in (
             (RESERVATION, post.engine.on_document),
             (DESIRED, post.engine.on_desired),
         ):
             ids = family.parse(topic)
             if ids is not None:
-                handed: Callable[..., None] = partial(heard, empty=empty, anew=anew)
+                handed: Callable[..., None] = partial(heard, empty=empty, live=live)
                 post.inbox.append(partial(handed, **ids))
 
     # --- the worker and the clients -----------------------------------------------------------

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from icebus.control.operations import expiry as agenda
-from icebus.control.operations import observation
+from icebus.control.operations import device_reports, expiry, republishing
 from icebus.control.settings import Settings
 from icebus.schemas.components import WorkerPhase, WorkerState
 from icebus.schemas.devices import Desired, DeviceState, WorkerDesired
@@ -43,8 +42,8 @@ def drained(desk: Desk) -> dict[str, str | None]:
 
 def gone(desk: Desk, worker: str, *serials: str) -> None:
     state = WorkerState(state=WorkerPhase.LOST, session=worker, serials=list(serials))
-    desk.farm.on_state(worker, state, desk.at)
-    desk.run(lambda work: observation.observe(work, set(serials), set()))
+    desk.workers.on_state(worker, state, desk.at)
+    desk.run(lambda transaction: device_reports.record_devices(transaction, set(serials), set()))
 
 
 def test_when_an_administrator_ends_a_reservation_then_its_holder_is_told_why(desk: Desk) -> None:
@@ -103,7 +102,7 @@ def test_when_quarantined_then_nobody_gets_it_until_it_is_not_and_that_outlives_
     desk.report("w1", "b", DeviceState.READY)
     with pytest.raises(DeviceUnavailable, match="b is quarantined: loose socket"):
         desk.reserve("bob", serials=["b"])
-    desk.run(observation.announce_all)
+    desk.run(republishing.publish_everything)
     again = desired(desk)
     waiting = desk.reserve("bob", serials=["b"], wait=60)
     released = desk.order("unquarantine", serials=["a", "b"])
@@ -141,7 +140,7 @@ def test_given_a_worker_that_drains_then_it_keeps_what_it_has_and_gets_nothing_n
         desk.reserve("bob", count=1)
     known = [each["draining"] for each in desk.ask("bob", "devices")["devices"]]
     waiting = desk.reserve("bob", count=1, wait=60)
-    desk.run(observation.announce_all)
+    desk.run(republishing.publish_everything)
     again = drained(desk)
     desk.order("undrain", worker="w1")
 
@@ -179,7 +178,7 @@ def test_given_a_device_that_is_gone_when_forgotten_then_nothing_of_it_is_left_b
 
     desk.order("forget", serials=["a", "b"], reason="sold")
     cleared = {each.topic for each in desk.sent if each.message == b""}
-    desk.run(lambda work: observation.observe(work, {"a", "b"}, {"a", "b"}))
+    desk.run(lambda transaction: device_reports.record_devices(transaction, {"a", "b"}, {"a", "b"}))
 
     assert cleared == {
         f"worker/w1/{what}/{serial}" for what in ("device", "desired") for serial in "ab"
@@ -277,7 +276,7 @@ def test_when_history_is_old_then_it_is_dropped_and_numbers_go_on(desk: Desk) ->
     [newest, *_] = desk.ask("x", "history")["entries"]
 
     desk.now += timedelta(days=2, seconds=1)
-    desk.run(agenda.prune)
+    desk.run(expiry.drop_old)
     dropped = desk.history()
     desk.rest("w1", "a")
     desk.reserve(count=1)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from icebus.control.decide.limits import Limit, Limits
-from icebus.control.operations import observation
+from icebus.control.operations import absent_clients
 from icebus.control.settings import Settings
 from icebus.schemas.components import ClientState, Presence
 from icebus.schemas.devices import DeviceState
@@ -34,8 +34,8 @@ def two(desk: Desk) -> Desk:
 def see(desk: Desk, presence: Presence, session: str = "s") -> None:
     """What is heard of alice's client c."""
     state = ClientState(state=presence, session=session)
-    assert desk.clients.on_state("alice", "c", state) is not None
-    desk.run(lambda work: observation.attend(work, "alice", "c", presence))
+    assert desk.clients.on_state("alice", "c", state, desk.at) is not None
+    desk.run(lambda transaction: absent_clients.on_presence(transaction, "alice", "c", presence))
 
 
 def test_given_a_user_at_the_limit_when_something_is_released_then_his_next_is_served_at_once(

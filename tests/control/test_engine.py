@@ -13,8 +13,8 @@ from sqlmodel import Session
 from icebus.control.engine import Engine
 from icebus.control.settings import Settings
 from icebus.control.store.database import Database
+from icebus.control.store.outbox import Outgoing
 from icebus.control.store.tables import DeviceRow
-from icebus.control.store.transaction import Outgoing
 from icebus.control.watch.kinds import Kind
 from icebus.schemas.calls import Reply, Request
 from icebus.schemas.components import (
@@ -199,7 +199,7 @@ def test_given_a_mistake_of_ours_when_asked_then_it_is_answered_and_the_next_wor
         raise ZeroDivisionError
 
     with monkeypatch.context() as patch:
-        patch.setattr("icebus.control.engine.carry_out", fail)
+        patch.setattr("icebus.control.operations.remembered_requests.carry_out", fail)
         broken = bench.ask("devices")
     working = bench.ask("devices")
 

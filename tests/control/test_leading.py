@@ -11,8 +11,8 @@ from tests.control.floor import Floor, Post
 
 from icebus.control.store.database import Database
 from icebus.control.store.lease import Lease, LeaseRow
-from icebus.control.store.transaction import Outgoing
-from icebus.control.watch.workers import Farm
+from icebus.control.store.outbox import Outgoing
+from icebus.control.watch.workers import Workers
 from icebus.schemas.components import (
     ControlState,
     Presence,
@@ -50,7 +50,7 @@ def wait_for(lease: Lease) -> float:
     """Campaign until it is won; returns the seconds that took."""
     deadline, pause = Deadline.after(20), threading.Event()
     while True:
-        ours, again = lease.campaign()
+        ours, again = lease.acquire()
         if ours:
             return 20 - deadline.remaining
         deadline.check("the lease")
@@ -65,52 +65,52 @@ def test_given_a_lease_that_is_held_then_nobody_else_has_it_until_it_is_given_up
 ) -> None:
     first, second = Lease(database, "first", 60.0), Lease(database, "second", 60.0)
 
-    assert first.campaign() == (True, 30.0)
-    assert second.campaign() == (False, 30.0)
-    assert first.campaign()[0]
-    first.give_up()
-    assert second.campaign()[0]
-    second_only = [first.campaign()[0], second.campaign()[0]]
-    first.give_up()
+    assert first.acquire() == (True, 30.0)
+    assert second.acquire() == (False, 30.0)
+    assert first.acquire()[0]
+    first.release()
+    assert second.acquire()[0]
+    second_only = [first.acquire()[0], second.acquire()[0]]
+    first.release()
 
     assert second_only == [False, True]
-    assert second.campaign()[0]
+    assert second.acquire()[0]
 
 
 def test_given_a_lease_that_is_not_renewed_then_it_runs_out_within_two_heartbeats(
     database: Database,
 ) -> None:
     first, second = Lease(database, "first", 0.4), Lease(database, "second", 0.4)
-    first.campaign()
+    first.acquire()
 
     taken_after = wait_for(second)
 
-    assert second.lasts < 2 * 0.4
+    assert second.duration < 2 * 0.4
     assert taken_after > 0.3
-    assert not first.campaign()[0]
+    assert not first.acquire()[0]
 
 
 def test_given_a_holder_that_is_dead_then_its_lease_need_not_run_out(database: Database) -> None:
     first, second = Lease(database, "first", 60.0), Lease(database, "second", 60.0)
-    first.campaign()
+    first.acquire()
 
-    second.bury("somebody else")
-    assert not second.campaign()[0]
-    second.bury("first")
-    assert second.campaign()[0]
+    second.holder_ended("somebody else")
+    assert not second.acquire()[0]
+    second.holder_ended("first")
+    assert second.acquire()[0]
 
 
 def test_given_a_holder_that_was_thought_dead_then_its_lease_is_its_own_again(
     database: Database,
 ) -> None:
     first, second = Lease(database, "first", 60.0), Lease(database, "second", 60.0)
-    first.campaign()
+    first.acquire()
 
-    second.bury("first")
-    second.revive("somebody else")
-    second.revive("first")
+    second.holder_ended("first")
+    second.holder_is_alive("somebody else")
+    second.holder_is_alive("first")
 
-    assert not second.campaign()[0]
+    assert not second.acquire()[0]
 
 
 def test_given_a_database_whose_clock_was_set_back_then_the_lease_still_runs_out(
@@ -128,13 +128,13 @@ def test_given_a_leader_that_is_late_and_that_nobody_replaced_then_it_leads_on(
     database: Database,
 ) -> None:
     lease = Lease(database, "first", 60.0)
-    lease.campaign()
+    lease.acquire()
     with database.transaction() as session:
         session.exec(select(LeaseRow)).one().expires = 0.0
 
     with database.transaction() as session:
-        assert lease.is_ours(session)
-    assert lease.campaign()[0]
+        assert lease.is_held(session)
+    assert lease.acquire()[0]
 
 
 # --- controls -----------------------------------------------------------------------------------
@@ -155,7 +155,7 @@ def test_given_a_leader_that_stops_then_another_leads_at_once(floor: Floor) -> N
     first, second = floor.start(), floor.start()
     made = reserve(first)
 
-    first.engine.resign()
+    first.engine.release_lease()
     floor.bury(first)
     floor.settle()
 
@@ -176,7 +176,7 @@ def test_given_controls_that_each_took_the_other_for_dead_when_both_are_back_the
     leading = []
     for _ in range(6):
         for post in (first, second):
-            post.engine._campaign_at = 0.0
+            post.engine.leadership.check_at = 0.0
         floor.settle()
         leading.append(floor.leaders)
 
@@ -210,8 +210,8 @@ def test_given_a_deposed_leader_that_does_not_know_then_nothing_that_it_decides_
     made = reserve(first)
     # The broker took it for dead, and it has heard nothing of that yet.
     floor.lost.append(first.session)
-    second.engine._lease.bury(first.session)
-    second.engine._campaign_at = 0.0
+    second.engine.leadership.lease.holder_ended(first.session)
+    second.engine.leadership.check_at = 0.0
     second.advance()
     assert first.engine.leading
 
@@ -256,7 +256,7 @@ def test_given_a_leader_that_died_with_something_to_clear_then_the_next_one_clea
     kept = floor.retained[RESERVATION(reservation=made)]
     second.ask("end", "e", reservation=made)
     floor.retained[RESERVATION(reservation=made)] = kept
-    second.engine.on_document(made, empty=False, anew=True)
+    second.engine.on_document(made, empty=False, live=True)
     floor.bury(first)
     floor.settle()
 
@@ -286,7 +286,7 @@ def test_given_a_client_of_which_only_one_control_has_heard_then_the_leader_is_r
 ) -> None:
     first, second = floor.start(), floor.start()
     floor.say("c", Presence.ONLINE)
-    (second if leader_knows else first).engine._clients.on_state("alice", "c", None)
+    (second if leader_knows else first).engine._clients.on_state("alice", "c", None, 0.0)
 
     made = reserve(second, client="c")
 
@@ -330,33 +330,33 @@ def test_given_a_request_that_was_refused_when_it_reaches_another_control_then_i
 
 
 def test_given_that_we_stood_still_then_no_worker_counts_as_silent_for_it() -> None:
-    farm = Farm(interval=1.0, epoch="e")
+    farm = Workers(interval=1.0)
     farm.connected(0.0)
     farm.on_state("w", WorkerState(state=WorkerPhase.READY, session="s", serials=[]), 0.0)
     for second in range(3):
-        farm.tick(float(second))
-        farm.beaten(second, float(second))
+        farm.discount_pause(float(second))
+        farm.on_heartbeat("e", second, float(second))
         echo = WorkerHeartbeat(epoch="e", sequence=second, session="s")
         farm.on_echo("w", echo, float(second))
 
-    farm.tick(60.0)
+    farm.discount_pause(60.0)
     after = farm.health("w", 60.0)
     for second in range(61, 64):
-        farm.tick(float(second))
+        farm.discount_pause(float(second))
 
     assert after is Health.READY
     assert farm.health("w", 63.5) is Health.GONE
 
 
 def test_given_that_nobody_beat_for_long_then_workers_have_as_long_as_ever_to_answer() -> None:
-    farm = Farm(interval=1.0, epoch="e")
+    farm = Workers(interval=1.0)
     farm.connected(0.0)
     farm.on_state("w", WorkerState(state=WorkerPhase.READY, session="s", serials=[]), 0.0)
-    farm.overheard("old", 7, 0.0)
+    farm.on_heartbeat("old", 7, 0.0)
     farm.on_echo("w", WorkerHeartbeat(epoch="old", sequence=7, session="s"), 0.1)
     silent = farm.health("w", 9.0)
 
-    farm.beaten(0, 9.0)
+    farm.on_heartbeat("epoch", 0, 9.0)
 
     assert silent is Health.GONE
     assert farm.health("w", 9.0) is Health.UNKNOWN

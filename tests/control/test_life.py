@@ -24,14 +24,12 @@ from tests.control.desk import Desk
 
 from icebus.control.decide.lifecycle import LIVE_HOLDS, LIVE_RESERVATIONS
 from icebus.control.decide.limits import Limit, Limits
-from icebus.control.decide.reconciler import desired
-from icebus.control.operations import observation
-from icebus.control.operations import queue as waiting
+from icebus.control.operations import absent_clients, device_reports, queue, republishing
 from icebus.control.settings import Settings
 from icebus.control.store.database import Database
 from icebus.control.store.tables import DeviceRow, HistoryRow, HoldRow, ReservationRow
-from icebus.control.store.transaction import Work
-from icebus.control.watch.workers import Farm
+from icebus.control.transaction import Transaction
+from icebus.control.watch.workers import Workers
 from icebus.schemas.components import ClientState, Presence, WorkerPhase, WorkerState
 from icebus.schemas.devices import Desired, DeviceReport, DeviceState
 from icebus.schemas.errors import IcebusError
@@ -173,8 +171,10 @@ class Life(RuleBasedStateMachine):
         """A client comes or goes."""
         user, presence = draw(users), draw(st.sampled_from(Presence))
         state = ClientState(state=presence, session="s")
-        if self.desk.clients.on_state(user, "c", state) is not None:
-            self.desk.run(lambda work: observation.attend(work, user, "c", presence))
+        if self.desk.clients.on_state(user, "c", state, self.desk.at) is not None:
+            self.desk.run(
+                lambda transaction: absent_clients.on_presence(transaction, user, "c", presence)
+            )
 
     # --- boards and workers -----------------------------------------------------------------------
 
@@ -202,8 +202,10 @@ class Life(RuleBasedStateMachine):
         worker = draw(workers)
         phase = draw(st.sampled_from([WorkerPhase.LOST, WorkerPhase.READY]))
         state = WorkerState(state=phase, session=worker, serials=list(WORKERS[worker]))
-        self.desk.farm.on_state(worker, state, self.desk.at)
-        self.desk.run(lambda work: observation.observe(work, WORKERS[worker], set()))
+        self.desk.workers.on_state(worker, state, self.desk.at)
+        self.desk.run(
+            lambda transaction: device_reports.record_devices(transaction, WORKERS[worker], set())
+        )
 
     # --- administrators, time, control itself -----------------------------------------------------
 
@@ -229,35 +231,35 @@ class Life(RuleBasedStateMachine):
 
     def restart(self, draw: Draw) -> None:
         """All that control knew is in the database, and what the broker kept, if it did."""
-        desk, heard = self.desk, self.desk.farm
+        desk, heard = self.desk, self.desk.workers
         if draw(st.booleans()):
             desk.kept.clear()
-        desk.farm = Farm(1.0, "epoch")
-        desk.farm.connected(0.0)
-        desk.farm.beaten(0, desk.at)
-        rows = desk.run(lambda work: work.session.exec(select(DeviceRow)).all())
+        desk.workers = Workers(1.0)
+        desk.workers.connected(0.0)
+        desk.workers.on_heartbeat("epoch", 0, desk.at)
+        rows = desk.run(lambda transaction: transaction.session.exec(select(DeviceRow)).all())
         for row in rows:
             report = DeviceReport.model_validate(row.report)
-            desk.farm.remember(row.serial, row.worker, report)
+            desk.workers.restore(row.serial, row.worker, report)
 
-        def reconnect(work: Work) -> None:
-            observation.restart_grace(work)
-            for row in work.session.exec(select(ReservationRow).where(LIVE)):
-                assert row.orphaned_since in (None, work.now)
+        def reconnect(transaction: Transaction) -> None:
+            absent_clients.restart_grace(transaction)
+            for row in transaction.session.exec(select(ReservationRow).where(LIVE)):
+                assert row.absent_since in (None, transaction.now)
             known = {row.serial for row in rows}
-            observation.observe(work, known, known)
-            observation.announce_all(work)
+            device_reports.record_devices(transaction, known, known)
+            republishing.publish_everything(transaction)
 
         desk.run(reconnect)
         for worker, names in WORKERS.items():
             desk.introduce(worker, *names)
-            state = heard.worker(worker).state
-            desk.farm.on_state(worker, state, desk.at)
+            state = heard.get(worker).state
+            desk.workers.on_state(worker, state, desk.at)
             for serial in names:
-                report_before = heard.worker(worker).reports.get(serial)
+                report_before = heard.get(worker).reports.get(serial)
                 if report_before is not None:
-                    desk.farm.on_report(worker, serial, report_before)
-        desk.run(lambda work: observation.observe(work, set(OWNER), set()))
+                    desk.workers.on_report(worker, serial, report_before)
+        desk.run(lambda transaction: device_reports.record_devices(transaction, set(OWNER), set()))
 
     # --- what is always true ----------------------------------------------------------------------
 
@@ -265,17 +267,19 @@ class Life(RuleBasedStateMachine):
     def tables_topics_queue_and_history_agree(self) -> None:
         self.desk.run(self.check)
 
-    def check(self, work: Work) -> None:
-        rows = {row.id: row for row in work.session.exec(select(ReservationRow))}
-        live = work.session.exec(select(HoldRow).where(col(HoldRow.state).in_(LIVE_HOLDS))).all()
+    def check(self, transaction: Transaction) -> None:
+        rows = {row.id: row for row in transaction.session.exec(select(ReservationRow))}
+        live = transaction.session.exec(
+            select(HoldRow).where(col(HoldRow.state).in_(LIVE_HOLDS))
+        ).all()
         holders = {hold.serial: rows[hold.reservation] for hold in live}
         assert len(holders) == len(live)
         self.check_holders(list(rows.values()), list(holders.values()))
-        self.check_topics(work, list(rows.values()), holders)
+        self.check_topics(transaction, list(rows.values()), holders)
         self.check_generations()
-        self.check_clients(work, list(rows.values()))
-        self.check_queue(work, list(rows.values()))
-        self.check_history(work, rows, {hold.serial: hold.reservation for hold in live})
+        self.check_clients(transaction, list(rows.values()))
+        self.check_queue(transaction, list(rows.values()))
+        self.check_history(transaction, rows, {hold.serial: hold.reservation for hold in live})
 
     def check_holders(self, rows: list[ReservationRow], holders: list[ReservationRow]) -> None:
         """Whoever is neither queued nor over has devices, and nobody more than the limit."""
@@ -286,18 +290,21 @@ class Life(RuleBasedStateMachine):
         assert all(count <= LIMIT for count in held.values())
 
     def check_topics(
-        self, work: Work, rows: list[ReservationRow], holders: dict[str, ReservationRow]
+        self,
+        transaction: Transaction,
+        rows: list[ReservationRow],
+        holders: dict[str, ReservationRow],
     ) -> None:
         """What is kept by the broker is what the tables say."""
         messages = [each.message for each in self.desk.kept.values()]
         said = {each.serial: each for each in messages if isinstance(each, Desired)}
         assert said == {
-            row.serial: desired(row, holders.get(row.serial))
-            for row in work.session.exec(select(DeviceRow))
+            row.serial: row.desired(holders.get(row.serial))
+            for row in transaction.session.exec(select(DeviceRow))
         }
         told = {each.id: blur(each) for each in messages if isinstance(each, Reservation)}
         alive = [row for row in rows if row.state in LIVE_RESERVATIONS]
-        assert told == {each.id: blur(each) for each in work.documents(alive)}
+        assert told == {each.id: blur(each) for each in transaction.documents(alive)}
 
     def check_generations(self) -> None:
         """Whatever else is wanted of a device than before is newer, for workers go by that."""
@@ -310,23 +317,23 @@ class Life(RuleBasedStateMachine):
             assert same or after.generation > before.generation
         self.said = said
 
-    def check_clients(self, work: Work, rows: list[ReservationRow]) -> None:
+    def check_clients(self, transaction: Transaction, rows: list[ReservationRow]) -> None:
         """The grace of those whose client is away has begun, and of nobody else."""
         for row in rows:
             if row.state in LIVE_RESERVATIONS:
-                there = row.client is None or work.clients.online(row.user, row.client)
-                assert there == (row.orphaned_since is None)
+                there = row.client is None or transaction.clients.online(row.user, row.client)
+                assert there == (row.absent_since is None)
 
-    def check_due(self, work: Work) -> None:
+    def check_due(self, transaction: Transaction) -> None:
         """What is over has ended."""
-        for row in work.session.exec(select(ReservationRow).where(LIVE)):
-            assert row.until > work.now
-            patience = work.now - timedelta(seconds=GRACE)
-            assert row.orphaned_since is None or row.orphaned_since > patience
+        for row in transaction.session.exec(select(ReservationRow).where(LIVE)):
+            assert row.until > transaction.now
+            patience = transaction.now - timedelta(seconds=GRACE)
+            assert row.absent_since is None or row.absent_since > patience
 
-    def check_queue(self, work: Work, rows: list[ReservationRow]) -> None:
+    def check_queue(self, transaction: Transaction, rows: list[ReservationRow]) -> None:
         """Nobody waits for what is free, and all know what they wait for."""
-        plan = waiting.look(work)
+        plan = queue.preview(transaction)
         assert plan.grants == ()
         queued = {row.id: row for row in rows if row.state is ReservationState.QUEUED}
         assert {name: (row.position, row.waits_for) for name, row in queued.items()} == {
@@ -334,12 +341,12 @@ class Life(RuleBasedStateMachine):
         }
 
     def check_history(
-        self, work: Work, rows: dict[str, ReservationRow], holders: dict[str, str]
+        self, transaction: Transaction, rows: dict[str, ReservationRow], holders: dict[str, str]
     ) -> None:
         """It leads to what is now."""
         holder: dict[str | None, str | None] = {}
         over: set[str | None] = set()
-        for each in work.session.exec(select(HistoryRow).order_by(col(HistoryRow.number))):
+        for each in transaction.session.exec(select(HistoryRow).order_by(col(HistoryRow.number))):
             assert each.reservation is None or each.reservation not in over
             if each.event is HistoryEvent.RESERVED:
                 assert each.serial not in holder

@@ -15,8 +15,8 @@ from icebus.control.decide.lifecycle import (
     advance,
     advance_hold,
 )
-from icebus.control.decide.reconciler import Seen, Verdict, desired, judge
-from icebus.control.store.tables import DeviceRow, HoldRow, ReservationRow
+from icebus.control.decide.reconciler import Held, Observed, Verdict, judge
+from icebus.control.store.tables import DeviceRow, ReservationRow
 from icebus.schemas.devices import DeviceReport, DeviceState
 from icebus.schemas.liveness import Health
 from icebus.schemas.message import now
@@ -35,7 +35,7 @@ reports = st.builds(
     reservation=st.sampled_from([None, "r", "other"]),
 )
 sightings = st.builds(
-    Seen,
+    Observed,
     report=st.none() | reports,
     current=st.booleans(),
     health=st.sampled_from(Health),
@@ -43,8 +43,8 @@ sightings = st.builds(
 )
 
 
-def hold(state: HoldState) -> HoldRow:
-    return HoldRow(reservation="r", serial="a", worker="w1", state=state)
+def hold(state: HoldState) -> Held:
+    return Held(reservation="r", worker="w1", generation=GENERATION, state=state)
 
 
 def report(state: DeviceState, **fields: object) -> DeviceReport:
@@ -96,9 +96,9 @@ def test_then_every_state_but_the_last_leads_to_the_end() -> None:
 @settings(max_examples=100)
 @given(state=st.sampled_from(LIVE_HOLDS), seen=sightings)
 def test_given_anything_seen_when_judged_then_the_step_is_allowed(
-    state: HoldState, seen: Seen
+    state: HoldState, seen: Observed
 ) -> None:
-    verdict = judge(hold(state), GENERATION, seen)
+    verdict = judge(hold(state), seen)
 
     if verdict.state is not state:
         assert advance_hold(state, verdict.state) is verdict.state
@@ -110,9 +110,9 @@ def test_given_anything_seen_when_judged_then_the_step_is_allowed(
 @settings(max_examples=100)
 @given(state=st.sampled_from(LIVE_HOLDS), seen=sightings)
 def test_given_anything_seen_when_judged_serving_then_its_worker_says_so_of_this_reservation(
-    state: HoldState, seen: Seen
+    state: HoldState, seen: Observed
 ) -> None:
-    verdict = judge(hold(state), GENERATION, seen)
+    verdict = judge(hold(state), seen)
 
     if verdict.state is HoldState.SERVING and state is not HoldState.SERVING:
         assert seen.current
@@ -128,66 +128,66 @@ def test_given_anything_seen_when_judged_serving_then_its_worker_says_so_of_this
     [
         (
             HoldState.PREPARING,
-            Seen(report(DeviceState.BROKEN, reason="no answer"), True, Health.READY),
+            Observed(report(DeviceState.BROKEN, reason="no answer"), True, Health.READY),
             Verdict(HoldState.FAILED, "no answer", "device_failed"),
         ),
         (
             HoldState.SERVING,
-            Seen(report(DeviceState.ABSENT), True, Health.READY),
+            Observed(report(DeviceState.ABSENT), True, Health.READY),
             Verdict(HoldState.FAILED, "unplugged", "device_unplugged"),
         ),
         (
             HoldState.SERVING,
-            Seen(report(DeviceState.SERVING), True, Health.GONE, "worker w1 died"),
+            Observed(report(DeviceState.SERVING), True, Health.GONE, "worker w1 died"),
             Verdict(HoldState.FAILED, "worker w1 died", "worker_lost"),
         ),
         (
             HoldState.SERVING,
-            Seen(report(DeviceState.SERVING), False, Health.READY),
+            Observed(report(DeviceState.SERVING), False, Health.READY),
             Verdict(HoldState.FAILED, "worker w1 was restarted", "worker_lost"),
         ),
         (
             HoldState.SERVING,
-            Seen(report(DeviceState.SERVING), False, Health.UNKNOWN),
+            Observed(report(DeviceState.SERVING), False, Health.UNKNOWN),
             Verdict(HoldState.SERVING),
         ),
         (
             HoldState.SERVING,
-            Seen(report(DeviceState.FLASHING, reason="repair"), True, Health.READY),
+            Observed(report(DeviceState.FLASHING, reason="repair"), True, Health.READY),
             Verdict(HoldState.PREPARING, "repair"),
         ),
         (
             HoldState.FAILED,
-            Seen(report(DeviceState.PREPARING), True, Health.READY),
+            Observed(report(DeviceState.PREPARING), True, Health.READY),
             Verdict(HoldState.FAILED),
         ),
         (
             HoldState.FAILED,
-            Seen(report(DeviceState.SERVING), True, Health.READY),
+            Observed(report(DeviceState.SERVING), True, Health.READY),
             Verdict(HoldState.SERVING),
         ),
         (
             HoldState.PREPARING,
-            Seen(report(DeviceState.SERVING, generation=GENERATION - 1), True, Health.READY),
+            Observed(report(DeviceState.SERVING, generation=GENERATION - 1), True, Health.READY),
             Verdict(HoldState.PREPARING),
         ),
         (
             HoldState.PREPARING,
-            Seen(report(DeviceState.READY), True, Health.READY),
+            Observed(report(DeviceState.READY), True, Health.READY),
             Verdict(HoldState.PREPARING),
         ),
     ],
 )
 def test_when_judged_then_the_hold_stands_as_the_device_does(
-    before: HoldState, seen: Seen, after: Verdict
+    before: HoldState, seen: Observed, after: Verdict
 ) -> None:
-    assert judge(hold(before), GENERATION, seen) == after
+    assert judge(hold(before), seen) == after
 
 
 def test_given_no_reservation_then_nothing_but_rest_is_desired() -> None:
     device = DeviceRow(serial="a", worker="w1", generation=3, report={})
 
-    wanted = desired(device, None)
+    wanted = device.desired(None)
 
     assert (wanted.generation, wanted.reservation, wanted.user) == (3, None, None)
 
@@ -204,7 +204,7 @@ def test_given_a_reservation_then_its_kind_args_and_end_are_desired() -> None:
         until=now(),
     )
 
-    wanted = desired(device, row)
+    wanted = device.desired(row)
 
     assert (wanted.reservation, wanted.user, wanted.kind) == ("r", "alice", "pulsecount")
     assert (wanted.args, wanted.until) == ({"window": 1}, row.until)

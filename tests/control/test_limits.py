@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from icebus.control.decide.limits import PRIORITY, RESERVATIONS, Limit, Limits, read
+from icebus.control.decide.limits import PRIORITY, RESERVATIONS, Limit, Limits
+from icebus.control.settings import read_limits
 from icebus.schemas.errors import InvalidRequest
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "deploy.md"
@@ -25,7 +26,7 @@ def test_given_the_documented_file_then_users_have_their_own_limits_and_the_defa
     assert found is not None
     file.write_text(found[1])
 
-    limits = read(file)
+    limits = read_limits(file)
 
     assert limits.of("bob") == Limit(devices=8, reservations=20, priority=5)
     assert limits.of("alice") == Limit(devices=32, reservations=20, priority=5)
@@ -34,7 +35,7 @@ def test_given_the_documented_file_then_users_have_their_own_limits_and_the_defa
 def test_given_no_file_or_an_empty_one_then_the_limits_are_the_usual(file: Path) -> None:
     file.touch()
 
-    assert read(file) == Limits()
+    assert read_limits(file) == Limits()
     assert Limits().of("anybody") == Limit(
         devices=None, reservations=RESERVATIONS, priority=PRIORITY
     )
@@ -57,9 +58,9 @@ def test_given_a_mistake_then_it_is_refused_with_its_place(
     file.write_text(text)
 
     with pytest.raises(InvalidRequest, match=problem):
-        read(file)
+        read_limits(file)
 
 
 def test_given_a_file_that_is_not_there_then_the_error_names_it(file: Path) -> None:
     with pytest.raises(InvalidRequest, match=r"limits\.toml"):
-        read(file)
+        read_limits(file)

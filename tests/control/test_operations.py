@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlmodel import select
 
-from icebus.control.operations import expiry as agenda
-from icebus.control.operations import observation
+from icebus.control.operations import absent_clients, device_reports, expiry
 from icebus.control.settings import Settings
+from icebus.control.store import database
 from icebus.control.store.tables import RequestRow, ReservationRow
-from icebus.control.store.transaction import Work
+from icebus.control.transaction import Transaction
 from icebus.control.watch.clients import Clients
 from icebus.control.watch.kinds import Kind
 from icebus.schemas.components import ClientState, KindInfo, Presence, WorkerPhase, WorkerState
@@ -194,9 +194,11 @@ def test_when_answers_are_old_then_they_are_forgotten(desk: Desk) -> None:
     desk.ask("alice", "reserve", "new", kind="pulsecount", count=1)
     desk.now += timedelta(minutes=2)
 
-    desk.run(agenda.prune)
+    desk.run(expiry.drop_old)
 
-    assert desk.run(lambda work: work.session.exec(select(RequestRow.id)).all()) == ["new"]
+    assert desk.run(lambda transaction: transaction.session.exec(select(RequestRow.id)).all()) == [
+        "new"
+    ]
 
 
 def test_when_extended_then_the_end_moves_from_where_it_was(desk: Desk) -> None:
@@ -319,7 +321,7 @@ def test_given_a_board_that_moves_when_held_then_its_hold_follows_it(desk: Desk)
     gone = desk.events()
 
     state = WorkerState(state=WorkerPhase.READY, session="w2", serials=["a"])
-    desk.farm.on_state("w2", state, desk.at)
+    desk.workers.on_state("w2", state, desk.at)
     desk.report("w2", "a", DeviceState.SERVING, reservation=made.id)
 
     sent = {each.topic: each.message for each in desk.sent}
@@ -334,11 +336,11 @@ def test_given_a_board_that_moves_when_held_then_its_hold_follows_it(desk: Desk)
 def test_given_more_devices_than_fit_a_query_when_observed_then_all_are_recorded(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(observation, "BATCH", 10)
+    monkeypatch.setattr(database, "BATCH", 10)
     serials = {f"d{number:02}" for number in range(35)}
     desk.worker("w1", *sorted(serials))
 
-    desk.run(lambda work: observation.observe(work, serials, serials))
+    desk.run(lambda transaction: device_reports.record_devices(transaction, serials, serials))
 
     assert desk.wanted() == dict.fromkeys(serials)
     assert desk.ask("alice", "available", kind="pulsecount")["available"] == 35
@@ -355,11 +357,11 @@ def test_when_due_then_the_holder_is_warned_once_and_then_loses_it(desk: Desk) -
     desk.worker("w1", "a")
     made = desk.reserve(count=1, duration=100)
 
-    def sweep(work: Work) -> None:
-        agenda.sweep(work, connected=True)
+    def sweep(transaction: Transaction) -> None:
+        expiry.do_due(transaction, connected=True)
 
     desk.now = made.until - timedelta(seconds=10)
-    assert desk.run(lambda work: agenda.next_due(work, connected=True)) == desk.now
+    assert desk.run(lambda transaction: expiry.next_due(transaction, connected=True)) == desk.now
     desk.run(sweep)
     warned = desk.events()
     desk.run(sweep)
@@ -379,12 +381,12 @@ def test_given_an_extension_then_the_holder_is_warned_again(desk: Desk) -> None:
     desk.worker("w1", "a")
     made = desk.reserve(count=1, duration=100)
     desk.now = made.until - timedelta(seconds=5)
-    desk.run(lambda work: agenda.sweep(work, connected=True))
+    desk.run(lambda transaction: expiry.do_due(transaction, connected=True))
 
     reply = desk.ask("alice", "extend", reservation=made.id, duration=100)
     until = Reservation.model_validate(reply["reservation"]).until
     desk.now = until - timedelta(seconds=10.5)
-    desk.run(lambda work: agenda.sweep(work, connected=True))
+    desk.run(lambda transaction: expiry.do_due(transaction, connected=True))
 
     assert desk.events() == ["reservation_ending_soon"]
 
@@ -394,28 +396,34 @@ def test_given_an_attached_reservation_when_its_client_is_lost_then_it_ends_afte
 ) -> None:
     desk.worker("w1", "a")
     online = ClientState(state=Presence.ONLINE, session="s")
-    desk.clients.on_state("alice", "c", online)
+    desk.clients.on_state("alice", "c", online, desk.at)
     made = desk.reserve(count=1, client="c")
 
-    def sweep(work: Work) -> None:
-        agenda.sweep(work, connected=True)
+    def sweep(transaction: Transaction) -> None:
+        expiry.do_due(transaction, connected=True)
 
-    desk.run(lambda work: observation.attend(work, "alice", "c", Presence.LOST))
+    desk.run(
+        lambda transaction: absent_clients.on_presence(transaction, "alice", "c", Presence.LOST)
+    )
     desk.now += timedelta(seconds=9)
     desk.run(sweep)
-    desk.run(lambda work: observation.attend(work, "alice", "c", Presence.ONLINE))
+    desk.run(
+        lambda transaction: absent_clients.on_presence(transaction, "alice", "c", Presence.ONLINE)
+    )
     desk.now += timedelta(seconds=20)
     desk.run(sweep)
     blinked = desk.ask("alice", "list")["reservations"]
-    desk.run(lambda work: observation.attend(work, "alice", "c", Presence.LOST))
+    desk.run(
+        lambda transaction: absent_clients.on_presence(transaction, "alice", "c", Presence.LOST)
+    )
     desk.now += timedelta(seconds=10)
-    desk.run(lambda work: agenda.sweep(work, connected=False))
+    desk.run(lambda transaction: expiry.do_due(transaction, connected=False))
     unseen = desk.ask("alice", "list")["reservations"]
     desk.run(sweep)
 
     assert [each["id"] for each in blinked] == [made.id]
     assert [each["id"] for each in unseen] == [made.id]
-    row = desk.run(lambda work: work.session.exec(select(ReservationRow)).one())
+    row = desk.run(lambda transaction: transaction.session.exec(select(ReservationRow)).one())
     assert row.reason is EndReason.CLIENT_LOST
 
 
@@ -423,7 +431,7 @@ def test_given_a_second_run_of_a_client_then_what_is_said_of_the_first_does_not_
     clients = Clients()
 
     heard = [
-        clients.on_state("alice", "c", ClientState(state=state, session=session))
+        clients.on_state("alice", "c", ClientState(state=state, session=session), 0.0)
         for state, session in [
             (Presence.ONLINE, "first"),
             (Presence.ONLINE, "second"),

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlmodel import col, select, update
 
-from icebus.control.runner import Transactions
+from icebus.control.runner import TransactionRunner
 from icebus.control.server import Control
 from icebus.control.settings import Settings
 from icebus.control.store.database import Database
 from icebus.control.store.lease import Lease
 from icebus.control.store.tables import DeviceRow
-from icebus.control.store.transaction import Work
+from icebus.control.transaction import Transaction
 from icebus.control.watch.clients import Clients
-from icebus.control.watch.workers import Farm
+from icebus.control.watch.workers import Workers
 from icebus.schemas.errors import InternalError
 
 if TYPE_CHECKING:
@@ -36,10 +36,10 @@ def database(database_url: str) -> Iterator[Database]:
     made.close()
 
 
-def transactions(database: Database) -> Transactions:
-    farm = Farm(interval=1.0, epoch="epoch")
+def transactions(database: Database) -> TransactionRunner:
+    farm = Workers(interval=1.0)
     lease = Lease(database, "epoch", interval=1.0)
-    return Transactions(database, lease, farm, Clients(), Settings(), lambda _message: None)
+    return TransactionRunner(database, lease, farm, Clients(), Settings(), lambda _message: None)
 
 
 def count_up(database: Database) -> None:
@@ -52,8 +52,8 @@ def test_given_two_transactions_that_meet_then_the_loser_decides_anew(database: 
         session.add(DeviceRow(serial="a", worker="w1", report={}))
     seen: list[int] = []
 
-    def step(work: Work) -> None:
-        [device] = work.session.exec(select(DeviceRow)).all()
+    def step(transaction: Transaction) -> None:
+        [device] = transaction.session.exec(select(DeviceRow)).all()
         seen.append(device.generation)
         if len(seen) == 1:
             count_up(database)

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from icebus.control.decide.limits import Limit, Limits
-from icebus.control.operations import observation
-from icebus.control.operations.reminders import remind
+from icebus.control.operations import absent_clients, republishing
 from icebus.control.settings import Settings
-from icebus.control.store.transaction import CLEAR
+from icebus.control.store.outbox import CLEAR
 from icebus.schemas.components import ClientState, Presence
 from icebus.schemas.devices import Desired, DeviceState
 from icebus.schemas.errors import (
@@ -182,11 +181,13 @@ def test_given_an_attached_client_that_waits_when_it_leaves_then_its_place_is_fr
     desk: Desk,
 ) -> None:
     desk.worker("w1", "a")
-    desk.clients.on_state("alice", "c", ClientState(state=Presence.ONLINE, session="s"))
+    desk.clients.on_state("alice", "c", ClientState(state=Presence.ONLINE, session="s"), desk.at)
     desk.reserve("bob", count=1)
     desk.reserve(count=1, wait=60, client="c")
 
-    desk.run(lambda work: observation.attend(work, "alice", "c", Presence.OFFLINE))
+    desk.run(
+        lambda transaction: absent_clients.on_presence(transaction, "alice", "c", Presence.OFFLINE)
+    )
 
     assert ends(desk) == [EndReason.RELEASED]
     assert [each.user for each in desk.live()] == ["bob"]
@@ -315,14 +316,22 @@ def test_when_attached_to_another_client_then_it_depends_on_that_one_alone(desk:
     desk.worker("w1", "a")
     for client in ("old", "new"):
         online = ClientState(state=Presence.ONLINE, session="s")
-        desk.clients.on_state("alice", client, online)
+        desk.clients.on_state("alice", client, online, desk.at)
     made = desk.reserve(count=1, client="old")
 
     desk.ask("alice", "attach", reservation=made.id, client="new")
-    desk.run(lambda work: observation.attend(work, "alice", "old", Presence.OFFLINE))
+    desk.run(
+        lambda transaction: absent_clients.on_presence(
+            transaction, "alice", "old", Presence.OFFLINE
+        )
+    )
     kept = [each.client for each in desk.live()]
     detached = desk.ask("alice", "attach", reservation=made.id, client=None)
-    desk.run(lambda work: observation.attend(work, "alice", "new", Presence.OFFLINE))
+    desk.run(
+        lambda transaction: absent_clients.on_presence(
+            transaction, "alice", "new", Presence.OFFLINE
+        )
+    )
 
     assert kept == ["new"]
     assert detached["reservation"]["client"] is None
@@ -422,7 +431,7 @@ def test_given_a_worker_that_blinks_then_its_devices_are_not_replaced(
     desk.lose("w1")
     blinked = {device.serial: device.state for device in desk.look(made).devices}
     desk.introduce("w1", "a")
-    desk.run(remind)
+    desk.run(republishing.repeat_desired)
     desk.serve("w1", made)
 
     assert blinked == {"a": HoldState.FAILED}
@@ -437,7 +446,7 @@ def test_given_a_worker_that_does_not_return_then_its_devices_are_replaced(
     desk.lose("w1")
     desk.at += RETURN_TIME
     desk.beat("w2")
-    desk.run(remind)
+    desk.run(republishing.repeat_desired)
 
     assert {device.serial: device.state for device in desk.look(made).devices} == {
         "a": HoldState.RELEASED,
@@ -469,7 +478,7 @@ def test_given_an_end_that_nobody_was_told_of_when_its_document_is_cleared_then_
     made = desk.reserve(count=1)
     desk.ask("alice", "end", reservation=made.id)
 
-    desk.run(lambda work: observation.clear_documents(work, [made.id, "unheard-of"]))
+    desk.run(lambda transaction: republishing.clear_documents(transaction, [made.id, "unheard-of"]))
 
     assert ends(desk) == [EndReason.RELEASED]
     assert [each.topic for each in desk.sent if each.message == CLEAR] == [
@@ -519,3 +528,33 @@ def test_given_what_is_not_his_to_withdraw_then_it_stays(desk: Desk) -> None:
         desk.ask("alice", "withdraw", request="t")
 
     assert len(desk.live()) == 2
+
+
+def test_given_an_estimate_that_was_published_when_it_has_passed_then_a_later_one_is_published(
+    desk: Desk,
+) -> None:
+    desk.worker("w1", "a")
+    holding = desk.reserve("bob", count=1, duration=600)
+    asked = desk.reserve(count=1, wait=3600)
+    desk.ask("bob", "extend", reservation=holding.id, duration=600)
+
+    desk.now += timedelta(seconds=601)
+    desk.run(republishing.repeat_desired)
+    published = {each.id: each for each in desk.documents()}
+    desk.run(republishing.repeat_desired)
+
+    assert asked.queue is not None
+    assert asked.queue.estimate is not None
+    later = published[asked.id].queue
+    assert later is not None
+    assert later.estimate == asked.queue.estimate + timedelta(seconds=600)
+    assert desk.documents() == []
+
+
+def test_given_a_device_that_is_not_ready_then_no_estimate_in_the_past_is_told(desk: Desk) -> None:
+    desk.worker("w1", "a")
+    desk.report("w1", "a", DeviceState.TESTING)
+    asked = desk.reserve(count=1, wait=3600)
+
+    assert asked.queue is not None
+    assert asked.queue.estimate is None

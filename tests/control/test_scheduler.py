@@ -10,16 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from icebus.control.decide.limits import Limit, Limits
-from icebus.control.decide.scheduler import (
-    AGEING,
-    Candidate,
-    Obstacle,
-    Plan,
-    Waiting,
-    Wanted,
-    fitting,
-    plan,
-)
+from icebus.control.decide.obstacles import Candidate, Obstacle, Wanted
+from icebus.control.decide.scheduler import AGEING, Plan, QueuedRequest, free_for, plan
 from icebus.schemas.errors import DeviceUnavailable, LimitExceeded, NotEnoughDevices
 from icebus.schemas.selectors import parse
 
@@ -27,7 +19,7 @@ NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 WORKERS = ["w1", "w2", "w3"]
 FIRMWARE = dict.fromkeys(WORKERS, "pulse_count")
-OF_A_DEVICE = [each for each in Obstacle if each is not Obstacle.KEPT]
+OF_A_DEVICE = [each for each in Obstacle if each is not Obstacle.HELD_BACK]
 
 devices = st.builds(
     Candidate,
@@ -59,7 +51,7 @@ wishes = st.one_of(
     ),
 )
 requests = st.builds(
-    Waiting,
+    QueuedRequest,
     id=st.sampled_from("pqrstuvw"),
     user=st.sampled_from(["alice", "bob"]),
     wanted=wishes,
@@ -73,23 +65,23 @@ limits = st.sampled_from(
 )
 
 
-def one(farm: list[Candidate], wanted: Wanted, *before: Waiting) -> Plan:
+def one(farm: list[Candidate], wanted: Wanted, *before: QueuedRequest) -> Plan:
     """What a single request of now leads to, behind others."""
-    waiting = Waiting("new", "carol", wanted, NOON, HOUR)
+    waiting = QueuedRequest("new", "carol", wanted, NOON, HOUR)
     return plan(farm, [*before, waiting], NOON, {}, Limits())
 
 
 def given_to(found: Plan, name: str = "new") -> tuple[str, ...]:
-    return next((each.serials for each in found.grants if each.waiting.id == name), ())
+    return next((each.serials for each in found.grants if each.request.id == name), ())
 
 
 def wanting(count: int, selector: str = "") -> Wanted:
     return Wanted("pulsecount", FIRMWARE, count=count, selector=parse(selector))
 
 
-def waits(name: str, wanted: Wanted, minutes: float = 1, priority: int = 0) -> Waiting:
+def waits(name: str, wanted: Wanted, minutes: float = 1, priority: int = 0) -> QueuedRequest:
     since = NOON - timedelta(minutes=minutes)
-    return Waiting(name, "bob", wanted, since, HOUR, priority)
+    return QueuedRequest(name, "bob", wanted, since, HOUR, priority)
 
 
 # --- for any farm and any queue -------------------------------------------------------------------
@@ -98,7 +90,7 @@ def waits(name: str, wanted: Wanted, minutes: float = 1, priority: int = 0) -> W
 @settings(max_examples=100)
 @given(farm=farms, queue=queues, limits=limits, data=st.data())
 def test_given_any_order_of_the_input_then_the_plan_is_the_same(
-    farm: list[Candidate], queue: list[Waiting], limits: Limits, data: st.DataObject
+    farm: list[Candidate], queue: list[QueuedRequest], limits: Limits, data: st.DataObject
 ) -> None:
     first = plan(farm, queue, NOON, {}, limits)
     again = plan(
@@ -106,7 +98,7 @@ def test_given_any_order_of_the_input_then_the_plan_is_the_same(
     )
 
     assert again.grants == first.grants
-    assert again.kept == first.kept
+    assert again.held_back == first.held_back
     assert {name: (p.position, p.reason, p.estimate) for name, p in again.places.items()} == {
         name: (p.position, p.reason, p.estimate) for name, p in first.places.items()
     }
@@ -115,19 +107,19 @@ def test_given_any_order_of_the_input_then_the_plan_is_the_same(
 @settings(max_examples=100)
 @given(farm=farms, queue=queues, limits=limits)
 def test_then_each_gets_all_or_nothing_and_no_device_is_given_twice(
-    farm: list[Candidate], queue: list[Waiting], limits: Limits
+    farm: list[Candidate], queue: list[QueuedRequest], limits: Limits
 ) -> None:
     found = plan(farm, queue, NOON, {}, limits)
 
     given = Counter(serial for each in found.grants for serial in each.serials)
     assert all(count == 1 for count in given.values())
     for each in found.grants:
-        assert len(each.serials) == each.waiting.wanted.number
-        assert set(each.serials) <= set(fitting(farm, each.waiting.wanted))
-        assert each.waiting.wanted.count is not None or set(each.serials) == set(
-            each.waiting.wanted.serials
+        assert len(each.serials) == each.request.wanted.number
+        assert set(each.serials) <= set(free_for(farm, each.request.wanted))
+        assert each.request.wanted.count is not None or set(each.serials) == set(
+            each.request.wanted.serials
         )
-    granted = {each.waiting.id for each in found.grants}
+    granted = {each.request.id for each in found.grants}
     assert granted.isdisjoint(found.places)
     assert granted | set(found.places) == {each.id for each in queue}
     assert sorted(place.position for place in found.places.values()) == list(
@@ -139,14 +131,14 @@ def test_then_each_gets_all_or_nothing_and_no_device_is_given_twice(
 @settings(max_examples=100)
 @given(farm=farms, queue=queues, limits=limits, held=st.integers(0, 3))
 def test_then_nobody_gets_more_than_his_limit(
-    farm: list[Candidate], queue: list[Waiting], limits: Limits, held: int
+    farm: list[Candidate], queue: list[QueuedRequest], limits: Limits, held: int
 ) -> None:
     found = plan(farm, queue, NOON, {"alice": held}, limits)
 
     got = Counter({"alice": held})
     for each in found.grants:
-        got[each.waiting.user] += len(each.serials)
-    for user in {each.waiting.user for each in found.grants}:
+        got[each.request.user] += len(each.serials)
+    for user in {each.request.user for each in found.grants}:
         limit = limits.of(user).devices
         assert limit is None or got[user] <= limit
 
@@ -154,7 +146,7 @@ def test_then_nobody_gets_more_than_his_limit(
 @settings(max_examples=100)
 @given(farm=farms, queue=queues, limits=limits)
 def test_then_nobody_is_passed_by_one_that_takes_what_he_could_use(
-    farm: list[Candidate], queue: list[Waiting], limits: Limits
+    farm: list[Candidate], queue: list[QueuedRequest], limits: Limits
 ) -> None:
     """But those who want more than works, or than they may have."""
     found = plan(farm, queue, NOON, {}, limits)
@@ -168,7 +160,7 @@ def test_then_nobody_is_passed_by_one_that_takes_what_he_could_use(
             device
             for device in farm
             if device.obstacle in passing
-            and fitting(
+            and free_for(
                 [Candidate(device.serial, device.worker, labels=device.labels)], each.wanted
             )
         ]
@@ -178,19 +170,19 @@ def test_then_nobody_is_passed_by_one_that_takes_what_he_could_use(
         assert place.estimate is not None
         theirs = {device.serial for device in usable}
         for grant in found.grants:
-            if grant.waiting.turn > each.turn:
+            if grant.request.queue_order > each.queue_order:
                 assert theirs.isdisjoint(grant.serials)
 
 
 @settings(max_examples=100)
 @given(farm=farms, queue=queues, data=st.data())
 def test_given_that_devices_come_free_in_the_end_then_everybody_is_served(
-    farm: list[Candidate], queue: list[Waiting], data: st.DataObject
+    farm: list[Candidate], queue: list[QueuedRequest], data: st.DataObject
 ) -> None:
     """Also while others keep coming with the highest priority."""
     sound = {each.serial: Candidate(each.serial, each.worker, labels=each.labels) for each in farm}
     queue = [
-        each for each in queue if len(fitting(sound.values(), each.wanted)) >= each.wanted.number
+        each for each in queue if len(free_for(sound.values(), each.wanted)) >= each.wanted.number
     ]
     busy: dict[str, datetime] = {}
     now, served, newcomers = NOON, set[str](), 0
@@ -201,7 +193,9 @@ def test_given_that_devices_come_free_in_the_end_then_everybody_is_served(
         if newcomers < 40:
             newcomers += 1
             queue.append(
-                Waiting(f"n{newcomers}", "eve", data.draw(wishes), now, 2 * AGEING, priority=3)
+                QueuedRequest(
+                    f"n{newcomers}", "eve", data.draw(wishes), now, 2 * AGEING, priority=3
+                )
             )
         busy = {serial: until for serial, until in busy.items() if until > now}
         standing = [
@@ -211,8 +205,8 @@ def test_given_that_devices_come_free_in_the_end_then_everybody_is_served(
             for each in sound.values()
         ]
         for grant in plan(standing, queue, now, {}, Limits()).grants:
-            served.add(grant.waiting.id)
-            busy |= dict.fromkeys(grant.serials, now + grant.waiting.duration)
+            served.add(grant.request.id)
+            busy |= dict.fromkeys(grant.serials, now + grant.request.duration)
         queue = [each for each in queue if each.id not in served]
         now += AGEING
 
@@ -224,8 +218,8 @@ def test_given_two_that_wait_then_their_order_never_changes_and_waiting_makes_up
 ) -> None:
     mine, yours = priorities
     ahead = timedelta(seconds=1) + max(0, yours - mine) * AGEING
-    early = Waiting("a", "alice", wanting(1), NOON - ahead, HOUR, mine)
-    late = Waiting("b", "bob", wanting(1), NOON, HOUR, yours)
+    early = QueuedRequest("a", "alice", wanting(1), NOON - ahead, HOUR, mine)
+    late = QueuedRequest("b", "bob", wanting(1), NOON, HOUR, yours)
 
     for later in (timedelta(0), HOUR):
         found = plan([Candidate("d", "w1")], [late, early], NOON + later, {}, Limits())
@@ -289,7 +283,7 @@ def test_given_a_large_request_that_waits_then_small_ones_pass_only_with_what_it
     refused = one(farm, wanting(1, "rack=a"), large)
     passed = one(farm, wanting(1), large)
 
-    assert refused.kept == {"b"}
+    assert refused.held_back == {"b"}
     place = refused.places["new"]
     assert (place.position, place.estimate) == (2, NOON + 2 * HOUR)
     assert refused.places["large"].estimate == NOON + HOUR
@@ -312,7 +306,7 @@ def test_given_a_request_for_more_than_works_then_it_keeps_nothing() -> None:
 def test_given_a_user_at_the_limit_then_he_waits_with_that_reason_and_keeps_nothing() -> None:
     farm = [Candidate("a", "w1"), Candidate("b", "w1")]
     bobs = waits("bobs", wanting(1))
-    new = Waiting("new", "carol", wanting(2), NOON, HOUR)
+    new = QueuedRequest("new", "carol", wanting(2), NOON, HOUR)
 
     found = plan(farm, [bobs, new], NOON, {"bob": 3}, Limits(Limit(devices=3)))
 
@@ -335,11 +329,11 @@ def test_given_one_that_waits_for_a_device_then_it_is_told_who_holds_it_and_unti
 
 
 def test_given_a_failed_device_then_its_reservation_goes_before_the_queue() -> None:
-    replacing = Waiting("old", "alice", wanting(1), NOON, HOUR, -5, replaces="x")
+    replacing = QueuedRequest("old", "alice", wanting(1), NOON, HOUR, -5, replaces="x")
 
     found = one([Candidate("a", "w1")], wanting(1), waits("bobs", wanting(1)), replacing)
 
-    assert [(each.waiting.id, each.serials) for each in found.grants] == [("old", ("a",))]
+    assert [(each.request.id, each.serials) for each in found.grants] == [("old", ("a",))]
     assert set(found.places) == {"bobs", "new"}
 
 

@@ -19,16 +19,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from icebus.control.decide.limits import Limit, Limits
-from icebus.control.decide.scheduler import (
-    AGEING,
-    Candidate,
-    Obstacle,
-    Place,
-    Plan,
-    Waiting,
-    Wanted,
-    plan,
-)
+from icebus.control.decide.obstacles import Candidate, Obstacle, Wanted
+from icebus.control.decide.scheduler import AGEING, Place, Plan, QueuedRequest, plan
 from icebus.schemas.errors import DeviceUnavailable, LimitExceeded, NotEnoughDevices
 from icebus.schemas.selectors import parse
 
@@ -82,7 +74,7 @@ class Board:
 class Running:
     """A reservation that got its devices."""
 
-    asked: Waiting
+    asked: QueuedRequest
     until: datetime
     replace: bool
 
@@ -94,7 +86,7 @@ def fits(serial: str, wanted: Wanted) -> bool:
     return OWNER[serial] in wanted.firmware and wanted.selector.matches({"rack": RACK[serial]})
 
 
-def alone(waiting: Waiting) -> bool:
+def alone(waiting: QueuedRequest) -> bool:
     """Whether a request could be served if nobody else wanted anything."""
     limit = LIMITS.of(waiting.user).devices
     number = waiting.wanted.number
@@ -111,7 +103,7 @@ class Queue(RuleBasedStateMachine):
         self.now = datetime(2030, 1, 1, 12, tzinfo=UTC)
         self.boards = {serial: Board() for serial in OWNER}
         self.drained: set[str] = set()
-        self.queue: list[Waiting] = []
+        self.queue: list[QueuedRequest] = []
         self.replacing: set[str] = set()
         self.running: dict[str, Running] = {}
         self.names = 0
@@ -173,7 +165,7 @@ class Queue(RuleBasedStateMachine):
         self.names += 1
         # What comes at the same moment is told apart by its name, which says nothing of its turn.
         name = f"{self.names * 7 % 1000:03}-{self.names}"
-        self.queue.append(Waiting(name, user, wanted, self.now, duration, priority))
+        self.queue.append(QueuedRequest(name, user, wanted, self.now, duration, priority))
         if replace:
             self.replacing.add(name)
 
@@ -244,13 +236,13 @@ class Queue(RuleBasedStateMachine):
             )
             found = plan(farm, queue, self.now, held, LIMITS)
             again = plan(reversed(farm), reversed(queue), self.now, held, LIMITS)
-            assert (again.grants, again.kept) == (found.grants, found.kept)
+            assert (again.grants, again.held_back) == (found.grants, found.held_back)
             assert told(again) == told(found)
             self.check(found, farm, queue, held)
             if not found.grants:
                 return
             for grant in found.grants:
-                asked = grant.waiting
+                asked = grant.request
                 if asked.replaces is not None:
                     self.boards[asked.replaces].holder = None
                 else:
@@ -278,9 +270,9 @@ class Queue(RuleBasedStateMachine):
             free_at=running.until if running is not None else None,
         )
 
-    def replacement(self, asked: Waiting, serial: str) -> Waiting:
+    def replacement(self, asked: QueuedRequest, serial: str) -> QueuedRequest:
         wanted = Wanted(asked.wanted.kind, asked.wanted.firmware, 1, (), asked.wanted.selector)
-        return Waiting(
+        return QueuedRequest(
             asked.id,
             asked.user,
             wanted,
@@ -293,10 +285,14 @@ class Queue(RuleBasedStateMachine):
     # --- what follows from the queue --------------------------------------------------------------
 
     def check(
-        self, found: Plan, farm: Sequence[Candidate], queue: Sequence[Waiting], held: Counter[str]
+        self,
+        found: Plan,
+        farm: Sequence[Candidate],
+        queue: Sequence[QueuedRequest],
+        held: Counter[str],
     ) -> None:
         """Each has all it wants or nothing, of what those before have left."""
-        grants = {(each.waiting.id, each.waiting.replaces): each.serials for each in found.grants}
+        grants = {(each.request.id, each.request.replaces): each.serials for each in found.grants}
         assert len(grants) == len(found.grants)
         users, taken, kept, positions = Counter(held), set[str](), set[str](), 0
         free_at = {each.serial: max(self.now, each.free_at or self.now) for each in farm}
@@ -332,15 +328,15 @@ class Queue(RuleBasedStateMachine):
                 free_at.update(dict.fromkeys(soonest, place.estimate + each.duration))
         assert not grants
         assert len(found.places) == positions
-        assert found.kept == kept
+        assert found.held_back == kept
 
-    def turn(self, waiting: Waiting) -> tuple[bool, timedelta, datetime, str]:
+    def turn(self, waiting: QueuedRequest) -> tuple[bool, timedelta, datetime, str]:
         """Who has waited long for his priority goes first; broken devices are replaced before."""
         urgency = waiting.priority * AGEING + (self.now - waiting.since)
         return (waiting.replaces is None, -urgency, waiting.since, waiting.id)
 
     def check_place(
-        self, waiting: Waiting, place: Place, free: set[str], *, at_limit: bool
+        self, waiting: QueuedRequest, place: Place, free: set[str], *, at_limit: bool
     ) -> None:
         """What somebody is told who waits is true."""
         wanted = waiting.wanted

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from icebus.control.watch.workers import Farm
+from icebus.control.watch.workers import Workers
 from icebus.schemas.components import WorkerHeartbeat, WorkerPhase, WorkerState
 from icebus.schemas.liveness import Health
 
 
-def restarted() -> Farm:
+def restarted() -> Workers:
     """A worker that answers, and whose run is the second one."""
-    farm = Farm(1.0, "epoch")
+    farm = Workers(1.0)
     farm.connected(0.0)
-    farm.beaten(0, 0.0)
+    farm.on_heartbeat("epoch", 0, 0.0)
     for session in ("old", "new"):
         farm.on_state("w", WorkerState(state=WorkerPhase.READY, session=session), 0.0)
     farm.on_echo("w", WorkerHeartbeat(epoch="epoch", sequence=0, session="new"), 0.0)

@@ -15,9 +15,8 @@ import typer
 
 from icebus.bus import BrokerAddress
 from icebus.control.decide.limits import PRIORITY, RESERVATIONS, Limits
-from icebus.control.decide.limits import read as read_limits
 from icebus.control.server import Control
-from icebus.control.settings import Settings
+from icebus.control.settings import Settings, read_limits
 from icebus.control.store.database import Database
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import IcebusError, InvalidRequest

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from icebus.control.operations import expiry as agenda
-from icebus.control.operations import observation
-from icebus.control.operations import reminders as rounds
-from icebus.control.store.transaction import Work
+from icebus.control.operations import absent_clients, device_reports, expiry, republishing
+from icebus.control.transaction import Transaction
 from icebus.schemas.components import Presence
 
 
@@ -19,45 +17,45 @@ class Pending:
     to one of them meanwhile it is looked at once.
 
     Attributes:
-        connected: the connection is new, or that we lead.
-        left: another control left us something to send.
+        everything: all that is retained is to be published: the broker is new to us, or we lead.
+        outbox: another control left us something to send.
         serials: devices to look at.
-        announce: devices whose desired state is to be published whether or not it changed.
+        republish: devices whose desired state is to be published whether or not it changed.
         clients: how clients are now.
-        documents: reservations of which the broker keeps a document that is not our word.
-        repeated: reservations whose document somebody wrote over.
-        desired: workers and serials of which the broker keeps a desired state that is not.
-        shifted: seconds that the clock was set by.
+        documents: reservations whose retained document is another control's word.
+        overwritten: those of them over whose document it was written just now.
+        desired: workers and serials whose retained desired state is another control's word.
+        clock_set_by: seconds that the clock was set by.
     """
 
-    connected: bool = False
-    left: bool = False
+    everything: bool = False
+    outbox: bool = False
     serials: set[str] = field(default_factory=set)
-    announce: set[str] = field(default_factory=set)
+    republish: set[str] = field(default_factory=set)
     clients: dict[tuple[str, str], Presence] = field(default_factory=dict)
     documents: set[str] = field(default_factory=set)
-    repeated: set[str] = field(default_factory=set)
+    overwritten: set[str] = field(default_factory=set)
     desired: set[tuple[str, str]] = field(default_factory=set)
-    shifted: float = 0.0
+    clock_set_by: float = 0.0
 
     def __bool__(self) -> bool:
         return any(vars(self).values())
 
-    def record(self, work: Work) -> None:
-        """Bring the database in line with all of it."""
-        if self.shifted:
-            agenda.shift(work, self.shifted)
-        if self.connected:
-            observation.restart_grace(work)
+    def record(self, transaction: Transaction) -> None:
+        """Bring the database, and what is retained, in line with all of it."""
+        if self.clock_set_by:
+            expiry.shift(transaction, self.clock_set_by)
+        if self.everything:
+            absent_clients.restart_grace(transaction)
         for (user, client), presence in self.clients.items():
-            observation.attend(work, user, client, presence)
-        if self.serials or self.announce:
-            observation.observe(work, self.serials, self.announce)
-        if self.connected:
-            observation.announce_all(work)
+            absent_clients.on_presence(transaction, user, client, presence)
+        if self.serials or self.republish:
+            device_reports.record_devices(transaction, self.serials, self.republish)
+        if self.everything:
+            republishing.publish_everything(transaction)
         if self.documents:
-            observation.clear_documents(work, self.documents)
-        if self.repeated:
-            rounds.repeat_documents(work, self.repeated)
+            republishing.clear_documents(transaction, self.documents)
+        if self.overwritten:
+            republishing.repeat_documents(transaction, self.overwritten)
         if self.desired:
-            observation.clear_desired(work, self.desired)
+            republishing.clear_desired(transaction, self.desired)

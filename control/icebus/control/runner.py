@@ -10,16 +10,15 @@ from typing import TypeVar
 
 from sqlalchemy.exc import DBAPIError
 
-from icebus.control.operations import expiry as agenda
-from icebus.control.operations import queue as waiting
-from icebus.control.operations import reminders as rounds
+from icebus.control.operations import absent_clients, expiry, queue
 from icebus.control.settings import Settings
 from icebus.control.store import outbox
 from icebus.control.store.database import BUSY_TIMEOUT, Database
 from icebus.control.store.lease import Lease
-from icebus.control.store.transaction import Outgoing, Work
+from icebus.control.store.outbox import Outgoing
+from icebus.control.transaction import Transaction
 from icebus.control.watch.clients import Clients
-from icebus.control.watch.workers import Farm
+from icebus.control.watch.workers import Workers
 from icebus.schemas.components import Left
 from icebus.schemas.errors import IcebusError
 from icebus.schemas.message import now
@@ -33,19 +32,19 @@ ATTEMPTS = 3
 T = TypeVar("T")
 
 
-class Deposed(Exception):
-    """Somebody else leads: what a leader was about to do is theirs to do."""
+class NotLeading(Exception):
+    """Another control leads: what a leader was about to do is left to that."""
 
 
-class Transactions:
+class TransactionRunner:
     """Carries out steps, each in a transaction of its own.
 
-    What they have to say is sent when we lead, and otherwise left to the one that does.
+    What they have to say is sent when we lead, and otherwise left to the control that does.
 
     Args:
         database: migrated.
         lease: says whether we lead.
-        farm: what is known of the workers.
+        workers: what is known of the workers.
         clients: what is known of the clients.
         settings: of this control.
         publish: sends a message; must not wait.
@@ -55,50 +54,50 @@ class Transactions:
         self,
         database: Database,
         lease: Lease,
-        farm: Farm,
+        workers: Workers,
         clients: Clients,
         settings: Settings,
         publish: Callable[[Outgoing], None],
     ) -> None:
         self._database = database
         self._lease = lease
-        self._farm = farm
+        self._workers = workers
         self._clients = clients
         self._settings = settings
         self._publish = publish
-        self.online = False
-        """Whether we are connected, so that absent clients are absent and not only unseen."""
+        self.connected = False
+        """Whether we have the broker, so that absent clients are absent and not only unseen."""
         self.due: datetime | None = None
-        """When :func:`agenda.sweep` has something to do next."""
+        """When :func:`expiry.do_due` has something to do next."""
         self.in_doubt = False
         """Whether a connection broke, and with it perhaps the news of a commit: what it changed
         is in the database then, and nobody was told."""
 
-    def run(self, step: Callable[[Work], T]) -> T:
+    def run(self, step: Callable[[Transaction], T]) -> T:
         """Carry out a step that any control may take.
 
         Raises:
             DBAPIError: the database failed every time; nothing was done.
             Exception: whatever the step raised; nothing was done.
         """
-        return self._persist(step, fenced=False)
+        return self._retry(step, as_leader=False)
 
-    def lead(self, step: Callable[[Work], T]) -> T:
+    def run_as_leader(self, step: Callable[[Transaction], T]) -> T:
         """Carry out a step that is the leader's.
 
         Raises:
-            Deposed: that is somebody else; nothing was done.
+            NotLeading: that is another control; nothing was done.
             DBAPIError: the database failed every time; nothing was done.
             Exception: whatever the step raised; nothing was done.
         """
-        return self._persist(step, fenced=True)
+        return self._retry(step, as_leader=True)
 
-    def _persist(self, step: Callable[[Work], T], *, fenced: bool) -> T:
+    def _retry(self, step: Callable[[Transaction], T], *, as_leader: bool) -> T:
         attempt = 1
         began = time.monotonic()
         while True:
             try:
-                return self._carry_out(step, fenced=fenced)
+                return self._run_once(step, as_leader=as_leader)
             except DBAPIError as error:
                 self.in_doubt |= error.connection_invalidated
                 # Whoever has it locked has had it for as long as we wait for anybody.
@@ -108,32 +107,34 @@ class Transactions:
                 attempt += 1
                 log.warning("a transaction failed, trying again: %s", error.orig)
 
-    def _carry_out(self, step: Callable[[Work], T], *, fenced: bool) -> T:
+    def _run_once(self, step: Callable[[Transaction], T], *, as_leader: bool) -> T:
         due = self.due
         with self._database.exclusive() as session:
             at = time.monotonic()
             # The wait for the others may have been long.
-            self._farm.tick(at)
-            leading = self._lease.is_ours(session)
-            if fenced and not leading:
-                raise Deposed
-            work = Work(session, self._farm, self._clients, self._settings, now(), at)
-            left = outbox.take(session) if leading else []
-            result = step(work)
-            if left:
-                rounds.count_absence(work)
-            if work.stirred:
-                waiting.serve(work)
-            messages = work.conclude()
-            if work.rescheduled:
-                due = agenda.next_due(work, connected=self.online)
+            self._workers.discount_pause(at)
+            leading = self._lease.is_held(session)
+            if as_leader and not leading:
+                raise NotLeading
+            transaction = Transaction(
+                session, self._workers, self._clients, self._settings, now(), at
+            )
+            others = outbox.take(session) if leading else []
+            result = step(transaction)
+            if others:
+                absent_clients.begin_grace(transaction)
+            if transaction.scheduling_requested:
+                queue.schedule(transaction)
+            messages = transaction.conclude()
+            if transaction.due_changed:
+                due = expiry.next_due(transaction, connected=self.connected)
             if not leading:
-                outbox.leave(session, messages)
+                outbox.put(session, messages)
         self.due = due
-        for fact, fields in work.facts:
+        for fact, fields in transaction.log_lines:
             log.info("%s", fact, extra=fields)
         if leading:
-            for message in (*left, *messages):
+            for message in (*others, *messages):
                 self.send(message)
         elif messages:
             self.send(Outgoing(CONTROL_OUTBOX(), Left(messages=len(messages))))

@@ -13,11 +13,11 @@ from importlib.metadata import version
 
 from icebus.bus import BrokerAddress, Bus, Incoming, Presence, Responder, Will, wait
 from icebus.control.engine import Engine
-from icebus.control.operations import admins as administration
+from icebus.control.operations.table import ADMINISTRATORS
 from icebus.control.settings import Settings
 from icebus.control.store.database import Database
-from icebus.control.store.transaction import Outgoing
-from icebus.control.watch import kinds
+from icebus.control.store.outbox import Outgoing
+from icebus.control.watch.kinds import read_kinds
 from icebus.schemas import components
 from icebus.schemas.calls import Request
 from icebus.schemas.components import (
@@ -62,13 +62,13 @@ GATHER = 0.02
 """Seconds at most from the first message to that, however many follow: heartbeats must go out."""
 
 AUTHOR = "session"
-"""User property with which a control signs what the broker is to keep."""
+"""User property with which a control signs what the broker is to retain."""
 
 Step = Callable[[], None]
 
 
 class Control:
-    """One control: takes requests, keeps reservations, tells workers what is desired.
+    """One control: takes requests, records reservations, tells workers what is desired.
 
     There may be several on one database. They share the subscription to requests, so that any of
     them answers; one leads.
@@ -100,7 +100,7 @@ class Control:
             self._publish,
             lambda: self._bus.connected,
         )
-        self._said_leading = False
+        self._published_leading = False
         self._inbox: queue.SimpleQueue[Step | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="control-database", daemon=True)
         self._presence = Presence(self._bus, CONTROL_STATE, control=self.id)
@@ -122,7 +122,7 @@ class Control:
         for topic, handler in (
             (CONTROL_STATE, self._on_control),
             (CONTROL_HEARTBEAT, self._on_heartbeat),
-            (CONTROL_OUTBOX, self._on_left),
+            (CONTROL_OUTBOX, self._on_outbox),
             (WORKER_STATE, self._on_worker),
             (WORKER_KINDS, self._on_kinds),
             (DEVICE, self._on_report),
@@ -132,7 +132,7 @@ class Control:
             (DESIRED, self._on_desired),
         ):
             self._bus.subscribe(topic, handler)
-        # Last, so that what the broker kept is known before the first request comes.
+        # Last, so that what the broker retains is known before the first request comes.
         self._bus.subscribe(ADMIN, self._on_admin, shared=SHARED_OPERATIONS)
         requests = self._bus.subscribe(OPERATION, self._on_request, shared=SHARED_OPERATIONS)
         self._presence.say(self._state(components.Presence.ONLINE))
@@ -180,11 +180,11 @@ class Control:
         pause = 0.0
         while self._take(pause):
             pause = self._advance()
-            if self._engine.leading != self._said_leading:
-                self._said_leading = self._engine.leading
+            if self._engine.leading != self._published_leading:
+                self._published_leading = self._engine.leading
                 online = components.Presence.ONLINE
-                self._presence.say(self._state(online, leading=self._said_leading))
-        self._guard(self._engine.resign)
+                self._presence.say(self._state(online, leading=self._published_leading))
+        self._guard(self._engine.release_lease)
 
     def _take(self, pause: float) -> bool:
         """Carry out what was heard, waiting for it if need be; False when told to stop."""
@@ -226,13 +226,13 @@ class Control:
             self._inbox.put(lambda: self._engine.on_control(state))
 
     def _on_heartbeat(self, incoming: Incoming) -> None:
-        # When one was sent that the broker kept, nobody knows.
+        # When one was sent that the broker retained, nobody knows.
         if incoming.payload and not incoming.retained and not self._is_ours(incoming):
             beat = decode(Heartbeat, incoming.payload)
             self._inbox.put(lambda: self._engine.on_heartbeat(beat))
 
-    def _on_left(self, _incoming: Incoming) -> None:
-        self._inbox.put(self._engine.on_left)
+    def _on_outbox(self, _incoming: Incoming) -> None:
+        self._inbox.put(self._engine.on_outbox)
 
     def _on_worker(self, incoming: Incoming) -> None:
         state = decode(WorkerState, incoming.payload) if incoming.payload else None
@@ -240,7 +240,7 @@ class Control:
         self._inbox.put(lambda: self._engine.on_worker(worker, state))
 
     def _on_kinds(self, incoming: Incoming) -> None:
-        offered = kinds.read(decode(WorkerKinds, incoming.payload)) if incoming.payload else {}
+        offered = read_kinds(decode(WorkerKinds, incoming.payload)) if incoming.payload else {}
         worker = incoming.ids["worker"]
         self._inbox.put(lambda: self._engine.on_kinds(worker, offered))
 
@@ -266,15 +266,15 @@ class Control:
         self._inbox.put(lambda: self._engine.on_client(user, client, state))
 
     def _on_document(self, incoming: Incoming) -> None:
-        self._on_kept(incoming, self._engine.on_document)
+        self._on_retained(incoming, self._engine.on_document)
 
     def _on_desired(self, incoming: Incoming) -> None:
-        self._on_kept(incoming, self._engine.on_desired)
+        self._on_retained(incoming, self._engine.on_desired)
 
-    def _on_kept(self, incoming: Incoming, heard: Callable[..., None]) -> None:
+    def _on_retained(self, incoming: Incoming, heard: Callable[..., None]) -> None:
         if incoming.retained or not self._is_ours(incoming):
-            found = partial(heard, empty=not incoming.payload, anew=not incoming.retained)
-            self._inbox.put(partial(found, **incoming.ids))
+            step = partial(heard, empty=not incoming.payload, live=not incoming.retained)
+            self._inbox.put(partial(step, **incoming.ids))
 
     def _is_ours(self, incoming: Incoming) -> bool:
         return incoming.properties.get(AUTHOR) == self.session
@@ -289,6 +289,4 @@ class Control:
         operation = incoming.ids["operation"]
         exchange = self._responder.accept(incoming, Request)
         if exchange is not None:
-            self._inbox.put(
-                lambda: self._engine.on_request(exchange, operation, administration.OPERATIONS)
-            )
+            self._inbox.put(lambda: self._engine.on_request(exchange, operation, ADMINISTRATORS))

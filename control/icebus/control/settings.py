@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import math
+import tomllib
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from icebus.control.decide.limits import Limits
+from pydantic import Field, ValidationError
+
+from icebus.control.decide.limits import Limit, Limits
 from icebus.schemas.errors import InvalidRequest
+from icebus.schemas.ids import Id
 from icebus.schemas.liveness import stale_after
+from icebus.schemas.message import Args, invalid
 
 LONGEST_HISTORY = 36_500
-"""Days: a hundred years, which dates can still be reckoned with."""
+"""Days: a hundred years, with which dates can still be calculated."""
 
 
 @dataclass(frozen=True)
@@ -48,3 +54,29 @@ class Settings:
     def stale_after(self) -> float:
         """Seconds without an echo after which a worker counts as gone."""
         return stale_after(self.interval)
+
+
+class _LimitsFile(Args):
+    default: Limit = Field(default_factory=Limit)
+    users: dict[Id, Limit] = Field(default_factory=dict)
+
+
+def read_limits(path: Path) -> Limits:
+    """The limits in a TOML file. What a user's table does not say is as in ``[default]``.
+
+    Raises:
+        InvalidRequest: it can't be read, or is not what it should be; the message says where.
+    """
+    try:
+        found = _LimitsFile.model_validate(tomllib.loads(path.read_text()))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidRequest(f"can't read the limits in {path}: {error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidRequest(f"the limits in {path} are no TOML: {error}") from None
+    except ValidationError as error:
+        raise invalid(error, f"the file of limits {path}") from None
+    users = {
+        name: found.default.model_copy(update=limit.model_dump(exclude_unset=True))
+        for name, limit in found.users.items()
+    }
+    return Limits(found.default, users)

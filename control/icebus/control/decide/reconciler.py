@@ -1,4 +1,4 @@
-"""Desired against reported: what each device should do, and how its hold stands. Pure.
+"""Desired against reported: how the hold of a device stands. Pure.
 
 Control never commands. It publishes what it wants of a device, reads what the worker reports, and
 concludes from the difference, again and again; whatever was missed is caught by the next look.
@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from icebus.control.store.tables import DeviceRow, HoldRow, ReservationRow
-from icebus.schemas.devices import Desired, DeviceReport, DeviceState
+from icebus.schemas.devices import DeviceReport, DeviceState
 from icebus.schemas.errors import DeviceFailed, DeviceUnplugged, WorkerLost
 from icebus.schemas.liveness import Health
 from icebus.schemas.reservations import HoldState
@@ -18,31 +17,28 @@ BROKEN = (DeviceState.BROKEN, DeviceState.QUARANTINED)
 """States of devices that fail whoever holds them."""
 
 
-def desired(device: DeviceRow, reservation: ReservationRow | None) -> Desired:
-    """What control wants of a device, given the live reservation that holds it."""
-    rest = Desired(
-        serial=device.serial,
-        generation=device.generation,
-        quarantined=device.quarantined,
-        reboot=device.reboot,
-        reflash=device.reflash,
-    )
-    if reservation is None:
-        return rest
-    return rest.model_copy(
-        update={
-            "reservation": reservation.id,
-            "user": reservation.user,
-            "kind": reservation.kind,
-            "args": reservation.args,
-            "until": reservation.until,
-        }
-    )
+@dataclass(frozen=True)
+class Held:
+    """A device of a reservation, as control has recorded it.
+
+    Attributes:
+        reservation: which one holds it.
+        worker: whose device it is.
+        generation: of what is desired of it.
+        state: of the hold, so far.
+        reason: for that state.
+    """
+
+    reservation: str
+    worker: str
+    generation: int
+    state: HoldState
+    reason: str = ""
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What is known of a held device at one moment.
+class Observed:
+    """What the bus shows of a held device at one moment.
 
     Attributes:
         report: the last one, absent when the worker has the device no more; None if none came.
@@ -66,32 +62,32 @@ class Verdict:
     code: str = ""
 
 
-def judge(hold: HoldRow, generation: int, seen: Seen) -> Verdict:
+def judge(held: Held, observed: Observed) -> Verdict:
     """How the hold of a device stands, given what is known of it.
 
     A device that is prepared again after it served (a repair) is ``preparing`` until it serves; one
     that failed stays ``failed`` until it serves, so that each failure is told once.
     """
-    unchanged = Verdict(hold.state, hold.reason)
-    report = seen.report
-    if seen.health is Health.GONE:
-        return Verdict(HoldState.FAILED, seen.why_gone, WorkerLost.code)
+    unchanged = Verdict(held.state, held.reason)
+    report = observed.report
+    if observed.health is Health.GONE:
+        return Verdict(HoldState.FAILED, observed.why_gone, WorkerLost.code)
     if report is None:
         return unchanged
-    if not seen.current:
+    if not observed.current:
         # Unknown: its state has yet to come. Otherwise another run of the worker owns the device,
         # and nothing that this hold was promised is there any more.
-        if seen.health is Health.UNKNOWN or hold.state is not HoldState.SERVING:
+        if observed.health is Health.UNKNOWN or held.state is not HoldState.SERVING:
             return unchanged
-        return Verdict(HoldState.FAILED, f"worker {hold.worker} was restarted", WorkerLost.code)
+        return Verdict(HoldState.FAILED, f"worker {held.worker} was restarted", WorkerLost.code)
     if report.state is DeviceState.ABSENT:
         return Verdict(HoldState.FAILED, report.reason or "unplugged", DeviceUnplugged.code)
     if report.state in BROKEN:
         return Verdict(HoldState.FAILED, report.reason or report.state.value, DeviceFailed.code)
-    if report.generation < generation:
+    if report.generation < held.generation:
         return unchanged
-    if report.state is DeviceState.SERVING and report.reservation == hold.reservation:
+    if report.state is DeviceState.SERVING and report.reservation == held.reservation:
         return Verdict(HoldState.SERVING)
-    if hold.state is HoldState.SERVING:
+    if held.state is HoldState.SERVING:
         return Verdict(HoldState.PREPARING, report.reason or report.state.value)
     return unchanged

@@ -2,8 +2,8 @@
 
 One function over all that waits and all that is there, the same under every order of its input.
 Requests are looked at in turn. Whoever can have all the devices that are wanted gets them; whoever
-can't keeps those that are free from everybody behind, so that a large request is not passed by
-small ones for ever. Two do not keep anything, because nobody could say for how long: those that
+can't holds back those that are free from everybody behind, so that a large request is not passed by
+small ones for ever. Two hold nothing back, because nobody could say for how long: those that
 want more than are in working order, and those whose user is at a limit.
 """
 
@@ -11,95 +11,28 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
 from heapq import nsmallest
 
 from icebus.control.decide.limits import Limits
-from icebus.schemas.errors import DeviceUnavailable, IcebusError, LimitExceeded, NotEnoughDevices
-from icebus.schemas.selectors import Selector
-from icebus.schemas.wording import counted
+from icebus.control.decide.obstacles import (
+    Candidate,
+    Obstacle,
+    Wanted,
+    missing_count,
+    missing_named,
+    over_limit,
+)
+from icebus.schemas.errors import IcebusError
 
 AGEING = timedelta(minutes=1)
 """Waiting that makes up for one step of priority. So the lowest of all overtakes whoever comes with
 the highest after 200 minutes, which is within a working day."""
 
 
-class Obstacle(StrEnum):
-    """Why a device can't be had now, in the words a refusal lists."""
-
-    HELD = "held"
-    BUSY = "not ready yet"
-    KEPT = "kept for those who wait before"
-    BROKEN = "broken"
-    QUARANTINED = "quarantined"
-    ABSENT = "absent"
-    STALE = "on workers that do not answer"
-    DRAINING = "on workers that drain"
-    OTHER_KIND = "without this kind"
-    OTHER_LABELS = "with other labels"
-
-
-_PASSING = (Obstacle.HELD, Obstacle.BUSY, Obstacle.KEPT)
-"""What goes by itself, so that waiting for it makes sense."""
-
-
 @dataclass(frozen=True)
-class Candidate:
-    """A device as the scheduler sees it.
-
-    Attributes:
-        serial: its name.
-        worker: who owns it.
-        firmware: what it runs.
-        labels: what selectors ask for.
-        obstacle: why nobody can have it; None when it is free.
-        why: the obstacle in full, for people.
-        holder: the user who holds it.
-        free_at: when it is free unless its holder extends.
-    """
-
-    serial: str
-    worker: str
-    firmware: str = ""
-    labels: Mapping[str, str] = field(default_factory=dict)
-    obstacle: Obstacle | None = None
-    why: str = ""
-    holder: str | None = None
-    free_at: datetime | None = None
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What a request asks for: that many devices, or exactly these.
-
-    Attributes:
-        kind: what they are to do.
-        firmware: what that needs, by the workers that offer the kind and take its arguments.
-        count: how many; None when they are named.
-        serials: which ones.
-        selector: what labels they must have.
-    """
-
-    kind: str
-    firmware: Mapping[str, str]
-    count: int | None = None
-    serials: tuple[str, ...] = ()
-    selector: Selector = field(default_factory=Selector)
-
-    @property
-    def number(self) -> int:
-        """How many devices."""
-        return len(self.serials) if self.count is None else self.count
-
-    def cold(self, worker: str, firmware: str) -> bool:
-        """Whether a device has to be flashed for it."""
-        return firmware != self.firmware[worker]
-
-
-@dataclass(frozen=True)
-class Waiting:
+class QueuedRequest:
     """A request in the queue.
 
     Attributes:
@@ -122,7 +55,7 @@ class Waiting:
     replaces: str | None = None
 
     @property
-    def turn(self) -> tuple[bool, datetime, datetime, str, str]:
+    def queue_order(self) -> tuple[bool, datetime, datetime, str, str]:
         """What the queue is sorted by.
 
         Priority that rises with waiting, for all at the same pace, is the same as having come
@@ -136,7 +69,7 @@ class Waiting:
 class Grant:
     """Devices for a request: all that it wants, sorted by serial."""
 
-    waiting: Waiting
+    request: QueuedRequest
     serials: tuple[str, ...]
 
 
@@ -164,17 +97,17 @@ class Plan:
     Attributes:
         grants: who gets what.
         places: where the others stand, by the id of the reservation.
-        kept: free devices that nobody else may have.
+        held_back: free devices that nobody else may have.
     """
 
     grants: tuple[Grant, ...]
     places: Mapping[str, Place]
-    kept: frozenset[str]
+    held_back: frozenset[str]
 
 
 def plan(
     candidates: Iterable[Candidate],
-    queue: Iterable[Waiting],
+    queue: Iterable[QueuedRequest],
     now: datetime,
     held: Mapping[str, int],
     limits: Limits,
@@ -188,42 +121,42 @@ def plan(
         held: how many devices each user has.
         limits: how many each may have.
     """
-    desk = _Desk(sorted(candidates, key=lambda each: each.serial), now)
+    devices = _Devices(sorted(candidates, key=lambda each: each.serial), now)
     users = Counter(held)
     grants: list[Grant] = []
     places: dict[str, Place] = {}
-    for waiting in sorted(queue, key=lambda each: each.turn):
-        replaces = waiting.replaces is not None
-        number = waiting.wanted.number
-        limit = limits.of(waiting.user).devices
-        if not replaces and limit is not None and users[waiting.user] + number > limit:
-            over = _over(waiting, users[waiting.user], limit)
-            places[waiting.id] = Place(len(places) + 1, over.message, over)
-        elif chosen := desk.choose(waiting.wanted):
-            grants.append(Grant(waiting, desk.give(chosen, waiting.duration)))
+    for request in sorted(queue, key=lambda each: each.queue_order):
+        replaces = request.replaces is not None
+        number = request.wanted.number
+        limit = limits.of(request.user).devices
+        if not replaces and limit is not None and users[request.user] + number > limit:
+            refusal = over_limit(request.user, number, users[request.user], limit)
+            places[request.id] = Place(len(places) + 1, refusal.message, refusal)
+        elif chosen := devices.choose(request.wanted):
+            grants.append(Grant(request, devices.allocate(chosen, request.duration)))
             if not replaces:
-                users[waiting.user] += number
+                users[request.user] += number
         elif not replaces:
-            reason, refusal = desk.reason(waiting.wanted), desk.refusal(waiting.wanted)
-            estimate = desk.keep(waiting.wanted, waiting.duration)
-            places[waiting.id] = Place(len(places) + 1, reason, refusal, estimate)
-    return Plan(tuple(grants), places, frozenset(desk.kept))
+            reason, missing = devices.missing(request.wanted)
+            estimate = devices.hold_back(request.wanted, request.duration)
+            places[request.id] = Place(len(places) + 1, reason, missing, estimate)
+    return Plan(tuple(grants), places, frozenset(devices.held_back))
 
 
-def fitting(candidates: Iterable[Candidate], wanted: Wanted) -> list[str]:
+def free_for(candidates: Iterable[Candidate], wanted: Wanted) -> list[str]:
     """The free devices that a request could use, by serial."""
     return sorted(
         each.serial
         for each in candidates
-        if each.obstacle is None and _misfit(each, wanted) is None
+        if each.obstacle is None and wanted.mismatch(each) is None
     )
 
 
-def best(free: Iterable[tuple[bool, str, str]], number: int) -> list[str]:
+def choose_devices(free: Iterable[tuple[bool, str, str]], number: int) -> list[str]:
     """The devices that a request gets, by serial, of those that it could have.
 
-    The n-th device taken of each worker goes before the (n+1)-th of any, which spreads them; warm
-    ones go first of all, because flashing takes seconds and wears the flash.
+    The n-th device taken of each worker goes before the (n+1)-th of any, which spreads them; those
+    that need no flashing go first of all, because it takes seconds and wears the flash.
 
     Args:
         free: whether each has to be flashed, its serial and its worker.
@@ -231,20 +164,20 @@ def best(free: Iterable[tuple[bool, str, str]], number: int) -> list[str]:
     """
     taken: Counter[str] = Counter()
     ranks: list[tuple[bool, int, str, str]] = []
-    for cold, serial, worker in sorted(free):
-        ranks.append((cold, taken[worker], worker, serial))
+    for flashing, serial, worker in sorted(free):
+        ranks.append((flashing, taken[worker], worker, serial))
         taken[worker] += 1
     return [serial for *_, serial in nsmallest(number, ranks)]
 
 
-class _Desk:
+class _Devices:
     """The devices while the queue is gone through."""
 
     def __init__(self, known: Sequence[Candidate], now: datetime) -> None:
         self._known = known
         self._now = now
-        self._taken: set[str] = set()
-        self.kept: set[str] = set()
+        self._allocated: set[str] = set()
+        self.held_back: set[str] = set()
         # When each device comes free, as far as that can be told; for estimates only.
         self._free_at = {
             each.serial: max(now, each.free_at or now)
@@ -255,29 +188,33 @@ class _Desk:
     def choose(self, wanted: Wanted) -> list[str]:
         """Devices for a request: as many as it wants, or none."""
         free = [
-            (wanted.cold(each.worker, each.firmware), each.serial, each.worker)
+            (wanted.needs_flashing(each.worker, each.firmware), each.serial, each.worker)
             for each in self._known
             if self._obstacle(each, wanted) is None
         ]
-        return best(free, wanted.number) if len(free) >= wanted.number else []
+        return choose_devices(free, wanted.number) if len(free) >= wanted.number else []
 
-    def give(self, chosen: Iterable[str], duration: timedelta) -> tuple[str, ...]:
-        """Take these devices out of the game."""
+    def allocate(self, chosen: Iterable[str], duration: timedelta) -> tuple[str, ...]:
+        """Take these devices for a request."""
         serials = tuple(sorted(chosen))
-        self._taken.update(serials)
+        self._allocated.update(serials)
         self._free_at.update(dict.fromkeys(serials, self._now + duration))
         return serials
 
-    def keep(self, wanted: Wanted, duration: timedelta) -> datetime | None:
-        """Keep what a request can use from those behind it; returns when it may have it all."""
+    def hold_back(self, wanted: Wanted, duration: timedelta) -> datetime | None:
+        """Keep what a request can use from those behind it.
+
+        Returns:
+            When it may have all that it wants; None when that can't be told.
+        """
         usable = [
             each.serial
             for each in self._known
-            if _misfit(each, wanted) is None and each.serial in self._free_at
+            if wanted.mismatch(each) is None and each.serial in self._free_at
         ]
         if len(usable) < wanted.number:
             return None
-        self.kept.update(
+        self.held_back.update(
             each.serial for each in self._known if self._obstacle(each, wanted) is None
         )
         usable.sort(key=lambda serial: (self._free_at[serial], serial))
@@ -286,125 +223,25 @@ class _Desk:
         self._free_at.update(dict.fromkeys(chosen, begin + duration))
         return begin
 
-    def reason(self, wanted: Wanted) -> str:
-        """What a request waits for."""
-        if wanted.count is None:
-            return "; ".join(
-                f"{serial} is {f'held by {each.holder}' if each and each.holder else why}"
-                for serial, each, why in self._refused(wanted)
+    def missing(self, wanted: Wanted) -> tuple[str, IcebusError]:
+        """What a request waits for, and the same as an error that names the remedy."""
+        if wanted.count is not None:
+            return missing_count(
+                wanted, Counter(self._obstacle(each, wanted) for each in self._known)
             )
-        obstacles = self._obstacles(wanted)
-        available = obstacles.pop(None, 0)
-        lasting = [
-            f"{count} {obstacle}"
-            for obstacle, count in sorted(obstacles.items(), key=lambda item: str(item[0]))
-            if obstacle not in (*_PASSING, Obstacle.OTHER_KIND, Obstacle.OTHER_LABELS)
-        ]
-        # Whether they are held or just being made ready changes too often to be told each time.
-        passing = sum(obstacles[each] for each in _PASSING if each in obstacles)
-        others = ", ".join(([f"{passing} in use"] if passing else []) + lasting)
-        return f"{wanted.count} wanted, {available} free{f' ({others})' if others else ''}"
-
-    def refusal(self, wanted: Wanted) -> IcebusError:
-        """The same as an error that names the remedy."""
-        if wanted.count is None:
-            refused = self._refused(wanted)
-            passing = any(
-                each is not None and self._obstacle(each, wanted) in _PASSING
-                for _, each, _ in refused
-            )
-            return DeviceUnavailable(
-                "; ".join(f"{serial} is {why}" for serial, _, why in refused)
-                + ("; `--wait` stands in the queue for them" if passing else ""),
-                serials={serial: why for serial, _, why in refused},
-                soon=all(
-                    each is not None and self._obstacle(each, wanted) is Obstacle.BUSY
-                    for _, each, _ in refused
-                ),
-            )
-        obstacles = self._obstacles(wanted)
-        return _not_enough(wanted, obstacles.pop(None, 0), obstacles, known=bool(self._known))
-
-    def _obstacles(self, wanted: Wanted) -> Counter[Obstacle | None]:
-        return Counter(self._obstacle(each, wanted) for each in self._known)
-
-    def _refused(self, wanted: Wanted) -> list[tuple[str, Candidate | None, str]]:
-        """Of the devices that are named, those that can't be had and why."""
         by_serial = {each.serial: each for each in self._known}
-        found: list[tuple[str, Candidate | None, str]] = []
-        for serial in sorted(wanted.serials):
-            each = by_serial.get(serial)
-            if each is None:
-                found.append((serial, None, "not known any more"))
-            elif (obstacle := self._obstacle(each, wanted)) is not None:
-                found.append((serial, each, _explain(each, obstacle, wanted)))
-        return found
+        named = [(serial, by_serial.get(serial)) for serial in sorted(wanted.serials)]
+        obstacles = [
+            (serial, each, None if each is None else self._obstacle(each, wanted))
+            for serial, each in named
+        ]
+        refused = [found for found in obstacles if found[1] is None or found[2] is not None]
+        return missing_named(wanted, refused)
 
     def _obstacle(self, each: Candidate, wanted: Wanted) -> Obstacle | None:
         """Why this request can't have that device."""
-        misfit = _misfit(each, wanted)
-        if misfit is not None:
-            return misfit
-        if each.obstacle is not None:
-            return each.obstacle
-        kept = each.serial in self._taken or each.serial in self.kept
-        return Obstacle.KEPT if kept else None
-
-
-def _misfit(each: Candidate, wanted: Wanted) -> Obstacle | None:
-    """Why this request could never use that device, free or not."""
-    if wanted.count is None and each.serial not in wanted.serials:
-        return Obstacle.OTHER_LABELS
-    if each.worker not in wanted.firmware:
-        return Obstacle.OTHER_KIND
-    if not wanted.selector.matches(each.labels):
-        return Obstacle.OTHER_LABELS
-    return None
-
-
-def _explain(each: Candidate, obstacle: Obstacle, wanted: Wanted) -> str:
-    match obstacle:
-        case Obstacle.OTHER_KIND:
-            return f"at worker {each.worker}, which has no such {wanted.kind}"
-        case Obstacle.KEPT:
-            return "kept for those who wait before you"
-        case Obstacle.HELD if each.free_at is not None:
-            return f"held by {each.holder} until {each.free_at.isoformat(timespec='seconds')}"
-    return each.why or obstacle.value
-
-
-def _over(waiting: Waiting, has: int, limit: int) -> LimitExceeded:
-    number = waiting.wanted.number
-    return LimitExceeded(
-        f"{waiting.user} holds {counted(has, 'device')} and wants {number} more, "
-        f"but may hold {limit}",
-        limit=limit,
-        held=has,
-        wanted=number,
-    )
-
-
-def _not_enough(
-    wanted: Wanted, available: int, obstacles: Mapping[Obstacle | None, int], *, known: bool
-) -> NotEnoughDevices:
-    reasons = {each.value: obstacles[each] for each in Obstacle if obstacles.get(each)}
-    listing = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
-    what = f"{counted(wanted.number, 'device')} of kind {wanted.kind}"
-    if wanted.selector.requirements:
-        what += f" with {wanted.selector}"
-    passing = any(obstacles.get(each) for each in _PASSING)
-    remedies = [f"reserve {available}"] if available else []
-    remedies += ["wait for others with `--wait`"] if passing else []
-    remedy = " or ".join(remedies)
-    if not known:
-        remedy = "start a worker with boards, or `icebus up`"
-    elif not remedy:
-        remedy = "`icebus devices` shows what each of them is and does"
-    return NotEnoughDevices(
-        f"{what} wanted, {available} available{f' ({listing})' if listing else ''}; {remedy}",
-        kind=wanted.kind,
-        wanted=wanted.count,
-        available=available,
-        others=reasons,
-        soon=available + obstacles.get(Obstacle.BUSY, 0) >= wanted.number,
-    )
+        obstacle = wanted.mismatch(each) or each.obstacle
+        if obstacle is not None:
+            return obstacle
+        taken = each.serial in self._allocated or each.serial in self.held_back
+        return Obstacle.HELD_BACK if taken else None

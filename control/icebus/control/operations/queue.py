@@ -1,21 +1,24 @@
-"""The queue at work: looked at whenever something changed that those who wait may wait for."""
+"""The queue: looked at whenever something changed that those who wait may wait for."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from datetime import timedelta
 
 from sqlalchemy import and_, exists, func, or_
 from sqlmodel import col, select
 
 from icebus.control.decide.lifecycle import LIVE_HOLDS, LIVE_RESERVATIONS
+from icebus.control.decide.obstacles import Wanted
 from icebus.control.decide.reconciler import BROKEN
-from icebus.control.decide.scheduler import Place, Plan, Waiting, Wanted, plan
-from icebus.control.operations.candidates import Offers, candidates, shortlist
-from icebus.control.operations.reservations import give, replace
+from icebus.control.decide.scheduler import Place, Plan, QueuedRequest, plan
+from icebus.control.operations.candidates import candidates, shortlist
+from icebus.control.operations.reservations import allocate, replace_device
 from icebus.control.store.tables import HoldRow, ReservationRow
-from icebus.control.store.transaction import Work
+from icebus.control.transaction import Transaction
+from icebus.control.watch.kinds import KindLookup
 from icebus.schemas.devices import DeviceState
+from icebus.schemas.errors import InvalidRequest, UnknownKind
 from icebus.schemas.liveness import Health
 from icebus.schemas.reservations import HoldState, ReservationState
 from icebus.schemas.selectors import parse
@@ -25,22 +28,27 @@ QUEUED = ReservationState.QUEUED
 _Failed = tuple[HoldRow, ReservationRow]
 
 
-def serve(work: Work, newcomer: ReservationRow | None = None) -> Plan:
+def schedule(
+    transaction: Transaction,
+    newcomer: ReservationRow | None = None,
+    kinds: KindLookup | None = None,
+) -> Plan:
     """Give to those who wait, and to failed devices' reservations, what can be had now.
 
     It goes on until nothing more can be had, for what one gets may change what others wait for: a
     user who is at the limit now keeps nothing for another request.
 
     Args:
-        work: the transaction.
+        transaction: everything happens in it.
         newcomer: a reservation that is not in the database yet; it gets there if it gets devices.
+        kinds: what workers offer, where that has been looked up.
 
     Returns:
         How all stand who still wait.
     """
-    offers = Offers(work)
+    kinds = kinds or transaction.workers.kinds()
     while True:
-        queued, failed = _wanting(work)
+        queued, failed = _read_queue(transaction)
         rows = {row.id: row for row in queued}
         new = newcomer if newcomer is not None and newcomer.state is QUEUED else None
         if new is not None:
@@ -48,62 +56,82 @@ def serve(work: Work, newcomer: ReservationRow | None = None) -> Plan:
         if not rows and not failed:
             return Plan((), {}, frozenset())
         if new is not None and len(rows) == 1 and not failed:
-            found = _alone(work, offers, new)
+            found = _plan_single(transaction, kinds, new)
             if found.grants:
-                give(work, new, found.grants[0].serials)
+                allocate(transaction, new, found.grants[0].serials)
                 return Plan(found.grants, {}, frozenset())
         else:
-            found = _plan(work, offers, rows.values(), failed.values())
+            found = _plan(transaction, kinds, rows.values(), failed.values())
         if not found.grants:
             break
         for grant in found.grants:
-            if grant.waiting.replaces is not None:
-                hold, row = failed[grant.waiting.id, grant.waiting.replaces]
-                replace(work, row, hold, grant.serials[0])
+            if grant.request.replaces is not None:
+                hold, row = failed[grant.request.id, grant.request.replaces]
+                replace_device(transaction, row, hold, grant.serials[0])
             else:
-                give(work, rows[grant.waiting.id], grant.serials)
+                allocate(transaction, rows[grant.request.id], grant.serials)
     for name, place in found.places.items():
         if newcomer is None or name != newcomer.id:
-            stand(work, rows[name], place)
+            set_place(transaction, rows[name], place)
     return found
 
 
-def look(work: Work) -> Plan:
+def preview(transaction: Transaction) -> Plan:
     """What the queue leads to now, without doing it."""
-    queued, failed = _wanting(work)
-    return _plan(work, Offers(work), queued, failed.values())
+    queued, failed = _read_queue(transaction)
+    return _plan(transaction, transaction.workers.kinds(), queued, failed.values())
 
 
-def _alone(work: Work, offers: Offers, newcomer: ReservationRow) -> Plan:
+def _plan_single(transaction: Transaction, kinds: KindLookup, newcomer: ReservationRow) -> Plan:
     """What a request leads to where nobody else wants anything: few devices need be looked at."""
-    few = newcomer.serials or shortlist(work, _waiting(newcomer, offers).wanted)
+    request = _queued_request(newcomer, kinds)
+    few = newcomer.serials or shortlist(transaction, request.wanted)
     if few:
-        found = _plan(work, offers, [newcomer], [], few)
+        found = _plan_requests(transaction, [request], few)
         if found.grants or newcomer.serials:
             return found
     # Reports and database differ for a moment, or there are not enough: now all of them count.
-    return _plan(work, offers, [newcomer], [])
+    return _plan_requests(transaction, [request])
 
 
 def _plan(
-    work: Work,
-    offers: Offers,
+    transaction: Transaction,
+    kinds: KindLookup,
     rows: Iterable[ReservationRow],
     failed: Iterable[_Failed],
-    serials: Collection[str] = (),
 ) -> Plan:
-    queue = [_waiting(row, offers) for row in rows]
-    queue += [_waiting(row, offers, hold.serial) for hold, row in failed]
-    has = held(work, {each.user for each in queue})
-    return plan(candidates(work, serials), queue, work.now, has, work.settings.limits)
+    requests = [_queued_request(row, kinds) for row in rows]
+    requests += [_queued_request(row, kinds, hold.serial) for hold, row in failed]
+    return _plan_requests(transaction, requests)
 
 
-def stand(work: Work, row: ReservationRow, place: Place) -> None:
-    """Write down where a reservation stands; published when more than the estimate changed."""
-    if (row.position, row.waits_for) != (place.position, place.reason):
+def _plan_requests(
+    transaction: Transaction, requests: Sequence[QueuedRequest], serials: Collection[str] = ()
+) -> Plan:
+    held = count_held(transaction, {each.user for each in requests})
+    return plan(
+        candidates(transaction, serials),
+        requests,
+        transaction.now,
+        held,
+        transaction.settings.limits,
+    )
+
+
+def set_place(transaction: Transaction, row: ReservationRow, place: Place) -> None:
+    """Write down where a reservation stands.
+
+    It is published when more than the estimate changed, or when the published estimate has passed.
+    """
+    past = place.estimate is not None and place.estimate <= transaction.now
+    # What can't be told is estimated as now, each time anew.
+    row.estimate = None if past else place.estimate
+    published = row.published_estimate
+    passed = published is not None and published <= transaction.now
+    if passed or (row.position, row.waits_for) != (place.position, place.reason):
         row.position, row.waits_for = place.position, place.reason
-        work.change(row)
-    row.estimate = place.estimate
+        row.published_estimate = row.estimate
+        transaction.publish_document(row)
 
 
 _WANTING = select(ReservationRow).where(
@@ -123,12 +151,14 @@ _WANTING = select(ReservationRow).where(
 nearly always in vain."""
 
 
-def _wanting(work: Work) -> tuple[list[ReservationRow], dict[tuple[str, str], _Failed]]:
+def _read_queue(
+    transaction: Transaction,
+) -> tuple[list[ReservationRow], dict[tuple[str, str], _Failed]]:
     """Who waits, and the failed devices that are to be replaced.
 
     Those are the ones that will not be back by themselves.
     """
-    rows = work.session.exec(_WANTING).all()
+    rows = transaction.session.exec(_WANTING).all()
     queued = [row for row in rows if row.state is QUEUED]
     others = {row.id: row for row in rows if row.state is not QUEUED}
     if not others:
@@ -136,28 +166,34 @@ def _wanting(work: Work) -> tuple[list[ReservationRow], dict[tuple[str, str], _F
     query = select(HoldRow).where(
         col(HoldRow.reservation).in_(others), HoldRow.state == HoldState.FAILED
     )
-    lost = [hold for hold in work.session.exec(query) if _lost(work, hold)]
+    lost = [hold for hold in transaction.session.exec(query) if _is_lost(transaction, hold)]
     return queued, {
         (hold.reservation, hold.serial): (hold, others[hold.reservation]) for hold in lost
     }
 
 
-def _lost(work: Work, hold: HoldRow) -> bool:
-    if work.farm.health(hold.worker, work.at) is Health.GONE:
-        return work.farm.given_up(hold.worker, work.at)
-    report = work.farm.report(hold.serial)
+def _is_lost(transaction: Transaction, hold: HoldRow) -> bool:
+    if transaction.health(hold.worker) is Health.GONE:
+        return transaction.workers.is_gone_for_good(hold.worker, transaction.monotonic)
+    report = transaction.workers.report(hold.serial)
     # Otherwise its worker has just begun anew, and makes it ready again.
     return report is None or report.state in (*BROKEN, DeviceState.ABSENT)
 
 
-def _waiting(row: ReservationRow, offers: Offers, replaces: str | None = None) -> Waiting:
-    firmware = offers.firmware(row.kind, row.args)
+def _queued_request(
+    row: ReservationRow, kinds: KindLookup, replaces: str | None = None
+) -> QueuedRequest:
+    try:
+        firmware = kinds.accepting(row.kind, row.args)
+    except (UnknownKind, InvalidRequest):
+        # Nobody takes it at the moment.
+        firmware = {}
     selector = parse(row.selector or "")
     if replaces is not None:
         wanted = Wanted(row.kind, firmware, count=1, selector=selector)
     else:
         wanted = Wanted(row.kind, firmware, row.count, tuple(row.serials or ()), selector)
-    return Waiting(
+    return QueuedRequest(
         id=row.id,
         user=row.user,
         wanted=wanted,
@@ -168,9 +204,9 @@ def _waiting(row: ReservationRow, offers: Offers, replaces: str | None = None) -
     )
 
 
-def held(work: Work, users: Collection[str]) -> dict[str, int]:
+def count_held(transaction: Transaction, users: Collection[str]) -> dict[str, int]:
     """How many devices each of those users has who may not have any number."""
-    limited = [user for user in users if work.settings.limits.of(user).devices is not None]
+    limited = [user for user in users if transaction.settings.limits.of(user).devices is not None]
     if not limited:
         return {}
     query = (
@@ -183,4 +219,4 @@ def held(work: Work, users: Collection[str]) -> dict[str, int]:
         )
         .group_by(col(ReservationRow.user))
     )
-    return dict(work.session.exec(query).all())
+    return dict(transaction.session.exec(query).all())

@@ -1,64 +1,95 @@
-"""From a request to its answer: known operation, valid arguments, done once."""
+"""From a request to its answer: done once, however often and wherever it is received.
+
+Each bus connection remembers its answers in memory; what changed something is remembered here, in
+the database, for other controls and for this one after a restart.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
-from icebus.control.operations.users import OPERATIONS, Operation
 from icebus.control.store.tables import RequestRow
-from icebus.control.store.transaction import Work
+from icebus.control.transaction import Transaction
 from icebus.schemas.calls import Request
-from icebus.schemas.errors import Conflict, ErrorInfo, IcebusError, InvalidRequest, UnknownOperation
+from icebus.schemas.errors import Conflict, ErrorInfo, IcebusError, InvalidRequest
 from icebus.schemas.message import invalid
 
+T = TypeVar("T")
 
-def carry_out(
-    work: Work,
-    user: str,
-    operation: str,
-    request: Request,
-    operations: Mapping[str, Operation] = OPERATIONS,
-) -> dict[str, Any]:
-    """Do what a user requests, or give the answer again that the same request got before.
+_REFUSED = "error"
+"""The one field of what is remembered of a request that was refused."""
 
-    Args:
-        work: the transaction.
-        user: who asks.
-        operation: what for.
-        request: what was received.
-        operations: those that may be asked for where it was received.
+
+@dataclass(frozen=True)
+class Operation:
+    """An operation that may be requested of control.
+
+    Attributes:
+        name: as it is remembered; different from that of all others.
+        args: what it takes.
+        run: does it, for a user.
+        changes: whether it changes anything, so that it must not be done twice.
+    """
+
+    name: str
+    args: type[BaseModel]
+    run: Callable[[Transaction, str, Any], BaseModel]
+    changes: bool = False
+
+
+class Run(Protocol):
+    """Carries out a step in a transaction of its own."""
+
+    def __call__(self, step: Callable[[Transaction], T]) -> T:
+        """What the step returns."""
+
+
+def answer(run: Run, user: str, operation: Operation, request: Request) -> dict[str, Any]:
+    """The answer to a request, which is carried out, or refused, unless it was before.
 
     Raises:
         IcebusError: what is wrong with it.
     """
-    known = operations.get(operation)
-    if known is None:
-        raise UnknownOperation(
-            f"control has no operation {operation} here; it has {', '.join(operations)}",
-            operations=list(operations),
-        )
-    if not known.changes:
-        return _run(work, user, operation, known, request)
-    before = _remembered(work, user, operation, request, operations)
+    try:
+        return run(lambda transaction: carry_out(transaction, user, operation, request))
+    except IcebusError as error:
+        refusal = error
+        before = run(lambda transaction: refuse(transaction, user, operation, request, refusal))
+        if before is None:
+            raise
+        return before
+
+
+def carry_out(
+    transaction: Transaction, user: str, operation: Operation, request: Request
+) -> dict[str, Any]:
+    """Do what a user requests, or give the answer again that the same request got before.
+
+    Raises:
+        IcebusError: what is wrong with it.
+    """
+    if not operation.changes:
+        return _run(transaction, user, operation, request)
+    before = _remembered(transaction, user, operation, request)
     if before is not None:
         return before
-    reply = _run(work, user, operation, known, request)
-    work.session.add(_row(work, user, operation, request, operations, reply))
+    reply = _run(transaction, user, operation, request)
+    _remember(transaction, user, operation, request, reply)
     return reply
 
 
 def refuse(
-    work: Work,
+    transaction: Transaction,
     user: str,
-    operation: str,
+    operation: Operation,
     request: Request,
     refusal: IcebusError,
-    operations: Mapping[str, Operation] = OPERATIONS,
 ) -> dict[str, Any] | None:
     """Remember that a request is refused; what :func:`carry_out` did on the way is undone.
 
@@ -71,28 +102,58 @@ def refuse(
     Raises:
         IcebusError: what the other control has answered, if it was first and refused it too.
     """
-    known = operations.get(operation)
-    if known is None or not known.changes or isinstance(refusal, Conflict | InvalidRequest):
+    if not operation.changes or isinstance(refusal, Conflict | InvalidRequest):
         # Everybody comes to that end.
         return None
-    before = _remembered(work, user, operation, request, operations)
+    before = _remembered(transaction, user, operation, request)
     if before is None:
         reply = {_REFUSED: refusal.info().model_dump(mode="json")}
-        work.session.add(_row(work, user, operation, request, operations, reply))
+        _remember(transaction, user, operation, request, reply)
     return before
 
 
-_REFUSED = "error"
-"""The one field of what is remembered of a request that was refused."""
+def withdraw_request(transaction: Transaction, user: str, request: str, operation: str) -> Any:
+    """The answer that a request of this id got; None if it never came. It is refused if it does.
+
+    Raises:
+        InvalidRequest: it was a request for another operation.
+    """
+    row = transaction.session.get(RequestRow, (user, request))
+    if row is None:
+        # With this digest, whatever comes is taken for another request of the same id.
+        transaction.session.add(
+            RequestRow(
+                user=user,
+                id=request,
+                operation=operation,
+                digest="withdrawn",
+                reply={},
+                at=transaction.now,
+            )
+        )
+        return None
+    if row.operation != operation:
+        raise InvalidRequest(f"request {request} is no `{operation}`, so it can't be withdrawn")
+    return row.reply
+
+
+def _run(
+    transaction: Transaction, user: str, operation: Operation, request: Request
+) -> dict[str, Any]:
+    try:
+        args = operation.args.model_validate(request.args)
+    except ValidationError as error:
+        raise invalid(error, operation.name) from None
+    return operation.run(transaction, user, args).model_dump(mode="json")
 
 
 def _remembered(
-    work: Work, user: str, operation: str, request: Request, operations: Mapping[str, Operation]
+    transaction: Transaction, user: str, operation: Operation, request: Request
 ) -> dict[str, Any] | None:
-    before = work.session.get(RequestRow, (user, request.id))
+    before = transaction.session.get(RequestRow, (user, request.id))
     if before is None:
         return None
-    if (before.operation, before.digest) != (_name(operation, operations), _digest(request)):
+    if (before.operation, before.digest) != (operation.name, _digest(request)):
         raise Conflict(
             f"request {request.id} was used before for something else; "
             "give every request an id of its own",
@@ -103,37 +164,23 @@ def _remembered(
     return before.reply
 
 
-def _row(
-    work: Work,
+def _remember(
+    transaction: Transaction,
     user: str,
-    operation: str,
+    operation: Operation,
     request: Request,
-    operations: Mapping[str, Operation],
     reply: dict[str, Any],
-) -> RequestRow:
-    return RequestRow(
-        user=user,
-        id=request.id,
-        operation=_name(operation, operations),
-        digest=_digest(request),
-        reply=reply,
-        at=work.now,
+) -> None:
+    transaction.session.add(
+        RequestRow(
+            user=user,
+            id=request.id,
+            operation=operation.name,
+            digest=_digest(request),
+            reply=reply,
+            at=transaction.now,
+        )
     )
-
-
-def _name(operation: str, operations: Mapping[str, Operation]) -> str:
-    """Of two operations that are called the same, it says which one."""
-    return operation if operations is OPERATIONS else f"admin/{operation}"
-
-
-def _run(
-    work: Work, user: str, name: str, operation: Operation, request: Request
-) -> dict[str, Any]:
-    try:
-        args = operation.args.model_validate(request.args)
-    except ValidationError as error:
-        raise invalid(error, name) from None
-    return operation.run(work, user, args).model_dump(mode="json")
 
 
 def _digest(request: Request) -> str:

@@ -1,4 +1,4 @@
-"""What happens to reservations: how devices are given and taken back, and how all of it ends."""
+"""What happens to reservations: they get devices, lose or exchange some, and end."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sqlmodel import col, select, update
 
 from icebus.control.decide.lifecycle import LIVE_HOLDS, advance, advance_hold
 from icebus.control.store.tables import DeviceRow, HoldRow, ReservationRow
-from icebus.control.store.transaction import Work
+from icebus.control.transaction import Transaction
 from icebus.schemas.history import HistoryEvent
 from icebus.schemas.ids import CONTROL
 from icebus.schemas.reservations import (
@@ -32,71 +32,77 @@ WARNING_LEAST = 1.0
 """Seconds that the holder has to react in any case."""
 
 
-def warning(now: datetime, until: datetime) -> datetime:
+def warning_time(now: datetime, until: datetime) -> datetime:
     """When the holder of a reservation that ends at ``until`` is told so."""
     left = (until - now).total_seconds()
     ahead = max(WARNING_LEAST, min(WARNING, WARNING_SHARE * left))
     return until - timedelta(seconds=ahead)
 
 
-def enqueue(work: Work, reservation: ReservationRow) -> None:
+def enqueue(transaction: Transaction, reservation: ReservationRow) -> None:
     """Have a new reservation wait for its devices."""
-    work.session.add(reservation)
-    work.change(reservation)
-    work.record(HistoryEvent.QUEUED, reservation, actor=reservation.user)
-    work.note(f"{reservation.user} waits: {reservation.waits_for}", reservation=reservation.id)
+    transaction.session.add(reservation)
+    transaction.publish_document(reservation)
+    transaction.record_history(HistoryEvent.QUEUED, reservation, actor=reservation.user)
+    transaction.log(
+        f"{reservation.user} waits: {reservation.waits_for}", reservation=reservation.id
+    )
 
 
-def give(work: Work, reservation: ReservationRow, serials: Collection[str]) -> None:
+def allocate(
+    transaction: Transaction, reservation: ReservationRow, serials: Collection[str]
+) -> None:
     """Give these devices to a reservation that waited, or is new; its time begins now."""
     reservation.state = advance(reservation.state, ReservationState.PREPARING)
-    reservation.until = work.now + timedelta(seconds=reservation.duration)
-    reservation.warn_at = warning(work.now, reservation.until)
+    reservation.until = transaction.now + timedelta(seconds=reservation.duration)
+    reservation.warn_at = warning_time(transaction.now, reservation.until)
     reservation.position = reservation.waits_for = reservation.estimate = None
-    work.change(reservation)
-    work.session.add(reservation)
-    work.session.flush()
-    holds = _hold(work, reservation, serials, actor=reservation.user)
-    work.document(reservation, holds)
-    work.note(
+    transaction.publish_document(reservation)
+    transaction.session.add(reservation)
+    transaction.session.flush()
+    holds = _create_holds(transaction, reservation, serials, actor=reservation.user)
+    transaction.document(reservation, holds)
+    transaction.log(
         f"{reservation.user} reserves {counted(len(serials), 'device')} of kind {reservation.kind}",
         reservation=reservation.id,
     )
 
 
-def replace(work: Work, reservation: ReservationRow, failed: HoldRow, serial: str) -> None:
+def replace_device(
+    transaction: Transaction, reservation: ReservationRow, failed: HoldRow, serial: str
+) -> None:
     """Give another device for one that failed."""
-    release(work, reservation, [failed], "replaced")
+    release_devices(transaction, reservation, [failed], "replaced")
     # Released before, it may be back: its old hold gives way, the history has both.
     again = (col(HoldRow.reservation) == reservation.id) & (col(HoldRow.serial) == serial)
-    work.session.flush()
-    work.session.execute(delete(HoldRow).where(again))
-    _hold(work, reservation, [serial])
-    work.change(reservation)
+    transaction.session.flush()
+    transaction.session.execute(delete(HoldRow).where(again))
+    _create_holds(transaction, reservation, [serial])
+    transaction.publish_document(reservation)
     data = DeviceReplaced(reservation=reservation.id, serial=failed.serial, by=serial)
-    work.tell(reservation, "device_replaced", data, failed.serial)
-    work.record(
+    transaction.send_event(reservation, "device_replaced", data, failed.serial)
+    transaction.record_history(
         HistoryEvent.DEVICE_REPLACED,
         reservation,
         serial=failed.serial,
         worker=failed.worker,
         reason=f"by {serial}",
     )
-    work.note(f"{serial} replaces {failed.serial}", reservation=reservation.id, serial=serial)
+    transaction.log(f"{serial} replaces {failed.serial}", reservation=reservation.id, serial=serial)
 
 
-def release(
-    work: Work,
+def release_devices(
+    transaction: Transaction,
     reservation: ReservationRow,
     holds: Iterable[HoldRow],
     reason: str,
     actor: str = CONTROL,
 ) -> None:
-    """Let go of some devices of a reservation."""
+    """Take some devices back from a reservation."""
     live = [hold for hold in holds if hold.state in LIVE_HOLDS]
     for hold in live:
         hold.state = advance_hold(hold.state, HoldState.RELEASED)
-        work.record(
+        transaction.record_history(
             HistoryEvent.RELEASED,
             reservation,
             actor=actor,
@@ -104,44 +110,50 @@ def release(
             worker=hold.worker,
             reason=reason,
         )
-    for device in next_generation(work, [hold.serial for hold in live]):
-        work.want(device, None)
-    work.change(reservation)
-    work.stir()
+    for device in increment_generation(transaction, [hold.serial for hold in live]):
+        transaction.publish_desired(device, None)
+    transaction.publish_document(reservation)
+    transaction.request_scheduling()
 
 
-def finish(
-    work: Work,
+def end_reservation(
+    transaction: Transaction,
     reservation: ReservationRow,
     reason: EndReason,
     actor: str = CONTROL,
     explanation: str = "",
 ) -> Sequence[HoldRow]:
-    """Let go of all devices of a reservation, and end it."""
+    """Take all devices back from a reservation, and end it.
+
+    Returns:
+        All of its holds.
+    """
     query = select(HoldRow).where(HoldRow.reservation == reservation.id)
-    holds = work.session.exec(query).all()
+    holds = transaction.session.exec(query).all()
     reservation.state = advance(reservation.state, ReservationState.ENDING)
-    release(work, reservation, holds, reason.value, actor)
+    release_devices(transaction, reservation, holds, reason.value, actor)
     reservation.state = advance(reservation.state, ReservationState.ENDED)
     reservation.reason = reason
-    reservation.until = min(reservation.until, work.now)
-    reservation.warn_at = reservation.orphaned_since = None
+    reservation.until = min(reservation.until, transaction.now)
+    reservation.warn_at = reservation.absent_since = None
     reservation.position = reservation.waits_for = reservation.estimate = None
-    work.tell(reservation, "reservation_ended", Ended(reservation=reservation.id, reason=reason))
+    transaction.send_event(
+        reservation, "reservation_ended", Ended(reservation=reservation.id, reason=reason)
+    )
     why = f"{reason.value}{f': {explanation}' if explanation else ''}"
-    work.record(HistoryEvent.ENDED, reservation, actor=actor, reason=why)
-    work.note(f"reservation of {reservation.user} ends: {why}", reservation=reservation.id)
+    transaction.record_history(HistoryEvent.ENDED, reservation, actor=actor, reason=why)
+    transaction.log(f"reservation of {reservation.user} ends: {why}", reservation=reservation.id)
     return holds
 
 
-def activate(work: Work, reservations: Iterable[ReservationRow]) -> None:
-    """Make those active of which every device that is left serves."""
+def activate_if_served(transaction: Transaction, reservations: Iterable[ReservationRow]) -> None:
+    """Make those reservations active of which every device that is left serves."""
     preparing = {each.id: each for each in reservations if each.state is ReservationState.PREPARING}
     if not preparing:
         return
-    work.session.flush()
+    transaction.session.flush()
     waiting = set(
-        work.session.exec(
+        transaction.session.exec(
             select(HoldRow.reservation)
             .where(
                 col(HoldRow.reservation).in_(preparing),
@@ -153,36 +165,55 @@ def activate(work: Work, reservations: Iterable[ReservationRow]) -> None:
     for name, reservation in preparing.items():
         if name not in waiting:
             reservation.state = advance(reservation.state, ReservationState.ACTIVE)
-            work.change(reservation)
+            transaction.publish_document(reservation)
 
 
-def next_generation(work: Work, serials: Collection[str]) -> list[DeviceRow]:
-    """Count up what is desired of these devices, which is about to be something else."""
-    counted = (
+def live_holds_by_serial(
+    transaction: Transaction, serials: Collection[str]
+) -> dict[str, tuple[HoldRow, ReservationRow]]:
+    """The live holds of these devices, by serial."""
+    query = (
+        select(HoldRow, ReservationRow)
+        .join(ReservationRow, col(ReservationRow.id) == col(HoldRow.reservation))
+        .where(col(HoldRow.serial).in_(serials), col(HoldRow.state).in_(LIVE_HOLDS))
+    )
+    return {
+        hold.serial: (hold, reservation) for hold, reservation in transaction.session.exec(query)
+    }
+
+
+def increment_generation(transaction: Transaction, serials: Collection[str]) -> list[DeviceRow]:
+    """Count up what is desired of these devices, which is about to change."""
+    increment = (
         update(DeviceRow)
         .where(col(DeviceRow.serial).in_(serials))
         .values(generation=col(DeviceRow.generation) + 1)
         .returning(DeviceRow)
         .execution_options(populate_existing=True)
     )
-    return sorted(work.session.execute(counted).scalars(), key=lambda device: device.serial)
+    return sorted(
+        transaction.session.execute(increment).scalars(), key=lambda device: device.serial
+    )
 
 
-def _hold(
-    work: Work, reservation: ReservationRow, serials: Collection[str], actor: str = CONTROL
+def _create_holds(
+    transaction: Transaction,
+    reservation: ReservationRow,
+    serials: Collection[str],
+    actor: str = CONTROL,
 ) -> list[HoldRow]:
     holds = []
-    for device in next_generation(work, serials):
+    for device in increment_generation(transaction, serials):
         hold = HoldRow(
             reservation=reservation.id,
             serial=device.serial,
             worker=device.worker,
             state=HoldState.PREPARING,
         )
-        work.session.add(hold)
+        transaction.session.add(hold)
         holds.append(hold)
-        work.want(device, reservation)
-        work.record(
+        transaction.publish_desired(device, reservation)
+        transaction.record_history(
             HistoryEvent.RESERVED,
             reservation,
             actor=actor,

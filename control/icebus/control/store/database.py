@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from alembic import command
 from alembic.config import Config
@@ -42,6 +42,11 @@ POSTGRESQL = {
 """What we ask of a connection to PostgreSQL, unless the URL says otherwise."""
 
 MIGRATIONS = Path(__file__).parent / "migrations"
+
+BATCH = 1000
+"""Names in one query: databases limit its parameters, and nothing limits what a worker lists."""
+
+T = TypeVar("T", str, tuple[str, str])
 
 
 class Database:
@@ -146,6 +151,13 @@ class Database:
     def close(self) -> None:
         """Let go of all connections."""
         self.engine.dispose()
+
+
+def batches(names: Collection[T]) -> Iterator[list[T]]:
+    """Names in an order and in portions that a query can take."""
+    ordered = sorted(names)
+    for start in range(0, len(ordered), BATCH):
+        yield ordered[start : start + BATCH]
 
 
 def _connect(url: URL) -> Engine:

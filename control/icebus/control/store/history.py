@@ -1,18 +1,25 @@
-"""The history: read in pages, dropped when it is old. Written by :meth:`Work.record`."""
+"""The history: written with what happens, read in pages, dropped when it is old."""
 
 from __future__ import annotations
 
-from datetime import timedelta
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
 
-from sqlalchemy import delete
-from sqlmodel import col, select
+from sqlalchemy import delete, insert
+from sqlmodel import Session, col, select
 
 from icebus.control.store.tables import HistoryRow
-from icebus.control.store.transaction import Work
-from icebus.schemas.history import HistoryArgs, HistoryEntry, HistoryReply
+from icebus.schemas.history import HistoryArgs, HistoryEntry
 
 
-def history(work: Work, _user: str, args: HistoryArgs) -> HistoryReply:
+def write(session: Session, entries: Sequence[dict[str, Any]]) -> None:
+    """Add entries, each by the names of the table's columns."""
+    if entries:
+        session.execute(insert(HistoryRow), entries)
+
+
+def read(session: Session, args: HistoryArgs) -> list[HistoryEntry]:
     """The newest entries that match, newest first."""
     query = select(HistoryRow).order_by(col(HistoryRow.number).desc()).limit(args.limit)
     for column, wanted in (
@@ -29,11 +36,9 @@ def history(work: Work, _user: str, args: HistoryArgs) -> HistoryReply:
         query = query.where(col(HistoryRow.at) >= args.since)
     if args.before is not None:
         query = query.where(col(HistoryRow.number) < args.before)
-    rows = work.session.exec(query)
-    return HistoryReply(entries=[HistoryEntry.model_validate(row.model_dump()) for row in rows])
+    return [HistoryEntry.model_validate(row.model_dump()) for row in session.exec(query)]
 
 
-def prune(work: Work) -> None:
-    """Drop what is too old."""
-    oldest = work.now - timedelta(days=work.settings.history_days)
-    work.session.execute(delete(HistoryRow).where(col(HistoryRow.at) < oldest))
+def drop_before(session: Session, oldest: datetime) -> None:
+    """Drop what happened before that moment."""
+    session.execute(delete(HistoryRow).where(col(HistoryRow.at) < oldest))

@@ -2,7 +2,7 @@
 
 A leader that stands still, or loses the database, is replaced. It may not know that yet, so every
 transaction in which it acts as the leader looks at the row first, and finds somebody else's name
-there: nothing that a deposed leader decides is ever kept. What it still has to say of earlier
+there: nothing that a replaced leader decides is ever kept. What it still has to say of earlier
 decisions does no harm, because generations only grow.
 """
 
@@ -15,10 +15,10 @@ from sqlmodel import Field, Session, SQLModel, select
 
 from icebus.control.store.database import Database
 
-LASTS = 1.75
+DURATION = 1.75
 """Heartbeats that a lease lasts: whoever takes it over beats before the second one is missed."""
 
-RENEWED_AFTER = 0.5
+RENEW_AFTER = 0.5
 """Heartbeats after which it is renewed, or looked at by those who would have it. A leader may so
 stand still for more than a heartbeat before it is replaced."""
 
@@ -51,13 +51,13 @@ class Lease:
     def __init__(self, database: Database, session: str, interval: float) -> None:
         self._database = database
         self._session = session
-        self.lasts = LASTS * interval
-        self._pause = RENEWED_AFTER * interval
-        self._gone = ""
+        self.duration = DURATION * interval
+        self._renew_after = RENEW_AFTER * interval
+        self._ended = ""
         self._seen: tuple[str, float] = ("", 0.0)
         self._seen_at = 0.0
 
-    def campaign(self) -> tuple[bool, float]:
+    def acquire(self) -> tuple[bool, float]:
         """Renew the lease, or take it when it is to be had.
 
         Returns:
@@ -72,27 +72,27 @@ class Lease:
             if row is None:
                 row = LeaseRow(name=_THE_ONE, session="", expires=clock)
                 session.add(row)
-            left = self._left(row, clock)
-            if row.session != self._session and left > 0:
-                return False, min(left, self._pause)
-            row.session, row.expires = self._session, clock + self.lasts
-            return True, self._pause
+            remaining = self._remaining(row, clock)
+            if row.session != self._session and remaining > 0:
+                return False, min(remaining, self._renew_after)
+            row.session, row.expires = self._session, clock + self.duration
+            return True, self._renew_after
 
-    def is_ours(self, session: Session) -> bool:
+    def is_held(self, session: Session) -> bool:
         """Whether we lead, as far as the database knows: nobody else does, at any rate."""
         return session.exec(_LEADER).first() == self._session
 
-    def bury(self, session: str) -> None:
-        """A run of a control is said to be over: it need not be waited for, should it lead."""
-        self._gone = session
+    def holder_ended(self, session: str) -> None:
+        """A control is said to be gone: should it hold the lease, nobody waits for its end."""
+        self._ended = session
 
-    def revive(self, session: str) -> None:
-        """A run of a control is there: if it was said to be over, it had only lost its broker."""
-        if self._gone == session:
-            self._gone = ""
+    def holder_is_alive(self, session: str) -> None:
+        """A control is there: if it was said to be gone, it had only lost its broker."""
+        if self._ended == session:
+            self._ended = ""
 
-    def give_up(self) -> None:
-        """Lead no more, so that another may at once.
+    def release(self) -> None:
+        """Give the lease up, so that another control may have it at once.
 
         Raises:
             DBAPIError: the database does not answer; the lease runs out.
@@ -102,12 +102,12 @@ class Lease:
             if row is not None and row.session == self._session:
                 row.session, row.expires = "", self._database.clock(session)
 
-    def _left(self, row: LeaseRow, clock: float) -> float:
+    def _remaining(self, row: LeaseRow, clock: float) -> float:
         """Seconds that whoever holds it has left."""
         at = time.monotonic()
         if self._seen != (row.session, row.expires):
             self._seen, self._seen_at = (row.session, row.expires), at
-        if row.session in ("", self._gone):
+        if row.session in ("", self._ended):
             return 0.0
         # By our own clock too: the database's may have been set back since.
-        return min(row.expires - clock, self._seen_at + self.lasts - at)
+        return min(row.expires - clock, self._seen_at + self.duration - at)

@@ -7,12 +7,31 @@ those of one that dies right after its decision are not lost.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import ClassVar
 
+from pydantic import BaseModel
 from sqlalchemy import BigInteger, Integer, delete, insert
 from sqlmodel import Field, Session, SQLModel, col, select
 
-from icebus.control.store.transaction import Outgoing
+CLEAR = b""
+"""What clears a retained topic."""
+
+
+@dataclass(frozen=True)
+class Outgoing:
+    """A message to publish."""
+
+    topic: str
+    message: BaseModel | bytes
+    retain: bool = False
+    expiry: float | None = None
+
+    @property
+    def payload(self) -> bytes:
+        """The message as it crosses the network."""
+        message = self.message
+        return message if isinstance(message, bytes) else message.model_dump_json().encode()
 
 
 class OutboxRow(SQLModel, table=True):
@@ -36,7 +55,7 @@ _ALL = select(OutboxRow).order_by(col(OutboxRow.number))
 """Asked in every transaction of the leader."""
 
 
-def leave(session: Session, messages: Iterable[Outgoing]) -> None:
+def put(session: Session, messages: Iterable[Outgoing]) -> None:
     """Leave messages to the leader."""
     rows = [
         {
@@ -52,7 +71,7 @@ def leave(session: Session, messages: Iterable[Outgoing]) -> None:
 
 
 def take(session: Session) -> list[Outgoing]:
-    """Take all that was left to us."""
+    """Take all that others left to us, the leader."""
     rows = session.exec(_ALL).all()
     if rows:
         session.execute(delete(OutboxRow).where(col(OutboxRow.number) <= rows[-1].number))

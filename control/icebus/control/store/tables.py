@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, ClassVar, Generic, TypeVar
@@ -10,8 +11,16 @@ from sqlalchemy import JSON, BigInteger, DateTime, Dialect, Index, Integer, Stri
 from sqlalchemy.types import TypeDecorator
 from sqlmodel import Field, SQLModel
 
+from icebus.schemas.devices import Desired
 from icebus.schemas.history import HistoryEvent
-from icebus.schemas.reservations import EndReason, HoldState, ReservationState
+from icebus.schemas.reservations import (
+    EndReason,
+    HeldDevice,
+    HoldState,
+    Queue,
+    Reservation,
+    ReservationState,
+)
 
 E = TypeVar("E", bound=StrEnum)
 
@@ -77,6 +86,27 @@ class DeviceRow(SQLModel, table=True):
     reboot: int = Field(default=0, sa_type=BigInteger, sa_column_kwargs=_ZERO)
     reflash: int = Field(default=0, sa_type=BigInteger, sa_column_kwargs=_ZERO)
 
+    def desired(self, reservation: ReservationRow | None) -> Desired:
+        """What control wants of it, given the live reservation that holds it."""
+        desired = Desired(
+            serial=self.serial,
+            generation=self.generation,
+            quarantined=self.quarantined,
+            reboot=self.reboot,
+            reflash=self.reflash,
+        )
+        if reservation is None:
+            return desired
+        return desired.model_copy(
+            update={
+                "reservation": reservation.id,
+                "user": reservation.user,
+                "kind": reservation.kind,
+                "args": reservation.args,
+                "until": reservation.until,
+            }
+        )
+
 
 class WorkerRow(SQLModel, table=True):
     """A worker that was ever drained; kept, so that what is wanted of it can be said again."""
@@ -90,7 +120,7 @@ class WorkerRow(SQLModel, table=True):
 class ReservationRow(SQLModel, table=True):
     """A reservation; kept after its end, so that its holder can be told why it is over.
 
-    While it is queued, ``until`` is the end of its patience.
+    While it is queued, ``until`` is when it stops waiting.
     """
 
     __tablename__: ClassVar[str] = "reservations"
@@ -107,8 +137,14 @@ class ReservationRow(SQLModel, table=True):
         sa_type=UtcDateTime,
         description="When the holder is told that the end is near; null once told.",
     )
-    client: str | None = Field(default=None, max_length=_ID)
-    orphaned_since: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    client: str | None = Field(
+        default=None, max_length=_ID, description="On whose presence it depends; null for none."
+    )
+    absent_since: datetime | None = Field(
+        default=None,
+        sa_type=UtcDateTime,
+        description="Since when its client is absent; null while that is there.",
+    )
     reason: EndReason | None = Field(default=None, sa_type=Name(EndReason))
     sequence: int = Field(default=0, description="Events sent to the holder.")
     revision: int = Field(
@@ -125,6 +161,42 @@ class ReservationRow(SQLModel, table=True):
     position: int | None = None
     waits_for: str | None = None
     estimate: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    published_estimate: datetime | None = Field(
+        default=None, sa_type=UtcDateTime, description="The one in its retained document."
+    )
+
+    def document(self, holds: Iterable[HoldRow]) -> Reservation:
+        """The reservation as it crosses the bus.
+
+        Args:
+            holds: all of its holds, in any order.
+        """
+        queue = None
+        if self.position is not None:
+            queue = Queue(
+                position=self.position, reason=self.waits_for or "", estimate=self.estimate
+            )
+        return Reservation(
+            id=self.id,
+            revision=self.revision,
+            user=self.user,
+            kind=self.kind,
+            state=self.state,
+            devices=[
+                HeldDevice(
+                    serial=hold.serial, worker=hold.worker, state=hold.state, reason=hold.reason
+                )
+                # Not by the database: how it sorts depends on its locale.
+                for hold in sorted(holds, key=lambda hold: hold.serial)
+            ],
+            created=self.created,
+            until=self.until,
+            client=self.client,
+            reason=self.reason,
+            priority=self.priority,
+            replace=self.replace,
+            queue=queue,
+        )
 
 
 class HoldRow(SQLModel, table=True):

@@ -16,14 +16,16 @@ class Clients:
 
     def __init__(self) -> None:
         self._online: dict[tuple[str, str], ClientState] = {}
-        self._patience: dict[tuple[str, str], float] = {}
+        self._longest_silence: dict[tuple[str, str], float] = {}
         self._silent_at: dict[tuple[str, str], float] = {}
 
-    def on_state(self, user: str, client: str, state: ClientState | None) -> Presence | None:
-        """A client's state changed; returns how it is now, or None when that says nothing new.
+    def on_state(
+        self, user: str, client: str, state: ClientState | None, at: float
+    ) -> Presence | None:
+        """A client's state was said; returns how it is now, or None when that is nothing new.
 
-        What is said of a run of the client that another has replaced (a late will, the farewell of
-        a predecessor) does not count.
+        The broker tells of clients that die, but not of one that died with it; so those that
+        repeat their state are expected to go on doing so.
         """
         key = (user, client)
         known = self._online.get(key)
@@ -36,31 +38,23 @@ class Clients:
             self._online.pop(key, None)
             return state.state
         self._online[key] = state
+        silence = math.inf if state.interval is None else SILENT_AFTER * state.interval
+        self._longest_silence[key] = silence
+        self._silent_at[key] = at + silence
         return None if known is not None and known.session == state.session else state.state
-
-    def on_sign(self, user: str, client: str, state: ClientState | None, at: float) -> None:
-        """A client gave a sign, so it is not to be missed before long.
-
-        The broker tells of clients that die, but not of one that died with it.
-        """
-        key = (user, client)
-        if state is None or is_gone(state):
-            return
-        self._patience[key] = math.inf if state.interval is None else SILENT_AFTER * state.interval
-        self._silent_at[key] = at + self._patience[key]
 
     def connected(self, at: float) -> None:
         """The broker is back: everybody has as long as ever to be heard."""
-        self._silent_at = {key: at + patience for key, patience in self._patience.items()}
+        self._silent_at = {key: at + silence for key, silence in self._longest_silence.items()}
 
-    def missed(self, at: float) -> list[tuple[str, str]]:
-        """The clients that have been silent for too long; they count as lost from now on."""
+    def drop_silent(self, at: float) -> list[tuple[str, str]]:
+        """Count those as lost that have been silent for too long, and return them."""
         silent = [key for key in self._online if self._silent_at.get(key, math.inf) <= at]
         for key in silent:
             del self._online[key]
         gone = self._silent_at.keys() - self._online.keys()
         for key in gone:
-            del self._silent_at[key], self._patience[key]
+            del self._silent_at[key], self._longest_silence[key]
         return silent
 
     def online(self, user: str, client: str) -> bool:

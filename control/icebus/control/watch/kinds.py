@@ -1,4 +1,4 @@
-"""The kinds that workers offer, and the check of what a reservation asks of them."""
+"""The kinds that workers offer, and which workers take what a reservation asks of a kind."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from referencing import Registry
 from referencing.exceptions import Unresolvable
 
 from icebus.schemas.components import KindInfo, WorkerKinds
-from icebus.schemas.errors import InvalidRequest
+from icebus.schemas.errors import IcebusError, InvalidRequest, UnknownKind
 
-PROBLEMS = 20
+MOST_PROBLEMS = 20
 """Mistakes of one request that its refusal lists."""
 
 
@@ -66,16 +66,86 @@ class Kind:
         if not errors:
             return
         problems = [
-            {"field": each.json_path, "problem": each.message[:200]} for each in errors[:PROBLEMS]
+            {"field": each.json_path, "problem": each.message[:200]}
+            for each in errors[:MOST_PROBLEMS]
         ]
         listing = "; ".join(f"{each['field']}: {each['problem']}" for each in problems[:5])
         raise InvalidRequest(f"args of kind {self.name}: {listing}", problems=problems)
 
 
-def read(message: WorkerKinds) -> dict[str, Kind]:
+def read_kinds(message: WorkerKinds) -> dict[str, Kind]:
     """The kinds a worker published, ready to check arguments against.
 
     Raises:
         InvalidRequest: one of them has no valid schema.
     """
     return {name: Kind(name, info) for name, info in message.kinds.items()}
+
+
+class KindLookup:
+    """Which workers take which requests, looked up once for requests that are alike.
+
+    Args:
+        offers: the kinds that each worker offers.
+    """
+
+    def __init__(self, offers: Mapping[str, Mapping[str, Kind]]) -> None:
+        self._offers = offers
+        self._known: dict[tuple[str, str], dict[str, str] | IcebusError] = {}
+
+    def offering(self, kind: str) -> dict[str, str]:
+        """The firmware that a kind needs, by the workers that offer it.
+
+        Raises:
+            UnknownKind: there are none.
+        """
+        return {worker: each.firmware for worker, each in self._offering(kind).items()}
+
+    def accepting(self, kind: str, args: Mapping[str, Any]) -> dict[str, str]:
+        """The firmware that a request needs, by the workers that take its arguments.
+
+        Raises:
+            UnknownKind: nobody offers the kind.
+            InvalidRequest: none of those who do takes the arguments.
+        """
+        key = (kind, json.dumps(args, sort_keys=True))
+        if key not in self._known:
+            try:
+                self._known[key] = _accepting(self._offering(kind), args)
+            except (UnknownKind, InvalidRequest) as refusal:
+                self._known[key] = refusal
+        found = self._known[key]
+        if isinstance(found, IcebusError):
+            raise found
+        return found
+
+    def _offering(self, kind: str) -> dict[str, Kind]:
+        found = {worker: kinds[kind] for worker, kinds in self._offers.items() if kind in kinds}
+        if not found:
+            known = sorted({name for kinds in self._offers.values() for name in kinds})
+            listing = f"they offer {', '.join(known)}" if known else "none of them offers any"
+            raise UnknownKind(f"no worker offers kind {kind}; {listing}", kind=kind, known=known)
+        return found
+
+
+def _accepting(offers: Mapping[str, Kind], args: Mapping[str, Any]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    # Nearly always all workers have the same schema, and to follow it takes its time.
+    refusals: dict[str, InvalidRequest | None] = {}
+    for worker, kind in sorted(offers.items()):
+        if kind.schema not in refusals:
+            refusals[kind.schema] = _refusal(kind, args)
+        if refusals[kind.schema] is None:
+            found[worker] = kind.firmware
+    refused = next((each for each in refusals.values() if each is not None), None)
+    if refused is not None and not found:
+        raise refused
+    return found
+
+
+def _refusal(kind: Kind, args: Mapping[str, Any]) -> InvalidRequest | None:
+    try:
+        kind.check(args)
+    except InvalidRequest as refusal:
+        return refusal
+    return None

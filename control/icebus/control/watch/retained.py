@@ -1,4 +1,4 @@
-"""What the broker keeps of control's, by whomever it was said. In memory."""
+"""What the broker retains of what controls published, whichever of them did. In memory."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from icebus.schemas.topics import DESIRED, RESERVATION
 
 
 @dataclass
-class Kept:
+class RetainedTopics:
     """Names of retained topics that are not empty.
 
     Whoever begins to lead finds among them what the leader before it had no time to clear.
@@ -21,8 +21,8 @@ class Kept:
     documents: set[str] = field(default_factory=set)
     desired: set[tuple[str, str]] = field(default_factory=set)
 
-    def note(self, topic: str, *, empty: bool) -> None:
-        """A retained topic was written."""
+    def on_written(self, topic: str, *, empty: bool) -> None:
+        """A retained topic was written, or cleared."""
         if ids := RESERVATION.parse(topic):
             (self.documents.discard if empty else self.documents.add)(ids["reservation"])
         elif ids := DESIRED.parse(topic):

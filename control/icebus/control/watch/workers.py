@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from icebus.bus import RECONNECT_MAX
-from icebus.control.watch.kinds import Kind
+from icebus.control.watch.kinds import Kind, KindLookup
 from icebus.schemas.components import WorkerHeartbeat, WorkerState
 from icebus.schemas.devices import DeviceReport, DeviceState
 from icebus.schemas.liveness import (
@@ -25,20 +25,32 @@ from icebus.schemas.liveness import (
     stale_after,
 )
 
-STALL = 1.5
+LONGEST_PAUSE = 1.5
 """Heartbeats without a look at the clock after which it was us who stood still."""
 
 
 @dataclass
 class Worker:
-    """One worker, as the bus shows it."""
+    """One worker, as the bus shows it.
+
+    Attributes:
+        name: its id.
+        state: what it said last.
+        echoed_session: the run of it that answered last.
+        echoed_at: when that was.
+        fresh_until: when its last answer is too old to rely on it.
+        expected_from: when it had time enough to answer; until then its silence means nothing.
+        gone_at: when it was last said to be gone.
+        kinds: what it offers, by name.
+        reports: on its devices, by serial.
+    """
 
     name: str
     state: WorkerState | None = None
-    echoed: str = ""
-    heard_at: float = -math.inf
+    echoed_session: str = ""
+    echoed_at: float = -math.inf
     fresh_until: float = 0.0
-    waiting_until: float = 0.0
+    expected_from: float = 0.0
     gone_at: float = -math.inf
     kinds: dict[str, Kind] = field(default_factory=dict)
     reports: dict[str, DeviceReport] = field(default_factory=dict)
@@ -50,7 +62,7 @@ class Worker:
             return None
         return report
 
-    def has(self, serial: str) -> bool:
+    def owns(self, serial: str) -> bool:
         """Whether it owns that device, as far as it has said."""
         report = self.reports.get(serial)
         if report is None or report.state is DeviceState.ABSENT:
@@ -65,19 +77,17 @@ class Worker:
         return state is None or not lists_all(state) or serial in state.serials
 
 
-class Farm:
+class Workers:
     """All workers and their devices.
 
     Args:
         interval: seconds between heartbeats.
-        epoch: our run of control, which counts the sequence while we lead.
     """
 
-    def __init__(self, interval: float, epoch: str) -> None:
-        self.epoch = epoch
-        self._patience = stale_after(interval)
-        self._stall = STALL * interval
-        self._looked_at = math.inf
+    def __init__(self, interval: float) -> None:
+        self._stale_after = stale_after(interval)
+        self._longest_pause = LONGEST_PAUSE * interval
+        self._clock_read_at = math.inf
         self._connected_at = math.inf
         self._sent: dict[tuple[str, int], float] = {}
         self._workers: dict[str, Worker] = {}
@@ -85,12 +95,12 @@ class Farm:
 
     # --- what is heard ------------------------------------------------------------------------
 
-    def remember(self, serial: str, worker: str, report: DeviceReport) -> None:
+    def restore(self, serial: str, worker: str, report: DeviceReport) -> None:
         """Take over what the database recorded of a device before we heard of it."""
-        self._worker(worker).reports.setdefault(serial, report)
+        self._known(worker).reports.setdefault(serial, report)
         self._owners.setdefault(serial, worker)
 
-    def suspend(self) -> None:
+    def disconnected(self) -> None:
         """The connection is gone: nobody's silence means anything."""
         self._connected_at = math.inf
 
@@ -101,26 +111,22 @@ class Farm:
         """
         self._connected_at = at
 
-    def tick(self, at: float) -> None:
-        """The clock was looked at. Time in which we stood still is no time of anybody's silence."""
-        pause = at - self._looked_at
-        self._looked_at = at
-        if pause < self._stall:
+    def discount_pause(self, at: float) -> None:
+        """Time in which we stood still, until just now, is no time of anybody's silence."""
+        pause = at - self._clock_read_at
+        self._clock_read_at = at
+        if pause < self._longest_pause:
             return
         for worker in self._workers.values():
             worker.fresh_until += pause
-            worker.waiting_until += pause
+            worker.expected_from += pause
 
-    def beaten(self, sequence: int, at: float) -> None:
-        """A heartbeat of ours goes out."""
-        self.overheard(self.epoch, sequence, at)
-
-    def overheard(self, epoch: str, sequence: int, at: float) -> None:
-        """A heartbeat goes out, from whomever leads."""
-        if at >= max(self._sent.values(), default=-math.inf) + self._stall:
-            # Nobody could answer while nobody beat.
+    def on_heartbeat(self, epoch: str, sequence: int, at: float) -> None:
+        """A heartbeat goes out, from whichever control leads."""
+        if at >= max(self._sent.values(), default=-math.inf) + self._longest_pause:
+            # Nobody could answer while no heartbeat came.
             for worker in self._workers.values():
-                worker.waiting_until = max(worker.waiting_until, at + self._patience)
+                worker.expected_from = max(worker.expected_from, at + self._stale_after)
         self._sent[epoch, sequence] = at
         while len(self._sent) > STALE_AFTER + 1:
             self._sent.pop(next(iter(self._sent)))
@@ -133,20 +139,20 @@ class Farm:
         sent = self._sent.get((echo.epoch, echo.sequence))
         if sent is None:
             return False
-        known = self._worker(worker)
-        was = known.echoed == echo.session and at < known.fresh_until
-        known.echoed, known.heard_at = echo.session, at
-        known.fresh_until = max(known.fresh_until, sent + self._patience)
-        known.waiting_until = 0.0
+        known = self._known(worker)
+        was = known.echoed_session == echo.session and at < known.fresh_until
+        known.echoed_session, known.echoed_at = echo.session, at
+        known.fresh_until = max(known.fresh_until, sent + self._stale_after)
+        known.expected_from = 0.0
         return not was
 
     def on_kinds(self, worker: str, kinds: dict[str, Kind]) -> None:
         """A worker published what it offers."""
-        self._worker(worker).kinds = kinds
+        self._known(worker).kinds = kinds
 
     def on_state(self, worker: str, state: WorkerState | None, at: float) -> bool:
         """A worker's state changed; returns whether it is a new run of the worker."""
-        known = self._worker(worker)
+        known = self._known(worker)
         before = known.state
         if state is not None and is_late(before, state):
             return False
@@ -154,23 +160,23 @@ class Farm:
         if state is not None and is_gone(state):
             known.gone_at = at
         for serial in known.reports:
-            self._elect(serial)
+            self._assign_owner(serial)
         new = state is not None and (before is None or before.session != state.session)
         if new or before is None or is_gone(before):
-            known.waiting_until = at + self._patience
+            known.expected_from = at + self._stale_after
         return new
 
     def on_report(self, worker: str, serial: str, report: DeviceReport | None) -> bool:
         """A worker reported on a device, or forgot it; returns whether anything that counts did."""
-        known = self._worker(worker)
+        known = self._known(worker)
         before = known.reports.get(serial)
         if report is None:
             if before is None:
                 return False
-            report = _absent(before, "removed")
+            report = _as_absent(before, "removed")
         known.reports[serial] = report
-        self._elect(serial)
-        return essence(before) != essence(report)
+        self._assign_owner(serial)
+        return without_progress(before) != without_progress(report)
 
     # --- what follows from it -------------------------------------------------------------------
 
@@ -181,12 +187,12 @@ class Farm:
         answers = (
             known is not None
             and state is not None
-            and known.echoed == state.session
+            and known.echoed_session == state.session
             and at < known.fresh_until
         )
-        return health(state, answers=answers, expected=not self._waiting(known, at))
+        return health(state, answers=answers, expected=self._is_expected(known, at))
 
-    def given_up(self, worker: str, at: float) -> bool:
+    def is_gone_for_good(self, worker: str, at: float) -> bool:
         """Whether a worker is gone and had its time to come back.
 
         A broker that is stopped tells of the loss of all it knows; they find it again as we do.
@@ -204,13 +210,17 @@ class Farm:
             return f"worker {worker} is not there"
         return f"worker {worker} {GONE.get(known.state.state, 'does not answer heartbeats')}"
 
-    def worker(self, name: str) -> Worker:
+    def get(self, name: str) -> Worker:
         """What is known of a worker."""
         return self._workers.get(name) or Worker(name)
 
-    def workers(self) -> Iterator[Worker]:
+    def all(self) -> Iterator[Worker]:
         """All workers ever heard of."""
         return iter(self._workers.values())
+
+    def kinds(self) -> KindLookup:
+        """What all workers offer now."""
+        return KindLookup({worker.name: worker.kinds for worker in self._workers.values()})
 
     def owner(self, serial: str) -> str | None:
         """The worker that a device belongs to."""
@@ -229,13 +239,13 @@ class Farm:
         owner = self._owners.get(serial)
         if owner is None:
             return None
-        worker = self._worker(owner)
+        worker = self._known(owner)
         report = worker.reports.get(serial)
         if report is None or report.state is DeviceState.ABSENT or worker.lists(serial):
             return report
-        return _absent(report, f"worker {owner} has it no more")
+        return _as_absent(report, f"worker {owner} has it no more")
 
-    def ready(self, at: float) -> Iterator[tuple[str, DeviceReport]]:
+    def free_devices(self, at: float) -> Iterator[tuple[str, DeviceReport]]:
         """The devices that seem to be free, with their workers: as their last reports say."""
         for worker in self._workers.values():
             state = worker.state
@@ -252,30 +262,30 @@ class Farm:
                 ):
                     yield worker.name, report
 
-    def settled(self, at: float) -> bool:
-        """Whether every worker that says it is ready has answered us, or had time to."""
+    def all_answered(self, at: float) -> bool:
+        """Whether every worker of which we know has answered us, or had time to."""
         return all(
             self.health(worker.name, at) is not Health.UNKNOWN
             for worker in self._workers.values()
             if worker.state is not None
         )
 
-    def _waiting(self, known: Worker | None, at: float) -> bool:
-        """Whether it is too early to call a worker silent."""
-        if known is not None and at < known.waiting_until:
-            return True
-        heard = known is not None and known.state and known.heard_at >= self._connected_at
-        return not heard and at < self._connected_at + RECONNECT_MAX + self._patience
+    def _is_expected(self, known: Worker | None, at: float) -> bool:
+        """Whether a worker had time enough to answer."""
+        if known is not None and at < known.expected_from:
+            return False
+        heard = known is not None and known.state and known.echoed_at >= self._connected_at
+        return bool(heard) or at >= self._connected_at + RECONNECT_MAX + self._stale_after
 
-    def _worker(self, name: str) -> Worker:
+    def _known(self, name: str) -> Worker:
         return self._workers.setdefault(name, Worker(name))
 
-    def _elect(self, serial: str) -> None:
-        """Settle whose device it is: whoever had it keeps it for as long as it has it."""
+    def _assign_owner(self, serial: str) -> None:
+        """Find out whose device it is: whoever had it keeps it for as long as it has it."""
         owner = self._owners.get(serial)
-        if owner is not None and self._worker(owner).has(serial):
+        if owner is not None and self._known(owner).owns(serial):
             return
-        claimants = sorted(w.name for w in self._workers.values() if w.has(serial))
+        claimants = sorted(w.name for w in self._workers.values() if w.owns(serial))
         if claimants:
             self._owners[serial] = claimants[0]
         elif owner is None:
@@ -284,12 +294,12 @@ class Farm:
                 self._owners[serial] = reporters[0]
 
 
-def essence(report: DeviceReport | None) -> DeviceReport | None:
-    """A report without what changes all the time and decides nothing."""
+def without_progress(report: DeviceReport | None) -> DeviceReport | None:
+    """A report without its progress, which changes all the time and decides nothing."""
     return None if report is None else report.model_copy(update={"progress": None})
 
 
-def _absent(report: DeviceReport, reason: str) -> DeviceReport:
+def _as_absent(report: DeviceReport, reason: str) -> DeviceReport:
     return report.model_copy(
         update={"state": DeviceState.ABSENT, "reason": reason, "progress": None}
     )

@@ -3,115 +3,81 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime
 
-from pydantic import BaseModel
-from sqlalchemy import insert
 from sqlmodel import Session, col, select
 
-from icebus.control.decide.reconciler import desired
 from icebus.control.settings import Settings
-from icebus.control.store.tables import DeviceRow, HistoryRow, HoldRow, ReservationRow
+from icebus.control.store import history
+from icebus.control.store.outbox import CLEAR, Outgoing
+from icebus.control.store.tables import DeviceRow, HoldRow, ReservationRow
 from icebus.control.watch.clients import Clients
-from icebus.control.watch.workers import Farm
+from icebus.control.watch.workers import Workers
 from icebus.schemas.calls import Event
 from icebus.schemas.devices import WorkerDesired
 from icebus.schemas.history import HistoryEvent
 from icebus.schemas.ids import ALL_DEVICES, CONTROL
+from icebus.schemas.liveness import Health
 from icebus.schemas.message import Message
-from icebus.schemas.reservations import HeldDevice, Queue, Reservation, ReservationState
+from icebus.schemas.reservations import Reservation, ReservationState
 from icebus.schemas.topics import DESIRED, DEVICE, EVENT, EVENT_EXPIRY, RESERVATION, WORKER_DESIRED
 
-CLEAR = b""
-"""What clears a retained topic."""
 
-
-@dataclass(frozen=True)
-class Outgoing:
-    """A message to publish."""
-
-    topic: str
-    message: BaseModel | bytes
-    retain: bool = False
-    expiry: float | None = None
-
-    @property
-    def payload(self) -> bytes:
-        """The message as it crosses the network."""
-        message = self.message
-        return message if isinstance(message, bytes) else message.model_dump_json().encode()
-
-
-class Work:
-    """A transaction at work.
+class Transaction:
+    """What an operation reads from, writes to and speaks through.
 
     What it changes is sent only after the database has it, so that nobody acts on what a crash
     would take back.
 
     Args:
-        session: of the transaction.
-        farm: what is known of the workers.
+        session: of the database.
+        workers: what is known of the workers.
         clients: what is known of the clients.
         settings: of this control.
         now: the moment all of it happens, on the wall clock.
-        at: the same on the monotonic clock.
+        monotonic: the same on the monotonic clock.
     """
 
     def __init__(
         self,
         session: Session,
-        farm: Farm,
+        workers: Workers,
         clients: Clients,
         settings: Settings,
         now: datetime,
-        at: float,
+        monotonic: float,
     ) -> None:
         self.session = session
-        self.farm = farm
+        self.workers = workers
         self.clients = clients
         self.settings = settings
         self.now = now
-        self.at = at
+        self.monotonic = monotonic
         self._history: list[dict[str, object]] = []
         self._desired: list[Outgoing] = []
         self._events: list[Outgoing] = []
         self._changed: dict[str, ReservationRow] = {}
         self._documents: dict[str, Reservation] = {}
-        self.facts: list[tuple[str, dict[str, str]]] = []
-        """What happened, in words and fields, for the log."""
-        self.rescheduled = False
+        self.log_lines: list[tuple[str, dict[str, str]]] = []
+        """What happened, in words and fields."""
+        self.due_changed = False
         """Whether something falls due at another time than before."""
-        self.stirred = False
+        self.scheduling_requested = False
         """Whether something changed that those in the queue may wait for."""
 
-    def stir(self) -> None:
+    def health(self, worker: str) -> Health:
+        """Whether that worker can be relied on now."""
+        return self.workers.health(worker, self.monotonic)
+
+    def request_scheduling(self) -> None:
         """Have the queue looked at before the transaction ends."""
-        self.stirred = True
+        self.scheduling_requested = True
 
-    def want(self, device: DeviceRow, reservation: ReservationRow | None) -> None:
-        """Publish what is desired of a device."""
-        topic = DESIRED(worker=device.worker, serial=device.serial)
-        self._desired.append(Outgoing(topic, desired(device, reservation), retain=True))
-
-    def note(self, fact: str, **fields: str) -> None:
+    def log(self, fact: str, **fields: str) -> None:
         """Log a fact once it is one."""
-        self.facts.append((fact, fields))
+        self.log_lines.append((fact, fields))
 
-    def unwant(self, worker: str, serial: str) -> None:
-        """Clear what a worker was told about a device it has no more."""
-        self._desired.append(Outgoing(DESIRED(worker=worker, serial=serial), CLEAR, retain=True))
-
-    def drain(self, worker: str, reason: str | None) -> None:
-        """Publish whether a worker is to take new reservations."""
-        topic = WORKER_DESIRED(worker=worker)
-        self._desired.append(Outgoing(topic, WorkerDesired(draining=reason), retain=True))
-
-    def clear_report(self, worker: str, serial: str) -> None:
-        """Clear what a worker that is gone last said of a device."""
-        self._desired.append(Outgoing(DEVICE(worker=worker, serial=serial), CLEAR, retain=True))
-
-    def record(
+    def record_history(
         self,
         event: HistoryEvent,
         reservation: ReservationRow | None = None,
@@ -135,18 +101,38 @@ class Work:
             }
         )
 
-    def change(self, reservation: ReservationRow) -> None:
-        """Publish the reservation's document when all is done."""
+    # --- what is published at the end -----------------------------------------------------------
+
+    def publish_desired(self, device: DeviceRow, reservation: ReservationRow | None) -> None:
+        """Publish what is desired of a device, given the live reservation that holds it."""
+        topic = DESIRED(worker=device.worker, serial=device.serial)
+        self._desired.append(Outgoing(topic, device.desired(reservation), retain=True))
+
+    def clear_desired(self, worker: str, serial: str) -> None:
+        """Clear what a worker was told about a device it has no more."""
+        self._desired.append(Outgoing(DESIRED(worker=worker, serial=serial), CLEAR, retain=True))
+
+    def clear_report(self, worker: str, serial: str) -> None:
+        """Clear what a worker that is gone last said of a device."""
+        self._desired.append(Outgoing(DEVICE(worker=worker, serial=serial), CLEAR, retain=True))
+
+    def publish_draining(self, worker: str, reason: str | None) -> None:
+        """Publish why a worker is to get no new reservations; None when it is to get them."""
+        topic = WORKER_DESIRED(worker=worker)
+        self._desired.append(Outgoing(topic, WorkerDesired(draining=reason), retain=True))
+
+    def publish_document(self, reservation: ReservationRow) -> None:
+        """Publish the reservation's document, which has changed, when all is done."""
         reservation.revision += 1
         self._changed[reservation.id] = reservation
         self._documents.pop(reservation.id, None)
-        self.rescheduled = True
+        self.due_changed = True
 
-    def forget(self, reservation: str) -> None:
+    def clear_document(self, reservation: str) -> None:
         """Clear the document of a reservation that is over."""
         self._events.append(Outgoing(RESERVATION(reservation=reservation), CLEAR, retain=True))
 
-    def tell(
+    def send_event(
         self, reservation: ReservationRow, event: str, data: Message, serial: str = ALL_DEVICES
     ) -> None:
         """Send an event to the holder of a reservation."""
@@ -161,6 +147,8 @@ class Work:
         reservation.sequence += 1
         self._events.append(Outgoing(topic, message, expiry=EVENT_EXPIRY))
 
+    # --- documents ------------------------------------------------------------------------------
+
     def document(
         self, reservation: ReservationRow, holds: Iterable[HoldRow] | None = None
     ) -> Reservation:
@@ -172,9 +160,8 @@ class Work:
         """
         known = self._documents.get(reservation.id)
         if known is None:
-            known = (
-                self.documents([reservation])[0] if holds is None else _document(reservation, holds)
-            )
+            read = holds is None
+            known = self.documents([reservation])[0] if read else reservation.document(holds or ())
             self._documents[reservation.id] = known
         return known
 
@@ -188,7 +175,7 @@ class Work:
         holds: dict[str, list[HoldRow]] = {row.id: [] for row in rows}
         for hold in self.session.exec(query):
             holds[hold.reservation].append(hold)
-        return [_document(row, holds[row.id]) for row in rows]
+        return [row.document(holds[row.id]) for row in rows]
 
     def conclude(self) -> list[Outgoing]:
         """Write the history, the last thing a transaction does.
@@ -196,8 +183,7 @@ class Work:
         Returns:
             All that is to be sent: what devices should do first, for that takes longest.
         """
-        if self._history:
-            self.session.execute(insert(HistoryRow), self._history)
+        history.write(self.session, self._history)
         documents: list[Outgoing] = []
         unread = [row for name, row in self._changed.items() if name not in self._documents]
         for document in (*self._documents.values(), *self.documents(unread)):
@@ -209,27 +195,3 @@ class Work:
                 # Live subscribers have seen the end with its reason; nobody else needs to.
                 documents.append(Outgoing(topic, CLEAR, retain=True))
         return self._desired + documents + self._events
-
-
-def _document(row: ReservationRow, holds: Iterable[HoldRow]) -> Reservation:
-    return Reservation(
-        id=row.id,
-        revision=row.revision,
-        user=row.user,
-        kind=row.kind,
-        state=row.state,
-        devices=[
-            HeldDevice(serial=each.serial, worker=each.worker, state=each.state, reason=each.reason)
-            # Not by the database: how it sorts depends on its locale.
-            for each in sorted(holds, key=lambda hold: hold.serial)
-        ],
-        created=row.created,
-        until=row.until,
-        client=row.client,
-        reason=row.reason,
-        priority=row.priority,
-        replace=row.replace,
-        queue=None
-        if row.position is None
-        else Queue(position=row.position, reason=row.waits_for or "", estimate=row.estimate),
-    )

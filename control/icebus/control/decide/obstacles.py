@@ -1,0 +1,190 @@
+"""What keeps a request from a device, in words and as the error that refuses it. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from icebus.schemas.errors import DeviceUnavailable, LimitExceeded, NotEnoughDevices
+from icebus.schemas.selectors import Selector
+from icebus.schemas.wording import counted
+
+
+class Obstacle(StrEnum):
+    """Why a device can't be had now, in the words a refusal lists."""
+
+    HELD = "held"
+    BUSY = "not ready yet"
+    HELD_BACK = "kept for those who wait before"
+    BROKEN = "broken"
+    QUARANTINED = "quarantined"
+    ABSENT = "absent"
+    STALE = "on workers that do not answer"
+    DRAINING = "on workers that drain"
+    OTHER_KIND = "without this kind"
+    OTHER_LABELS = "with other labels"
+
+
+TEMPORARY = (Obstacle.HELD, Obstacle.BUSY, Obstacle.HELD_BACK)
+"""What goes by itself, so that waiting for it makes sense."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A device as the scheduler sees it.
+
+    Attributes:
+        serial: its name.
+        worker: who owns it.
+        firmware: what it runs.
+        labels: what selectors ask for.
+        obstacle: why nobody can have it; None when it is free.
+        why: the obstacle in full, for people.
+        holder: the user who holds it.
+        free_at: when it is free unless its holder extends.
+    """
+
+    serial: str
+    worker: str
+    firmware: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    obstacle: Obstacle | None = None
+    why: str = ""
+    holder: str | None = None
+    free_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a request asks for: that many devices, or exactly these.
+
+    Attributes:
+        kind: what they are to do.
+        firmware: what that needs, by the workers that offer the kind and take its arguments.
+        count: how many; None when they are named.
+        serials: which ones.
+        selector: what labels they must have.
+    """
+
+    kind: str
+    firmware: Mapping[str, str]
+    count: int | None = None
+    serials: tuple[str, ...] = ()
+    selector: Selector = field(default_factory=Selector)
+
+    @property
+    def number(self) -> int:
+        """How many devices."""
+        return len(self.serials) if self.count is None else self.count
+
+    def needs_flashing(self, worker: str, firmware: str) -> bool:
+        """Whether a device at that worker, with that firmware, has to be flashed for it."""
+        return firmware != self.firmware[worker]
+
+    def mismatch(self, candidate: Candidate) -> Obstacle | None:
+        """Why this request could never use that device, free or not."""
+        if self.count is None and candidate.serial not in self.serials:
+            return Obstacle.OTHER_LABELS
+        if candidate.worker not in self.firmware:
+            return Obstacle.OTHER_KIND
+        if not self.selector.matches(candidate.labels):
+            return Obstacle.OTHER_LABELS
+        return None
+
+
+Refused = tuple[str, Candidate | None, Obstacle | None]
+"""A device that was named and can't be had: its serial, what is known of it, and why."""
+
+
+def missing_named(wanted: Wanted, refused: Iterable[Refused]) -> tuple[str, DeviceUnavailable]:
+    """What a request for named devices waits for, and the same as an error with the remedy."""
+    devices = list(refused)
+    explained = {
+        serial: _explain(candidate, obstacle, wanted) for serial, candidate, obstacle in devices
+    }
+    holders = {serial: candidate.holder for serial, candidate, _ in devices if candidate}
+    reason = "; ".join(
+        f"{serial} is {f'held by {holders[serial]}' if holders.get(serial) else why}"
+        for serial, why in explained.items()
+    )
+    temporary = any(obstacle in TEMPORARY for *_, obstacle in devices)
+    return reason, DeviceUnavailable(
+        "; ".join(f"{serial} is {why}" for serial, why in explained.items())
+        + ("; `--wait` stands in the queue for them" if temporary else ""),
+        serials=explained,
+        soon=all(obstacle is Obstacle.BUSY for *_, obstacle in devices),
+    )
+
+
+def missing_count(
+    wanted: Wanted, obstacles: Counter[Obstacle | None]
+) -> tuple[str, NotEnoughDevices]:
+    """What a request for so many devices waits for, and the same as an error with the remedy.
+
+    Args:
+        wanted: the request.
+        obstacles: how many devices each of them keeps away; None counts those that are free.
+    """
+    available = obstacles[None]
+    lasting = [
+        f"{obstacles[obstacle]} {obstacle}"
+        for obstacle in sorted(Obstacle)
+        if obstacles[obstacle]
+        and obstacle not in (*TEMPORARY, Obstacle.OTHER_KIND, Obstacle.OTHER_LABELS)
+    ]
+    # Whether they are held or just being made ready changes too often to be told each time.
+    in_use = sum(obstacles[each] for each in TEMPORARY)
+    others = ", ".join(([f"{in_use} in use"] if in_use else []) + lasting)
+    reason = f"{wanted.count} wanted, {available} free{f' ({others})' if others else ''}"
+    return reason, _not_enough(wanted, available, obstacles)
+
+
+def over_limit(user: str, number: int, held: int, limit: int) -> LimitExceeded:
+    """The refusal of a request that its user's limit does not allow for now."""
+    return LimitExceeded(
+        f"{user} holds {counted(held, 'device')} and wants {number} more, but may hold {limit}",
+        limit=limit,
+        held=held,
+        wanted=number,
+    )
+
+
+def _explain(candidate: Candidate | None, obstacle: Obstacle | None, wanted: Wanted) -> str:
+    if candidate is None or obstacle is None:
+        return "not known any more"
+    match obstacle:
+        case Obstacle.OTHER_KIND:
+            return f"at worker {candidate.worker}, which has no such {wanted.kind}"
+        case Obstacle.HELD_BACK:
+            return "kept for those who wait before you"
+        case Obstacle.HELD if candidate.free_at is not None:
+            free_at = candidate.free_at.isoformat(timespec="seconds")
+            return f"held by {candidate.holder} until {free_at}"
+    return candidate.why or obstacle.value
+
+
+def _not_enough(
+    wanted: Wanted, available: int, obstacles: Counter[Obstacle | None]
+) -> NotEnoughDevices:
+    reasons = {each.value: obstacles[each] for each in Obstacle if obstacles[each]}
+    listing = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
+    what = f"{counted(wanted.number, 'device')} of kind {wanted.kind}"
+    if wanted.selector.requirements:
+        what += f" with {wanted.selector}"
+    remedies = [f"reserve {available}"] if available else []
+    if any(obstacles[each] for each in TEMPORARY):
+        remedies.append("wait for others with `--wait`")
+    if not obstacles.total():
+        remedies = ["start a worker with boards, or `icebus up`"]
+    remedy = " or ".join(remedies) or "`icebus devices` shows what each of them is and does"
+    return NotEnoughDevices(
+        f"{what} wanted, {available} available{f' ({listing})' if listing else ''}; {remedy}",
+        kind=wanted.kind,
+        wanted=wanted.count,
+        available=available,
+        others=reasons,
+        soon=available + obstacles[Obstacle.BUSY] >= wanted.number,
+    )

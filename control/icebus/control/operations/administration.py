@@ -1,0 +1,214 @@
+"""The operations of administrators. None of them needs the worker to be there."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from sqlalchemy import delete
+from sqlmodel import col, select
+
+from icebus.control.decide.lifecycle import LIVE_HOLDS
+from icebus.control.operations.reservations import (
+    end_reservation,
+    increment_generation,
+    live_holds_by_serial,
+)
+from icebus.control.operations.reserving import find_live
+from icebus.control.store.tables import DeviceRow, HoldRow, WorkerRow
+from icebus.control.transaction import Transaction
+from icebus.schemas.administration import (
+    DevicesChanged,
+    DrainArgs,
+    EndReservationArgs,
+    ForgetArgs,
+    QuarantineArgs,
+    RebootArgs,
+    ReflashArgs,
+    UndrainArgs,
+    UnquarantineArgs,
+    WorkerChanged,
+)
+from icebus.schemas.devices import DeviceState
+from icebus.schemas.errors import Conflict, InvalidRequest, UnknownDevice
+from icebus.schemas.history import HistoryEvent
+from icebus.schemas.liveness import Health
+from icebus.schemas.reservations import EndReason, ReservationReply
+
+
+def end(transaction: Transaction, user: str, args: EndReservationArgs) -> ReservationReply:
+    """End anybody's reservation."""
+    row = find_live(transaction, args.reservation)
+    end_reservation(transaction, row, EndReason.ENDED_BY_ADMIN, actor=user, explanation=args.reason)
+    return ReservationReply(reservation=transaction.document(row))
+
+
+def reboot(transaction: Transaction, user: str, args: RebootArgs) -> DevicesChanged:
+    """Have boards restarted."""
+    return _change(transaction, user, args.serials, HistoryEvent.REBOOTED, args.reason, reboot=1)
+
+
+def reflash(transaction: Transaction, user: str, args: ReflashArgs) -> DevicesChanged:
+    """Have boards' firmware written anew."""
+    return _change(transaction, user, args.serials, HistoryEvent.REFLASHED, args.reason, reflash=1)
+
+
+def quarantine(transaction: Transaction, user: str, args: QuarantineArgs) -> DevicesChanged:
+    """Give devices to nobody until told otherwise."""
+    serials = [
+        device.serial
+        for device in _known(transaction, args.serials)
+        if device.quarantined != args.reason
+    ]
+    for device in _known(transaction, serials):
+        device.quarantined = args.reason
+    return _change(transaction, user, serials, HistoryEvent.QUARANTINED, args.reason)
+
+
+def unquarantine(transaction: Transaction, user: str, args: UnquarantineArgs) -> DevicesChanged:
+    """Let devices be reserved again, also those that their workers gave up."""
+    known = _known(transaction, args.serials)
+    ours = [device.serial for device in known if device.quarantined is not None]
+    theirs = [
+        device.serial
+        for device in known
+        if device.quarantined is None and _reported(transaction, device) is DeviceState.QUARANTINED
+    ]
+    for device in known:
+        device.quarantined = None
+    event = HistoryEvent.UNQUARANTINED
+    _change(transaction, user, ours, event, args.reason)
+    # Nothing that we desire keeps these away: a reboot has their worker try once more.
+    _change(transaction, user, theirs, event, args.reason, reboot=1)
+    return DevicesChanged(serials=sorted(ours + theirs))
+
+
+def forget(transaction: Transaction, user: str, args: ForgetArgs) -> DevicesChanged:
+    """Drop devices that are gone for good."""
+    known = _known(transaction, args.serials)
+    held = live_holds_by_serial(transaction, args.serials)
+    for device in known:
+        if device.serial in held:
+            _, row = held[device.serial]
+            raise Conflict(
+                f"{device.serial} is held by {row.user}; end reservation {row.id} first",
+                serial=device.serial,
+                reservation=row.id,
+            )
+        gone = transaction.health(device.worker) is Health.GONE
+        if not gone and _reported(transaction, device) is not DeviceState.ABSENT:
+            raise Conflict(
+                f"{device.serial} is there, at worker {device.worker}; unplug it first, or "
+                "quarantine it",
+                serial=device.serial,
+            )
+    serials = [device.serial for device in known]
+    # Who held it stands in the history.
+    transaction.session.execute(delete(HoldRow).where(col(HoldRow.serial).in_(serials)))
+    for device in known:
+        transaction.session.delete(device)
+        transaction.clear_desired(device.worker, device.serial)
+        transaction.clear_report(device.worker, device.serial)
+        transaction.record_history(
+            HistoryEvent.FORGOTTEN,
+            actor=user,
+            serial=device.serial,
+            worker=device.worker,
+            reason=args.reason,
+        )
+        transaction.log(f"{user} has {device.serial} forgotten", serial=device.serial)
+    transaction.request_scheduling()
+    return DevicesChanged(serials=serials)
+
+
+def drain(transaction: Transaction, user: str, args: DrainArgs) -> WorkerChanged:
+    """Let a worker finish its reservations and give it no new ones."""
+    reason = args.reason or f"drained by {user}"
+    return _drain(transaction, user, args.worker, HistoryEvent.DRAINED, args.reason, reason)
+
+
+def undrain(transaction: Transaction, user: str, args: UndrainArgs) -> WorkerChanged:
+    """Let a worker have reservations again."""
+    return _drain(transaction, user, args.worker, HistoryEvent.UNDRAINED, args.reason, None)
+
+
+def _known(transaction: Transaction, serials: Collection[str]) -> Sequence[DeviceRow]:
+    query = select(DeviceRow).where(col(DeviceRow.serial).in_(serials))
+    found = transaction.session.exec(query.order_by(col(DeviceRow.serial))).all()
+    unknown = sorted(set(serials) - {device.serial for device in found})
+    if unknown:
+        raise UnknownDevice(
+            f"no device {', '.join(unknown)}; `icebus devices` lists those there are",
+            serials=unknown,
+        )
+    return found
+
+
+def _reported(transaction: Transaction, device: DeviceRow) -> DeviceState | None:
+    report = transaction.workers.report(device.serial)
+    return None if report is None else report.state
+
+
+def _change(
+    transaction: Transaction,
+    user: str,
+    serials: Collection[str],
+    event: HistoryEvent,
+    reason: str,
+    **nonces: int,
+) -> DevicesChanged:
+    """Want something else of devices, whoever holds them."""
+    _known(transaction, serials)
+    held = live_holds_by_serial(transaction, serials)
+    transaction.session.flush()
+    for device in increment_generation(transaction, serials):
+        _, reservation = held.get(device.serial, (None, None))
+        for nonce, more in nonces.items():
+            setattr(device, nonce, getattr(device, nonce) + more)
+        transaction.publish_desired(device, reservation)
+        transaction.record_history(
+            event,
+            reservation,
+            actor=user,
+            serial=device.serial,
+            worker=device.worker,
+            reason=reason,
+        )
+        transaction.log(f"{device.serial} {event} by {user}", serial=device.serial)
+    transaction.request_scheduling()
+    return DevicesChanged(serials=sorted(serials))
+
+
+def _drain(
+    transaction: Transaction,
+    user: str,
+    worker: str,
+    event: HistoryEvent,
+    reason: str,
+    draining: str | None,
+) -> WorkerChanged:
+    row = transaction.session.get(WorkerRow, worker)
+    if row is None:
+        _check_worker(transaction, worker)
+        row = WorkerRow(name=worker)
+        transaction.session.add(row)
+    if row.draining != draining:
+        row.draining = draining
+        transaction.record_history(event, actor=user, worker=worker, reason=reason)
+        transaction.log(f"worker {worker} {event} by {user}", worker=worker)
+        transaction.request_scheduling()
+    transaction.publish_draining(worker, draining)
+    query = (
+        select(HoldRow.reservation)
+        .where(HoldRow.worker == worker, col(HoldRow.state).in_(LIVE_HOLDS))
+        .distinct()
+    )
+    return WorkerChanged(worker=worker, reservations=sorted(transaction.session.exec(query)))
+
+
+def _check_worker(transaction: Transaction, worker: str) -> None:
+    """Refuse a worker nobody ever heard of: its name is misspelt."""
+    known = {each.name for each in transaction.workers.all() if each.state is not None}
+    known.update(transaction.session.exec(select(DeviceRow.worker).distinct()))
+    if worker not in known:
+        listing = ", ".join(sorted(known)) or "none"
+        raise InvalidRequest(f"no worker {worker} was ever here; known: {listing}", worker=worker)

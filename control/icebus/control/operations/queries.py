@@ -1,0 +1,75 @@
+"""The operations that change nothing."""
+
+from __future__ import annotations
+
+from sqlmodel import col, select
+
+from icebus.control.decide.lifecycle import LIVE_RESERVATIONS
+from icebus.control.decide.obstacles import Wanted
+from icebus.control.decide.scheduler import free_for
+from icebus.control.operations import queue
+from icebus.control.operations.candidates import candidates, draining_workers, stored_devices
+from icebus.control.store import history as stored_history
+from icebus.control.store.tables import ReservationRow
+from icebus.control.transaction import Transaction
+from icebus.schemas.history import HistoryArgs, HistoryReply
+from icebus.schemas.liveness import Health
+from icebus.schemas.reservations import (
+    AvailableArgs,
+    AvailableReply,
+    DevicesArgs,
+    DevicesReply,
+    KnownDevice,
+    ListArgs,
+    ReservationsReply,
+)
+from icebus.schemas.selectors import labels_of, parse
+
+
+def reservations(transaction: Transaction, _user: str, args: ListArgs) -> ReservationsReply:
+    """All reservations that have not ended, oldest first."""
+    query = select(ReservationRow).where(col(ReservationRow.state).in_(LIVE_RESERVATIONS))
+    if args.user is not None:
+        query = query.where(ReservationRow.user == args.user)
+    query = query.order_by(col(ReservationRow.created), col(ReservationRow.id))
+    rows = transaction.session.exec(query)
+    return ReservationsReply(reservations=transaction.documents(rows))
+
+
+def devices(transaction: Transaction, _user: str, _args: DevicesArgs) -> DevicesReply:
+    """All devices that control knows."""
+    draining = draining_workers(transaction)
+    found = []
+    for each in stored_devices(transaction):
+        report = transaction.workers.report(each.serial)
+        owner = transaction.workers.owner(each.serial)
+        if report is None or owner is None:
+            continue
+        found.append(
+            KnownDevice(
+                worker=owner,
+                report=report,
+                fresh=transaction.health(owner) is Health.READY,
+                reservation=each.reservation,
+                user=each.user,
+                labels=labels_of(owner, report),
+                quarantined=each.quarantined,
+                draining=draining.get(owner),
+            )
+        )
+    return DevicesReply(devices=found)
+
+
+def available(transaction: Transaction, _user: str, args: AvailableArgs) -> AvailableReply:
+    """The devices that a reservation of a kind could have now."""
+    firmware = transaction.workers.kinds().offering(args.kind)
+    wanted = Wanted(args.kind, firmware, count=1, selector=parse(args.selector or ""))
+    held_back = queue.preview(transaction).held_back
+    free = free_for(candidates(transaction), wanted)
+    serials = [serial for serial in free if serial not in held_back]
+    return AvailableReply(kind=args.kind, available=len(serials), serials=serials)
+
+
+def history(transaction: Transaction, _user: str, args: HistoryArgs) -> HistoryReply:
+    """What happened, the newest first."""
+    return HistoryReply(entries=stored_history.read(transaction.session, args))

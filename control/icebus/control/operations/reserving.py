@@ -1,0 +1,288 @@
+"""The operations by which users get devices, keep them and give them back."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import timedelta
+
+from sqlalchemy import func
+from sqlmodel import col, select
+
+from icebus.control.decide.lifecycle import LIVE_HOLDS, LIVE_RESERVATIONS
+from icebus.control.operations import absent_clients, queue
+from icebus.control.operations.remembered_requests import withdraw_request
+from icebus.control.operations.reservations import (
+    activate_if_served,
+    end_reservation,
+    enqueue,
+    increment_generation,
+    release_devices,
+    warning_time,
+)
+from icebus.control.store.tables import DeviceRow, HoldRow, ReservationRow
+from icebus.control.transaction import Transaction
+from icebus.schemas.errors import (
+    DeviceNotHeld,
+    Forbidden,
+    InvalidRequest,
+    LimitExceeded,
+    ReservationEnded,
+    ReservationQueued,
+    UnknownDevice,
+    UnknownReservation,
+)
+from icebus.schemas.history import HistoryEvent
+from icebus.schemas.ids import new_id
+from icebus.schemas.reservations import (
+    AttachArgs,
+    EndArgs,
+    EndReason,
+    ExtendArgs,
+    ExtendReply,
+    HoldState,
+    ReservationReply,
+    ReservationState,
+    ReserveArgs,
+    TransferArgs,
+    Transferred,
+    WithdrawArgs,
+    WithdrawReply,
+)
+from icebus.schemas.selectors import parse
+from icebus.schemas.wording import counted
+
+LONGEST_WAIT = 30 * 86_400.0
+"""Seconds that anybody waits in the queue at most."""
+
+
+def reserve(transaction: Transaction, user: str, args: ReserveArgs) -> ReservationReply:
+    """Give devices to a user: all that are asked for, or none; now, or when they are free."""
+    longest = transaction.settings.max_duration
+    if args.duration > longest:
+        raise InvalidRequest(
+            f"{args.duration:.0f} s is longer than the {longest:.0f} s that a reservation may last "
+            "here; reserve for less and extend it",
+            max_duration=longest,
+        )
+    parse(args.selector or "")
+    kinds = transaction.workers.kinds()
+    kinds.accepting(args.kind, args.args)
+    _refuse_unknown(transaction, args.serials or ())
+    _refuse_impossible(transaction, user, args)
+    row = ReservationRow(
+        id=new_id(),
+        user=user,
+        kind=args.kind,
+        args=args.args,
+        state=ReservationState.QUEUED,
+        created=transaction.now,
+        until=transaction.now + timedelta(seconds=min(args.wait, LONGEST_WAIT)),
+        count=args.count,
+        serials=args.serials,
+        selector=args.selector,
+        duration=args.duration,
+        priority=args.priority,
+        replace=args.replace,
+    )
+    absent_clients.attach(transaction, row, args.client)
+    place = queue.schedule(transaction, row, kinds).places.get(row.id)
+    if place is not None:
+        if not args.wait:
+            raise place.refusal
+        queue.set_place(transaction, row, place)
+        enqueue(transaction, row)
+    return ReservationReply(reservation=transaction.document(row))
+
+
+def withdraw(transaction: Transaction, user: str, args: WithdrawArgs) -> WithdrawReply:
+    """Undo a request to reserve whose answer nobody got; one that never came is refused if it does.
+
+    Whoever has no answer can't know whether there is a reservation of his.
+    """
+    reply = withdraw_request(transaction, user, args.request, "reserve") or {}
+    made = reply.get("reservation")
+    row = None if made is None else transaction.session.get(ReservationRow, made["id"])
+    if row is None or row.user != user or row.state is ReservationState.ENDED:
+        return WithdrawReply(reservation=None)
+    holds = end_reservation(transaction, row, EndReason.RELEASED, actor=user)
+    return WithdrawReply(reservation=transaction.document(row, holds))
+
+
+def extend(transaction: Transaction, user: str, args: ExtendArgs) -> ExtendReply:
+    """Move the end of a reservation, as far as allowed and never nearer."""
+    row = _find_own(transaction, user, args.reservation)
+    _refuse_queued(row)
+    before = row.until
+    longest = transaction.settings.max_duration
+    # Bounded first: the sum of a date and a huge number of seconds is not a date.
+    asked = before + timedelta(seconds=min(args.duration, longest))
+    after = max(before, min(asked, transaction.now + timedelta(seconds=longest)))
+    if after > before:
+        row.until, row.warn_at = after, warning_time(transaction.now, after)
+        transaction.publish_document(row)
+        transaction.request_scheduling()
+        until = after.isoformat(timespec="seconds")
+        transaction.record_history(HistoryEvent.EXTENDED, row, actor=user, reason=f"until {until}")
+        held = transaction.session.exec(
+            select(DeviceRow)
+            .join(HoldRow, col(HoldRow.serial) == col(DeviceRow.serial))
+            .where(HoldRow.reservation == row.id, col(HoldRow.state).in_(LIVE_HOLDS))
+        )
+        for device in held:
+            transaction.publish_desired(device, row)
+    return ExtendReply(reservation=transaction.document(row), before=before, after=after)
+
+
+def end(transaction: Transaction, user: str, args: EndArgs) -> ReservationReply:
+    """Release devices of a reservation; without the last one it is over."""
+    row = _find_own(transaction, user, args.reservation)
+    if args.serials is not None:
+        _refuse_queued(row)
+        live = {hold.serial: hold for hold in _live_holds(transaction, row)}
+        missing = sorted(set(args.serials) - live.keys())
+        if missing:
+            raise DeviceNotHeld(
+                f"reservation {row.id} does not hold {', '.join(missing)}", serials=missing
+            )
+        if live.keys() > set(args.serials):
+            released = [live[serial] for serial in sorted(set(args.serials))]
+            release_devices(transaction, row, released, EndReason.RELEASED.value, actor=user)
+            activate_if_served(transaction, [row])
+            return ReservationReply(reservation=transaction.document(row))
+    holds = end_reservation(transaction, row, EndReason.RELEASED, actor=user)
+    return ReservationReply(reservation=transaction.document(row, holds))
+
+
+def transfer(transaction: Transaction, user: str, args: TransferArgs) -> ReservationReply:
+    """Give a reservation to another user, whose it is alone from then on."""
+    row = _find_own(transaction, user, args.reservation)
+    if args.user == user:
+        raise InvalidRequest(f"reservation {row.id} is {user}'s already")
+    holds = _live_holds(transaction, row)
+    _refuse_over_limit(transaction, args.user, len(holds))
+    transaction.send_event(row, "transferred", Transferred(reservation=row.id, user=args.user))
+    row.user, row.client, row.absent_since = args.user, None, None
+    transaction.record_history(HistoryEvent.TRANSFERRED, row, actor=user, reason=f"from {user}")
+    transaction.log(f"{user} transfers a reservation to {args.user}", reservation=row.id)
+    for hold in holds:
+        # Its worker begins anew for another user, who is told as if it had just been given.
+        if hold.state is HoldState.SERVING:
+            hold.state = HoldState.PREPARING
+    for device in increment_generation(transaction, [hold.serial for hold in holds]):
+        transaction.publish_desired(device, row)
+    transaction.publish_document(row)
+    transaction.request_scheduling()
+    return ReservationReply(reservation=transaction.document(row))
+
+
+def attach(transaction: Transaction, user: str, args: AttachArgs) -> ReservationReply:
+    """Make a reservation depend on another client's presence, or on nobody's."""
+    row = _find_own(transaction, user, args.reservation)
+    absent_clients.attach(transaction, row, args.client)
+    transaction.publish_document(row)
+    whom = f"to {args.client}" if args.client is not None else "detached"
+    transaction.record_history(HistoryEvent.ATTACHED, row, actor=user, reason=whom)
+    return ReservationReply(reservation=transaction.document(row))
+
+
+def find_live(transaction: Transaction, name: str) -> ReservationRow:
+    """The reservation of that id, which is not over.
+
+    Raises:
+        UnknownReservation: there is none.
+        ReservationEnded: it is over.
+    """
+    row = transaction.session.get(ReservationRow, name)
+    if row is None:
+        raise UnknownReservation(f"there is no reservation {name}", reservation=name)
+    if row.state is ReservationState.ENDED:
+        reason = row.reason.value if row.reason is not None else ""
+        raise ReservationEnded(
+            f"reservation {name} is over ({reason.replace('_', ' ')}); `icebus reserve` makes a "
+            "new one",
+            reservation=name,
+            reason=reason,
+        )
+    return row
+
+
+def _find_own(transaction: Transaction, user: str, name: str) -> ReservationRow:
+    """The live reservation of that id, if it is this user's."""
+    row = transaction.session.get(ReservationRow, name)
+    if row is not None and row.user != user:
+        raise Forbidden(f"reservation {name} is {row.user}'s", reservation=name, user=row.user)
+    return find_live(transaction, name)
+
+
+def _refuse_queued(row: ReservationRow) -> None:
+    if row.state is ReservationState.QUEUED:
+        raise ReservationQueued(
+            f"reservation {row.id} has no devices yet, it waits: {row.waits_for}; "
+            "end it to stop waiting",
+            reservation=row.id,
+            position=row.position,
+        )
+
+
+def _live_holds(transaction: Transaction, row: ReservationRow) -> Sequence[HoldRow]:
+    query = select(HoldRow).where(HoldRow.reservation == row.id, col(HoldRow.state).in_(LIVE_HOLDS))
+    return transaction.session.exec(query).all()
+
+
+def _refuse_unknown(transaction: Transaction, serials: Collection[str]) -> None:
+    if not serials:
+        return
+    query = select(DeviceRow.serial).where(col(DeviceRow.serial).in_(serials))
+    known = set(transaction.session.exec(query))
+    unknown = sorted(set(serials) - known)
+    if unknown:
+        raise UnknownDevice(
+            f"no device {', '.join(unknown)}; `icebus devices` lists those there are",
+            serials=unknown,
+        )
+
+
+def _refuse_impossible(transaction: Transaction, user: str, args: ReserveArgs) -> None:
+    """Refuse what this user could not have, however long he waits."""
+    limit = transaction.settings.limits.of(user)
+    if args.priority > limit.priority:
+        raise LimitExceeded(
+            f"{user} may ask with priority {limit.priority} at most, not {args.priority}",
+            limit=limit.priority,
+            wanted=args.priority,
+        )
+    number = len(args.serials) if args.serials is not None else args.count or 0
+    if limit.devices is not None and number > limit.devices:
+        raise LimitExceeded(
+            f"{user} wants {counted(number, 'device')}, but may hold {limit.devices}",
+            limit=limit.devices,
+            wanted=number,
+        )
+    _refuse_over_limit(transaction, user, 0)
+
+
+def _refuse_over_limit(transaction: Transaction, user: str, more_devices: int) -> None:
+    """Refuse one more reservation, with so many devices, to whoever has enough."""
+    limit = transaction.settings.limits.of(user)
+    reservations = transaction.session.exec(
+        select(func.count())
+        .select_from(ReservationRow)
+        .where(ReservationRow.user == user, col(ReservationRow.state).in_(LIVE_RESERVATIONS))
+    ).one()
+    if reservations >= limit.reservations:
+        raise LimitExceeded(
+            f"{user} has {counted(reservations, 'reservation')} of {limit.reservations} allowed; "
+            "release one first",
+            limit=limit.reservations,
+            wanted=reservations + 1,
+        )
+    if limit.devices is None or not more_devices:
+        return
+    held = queue.count_held(transaction, [user]).get(user, 0)
+    if held + more_devices > limit.devices:
+        raise LimitExceeded(
+            f"{user} holds {counted(held, 'device')} and may hold {limit.devices}, "
+            f"so {more_devices} more would be too many",
+            limit=limit.devices,
+            wanted=held + more_devices,
+        )

@@ -1,0 +1,62 @@
+"""All operations that may be requested of control, by the names that stand in the topics.
+
+What each takes and answers is documented in the schemas; here stands what does it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from icebus.control.operations import administration, queries, reserving
+from icebus.control.operations.remembered_requests import Operation
+from icebus.schemas import administration as administrators
+from icebus.schemas import reservations as users
+from icebus.schemas.errors import UnknownOperation
+
+Operations = Mapping[str, Operation]
+
+USERS: Operations = {
+    name: Operation(name, users.OPERATIONS[name][0], run, changes=changes)
+    for name, run, changes in (
+        ("reserve", reserving.reserve, True),
+        ("withdraw", reserving.withdraw, True),
+        ("extend", reserving.extend, True),
+        ("end", reserving.end, True),
+        ("transfer", reserving.transfer, True),
+        ("attach", reserving.attach, True),
+        ("list", queries.reservations, False),
+        ("devices", queries.devices, False),
+        ("available", queries.available, False),
+        ("history", queries.history, False),
+    )
+}
+"""What users may request."""
+
+ADMINISTRATORS: Operations = {
+    name: Operation(f"admin/{name}", administrators.OPERATIONS[name][0], run, changes=True)
+    for name, run in (
+        ("end", administration.end),
+        ("reboot", administration.reboot),
+        ("reflash", administration.reflash),
+        ("quarantine", administration.quarantine),
+        ("unquarantine", administration.unquarantine),
+        ("forget", administration.forget),
+        ("drain", administration.drain),
+        ("undrain", administration.undrain),
+    )
+}
+"""What administrators may request too; the broker lets only them write its topic."""
+
+
+def find(operations: Operations, name: str) -> Operation:
+    """The operation of that name.
+
+    Raises:
+        UnknownOperation: there is none.
+    """
+    if name not in operations:
+        raise UnknownOperation(
+            f"control has no operation {name} here; it has {', '.join(operations)}",
+            operations=list(operations),
+        )
+    return operations[name]
