@@ -7,8 +7,8 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from icebus.control.operations import device_reports, expiry, queue
-from icebus.control.operations.remembered_requests import carry_out
-from icebus.control.operations.table import ADMINISTRATORS, USERS, find
+from icebus.control.operations.remembered_requests import carry_out, find
+from icebus.control.operations.table import ADMINISTRATORS, USERS
 from icebus.control.settings import Settings
 from icebus.control.store.database import Database
 from icebus.control.store.outbox import CLEAR, Outgoing

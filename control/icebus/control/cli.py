@@ -33,7 +33,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 def default_database() -> str:
-    """Where control keeps its database unless told otherwise."""
+    """Where control has its database unless told otherwise."""
     folder = Path(platformdirs.user_state_dir("icebus", appauthor=False))
     return f"sqlite:///{folder / 'control.db'}"
 

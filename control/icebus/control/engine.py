@@ -20,8 +20,8 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 from icebus.bus import Exchange
 from icebus.control.leadership import RETRY_AFTER, Leadership
 from icebus.control.operations import device_reports, expiry, republishing
-from icebus.control.operations.remembered_requests import answer
-from icebus.control.operations.table import USERS, Operations, find
+from icebus.control.operations.remembered_requests import Operations, answer, find
+from icebus.control.operations.table import USERS
 from icebus.control.pending import Pending
 from icebus.control.runner import NotLeading, TransactionRunner
 from icebus.control.settings import Settings
@@ -125,10 +125,10 @@ class Engine:
         """The state of another control."""
         self.leadership.on_control(state)
 
-    def on_heartbeat(self, beat: Heartbeat) -> None:
+    def on_heartbeat(self, heartbeat: Heartbeat) -> None:
         """A heartbeat of another control."""
         at = self._now()
-        self._workers.on_heartbeat(beat.epoch, beat.sequence, at)
+        self._workers.on_heartbeat(heartbeat.epoch, heartbeat.sequence, at)
         self._answer_from = min(self._answer_from, at + self._first_answers)
         self.leadership.on_heartbeat()
 
@@ -238,13 +238,13 @@ class Engine:
             return
         self._database_fails = False
         if begins:
-            self._pending = Pending(
-                documents=set(self._retained.documents), desired=set(self._retained.desired)
-            )
             self._publish_everything()
 
     def _publish_everything(self) -> None:
+        """Say all anew, and clear what the leader before us had no time to clear."""
         self._pending.everything = True
+        self._pending.documents |= self._retained.documents
+        self._pending.desired |= self._retained.desired
         self._pending.serials.update(self._workers.serials())
 
     def _lead(self) -> None:
@@ -308,11 +308,11 @@ class Engine:
             self._retained.on_written(message.topic, empty=not message.message)
 
     def _send_heartbeat(self, at: float) -> None:
-        beat = self.leadership.next_heartbeat(at)
-        self._workers.on_heartbeat(beat.epoch, beat.sequence, at)
+        heartbeat = self.leadership.next_heartbeat(at)
+        self._workers.on_heartbeat(heartbeat.epoch, heartbeat.sequence, at)
         self._answer_from = min(self._answer_from, at + self._first_answers)
-        expiry = self._settings.stale_after
-        self._runner.send(Outgoing(CONTROL_HEARTBEAT(), beat, retain=True, expiry=expiry))
+        stale_after = self._settings.stale_after
+        self._runner.send(Outgoing(CONTROL_HEARTBEAT(), heartbeat, retain=True, expiry=stale_after))
         for worker in list(self._workers.all()):
             self._check_health(worker.name)
         for user, client in self._clients.drop_silent(at):

@@ -17,7 +17,7 @@ class Pending:
     to one of them meanwhile it is looked at once.
 
     Attributes:
-        everything: all that is retained is to be published: the broker is new to us, or we lead.
+        everything: all is to be published: we have just connected, or begun to lead.
         outbox: another control left us something to send.
         serials: devices to look at.
         republish: devices whose desired state is to be published whether or not it changed.

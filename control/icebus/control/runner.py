@@ -68,7 +68,7 @@ class TransactionRunner:
         self.connected = False
         """Whether we have the broker, so that absent clients are absent and not only unseen."""
         self.due: datetime | None = None
-        """When :func:`expiry.do_due` has something to do next."""
+        """When :func:`expiry.do_due` may have something to do next."""
         self.in_doubt = False
         """Whether a connection broke, and with it perhaps the news of a commit: what it changed
         is in the database then, and nobody was told."""
@@ -126,8 +126,10 @@ class TransactionRunner:
             if transaction.scheduling_requested:
                 queue.schedule(transaction)
             messages = transaction.conclude()
-            if transaction.due_changed:
+            if transaction.due_unknown:
                 due = expiry.next_due(transaction, connected=self.connected)
+            elif transaction.due is not None:
+                due = transaction.due if due is None else min(due, transaction.due)
             if not leading:
                 outbox.put(session, messages)
         self.due = due

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 
+from sqlalchemy import insert
 from sqlmodel import Session, col, select
 
 from icebus.control.settings import Settings
-from icebus.control.store import history
 from icebus.control.store.outbox import CLEAR, Outgoing
-from icebus.control.store.tables import DeviceRow, HoldRow, ReservationRow
+from icebus.control.store.tables import DeviceRow, HistoryRow, HoldRow, ReservationRow
 from icebus.control.watch.clients import Clients
 from icebus.control.watch.workers import Workers
 from icebus.schemas.calls import Event
@@ -60,8 +60,10 @@ class Transaction:
         self._documents: dict[str, Reservation] = {}
         self.log_lines: list[tuple[str, dict[str, str]]] = []
         """What happened, in words and fields."""
-        self.due_changed = False
-        """Whether something falls due at another time than before."""
+        self.due: datetime | None = None
+        """When the first thing falls due that this transaction adds."""
+        self.due_unknown = False
+        """Whether the database is to be asked what falls due next."""
         self.scheduling_requested = False
         """Whether something changed that those in the queue may wait for."""
 
@@ -72,6 +74,10 @@ class Transaction:
     def request_scheduling(self) -> None:
         """Have the queue looked at before the transaction ends."""
         self.scheduling_requested = True
+
+    def falls_due(self, moment: datetime) -> None:
+        """Have the leader look at what is due at that moment; it may do so in vain."""
+        self.due = moment if self.due is None else min(self.due, moment)
 
     def log(self, fact: str, **fields: str) -> None:
         """Log a fact once it is one."""
@@ -126,7 +132,6 @@ class Transaction:
         reservation.revision += 1
         self._changed[reservation.id] = reservation
         self._documents.pop(reservation.id, None)
-        self.due_changed = True
 
     def clear_document(self, reservation: str) -> None:
         """Clear the document of a reservation that is over."""
@@ -183,7 +188,8 @@ class Transaction:
         Returns:
             All that is to be sent: what devices should do first, for that takes longest.
         """
-        history.write(self.session, self._history)
+        if self._history:
+            self.session.execute(insert(HistoryRow), self._history)
         documents: list[Outgoing] = []
         unread = [row for name, row in self._changed.items() if name not in self._documents]
         for document in (*self._documents.values(), *self.documents(unread)):

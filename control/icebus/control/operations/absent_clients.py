@@ -18,17 +18,9 @@ from icebus.schemas.components import Presence
 from icebus.schemas.reservations import EndReason
 
 
-def attach(transaction: Transaction, reservation: ReservationRow, client: str | None) -> None:
-    """Make a reservation depend on a client's presence, or on nobody's."""
-    reservation.client = client
-    reservation.absent_since = None
-    _mark(transaction, reservation)
-    transaction.due_changed = True
-
-
 def on_presence(transaction: Transaction, user: str, client: str, presence: Presence) -> None:
     """Follow a client's coming and going with the reservations attached to it."""
-    transaction.due_changed = True
+    transaction.due_unknown = True
     query = select(ReservationRow).where(
         col(ReservationRow.state).in_(LIVE_RESERVATIONS),
         ReservationRow.user == user,
@@ -45,7 +37,7 @@ def on_presence(transaction: Transaction, user: str, client: str, presence: Pres
 
 def restart_grace(transaction: Transaction) -> None:
     """Count the grace of absent clients from now: while we were away we could not see them."""
-    transaction.due_changed = True
+    transaction.due_unknown = True
     for reservation in _attached(transaction):
         reservation.absent_since = None
         _mark(transaction, reservation)
@@ -53,7 +45,7 @@ def restart_grace(transaction: Transaction) -> None:
 
 def begin_grace(transaction: Transaction) -> None:
     """Count the grace of absent clients to which other controls have attached reservations."""
-    transaction.due_changed = True
+    transaction.due_unknown = True
     for reservation in _attached(transaction):
         _mark(transaction, reservation)
 

@@ -20,7 +20,7 @@ REQUESTS_REMEMBERED = timedelta(hours=1)
 
 def do_due(transaction: Transaction, *, connected: bool) -> None:
     """Warn and end what is due. Clients are not missed while we could not see them."""
-    transaction.due_changed = True
+    transaction.due_unknown = True
     now = transaction.now
     due = [col(ReservationRow.until) <= now, col(ReservationRow.warn_at) <= now]
     # Whose client is absent since then, or longer, has had its grace.
@@ -64,7 +64,7 @@ def shift(transaction: Transaction, seconds: float) -> None:
 
     Otherwise a clock set right would end every reservation, or none for hours.
     """
-    transaction.due_changed = True
+    transaction.due_unknown = True
     transaction.log(f"the clock was set by {seconds:+.0f} s; reservations move with it")
     by = timedelta(seconds=seconds)
     query = select(ReservationRow).where(col(ReservationRow.state).in_(LIVE_RESERVATIONS))

@@ -36,7 +36,7 @@ def schedule(
     """Give to those who wait, and to failed devices' reservations, what can be had now.
 
     It goes on until nothing more can be had, for what one gets may change what others wait for: a
-    user who is at the limit now keeps nothing for another request.
+    user who is at the limit now holds nothing back for another request.
 
     Args:
         transaction: everything happens in it.

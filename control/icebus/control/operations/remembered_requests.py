@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -17,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 from icebus.control.store.tables import RequestRow
 from icebus.control.transaction import Transaction
 from icebus.schemas.calls import Request
-from icebus.schemas.errors import Conflict, ErrorInfo, IcebusError, InvalidRequest
+from icebus.schemas.errors import Conflict, ErrorInfo, IcebusError, InvalidRequest, UnknownOperation
 from icebus.schemas.message import invalid
 
 T = TypeVar("T")
@@ -41,6 +41,24 @@ class Operation:
     args: type[BaseModel]
     run: Callable[[Transaction, str, Any], BaseModel]
     changes: bool = False
+
+
+Operations = Mapping[str, Operation]
+"""By the names that stand in the topics."""
+
+
+def find(operations: Operations, name: str) -> Operation:
+    """The operation of that name.
+
+    Raises:
+        UnknownOperation: there is none.
+    """
+    if name not in operations:
+        raise UnknownOperation(
+            f"control has no operation {name} here; it has {', '.join(operations)}",
+            operations=list(operations),
+        )
+    return operations[name]
 
 
 class Run(Protocol):

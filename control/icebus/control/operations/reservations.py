@@ -43,6 +43,7 @@ def enqueue(transaction: Transaction, reservation: ReservationRow) -> None:
     """Have a new reservation wait for its devices."""
     transaction.session.add(reservation)
     transaction.publish_document(reservation)
+    transaction.falls_due(reservation.until)
     transaction.record_history(HistoryEvent.QUEUED, reservation, actor=reservation.user)
     transaction.log(
         f"{reservation.user} waits: {reservation.waits_for}", reservation=reservation.id
@@ -57,6 +58,7 @@ def allocate(
     reservation.until = transaction.now + timedelta(seconds=reservation.duration)
     reservation.warn_at = warning_time(transaction.now, reservation.until)
     reservation.position = reservation.waits_for = reservation.estimate = None
+    transaction.falls_due(reservation.warn_at)
     transaction.publish_document(reservation)
     transaction.session.add(reservation)
     transaction.session.flush()

@@ -9,7 +9,7 @@ from sqlalchemy import func
 from sqlmodel import col, select
 
 from icebus.control.decide.lifecycle import LIVE_HOLDS, LIVE_RESERVATIONS
-from icebus.control.operations import absent_clients, queue
+from icebus.control.operations import queue
 from icebus.control.operations.remembered_requests import withdraw_request
 from icebus.control.operations.reservations import (
     activate_if_served,
@@ -84,7 +84,7 @@ def reserve(transaction: Transaction, user: str, args: ReserveArgs) -> Reservati
         priority=args.priority,
         replace=args.replace,
     )
-    absent_clients.attach(transaction, row, args.client)
+    _attach(transaction, row, args.client)
     place = queue.schedule(transaction, row, kinds).places.get(row.id)
     if place is not None:
         if not args.wait:
@@ -119,6 +119,7 @@ def extend(transaction: Transaction, user: str, args: ExtendArgs) -> ExtendReply
     after = max(before, min(asked, transaction.now + timedelta(seconds=longest)))
     if after > before:
         row.until, row.warn_at = after, warning_time(transaction.now, after)
+        transaction.falls_due(row.warn_at)
         transaction.publish_document(row)
         transaction.request_scheduling()
         until = after.isoformat(timespec="seconds")
@@ -178,7 +179,7 @@ def transfer(transaction: Transaction, user: str, args: TransferArgs) -> Reserva
 def attach(transaction: Transaction, user: str, args: AttachArgs) -> ReservationReply:
     """Make a reservation depend on another client's presence, or on nobody's."""
     row = _find_own(transaction, user, args.reservation)
-    absent_clients.attach(transaction, row, args.client)
+    _attach(transaction, row, args.client)
     transaction.publish_document(row)
     whom = f"to {args.client}" if args.client is not None else "detached"
     transaction.record_history(HistoryEvent.ATTACHED, row, actor=user, reason=whom)
@@ -222,6 +223,14 @@ def _refuse_queued(row: ReservationRow) -> None:
             reservation=row.id,
             position=row.position,
         )
+
+
+def _attach(transaction: Transaction, row: ReservationRow, client: str | None) -> None:
+    """Make a reservation depend on a client's presence, or on nobody's."""
+    row.client, row.absent_since = client, None
+    if client is not None and not transaction.clients.online(row.user, client):
+        row.absent_since = transaction.now
+        transaction.falls_due(transaction.now + timedelta(seconds=transaction.settings.grace))
 
 
 def _live_holds(transaction: Transaction, row: ReservationRow) -> Sequence[HoldRow]:

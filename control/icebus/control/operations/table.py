@@ -5,15 +5,10 @@ What each takes and answers is documented in the schemas; here stands what does 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from icebus.control.operations import administration, queries, reserving
-from icebus.control.operations.remembered_requests import Operation
+from icebus.control.operations.remembered_requests import Operation, Operations
 from icebus.schemas import administration as administrators
 from icebus.schemas import reservations as users
-from icebus.schemas.errors import UnknownOperation
-
-Operations = Mapping[str, Operation]
 
 USERS: Operations = {
     name: Operation(name, users.OPERATIONS[name][0], run, changes=changes)
@@ -46,17 +41,3 @@ ADMINISTRATORS: Operations = {
     )
 }
 """What administrators may request too; the broker lets only them write its topic."""
-
-
-def find(operations: Operations, name: str) -> Operation:
-    """The operation of that name.
-
-    Raises:
-        UnknownOperation: there is none.
-    """
-    if name not in operations:
-        raise UnknownOperation(
-            f"control has no operation {name} here; it has {', '.join(operations)}",
-            operations=list(operations),
-        )
-    return operations[name]

@@ -1,1 +1,1 @@
-"""What control keeps: the database, its tables, and one transaction on it."""
+"""What control stores: the database and its tables, the lease, the outbox, the history."""

@@ -1,22 +1,14 @@
-"""The history: written with what happens, read in pages, dropped when it is old."""
+"""The history: read in pages, dropped when it is old. Each transaction writes its own."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy import delete, insert
+from sqlalchemy import delete
 from sqlmodel import Session, col, select
 
 from icebus.control.store.tables import HistoryRow
 from icebus.schemas.history import HistoryArgs, HistoryEntry
-
-
-def write(session: Session, entries: Sequence[dict[str, Any]]) -> None:
-    """Add entries, each by the names of the table's columns."""
-    if entries:
-        session.execute(insert(HistoryRow), entries)
 
 
 def read(session: Session, args: HistoryArgs) -> list[HistoryEntry]:

@@ -109,7 +109,7 @@ class DeviceRow(SQLModel, table=True):
 
 
 class WorkerRow(SQLModel, table=True):
-    """A worker that was ever drained; kept, so that what is wanted of it can be said again."""
+    """A worker that was ever drained; not deleted, so that what is wanted of it can be repeated."""
 
     __tablename__: ClassVar[str] = "workers"
 
@@ -118,7 +118,7 @@ class WorkerRow(SQLModel, table=True):
 
 
 class ReservationRow(SQLModel, table=True):
-    """A reservation; kept after its end, so that its holder can be told why it is over.
+    """A reservation; not deleted at its end, so that its holder can be told why it is over.
 
     While it is queued, ``until`` is when it stops waiting.
     """

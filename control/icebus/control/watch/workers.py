@@ -1,4 +1,4 @@
-"""What control knows of the workers from the bus: states, echoes, kinds and reports. In memory.
+"""What control knows of workers from the bus: states, echoes, kinds and reports. In memory.
 
 Moments here are of the monotonic clock, so that setting the time makes nobody stale.
 """
@@ -134,7 +134,7 @@ class Workers:
     def on_echo(self, worker: str, echo: WorkerHeartbeat, at: float) -> bool:
         """A worker answered a heartbeat; returns whether that made it reliable again.
 
-        What counts is when the heartbeat was sent: an echo that the broker kept proves little.
+        What counts is when the heartbeat was sent: an echo that the broker retained proves little.
         """
         sent = self._sent.get((echo.epoch, echo.sequence))
         if sent is None:
