@@ -13,7 +13,7 @@ import pytest
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.reasoncodes import ReasonCode
 from pydantic import BaseModel
-from tests.control.desk import Desk
+from tests.control.harness import Harness
 
 from icebus.broker.embedded import EmbeddedBroker
 from icebus.bus import Bus, Incoming, Requester, Will
@@ -400,10 +400,10 @@ def patient(url: str) -> str:
 
 
 @pytest.fixture
-def desk(database_url: str) -> Iterator[Desk]:
+def harness(database_url: str) -> Iterator[Harness]:
     """Control's operations on a real database, without a broker."""
     database = Database(patient(database_url))
-    yield Desk(database)
+    yield Harness(database)
     database.close()
 
 

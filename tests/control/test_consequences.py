@@ -17,29 +17,29 @@ from icebus.schemas.devices import DeviceState
 from icebus.schemas.reservations import EndReason, ReservationState
 
 if TYPE_CHECKING:
-    from tests.control.desk import Desk
+    from tests.control.harness import Harness
 
 GRACE = 30.0
 
 
 @pytest.fixture
-def two(desk: Desk) -> Desk:
-    """A desk with two devices, and at most two for each user."""
+def two(harness: Harness) -> Harness:
+    """A harness with two devices, and at most two for each user."""
     limits = Limits(Limit(devices=2))
-    desk.settings = Settings(max_duration=7200, grace=GRACE, limits=limits)
-    desk.worker("w1", "a", "b")
-    return desk
+    harness.settings = Settings(max_duration=7200, grace=GRACE, limits=limits)
+    harness.worker("w1", "a", "b")
+    return harness
 
 
-def see(desk: Desk, presence: Presence, session: str = "s") -> None:
+def see(harness: Harness, presence: Presence, session: str = "s") -> None:
     """What is heard of alice's client c."""
     state = ClientState(state=presence, session=session)
-    assert desk.clients.on_state("alice", "c", state, desk.at) is not None
-    desk.run(lambda transaction: absent_clients.on_presence(transaction, "alice", "c", presence))
+    assert harness.clients.on_state("alice", "c", state, harness.at) is not None
+    harness.run(lambda transaction: absent_clients.on_presence(transaction, "alice", "c", presence))
 
 
 def test_given_a_user_at_the_limit_when_something_is_released_then_his_next_is_served_at_once(
-    two: Desk,
+    two: Harness,
 ) -> None:
     two.worker("w2", "c")
     first = two.reserve(count=1)
@@ -49,12 +49,12 @@ def test_given_a_user_at_the_limit_when_something_is_released_then_his_next_is_s
 
     two.ask("alice", "end", reservation=first.id)
 
-    assert two.look(waiting).state is ReservationState.PREPARING
-    assert two.look(second).state is ReservationState.PREPARING
+    assert two.current(waiting).state is ReservationState.PREPARING
+    assert two.current(second).state is ReservationState.PREPARING
 
 
 def test_given_a_user_at_the_limit_when_something_is_transferred_then_his_next_is_served_at_once(
-    two: Desk,
+    two: Harness,
 ) -> None:
     two.worker("w2", "c")
     held = two.reserve(count=2)
@@ -63,12 +63,12 @@ def test_given_a_user_at_the_limit_when_something_is_transferred_then_his_next_i
 
     two.ask("alice", "transfer", reservation=held.id, user="bob")
 
-    assert two.look(waiting).state is ReservationState.PREPARING
+    assert two.current(waiting).state is ReservationState.PREPARING
 
 
 @pytest.mark.parametrize("what", ["reserve", "transfer", "end"])
 def test_when_another_is_to_have_a_device_then_its_worker_is_told_with_a_higher_generation(
-    two: Desk, what: str
+    two: Harness, what: str
 ) -> None:
     held = two.reserve(serials=["a"]) if what != "reserve" else None
     before = two.generations.get("a", 0)
@@ -80,48 +80,48 @@ def test_when_another_is_to_have_a_device_then_its_worker_is_told_with_a_higher_
     else:
         two.ask("alice", "end", reservation=held.id)
 
-    assert two.wanted() == {"a": None if what == "end" else held.id}
+    assert two.published_desired() == {"a": None if what == "end" else held.id}
     assert two.generations["a"] > before
 
 
 def test_given_an_end_that_is_far_away_when_extended_by_little_then_it_is_not_nearer(
-    two: Desk,
+    two: Harness,
 ) -> None:
     held = two.reserve(count=1, duration=7200)
 
     reply = two.ask("alice", "extend", reservation=held.id, duration=1)
 
     assert reply["after"] >= reply["before"]
-    assert two.look(held).until >= held.until
+    assert two.current(held).until >= held.until
 
 
-def test_given_devices_that_failed_and_others_when_it_ends_then_none_is_held(two: Desk) -> None:
+def test_given_devices_that_failed_and_others_when_it_ends_then_none_is_held(two: Harness) -> None:
     held = two.reserve(count=2)
-    two.serve("w1", held)
+    two.report_serving("w1", held)
     two.report("w1", "a", DeviceState.BROKEN, reservation=held.id)
 
     two.ask("alice", "end", reservation=held.id)
-    two.rest("w1", "a", "b")
+    two.report_ready("w1", "a", "b")
 
-    assert two.wanted() == {}
+    assert two.published_desired() == {}
     assert two.ask("alice", "available", kind="pulsecount")["serials"] == ["a", "b"]
 
 
 def test_given_a_device_that_was_replaced_then_it_is_free_for_others_once_it_is_mended(
-    two: Desk,
+    two: Harness,
 ) -> None:
     held = two.reserve(serials=["a"], replace=True)
-    two.serve("w1", held)
+    two.report_serving("w1", held)
     two.report("w1", "a", DeviceState.BROKEN, reservation=held.id)
-    assert {each.serial for each in two.look(held).devices if each.state != "released"} == {"b"}
+    assert {each.serial for each in two.current(held).devices if each.state != "released"} == {"b"}
 
-    two.rest("w1", "a")
+    two.report_ready("w1", "a")
 
     assert two.reserve("bob", serials=["a"]).state is ReservationState.PREPARING
 
 
 def test_given_a_client_that_was_away_when_it_is_back_then_its_next_absence_has_the_whole_grace(
-    two: Desk,
+    two: Harness,
 ) -> None:
     see(two, Presence.ONLINE)
     held = two.reserve(count=1, client="c")
@@ -140,7 +140,7 @@ def test_given_a_client_that_was_away_when_it_is_back_then_its_next_absence_has_
 
 
 def test_given_a_client_that_is_away_when_another_takes_over_then_the_grace_is_over(
-    two: Desk,
+    two: Harness,
 ) -> None:
     see(two, Presence.ONLINE)
     held = two.reserve(count=1, client="c", duration=7200)
@@ -153,7 +153,7 @@ def test_given_a_client_that_is_away_when_another_takes_over_then_the_grace_is_o
 
 
 def test_given_a_client_that_is_not_there_when_attached_to_then_the_grace_begins(
-    two: Desk,
+    two: Harness,
 ) -> None:
     held = two.reserve(count=1, duration=7200)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from tests.control.floor import Ask, Floor, Post
+from tests.control.cluster import Ask, Cluster, Member
 
 from icebus.control.store.database import Database
 
@@ -18,23 +18,23 @@ MOST_MOMENTS = 60
 STEPS = {"sqlite": 1, "postgresql": 5}
 """Every moment is tried where that is quick. The moments are the same everywhere."""
 
-Prepare = Callable[[Post], dict[str, Any]]
+Prepare = Callable[[Member], dict[str, Any]]
 
 
-def nothing(_control: Post) -> dict[str, Any]:
+def nothing(_control: Member) -> dict[str, Any]:
     return {"kind": "pulsecount", "count": 2}
 
 
-def a_reservation(control: Post) -> dict[str, Any]:
+def a_reservation(control: Member) -> dict[str, Any]:
     made = control.ask("reserve", "before", kind="pulsecount", count=2)
     return {"reservation": made.ok["reservation"]["id"]}
 
 
-def one_that_may_last(control: Post) -> dict[str, Any]:
+def one_that_may_last(control: Member) -> dict[str, Any]:
     return {**a_reservation(control), "duration": 60}
 
 
-def a_queue(control: Post) -> dict[str, Any]:
+def a_queue(control: Member) -> dict[str, Any]:
     """Somebody waits for what is released."""
     held = a_reservation(control)
     control.ask("reserve", "waiting", kind="pulsecount", count=3, wait=3600)
@@ -66,7 +66,7 @@ def test_given_a_control_that_dies_at_any_moment_of_a_request_when_sent_again_th
     database: Database, backend: str, operation: str, prepare: Prepare, left: int, dies: str
 ) -> None:
     for moments in range(0, MOST_MOMENTS, STEPS[backend]):
-        scene = Floor(database, "a", "b", "c")
+        scene = Cluster(database, "a", "b", "c")
         first = scene.start()
         other = first if dies == "alone" else scene.start()
         mortal = other if dies == "following" else first

@@ -277,3 +277,19 @@ def test_then_our_own_errors_are_what_a_request_fails_with(bench: Bench) -> None
 
     assert isinstance(asked.error, IcebusError)
     assert asked.error.code == "unknown_kind"
+
+
+def test_given_a_reservation_when_its_end_is_moved_then_control_wakes_up_for_its_warning(
+    bench: Bench,
+) -> None:
+    bench.worker("a")
+    bench.engine.step()
+    made = bench.ask("reserve", kind="pulsecount", count=1, duration=30).ok["reservation"]["id"]
+    soon = bench.engine.step()
+    bench.ask("extend", reservation=made, duration=10)
+    later = bench.engine.step()
+    bench.ask("end", reservation=made)
+
+    assert 20 < soon <= 27
+    assert 20 < later <= soon  # it may look in vain, and never late
+    assert bench.engine.step() > 0

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 from sqlmodel import select
-from tests.control.floor import Floor, Post
+from tests.control.cluster import Cluster, Member
 
 from icebus.control.store.database import Database
 from icebus.control.store.lease import Lease, LeaseRow
@@ -35,11 +35,11 @@ def database(database_url: str) -> Iterator[Database]:
 
 
 @pytest.fixture
-def floor(database: Database) -> Floor:
-    return Floor(database, "a", "b")
+def cluster(database: Database) -> Cluster:
+    return Cluster(database, "a", "b")
 
 
-def reserve(control: Post, name: str = "it", **args: object) -> str:
+def reserve(control: Member, name: str = "it", **args: object) -> str:
     asked = control.ask("reserve", name, **{"kind": "pulsecount", "count": 1, **args})
     assert asked.error is None
     made: str = asked.ok["reservation"]["id"]
@@ -140,34 +140,34 @@ def test_given_a_leader_that_is_late_and_that_nobody_replaced_then_it_leads_on(
 # --- controls -----------------------------------------------------------------------------------
 
 
-def test_given_two_controls_then_one_leads_and_tells_what_either_decides(floor: Floor) -> None:
-    first, second = floor.start(), floor.start()
+def test_given_two_controls_then_one_leads_and_tells_what_either_decides(cluster: Cluster) -> None:
+    first, second = cluster.start(), cluster.start()
 
     one, two = reserve(first, "one"), reserve(second, "two")
 
-    assert floor.leaders == [first]
-    assert {d.reservation for d in floor.desired.values()} == {one, two}
-    assert floor.events.count("initialized") == 2
-    floor.check()
+    assert cluster.leaders == [first]
+    assert {d.reservation for d in cluster.desired.values()} == {one, two}
+    assert cluster.events.count("initialized") == 2
+    cluster.check()
 
 
-def test_given_a_leader_that_stops_then_another_leads_at_once(floor: Floor) -> None:
-    first, second = floor.start(), floor.start()
+def test_given_a_leader_that_stops_then_another_leads_at_once(cluster: Cluster) -> None:
+    first, second = cluster.start(), cluster.start()
     made = reserve(first)
 
     first.engine.release_lease()
-    floor.bury(first)
-    floor.settle()
+    cluster.kill(first)
+    cluster.run_until_quiet()
 
-    assert floor.leaders == [second]
+    assert cluster.leaders == [second]
     assert second.ask("list", "l").ok["reservations"][0]["id"] == made
-    floor.check()
+    cluster.check()
 
 
 def test_given_controls_that_each_took_the_other_for_dead_when_both_are_back_then_one_leads_on(
-    floor: Floor,
+    cluster: Cluster,
 ) -> None:
-    first, second = floor.start(), floor.start()
+    first, second = cluster.start(), cluster.start()
     # A broker that is stopped says of everybody that they are lost, to those still there.
     for said in (Presence.LOST, Presence.ONLINE):
         for one, other in ((first, second), (second, first)):
@@ -175,144 +175,144 @@ def test_given_controls_that_each_took_the_other_for_dead_when_both_are_back_the
 
     leading = []
     for _ in range(6):
-        for post in (first, second):
-            post.engine.leadership.check_at = 0.0
-        floor.settle()
-        leading.append(floor.leaders)
+        for member in (first, second):
+            member.engine.leadership.check_at = 0.0
+        cluster.run_until_quiet()
+        leading.append(cluster.leaders)
 
     assert leading == [[first]] * 6
-    floor.check()
+    cluster.check()
 
 
 def test_given_a_follower_that_died_before_it_could_say_so_then_the_next_heartbeat_tells(
-    floor: Floor,
+    cluster: Cluster,
 ) -> None:
-    floor.start()
-    second = floor.start()
+    cluster.start()
+    second = cluster.start()
 
     second.life.left = 2  # the request is committed, the note to the leader not sent
     second.ask("reserve", "it", kind="pulsecount", count=1)
-    unsaid = [d.reservation for d in floor.desired.values() if d.reservation]
-    floor.beat()
+    unsaid = [d.reservation for d in cluster.desired.values() if d.reservation]
+    cluster.beat()
 
     assert not second.alive
     assert unsaid == []
-    assert [d.reservation for d in floor.desired.values() if d.reservation] == [
-        floor.reservations()[0].id
+    assert [d.reservation for d in cluster.desired.values() if d.reservation] == [
+        cluster.reservations()[0].id
     ]
-    floor.check()
+    cluster.check()
 
 
 def test_given_a_deposed_leader_that_does_not_know_then_nothing_that_it_decides_is_kept(
-    floor: Floor,
+    cluster: Cluster,
 ) -> None:
-    first, second = floor.start(), floor.start()
+    first, second = cluster.start(), cluster.start()
     made = reserve(first)
     # The broker took it for dead, and it has heard nothing of that yet.
-    floor.lost.append(first.session)
+    cluster.lost.append(first.session)
     second.engine.leadership.lease.holder_ended(first.session)
     second.engine.leadership.check_at = 0.0
     second.advance()
     assert first.engine.leading
 
     first.inbox.clear()
-    floor.say("c", Presence.ONLINE)
+    cluster.say("c", Presence.ONLINE)
     first.engine._pending.serials.add("a")
     first.advance()
 
     assert not first.engine.leading
-    assert [row.id for row in floor.reservations()] == [made]
-    floor.settle()
-    floor.check()
+    assert [row.id for row in cluster.reservations()] == [made]
+    cluster.run_until_quiet()
+    cluster.check()
 
 
 @pytest.mark.parametrize("late", ["desired", "document", "clear"])
 def test_given_late_words_of_a_deposed_leader_then_the_broker_keeps_what_is_true(
-    floor: Floor, late: str
+    cluster: Cluster, late: str
 ) -> None:
-    first, second = floor.start(), floor.start()
+    first, second = cluster.start(), cluster.start()
     made = reserve(first, serials=["a"], count=None)
     topic = RESERVATION(reservation=made)
     stale = Outgoing(DESIRED(worker="w1", serial="a"), Desired(serial="a", generation=0), True)
     if late == "document":
-        stale = Outgoing(topic, floor.retained[topic], True)
+        stale = Outgoing(topic, cluster.retained[topic], True)
         first.ask("end", "e", reservation=made)
     elif late == "clear":
         stale = Outgoing(topic, b"", True)
 
-    floor.publish(second, stale)
-    floor.settle()
+    cluster.publish(second, stale)
+    cluster.run_until_quiet()
 
-    floor.check()
+    cluster.check()
 
 
 def test_given_a_leader_that_died_with_something_to_clear_then_the_next_one_clears_it(
-    floor: Floor,
+    cluster: Cluster,
 ) -> None:
-    first = floor.start()
+    first = cluster.start()
     made = reserve(first)
-    second = floor.start()
+    second = cluster.start()
 
-    kept = floor.retained[RESERVATION(reservation=made)]
+    kept = cluster.retained[RESERVATION(reservation=made)]
     second.ask("end", "e", reservation=made)
-    floor.retained[RESERVATION(reservation=made)] = kept
+    cluster.retained[RESERVATION(reservation=made)] = kept
     second.engine.on_document(made, empty=False, live=True)
-    floor.bury(first)
-    floor.settle()
+    cluster.kill(first)
+    cluster.run_until_quiet()
 
-    assert floor.leaders == [second]
-    floor.check()
+    assert cluster.leaders == [second]
+    cluster.check()
 
 
 def test_given_a_worker_that_missed_what_is_desired_then_it_is_told_with_the_next_heartbeat(
-    floor: Floor,
+    cluster: Cluster,
 ) -> None:
-    control = floor.start()
-    floor.deaf = True
+    control = cluster.start()
+    cluster.unreachable = True
     made = reserve(control, serials=["a"], count=None)
-    unheard = floor.desired["a"].reservation
+    unheard = cluster.desired["a"].reservation
 
-    floor.deaf = False
-    floor.beat()
+    cluster.unreachable = False
+    cluster.beat()
 
     assert unheard is None
-    assert floor.desired["a"].reservation == made
-    floor.check()
+    assert cluster.desired["a"].reservation == made
+    cluster.check()
 
 
 @pytest.mark.parametrize("leader_knows", [True, False])
 def test_given_a_client_of_which_only_one_control_has_heard_then_the_leader_is_right(
-    floor: Floor, leader_knows: bool
+    cluster: Cluster, leader_knows: bool
 ) -> None:
-    first, second = floor.start(), floor.start()
-    floor.say("c", Presence.ONLINE)
+    first, second = cluster.start(), cluster.start()
+    cluster.say("c", Presence.ONLINE)
     (second if leader_knows else first).engine._clients.on_state("alice", "c", None, 0.0)
 
     made = reserve(second, client="c")
 
-    assert [row.id for row in floor.reservations()] == ([made] if leader_knows else [])
-    floor.check()
+    assert [row.id for row in cluster.reservations()] == ([made] if leader_knows else [])
+    cluster.check()
 
 
-def test_given_attached_reservations_when_another_leads_then_they_go_on(floor: Floor) -> None:
-    first, second = floor.start(), floor.start()
-    floor.say("c", Presence.ONLINE)
+def test_given_attached_reservations_when_another_leads_then_they_go_on(cluster: Cluster) -> None:
+    first, second = cluster.start(), cluster.start()
+    cluster.say("c", Presence.ONLINE)
     made = reserve(first, client="c")
 
-    floor.bury(first)
-    floor.settle()
+    cluster.kill(first)
+    cluster.run_until_quiet()
 
-    assert floor.leaders == [second]
-    assert [row.id for row in floor.reservations()] == [made]
-    floor.say("c", Presence.OFFLINE)
-    assert floor.reservations() == []
-    floor.check()
+    assert cluster.leaders == [second]
+    assert [row.id for row in cluster.reservations()] == [made]
+    cluster.say("c", Presence.OFFLINE)
+    assert cluster.reservations() == []
+    cluster.check()
 
 
 def test_given_a_request_that_was_refused_when_it_reaches_another_control_then_it_is_too(
-    floor: Floor,
+    cluster: Cluster,
 ) -> None:
-    first, second = floor.start(), floor.start()
+    first, second = cluster.start(), cluster.start()
     held = reserve(first, "all", count=2)
     refused = second.ask("reserve", "it", kind="pulsecount", count=1)
     first.ask("end", "e", reservation=held)
@@ -322,7 +322,7 @@ def test_given_a_request_that_was_refused_when_it_reaches_another_control_then_i
     assert isinstance(refused.error, NotEnoughDevices)
     assert isinstance(again.error, NotEnoughDevices)
     assert again.error.message == refused.error.message
-    assert floor.reservations() == []
+    assert cluster.reservations() == []
     assert reserve(first, "another")
 
 
@@ -330,34 +330,34 @@ def test_given_a_request_that_was_refused_when_it_reaches_another_control_then_i
 
 
 def test_given_that_we_stood_still_then_no_worker_counts_as_silent_for_it() -> None:
-    farm = Workers(interval=1.0)
-    farm.connected(0.0)
-    farm.on_state("w", WorkerState(state=WorkerPhase.READY, session="s", serials=[]), 0.0)
+    workers = Workers(interval=1.0)
+    workers.connected(0.0)
+    workers.on_state("w", WorkerState(state=WorkerPhase.READY, session="s", serials=[]), 0.0)
     for second in range(3):
-        farm.discount_pause(float(second))
-        farm.on_heartbeat("e", second, float(second))
+        workers.discount_pause(float(second))
+        workers.on_heartbeat("e", second, float(second))
         echo = WorkerHeartbeat(epoch="e", sequence=second, session="s")
-        farm.on_echo("w", echo, float(second))
+        workers.on_echo("w", echo, float(second))
 
-    farm.discount_pause(60.0)
-    after = farm.health("w", 60.0)
+    workers.discount_pause(60.0)
+    after = workers.health("w", 60.0)
     for second in range(61, 64):
-        farm.discount_pause(float(second))
+        workers.discount_pause(float(second))
 
     assert after is Health.READY
-    assert farm.health("w", 63.5) is Health.GONE
+    assert workers.health("w", 63.5) is Health.GONE
 
 
 def test_given_that_nobody_beat_for_long_then_workers_have_as_long_as_ever_to_answer() -> None:
-    farm = Workers(interval=1.0)
-    farm.connected(0.0)
-    farm.on_state("w", WorkerState(state=WorkerPhase.READY, session="s", serials=[]), 0.0)
-    farm.on_heartbeat("old", 7, 0.0)
-    farm.on_echo("w", WorkerHeartbeat(epoch="old", sequence=7, session="s"), 0.1)
-    silent = farm.health("w", 9.0)
+    workers = Workers(interval=1.0)
+    workers.connected(0.0)
+    workers.on_state("w", WorkerState(state=WorkerPhase.READY, session="s", serials=[]), 0.0)
+    workers.on_heartbeat("old", 7, 0.0)
+    workers.on_echo("w", WorkerHeartbeat(epoch="old", sequence=7, session="s"), 0.1)
+    silent = workers.health("w", 9.0)
 
-    farm.on_heartbeat("epoch", 0, 9.0)
+    workers.on_heartbeat("epoch", 0, 9.0)
 
     assert silent is Health.GONE
-    assert farm.health("w", 9.0) is Health.UNKNOWN
-    assert farm.health("w", 12.1) is Health.GONE
+    assert workers.health("w", 9.0) is Health.UNKNOWN
+    assert workers.health("w", 12.1) is Health.GONE

@@ -20,7 +20,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from sqlmodel import col, select
-from tests.control.desk import Desk
+from tests.control.harness import Harness
 
 from icebus.control.decide.lifecycle import LIVE_HOLDS, LIVE_RESERVATIONS
 from icebus.control.decide.limits import Limit, Limits
@@ -72,7 +72,7 @@ Draw = Callable[[st.SearchStrategy[Any]], Any]
 
 
 class Life(RuleBasedStateMachine):
-    """Control at its desk, workers that do what is desired of them when it is their turn."""
+    """Control at its harness, workers that do what is desired of them when it is their turn."""
 
     migrated: ClassVar[Path]
     folder: ClassVar[Path]
@@ -80,18 +80,18 @@ class Life(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         path = shutil.copy(self.migrated, self.folder / f"{new_id()}.db")
-        self.desk = Desk(Database(f"sqlite:///{path}"))
-        self.desk.settings = Settings(
+        self.harness = Harness(Database(f"sqlite:///{path}"))
+        self.harness.settings = Settings(
             max_duration=7200, grace=GRACE, limits=Limits(Limit(devices=LIMIT))
         )
         self.asked: tuple[str, str, str, dict[str, Any], Any] | None = None
         self.said: dict[str, Desired] = {}
         for worker, names in WORKERS.items():
-            self.desk.worker(worker, *names)
+            self.harness.worker(worker, *names)
 
     def teardown(self) -> None:
-        if hasattr(self, "desk"):
-            self.desk.database.close()
+        if hasattr(self, "harness"):
+            self.harness.database.close()
 
     def attempt(self, do: Callable[[], Any]) -> Any:
         """What is refused with a typed error is refused; anything else is a mistake."""
@@ -131,48 +131,48 @@ class Life(RuleBasedStateMachine):
     # --- users ------------------------------------------------------------------------------------
 
     def reserve(self, draw: Draw) -> None:
-        self.desk.now += self.desk.now.resolution
+        self.harness.now += self.harness.now.resolution
         user, name = draw(users), new_id()
         args = {"kind": "pulsecount", **draw(wishes)}
-        reply = self.attempt(lambda: self.desk.ask(user, "reserve", name, **args))
+        reply = self.attempt(lambda: self.harness.ask(user, "reserve", name, **args))
         if reply is not None:
             self.asked = (user, "reserve", name, args, reply)
 
     def again(self, draw: Draw) -> None:
         if self.asked is not None:
             user, operation, name, args, reply = self.asked
-            assert self.desk.ask(user, operation, name, **args) == reply
-            assert self.desk.sent == []
+            assert self.harness.ask(user, operation, name, **args) == reply
+            assert self.harness.sent == []
 
     def extend(self, draw: Draw) -> None:
         name, user = self.one_of_them(draw)
         seconds = draw(st.sampled_from([1, 600]))
         reply = self.attempt(
-            lambda: self.desk.ask(user, "extend", reservation=name, duration=seconds)
+            lambda: self.harness.ask(user, "extend", reservation=name, duration=seconds)
         )
         assert reply is None or reply["after"] >= reply["before"]
 
     def end(self, draw: Draw) -> None:
         name, user = self.one_of_them(draw)
         some = draw(st.none() | several)
-        self.attempt(lambda: self.desk.ask(user, "end", reservation=name, serials=some))
+        self.attempt(lambda: self.harness.ask(user, "end", reservation=name, serials=some))
 
     def transfer(self, draw: Draw) -> None:
         name, user = self.one_of_them(draw)
         to = {"user": "bob" if user == "alice" else "alice"}
-        self.attempt(lambda: self.desk.ask(user, "transfer", reservation=name, **to))
+        self.attempt(lambda: self.harness.ask(user, "transfer", reservation=name, **to))
 
     def attach(self, draw: Draw) -> None:
         name, user = self.one_of_them(draw)
         client = draw(st.sampled_from([None, "c"]))
-        self.attempt(lambda: self.desk.ask(user, "attach", reservation=name, client=client))
+        self.attempt(lambda: self.harness.ask(user, "attach", reservation=name, client=client))
 
     def see(self, draw: Draw) -> None:
         """A client comes or goes."""
         user, presence = draw(users), draw(st.sampled_from(Presence))
         state = ClientState(state=presence, session="s")
-        if self.desk.clients.on_state(user, "c", state, self.desk.at) is not None:
-            self.desk.run(
+        if self.harness.clients.on_state(user, "c", state, self.harness.at) is not None:
+            self.harness.run(
                 lambda transaction: absent_clients.on_presence(transaction, user, "c", presence)
             )
 
@@ -181,7 +181,7 @@ class Life(RuleBasedStateMachine):
     def obey(self, draw: Draw) -> None:
         """Workers do what is desired of some devices, or of all."""
         for serial in draw(st.none() | several) or sorted(OWNER):
-            kept = self.desk.kept.get(DESIRED(worker=OWNER[serial], serial=serial))
+            kept = self.harness.retained.get(DESIRED(worker=OWNER[serial], serial=serial))
             wanted = kept.message if kept else Desired(serial=serial, generation=0)
             assert isinstance(wanted, Desired)
             state = DeviceState.READY
@@ -190,20 +190,20 @@ class Life(RuleBasedStateMachine):
             elif wanted.reservation is not None:
                 state = DeviceState.SERVING
             fields = {"generation": wanted.generation, "reservation": wanted.reservation}
-            self.desk.report(OWNER[serial], serial, state, **fields)
+            self.harness.report(OWNER[serial], serial, state, **fields)
 
     def break_down(self, draw: Draw) -> None:
         serial = draw(serials)
         state = draw(st.sampled_from([DeviceState.BROKEN, DeviceState.ABSENT]))
-        self.desk.report(OWNER[serial], serial, state, reason="as boards do")
+        self.harness.report(OWNER[serial], serial, state, reason="as boards do")
 
     def vanish(self, draw: Draw) -> None:
         """A worker goes, or is back."""
         worker = draw(workers)
         phase = draw(st.sampled_from([WorkerPhase.LOST, WorkerPhase.READY]))
         state = WorkerState(state=phase, session=worker, serials=list(WORKERS[worker]))
-        self.desk.workers.on_state(worker, state, self.desk.at)
-        self.desk.run(
+        self.harness.workers.on_state(worker, state, self.harness.at)
+        self.harness.run(
             lambda transaction: device_reports.record_devices(transaction, WORKERS[worker], set())
         )
 
@@ -214,33 +214,33 @@ class Life(RuleBasedStateMachine):
             st.sampled_from(["quarantine", "unquarantine", "reboot", "reflash", "forget"])
         )
         some = draw(several)
-        self.attempt(lambda: self.desk.order(operation, serials=some, reason="because"))
+        self.attempt(lambda: self.harness.administer(operation, serials=some, reason="because"))
 
     def drain(self, draw: Draw) -> None:
         operation, worker = draw(st.sampled_from(["drain", "undrain"])), draw(workers)
-        self.attempt(lambda: self.desk.order(operation, worker=worker))
+        self.attempt(lambda: self.harness.administer(operation, worker=worker))
 
     def end_by_order(self, draw: Draw) -> None:
         name, _ = self.one_of_them(draw)
-        self.attempt(lambda: self.desk.order("end", reservation=name))
+        self.attempt(lambda: self.harness.administer("end", reservation=name))
 
     def sweep(self, draw: Draw) -> None:
         """Time goes by."""
-        self.desk.wait(seconds=draw(st.sampled_from([1, 31, 61, 700])))
-        self.desk.run(self.check_due)
+        self.harness.wait(seconds=draw(st.sampled_from([1, 31, 61, 700])))
+        self.harness.run(self.check_due)
 
     def restart(self, draw: Draw) -> None:
         """All that control knew is in the database, and what the broker kept, if it did."""
-        desk, heard = self.desk, self.desk.workers
+        harness, heard = self.harness, self.harness.workers
         if draw(st.booleans()):
-            desk.kept.clear()
-        desk.workers = Workers(1.0)
-        desk.workers.connected(0.0)
-        desk.workers.on_heartbeat("epoch", 0, desk.at)
-        rows = desk.run(lambda transaction: transaction.session.exec(select(DeviceRow)).all())
+            harness.retained.clear()
+        harness.workers = Workers(1.0)
+        harness.workers.connected(0.0)
+        harness.workers.on_heartbeat("epoch", 0, harness.at)
+        rows = harness.run(lambda transaction: transaction.session.exec(select(DeviceRow)).all())
         for row in rows:
             report = DeviceReport.model_validate(row.report)
-            desk.workers.restore(row.serial, row.worker, report)
+            harness.workers.restore(row.serial, row.worker, report)
 
         def reconnect(transaction: Transaction) -> None:
             absent_clients.restart_grace(transaction)
@@ -250,22 +250,24 @@ class Life(RuleBasedStateMachine):
             device_reports.record_devices(transaction, known, known)
             republishing.publish_everything(transaction)
 
-        desk.run(reconnect)
+        harness.run(reconnect)
         for worker, names in WORKERS.items():
-            desk.introduce(worker, *names)
+            harness.introduce(worker, *names)
             state = heard.get(worker).state
-            desk.workers.on_state(worker, state, desk.at)
+            harness.workers.on_state(worker, state, harness.at)
             for serial in names:
                 report_before = heard.get(worker).reports.get(serial)
                 if report_before is not None:
-                    desk.workers.on_report(worker, serial, report_before)
-        desk.run(lambda transaction: device_reports.record_devices(transaction, set(OWNER), set()))
+                    harness.workers.on_report(worker, serial, report_before)
+        harness.run(
+            lambda transaction: device_reports.record_devices(transaction, set(OWNER), set())
+        )
 
     # --- what is always true ----------------------------------------------------------------------
 
     @invariant()
     def tables_topics_queue_and_history_agree(self) -> None:
-        self.desk.run(self.check)
+        self.harness.run(self.check)
 
     def check(self, transaction: Transaction) -> None:
         rows = {row.id: row for row in transaction.session.exec(select(ReservationRow))}
@@ -296,7 +298,7 @@ class Life(RuleBasedStateMachine):
         holders: dict[str, ReservationRow],
     ) -> None:
         """What is kept by the broker is what the tables say."""
-        messages = [each.message for each in self.desk.kept.values()]
+        messages = [each.message for each in self.harness.retained.values()]
         said = {each.serial: each for each in messages if isinstance(each, Desired)}
         assert said == {
             row.serial: row.desired(holders.get(row.serial))
@@ -308,7 +310,7 @@ class Life(RuleBasedStateMachine):
 
     def check_generations(self) -> None:
         """Whatever else is wanted of a device than before is newer, for workers go by that."""
-        messages = [each.message for each in self.desk.kept.values()]
+        messages = [each.message for each in self.harness.retained.values()]
         said = {each.serial: each for each in messages if isinstance(each, Desired)}
         for serial in said.keys() & self.said.keys():
             before, after = self.said[serial], said[serial]
@@ -360,7 +362,7 @@ class Life(RuleBasedStateMachine):
 
     def one_of_them(self, draw: Draw) -> tuple[str, str]:
         """A reservation that lives, and whose it is."""
-        alive = self.desk.live()
+        alive = self.harness.live()
         if not alive:
             return "none", "alice"
         chosen = alive[draw(st.integers(0, 7)) % len(alive)]

@@ -32,91 +32,91 @@ from icebus.schemas.errors import (
 from icebus.schemas.reservations import EndReason, Reservation, ReservationState
 
 if TYPE_CHECKING:
-    from tests.control.desk import Desk
+    from tests.control.harness import Harness
 
 
 def test_given_free_devices_when_reserved_then_each_is_told_and_no_longer_available(
-    desk: Desk,
+    harness: Harness,
 ) -> None:
-    desk.worker("w1", "a", "b", "c")
+    harness.worker("w1", "a", "b", "c")
 
-    made = desk.reserve(count=2, duration=60)
+    made = harness.reserve(count=2, duration=60)
 
     assert [device.serial for device in made.devices] == ["a", "b"]
-    assert desk.wanted() == {"a": made.id, "b": made.id}
+    assert harness.published_desired() == {"a": made.id, "b": made.id}
     assert (made.state, made.until - made.created) == (
         ReservationState.PREPARING,
         timedelta(seconds=60),
     )
-    assert desk.ask("bob", "available", kind="pulsecount")["serials"] == ["c"]
+    assert harness.ask("bob", "available", kind="pulsecount")["serials"] == ["c"]
 
 
-def test_given_too_few_devices_when_reserved_then_none_is_held(desk: Desk) -> None:
-    desk.worker("w1", "a", "b")
-    desk.reserve("bob", serials=["a"])
+def test_given_too_few_devices_when_reserved_then_none_is_held(harness: Harness) -> None:
+    harness.worker("w1", "a", "b")
+    harness.reserve("bob", serials=["a"])
 
     with pytest.raises(NotEnoughDevices, match=r"2 devices .* 1 available.*1 held") as refused:
-        desk.reserve(count=2)
+        harness.reserve(count=2)
 
     assert refused.value.details["others"] == {"held": 1}
-    assert len(desk.ask("alice", "list")["reservations"]) == 1
-    assert desk.ask("alice", "available", kind="pulsecount")["serials"] == ["b"]
+    assert len(harness.ask("alice", "list")["reservations"]) == 1
+    assert harness.ask("alice", "available", kind="pulsecount")["serials"] == ["b"]
 
 
 def test_given_a_held_device_when_named_then_the_refusal_says_by_whom_and_until(
-    desk: Desk,
+    harness: Harness,
 ) -> None:
-    desk.worker("w1", "a", "b")
-    made = desk.reserve("bob", serials=["a"])
+    harness.worker("w1", "a", "b")
+    made = harness.reserve("bob", serials=["a"])
 
     with pytest.raises(DeviceUnavailable, match="a is held by bob until") as refused:
-        desk.reserve(serials=["a", "b"])
+        harness.reserve(serials=["a", "b"])
 
     assert made.until.isoformat(timespec="seconds") in refused.value.message
 
 
 @pytest.mark.parametrize("state", [s for s in DeviceState if s is not DeviceState.READY])
 def test_given_a_device_that_is_not_ready_when_named_then_the_refusal_says_its_state(
-    desk: Desk, state: DeviceState
+    harness: Harness, state: DeviceState
 ) -> None:
-    desk.worker("w1", "a")
-    desk.report("w1", "a", state, reason="as it happens")
+    harness.worker("w1", "a")
+    harness.report("w1", "a", state, reason="as it happens")
 
     with pytest.raises(DeviceUnavailable, match=f"{state}: as it happens"):
-        desk.reserve(serials=["a"])
+        harness.reserve(serials=["a"])
 
 
 def test_given_a_worker_that_stopped_answering_then_its_devices_are_not_offered(
-    desk: Desk,
+    harness: Harness,
 ) -> None:
-    desk.worker("w1", "a")
-    desk.at += 3.1
+    harness.worker("w1", "a")
+    harness.at += 3.1
 
     with pytest.raises(DeviceUnavailable, match="does not answer"):
-        desk.reserve(serials=["a"])
+        harness.reserve(serials=["a"])
     with pytest.raises(NotEnoughDevices, match="1 on workers that do not answer"):
-        desk.reserve(count=1)
+        harness.reserve(count=1)
 
 
 def test_given_an_unknown_device_or_kind_when_reserved_then_the_refusal_lists_what_there_is(
-    desk: Desk,
+    harness: Harness,
 ) -> None:
-    desk.worker("w1", "a")
+    harness.worker("w1", "a")
 
     with pytest.raises(UnknownDevice, match="ghost"):
-        desk.reserve(serials=["ghost"])
+        harness.reserve(serials=["ghost"])
     with pytest.raises(UnknownKind, match="pulsecount") as refused:
-        desk.reserve(kind="teapot", count=1)
+        harness.reserve(kind="teapot", count=1)
     assert refused.value.details["known"] == ["pulsecount"]
 
 
 def test_when_args_are_not_what_the_worker_published_then_the_refusal_says_where(
-    desk: Desk,
+    harness: Harness,
 ) -> None:
-    desk.worker("w1", "a")
+    harness.worker("w1", "a")
 
     with pytest.raises(InvalidRequest, match=r"\$\.window") as refused:
-        desk.reserve(count=1, args={"window": "wide", "colour": "red"})
+        harness.reserve(count=1, args={"window": "wide", "colour": "red"})
 
     assert len(refused.value.details["problems"]) == 2
 
@@ -137,293 +137,303 @@ def test_when_args_are_not_what_the_worker_published_then_the_refusal_says_where
     ],
 )
 def test_when_a_request_makes_no_sense_then_it_is_refused_as_invalid(
-    desk: Desk, args: dict[str, Any]
+    harness: Harness, args: dict[str, Any]
 ) -> None:
-    desk.worker("w1", "a")
+    harness.worker("w1", "a")
 
     with pytest.raises(InvalidRequest):
-        desk.reserve(**args)
+        harness.reserve(**args)
 
 
-def test_when_longer_than_allowed_then_the_refusal_names_the_cap(desk: Desk) -> None:
-    desk.worker("w1", "a")
+def test_when_longer_than_allowed_then_the_refusal_names_the_cap(harness: Harness) -> None:
+    harness.worker("w1", "a")
 
     with pytest.raises(InvalidRequest, match="7200") as refused:
-        desk.reserve(count=1, duration=7201)
+        harness.reserve(count=1, duration=7201)
 
     assert refused.value.details == {"max_duration": 7200}
 
 
-def test_given_a_warm_device_elsewhere_when_reserved_then_nothing_is_flashed(desk: Desk) -> None:
-    desk.worker("w1", "a", firmware="other")
-    desk.worker("w2", "z")
+def test_given_a_warm_device_elsewhere_when_reserved_then_nothing_is_flashed(
+    harness: Harness,
+) -> None:
+    harness.worker("w1", "a", firmware="other")
+    harness.worker("w2", "z")
 
-    assert [device.serial for device in desk.reserve(count=1).devices] == ["z"]
+    assert [device.serial for device in harness.reserve(count=1).devices] == ["z"]
 
 
 def test_when_the_same_request_comes_again_then_it_has_the_same_answer_and_no_effect(
-    desk: Desk,
+    harness: Harness,
 ) -> None:
-    desk.worker("w1", "a", "b")
+    harness.worker("w1", "a", "b")
 
-    first = desk.ask("alice", "reserve", "one", kind="pulsecount", count=1)
-    again = desk.ask("alice", "reserve", "one", count=1, kind="pulsecount")
+    first = harness.ask("alice", "reserve", "one", kind="pulsecount", count=1)
+    again = harness.ask("alice", "reserve", "one", count=1, kind="pulsecount")
 
     assert again == first
-    assert len(desk.ask("alice", "list")["reservations"]) == 1
-    assert desk.ask("alice", "end", "two", reservation=first["reservation"]["id"]) == desk.ask(
+    assert len(harness.ask("alice", "list")["reservations"]) == 1
+    assert harness.ask(
         "alice", "end", "two", reservation=first["reservation"]["id"]
-    )
+    ) == harness.ask("alice", "end", "two", reservation=first["reservation"]["id"])
 
 
-def test_when_a_request_id_is_used_for_something_else_then_it_is_a_conflict(desk: Desk) -> None:
-    desk.worker("w1", "a", "b")
-    desk.ask("alice", "reserve", "one", kind="pulsecount", count=1)
+def test_when_a_request_id_is_used_for_something_else_then_it_is_a_conflict(
+    harness: Harness,
+) -> None:
+    harness.worker("w1", "a", "b")
+    harness.ask("alice", "reserve", "one", kind="pulsecount", count=1)
 
     with pytest.raises(Conflict):
-        desk.ask("alice", "reserve", "one", kind="pulsecount", count=2)
+        harness.ask("alice", "reserve", "one", kind="pulsecount", count=2)
     with pytest.raises(Conflict):
-        desk.ask("alice", "end", "one", reservation="r")
-    assert desk.ask("bob", "reserve", "one", kind="pulsecount", count=1) is not None
+        harness.ask("alice", "end", "one", reservation="r")
+    assert harness.ask("bob", "reserve", "one", kind="pulsecount", count=1) is not None
 
 
-def test_when_answers_are_old_then_they_are_forgotten(desk: Desk) -> None:
-    desk.worker("w1", "a", "b")
-    desk.ask("alice", "reserve", "old", kind="pulsecount", count=1)
-    desk.now += timedelta(minutes=59)
-    desk.ask("alice", "reserve", "new", kind="pulsecount", count=1)
-    desk.now += timedelta(minutes=2)
+def test_when_answers_are_old_then_they_are_forgotten(harness: Harness) -> None:
+    harness.worker("w1", "a", "b")
+    harness.ask("alice", "reserve", "old", kind="pulsecount", count=1)
+    harness.now += timedelta(minutes=59)
+    harness.ask("alice", "reserve", "new", kind="pulsecount", count=1)
+    harness.now += timedelta(minutes=2)
 
-    desk.run(expiry.drop_old)
+    harness.run(expiry.drop_old)
 
-    assert desk.run(lambda transaction: transaction.session.exec(select(RequestRow.id)).all()) == [
-        "new"
-    ]
+    assert harness.run(
+        lambda transaction: transaction.session.exec(select(RequestRow.id)).all()
+    ) == ["new"]
 
 
-def test_when_extended_then_the_end_moves_from_where_it_was(desk: Desk) -> None:
-    desk.worker("w1", "a")
-    made = desk.reserve(count=1, duration=100)
-    desk.now += timedelta(seconds=50)
+def test_when_extended_then_the_end_moves_from_where_it_was(harness: Harness) -> None:
+    harness.worker("w1", "a")
+    made = harness.reserve(count=1, duration=100)
+    harness.now += timedelta(seconds=50)
 
-    reply = desk.ask("alice", "extend", reservation=made.id, duration=30)
+    reply = harness.ask("alice", "extend", reservation=made.id, duration=30)
 
     extended = Reservation.model_validate(reply["reservation"])
     assert extended.until == made.until + timedelta(seconds=30)
-    assert desk.wanted() == {"a": made.id}
+    assert harness.published_desired() == {"a": made.id}
 
 
 @pytest.mark.parametrize("duration", [0.001, 1, 7200, 1e300])
 def test_when_extended_then_the_end_is_never_nearer_and_never_over_the_cap(
-    desk: Desk, duration: float
+    harness: Harness, duration: float
 ) -> None:
-    desk.worker("w1", "a")
-    made = desk.reserve(count=1, duration=7200)
-    desk.settings = Settings(max_duration=600)
+    harness.worker("w1", "a")
+    made = harness.reserve(count=1, duration=7200)
+    harness.settings = Settings(max_duration=600)
 
-    reply = desk.ask("alice", "extend", reservation=made.id, duration=duration)
+    reply = harness.ask("alice", "extend", reservation=made.id, duration=duration)
 
     assert reply["before"] == reply["after"]
     assert Reservation.model_validate(reply["reservation"]).until == made.until
-    desk.settings = Settings(max_duration=9000)
-    reply = desk.ask("alice", "extend", reservation=made.id, duration=duration)
+    harness.settings = Settings(max_duration=9000)
+    reply = harness.ask("alice", "extend", reservation=made.id, duration=duration)
     until = Reservation.model_validate(reply["reservation"]).until
-    assert made.until < until <= desk.now + timedelta(seconds=9000)
+    assert made.until < until <= harness.now + timedelta(seconds=9000)
 
 
 @pytest.mark.parametrize("duration", [float("nan"), float("inf"), 0, -5])
 def test_when_extended_by_what_is_no_duration_then_it_is_refused(
-    desk: Desk, duration: float
+    harness: Harness, duration: float
 ) -> None:
-    desk.worker("w1", "a")
-    made = desk.reserve(count=1)
+    harness.worker("w1", "a")
+    made = harness.reserve(count=1)
 
     with pytest.raises(InvalidRequest):
-        desk.ask("alice", "extend", reservation=made.id, duration=duration)
+        harness.ask("alice", "extend", reservation=made.id, duration=duration)
 
 
 @pytest.mark.parametrize("operation", ["end", "extend"])
 def test_given_a_reservation_of_another_user_or_none_then_it_cannot_be_touched(
-    desk: Desk, operation: str
+    harness: Harness, operation: str
 ) -> None:
-    desk.worker("w1", "a")
-    made = desk.reserve("alice", count=1)
+    harness.worker("w1", "a")
+    made = harness.reserve("alice", count=1)
     more: dict[str, Any] = {"duration": 5} if operation == "extend" else {}
 
     with pytest.raises(Forbidden, match="alice"):
-        desk.ask("bob", operation, reservation=made.id, **more)
+        harness.ask("bob", operation, reservation=made.id, **more)
     with pytest.raises(UnknownReservation):
-        desk.ask("bob", operation, reservation="nothing", **more)
-    desk.ask("alice", "end", reservation=made.id)
+        harness.ask("bob", operation, reservation="nothing", **more)
+    harness.ask("alice", "end", reservation=made.id)
     with pytest.raises(ReservationEnded) as over:
-        desk.ask("alice", operation, reservation=made.id, **more)
+        harness.ask("alice", operation, reservation=made.id, **more)
     assert over.value.details["reason"] == "released"
 
 
-def test_when_the_operation_is_unknown_then_the_refusal_lists_those_there_are(desk: Desk) -> None:
+def test_when_the_operation_is_unknown_then_the_refusal_lists_those_there_are(
+    harness: Harness,
+) -> None:
     with pytest.raises(UnknownOperation, match="reserve, withdraw, extend, end") as refused:
-        desk.ask("alice", "brew")
+        harness.ask("alice", "brew")
 
     assert "reserve" in refused.value.details["operations"]
 
 
 def test_given_all_devices_serve_then_the_reservation_is_active_and_each_told_once(
-    desk: Desk,
+    harness: Harness,
 ) -> None:
-    desk.worker("w1", "a", "b")
-    made = desk.reserve(count=2)
+    harness.worker("w1", "a", "b")
+    made = harness.reserve(count=2)
     fields = {"reservation": made.id}
 
-    desk.report("w1", "a", DeviceState.SERVING, **fields)
-    first = desk.events()
-    desk.report("w1", "a", DeviceState.SERVING, **fields)
-    repeated = desk.events()
-    desk.report("w1", "b", DeviceState.SERVING, **fields)
-    last = desk.events()
+    harness.report("w1", "a", DeviceState.SERVING, **fields)
+    first = harness.events()
+    harness.report("w1", "a", DeviceState.SERVING, **fields)
+    repeated = harness.events()
+    harness.report("w1", "b", DeviceState.SERVING, **fields)
+    last = harness.events()
 
     assert (first, repeated, last) == (["initialized"], [], ["initialized"])
-    listed = desk.ask("alice", "list")["reservations"]
+    listed = harness.ask("alice", "list")["reservations"]
     assert [each["state"] for each in listed] == ["active"]
 
 
 def test_given_a_released_device_then_it_is_available_only_once_it_reports_so_anew(
-    desk: Desk,
+    harness: Harness,
 ) -> None:
-    desk.worker("w1", "a")
-    before = desk.reserve(count=1)
-    stale = desk.generations["a"]
-    desk.ask("alice", "end", reservation=before.id)
+    harness.worker("w1", "a")
+    before = harness.reserve(count=1)
+    stale = harness.generations["a"]
+    harness.ask("alice", "end", reservation=before.id)
 
-    desk.report("w1", "a", DeviceState.READY, generation=stale)
-    too_early = desk.ask("bob", "available", kind="pulsecount")
-    desk.report("w1", "a", DeviceState.READY)
+    harness.report("w1", "a", DeviceState.READY, generation=stale)
+    too_early = harness.ask("bob", "available", kind="pulsecount")
+    harness.report("w1", "a", DeviceState.READY)
 
     assert too_early["available"] == 0
-    assert desk.ask("bob", "available", kind="pulsecount")["available"] == 1
+    assert harness.ask("bob", "available", kind="pulsecount")["available"] == 1
 
 
 def test_given_a_lost_database_when_a_worker_knows_a_higher_generation_then_we_go_beyond(
-    desk: Desk,
+    harness: Harness,
 ) -> None:
-    desk.worker("w1", "a")
+    harness.worker("w1", "a")
 
-    desk.report("w1", "a", DeviceState.SERVING, generation=41, reservation="forgotten")
+    harness.report("w1", "a", DeviceState.SERVING, generation=41, reservation="forgotten")
 
-    assert desk.wanted() == {"a": None}
-    assert desk.generations["a"] == 42
+    assert harness.published_desired() == {"a": None}
+    assert harness.generations["a"] == 42
 
 
-def test_given_a_board_that_moves_when_held_then_its_hold_follows_it(desk: Desk) -> None:
-    desk.worker("w1", "a")
-    made = desk.reserve(count=1)
-    desk.worker("w2")
-    desk.report("w1", "a", DeviceState.ABSENT)
-    gone = desk.events()
+def test_given_a_board_that_moves_when_held_then_its_hold_follows_it(harness: Harness) -> None:
+    harness.worker("w1", "a")
+    made = harness.reserve(count=1)
+    harness.worker("w2")
+    harness.report("w1", "a", DeviceState.ABSENT)
+    gone = harness.events()
 
     state = WorkerState(state=WorkerPhase.READY, session="w2", serials=["a"])
-    desk.workers.on_state("w2", state, desk.at)
-    desk.report("w2", "a", DeviceState.SERVING, reservation=made.id)
+    harness.workers.on_state("w2", state, harness.at)
+    harness.report("w2", "a", DeviceState.SERVING, reservation=made.id)
 
-    sent = {each.topic: each.message for each in desk.sent}
+    sent = {each.topic: each.message for each in harness.sent}
     assert gone == ["device_failed"]
-    assert desk.events() == ["initialized"]
+    assert harness.events() == ["initialized"]
     assert sent["worker/w1/desired/a"] == b""
-    assert desk.wanted() == {"a": made.id}
-    listed = desk.ask("alice", "list")["reservations"]
+    assert harness.published_desired() == {"a": made.id}
+    listed = harness.ask("alice", "list")["reservations"]
     assert [each["worker"] for each in listed[0]["devices"]] == ["w2"]
 
 
 def test_given_more_devices_than_fit_a_query_when_observed_then_all_are_recorded(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(database, "BATCH", 10)
     serials = {f"d{number:02}" for number in range(35)}
-    desk.worker("w1", *sorted(serials))
+    harness.worker("w1", *sorted(serials))
 
-    desk.run(lambda transaction: device_reports.record_devices(transaction, serials, serials))
+    harness.run(lambda transaction: device_reports.record_devices(transaction, serials, serials))
 
-    assert desk.wanted() == dict.fromkeys(serials)
-    assert desk.ask("alice", "available", kind="pulsecount")["available"] == 35
-
-
-def test_given_two_workers_that_claim_one_serial_then_it_stays_where_it_was(desk: Desk) -> None:
-    desk.worker("w1", "a")
-    desk.worker("w2", "a")
-
-    assert [d["worker"] for d in desk.ask("alice", "devices")["devices"]] == ["w1"]
+    assert harness.published_desired() == dict.fromkeys(serials)
+    assert harness.ask("alice", "available", kind="pulsecount")["available"] == 35
 
 
-def test_when_due_then_the_holder_is_warned_once_and_then_loses_it(desk: Desk) -> None:
-    desk.worker("w1", "a")
-    made = desk.reserve(count=1, duration=100)
+def test_given_two_workers_that_claim_one_serial_then_it_stays_where_it_was(
+    harness: Harness,
+) -> None:
+    harness.worker("w1", "a")
+    harness.worker("w2", "a")
+
+    assert [d["worker"] for d in harness.ask("alice", "devices")["devices"]] == ["w1"]
+
+
+def test_when_due_then_the_holder_is_warned_once_and_then_loses_it(harness: Harness) -> None:
+    harness.worker("w1", "a")
+    made = harness.reserve(count=1, duration=100)
 
     def sweep(transaction: Transaction) -> None:
         expiry.do_due(transaction, connected=True)
 
-    desk.now = made.until - timedelta(seconds=10)
-    assert desk.run(lambda transaction: expiry.next_due(transaction, connected=True)) == desk.now
-    desk.run(sweep)
-    warned = desk.events()
-    desk.run(sweep)
-    again = desk.events()
-    desk.now = made.until
-    desk.run(sweep)
+    harness.now = made.until - timedelta(seconds=10)
+    assert (
+        harness.run(lambda transaction: expiry.next_due(transaction, connected=True)) == harness.now
+    )
+    harness.run(sweep)
+    warned = harness.events()
+    harness.run(sweep)
+    again = harness.events()
+    harness.now = made.until
+    harness.run(sweep)
 
     assert (warned, again) == (["reservation_ending_soon"], [])
-    assert desk.events() == ["reservation_ended"]
-    assert desk.wanted() == {"a": None}
+    assert harness.events() == ["reservation_ended"]
+    assert harness.published_desired() == {"a": None}
     with pytest.raises(ReservationEnded) as over:
-        desk.ask("alice", "end", reservation=made.id)
+        harness.ask("alice", "end", reservation=made.id)
     assert over.value.details["reason"] == EndReason.EXPIRED
 
 
-def test_given_an_extension_then_the_holder_is_warned_again(desk: Desk) -> None:
-    desk.worker("w1", "a")
-    made = desk.reserve(count=1, duration=100)
-    desk.now = made.until - timedelta(seconds=5)
-    desk.run(lambda transaction: expiry.do_due(transaction, connected=True))
+def test_given_an_extension_then_the_holder_is_warned_again(harness: Harness) -> None:
+    harness.worker("w1", "a")
+    made = harness.reserve(count=1, duration=100)
+    harness.now = made.until - timedelta(seconds=5)
+    harness.run(lambda transaction: expiry.do_due(transaction, connected=True))
 
-    reply = desk.ask("alice", "extend", reservation=made.id, duration=100)
+    reply = harness.ask("alice", "extend", reservation=made.id, duration=100)
     until = Reservation.model_validate(reply["reservation"]).until
-    desk.now = until - timedelta(seconds=10.5)
-    desk.run(lambda transaction: expiry.do_due(transaction, connected=True))
+    harness.now = until - timedelta(seconds=10.5)
+    harness.run(lambda transaction: expiry.do_due(transaction, connected=True))
 
-    assert desk.events() == ["reservation_ending_soon"]
+    assert harness.events() == ["reservation_ending_soon"]
 
 
 def test_given_an_attached_reservation_when_its_client_is_lost_then_it_ends_after_the_grace(
-    desk: Desk,
+    harness: Harness,
 ) -> None:
-    desk.worker("w1", "a")
+    harness.worker("w1", "a")
     online = ClientState(state=Presence.ONLINE, session="s")
-    desk.clients.on_state("alice", "c", online, desk.at)
-    made = desk.reserve(count=1, client="c")
+    harness.clients.on_state("alice", "c", online, harness.at)
+    made = harness.reserve(count=1, client="c")
 
     def sweep(transaction: Transaction) -> None:
         expiry.do_due(transaction, connected=True)
 
-    desk.run(
+    harness.run(
         lambda transaction: absent_clients.on_presence(transaction, "alice", "c", Presence.LOST)
     )
-    desk.now += timedelta(seconds=9)
-    desk.run(sweep)
-    desk.run(
+    harness.now += timedelta(seconds=9)
+    harness.run(sweep)
+    harness.run(
         lambda transaction: absent_clients.on_presence(transaction, "alice", "c", Presence.ONLINE)
     )
-    desk.now += timedelta(seconds=20)
-    desk.run(sweep)
-    blinked = desk.ask("alice", "list")["reservations"]
-    desk.run(
+    harness.now += timedelta(seconds=20)
+    harness.run(sweep)
+    blinked = harness.ask("alice", "list")["reservations"]
+    harness.run(
         lambda transaction: absent_clients.on_presence(transaction, "alice", "c", Presence.LOST)
     )
-    desk.now += timedelta(seconds=10)
-    desk.run(lambda transaction: expiry.do_due(transaction, connected=False))
-    unseen = desk.ask("alice", "list")["reservations"]
-    desk.run(sweep)
+    harness.now += timedelta(seconds=10)
+    harness.run(lambda transaction: expiry.do_due(transaction, connected=False))
+    unseen = harness.ask("alice", "list")["reservations"]
+    harness.run(sweep)
 
     assert [each["id"] for each in blinked] == [made.id]
     assert [each["id"] for each in unseen] == [made.id]
-    row = desk.run(lambda transaction: transaction.session.exec(select(ReservationRow)).one())
+    row = harness.run(lambda transaction: transaction.session.exec(select(ReservationRow)).one())
     assert row.reason is EndReason.CLIENT_LOST
 
 

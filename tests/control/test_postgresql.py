@@ -37,9 +37,9 @@ def database(database_url: str) -> Iterator[Database]:
 
 
 def transactions(database: Database) -> TransactionRunner:
-    farm = Workers(interval=1.0)
+    workers = Workers(interval=1.0)
     lease = Lease(database, "epoch", interval=1.0)
-    return TransactionRunner(database, lease, farm, Clients(), Settings(), lambda _message: None)
+    return TransactionRunner(database, lease, workers, Clients(), Settings(), lambda _message: None)
 
 
 def count_up(database: Database) -> None:

@@ -29,7 +29,7 @@ from icebus.schemas.reservations import EndReason, HoldState, Reservation, Reser
 from icebus.schemas.topics import RESERVATION
 
 if TYPE_CHECKING:
-    from tests.control.desk import Desk
+    from tests.control.harness import Harness
 
 QUEUED, PREPARING, ACTIVE = (
     ReservationState.QUEUED,
@@ -38,22 +38,24 @@ QUEUED, PREPARING, ACTIVE = (
 )
 
 
-def ends(desk: Desk) -> list[EndReason | None]:
-    return [each.reason for each in desk.documents() if each.state is ReservationState.ENDED]
+def ends(harness: Harness) -> list[EndReason | None]:
+    return [each.reason for each in harness.documents() if each.state is ReservationState.ENDED]
 
 
 def limited(**of_alice: int) -> Settings:
     return Settings(max_duration=7200, limits=Limits(users={"alice": Limit(**of_alice)}))
 
 
-def test_given_labels_when_selected_then_only_devices_that_have_them_are_given(desk: Desk) -> None:
-    desk.worker("w1", "a", "b")
-    desk.report("w1", "b", DeviceState.READY, labels={"rack": "b"}, chip="rp2350")
+def test_given_labels_when_selected_then_only_devices_that_have_them_are_given(
+    harness: Harness,
+) -> None:
+    harness.worker("w1", "a", "b")
+    harness.report("w1", "b", DeviceState.READY, labels={"rack": "b"}, chip="rp2350")
 
-    listed = desk.ask("x", "devices")["devices"]
+    listed = harness.ask("x", "devices")["devices"]
     known = {each["report"]["serial"]: each["labels"] for each in listed}
-    there = desk.ask("x", "available", kind="pulsecount", selector="rack")["serials"]
-    made = desk.reserve(count=1, selector="chip=rp2350,worker!=w2")
+    there = harness.ask("x", "available", kind="pulsecount", selector="rack")["serials"]
+    made = harness.reserve(count=1, selector="chip=rp2350,worker!=w2")
 
     assert known["b"] == {
         "rack": "b",
@@ -65,24 +67,24 @@ def test_given_labels_when_selected_then_only_devices_that_have_them_are_given(d
     }
     assert there == [device.serial for device in made.devices] == ["b"]
     with pytest.raises(NotEnoughDevices, match=r"with chip=rp2350 wanted.*1 with other labels"):
-        desk.reserve(count=1, selector="chip=rp2350")
+        harness.reserve(count=1, selector="chip=rp2350")
     with pytest.raises(InvalidRequest, match="⟨here⟩"):
-        desk.reserve(count=1, selector="chip=")
+        harness.reserve(count=1, selector="chip=")
 
 
 def test_given_devices_in_use_when_asked_to_wait_then_queued_until_they_are_free(
-    desk: Desk,
+    harness: Harness,
 ) -> None:
-    desk.worker("w1", "a", "b")
-    holding = desk.reserve("bob", count=1, duration=600)
+    harness.worker("w1", "a", "b")
+    holding = harness.reserve("bob", count=1, duration=600)
 
-    waiting = desk.reserve(count=2, duration=60, wait=1000, priority=2, client=None)
-    published = desk.documents()
-    desk.now += timedelta(seconds=5)
-    desk.ask("bob", "end", reservation=holding.id)
-    still = desk.look(waiting)
-    desk.rest("w1", "a", "b")
-    served = desk.look(waiting)
+    waiting = harness.reserve(count=2, duration=60, wait=1000, priority=2, client=None)
+    published = harness.documents()
+    harness.now += timedelta(seconds=5)
+    harness.ask("bob", "end", reservation=holding.id)
+    still = harness.current(waiting)
+    harness.report_ready("w1", "a", "b")
+    served = harness.current(waiting)
 
     assert (waiting.state, waiting.devices, waiting.priority) == (QUEUED, [], 2)
     assert waiting.until == waiting.created + timedelta(seconds=1000)
@@ -93,8 +95,8 @@ def test_given_devices_in_use_when_asked_to_wait_then_queued_until_they_are_free
     assert still.state is QUEUED
     assert (served.state, served.queue) == (PREPARING, None)
     assert [device.serial for device in served.devices] == ["a", "b"]
-    assert served.until == desk.now + timedelta(seconds=60)
-    assert desk.history(reservation=waiting.id) == [
+    assert served.until == harness.now + timedelta(seconds=60)
+    assert harness.history(reservation=waiting.id) == [
         ("queued", "alice", None),
         ("reserved", "alice", "a"),
         ("reserved", "alice", "b"),
@@ -102,34 +104,34 @@ def test_given_devices_in_use_when_asked_to_wait_then_queued_until_they_are_free
 
 
 def test_given_somebody_who_waits_then_what_is_kept_is_refused_and_not_available(
-    desk: Desk,
+    harness: Harness,
 ) -> None:
-    desk.worker("w1", "a", "b")
-    desk.reserve("bob", serials=["a"])
-    desk.reserve("carol", count=2, wait=100)
+    harness.worker("w1", "a", "b")
+    harness.reserve("bob", serials=["a"])
+    harness.reserve("carol", count=2, wait=100)
 
     with pytest.raises(NotEnoughDevices, match=r"1 kept for those who wait before\).*--wait"):
-        desk.reserve(count=1)
+        harness.reserve(count=1)
     with pytest.raises(DeviceUnavailable, match="b is kept for those who wait before you"):
-        desk.reserve(serials=["b"])
-    assert desk.ask("alice", "available", kind="pulsecount")["serials"] == []
-    urgent = desk.reserve(count=1, priority=1)
+        harness.reserve(serials=["b"])
+    assert harness.ask("alice", "available", kind="pulsecount")["serials"] == []
+    urgent = harness.reserve(count=1, priority=1)
     assert urgent.state is PREPARING
 
 
 def test_given_two_who_wait_then_positions_are_published_when_they_change_and_not_otherwise(
-    desk: Desk,
+    harness: Harness,
 ) -> None:
-    desk.worker("w1", "a")
-    holding = desk.reserve("bob", count=1)
-    first = desk.reserve(count=1, wait=100)
-    second = desk.reserve("carol", serials=["a"], wait=100)
+    harness.worker("w1", "a")
+    holding = harness.reserve("bob", count=1)
+    first = harness.reserve(count=1, wait=100)
+    second = harness.reserve("carol", serials=["a"], wait=100)
 
-    desk.ask("bob", "extend", reservation=holding.id, duration=60)
-    unchanged = [each.id for each in desk.documents()]
-    later = desk.look(second).queue
-    desk.ask("alice", "end", reservation=first.id)
-    moved = {each.id: each for each in desk.documents()}
+    harness.ask("bob", "extend", reservation=holding.id, duration=60)
+    unchanged = [each.id for each in harness.documents()]
+    later = harness.current(second).queue
+    harness.ask("alice", "end", reservation=first.id)
+    moved = {each.id: each for each in harness.documents()}
 
     assert second.queue is not None
     assert (second.queue.position, second.queue.reason) == (2, "a is held by bob")
@@ -144,66 +146,70 @@ def test_given_two_who_wait_then_positions_are_published_when_they_change_and_no
 
 
 def test_given_one_who_waits_when_the_patience_ends_then_not_in_time_and_the_next_moves_up(
-    desk: Desk,
+    harness: Harness,
 ) -> None:
-    desk.worker("w1", "a", "b")
-    desk.reserve("bob", serials=["a"])
-    large = desk.reserve(count=2, wait=60)
-    small = desk.reserve("carol", count=1, wait=600)
+    harness.worker("w1", "a", "b")
+    harness.reserve("bob", serials=["a"])
+    large = harness.reserve(count=2, wait=60)
+    small = harness.reserve("carol", count=1, wait=600)
 
-    desk.wait(seconds=60)
+    harness.wait(seconds=60)
 
-    assert ends(desk) == [EndReason.NOT_IN_TIME]
-    assert desk.events() == ["reservation_ended"]
-    assert [each.id for each in desk.documents() if each.state is PREPARING] == [small.id]
-    assert large.id not in [each.id for each in desk.live()]
+    assert ends(harness) == [EndReason.NOT_IN_TIME]
+    assert harness.events() == ["reservation_ended"]
+    assert [each.id for each in harness.documents() if each.state is PREPARING] == [small.id]
+    assert large.id not in [each.id for each in harness.live()]
 
 
 def test_given_a_queued_one_then_only_ending_it_transferring_and_attaching_make_sense(
-    desk: Desk,
+    harness: Harness,
 ) -> None:
-    desk.worker("w1", "a")
-    desk.reserve("bob", count=1)
-    waiting = desk.reserve(count=1, wait=60)
+    harness.worker("w1", "a")
+    harness.reserve("bob", count=1)
+    waiting = harness.reserve(count=1, wait=60)
 
     with pytest.raises(ReservationQueued, match="waits: 1 wanted, 0 free"):
-        desk.ask("alice", "extend", reservation=waiting.id, duration=5)
+        harness.ask("alice", "extend", reservation=waiting.id, duration=5)
     with pytest.raises(ReservationQueued):
-        desk.ask("alice", "end", reservation=waiting.id, serials=["a"])
-    desk.ask("alice", "transfer", reservation=waiting.id, user="carol")
-    desk.ask("carol", "attach", reservation=waiting.id, client="c")
-    desk.wait(seconds=10)
+        harness.ask("alice", "end", reservation=waiting.id, serials=["a"])
+    harness.ask("alice", "transfer", reservation=waiting.id, user="carol")
+    harness.ask("carol", "attach", reservation=waiting.id, client="c")
+    harness.wait(seconds=10)
 
-    assert ends(desk) == [EndReason.CLIENT_LOST]
+    assert ends(harness) == [EndReason.CLIENT_LOST]
 
 
 def test_given_an_attached_client_that_waits_when_it_leaves_then_its_place_is_free(
-    desk: Desk,
+    harness: Harness,
 ) -> None:
-    desk.worker("w1", "a")
-    desk.clients.on_state("alice", "c", ClientState(state=Presence.ONLINE, session="s"), desk.at)
-    desk.reserve("bob", count=1)
-    desk.reserve(count=1, wait=60, client="c")
+    harness.worker("w1", "a")
+    harness.clients.on_state(
+        "alice", "c", ClientState(state=Presence.ONLINE, session="s"), harness.at
+    )
+    harness.reserve("bob", count=1)
+    harness.reserve(count=1, wait=60, client="c")
 
-    desk.run(
+    harness.run(
         lambda transaction: absent_clients.on_presence(transaction, "alice", "c", Presence.OFFLINE)
     )
 
-    assert ends(desk) == [EndReason.RELEASED]
-    assert [each.user for each in desk.live()] == ["bob"]
+    assert ends(harness) == [EndReason.RELEASED]
+    assert [each.user for each in harness.live()] == ["bob"]
 
 
-def test_given_a_worker_that_comes_back_then_those_who_wait_get_its_devices(desk: Desk) -> None:
-    desk.worker("w1", "a")
-    desk.report("w1", "a", DeviceState.ABSENT)
-    waiting = desk.reserve(count=1, wait=60)
+def test_given_a_worker_that_comes_back_then_those_who_wait_get_its_devices(
+    harness: Harness,
+) -> None:
+    harness.worker("w1", "a")
+    harness.report("w1", "a", DeviceState.ABSENT)
+    waiting = harness.reserve(count=1, wait=60)
 
-    desk.report("w1", "a", DeviceState.READY)
+    harness.report("w1", "a", DeviceState.READY)
 
     assert waiting.queue is not None
     assert waiting.queue.reason == "1 wanted, 0 free (1 absent)"
     assert waiting.queue.estimate is None
-    assert desk.look(waiting).state is PREPARING
+    assert harness.current(waiting).state is PREPARING
 
 
 # --- limits ---------------------------------------------------------------------------------------
@@ -219,63 +225,63 @@ def test_given_a_worker_that_comes_back_then_those_who_wait_get_its_devices(desk
     ],
 )
 def test_when_more_is_wanted_than_a_user_may_have_then_the_refusal_has_the_numbers(
-    desk: Desk, limits: dict[str, int], asked: dict[str, Any], said: str
+    harness: Harness, limits: dict[str, int], asked: dict[str, Any], said: str
 ) -> None:
-    desk.worker("w1", "a", "b")
-    desk.settings = limited(**limits)
+    harness.worker("w1", "a", "b")
+    harness.settings = limited(**limits)
 
     with pytest.raises(LimitExceeded, match=said) as refused:
-        desk.reserve(**asked)
+        harness.reserve(**asked)
 
     assert {"limit", "wanted"} <= refused.value.details.keys()
-    assert desk.reserve("bob", count=2).state is PREPARING
+    assert harness.reserve("bob", count=2).state is PREPARING
 
 
 def test_given_a_user_at_the_limit_then_he_waits_with_that_reason_until_he_holds_less(
-    desk: Desk,
+    harness: Harness,
 ) -> None:
-    desk.worker("w1", "a", "b", "c")
-    desk.settings = limited(devices=2)
-    first = desk.reserve(count=2)
+    harness.worker("w1", "a", "b", "c")
+    harness.settings = limited(devices=2)
+    first = harness.reserve(count=2)
 
     with pytest.raises(LimitExceeded, match="holds 2 devices and wants 1 more, but may hold 2"):
-        desk.reserve(count=1)
-    waiting = desk.reserve(count=1, wait=60)
-    desk.ask("alice", "end", reservation=first.id, serials=["a"])
+        harness.reserve(count=1)
+    waiting = harness.reserve(count=1, wait=60)
+    harness.ask("alice", "end", reservation=first.id, serials=["a"])
 
     assert waiting.queue is not None
     assert waiting.queue.reason == "alice holds 2 devices and wants 1 more, but may hold 2"
-    assert desk.look(waiting).state is PREPARING
+    assert harness.current(waiting).state is PREPARING
 
 
-def test_given_a_receiver_at_the_limit_then_nothing_is_transferred(desk: Desk) -> None:
-    desk.worker("w1", "a", "b")
-    desk.settings = limited(devices=1)
-    desk.reserve("alice", count=1)
-    made = desk.reserve("bob", count=1)
+def test_given_a_receiver_at_the_limit_then_nothing_is_transferred(harness: Harness) -> None:
+    harness.worker("w1", "a", "b")
+    harness.settings = limited(devices=1)
+    harness.reserve("alice", count=1)
+    made = harness.reserve("bob", count=1)
 
     with pytest.raises(LimitExceeded, match="alice holds 1 device and may hold 1"):
-        desk.ask("bob", "transfer", reservation=made.id, user="alice")
-    assert desk.look(made).user == "bob"
+        harness.ask("bob", "transfer", reservation=made.id, user="alice")
+    assert harness.current(made).user == "bob"
 
 
 # --- parts of a reservation, other holders --------------------------------------------------------
 
 
 def test_given_some_devices_released_then_the_others_stay_and_without_the_last_it_ends(
-    desk: Desk,
+    harness: Harness,
 ) -> None:
-    desk.worker("w1", "a", "b", "c")
-    made = desk.reserve(count=3)
+    harness.worker("w1", "a", "b", "c")
+    made = harness.reserve(count=3)
     for serial in "bc":
-        desk.report("w1", serial, DeviceState.SERVING, reservation=made.id)
+        harness.report("w1", serial, DeviceState.SERVING, reservation=made.id)
 
-    reply = desk.ask("alice", "end", reservation=made.id, serials=["a"])
+    reply = harness.ask("alice", "end", reservation=made.id, serials=["a"])
     part = Reservation.model_validate(reply["reservation"])
-    wanted = desk.wanted()
+    wanted = harness.published_desired()
     with pytest.raises(DeviceNotHeld, match="does not hold a"):
-        desk.ask("alice", "end", reservation=made.id, serials=["a", "b"])
-    desk.ask("alice", "end", reservation=made.id, serials=["c", "b"])
+        harness.ask("alice", "end", reservation=made.id, serials=["a", "b"])
+    harness.ask("alice", "end", reservation=made.id, serials=["c", "b"])
 
     # What it still waited for was the device that is gone.
     assert part.state is ACTIVE
@@ -285,49 +291,57 @@ def test_given_some_devices_released_then_the_others_stay_and_without_the_last_i
         HoldState.SERVING,
     ]
     assert wanted == {"a": None}
-    assert ends(desk) == [EndReason.RELEASED]
-    assert [serial for event, _, serial in desk.history() if event == "released"] == ["a", "b", "c"]
+    assert ends(harness) == [EndReason.RELEASED]
+    assert [serial for event, _, serial in harness.history() if event == "released"] == [
+        "a",
+        "b",
+        "c",
+    ]
 
 
-def test_when_transferred_then_its_new_user_alone_has_it_and_hears_of_it_anew(desk: Desk) -> None:
-    desk.worker("w1", "a")
-    made = desk.reserve(count=1, client="c")
-    desk.serve("w1", made)
+def test_when_transferred_then_its_new_user_alone_has_it_and_hears_of_it_anew(
+    harness: Harness,
+) -> None:
+    harness.worker("w1", "a")
+    made = harness.reserve(count=1, client="c")
+    harness.report_serving("w1", made)
 
-    reply = desk.ask("alice", "transfer", reservation=made.id, user="bob")
+    reply = harness.ask("alice", "transfer", reservation=made.id, user="bob")
     moved = Reservation.model_validate(reply["reservation"])
-    told = [each.topic for each in desk.sent if "/event/" in each.topic]
-    [desired] = [each.message for each in desk.sent if isinstance(each.message, Desired)]
-    desk.serve("w1", made)
-    heard = [each.topic for each in desk.sent if "/event/" in each.topic]
+    told = [each.topic for each in harness.sent if "/event/" in each.topic]
+    [desired] = [each.message for each in harness.sent if isinstance(each.message, Desired)]
+    harness.report_serving("w1", made)
+    heard = [each.topic for each in harness.sent if "/event/" in each.topic]
 
     assert (moved.user, moved.client, moved.state) == ("bob", None, ACTIVE)
     assert told == [f"user/alice/reservation/{made.id}/event/control/all/transferred"]
     assert (desired.user, desired.generation) == ("bob", 2)
     assert heard == [f"user/bob/reservation/{made.id}/event/control/a/initialized"]
     with pytest.raises(Forbidden):
-        desk.ask("alice", "end", reservation=made.id)
-    desk.wait(seconds=60)
-    assert [each.user for each in desk.live()] == ["bob"]
-    assert ("transferred", "alice", None) in desk.history(user="bob")
+        harness.ask("alice", "end", reservation=made.id)
+    harness.wait(seconds=60)
+    assert [each.user for each in harness.live()] == ["bob"]
+    assert ("transferred", "alice", None) in harness.history(user="bob")
 
 
-def test_when_attached_to_another_client_then_it_depends_on_that_one_alone(desk: Desk) -> None:
-    desk.worker("w1", "a")
+def test_when_attached_to_another_client_then_it_depends_on_that_one_alone(
+    harness: Harness,
+) -> None:
+    harness.worker("w1", "a")
     for client in ("old", "new"):
         online = ClientState(state=Presence.ONLINE, session="s")
-        desk.clients.on_state("alice", client, online, desk.at)
-    made = desk.reserve(count=1, client="old")
+        harness.clients.on_state("alice", client, online, harness.at)
+    made = harness.reserve(count=1, client="old")
 
-    desk.ask("alice", "attach", reservation=made.id, client="new")
-    desk.run(
+    harness.ask("alice", "attach", reservation=made.id, client="new")
+    harness.run(
         lambda transaction: absent_clients.on_presence(
             transaction, "alice", "old", Presence.OFFLINE
         )
     )
-    kept = [each.client for each in desk.live()]
-    detached = desk.ask("alice", "attach", reservation=made.id, client=None)
-    desk.run(
+    kept = [each.client for each in harness.live()]
+    detached = harness.ask("alice", "attach", reservation=made.id, client=None)
+    harness.run(
         lambda transaction: absent_clients.on_presence(
             transaction, "alice", "new", Presence.OFFLINE
         )
@@ -335,21 +349,21 @@ def test_when_attached_to_another_client_then_it_depends_on_that_one_alone(desk:
 
     assert kept == ["new"]
     assert detached["reservation"]["client"] is None
-    assert [each.id for each in desk.live()] == [made.id]
-    assert [event for event, _, _ in desk.history()][-2:] == ["attached", "attached"]
+    assert [each.id for each in harness.live()] == [made.id]
+    assert [event for event, _, _ in harness.history()][-2:] == ["attached", "attached"]
 
 
 @pytest.mark.parametrize("wanted", [{"count": 2}, {"serials": ["b"]}])
 def test_given_devices_that_are_being_made_ready_when_refused_then_it_says_they_come_soon(
-    desk: Desk, wanted: dict[str, Any]
+    harness: Harness, wanted: dict[str, Any]
 ) -> None:
-    desk.worker("w1", "a", "b")
-    desk.report("w1", "b", DeviceState.RELEASING)
+    harness.worker("w1", "a", "b")
+    harness.report("w1", "b", DeviceState.RELEASING)
     with pytest.raises((NotEnoughDevices, DeviceUnavailable)) as releasing:
-        desk.reserve(**wanted)
-    desk.report("w1", "b", DeviceState.BROKEN)
+        harness.reserve(**wanted)
+    harness.report("w1", "b", DeviceState.BROKEN)
     with pytest.raises((NotEnoughDevices, DeviceUnavailable)) as broken:
-        desk.reserve(**wanted)
+        harness.reserve(**wanted)
 
     assert (releasing.value.details["soon"], broken.value.details["soon"]) == (True, False)
 
@@ -357,16 +371,16 @@ def test_given_devices_that_are_being_made_ready_when_refused_then_it_says_they_
 # --- replacing what fails -------------------------------------------------------------------------
 
 
-def test_given_a_device_that_fails_then_another_takes_its_place_at_once(desk: Desk) -> None:
-    desk.worker("w1", "a", "b", "c")
-    desk.report("w1", "c", DeviceState.READY, labels={"rack": "z"})
-    made = desk.reserve(count=1, replace=True, selector="!rack")
-    desk.serve("w1", made)
+def test_given_a_device_that_fails_then_another_takes_its_place_at_once(harness: Harness) -> None:
+    harness.worker("w1", "a", "b", "c")
+    harness.report("w1", "c", DeviceState.READY, labels={"rack": "z"})
+    made = harness.reserve(count=1, replace=True, selector="!rack")
+    harness.report_serving("w1", made)
 
-    desk.report("w1", "a", DeviceState.BROKEN, reason="no answer")
-    told, wanted = desk.events(), desk.wanted()
-    [replaced] = desk.documents()
-    desk.report("w1", "b", DeviceState.SERVING, reservation=made.id)
+    harness.report("w1", "a", DeviceState.BROKEN, reason="no answer")
+    told, wanted = harness.events(), harness.published_desired()
+    [replaced] = harness.documents()
+    harness.report("w1", "b", DeviceState.SERVING, reservation=made.id)
 
     assert told == ["device_failed", "device_replaced"]
     assert wanted == {"a": None, "b": made.id}
@@ -374,8 +388,8 @@ def test_given_a_device_that_fails_then_another_takes_its_place_at_once(desk: De
         "a": HoldState.RELEASED,
         "b": HoldState.PREPARING,
     }
-    assert desk.events() == ["initialized"]
-    assert desk.history()[-4:] == [
+    assert harness.events() == ["initialized"]
+    assert harness.history()[-4:] == [
         ("device_failed", "control", "a"),
         ("released", "control", "a"),
         ("reserved", "control", "b"),
@@ -384,71 +398,73 @@ def test_given_a_device_that_fails_then_another_takes_its_place_at_once(desk: De
 
 
 def test_given_no_other_device_then_a_failed_one_is_replaced_as_soon_as_there_is_one(
-    desk: Desk,
+    harness: Harness,
 ) -> None:
-    desk.worker("w1", "a", "b")
-    other = desk.reserve("bob", serials=["b"])
-    made = desk.reserve(serials=["a"], replace=True)
-    waiting = desk.reserve("carol", count=1, wait=60)
+    harness.worker("w1", "a", "b")
+    other = harness.reserve("bob", serials=["b"])
+    made = harness.reserve(serials=["a"], replace=True)
+    waiting = harness.reserve("carol", count=1, wait=60)
 
-    desk.report("w1", "a", DeviceState.BROKEN)
-    failed = [device.state for device in desk.look(made).devices]
-    desk.ask("bob", "end", reservation=other.id)
-    desk.rest("w1", "b")
-    replaced = {device.serial: device.state for device in desk.look(made).devices}
-    desk.report("w1", "b", DeviceState.BROKEN)
-    desk.rest("w1", "a")
-    again = {device.serial: device.state for device in desk.look(made).devices}
+    harness.report("w1", "a", DeviceState.BROKEN)
+    failed = [device.state for device in harness.current(made).devices]
+    harness.ask("bob", "end", reservation=other.id)
+    harness.report_ready("w1", "b")
+    replaced = {device.serial: device.state for device in harness.current(made).devices}
+    harness.report("w1", "b", DeviceState.BROKEN)
+    harness.report_ready("w1", "a")
+    again = {device.serial: device.state for device in harness.current(made).devices}
 
     assert failed == [HoldState.FAILED]
     assert replaced == {"a": HoldState.RELEASED, "b": HoldState.PREPARING}
     assert again == {"a": HoldState.PREPARING, "b": HoldState.RELEASED}
-    assert desk.look(waiting).state is QUEUED
+    assert harness.current(waiting).state is QUEUED
 
 
-def test_given_a_reservation_that_does_not_want_it_then_nothing_is_replaced(desk: Desk) -> None:
-    desk.worker("w1", "a", "b")
-    made = desk.reserve(serials=["a"])
+def test_given_a_reservation_that_does_not_want_it_then_nothing_is_replaced(
+    harness: Harness,
+) -> None:
+    harness.worker("w1", "a", "b")
+    made = harness.reserve(serials=["a"])
 
-    desk.report("w1", "a", DeviceState.BROKEN)
+    harness.report("w1", "a", DeviceState.BROKEN)
 
-    assert [device.serial for device in desk.look(made).devices] == ["a"]
+    assert [device.serial for device in harness.current(made).devices] == ["a"]
 
 
 @pytest.fixture
-def made(desk: Desk) -> Reservation:
+def made(harness: Harness) -> Reservation:
     """A device of w1 that serves and may be replaced by one of w2."""
-    desk.worker("w1", "a")
-    desk.worker("w2", "b")
-    reservation = desk.reserve(serials=["a"], replace=True)
-    desk.serve("w1", reservation)
+    harness.worker("w1", "a")
+    harness.worker("w2", "b")
+    reservation = harness.reserve(serials=["a"], replace=True)
+    harness.report_serving("w1", reservation)
     return reservation
 
 
 def test_given_a_worker_that_blinks_then_its_devices_are_not_replaced(
-    desk: Desk, made: Reservation
+    harness: Harness, made: Reservation
 ) -> None:
-    desk.lose("w1")
-    blinked = {device.serial: device.state for device in desk.look(made).devices}
-    desk.introduce("w1", "a")
-    desk.run(republishing.repeat_desired)
-    desk.serve("w1", made)
+    harness.lose("w1")
+    blinked = {device.serial: device.state for device in harness.current(made).devices}
+    harness.introduce("w1", "a")
+    harness.run(republishing.repeat_desired)
+    harness.report_serving("w1", made)
 
     assert blinked == {"a": HoldState.FAILED}
-    assert {device.serial: device.state for device in desk.look(made).devices} == {
+    assert {device.serial: device.state for device in harness.current(made).devices} == {
         "a": HoldState.SERVING
     }
 
 
 def test_given_a_worker_that_does_not_return_then_its_devices_are_replaced(
-    desk: Desk, made: Reservation
+    harness: Harness, made: Reservation
 ) -> None:
-    desk.lose("w1")
-    desk.at += RETURN_TIME
-    desk.beat("w2")
-    desk.run(republishing.repeat_desired)
+    harness.lose("w1")
+    harness.at += RETURN_TIME
+    harness.beat("w2")
+    harness.run(republishing.repeat_desired)
 
-    assert {device.serial: device.state for device in desk.look(made).devices} == {
+    assert {device.serial: device.state for device in harness.current(made).devices} == {
         "a": HoldState.RELEASED,
         "b": HoldState.PREPARING,
     }
@@ -457,31 +473,35 @@ def test_given_a_worker_that_does_not_return_then_its_devices_are_replaced(
 # --- documents ------------------------------------------------------------------------------------
 
 
-def test_given_changes_then_the_newer_of_two_documents_has_the_higher_revision(desk: Desk) -> None:
-    desk.worker("w1", "a")
-    told = [desk.reserve(count=1, duration=60)]
-    desk.serve("w1", told[0])
-    told += desk.documents()
-    reply = desk.ask("alice", "extend", reservation=told[0].id, duration=60)
+def test_given_changes_then_the_newer_of_two_documents_has_the_higher_revision(
+    harness: Harness,
+) -> None:
+    harness.worker("w1", "a")
+    told = [harness.reserve(count=1, duration=60)]
+    harness.report_serving("w1", told[0])
+    told += harness.documents()
+    reply = harness.ask("alice", "extend", reservation=told[0].id, duration=60)
     told.append(Reservation.model_validate(reply["reservation"]))
-    desk.ask("alice", "end", reservation=told[0].id)
-    told += desk.documents()
+    harness.ask("alice", "end", reservation=told[0].id)
+    told += harness.documents()
 
     assert [each.state for each in told] == [PREPARING, ACTIVE, ACTIVE, ReservationState.ENDED]
     assert all(old.revision < new.revision for old, new in itertools.pairwise(told))
 
 
 def test_given_an_end_that_nobody_was_told_of_when_its_document_is_cleared_then_it_says_why(
-    desk: Desk,
+    harness: Harness,
 ) -> None:
-    desk.worker("w1", "a")
-    made = desk.reserve(count=1)
-    desk.ask("alice", "end", reservation=made.id)
+    harness.worker("w1", "a")
+    made = harness.reserve(count=1)
+    harness.ask("alice", "end", reservation=made.id)
 
-    desk.run(lambda transaction: republishing.clear_documents(transaction, [made.id, "unheard-of"]))
+    harness.run(
+        lambda transaction: republishing.clear_documents(transaction, [made.id, "unheard-of"])
+    )
 
-    assert ends(desk) == [EndReason.RELEASED]
-    assert [each.topic for each in desk.sent if each.message == CLEAR] == [
+    assert ends(harness) == [EndReason.RELEASED]
+    assert [each.topic for each in harness.sent if each.message == CLEAR] == [
         RESERVATION(reservation=made.id),
         RESERVATION(reservation="unheard-of"),
     ]
@@ -490,71 +510,73 @@ def test_given_an_end_that_nobody_was_told_of_when_its_document_is_cleared_then_
 # --- requests that were not answered --------------------------------------------------------------
 
 
-def test_given_a_reserve_that_was_carried_out_when_withdrawn_then_it_ends(desk: Desk) -> None:
-    desk.worker("w1", "a")
-    made = desk.reserve(name="r1", count=1)
+def test_given_a_reserve_that_was_carried_out_when_withdrawn_then_it_ends(harness: Harness) -> None:
+    harness.worker("w1", "a")
+    made = harness.reserve(name="r1", count=1)
 
-    withdrawn = desk.ask("alice", "withdraw", request="r1")["reservation"]
-    again = desk.ask("alice", "withdraw", request="r1")["reservation"]
+    withdrawn = harness.ask("alice", "withdraw", request="r1")["reservation"]
+    again = harness.ask("alice", "withdraw", request="r1")["reservation"]
 
     assert (withdrawn["id"], withdrawn["state"]) == (made.id, "ended")
     assert again is None
-    assert desk.live() == []
-    assert desk.wanted() == {}
+    assert harness.live() == []
+    assert harness.published_desired() == {}
 
 
 def test_given_a_reserve_that_comes_after_it_was_withdrawn_then_nothing_is_given(
-    desk: Desk,
+    harness: Harness,
 ) -> None:
-    desk.worker("w1", "a")
+    harness.worker("w1", "a")
 
-    assert desk.ask("alice", "withdraw", request="r1")["reservation"] is None
+    assert harness.ask("alice", "withdraw", request="r1")["reservation"] is None
     with pytest.raises(Conflict):
-        desk.reserve(name="r1", count=1)
-    others = desk.reserve("bob", name="r1", count=1)
+        harness.reserve(name="r1", count=1)
+    others = harness.reserve("bob", name="r1", count=1)
 
-    assert [each.id for each in desk.live()] == [others.id]
+    assert [each.id for each in harness.live()] == [others.id]
 
 
-def test_given_what_is_not_his_to_withdraw_then_it_stays(desk: Desk) -> None:
-    desk.worker("w1", "a", "b")
-    desk.reserve(name="r1", count=1)
-    given = desk.reserve(name="r2", count=1)
-    desk.ask("alice", "transfer", "t", reservation=given.id, user="bob")
+def test_given_what_is_not_his_to_withdraw_then_it_stays(harness: Harness) -> None:
+    harness.worker("w1", "a", "b")
+    harness.reserve(name="r1", count=1)
+    given = harness.reserve(name="r2", count=1)
+    harness.ask("alice", "transfer", "t", reservation=given.id, user="bob")
 
-    assert desk.ask("bob", "withdraw", request="r1")["reservation"] is None
-    assert desk.ask("alice", "withdraw", request="r2")["reservation"] is None
+    assert harness.ask("bob", "withdraw", request="r1")["reservation"] is None
+    assert harness.ask("alice", "withdraw", request="r2")["reservation"] is None
     with pytest.raises(InvalidRequest, match="no `reserve`"):
-        desk.ask("alice", "withdraw", request="t")
+        harness.ask("alice", "withdraw", request="t")
 
-    assert len(desk.live()) == 2
+    assert len(harness.live()) == 2
 
 
 def test_given_an_estimate_that_was_published_when_it_has_passed_then_a_later_one_is_published(
-    desk: Desk,
+    harness: Harness,
 ) -> None:
-    desk.worker("w1", "a")
-    holding = desk.reserve("bob", count=1, duration=600)
-    asked = desk.reserve(count=1, wait=3600)
-    desk.ask("bob", "extend", reservation=holding.id, duration=600)
+    harness.worker("w1", "a")
+    holding = harness.reserve("bob", count=1, duration=600)
+    asked = harness.reserve(count=1, wait=3600)
+    harness.ask("bob", "extend", reservation=holding.id, duration=600)
 
-    desk.now += timedelta(seconds=601)
-    desk.run(republishing.repeat_desired)
-    published = {each.id: each for each in desk.documents()}
-    desk.run(republishing.repeat_desired)
+    harness.now += timedelta(seconds=601)
+    harness.run(republishing.repeat_desired)
+    published = {each.id: each for each in harness.documents()}
+    harness.run(republishing.repeat_desired)
 
     assert asked.queue is not None
     assert asked.queue.estimate is not None
     later = published[asked.id].queue
     assert later is not None
     assert later.estimate == asked.queue.estimate + timedelta(seconds=600)
-    assert desk.documents() == []
+    assert harness.documents() == []
 
 
-def test_given_a_device_that_is_not_ready_then_no_estimate_in_the_past_is_told(desk: Desk) -> None:
-    desk.worker("w1", "a")
-    desk.report("w1", "a", DeviceState.TESTING)
-    asked = desk.reserve(count=1, wait=3600)
+def test_given_a_device_that_is_not_ready_then_no_estimate_in_the_past_is_told(
+    harness: Harness,
+) -> None:
+    harness.worker("w1", "a")
+    harness.report("w1", "a", DeviceState.TESTING)
+    asked = harness.reserve(count=1, wait=3600)
 
     assert asked.queue is not None
     assert asked.queue.estimate is None

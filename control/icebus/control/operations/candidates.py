@@ -59,10 +59,8 @@ def candidates(transaction: Transaction, serials: Collection[str] = ()) -> list[
     draining = draining_workers(transaction)
     found = []
     for each in stored_devices(transaction, serials):
-        report, owner = (
-            transaction.workers.report(each.serial),
-            transaction.workers.owner(each.serial),
-        )
+        report = transaction.workers.report(each.serial)
+        owner = transaction.workers.owner(each.serial)
         if report is None or owner is None:
             continue
         obstacle, why = _obstacle(transaction, each, owner, report, draining)

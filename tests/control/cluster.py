@@ -1,4 +1,4 @@
-"""A floor of controls without a broker: engines that hear each other and one worker, and that die.
+"""Several controls without a broker: engines that hear each other and one worker, and that die.
 
 What stands between them is the least that a broker does: it keeps retained messages and hands
 everything to everybody, in order.
@@ -97,21 +97,21 @@ class Ask:
         self.error = error
 
 
-class Post:
+class Member:
     """One control: its engine, what it has yet to hear, and how long it lives."""
 
-    def __init__(self, database: Database, floor: Floor, moments: int | None) -> None:
+    def __init__(self, database: Database, cluster: Cluster, moments: int | None) -> None:
         self.session = new_id()
         self.life = Life(moments)
         self.inbox: deque[Callable[[], object]] = deque()
-        self.floor = floor
+        self.cluster = cluster
         self.alive = True
         mortal = MortalDatabase(database, self.life)
         self.engine = Engine(mortal, SETTINGS, self.session, self._publish, lambda: self.alive)
 
     def _publish(self, message: Outgoing) -> None:
         self.life.moment()
-        self.floor.publish(self, message)
+        self.cluster.publish(self, message)
 
     def advance(self) -> bool:
         """Hear all there is, and do what follows; whether there may be more."""
@@ -120,18 +120,18 @@ class Post:
                 self.inbox.popleft()()
             pause = self.engine.step()
         except Died:
-            self.floor.bury(self)
+            self.cluster.kill(self)
             return True
         return pause == 0.0
 
     def ask(self, operation: str, name: str, **args: Any) -> Ask:
         asked = Ask(name, self.life, args)
         self.inbox.append(partial(self.engine.on_request, asked, operation))  # type: ignore[arg-type]
-        self.floor.settle()
+        self.cluster.run_until_quiet()
         return asked
 
 
-class Floor:
+class Cluster:
     """The broker, one worker, and any number of controls.
 
     Args:
@@ -140,12 +140,12 @@ class Floor:
     """
 
     def __init__(self, database: Database, *serials: str) -> None:
-        self.posts: list[Post] = []
+        self.members: list[Member] = []
         self.lost: list[str] = []
         self.retained: dict[str, bytes] = {}
         self.events: list[str] = []
         self.desired: dict[str, Desired] = {}
-        self.deaf = False
+        self.unreachable = False
         """Whether nothing reaches the worker."""
         self.clients: dict[str, Presence] = {}
         self.reports = {serial: self._report(serial, DeviceState.READY, 0) for serial in serials}
@@ -156,90 +156,90 @@ class Floor:
 
     # --- controls ---------------------------------------------------------------------------
 
-    def start(self, moments: int | None = None) -> Post:
+    def start(self, moments: int | None = None) -> Member:
         """A control that starts, and dies after so many moments."""
-        post = Post(self._database, self, moments)
-        self.posts.append(post)
-        hear = post.engine
-        post.inbox += [hear.load, hear.on_connected]
+        member = Member(self._database, self, moments)
+        self.members.append(member)
+        hear = member.engine
+        member.inbox += [hear.load, hear.on_connected]
         for session in self.lost:
             state = ControlState(state=Presence.LOST, session=session)
-            post.inbox.append(partial(hear.on_control, state))
+            member.inbox.append(partial(hear.on_control, state))
         for topic in self.retained:
-            self._hand_retained(post, topic, empty=False, live=False)
-        self._introduce(post)
+            self._hand_retained(member, topic, empty=False, live=False)
+        self._introduce(member)
         for client, presence in self.clients.items():
             there = ClientState(state=presence, session=client)
-            post.inbox.append(partial(hear.on_client, "alice", client, there))
-        self.settle()
+            member.inbox.append(partial(hear.on_client, "alice", client, there))
+        self.run_until_quiet()
         self.beat()
-        return post
+        return member
 
     def beat(self) -> None:
         """An interval passes."""
-        for post in self.leaders:
-            post.engine.leadership.heartbeat_at = 0.0
-        self.settle()
+        for member in self.leaders:
+            member.engine.leadership.heartbeat_at = 0.0
+        self.run_until_quiet()
 
-    def bury(self, post: Post) -> None:
+    def kill(self, member: Member) -> None:
         """A control dies: the broker says so."""
-        post.alive = False
-        post.inbox.clear()
-        self.lost.append(post.session)
-        state = ControlState(state=Presence.LOST, session=post.session)
+        member.alive = False
+        member.inbox.clear()
+        self.lost.append(member.session)
+        state = ControlState(state=Presence.LOST, session=member.session)
         for other in self.living():
             other.inbox.append(partial(other.engine.on_control, state))
 
-    def living(self) -> list[Post]:
-        return [post for post in self.posts if post.alive]
+    def living(self) -> list[Member]:
+        return [member for member in self.members if member.alive]
 
     @property
-    def leaders(self) -> list[Post]:
-        return [post for post in self.living() if post.engine.leading]
+    def leaders(self) -> list[Member]:
+        return [member for member in self.living() if member.engine.leading]
 
-    def settle(self) -> None:
+    def run_until_quiet(self) -> None:
         """Let all of them do what there is to do."""
         for _ in range(200):
-            advanced = [post.advance() for post in self.living()]
-            if not any(advanced) and not any(post.inbox for post in self.living()):
+            advanced = [member.advance() for member in self.living()]
+            if not any(advanced) and not any(member.inbox for member in self.living()):
                 return
         raise AssertionError("they never come to rest")
 
     # --- the broker ---------------------------------------------------------------------------
 
-    def publish(self, author: Post | None, message: Outgoing) -> None:
+    def publish(self, author: Member | None, message: Outgoing) -> None:
         topic, payload = message.topic, message.payload
         if message.retain and payload:
             self.retained[topic] = payload
         elif message.retain:
             self.retained.pop(topic, None)
-        for post in self.living():
-            if post is not author:
-                self._hand_retained(post, topic, empty=not payload, live=True)
+        for member in self.living():
+            if member is not author:
+                self._hand_retained(member, topic, empty=not payload, live=True)
             if topic == CONTROL_OUTBOX():
                 Left.model_validate_json(payload)
-                post.inbox.append(post.engine.on_outbox)
+                member.inbox.append(member.engine.on_outbox)
             if topic == CONTROL_HEARTBEAT():
                 beat = Heartbeat.model_validate_json(payload)
-                if post is not author:
-                    post.inbox.append(partial(post.engine.on_heartbeat, beat))
+                if member is not author:
+                    member.inbox.append(partial(member.engine.on_heartbeat, beat))
         if topic == CONTROL_HEARTBEAT():
             self._echo(Heartbeat.model_validate_json(payload))
         if (ids := EVENT.parse(topic)) is not None:
             RawEvent.model_validate_json(payload)
             self.events.append(ids["event"])
-        if DESIRED.parse(topic) is not None and payload and not self.deaf:
+        if DESIRED.parse(topic) is not None and payload and not self.unreachable:
             self.obey(Desired.model_validate_json(payload))
 
-    def _hand_retained(self, post: Post, topic: str, *, empty: bool, live: bool) -> None:
+    def _hand_retained(self, member: Member, topic: str, *, empty: bool, live: bool) -> None:
         for family, heard in (
-            (RESERVATION, post.engine.on_document),
-            (DESIRED, post.engine.on_desired),
+            (RESERVATION, member.engine.on_document),
+            (DESIRED, member.engine.on_desired),
         ):
             ids = family.parse(topic)
             if ids is not None:
                 handed: Callable[..., None] = partial(heard, empty=empty, live=live)
-                post.inbox.append(partial(handed, **ids))
+                member.inbox.append(partial(handed, **ids))
 
     # --- the worker and the clients -----------------------------------------------------------
 
@@ -253,25 +253,25 @@ class Floor:
             desired.serial, state, desired.generation, reservation=desired.reservation
         )
         self.reports[desired.serial] = report
-        for post in self.living():
-            post.inbox.append(partial(post.engine.on_report, "w1", desired.serial, report))
+        for member in self.living():
+            member.inbox.append(partial(member.engine.on_report, "w1", desired.serial, report))
 
     def say(self, client: str, presence: Presence) -> None:
         """A client of alice's comes or goes."""
         self.clients[client] = presence
         state = ClientState(state=presence, session=client)
-        for post in self.living():
-            post.inbox.append(partial(post.engine.on_client, "alice", client, state))
-        self.settle()
+        for member in self.living():
+            member.inbox.append(partial(member.engine.on_client, "alice", client, state))
+        self.run_until_quiet()
 
     def restart_worker(self) -> None:
         """The worker starts anew, and finds what the broker kept."""
-        self.deaf = False
+        self.unreachable = False
         self.desired.clear()
         for topic, payload in list(self.retained.items()):
             if DESIRED.parse(topic) is not None:
                 self.obey(Desired.model_validate_json(payload))
-        self.settle()
+        self.run_until_quiet()
 
     def _report(
         self, serial: str, state: DeviceState, generation: int, **fields: Any
@@ -280,17 +280,17 @@ class Floor:
             serial=serial, state=state, generation=generation, since=now(), session="s", **fields
         )
 
-    def _introduce(self, post: Post) -> None:
+    def _introduce(self, member: Member) -> None:
         state = WorkerState(state=WorkerPhase.READY, session="s", serials=list(self.reports))
-        post.inbox.append(partial(post.engine.on_worker, "w1", state))
-        post.inbox.append(partial(post.engine.on_kinds, "w1", {"pulsecount": KIND}))
+        member.inbox.append(partial(member.engine.on_worker, "w1", state))
+        member.inbox.append(partial(member.engine.on_kinds, "w1", {"pulsecount": KIND}))
         for serial, report in self.reports.items():
-            post.inbox.append(partial(post.engine.on_report, "w1", serial, report))
+            member.inbox.append(partial(member.engine.on_report, "w1", serial, report))
 
     def _echo(self, beat: Heartbeat) -> None:
         echo = WorkerHeartbeat(epoch=beat.epoch, sequence=beat.sequence, session="s")
-        for post in self.living():
-            post.inbox.append(partial(post.engine.on_echo, "w1", echo))
+        for member in self.living():
+            member.inbox.append(partial(member.engine.on_echo, "w1", echo))
 
     # --- what must be true --------------------------------------------------------------------
 

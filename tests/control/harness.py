@@ -1,4 +1,4 @@
-"""Control's operations at a desk: a real database, and a farm that the test makes up."""
+"""Control's operations without a bus: a real database, and workers that the test makes up."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ ARGS = {
 }
 
 
-class Desk:
+class Harness:
     """Control's database and what it knows, at a moment that the test chooses.
 
     Attributes:
         sent: what the last transaction published.
-        kept: what a broker would have kept of all that was published.
+        retained: what a broker would have retained of all that was published.
         generations: what was desired last of each device.
     """
 
@@ -48,7 +48,7 @@ class Desk:
         self.now = now()
         self.at = 1000.0
         self.sent: list[Outgoing] = []
-        self.kept: dict[str, Outgoing] = {}
+        self.retained: dict[str, Outgoing] = {}
         self.generations: dict[str, int] = {}
         self.sequence = 0
         self.workers.connected(0.0)
@@ -65,9 +65,9 @@ class Desk:
             self.sent = transaction.conclude()
         for each in self.sent:
             if each.message == CLEAR:
-                self.kept.pop(each.topic, None)
+                self.retained.pop(each.topic, None)
             elif each.retain:
-                self.kept[each.topic] = each
+                self.retained[each.topic] = each
             if isinstance(each.message, Desired):
                 self.generations[each.message.serial] = each.message.generation
         return result
@@ -78,7 +78,7 @@ class Desk:
             lambda transaction: carry_out(transaction, user, find(USERS, operation), request)
         )
 
-    def order(self, operation: str, name: str | None = None, /, **args: Any) -> Any:
+    def administer(self, operation: str, name: str | None = None, /, **args: Any) -> Any:
         """Ask as the administrator root."""
         request = Request(args=args) if name is None else Request(id=name, args=args)
         found = find(ADMINISTRATORS, operation)
@@ -136,7 +136,7 @@ class Desk:
         self.workers.on_report(worker, serial, report)
         self.run(lambda transaction: device_reports.record_devices(transaction, {serial}, set()))
 
-    def look(self, reservation: Reservation) -> Reservation:
+    def current(self, reservation: Reservation) -> Reservation:
         """The reservation as it is now."""
         [found] = [each for each in self.live() if each.id == reservation.id]
         return found
@@ -159,12 +159,12 @@ class Desk:
         """The documents that the last transaction published."""
         return [each.message for each in self.sent if isinstance(each.message, Reservation)]
 
-    def rest(self, worker: str, *serials: str) -> None:
+    def report_ready(self, worker: str, *serials: str) -> None:
         """The worker reports that these devices are free."""
         for serial in serials:
             self.report(worker, serial, DeviceState.READY)
 
-    def serve(self, worker: str, reservation: Reservation) -> None:
+    def report_serving(self, worker: str, reservation: Reservation) -> None:
         for device in reservation.devices:
             fields = {"reservation": reservation.id}
             self.report(worker, device.serial, DeviceState.SERVING, **fields)
@@ -174,7 +174,7 @@ class Desk:
             each.topic.rsplit("/", 1)[1] for each in self.sent if isinstance(each.message, Event)
         ]
 
-    def wanted(self) -> dict[str, str | None]:
+    def published_desired(self) -> dict[str, str | None]:
         return {
             each.message.serial: each.message.reservation
             for each in self.sent
