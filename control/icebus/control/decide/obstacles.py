@@ -7,8 +7,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import NamedTuple
 
+from icebus.schemas.devices import DeviceReport, DeviceState
 from icebus.schemas.errors import DeviceUnavailable, LimitExceeded, NotEnoughDevices
+from icebus.schemas.liveness import Health
 from icebus.schemas.selectors import Selector
 from icebus.schemas.wording import counted
 
@@ -30,6 +33,64 @@ class Obstacle(StrEnum):
 
 TEMPORARY = (Obstacle.HELD, Obstacle.BUSY, Obstacle.HELD_BACK)
 """What goes by itself, so that waiting for it makes sense."""
+
+
+class Situation(NamedTuple):
+    """All that counts for whether a device can be had.
+
+    Attributes:
+        report: what its worker says of it.
+        owner: that worker.
+        health: of the worker.
+        why_gone: what became of the worker, for people, where it is gone.
+        drains: whether the worker says that it takes no new reservations.
+        draining: why an administrator drains the worker; None when nobody does.
+        quarantined: why an administrator took the device out; None when nobody did.
+        holder: the user whose reservation holds it.
+        up_to_date: whether the present run of the worker has made of it what is desired.
+    """
+
+    report: DeviceReport
+    owner: str
+    health: Health
+    why_gone: str = ""
+    drains: bool = False
+    draining: str | None = None
+    quarantined: str | None = None
+    holder: str | None = None
+    up_to_date: bool = True
+
+
+def find_obstacle(device: Situation) -> tuple[Obstacle | None, str]:
+    """Why nobody can have a device now, also in words. What lasts goes before what passes."""
+    report, owner, health = device.report, device.owner, device.health
+    if device.quarantined is not None:
+        return Obstacle.QUARANTINED, f"quarantined: {device.quarantined}"
+    if device.draining is not None:
+        return Obstacle.DRAINING, f"not offered: worker {owner} drains ({device.draining})"
+    if health is Health.GONE:
+        return Obstacle.STALE, f"out of reach: {device.why_gone}"
+    if health is Health.UNSCHEDULABLE and device.drains:
+        return Obstacle.DRAINING, f"not offered: worker {owner} drains"
+    explained = f"{report.state}{f': {report.reason}' if report.reason else ''}"
+    if report.state is DeviceState.BROKEN:
+        return Obstacle.BROKEN, explained
+    if report.state is DeviceState.QUARANTINED:
+        return Obstacle.QUARANTINED, explained
+    if device.holder is not None:
+        return Obstacle.HELD, f"held by {device.holder}"
+    if report.state is DeviceState.ABSENT:
+        return Obstacle.ABSENT, explained
+    if health is Health.UNKNOWN:
+        return Obstacle.BUSY, f"out of reach: worker {owner} has not answered yet"
+    if health is Health.UNSCHEDULABLE:
+        return Obstacle.BUSY, f"not ready yet: worker {owner} is starting"
+    rests = report.state is DeviceState.READY and report.reservation is None
+    return (
+        (None, "")
+        if rests and device.up_to_date
+        else (Obstacle.BUSY, f"not ready yet: {explained}")
+    )
 
 
 @dataclass(frozen=True)

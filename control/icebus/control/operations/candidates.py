@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
 from sqlmodel import col, select
 
 from icebus.control.decide.lifecycle import LIVE_HOLDS
-from icebus.control.decide.obstacles import Candidate, Obstacle, Wanted
+from icebus.control.decide.obstacles import Candidate, Situation, Wanted, find_obstacle
 from icebus.control.decide.scheduler import choose_devices
 from icebus.control.store.tables import DeviceRow, HoldRow, ReservationRow, WorkerRow
 from icebus.control.transaction import Transaction
-from icebus.schemas.components import WorkerPhase
-from icebus.schemas.devices import DeviceReport, DeviceState
 from icebus.schemas.liveness import Health
 from icebus.schemas.selectors import labels_of
 
@@ -56,14 +54,32 @@ def draining_workers(transaction: Transaction) -> dict[str, str]:
 
 def candidates(transaction: Transaction, serials: Collection[str] = ()) -> list[Candidate]:
     """The devices for the scheduler; all of them unless some are named."""
-    draining = draining_workers(transaction)
+    workers, draining = transaction.workers, draining_workers(transaction)
+    health: dict[str, Health] = {}
     found = []
     for each in stored_devices(transaction, serials):
-        report = transaction.workers.report(each.serial)
-        owner = transaction.workers.owner(each.serial)
+        report = workers.report(each.serial)
+        owner = workers.owner(each.serial)
         if report is None or owner is None:
             continue
-        obstacle, why = _obstacle(transaction, each, owner, report, draining)
+        if owner not in health:
+            health[owner] = transaction.health(owner)
+        gone = health[owner] is Health.GONE
+        worker = workers.get(owner)
+        current = worker.current(each.serial) is not None
+        obstacle, why = find_obstacle(
+            Situation(
+                report=report,
+                owner=owner,
+                health=health[owner],
+                why_gone=workers.why_gone(owner) if gone else "",
+                drains=worker.drains,
+                draining=draining.get(owner),
+                quarantined=each.quarantined,
+                holder=each.user,
+                up_to_date=current and report.generation == each.generation,
+            )
+        )
         found.append(
             Candidate(
                 each.serial,
@@ -77,46 +93,6 @@ def candidates(transaction: Transaction, serials: Collection[str] = ()) -> list[
             )
         )
     return found
-
-
-def _obstacle(
-    transaction: Transaction,
-    device: StoredDevice,
-    owner: str,
-    report: DeviceReport,
-    draining: Mapping[str, str],
-) -> tuple[Obstacle | None, str]:
-    """Why a device can't be had. What lasts goes before what passes by itself."""
-    if device.quarantined is not None:
-        return Obstacle.QUARANTINED, f"quarantined: {device.quarantined}"
-    if owner in draining:
-        return Obstacle.DRAINING, f"not offered: worker {owner} drains ({draining[owner]})"
-    health = transaction.health(owner)
-    if health is Health.GONE:
-        return Obstacle.STALE, f"out of reach: {transaction.workers.why_gone(owner)}"
-    state = transaction.workers.get(owner).state
-    if health is Health.UNSCHEDULABLE and state is not None and state.state is WorkerPhase.DRAINING:
-        return Obstacle.DRAINING, f"not offered: worker {owner} drains"
-    explained = f"{report.state}{f': {report.reason}' if report.reason else ''}"
-    if report.state is DeviceState.BROKEN:
-        return Obstacle.BROKEN, explained
-    if report.state is DeviceState.QUARANTINED:
-        return Obstacle.QUARANTINED, explained
-    if device.reservation is not None:
-        return Obstacle.HELD, f"held by {device.user}"
-    if report.state is DeviceState.ABSENT:
-        return Obstacle.ABSENT, explained
-    if health is Health.UNKNOWN:
-        return Obstacle.BUSY, f"out of reach: worker {owner} has not answered yet"
-    if health is Health.UNSCHEDULABLE:
-        return Obstacle.BUSY, f"not ready yet: worker {owner} is starting"
-    ready = (
-        report.state is DeviceState.READY
-        and report.reservation is None
-        and report.generation == device.generation
-        and transaction.workers.get(owner).current(report.serial) is not None
-    )
-    return (None, "") if ready else (Obstacle.BUSY, f"not ready yet: {explained}")
 
 
 def shortlist(transaction: Transaction, wanted: Wanted) -> list[str]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from icebus.bus import RECONNECT_MAX
 from icebus.control.watch.kinds import Kind, KindLookup
-from icebus.schemas.components import WorkerHeartbeat, WorkerState
+from icebus.schemas.components import WorkerHeartbeat, WorkerPhase, WorkerState
 from icebus.schemas.devices import DeviceReport, DeviceState
 from icebus.schemas.liveness import (
     GONE,
@@ -70,6 +70,11 @@ class Worker:
         if self.state is None:
             return True
         return not is_gone(self.state) and self.lists(serial)
+
+    @property
+    def drains(self) -> bool:
+        """Whether it says that it takes no new reservations."""
+        return self.state is not None and self.state.state is WorkerPhase.DRAINING
 
     def lists(self, serial: str) -> bool:
         """Whether it lists that device; while it starts, its list is still growing."""
@@ -278,7 +283,10 @@ class Workers:
         return bool(heard) or at >= self._connected_at + RECONNECT_MAX + self._stale_after
 
     def _known(self, name: str) -> Worker:
-        return self._workers.setdefault(name, Worker(name))
+        known = self._workers.get(name)
+        if known is None:
+            known = self._workers[name] = Worker(name)
+        return known
 
     def _assign_owner(self, serial: str) -> None:
         """Find out whose device it is: whoever had it keeps it for as long as it has it."""
