@@ -62,7 +62,7 @@ from icebus.schemas.topics import (
 if TYPE_CHECKING:
     from tests.postgresql import PostgresServer
 
-PATIENCE = 20.0
+TIMEOUT = 20.0
 """Seconds a test waits for what should come within milliseconds."""
 
 SETTINGS = Settings(interval=1.0, grace=0.6, max_duration=7200.0)
@@ -87,14 +87,14 @@ M = TypeVar("M", bound=BaseModel)
 
 def until(condition: Callable[[], T | None], changed: threading.Condition, what: str) -> T:
     """The first true value of ``condition``, looked at whenever something ``changed``."""
-    deadline = Deadline.after(PATIENCE)
+    deadline = Deadline.after(TIMEOUT)
     with changed:
         while True:
             value = condition()
             if value:
                 return value
             if not changed.wait(timeout=deadline.remaining):
-                pytest.fail(f"waited {PATIENCE} s in vain for {what}")
+                pytest.fail(f"waited {TIMEOUT} s in vain for {what}")
 
 
 class FakeWorker:
@@ -121,7 +121,7 @@ class FakeWorker:
         self.say(WorkerPhase.READY)
 
     def start(self) -> FakeWorker:
-        self.bus.connect(Deadline.after(PATIENCE))
+        self.bus.connect(Deadline.after(TIMEOUT))
         return self
 
     def stop(self) -> None:
@@ -231,7 +231,7 @@ class FakeClient:
         self.bus.subscribe(CONTROL_HEARTBEAT, self._on_heartbeat)
 
     def start(self) -> FakeClient:
-        self.bus.connect(Deadline.after(PATIENCE))
+        self.bus.connect(Deadline.after(TIMEOUT))
         self.say(components.Presence.ONLINE)
         return self
 
@@ -246,7 +246,7 @@ class FakeClient:
     def ask(self, operation: str, answer: type[M], name: str | None = None, **args: Any) -> M:
         request = Request(id=name or new_id(), args=args)
         topic = OPERATION(user=self.user, operation=operation)
-        return self.requester.ask(topic, request, CONTROL, answer, Deadline.after(PATIENCE))
+        return self.requester.ask(topic, request, CONTROL, answer, Deadline.after(TIMEOUT))
 
     def reserve(self, **args: Any) -> Reservation:
         return self.ask("reserve", ReservationReply, **{"kind": "pulsecount", **args}).reservation
@@ -268,7 +268,7 @@ class FakeClient:
 
     def wait_available(self, count: int) -> None:
         """Ask until so many devices are to be had: their workers have just started."""
-        deadline = Deadline.after(PATIENCE)
+        deadline = Deadline.after(TIMEOUT)
         pause = threading.Event()
         while self._available() != count:
             deadline.check(f"{count} devices to be available")
@@ -392,7 +392,7 @@ def database_url(backend: str, tmp_path: Path, request: pytest.FixtureRequest) -
     server.drop(name)
 
 
-def patient(url: str) -> str:
+def without_idle_timeout(url: str) -> str:
     """A database that waits for whoever stands still: a test on a busy machine, tried once."""
     if url.startswith("sqlite"):
         return url
@@ -402,7 +402,7 @@ def patient(url: str) -> str:
 @pytest.fixture
 def harness(database_url: str) -> Iterator[Harness]:
     """Control's operations on a real database, without a broker."""
-    database = Database(patient(database_url))
+    database = Database(without_idle_timeout(database_url))
     yield Harness(database)
     database.close()
 
@@ -419,7 +419,7 @@ def control(
 ) -> Iterator[Control]:
     """A running control."""
     running = Control(broker.address("main"), Database(database_url), control_settings)
-    running.start(Deadline.after(PATIENCE))
+    running.start(Deadline.after(TIMEOUT))
     yield running
     running.stop(Deadline.after(5))
     assert not running._thread.is_alive()

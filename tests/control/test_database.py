@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError, StatementError
 from sqlmodel import SQLModel, select
 
-from icebus.control.store.database import Database
+from icebus.control.store.database import MIGRATIONS, Database
 from icebus.control.store.tables import DeviceRow, HoldRow, ReservationRow
 from icebus.schemas.errors import InvalidRequest
 from icebus.schemas.reservations import EndReason, HoldState, ReservationState
@@ -63,6 +65,23 @@ def test_given_a_migrated_database_when_migrated_again_then_nothing_changes(
 
     with database.transaction() as session:
         assert session.exec(select(ReservationRow.id)).all() == ["r"]
+
+
+def test_given_a_database_of_an_older_version_when_migrated_then_absent_clients_stay_absent(
+    database: Database,
+) -> None:
+    with database.transaction() as session:
+        session.add(reservation("r", client="c", absent_since=NOON))
+    older = Config()
+    older.set_main_option("script_location", str(MIGRATIONS))
+    with database.engine.begin() as connection:
+        older.attributes["connection"] = connection
+        command.downgrade(older, "0004")
+
+    database.migrate()
+
+    with database.transaction() as session:
+        assert session.exec(select(ReservationRow.absent_since)).all() == [NOON]
 
 
 def test_given_a_newer_database_when_migrated_then_the_error_says_so(database: Database) -> None:

@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from tests.control.conftest import FakeClient, FakeWorker, MakeClient, MakeWorker
 
 
-patient = pytest.mark.parametrize("control_settings", [Settings(interval=1.0, grace=5.0)])
+with_longer_grace = pytest.mark.parametrize("control_settings", [Settings(interval=1.0, grace=5.0)])
 """Where nobody may be taken for lost, however busy this machine is with other tests."""
 
 
@@ -117,7 +117,7 @@ def test_given_a_worker_that_dies_then_holders_are_told_and_again_when_it_is_bac
     alice.wait_available(2)
 
 
-@patient
+@with_longer_grace
 def test_given_a_worker_that_falls_silent_then_holders_are_told_and_again_when_it_speaks(
     control: Control, make_worker: MakeWorker, alice: FakeClient
 ) -> None:
@@ -154,7 +154,7 @@ def test_given_a_worker_that_was_away_when_released_then_it_learns_of_it_on_retu
     alice.wait_available(1)
 
 
-@patient
+@with_longer_grace
 def test_given_a_late_will_of_an_earlier_run_then_nobody_is_told_anything(
     control: Control, make_worker: MakeWorker, alice: FakeClient
 ) -> None:
@@ -231,7 +231,7 @@ def test_given_an_attached_client_gone_while_control_was_down_then_the_grace_cou
     assert ended.data["reason"] == EndReason.CLIENT_LOST
 
 
-@patient
+@with_longer_grace
 def test_given_the_broker_loses_everything_then_all_that_is_retained_comes_back(
     control: Control, broker: EmbeddedBroker, make_worker: MakeWorker, alice: FakeClient
 ) -> None:
@@ -333,7 +333,7 @@ GARBAGE: list[Any] = [
 ]
 
 
-@patient
+@with_longer_grace
 def test_given_garbage_on_every_topic_then_control_goes_on(
     control: Control, make_worker: MakeWorker, make_client: MakeClient, alice: FakeClient
 ) -> None:

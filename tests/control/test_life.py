@@ -330,8 +330,8 @@ class Life(RuleBasedStateMachine):
         """What is over has ended."""
         for row in transaction.session.exec(select(ReservationRow).where(LIVE)):
             assert row.until > transaction.now
-            patience = transaction.now - timedelta(seconds=GRACE)
-            assert row.absent_since is None or row.absent_since > patience
+            grace_began = transaction.now - timedelta(seconds=GRACE)
+            assert row.absent_since is None or row.absent_since > grace_began
 
     def check_queue(self, transaction: Transaction, rows: list[ReservationRow]) -> None:
         """Nobody waits for what is free, and all know what they wait for."""

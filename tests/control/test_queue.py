@@ -145,7 +145,7 @@ def test_given_two_who_wait_then_positions_are_published_when_they_change_and_no
     assert queue.position == 1
 
 
-def test_given_one_who_waits_when_the_patience_ends_then_not_in_time_and_the_next_moves_up(
+def test_given_one_who_waits_when_the_wait_ends_then_not_in_time_and_the_next_moves_up(
     harness: Harness,
 ) -> None:
     harness.worker("w1", "a", "b")

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 from sqlmodel import col, select
-from tests.control.conftest import PATIENCE, FakeClient, FakeWorker, until
+from tests.control.conftest import TIMEOUT, FakeClient, FakeWorker, until
 
 from icebus.broker.access import Principal
 from icebus.broker.embedded import EmbeddedBroker
@@ -98,7 +98,7 @@ class Watcher:
             (RESERVATION, self._on_kept),
         ):
             self.bus.subscribe(topic, handler)
-        self.bus.connect(Deadline.after(PATIENCE))
+        self.bus.connect(Deadline.after(TIMEOUT))
 
     def leader(self, of: int = len(CONTROLS)) -> str:
         """The one control that says it leads, once so many are there."""
@@ -161,7 +161,7 @@ class Controls:
 
     def stop(self, name: str) -> None:
         self._processes[name].send_signal(signal.SIGTERM)
-        assert self._processes[name].wait(timeout=PATIENCE) == 0
+        assert self._processes[name].wait(timeout=TIMEOUT) == 0
 
     def close(self) -> None:
         for name in self._processes:
@@ -221,7 +221,7 @@ class Customer:
 def crowd(tmp_path: Path, broker_class: type[EmbeddedBroker]) -> Iterator[EmbeddedBroker]:
     """A broker that knows three controls."""
     embedded = broker_class(tmp_path / "broker", PEOPLE)
-    embedded.start(Deadline.after(PATIENCE))
+    embedded.start(Deadline.after(TIMEOUT))
     yield embedded
     embedded.stop(Deadline.after(5))
 

@@ -10,10 +10,10 @@ from sqlmodel import col, select
 from icebus.control.decide.lifecycle import LIVE_HOLDS
 from icebus.control.operations.reservations import (
     end_reservation,
+    find_live,
     increment_generation,
     live_holds_by_serial,
 )
-from icebus.control.operations.reserving import find_live
 from icebus.control.store.tables import DeviceRow, HoldRow, WorkerRow
 from icebus.control.transaction import Transaction
 from icebus.schemas.administration import (

@@ -11,6 +11,7 @@ from sqlmodel import col, select, update
 from icebus.control.decide.lifecycle import LIVE_HOLDS, advance, advance_hold
 from icebus.control.store.tables import DeviceRow, HoldRow, ReservationRow
 from icebus.control.transaction import Transaction
+from icebus.schemas.errors import ReservationEnded, UnknownReservation
 from icebus.schemas.history import HistoryEvent
 from icebus.schemas.ids import CONTROL
 from icebus.schemas.reservations import (
@@ -168,6 +169,27 @@ def activate_if_served(transaction: Transaction, reservations: Iterable[Reservat
         if name not in waiting:
             reservation.state = advance(reservation.state, ReservationState.ACTIVE)
             transaction.publish_document(reservation)
+
+
+def find_live(transaction: Transaction, name: str) -> ReservationRow:
+    """The reservation of that id, which is not over.
+
+    Raises:
+        UnknownReservation: there is none.
+        ReservationEnded: it is over.
+    """
+    row = transaction.session.get(ReservationRow, name)
+    if row is None:
+        raise UnknownReservation(f"there is no reservation {name}", reservation=name)
+    if row.state is ReservationState.ENDED:
+        reason = row.reason.value if row.reason is not None else ""
+        raise ReservationEnded(
+            f"reservation {name} is over ({reason.replace('_', ' ')}); `icebus reserve` makes a "
+            "new one",
+            reservation=name,
+            reason=reason,
+        )
+    return row
 
 
 def live_holds_by_serial(

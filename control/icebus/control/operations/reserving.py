@@ -15,6 +15,7 @@ from icebus.control.operations.reservations import (
     activate_if_served,
     end_reservation,
     enqueue,
+    find_live,
     increment_generation,
     release_devices,
     warning_time,
@@ -26,10 +27,8 @@ from icebus.schemas.errors import (
     Forbidden,
     InvalidRequest,
     LimitExceeded,
-    ReservationEnded,
     ReservationQueued,
     UnknownDevice,
-    UnknownReservation,
 )
 from icebus.schemas.history import HistoryEvent
 from icebus.schemas.ids import new_id
@@ -184,27 +183,6 @@ def attach(transaction: Transaction, user: str, args: AttachArgs) -> Reservation
     whom = f"to {args.client}" if args.client is not None else "detached"
     transaction.record_history(HistoryEvent.ATTACHED, row, actor=user, reason=whom)
     return ReservationReply(reservation=transaction.document(row))
-
-
-def find_live(transaction: Transaction, name: str) -> ReservationRow:
-    """The reservation of that id, which is not over.
-
-    Raises:
-        UnknownReservation: there is none.
-        ReservationEnded: it is over.
-    """
-    row = transaction.session.get(ReservationRow, name)
-    if row is None:
-        raise UnknownReservation(f"there is no reservation {name}", reservation=name)
-    if row.state is ReservationState.ENDED:
-        reason = row.reason.value if row.reason is not None else ""
-        raise ReservationEnded(
-            f"reservation {name} is over ({reason.replace('_', ' ')}); `icebus reserve` makes a "
-            "new one",
-            reservation=name,
-            reason=reason,
-        )
-    return row
 
 
 def _find_own(transaction: Transaction, user: str, name: str) -> ReservationRow:
