@@ -166,7 +166,8 @@ class Cluster:
             state = ControlState(state=Presence.LOST, session=session)
             member.inbox.append(partial(hear.on_control, state))
         for topic in self.retained:
-            self._hand_retained(member, topic, empty=False, live=False)
+            self._note_retained(member, topic, empty=False)
+            self._hand_retained(member, topic, live=False)
         self._introduce(member)
         for client, presence in self.clients.items():
             there = ClientState(state=presence, session=client)
@@ -214,8 +215,9 @@ class Cluster:
         elif message.retain:
             self.retained.pop(topic, None)
         for member in self.living():
+            self._note_retained(member, topic, empty=not payload)
             if member is not author:
-                self._hand_retained(member, topic, empty=not payload, live=True)
+                self._hand_retained(member, topic, live=True)
             if topic == CONTROL_OUTBOX():
                 Left.model_validate_json(payload)
                 member.inbox.append(member.engine.on_outbox)
@@ -231,14 +233,22 @@ class Cluster:
         if DESIRED.parse(topic) is not None and payload and not self.unreachable:
             self.obey(Desired.model_validate_json(payload))
 
-    def _hand_retained(self, member: Member, topic: str, *, empty: bool, live: bool) -> None:
+    def _note_retained(self, member: Member, topic: str, *, empty: bool) -> None:
+        retained = member.engine.retained
+        for family, note in ((RESERVATION, retained.on_document), (DESIRED, retained.on_desired)):
+            ids = family.parse(topic)
+            if ids is not None:
+                noted: Callable[..., None] = partial(note, empty=empty)
+                noted(**ids)
+
+    def _hand_retained(self, member: Member, topic: str, *, live: bool) -> None:
         for family, heard in (
             (RESERVATION, member.engine.on_document),
             (DESIRED, member.engine.on_desired),
         ):
             ids = family.parse(topic)
             if ids is not None:
-                handed: Callable[..., None] = partial(heard, empty=empty, live=live)
+                handed: Callable[..., None] = partial(heard, live=live)
                 member.inbox.append(partial(handed, **ids))
 
     # --- the worker and the clients -----------------------------------------------------------

@@ -256,7 +256,8 @@ def test_given_a_leader_that_died_with_something_to_clear_then_the_next_one_clea
     kept = cluster.retained[RESERVATION(reservation=made)]
     second.ask("end", "e", reservation=made)
     cluster.retained[RESERVATION(reservation=made)] = kept
-    second.engine.on_document(made, empty=False, live=True)
+    second.engine.retained.on_document(made, empty=False)
+    second.engine.on_document(made, live=True)
     cluster.kill(first)
     cluster.run_until_quiet()
 

@@ -46,7 +46,7 @@ from icebus.schemas.components import (
 from icebus.schemas.devices import DeviceReport
 from icebus.schemas.errors import InternalError
 from icebus.schemas.liveness import Health
-from icebus.schemas.topics import CONTROL_HEARTBEAT, DESIRED, RESERVATION
+from icebus.schemas.topics import CONTROL_HEARTBEAT
 
 log = logging.getLogger(__name__)
 
@@ -78,15 +78,14 @@ class Engine:
     ) -> None:
         self._settings = settings
         self._connected = connected
-        self._publish = publish
         self._workers = Workers(settings.interval)
         self._clients = Clients()
         self._clock = Clock()
-        self._retained = RetainedTopics()
+        self.retained = RetainedTopics()
         lease = Lease(database, epoch, settings.interval)
         self.leadership = Leadership(lease, epoch, settings.interval)
         self._runner = TransactionRunner(
-            database, lease, self._workers, self._clients, settings, self._send
+            database, lease, self._workers, self._clients, settings, publish
         )
         self._database_fails = False
         self._pending = Pending()
@@ -167,22 +166,19 @@ class Engine:
         if presence is not None:
             self._pending.clients[user, client] = presence
 
-    def on_document(self, reservation: str, *, empty: bool, live: bool) -> None:
+    def on_document(self, reservation: str, *, live: bool) -> None:
         """The document that the broker retains of a reservation is another control's word.
 
         Args:
             reservation: which one.
-            empty: whether it retains none.
             live: whether that was said just now: by a leader that was replaced, if we lead.
         """
-        self._retained.on_written(RESERVATION(reservation=reservation), empty=empty)
         self._pending.documents.add(reservation)
         if live:
             self._pending.overwritten.add(reservation)
 
-    def on_desired(self, worker: str, serial: str, *, empty: bool, live: bool) -> None:
+    def on_desired(self, worker: str, serial: str, *, live: bool) -> None:
         """What is retained as desired of a device is another's word; the rest is as above."""
-        self._retained.on_written(DESIRED(worker=worker, serial=serial), empty=empty)
         self._pending.desired.add((worker, serial))
         if live:
             self._pending.republish.add(serial)
@@ -243,8 +239,8 @@ class Engine:
     def _publish_everything(self) -> None:
         """Say all anew, and clear what the leader before us had no time to clear."""
         self._pending.everything = True
-        self._pending.documents |= self._retained.documents
-        self._pending.desired |= self._retained.desired
+        self._pending.documents |= self.retained.documents
+        self._pending.desired |= self.retained.desired
         self._pending.serials.update(self._workers.serials())
 
     def _lead(self) -> None:
@@ -301,11 +297,6 @@ class Engine:
         at = time.monotonic()
         self._workers.discount_pause(at)
         return at
-
-    def _send(self, message: Outgoing) -> None:
-        self._publish(message)
-        if message.retain:
-            self._retained.on_written(message.topic, empty=not message.message)
 
     def _send_heartbeat(self, at: float) -> None:
         heartbeat = self.leadership.next_heartbeat(at)

@@ -266,14 +266,16 @@ class Control:
         self._inbox.put(lambda: self._engine.on_client(user, client, state))
 
     def _on_document(self, incoming: Incoming) -> None:
-        self._on_retained(incoming, self._engine.on_document)
+        self._engine.retained.on_document(**incoming.ids, empty=not incoming.payload)
+        self._on_others_word(incoming, self._engine.on_document)
 
     def _on_desired(self, incoming: Incoming) -> None:
-        self._on_retained(incoming, self._engine.on_desired)
+        self._engine.retained.on_desired(**incoming.ids, empty=not incoming.payload)
+        self._on_others_word(incoming, self._engine.on_desired)
 
-    def _on_retained(self, incoming: Incoming, heard: Callable[..., None]) -> None:
+    def _on_others_word(self, incoming: Incoming, heard: Callable[..., None]) -> None:
         if incoming.retained or not self._is_ours(incoming):
-            step = partial(heard, empty=not incoming.payload, live=not incoming.retained)
+            step = partial(heard, live=not incoming.retained)
             self._inbox.put(partial(step, **incoming.ids))
 
     def _is_ours(self, incoming: Incoming) -> bool:

@@ -2,28 +2,39 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
-from icebus.schemas.topics import DESIRED, RESERVATION
+import threading
 
 
-@dataclass
 class RetainedTopics:
     """Names of retained topics that are not empty.
 
-    Whoever begins to lead finds among them what the leader before it had no time to clear.
-
-    Attributes:
-        documents: reservations.
-        desired: workers and serials.
+    Whoever begins to lead finds among them what the leader before it had no time to clear. They are
+    noted as the broker tells of them, on the bus's thread, and read on another.
     """
 
-    documents: set[str] = field(default_factory=set)
-    desired: set[tuple[str, str]] = field(default_factory=set)
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._documents: set[str] = set()
+        self._desired: set[tuple[str, str]] = set()
 
-    def on_written(self, topic: str, *, empty: bool) -> None:
-        """A retained topic was written, or cleared."""
-        if ids := RESERVATION.parse(topic):
-            (self.documents.discard if empty else self.documents.add)(ids["reservation"])
-        elif ids := DESIRED.parse(topic):
-            (self.desired.discard if empty else self.desired.add)((ids["worker"], ids["serial"]))
+    def on_document(self, reservation: str, *, empty: bool) -> None:
+        """The document of a reservation was written, or cleared."""
+        with self._lock:
+            (self._documents.discard if empty else self._documents.add)(reservation)
+
+    def on_desired(self, worker: str, serial: str, *, empty: bool) -> None:
+        """What is desired of a device was written, or cleared."""
+        with self._lock:
+            (self._desired.discard if empty else self._desired.add)((worker, serial))
+
+    @property
+    def documents(self) -> set[str]:
+        """Reservations."""
+        with self._lock:
+            return set(self._documents)
+
+    @property
+    def desired(self) -> set[tuple[str, str]]:
+        """Workers and serials."""
+        with self._lock:
+            return set(self._desired)
