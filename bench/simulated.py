@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import sys
 
-from icebus.bus import BrokerAddress, Bus, Incoming, Presence, Will
+from icebus.bus import BrokerAddress, Bus, Incoming, StatePublisher, Will
 from icebus.schemas.components import (
     Heartbeat,
     WorkerHeartbeat,
@@ -47,11 +47,11 @@ class SimulatedWorker:
         }
         will = Will(WORKER_STATE(worker=self.id), self._state(WorkerPhase.LOST))
         self._bus = Bus(address, f"simulated-{self.id}", will=will)
-        self._presence = Presence(self._bus, WORKER_STATE, worker=self.id)
+        self._state_publisher = StatePublisher(self._bus, WORKER_STATE, worker=self.id)
         self._bus.subscribe(DESIRED, self._on_desired, worker=self.id)
         self._bus.subscribe(CONTROL_HEARTBEAT, self._on_heartbeat)
         self._bus.on_connected(self._announce)
-        self._presence.say(self._state(WorkerPhase.READY))
+        self._state_publisher.publish(self._state(WorkerPhase.READY))
 
     def start(self) -> None:
         """Connect."""
@@ -59,16 +59,15 @@ class SimulatedWorker:
 
     def stop(self) -> None:
         """Say goodbye."""
-        self._presence.stop()
-        farewell = Will(WORKER_STATE(worker=self.id), self._state(WorkerPhase.OFFLINE))
-        self._bus.close(Deadline.after(PATIENCE), farewell)
+        self._state_publisher.close(self._state(WorkerPhase.OFFLINE))
+        self._bus.close(Deadline.after(PATIENCE))
 
     def _state(self, phase: WorkerPhase) -> WorkerState:
         return WorkerState(state=phase, session=self._session, serials=sorted(self._desired))
 
     def _announce(self) -> None:
         kinds = WorkerKinds(kinds={PulseCount.kind: PulseCount.info()})
-        self._bus.publish(WORKER_KINDS(worker=self.id), kinds, retain=True)
+        self._bus.publish(WORKER_KINDS(worker=self.id), kinds)
         for serial in self._desired:
             self._report(serial)
 
@@ -81,8 +80,7 @@ class SimulatedWorker:
                 session=self._session,
                 load=WorkerLoad(devices=len(self._desired)),
             )
-            topic, expiry = WORKER_HEARTBEAT(worker=self.id), 3 * beat.interval
-            self._bus.publish(topic, echo, retain=True, qos=0, expiry=expiry)
+            self._bus.publish(WORKER_HEARTBEAT(worker=self.id), echo, interval=beat.interval)
 
     def _on_desired(self, incoming: Incoming) -> None:
         if incoming.payload:
@@ -107,7 +105,7 @@ class SimulatedWorker:
             chip="rp2040",
             firmware=FIRMWARE,
         )
-        self._bus.publish(DEVICE(worker=self.id, serial=serial), report, retain=True)
+        self._bus.publish(DEVICE(worker=self.id, serial=serial), report)
 
 
 def main() -> None:

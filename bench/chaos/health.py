@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from icebus.bus import BrokerAddress, Bus, Incoming, wait
+from icebus.bus import BrokerAddress, Bus, Incoming, wait_for
 from icebus.schemas.components import ClientState
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.devices import Desired, DeviceReport, DeviceState
@@ -87,7 +87,7 @@ def retained(address: BrokerAddress) -> Retained:
     try:
         for name, topic in TOPICS.items():
             subscription = bus.subscribe(topic, partial(note, name))
-            wait(subscription.acknowledged, deadline, "the broker")
+            wait_for(subscription.acknowledged, deadline, "the broker")
         while heard.wait(QUIET):
             heard.clear()
     finally:

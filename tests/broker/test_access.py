@@ -12,11 +12,11 @@ from concurrent.futures import Future
 from typing import Any
 
 import pytest
+from tests.by_hand import publish_by_hand
 
 from icebus.broker.access import Principal, access_list, check
 from icebus.broker.embedded import EmbeddedBroker
-from icebus.bus._bus import Bus, wait
-from icebus.bus._messages import Will
+from icebus.bus import Bus, Will, wait_for
 from icebus.schemas.components import WorkerPhase, WorkerState
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import InvalidRequest, NotAuthorized
@@ -60,7 +60,7 @@ def may(grants: dict[Role, Grant], person: str, ids: dict[str, str]) -> bool:
 def outcome(future: Future[None]) -> bool:
     """Whether the broker took the message; anything but a refusal of the topic fails the test."""
     try:
-        wait(future, Deadline.after(20), "the broker")
+        wait_for(future, Deadline.after(20), "the broker")
     except NotAuthorized:
         return False
     return True
@@ -75,10 +75,13 @@ def test_given_a_topic_then_exactly_its_writers_may_write_and_its_readers_read(
     boxes = {person: inbox() for person in people}
     for person, bus in people.items():
         subscription = bus.subscribe(topic, boxes[person])
-        wait(subscription.acknowledged, Deadline.after(20), "subscription")
+        wait_for(subscription.acknowledged, Deadline.after(20), "subscription")
 
     attempts = {
-        (person, topic(**ids)): (may(dict(topic.writers), person, ids), bus.publish(path, b"x"))
+        (person, topic(**ids)): (
+            may(dict(topic.writers), person, ids),
+            publish_by_hand(bus, path, b"x"),
+        )
         for ids in variants(topic)
         for path in [topic(**ids)]
         for person, bus in people.items()
@@ -97,7 +100,7 @@ def test_given_a_topic_then_exactly_its_writers_may_write_and_its_readers_read(
         boxes[person].wait(len(expected), 20)
         # What the broker had queued for us before this acknowledgement has arrived after it.
         late = bus.subscribe(topic, lambda _m: None)
-        wait(late.acknowledged, Deadline.after(20), "subscription")
+        wait_for(late.acknowledged, Deadline.after(20), "subscription")
         assert sorted(message.topic for message in boxes[person].messages) == expected
 
 
@@ -133,7 +136,7 @@ def test_given_a_topic_then_exactly_its_writers_may_write_and_its_readers_read(
 def test_given_what_must_never_be_granted_then_it_is_refused(
     connect: Any, person: str, topic: str
 ) -> None:
-    assert not outcome(connect(person).publish(topic, b"x"))
+    assert not outcome(publish_by_hand(connect(person), topic, b"x"))
 
 
 def test_given_an_observer_who_listens_to_everything_then_other_peoples_matters_stay_private(
@@ -148,7 +151,7 @@ def test_given_an_observer_who_listens_to_everything_then_other_peoples_matters_
     alice, worker, control = connect("alice"), connect("w1"), connect("main")
 
     def watch_until_barrier() -> bool:
-        outcome(worker.publish(barrier, b"x"))
+        outcome(publish_by_hand(worker, barrier, b"x"))
         return f"{broker.root}/{barrier}" in seen
 
     eventually(watch_until_barrier)
@@ -163,8 +166,8 @@ def test_given_an_observer_who_listens_to_everything_then_other_peoples_matters_
         (control, "worker/w1/desired/a"),
         (control, "user/alice/client/c/reply/control"),
     ]:
-        assert outcome(bus.publish(topic, b"x"))
-    assert outcome(control.publish("control/reservation/public", b"x"))
+        assert outcome(publish_by_hand(bus, topic, b"x"))
+    assert outcome(publish_by_hand(control, "control/reservation/public", b"x"))
     eventually(lambda: f"{broker.root}/control/reservation/public" in seen)
     assert set(seen) == {
         f"{broker.root}/{barrier}",
@@ -177,7 +180,7 @@ def test_when_a_worker_dies_then_its_will_passes_only_where_it_may_write(
 ) -> None:
 
     kept = inbox()
-    wait(
+    wait_for(
         connect("main").subscribe(WORKER_STATE, kept).acknowledged,
         Deadline.after(10),
         "subscription",

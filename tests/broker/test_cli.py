@@ -17,8 +17,7 @@ import pytest
 from icebus.broker.cli import main
 from icebus.broker.directory import BrokerDirectory
 from icebus.broker.embedded import EmbeddedBroker, free_port
-from icebus.bus._address import BrokerAddress
-from icebus.bus._bus import Bus, wait
+from icebus.bus import BrokerAddress, Bus, wait_for
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import NotAuthorized
 from icebus.schemas.topics import OPERATION
@@ -98,8 +97,9 @@ def test_given_a_standing_broker_then_people_come_and_go_while_it_runs(
     address = BrokerAddress.parse(ok("add", "alice", "--role", "user", directory=standing))
     bus = Bus(address, "alice")
     bus.connect(soon())
-    wait(bus.publish(OPERATION(user="alice", operation="list"), b"{}"), soon(), "publish")
-    refused = bus.publish(OPERATION(user="bob", operation="list"), b"{}")
+    ours, theirs = (OPERATION(user=user, operation="list") for user in ("alice", "bob"))
+    wait_for(bus.publish(ours, b"{}", deadline=soon()), soon(), "the broker")
+    refused = bus.publish(theirs, b"{}", deadline=soon())
     assert isinstance(refused.exception(timeout=10), NotAuthorized)
     assert ok("remove", "alice", directory=standing) == "alice removed"
     eventually(lambda: not bus.connected)

@@ -20,8 +20,7 @@ from icebus.broker.access import Principal, find_program
 from icebus.broker.directory import BrokerDirectory, Settings
 from icebus.broker.embedded import EmbeddedBroker, free_port
 from icebus.broker.process import Child
-from icebus.bus._address import BrokerAddress
-from icebus.bus._bus import Bus
+from icebus.bus import BrokerAddress, Bus
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import (
     BrokerUnavailable,
@@ -212,7 +211,7 @@ def test_when_stopped_and_started_then_retained_messages_are_back(
     broker: EmbeddedBroker, connect: Any, inbox: Any
 ) -> None:
     worker = connect("w1")
-    worker.publish(DEVICE(worker="w1", serial="a"), b"x", retain=True)
+    worker.publish(DEVICE(worker="w1", serial="a"), b"x")
     worker.close(soon())
     broker.stop(soon())
     broker.start(soon())

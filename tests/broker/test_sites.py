@@ -16,10 +16,7 @@ from icebus.broker.bridge import Upstream
 from icebus.broker.directory import BrokerDirectory
 from icebus.broker.embedded import EmbeddedBroker
 from icebus.broker.process import Child
-from icebus.bus._answering import Responder
-from icebus.bus._asking import Requester
-from icebus.bus._bus import Bus, wait
-from icebus.bus._messages import Will
+from icebus.bus import Bus, Requester, Responder, Will, wait_for
 from icebus.client import PulseCountClient
 from icebus.schemas.calls import Call
 from icebus.schemas.components import WorkerPhase, WorkerState
@@ -85,7 +82,7 @@ def test_given_a_site_when_its_worker_speaks_then_the_farm_hears_and_keeps_it(
     worker = pair.connect(pair.site, "w1", Will(WORKER_STATE(worker="w1"), state(WorkerPhase.LOST)))
     heard = inbox()
     pair.connect(pair.farm, "eve").subscribe(WORKER_STATE, heard)
-    worker.publish(WORKER_STATE(worker="w1"), state(WorkerPhase.READY), retain=True)
+    worker.publish(WORKER_STATE(worker="w1"), state(WorkerPhase.READY))
     heard.wait(1)
     late = inbox()
     pair.connect(pair.farm, "eve").subscribe(WORKER_STATE, late)
@@ -103,7 +100,7 @@ def test_given_a_site_when_control_desires_then_also_a_worker_that_comes_later_k
     main = pair.connect(pair.farm, "main")
     for generation in (1, 2):
         desired = Desired(serial="A", generation=generation)
-        main.publish(DESIRED(worker="w1", serial="A"), desired, retain=True)
+        main.publish(DESIRED(worker="w1", serial="A"), desired)
     early.wait(2)
     late = inbox()
     pair.connect(pair.site, "w1").subscribe(DESIRED, late, worker="w1")
@@ -120,7 +117,7 @@ def test_given_a_site_when_its_worker_is_called_then_the_answer_finds_its_way(pa
         if exchange is not None:
             exchange.succeed(Answer(word=exchange.user))
 
-    wait(worker.subscribe(CALL, answer, worker="w1").acknowledged, Deadline.after(10), "site")
+    wait_for(worker.subscribe(CALL, answer, worker="w1").acknowledged, Deadline.after(10), "site")
     asker = Requester(pair.connect(pair.farm, "alice"), "alice", "c1")
     call = Call(reservation="r", serials=["A"])
     topic = CALL(worker="w1", user="alice", method="ping")
@@ -134,20 +131,20 @@ def test_given_a_site_when_the_farm_was_away_then_what_was_said_meanwhile_arrive
     heard = inbox()
     worker = pair.connect(pair.site, "w1")
     pair.connect(pair.farm, "eve").subscribe(WORKER_STATE, heard)
-    worker.publish(WORKER_STATE(worker="w1"), state(WorkerPhase.INIT), retain=True)
+    worker.publish(WORKER_STATE(worker="w1"), state(WorkerPhase.INIT))
     heard.wait(1)
     pair.farm.stop(Deadline.after(5))
-    said = worker.publish(WORKER_STATE(worker="w1"), state(WorkerPhase.READY), retain=True)
-    wait(said, Deadline.after(10), "the site's broker")
+    said = worker.publish(WORKER_STATE(worker="w1"), state(WorkerPhase.READY))
+    wait_for(said, Deadline.after(10), "the site's broker")
     pair.farm.start(Deadline.after(10))
     eventually(lambda: decode(WorkerState, heard.payloads[-1]).state is WorkerPhase.READY)
 
 
 def test_given_a_site_then_it_can_speak_for_nobody_else(pair: Pair) -> None:
     imposter = pair.connect(pair.farm, "oslo")
-    said = imposter.publish(WORKER_STATE(worker="w3"), state(WorkerPhase.READY), retain=True)
+    said = imposter.publish(WORKER_STATE(worker="w3"), state(WorkerPhase.READY))
     with pytest.raises(NotAuthorized):
-        wait(said, Deadline.after(10), "the farm's broker")
+        wait_for(said, Deadline.after(10), "the farm's broker")
 
 
 @pytest.mark.parametrize(

@@ -110,7 +110,7 @@ class ScriptedWorker:
         return WorkerState(state=phase, session=self.session)
 
     def say(self, phase: WorkerPhase) -> Future[None]:
-        return self.bus.publish(WORKER_STATE(worker=self.name), self._state(phase), retain=True)
+        return self.bus.publish(WORKER_STATE(worker=self.name), self._state(phase))
 
     def restart(self) -> None:
         self.session = new_id()
@@ -360,7 +360,7 @@ class ScriptedControl:
     def publish(self, reservation: Reservation) -> Future[None]:
         self.reservations[reservation.id] = reservation
         topic = RESERVATION(reservation=reservation.id)
-        return self.bus.publish(topic, reservation, retain=True)
+        return self.bus.publish(topic, reservation)
 
     def set(
         self, reservation: str, state: HoldState, reason: str = "", only: Collection[str] = ()
@@ -376,7 +376,7 @@ class ScriptedControl:
     def end(self, reservation: str, reason: EndReason = EndReason.RELEASED) -> Reservation:
         ended = self.change(reservation, state=ReservationState.ENDED, reason=reason)
         del self.reservations[reservation]
-        self.bus.publish(RESERVATION(reservation=reservation), b"", retain=True)
+        self.bus.clear(RESERVATION(reservation=reservation))
         return ended
 
     def emit(self, reservation: str, serial: str, name: str, data: Message) -> None:

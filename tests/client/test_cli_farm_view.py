@@ -192,11 +192,11 @@ def populated(broker: EmbeddedBroker) -> EmbeddedBroker:
     state = WorkerState(state=WorkerPhase.READY, session="s")
     bus = Bus(broker.address("w1"), "w1", Will(topic, state))
     bus.connect(Deadline.after(10))
-    bus.publish(topic, state, retain=True)
+    bus.publish(topic, state)
     for index in range(DEVICES):
         serial = f"D{index}"
         report = DeviceReport(serial=serial, state=DeviceState.READY, since=now(), session="s")
-        bus.publish(DEVICE(worker="w1", serial=serial), report, retain=True)
+        bus.publish(DEVICE(worker="w1", serial=serial), report)
     bus.close(Deadline.after(10))
     return broker
 

@@ -47,7 +47,7 @@ def test_given_a_board_that_can_not_be_asked_when_collecting_then_that_is_told_a
     taken: list[str] = []
     with alice.reserve(2) as boards:
         gone = threading.Event()
-        alice._link.workers.listen(lambda _worker, _error: gone.set())
+        alice._connection.workers.listen(lambda _worker, _error: gone.set())
         w2.say(WorkerPhase.OFFLINE)
         assert gone.wait(10)
         with pytest.raises(WorkerLost, match="w2"):

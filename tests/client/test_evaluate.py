@@ -278,7 +278,7 @@ def test_given_a_worker_that_blinks_when_evaluating_then_nothing_is_lost(
         taking.start()
         sent = w1.evaluations.wait(lambda seen: len(seen) == 3)
         lost = threading.Event()
-        alice._link.workers.listen(lambda _worker, _error: lost.set())
+        alice._connection.workers.listen(lambda _worker, _error: lost.set())
         w1.say(WorkerPhase.LOST)
         assert lost.wait(10)
         control.set(boards.id, HoldState.FAILED, "worker w1 is lost")
@@ -409,7 +409,11 @@ def test_given_a_broker_that_stays_away_when_evaluating_then_all_fails_typed(
     boards = alice.reserve(1)
     ledger: Ledger[Item] = Ledger("batch", ["d1"])
     run = Run[PulseCountResult](
-        alice._link, boards, Acknowledger(alice._link, boards), ledger, Options(broker_away=0.5)
+        alice._connection,
+        boards,
+        Acknowledger(alice._connection, boards),
+        ledger,
+        Options(broker_away=0.5),
     )
     taken = run.outcomes(circuits)
     with meanwhile(kill_broker, w1, broker):

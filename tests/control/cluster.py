@@ -210,9 +210,9 @@ class Cluster:
 
     def publish(self, author: Member | None, message: Outgoing) -> None:
         topic, payload = message.topic, message.payload
-        if message.retain and payload:
+        if topic.family.retained and payload:
             self.retained[topic] = payload
-        elif message.retain:
+        elif topic.family.retained:
             self.retained.pop(topic, None)
         for member in self.living():
             self._note_retained(member, topic, empty=not payload)

@@ -16,9 +16,8 @@ from pydantic import BaseModel
 from tests.control.harness import Harness
 
 from icebus.broker.embedded import EmbeddedBroker
-from icebus.bus import Bus, Incoming, Requester, Will
+from icebus.bus import Bus, Incoming, Requester, StatePublisher, Will
 from icebus.bus._address import BrokerAddress
-from icebus.bus._presence import Presence
 from icebus.control.server import Control
 from icebus.control.settings import Settings
 from icebus.control.store.database import Database
@@ -64,6 +63,9 @@ if TYPE_CHECKING:
 
 TIMEOUT = 20.0
 """Seconds a test waits for what should come within milliseconds."""
+
+STATE_INTERVAL = 20.0
+"""Seconds of which the broker keeps a client's state for three: longer than any test takes."""
 
 SETTINGS = Settings(interval=1.0, grace=0.6, max_duration=7200.0)
 """On a busy machine a thread of ours stands still for as long as three shorter heartbeats take."""
@@ -114,7 +116,7 @@ class FakeWorker:
         topic = WORKER_STATE(worker=self.id)
         will = Will(topic, self._state(WorkerPhase.LOST))
         self.bus = Bus(address, self.id, will=will)
-        self._presence = Presence(self.bus, WORKER_STATE, worker=self.id)
+        self._state_publisher = StatePublisher(self.bus, WORKER_STATE, worker=self.id)
         self.bus.subscribe(CONTROL_HEARTBEAT, self._on_heartbeat)
         self.bus.subscribe(DESIRED, self._on_desired, worker=self.id)
         self.bus.on_connected(self._announce)
@@ -127,10 +129,8 @@ class FakeWorker:
     def stop(self) -> None:
         if self.killed:
             return
-        self._presence.stop()
-        self.bus.close(
-            Deadline.after(5), Will(WORKER_STATE(worker=self.id), self._state(WorkerPhase.OFFLINE))
-        )
+        self._state_publisher.close(self._state(WorkerPhase.OFFLINE))
+        self.bus.close(Deadline.after(5))
 
     def kill(self) -> None:
         """Go without a word; the broker speaks the will."""
@@ -140,7 +140,7 @@ class FakeWorker:
         self.bus.close(Deadline.after(0.1))
 
     def say(self, phase: WorkerPhase) -> None:
-        self._presence.say(self._state(phase))
+        self._state_publisher.publish(self._state(phase))
 
     def report(self, serial: str, state: DeviceState, **fields: Any) -> DeviceReport:
         return DeviceReport(
@@ -159,20 +159,20 @@ class FakeWorker:
         return WorkerState(state=phase, session=self.session, serials=sorted(self.reports))
 
     def _announce(self) -> None:
-        self.bus.publish(WORKER_KINDS(worker=self.id), KINDS, retain=True)
+        self.bus.publish(WORKER_KINDS(worker=self.id), KINDS)
         for serial in self.reports:
             self._publish_report(serial)
 
     def _publish_report(self, serial: str) -> None:
         topic = DEVICE(worker=self.id, serial=serial)
-        self.bus.publish(topic, self.reports[serial], retain=True)
+        self.bus.publish(topic, self.reports[serial])
 
     def _on_heartbeat(self, incoming: Incoming) -> None:
         if not incoming.payload or not self.echoing:
             return
         beat = decode(Heartbeat, incoming.payload)
         echo = WorkerHeartbeat(epoch=beat.epoch, sequence=beat.sequence, session=self.session)
-        self.bus.publish(WORKER_HEARTBEAT(worker=self.id), echo, retain=True, qos=0, expiry=1)
+        self.bus.publish(WORKER_HEARTBEAT(worker=self.id), echo, interval=beat.interval)
 
     def _on_desired(self, incoming: Incoming) -> None:
         if not incoming.payload:
@@ -224,7 +224,7 @@ class FakeClient:
         self.heartbeats: queue.SimpleQueue[Heartbeat] = queue.SimpleQueue()
         lost = ClientState(state=components.Presence.LOST, session=self.session)
         self.topic = CLIENT_STATE(user=self.user, client=self.id)
-        self.bus = Bus(address, self.user, will=Will(self.topic, lost))
+        self.bus = Bus(address, self.user, will=Will(self.topic, lost, STATE_INTERVAL))
         self.requester = Requester(self.bus, self.user, self.id)
         self.bus.subscribe(EVENT, self._on_event, user=self.user)
         self.bus.subscribe(RESERVATION, self._on_document)
@@ -237,7 +237,7 @@ class FakeClient:
 
     def say(self, presence: components.Presence) -> None:
         state = ClientState(state=presence, session=self.session)
-        self.bus.publish(self.topic, state, retain=True)
+        self.bus.publish(self.topic, state, interval=STATE_INTERVAL)
 
     def stop(self) -> None:
         self.requester.close()

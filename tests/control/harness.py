@@ -66,7 +66,7 @@ class Harness:
         for each in self.sent:
             if each.message == CLEAR:
                 self.retained.pop(each.topic, None)
-            elif each.retain:
+            elif each.topic.family.retained:
                 self.retained[each.topic] = each
             if isinstance(each.message, Desired):
                 self.generations[each.message.serial] = each.message.generation

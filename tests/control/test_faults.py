@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.by_hand import publish_by_hand
 
 from icebus.broker.embedded import EmbeddedBroker
-from icebus.bus import Bus
-from icebus.bus._bus import wait
+from icebus.bus import Bus, wait_for
 from icebus.control.server import Control
 from icebus.control.settings import Settings
 from icebus.control.store.database import Database
@@ -164,7 +164,8 @@ def test_given_a_late_will_of_an_earlier_run_then_nobody_is_told_anything(
     alice.wait_document(made.id, is_active)
 
     will = b'{"state": "lost", "session": "earlier", "serials": ["a"]}'
-    wait(worker.bus.publish(WORKER_STATE(worker="w1"), will, retain=True), Deadline.after(5), "it")
+    published = worker.bus.publish(WORKER_STATE(worker="w1"), will)
+    wait_for(published, Deadline.after(5), "the broker")
     alice.extend(made.id, 1)
 
     assert alice.count("device_failed") == 0
@@ -221,7 +222,7 @@ def test_given_an_attached_client_gone_while_control_was_down_then_the_grace_cou
     alice.wait_available(1)
     made = other.reserve(count=1, client=other.id)
     running.stop(Deadline.after(5))
-    wait(other.bus.publish(other.topic, b"", retain=True), Deadline.after(5), "the broker")
+    wait_for(other.bus.clear(other.topic), Deadline.after(5), "the broker")
 
     running = Control(broker.address("main"), Database(database_url), settings)
     running.start(Deadline.after(10))
@@ -274,9 +275,9 @@ def test_given_documents_of_reservations_that_are_over_when_started_then_they_ar
     )
     earlier = Bus(broker.address("main"), "earlier")
     earlier.connect(Deadline.after(5))
-    earlier.publish(RESERVATION(reservation="ghost"), ghost, retain=True)
+    earlier.publish(RESERVATION(reservation="ghost"), ghost)
     stale = Desired(serial="a", generation=3, reservation="ghost", user="alice", kind="x")
-    earlier.publish(DESIRED(worker="w1", serial="a"), stale, retain=True)
+    earlier.publish(DESIRED(worker="w1", serial="a"), stale)
     earlier.close(Deadline.after(5))
     alice = make_client("alice")
     alice.wait_document("ghost", lambda _document: True)
@@ -351,14 +352,15 @@ def test_given_garbage_on_every_topic_then_control_goes_on(
             WORKER_HEARTBEAT(worker="w2"),
             DEVICE(worker="w2", serial="b"),
         ):
-            vandal_worker.bus.publish(topic, payload)
+            publish_by_hand(vandal_worker.bus, topic, payload)
         for topic in (
             CLIENT_STATE(user="bob", client="c"),
             *(OPERATION(user="bob", operation=each) for each in ("reserve", "list", "brew")),
         ):
-            vandal.bus.publish(topic, payload)
+            publish_by_hand(vandal.bus, topic, payload)
     for args in ({"kind": "pulsecount", "count": 1, "args": {"window": [[[[[]]]]]}}, {"a": None}):
-        vandal.bus.publish(OPERATION(user="bob", operation="reserve"), Request(args=args))
+        topic = OPERATION(user="bob", operation="reserve")
+        vandal.bus.publish(topic, Request(args=args), deadline=Deadline.after(10))
     assert vandal_worker.bus.flush(Deadline.after(10))
     assert vandal.bus.flush(Deadline.after(10))
 

@@ -233,12 +233,12 @@ def test_given_late_words_of_a_deposed_leader_then_the_broker_keeps_what_is_true
     first, second = cluster.start(), cluster.start()
     made = reserve(first, serials=["a"], count=None)
     topic = RESERVATION(reservation=made)
-    stale = Outgoing(DESIRED(worker="w1", serial="a"), Desired(serial="a", generation=0), True)
+    stale = Outgoing(DESIRED(worker="w1", serial="a"), Desired(serial="a", generation=0))
     if late == "document":
-        stale = Outgoing(topic, cluster.retained[topic], True)
+        stale = Outgoing(topic, cluster.retained[topic])
         first.ask("end", "e", reservation=made)
     elif late == "clear":
-        stale = Outgoing(topic, b"", True)
+        stale = Outgoing(topic, b"")
 
     cluster.publish(second, stale)
     cluster.run_until_quiet()

@@ -330,7 +330,7 @@ def test_given_a_board_that_moves_when_held_then_its_hold_follows_it(harness: Ha
     harness.workers.on_state("w2", state, harness.at)
     harness.report("w2", "a", DeviceState.SERVING, reservation=made.id)
 
-    sent = {each.topic: each.message for each in harness.sent}
+    sent = {str(each.topic): each.message for each in harness.sent}
     assert gone == ["device_failed"]
     assert harness.events() == ["initialized"]
     assert sent["worker/w1/desired/a"] == b""

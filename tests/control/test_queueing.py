@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from icebus.broker.embedded import EmbeddedBroker
-from icebus.bus import Incoming
-from icebus.bus._bus import wait
+from icebus.bus import Incoming, wait_for
 from icebus.control.server import Control
 from icebus.control.settings import Settings
 from icebus.control.store.database import Database
@@ -124,7 +123,7 @@ def test_given_a_worker_that_is_gone_when_its_board_is_forgotten_then_no_topic_o
     late = make_client("root")
     subscriptions = [late.bus.subscribe(topic, on_kept) for topic in (DEVICE, DESIRED)]
     for subscription in subscriptions:
-        wait(subscription.acknowledged, Deadline.after(20), "the broker")
+        wait_for(subscription.acknowledged, Deadline.after(20), "the broker")
     # What the broker keeps comes before what is answered later.
     known = late.devices().devices
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from icebus.broker.embedded import EmbeddedBroker
-from icebus.bus._bus import wait
+from icebus.bus import wait_for
 from icebus.control.server import Control
 from icebus.control.settings import Settings
 from icebus.schemas.calls import Request
@@ -311,9 +311,12 @@ def test_when_an_answer_is_wanted_elsewhere_then_nothing_is_done(
     ):
         request = Request(args={"kind": "pulsecount", "count": 1})
         sent = bob.bus.publish(
-            OPERATION(user="bob", operation="reserve"), request, response_topic=target
+            OPERATION(user="bob", operation="reserve"),
+            request,
+            deadline=Deadline.after(10),
+            response_topic=target,
         )
-        wait(sent, Deadline.after(5), "the broker")
+        wait_for(sent, Deadline.after(5), "the broker")
 
     # Bob's own question is answered after those, so by then they have been looked at.
     assert bob.list() == []

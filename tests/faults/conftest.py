@@ -207,7 +207,7 @@ import sys
 from bench.population import population
 from icebus.client import PulseCountClient
 from icebus.client._connection import connection
-connection.REPEAT = 1.0  # a minute is too long for a test
+connection.STATE_INTERVAL = 1.0  # a minute is too long for a test
 client = PulseCountClient()
 held = client.reserve(1, detached=sys.argv[1] == "detached")
 for result in held.map(population(sys.maxsize)):

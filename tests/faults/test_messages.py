@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from tests.by_hand import publish_by_hand
 from tests.faults.conftest import check, evaluating, mapping, some
 
 from bench.farm import CONTROL
@@ -87,7 +88,9 @@ class Replayer:
         self._buses[heard_by].subscribe(topic, hear, **ids).acknowledged.result(30)
 
     def _send(self, bus: Bus, incoming: Incoming) -> None:
-        bus.publish(
+        # Not retained, or the broker would keep an older word than its author's last.
+        publish_by_hand(
+            bus,
             incoming.topic,
             incoming.payload,
             response_topic=incoming.response_topic,

@@ -579,7 +579,7 @@ class World:
 
     def publish_desired(self, wanted: Desired) -> None:
         topic = DESIRED(worker="w1", serial=wanted.serial)
-        self.control.publish(topic, wanted, retain=True).result(PATIENCE)
+        self.control.publish(topic, wanted).result(PATIENCE)
 
     def reserve(self, *serials: str, **fields: Any) -> None:
         """Have the devices serve ``self.hold``."""

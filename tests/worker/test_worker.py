@@ -13,6 +13,7 @@ import jsonschema
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.by_hand import publish_by_hand
 
 from icebus.bus import Bus, Incoming
 from icebus.schemas.boards.rack import RackBoard
@@ -289,7 +290,8 @@ def places() -> list[str]:
 
 def throw(world: World, topic: str, payload: bytes) -> None:
     bus = world.users["alice"] if "/alice/" in topic else world.control
-    bus.publish(topic, payload, response_topic="user/alice/client/c/reply/w1").result(10)
+    reply_to = "user/alice/client/c/reply/w1"
+    publish_by_hand(bus, topic, payload, response_topic=reply_to).result(10)
 
 
 def is_well(world: World) -> None:
@@ -356,6 +358,7 @@ def test_given_odd_annotations_then_the_evaluation_is_refused_or_has_its_outcome
     bus.publish(
         CALL(worker="w1", user="alice", method="evaluate"),
         call.encode(),
+        deadline=Deadline.after(10),
         response_topic=REPLY(user="alice", client="c", sender="w1"),
     )
     deadline = Deadline.after(10)
@@ -472,7 +475,7 @@ def test_given_a_worker_that_is_drained_then_it_says_so_until_that_is_lifted(far
     ]
     for draining, phase in told:
         wanted = WorkerDesired(draining=draining)
-        farm.control.publish(WORKER_DESIRED(worker="w1"), wanted, retain=True).result(10)
+        farm.control.publish(WORKER_DESIRED(worker="w1"), wanted).result(10)
         farm.wait_worker(
             lambda state, said=(phase, draining): (state.state, state.draining) == said  # type: ignore[misc]
         )
@@ -500,7 +503,7 @@ def test_given_a_heartbeat_then_it_is_echoed_with_the_load(farm: World) -> None:
 
     farm.control.subscribe(WORKER_HEARTBEAT, take).acknowledged.result(5)
     beat = Heartbeat(epoch="epoch", sequence=41, interval=1.0)
-    farm.control.publish(CONTROL_HEARTBEAT(), beat, retain=True)
+    farm.control.publish(CONTROL_HEARTBEAT(), beat, interval=beat.interval)
     deadline = Deadline.after(10)
     while not echoes:
         deadline.check("an echo")
@@ -553,7 +556,7 @@ def test_given_devices_of_an_earlier_life_that_are_gone_then_their_topics_are_cl
     ghost.connect(Deadline.after(10))
     for serial in ("GHOST", "BOARD1"):
         report = DeviceReport(serial=serial, state=DeviceState.READY, since=now(), session=new_id())
-        ghost.publish(DEVICE(worker="w1", serial=serial), report, retain=True).result(10)
+        ghost.publish(DEVICE(worker="w1", serial=serial), report).result(10)
     world.wait(lambda: world.last("GHOST"), "the ghost")
     ghost.close(Deadline.after(5))
     worker = start_worker(make_rack(make_board(1)))

@@ -1,27 +1,41 @@
-"""The bus that every component speaks on: publish, subscribe, ask, answer, be present.
+"""The bus: what every component uses to speak to the others, over the broker.
 
-One adapter over paho-mqtt. What stands in ``__all__`` is public; the modules are private.
+One adapter over paho-mqtt, so that what is hard about MQTT is done once: connections that come
+back, messages that wait, handlers that must not block, requests that are tried again and answered
+once. How a message is carried is said by its topic, in :mod:`icebus.schemas.topics`.
+
+- :class:`Bus` publishes and subscribes, for the broker and user that a :class:`BrokerAddress`
+  names; a :class:`Subscription` brings :class:`Incoming` messages; a :class:`Will` is published by
+  the broker when we die.
+- :class:`Requester` asks and returns an :class:`Answer`; a :class:`Responder` makes requests into
+  :class:`Exchange` objects, to be answered once.
+- :class:`StatePublisher` keeps what the broker says of us true.
+- :func:`wait_for` waits for a future until a deadline.
+
+What stands in ``__all__`` is public, here and in no other module of the package.
 """
 
 from icebus.bus._address import BrokerAddress, check_root
 from icebus.bus._answering import Exchange, Responder
-from icebus.bus._asking import Requester
-from icebus.bus._bus import RECONNECT_MAX, Bus, wait
+from icebus.bus._asking import Answer, Requester
+from icebus.bus._bus import RECONNECT_MAX, Bus
 from icebus.bus._messages import Incoming, Will
-from icebus.bus._presence import Presence
+from icebus.bus._state_publisher import StatePublisher
 from icebus.bus._subscriptions import Subscription
+from icebus.bus._waiting import wait_for
 
 __all__ = [
     "RECONNECT_MAX",
+    "Answer",
     "BrokerAddress",
     "Bus",
     "Exchange",
     "Incoming",
-    "Presence",
     "Requester",
     "Responder",
+    "StatePublisher",
     "Subscription",
     "Will",
     "check_root",
-    "wait",
+    "wait_for",
 ]

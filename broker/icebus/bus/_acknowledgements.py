@@ -32,10 +32,10 @@ class Acknowledgements:
             if code is None:
                 self._waiting[mid] = future
         if code is not None:
-            settle(future, code)
+            complete(future, code)
 
-    def arrived(self, mid: int, reason: ReasonCode) -> Future[None] | None:
-        """The broker has acknowledged; returns the future to settle, if it is known yet."""
+    def acknowledge(self, mid: int, reason: ReasonCode) -> Future[None] | None:
+        """The broker has acknowledged; returns the future to complete, if it is known yet."""
         with self._lock:
             future = self._waiting.pop(mid, None)
             if future is None:
@@ -53,7 +53,7 @@ class Acknowledgements:
                 return False
         return True
 
-    def abandon(self, error: BrokerUnavailable) -> None:
+    def fail_all(self, error: BrokerUnavailable) -> None:
         """Nothing more will come."""
         with self._lock:
             waiting, self._waiting = list(self._waiting.values()), {}
@@ -62,7 +62,7 @@ class Acknowledgements:
                 future.set_exception(error)
 
 
-def settle(future: Future[None], reason: ReasonCode) -> None:
+def complete(future: Future[None], reason: ReasonCode) -> None:
     """Complete the future of a published message."""
     if future.done():
         return

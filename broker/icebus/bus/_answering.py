@@ -26,7 +26,7 @@ from icebus.schemas.errors import (
 )
 from icebus.schemas.ids import is_id, new_id
 from icebus.schemas.message import decode
-from icebus.schemas.topics import REPLY
+from icebus.schemas.topics import REPLY, TopicName
 
 log = logging.getLogger(__name__)
 
@@ -42,22 +42,19 @@ OPEN = 4096
 REMEMBERED_FOR = 600.0
 """Seconds an answer is kept: longer than any client goes on retrying."""
 
-REPLY_EXPIRY = 60.0
-"""Seconds a broker keeps an answer for a client that blinked."""
-
 R = TypeVar("R", bound=Request)
 
 
 @dataclass(frozen=True)
-class _Return:
-    topic: str
+class _ReplyTo:
+    topic: TopicName
     correlation: bytes | None
 
 
 @dataclass
-class _Open:
+class _OpenRequest:
     digest: bytes
-    returns: list[_Return]
+    reply_to: list[_ReplyTo]
     at: float = field(default_factory=time.monotonic)
 
 
@@ -91,7 +88,7 @@ class Exchange(Generic[R]):
 
     def answer(self, reply: Reply) -> None:
         """Send ``reply``, now and whenever the request comes again."""
-        self._responder.send(self.user, reply)
+        self._responder.answer(self.user, reply)
 
 
 class Responder:
@@ -109,23 +106,23 @@ class Responder:
         self._bus = bus
         self._sender = sender
         self._lock = threading.Lock()
-        self._open: OrderedDict[tuple[str, str], _Open] = OrderedDict()
+        self._open: OrderedDict[tuple[str, str], _OpenRequest] = OrderedDict()
         self._answers: OrderedDict[tuple[str, str], _Answer] = OrderedDict()
         self._answer_bytes = 0
 
     def accept(self, incoming: Incoming, model: type[R]) -> Exchange[R] | None:
         """The exchange to carry out; None when it was answered already or can't be answered."""
         user = incoming.ids["user"]
-        back = self._return(user, incoming)
-        if incoming.response_topic is not None and back is None:
+        reply_to = self._reply_to(user, incoming)
+        if incoming.response_topic is not None and reply_to is None:
             log.warning("refused a response topic that is not %s's", user)
             return None
         try:
             request = decode(model, incoming.payload)
         except InvalidRequest as error:
-            if back is not None:
+            if reply_to is not None:
                 reply = Reply(id=_id_in(incoming.payload), error=error.info())
-                self._publish(back, _payload(reply))
+                self._publish(reply_to, _payload(reply))
             return None
         key = (user, request.id)
         digest = _digest(incoming)
@@ -137,13 +134,13 @@ class Responder:
             known = waiting or answer
             other = known is not None and known.digest != digest
             if waiting is not None and not other:
-                if back is not None and back not in waiting.returns:
-                    waiting.returns.append(back)
+                if reply_to is not None and reply_to not in waiting.reply_to:
+                    waiting.reply_to.append(reply_to)
                 return None
             if known is None and not full:
-                self._open[key] = _Open(digest, [back] if back else [])
+                self._open[key] = _OpenRequest(digest, [reply_to] if reply_to else [])
                 return Exchange(self, user, request)
-        if back is not None:
+        if reply_to is not None:
             refusal: IcebusError = QueueFull(
                 f"{self._sender} has {OPEN} requests in work; try again later"
             )
@@ -153,10 +150,10 @@ class Responder:
                     "give every request an id of its own"
                 )
             payload = _payload(Reply(id=request.id, error=refusal.info()))
-            self._publish(back, payload if other or answer is None else answer.payload)
+            self._publish(reply_to, payload if other or answer is None else answer.payload)
         return None
 
-    def send(self, user: str, reply: Reply) -> None:
+    def answer(self, user: str, reply: Reply) -> None:
         """Answer the request of that user and id wherever it came from."""
         key = (user, reply.id)
         with self._lock:
@@ -165,13 +162,13 @@ class Responder:
                 return
             payload = self._remember(key, waiting.digest, reply)
         try:
-            self._publish_all(waiting.returns, payload)
+            self._publish_all(waiting.reply_to, payload)
         except MessageTooLarge as error:
             with self._lock:
                 payload = self._remember(
                     key, waiting.digest, Reply(id=reply.id, error=error.info())
                 )
-            self._publish_all(waiting.returns, payload)
+            self._publish_all(waiting.reply_to, payload)
 
     def _remember(self, key: tuple[str, str], digest: bytes, reply: Reply) -> bytes:
         # Called with the lock held, in the step that closes the request: it is never done twice.
@@ -181,20 +178,20 @@ class Responder:
         self._answers[key] = _Answer(digest, payload)
         return payload
 
-    def _return(self, user: str, incoming: Incoming) -> _Return | None:
+    def _reply_to(self, user: str, incoming: Incoming) -> _ReplyTo | None:
         if incoming.response_topic is None:
             return None
         ids = REPLY.parse(incoming.response_topic)
         if ids is None or ids["user"] != user or ids["sender"] != self._sender:
             return None
-        return _Return(incoming.response_topic, incoming.correlation)
+        return _ReplyTo(TopicName(incoming.response_topic, REPLY), incoming.correlation)
 
-    def _publish_all(self, returns: list[_Return], payload: bytes) -> None:
-        for back in returns:
-            self._publish(back, payload)
+    def _publish_all(self, recipients: list[_ReplyTo], payload: bytes) -> None:
+        for reply_to in recipients:
+            self._publish(reply_to, payload)
 
-    def _publish(self, back: _Return, payload: bytes) -> None:
-        self._bus.publish(back.topic, payload, expiry=REPLY_EXPIRY, correlation=back.correlation)
+    def _publish(self, reply_to: _ReplyTo, payload: bytes) -> None:
+        self._bus.publish(reply_to.topic, payload, correlation=reply_to.correlation)
 
     def _forget_old(self) -> None:
         horizon = time.monotonic() - REMEMBERED_FOR

@@ -8,17 +8,23 @@ import threading
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TypeVar
+from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, JsonValue, ValidationError
 
-from icebus.bus._bus import Bus, wait
+from icebus.bus._bus import Bus
 from icebus.bus._messages import Incoming
+from icebus.bus._waiting import wait_for
 from icebus.schemas.calls import Reply, Request
 from icebus.schemas.deadline import Deadline
-from icebus.schemas.errors import BrokerUnavailable, DeadlineExceeded, IcebusError, RemoteError
+from icebus.schemas.errors import (
+    ClientClosed,
+    DeadlineExceeded,
+    IcebusError,
+    RemoteError,
+)
 from icebus.schemas.message import decode, invalid
-from icebus.schemas.topics import REPLY
+from icebus.schemas.topics import REPLY, TopicName
 
 log = logging.getLogger(__name__)
 
@@ -26,20 +32,57 @@ RETRY_INTERVAL = 2.0
 """Seconds without an answer after which a request is sent again, under the same id: a message that
 a killed member of a shared subscription held is not given to another."""
 
-GRACE = 0.25
+LATENESS = 0.25
 """Seconds past the deadline that a waiting caller gives us to say why there is no answer."""
 
-M = TypeVar("M", bound=BaseModel)
+A = TypeVar("A", bound=BaseModel)
+
+
+class Answer(Future[A]):
+    """What will be answered to a request.
+
+    Fails with the error that was answered, with :class:`DeadlineExceeded` when nothing was, and
+    with :class:`ClientClosed` when whoever asked is closed. Done on the dispatcher, or at once.
+    """
+
+    def __init__(self, sender: str, deadline: Deadline) -> None:
+        super().__init__()
+        self._sender = sender
+        self._deadline = deadline
+
+    def wait(self) -> A:
+        """The answer, once it is there. Not for use on the bus's dispatcher."""
+        return wait_for(self, Deadline(self._deadline.at + LATENESS), self._sender)
 
 
 @dataclass
-class _Pending:
-    topic: str
+class _Pending(Generic[A]):
+    topic: TopicName
     request: Request
     sender: str
-    correlation: bytes
+    model: type[A]
     deadline: Deadline
-    future: Future[JsonValue] = field(default_factory=Future)
+    answer: Answer[A]
+    correlation: bytes = field(default_factory=lambda: secrets.token_bytes(8))
+
+    def succeed(self, ok: JsonValue) -> None:
+        try:
+            answer = self.model.model_validate(ok)
+        except ValidationError as error:
+            unread = invalid(error, f"{self.sender}'s answer")
+            self.fail(
+                RemoteError(
+                    f"{unread.message}; is the farm of another version than this client?",
+                    **unread.details,
+                )
+            )
+        else:
+            if not self.answer.done():
+                self.answer.set_result(answer)
+
+    def fail(self, error: IcebusError) -> None:
+        if not self.answer.done():
+            self.answer.set_exception(error)
 
 
 class Requester:
@@ -56,72 +99,72 @@ class Requester:
         self._user = user
         self._client = client
         self._lock = threading.Lock()
-        self._pending: dict[bytes, _Pending] = {}
+        self._closed = False
+        self._pending: dict[bytes, _Pending[Any]] = {}
         self.subscription = bus.subscribe(REPLY, self._on_reply, user=user, client=client)
 
     def send(
-        self, topic: str, request: Request, sender: str, deadline: Deadline
-    ) -> Future[JsonValue]:
-        """Send a request; the future has what the answer's ``ok`` holds.
+        self, topic: TopicName, request: Request, sender: str, model: type[A], deadline: Deadline
+    ) -> Answer[A]:
+        """Send a request, and do not wait.
 
         Args:
-            topic: where to, relative to the root.
+            topic: where to.
             request: its ``id`` stays the same over retries, so it is done once.
             sender: who may answer: a worker's id or ``control``.
+            model: of the answer.
             deadline: when to give up.
-
-        The future fails with the error that was answered, or :class:`DeadlineExceeded`.
         """
-        pending = _Pending(topic, request, sender, secrets.token_bytes(8), deadline)
+        answer = Answer[A](sender, deadline)
+        pending = _Pending(topic, request, sender, model, deadline, answer)
         with self._lock:
-            self._pending[pending.correlation] = pending
-        self._attempt(pending)
-        return pending.future
+            closed = self._closed
+            if not closed:
+                self._pending[pending.correlation] = pending
+        if closed:
+            pending.fail(ClientClosed("this client is closed; make a new one"))
+        elif deadline.expired:
+            self._refuse(pending, DeadlineExceeded(f"no time left to ask {sender}; allow more"))
+        else:
+            self._attempt(pending)
+        return answer
 
     def ask(
-        self, topic: str, request: Request, sender: str, answer: type[M], deadline: Deadline
-    ) -> M:
-        """Send a request and wait for its answer. Not for use on the bus's dispatcher.
+        self, topic: TopicName, request: Request, sender: str, model: type[A], deadline: Deadline
+    ) -> A:
+        """Send a request, and wait for its answer. Not for use on the bus's dispatcher.
 
         Raises:
             IcebusError: whatever was answered.
             DeadlineExceeded: nothing was.
+            ClientClosed: we are closed.
         """
-        future = self.send(topic, request, sender, deadline)
-        ok = wait(future, Deadline(deadline.at + GRACE), sender)
-        try:
-            return answer.model_validate(ok)
-        except ValidationError as error:
-            unread = invalid(error, f"{sender}'s answer")
-            raise RemoteError(
-                f"{unread.message}; are both sides of one version?", **unread.details
-            ) from None
+        return self.send(topic, request, sender, model, deadline).wait()
 
     def close(self) -> None:
-        """Fail what is still unanswered."""
+        """Fail what is still unanswered, and refuse all that follows."""
         self.subscription.cancel()
         with self._lock:
+            self._closed = True
             pending, self._pending = list(self._pending.values()), {}
         for each in pending:
-            _fail(each.future, BrokerUnavailable("closed before an answer came"))
+            each.fail(ClientClosed("the client was closed before an answer came"))
 
-    def _attempt(self, pending: _Pending) -> None:
+    def _attempt(self, pending: _Pending[Any]) -> None:
         with self._lock:
             if pending.correlation not in self._pending:
                 return
-            if pending.deadline.expired:
+            late = pending.deadline.expired
+            if late:
                 del self._pending[pending.correlation]
-                late = True
-            else:
-                late = False
         if late:
-            _fail(pending.future, DeadlineExceeded(_no_answer(pending, self._bus.connected)))
+            pending.fail(DeadlineExceeded(_no_answer(pending.sender, self._bus.connected)))
             return
         try:
             published = self._bus.publish(
                 pending.topic,
                 pending.request,
-                expiry=pending.deadline.remaining,
+                deadline=pending.deadline,
                 response_topic=REPLY(user=self._user, client=self._client, sender=pending.sender),
                 correlation=pending.correlation,
             )
@@ -132,15 +175,15 @@ class Requester:
         again = min(RETRY_INTERVAL, pending.deadline.remaining)
         self._bus.call_later(again, lambda: self._attempt(pending))
 
-    def _on_published(self, pending: _Pending, done: Future[None]) -> None:
+    def _on_published(self, pending: _Pending[Any], done: Future[None]) -> None:
         error = done.exception()
         if isinstance(error, IcebusError):
-            self._bus.defer(partial(self._refuse, pending, error))
+            self._bus.call_soon(partial(self._refuse, pending, error))
 
-    def _refuse(self, pending: _Pending, error: IcebusError) -> None:
+    def _refuse(self, pending: _Pending[Any], error: IcebusError) -> None:
         with self._lock:
             self._pending.pop(pending.correlation, None)
-        _fail(pending.future, error)
+        pending.fail(error)
 
     def _on_reply(self, incoming: Incoming) -> None:
         reply = decode(Reply, incoming.payload)
@@ -150,17 +193,14 @@ class Requester:
                 return
             del self._pending[pending.correlation]
         if reply.error is not None:
-            _fail(pending.future, IcebusError.from_info(reply.error))
-        elif not pending.future.done():
-            pending.future.set_result(reply.ok)
+            pending.fail(IcebusError.from_info(reply.error))
+        else:
+            pending.succeed(reply.ok)
 
 
-def _fail(future: Future[JsonValue], error: IcebusError) -> None:
-    if not future.done():
-        future.set_exception(error)
-
-
-def _no_answer(pending: _Pending, connected: bool) -> str:
+def _no_answer(sender: str, connected: bool) -> str:
     if not connected:
         return "the broker is away and did not come back in time"
-    return f"{pending.sender} did not answer in time; is it running? `icebus devices` shows workers"
+    return (
+        f"{sender} did not answer in time; is it running? `icebus doctor` looks for what is wrong"
+    )

@@ -15,7 +15,6 @@ import threading
 import uuid
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import TypeVar
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
@@ -26,27 +25,23 @@ from pydantic import BaseModel
 
 from icebus.bus import _acknowledgements as acknowledgements
 from icebus.bus import _subscriptions as subscriptions
-from icebus.bus._acknowledgements import NOT_AUTHORIZED, Acknowledgements
+from icebus.bus._acknowledgements import Acknowledgements
 from icebus.bus._address import BrokerAddress
 from icebus.bus._dispatcher import Dispatcher
+from icebus.bus._first_connection import (
+    REFUSED_CREDENTIALS,
+    open_connection,
+    why_not_connected,
+)
 from icebus.bus._messages import Root, Will, incoming, publish_properties
 from icebus.bus._subscriptions import Handler, Subscription, Subscriptions
 from icebus.bus._tcp import send_at_once
 from icebus.schemas.deadline import Deadline
-from icebus.schemas.errors import (
-    BrokerUnavailable,
-    DeadlineExceeded,
-    IcebusError,
-    MessageTooLarge,
-    NotAuthorized,
-)
+from icebus.schemas.errors import BrokerUnavailable, IcebusError, MessageTooLarge
 from icebus.schemas.ids import to_id
-from icebus.schemas.topics import Topic
+from icebus.schemas.topics import Topic, TopicName
 
 log = logging.getLogger(__name__)
-
-KEEPALIVE = 10
-"""Seconds: the broker declares a silent client dead after 1.5 times this."""
 
 SESSION_EXPIRY = 300
 """Seconds the broker keeps the queue of a client that blinked."""
@@ -62,12 +57,6 @@ HEADER_ALLOWANCE = 1024
 
 RECONNECT_MIN = 1.0
 RECONNECT_MAX = 5.0
-
-CONNECT_TIMEOUT = (2.0, 5.0)
-"""Least and most seconds to wait for a TCP connection; a deadline nearer than the least is missed
-by that much, because paho keeps the value for every later reconnect."""
-
-_REFUSED_CREDENTIALS = frozenset({0x86, NOT_AUTHORIZED})
 
 
 class Bus:
@@ -119,8 +108,8 @@ class Bus:
             self._client.will_set(
                 self._root.absolute(will.topic),
                 will.message.model_dump_json(),
-                qos=1,
-                retain=True,
+                qos=will.topic.family.qos,
+                retain=will.topic.family.retained,
                 properties=will.properties,
             )
         self._client.on_socket_open = lambda _client, _userdata, sock: send_at_once(sock)
@@ -143,31 +132,11 @@ class Bus:
             NotAuthorized: the broker refused the user or password.
         """
         self._dispatcher.start()
-        where = f"{self.address.host}:{self.address.port}"
-        pause = threading.Event()
-        delay = 0.05
-        least, most = CONNECT_TIMEOUT
-        self._client.connect_timeout = max(least, min(most, deadline.remaining))
-        while True:
-            try:
-                self._client.connect(
-                    self.address.host,
-                    self.address.port,
-                    keepalive=KEEPALIVE,
-                    properties=self._connect_properties,
-                )
-                break
-            except OSError as error:
-                if deadline.remaining <= delay:
-                    self._dispatcher.stop()
-                    raise BrokerUnavailable(
-                        f"no broker answers at {where} ({error}); is the farm up? "
-                        "`icebus up` starts one on this machine",
-                        host=self.address.host,
-                        port=self.address.port,
-                    ) from None
-                pause.wait(delay)
-                delay = min(1.0, delay * 2)
+        try:
+            open_connection(self._client, self.address, self._connect_properties, deadline)
+        except BrokerUnavailable:
+            self._dispatcher.stop()
+            raise
         self._client.loop_start()
         self._answered.wait(deadline.remaining)
         if self.connected:
@@ -176,37 +145,23 @@ class Bus:
         self._client.disconnect()
         self._client.loop_stop()
         self._dispatcher.stop()
-        if refusal is None:
-            raise BrokerUnavailable(
-                f"{where} took the connection but did not answer; is it an MQTT 5 broker?",
-                host=self.address.host,
-                port=self.address.port,
-            )
-        if refusal.value in _REFUSED_CREDENTIALS:
-            raise NotAuthorized(
-                f"the broker at {where} refused user {self.address.user!r} ({refusal}); "
-                "check the user and password of the URL or profile",
-                user=self.address.user,
-            )
-        raise BrokerUnavailable(f"the broker at {where} refused the connection: {refusal}")
+        raise why_not_connected(self.address, refusal)
 
-    def close(self, deadline: Deadline, farewell: Will | None = None) -> None:
+    def close(self, deadline: Deadline) -> None:
         """Close without losing what was published.
 
-        Waits for outstanding acknowledgements, says ``farewell`` (retained), and only then
-        disconnects: a plain disconnect after 500 publishes was seen to deliver 20 of them.
+        Waits for outstanding acknowledgements, and only then disconnects: a plain disconnect after
+        500 publishes was seen to deliver 20 of them.
         """
         self._closing = True
         self._subscriptions.disconnected()
-        if self._connected.is_set():
-            if farewell is not None:
-                self.publish(farewell.topic, farewell.message, retain=True)
+        if self.connected:
             self.flush(deadline)
         self._client.disconnect()
         self._client.loop_stop()
         self._dispatcher.stop()
         self._closed = True
-        self._acknowledgements.abandon(BrokerUnavailable("closed before the broker acknowledged"))
+        self._acknowledgements.fail_all(BrokerUnavailable("closed before the broker acknowledged"))
 
     def flush(self, deadline: Deadline) -> bool:
         """Wait until the broker has acknowledged all that was published; False when too late."""
@@ -221,30 +176,28 @@ class Bus:
         """Run ``callback`` on the dispatcher after every connect, and now if connected."""
         self._on_connected.append(callback)
         if self.connected:
-            self.defer(callback)
+            self.call_soon(callback)
 
     # --- sending ----------------------------------------------------------------------------
 
     def publish(
         self,
-        topic: str,
+        topic: TopicName,
         message: BaseModel | bytes,
         *,
-        retain: bool = False,
-        qos: int = 1,
-        expiry: float | None = None,
+        interval: float | None = None,
+        deadline: Deadline | None = None,
         response_topic: str | None = None,
         correlation: bytes | None = None,
         properties: dict[str, str] | None = None,
     ) -> Future[None]:
-        """Send a message; the future is done when the broker has acknowledged it.
+        """Send a message as its topic says; the future is done when the broker has acknowledged it.
 
         Args:
             topic: relative to the root.
-            message: a model, sent as JSON, or raw bytes; empty bytes clear a retained topic.
-            retain: whether the broker keeps it for later subscribers.
-            qos: 1 for all that matters.
-            expiry: seconds after which the broker drops it undelivered.
+            message: a model, sent as JSON, or raw bytes.
+            interval: seconds until it is sent anew, where its expiry depends on that.
+            deadline: of the request, where its expiry depends on that.
             response_topic: where an answer is wanted, relative to the root.
             correlation: bytes the answer brings back.
             properties: MQTT 5 user properties.
@@ -256,6 +209,23 @@ class Bus:
         done on the network thread, so what is called then must only enqueue.
         """
         payload = message if isinstance(message, bytes) else message.model_dump_json().encode()
+        expiry = topic.family.expiry.seconds(interval, deadline)
+        response = None if response_topic is None else self._root.absolute(response_topic)
+        return self._send(
+            topic, payload, publish_properties(expiry, response, correlation, properties)
+        )
+
+    def clear(self, topic: TopicName, *, properties: dict[str, str] | None = None) -> Future[None]:
+        """Have the broker keep nothing on a retained topic; subscribers get an empty message.
+
+        Raises:
+            TypeError: the topic is not retained.
+        """
+        if not topic.family.retained:
+            raise TypeError(f"{topic} is not retained: there is nothing to clear")
+        return self._send(topic, b"", publish_properties(None, None, None, properties))
+
+    def _send(self, topic: TopicName, payload: bytes, properties: Properties) -> Future[None]:
         if len(payload) + HEADER_ALLOWANCE > self._maximum_packet:
             raise MessageTooLarge(
                 f"{len(payload)} bytes for {topic}, but the broker takes "
@@ -263,13 +233,13 @@ class Bus:
                 size=len(payload),
                 limit=self._maximum_packet - HEADER_ALLOWANCE,
             )
-        response = None if response_topic is None else self._root.absolute(response_topic)
+        qos = topic.family.qos
         info = self._client.publish(
             self._root.absolute(topic),
             payload,
             qos=qos,
-            retain=retain,
-            properties=publish_properties(expiry, response, correlation, properties),
+            retain=topic.family.retained,
+            properties=properties,
         )
         future: Future[None] = Future()
         if self._closed:
@@ -302,9 +272,9 @@ class Bus:
 
     # --- the dispatcher -----------------------------------------------------------------------
 
-    def defer(self, callback: Callable[[], None]) -> None:
+    def call_soon(self, callback: Callable[[], None]) -> None:
         """Run ``callback`` on the dispatcher soon."""
-        self._dispatcher.defer(callback)
+        self._dispatcher.call_soon(callback)
 
     def call_later(self, seconds: float, callback: Callable[[], None]) -> None:
         """Run ``callback`` on the dispatcher after ``seconds``."""
@@ -323,7 +293,7 @@ class Bus:
         if reason.is_failure:
             log.warning("the broker refused the connection: %s", reason)
             self._refusal = reason
-            if reason.value in _REFUSED_CREDENTIALS:
+            if reason.value in REFUSED_CREDENTIALS:
                 self._answered.set()
             return
         self._refusal = None
@@ -332,13 +302,13 @@ class Bus:
         self._subscriptions.connected()
         self._connected.set()
         self._answered.set()
-        self.defer(self._after_connect)
+        self.call_soon(self._after_connect)
 
     def _after_connect(self) -> None:
-        self._subscriptions.renew()
+        self._subscriptions.resubscribe()
         for callback in self._on_connected:
             # One callback that fails must not keep the others from running.
-            self.defer(callback)
+            self.call_soon(callback)
 
     def _on_disconnect(
         self,
@@ -356,13 +326,13 @@ class Bus:
     def _on_message(
         self, _client: paho.Client, _userdata: object, message: paho.MQTTMessage
     ) -> None:
-        self.defer(lambda: self._deliver(message))
+        self.call_soon(lambda: self._deliver(message))
 
     def _deliver(self, message: paho.MQTTMessage) -> None:
         topic = self._root.relative(message.topic)
         if topic is None:
             return
-        for subscription in self._subscriptions.of(message):
+        for subscription in self._subscriptions.matching(message):
             ids = subscription.topic.parse(topic)
             if ids is None:
                 log.warning("ignored a message on a malformed topic: %s", topic)
@@ -382,9 +352,9 @@ class Bus:
         reason: ReasonCode,
         _properties: Properties,
     ) -> None:
-        future = self._acknowledgements.arrived(mid, reason)
+        future = self._acknowledgements.acknowledge(mid, reason)
         if future is not None:
-            acknowledgements.settle(future, reason)
+            acknowledgements.complete(future, reason)
 
     def _on_subscribe(
         self,
@@ -396,21 +366,4 @@ class Bus:
     ) -> None:
         acknowledged = self._subscriptions.acknowledge(mid)
         failed = bool(reasons) and reasons[0].is_failure
-        self.defer(lambda: subscriptions.settle(acknowledged, failed=failed))
-
-
-T = TypeVar("T")
-
-
-def wait(future: Future[T], deadline: Deadline, what: str) -> T:
-    """The future's result by the deadline.
-
-    Raises:
-        DeadlineExceeded: it was not done in time; ``what`` says what was waited for.
-    """
-    try:
-        return future.result(timeout=deadline.remaining)
-    except DeadlineExceeded:
-        raise
-    except TimeoutError:
-        raise DeadlineExceeded(f"{what} did not answer in time") from None
+        self.call_soon(lambda: subscriptions.complete(acknowledged, failed=failed))

@@ -44,7 +44,7 @@ class Dispatcher:
         if self._thread.is_alive() and threading.current_thread() is not self._thread:
             self._thread.join(timeout=STOP_DEADLINE)
 
-    def defer(self, step: Step) -> None:
+    def call_soon(self, step: Step) -> None:
         """Run ``step`` soon; from any thread."""
         self._inbox.put(step)
 

@@ -10,27 +10,30 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties, VariableByteIntegers
 from pydantic import BaseModel
 
+from icebus.schemas.topics import TopicName
+
 
 @dataclass(frozen=True)
 class Will:
-    """What the broker says, retained, when this client dies.
+    """What the broker publishes when this client dies.
 
     Attributes:
         topic: relative to the root.
         message: sent as JSON.
-        expiry: seconds that the broker keeps it; None for ever.
+        interval: at which the client repeats its state, where the expiry depends on that.
     """
 
-    topic: str
+    topic: TopicName
     message: BaseModel
-    expiry: float | None = None
+    interval: float | None = None
 
     @property
     def properties(self) -> Properties:
         """The MQTT 5 properties it goes with."""
         made = Properties(PacketTypes.WILLMESSAGE)
-        if self.expiry is not None:
-            made.MessageExpiryInterval = max(1, math.ceil(self.expiry))
+        expiry = self.topic.family.expiry.seconds(self.interval)
+        if expiry is not None:
+            made.MessageExpiryInterval = _whole_seconds(expiry)
         return made
 
 
@@ -118,8 +121,7 @@ def publish_properties(
     """The MQTT 5 properties of a message to publish; the response topic is absolute."""
     packed = b""
     if expiry is not None:
-        # Whole seconds, and 0 would mean for ever.
-        packed += _EXPIRY + max(1, math.ceil(expiry)).to_bytes(4, "big")
+        packed += _EXPIRY + _whole_seconds(expiry).to_bytes(4, "big")
     if response_topic is not None:
         packed += _RESPONSE_TOPIC + _counted(response_topic.encode())
     if correlation is not None:
@@ -131,6 +133,11 @@ def publish_properties(
 
 _EXPIRY, _RESPONSE_TOPIC, _CORRELATION, _USER = b"\x02", b"\x08", b"\x09", b"\x26"
 """Identifiers of properties (MQTT 5, section 2.2.2.2)."""
+
+
+def _whole_seconds(expiry: float) -> int:
+    # 0 would mean for ever.
+    return max(1, math.ceil(expiry))
 
 
 def _counted(data: bytes) -> bytes:

@@ -87,7 +87,7 @@ class Subscriptions:
             if self._connected:
                 self._client.unsubscribe(subscription.pattern)
 
-    def of(self, message: paho.MQTTMessage) -> list[Subscription]:
+    def matching(self, message: paho.MQTTMessage) -> list[Subscription]:
         """The subscriptions for which the broker has sent ``message``."""
         with self._lock:
             return [
@@ -102,7 +102,7 @@ class Subscriptions:
             self._sent.clear()
             self._connected = True
 
-    def renew(self) -> None:
+    def resubscribe(self) -> None:
         """Subscribe on the new connection to all that has not been."""
         with self._lock:
             for pattern, identifier in self._identifiers.items():
@@ -121,17 +121,19 @@ class Subscriptions:
             return self._unacknowledged.pop(mid, [])
 
     def _send(self, pattern: str, subscriptions: list[Subscription]) -> None:
+        # All of a pattern are of one topic: no two topics are spelt alike.
+        qos = subscriptions[0].topic.qos
         properties = Properties(PacketTypes.SUBSCRIBE)
         properties.SubscriptionIdentifier = self._identifiers[pattern]
         code, mid = self._client.subscribe(
-            pattern, options=SubscribeOptions(qos=1), properties=properties
+            pattern, options=SubscribeOptions(qos=qos), properties=properties
         )
         if code is MQTTErrorCode.MQTT_ERR_SUCCESS and mid is not None:
             self._sent.add(self._identifiers[pattern])
             self._unacknowledged[mid] = subscriptions
 
 
-def settle(subscriptions: list[Subscription], *, failed: bool) -> None:
+def complete(subscriptions: list[Subscription], *, failed: bool) -> None:
     """Complete what waits for the broker's acknowledgement."""
     for subscription in subscriptions:
         if subscription.acknowledged.done():

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from icebus.client._admin import Admin
     from icebus.client._client import Client
-    from icebus.client._connection.hooks import ReceivedEvent
+    from icebus.client._connection.hook_runner import ReceivedEvent
     from icebus.client._evaluating.bitstreams import Bitstream
     from icebus.client._evaluating.outcomes import EvaluationsFailed
     from icebus.client._evaluating.progress import Progress
@@ -43,7 +43,7 @@ _HOMES = {
     "PulseCountClient": "icebus.client.kinds.pulsecount",
     "PulseCountHandler": "icebus.client._handlers",
     "PulseCountResult": "icebus.schemas.kinds.pulsecount",
-    "ReceivedEvent": "icebus.client._connection.hooks",
+    "ReceivedEvent": "icebus.client._connection.hook_runner",
     "Reservation": "icebus.client._reservation.reservation",
     "Result": "icebus.schemas.measuring",
     "Survey": "icebus.client._survey",

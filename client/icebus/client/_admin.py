@@ -7,16 +7,13 @@ from typing import TypeVar
 
 from pydantic import BaseModel
 
-from icebus.bus import wait
-from icebus.client._connection.connection import Link, make, read_answer
+from icebus.client._connection import operations
+from icebus.client._connection.connection import make
 from icebus.client._connection.operations import TIMEOUT
 from icebus.client._session import Session
 from icebus.schemas import administration, reservations
 from icebus.schemas.administration import DevicesChanged, WorkerChanged
-from icebus.schemas.calls import Request
-from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import NotAuthorized
-from icebus.schemas.ids import CONTROL
 from icebus.schemas.reservations import ReservationReply
 from icebus.schemas.topics import ADMIN
 
@@ -121,24 +118,18 @@ class Admin(Session):
         args = {"worker": worker, "reason": reason}
         return self._ask(operation, args, WorkerChanged, timeout).reservations
 
-    def _ask(
-        self, operation: str, args: Mapping[str, object], answer: type[A], timeout: float
-    ) -> A:
+    def _ask(self, operation: str, args: Mapping[str, object], model: type[A], timeout: float) -> A:
         takes, _ = administration.OPERATIONS[operation]
-        return _ask(self._link, operation, make(takes, operation, **args), answer, timeout)
-
-
-def _ask(link: Link, operation: str, args: BaseModel, answer: type[A], timeout: float) -> A:
-    deadline = Deadline.after(timeout)
-    topic = ADMIN(user=link.user, operation=operation)
-    request = Request(args=args.model_dump(mode="json", exclude_none=True))
-    try:
-        told = wait(link.requester.send(topic, request, CONTROL, deadline), deadline, CONTROL)
-    except NotAuthorized:
-        raise NotAuthorized(
-            f"{link.user} is no administrator, and only those may {operation}; on this machine's "
-            "own farm: `icebus --profile admin admin …`, elsewhere ask whoever runs it",
-            user=link.user,
-            operation=operation,
-        ) from None
-    return read_answer(told, answer)
+        request = make(takes, operation, **args)
+        try:
+            return operations.ask(
+                self._connection, operation, request, model, timeout, family=ADMIN
+            )
+        except NotAuthorized:
+            raise NotAuthorized(
+                f"{self.user} is no administrator, and only those may {operation}; on this "
+                "machine's own farm: `icebus --profile admin admin …`, elsewhere ask whoever runs "
+                "it",
+                user=self.user,
+                operation=operation,
+            ) from None

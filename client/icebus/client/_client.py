@@ -128,16 +128,16 @@ class BaseClient(Session, Generic[R]):
         deadline = Deadline.after(timeout)
         refusal: IcebusError | None = None
         try:
-            document = operations.reserve(self._link, request, deadline)
+            document = operations.reserve(self._connection, request, deadline)
         except (NotEnoughDevices, DeviceUnavailable) as error:
             # Nobody holds them; they are only just being let go or made ready.
             if wait or error.details.get("soon") is not True:
                 raise
             refusal = error
             request = request.model_copy(update={"wait": min(PATIENCE, timeout)})
-            document = operations.reserve(self._link, request, deadline)
+            document = operations.reserve(self._connection, request, deadline)
         reservation = self.handed_out(
-            self._link, document, keep_alive=alive, remaining=request.duration
+            self._connection, document, keep_alive=alive, remaining=request.duration
         )
         try:
             reservation.start()
@@ -219,11 +219,11 @@ class BaseClient(Session, Generic[R]):
                 f"reservation {reservation} is for {document.kind}, not {self.kind}"
             )
         if take_over and document.client not in (None, self.id):
-            document = operations.attach(self._link, reservation, deadline.remaining)
+            document = operations.attach(self._connection, reservation, deadline.remaining)
         queued = document.state is ReservationState.QUEUED
         remaining = None if queued else max(0.0, (document.until - now()).total_seconds())
         alive = document.client == self.id if keep_alive is None else keep_alive
-        held = self.handed_out(self._link, document, keep_alive=alive, remaining=remaining)
+        held = self.handed_out(self._connection, document, keep_alive=alive, remaining=remaining)
         held.start()
         try:
             if ready:
@@ -243,7 +243,7 @@ class BaseClient(Session, Generic[R]):
             UnknownReservation: there is none of that id.
             Forbidden: it is somebody else's.
         """
-        return operations.extend(self._link, reservation, duration, timeout)
+        return operations.extend(self._connection, reservation, duration, timeout)
 
     def end(
         self,
@@ -264,7 +264,7 @@ class BaseClient(Session, Generic[R]):
             DeviceNotHeld: it does not hold one of the devices.
             Forbidden: it is somebody else's.
         """
-        return operations.end(self._link, reservation, serials, timeout=timeout)
+        return operations.end(self._connection, reservation, serials, timeout=timeout)
 
     def transfer(
         self, reservation: str, user: str, timeout: float = operations.TIMEOUT
@@ -276,7 +276,7 @@ class BaseClient(Session, Generic[R]):
             LimitExceeded: the other user has as much as they may have.
             Forbidden: it is somebody else's.
         """
-        return operations.transfer(self._link, reservation, user, timeout)
+        return operations.transfer(self._connection, reservation, user, timeout)
 
     def call(
         self,
@@ -307,7 +307,13 @@ class BaseClient(Session, Generic[R]):
             IcebusError: whatever else a worker refused the call with.
         """
         return call_devices(
-            self._link, reservation, serials, method, args or {}, files, Deadline.after(timeout)
+            self._connection,
+            reservation,
+            serials,
+            method,
+            args or {},
+            files,
+            Deadline.after(timeout),
         )
 
     def survey(self, timeout: float = operations.TIMEOUT) -> Survey:
@@ -316,7 +322,8 @@ class BaseClient(Session, Generic[R]):
         Raises:
             DeadlineExceeded: the broker did not answer.
         """
-        return survey(self._link.bus, Deadline.after(timeout))
+        self._connection.check_open()
+        return survey(self._connection.bus, Deadline.after(timeout))
 
     def close(self, timeout: float = CLOSE_TIMEOUT) -> None:
         """Release what is attached to this client, and end its connection."""

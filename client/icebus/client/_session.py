@@ -10,8 +10,8 @@ from typing import ClassVar, Self, TypeVar
 
 from icebus.bus import BrokerAddress
 from icebus.client._connection import operations
-from icebus.client._connection.connection import Link
-from icebus.client._connection.hooks import Hook
+from icebus.client._connection.connection import Connection
+from icebus.client._connection.hook_runner import Hook
 from icebus.client._handlers import EventHandler
 from icebus.client._profile import find_url
 from icebus.schemas import reservations
@@ -45,6 +45,8 @@ class Session:
         BrokerUnavailable: nothing answers there.
         NotAuthorized: the broker refused the user or password.
 
+    Once it is closed, whatever is asked of it raises :class:`ClientClosed` at once.
+
     Attributes:
         kind: what is reserved unless a call says otherwise; empty for none.
         events: names that :meth:`on` takes; empty for any.
@@ -62,25 +64,30 @@ class Session:
         timeout: float = CONNECT_TIMEOUT,
     ) -> None:
         address = BrokerAddress.parse(find_url(url, profile))
-        self._link = Link(address, Deadline.after(timeout))
+        self._connection = Connection(address, Deadline.after(timeout))
         for handler in handlers:
             self.register(handler)
 
     @property
     def user(self) -> str:
         """Who we are."""
-        return self._link.user
+        return self._connection.user
 
     @property
     def id(self) -> str:
         """The id of this client, which attached reservations name."""
-        return self._link.client
+        return self._connection.client
 
     # --- events -------------------------------------------------------------------------------
 
     def register(self, handler: EventHandler) -> None:
-        """Have a handler's hooks called for events of this client's reservations."""
-        self._link.hooks.register(handler)
+        """Have a handler's hooks called for events of this client's reservations.
+
+        Raises:
+            ClientClosed: there will be no events any more.
+        """
+        self._connection.check_open()
+        self._connection.hooks.add_handler(handler)
 
     def on(self, event: str) -> Callable[[F], F]:
         """Register a function for an event; a decorator that returns the function unchanged.
@@ -90,14 +97,16 @@ class Session:
 
         Raises:
             InvalidRequest: this client has no such event.
+            ClientClosed: there will be no events any more.
         """
+        self._connection.check_open()
         if self.events and event not in self.events:
             raise InvalidRequest(
                 f"there is no event {event!r}; there are {', '.join(sorted(self.events))}"
             )
 
         def register(function: F) -> F:
-            self._link.hooks.on(event, function)
+            self._connection.hooks.add(event, function)
             return function
 
         return register
@@ -106,13 +115,15 @@ class Session:
 
     def devices(self, timeout: float = operations.TIMEOUT) -> list[KnownDevice]:
         """All devices that control knows."""
-        return operations.list_devices(self._link, timeout)
+        return operations.list_devices(self._connection, timeout)
 
     def reservations(
         self, *, everybody: bool = False, timeout: float = operations.TIMEOUT
     ) -> list[reservations.Reservation]:
         """Reservations that have not ended: this user's, or everybody's."""
-        return operations.list_reservations(self._link, None if everybody else self.user, timeout)
+        return operations.list_reservations(
+            self._connection, None if everybody else self.user, timeout
+        )
 
     def available(
         self,
@@ -131,7 +142,7 @@ class Session:
             UnknownKind: no worker offers it.
             InvalidRequest: the selector is none.
         """
-        return operations.available(self._link, kind or self.kind or None, selector, timeout)
+        return operations.available(self._connection, kind or self.kind or None, selector, timeout)
 
     def history(
         self,
@@ -158,7 +169,7 @@ class Session:
             timeout: seconds for control to answer.
         """
         return operations.history(
-            self._link,
+            self._connection,
             user=user,
             reservation=reservation,
             serial=serial,
@@ -173,7 +184,7 @@ class Session:
 
     def close(self, timeout: float = CLOSE_TIMEOUT) -> None:
         """End the connection."""
-        self._link.close(Deadline.after(timeout))
+        self._connection.close(Deadline.after(timeout))
 
     def __enter__(self) -> Self:
         return self

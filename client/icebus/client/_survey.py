@@ -8,12 +8,10 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
 
-from icebus.bus import Bus, Incoming, wait
+from icebus.bus import Bus, Incoming, wait_for
 from icebus.schemas.components import (
-    ClientState,
     ControlState,
     Heartbeat,
-    Presence,
     WorkerHeartbeat,
     WorkerKinds,
     WorkerState,
@@ -143,9 +141,9 @@ def survey(bus: Bus, deadline: Deadline, topics: Iterable[Topic] = EVERYTHING) -
     )
     try:
         for subscription in subscriptions:
-            wait(subscription.acknowledged, deadline, "the broker")
-        # Not retained, and of a client that nobody knows: control has nothing to do for it.
-        sent = bus.publish(marker, ClientState(state=Presence.OFFLINE, session=client))
+            wait_for(subscription.acknowledged, deadline, "the broker")
+        # No client is called so, and nothing retained; subscribers hear of it all the same.
+        sent = bus.clear(marker)
         _wait_for_marker(arrivals, sent, deadline)
     finally:
         for subscription in subscriptions:

@@ -302,8 +302,7 @@ class Engine:
         heartbeat = self.leadership.next_heartbeat(at)
         self._workers.on_heartbeat(heartbeat.epoch, heartbeat.sequence, at)
         self._answer_from = min(self._answer_from, at + self._first_answers)
-        stale_after = self._settings.stale_after
-        self._runner.send(Outgoing(CONTROL_HEARTBEAT(), heartbeat, retain=True, expiry=stale_after))
+        self._runner.send(Outgoing(CONTROL_HEARTBEAT(), heartbeat, self._settings.interval))
         for worker in list(self._workers.all()):
             self._check_health(worker.name)
         for user, client in self._clients.drop_silent(at):

@@ -11,19 +11,19 @@ from collections.abc import Callable
 from functools import partial
 from importlib.metadata import version
 
-from icebus.bus import BrokerAddress, Bus, Incoming, Presence, Responder, Will, wait
+from icebus.bus import BrokerAddress, Bus, Incoming, Responder, StatePublisher, Will, wait_for
 from icebus.control.engine import Engine
 from icebus.control.operations.table import ADMINISTRATORS
 from icebus.control.settings import Settings
 from icebus.control.store.database import Database
-from icebus.control.store.outbox import Outgoing
+from icebus.control.store.outbox import CLEAR, Outgoing
 from icebus.control.watch.kinds import read_kinds
-from icebus.schemas import components
 from icebus.schemas.calls import Request
 from icebus.schemas.components import (
     ClientState,
     ControlState,
     Heartbeat,
+    Presence,
     WorkerHeartbeat,
     WorkerKinds,
     WorkerState,
@@ -85,11 +85,10 @@ class Control:
         self.id = address.user
         self.session = new_id()
         self._database = database
-        self._state_topic = CONTROL_STATE(control=self.id)
         self._bus = Bus(
             address,
             f"control-{self.id}",
-            will=Will(self._state_topic, self._state(components.Presence.LOST)),
+            will=Will(CONTROL_STATE(control=self.id), self._state(Presence.LOST)),
             # A killed control's queue would swallow its share of the requests until it expires.
             session_expiry=0,
         )
@@ -103,7 +102,7 @@ class Control:
         self._published_leading = False
         self._inbox: queue.SimpleQueue[Step | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="control-database", daemon=True)
-        self._presence = Presence(self._bus, CONTROL_STATE, control=self.id)
+        self._state_publisher = StatePublisher(self._bus, CONTROL_STATE, control=self.id)
         self._responder = Responder(self._bus, CONTROL)
 
     # --- life -----------------------------------------------------------------------------------
@@ -135,7 +134,7 @@ class Control:
         # Last, so that what the broker retains is known before the first request comes.
         self._bus.subscribe(ADMIN, self._on_admin, shared=SHARED_OPERATIONS)
         requests = self._bus.subscribe(OPERATION, self._on_request, shared=SHARED_OPERATIONS)
-        self._presence.say(self._state(components.Presence.ONLINE))
+        self._state_publisher.publish(self._state(Presence.ONLINE))
         try:
             self._bus.connect(deadline)
         except BaseException:
@@ -143,36 +142,35 @@ class Control:
             raise
         self._thread.start()
         try:
-            wait(requests.acknowledged, deadline, "the broker")
+            wait_for(requests.acknowledged, deadline, "the broker")
         except BaseException:
             self.stop(deadline)
             raise
 
     def stop(self, deadline: Deadline) -> None:
         """Finish what was begun, say goodbye and close. Reservations go on."""
-        self._presence.stop()
         self._inbox.put(None)
         self._thread.join(timeout=deadline.remaining)
         if self._thread.is_alive():
             log.error("the database thread did not end in time")
-        farewell = Will(self._state_topic, self._state(components.Presence.OFFLINE))
-        self._bus.close(deadline, farewell)
+        self._state_publisher.close(self._state(Presence.OFFLINE))
+        self._bus.close(deadline)
         self._database.close()
 
-    def _state(self, presence: components.Presence, *, leading: bool = False) -> ControlState:
+    def _state(self, presence: Presence, *, leading: bool = False) -> ControlState:
         return ControlState(
             state=presence, session=self.session, version=version("icebus"), leading=leading
         )
 
     def _publish(self, message: Outgoing) -> None:
-        self._bus.publish(
-            message.topic,
-            message.message,
-            retain=message.retain,
-            expiry=message.expiry,
-            # What others write over it, or over what others wrote, has to be told apart.
-            properties={AUTHOR: self.session} if message.retain else None,
-        )
+        # What others write over it, or over what others wrote, has to be told apart.
+        author = {AUTHOR: self.session} if message.topic.family.retained else None
+        if message.message == CLEAR:
+            self._bus.clear(message.topic, properties=author)
+        else:
+            self._bus.publish(
+                message.topic, message.message, interval=message.interval, properties=author
+            )
 
     # --- the database thread --------------------------------------------------------------------
 
@@ -182,8 +180,8 @@ class Control:
             pause = self._advance()
             if self._engine.leading != self._published_leading:
                 self._published_leading = self._engine.leading
-                online = components.Presence.ONLINE
-                self._presence.say(self._state(online, leading=self._published_leading))
+                online = Presence.ONLINE
+                self._state_publisher.publish(self._state(online, leading=self._published_leading))
         self._guard(self._engine.release_lease)
 
     def _take(self, pause: float) -> bool:

@@ -20,7 +20,7 @@ from icebus.schemas.ids import ALL_DEVICES, CONTROL
 from icebus.schemas.liveness import Health
 from icebus.schemas.message import Message
 from icebus.schemas.reservations import Reservation, ReservationState
-from icebus.schemas.topics import DESIRED, DEVICE, EVENT, EVENT_EXPIRY, RESERVATION, WORKER_DESIRED
+from icebus.schemas.topics import DESIRED, DEVICE, EVENT, RESERVATION, WORKER_DESIRED
 
 
 class Transaction:
@@ -112,20 +112,20 @@ class Transaction:
     def publish_desired(self, device: DeviceRow, reservation: ReservationRow | None) -> None:
         """Publish what is desired of a device, given the live reservation that holds it."""
         topic = DESIRED(worker=device.worker, serial=device.serial)
-        self._desired.append(Outgoing(topic, device.desired(reservation), retain=True))
+        self._desired.append(Outgoing(topic, device.desired(reservation)))
 
     def clear_desired(self, worker: str, serial: str) -> None:
         """Clear what a worker was told about a device it has no more."""
-        self._desired.append(Outgoing(DESIRED(worker=worker, serial=serial), CLEAR, retain=True))
+        self._desired.append(Outgoing(DESIRED(worker=worker, serial=serial), CLEAR))
 
     def clear_report(self, worker: str, serial: str) -> None:
         """Clear what a worker that is gone last said of a device."""
-        self._desired.append(Outgoing(DEVICE(worker=worker, serial=serial), CLEAR, retain=True))
+        self._desired.append(Outgoing(DEVICE(worker=worker, serial=serial), CLEAR))
 
     def publish_draining(self, worker: str, reason: str | None) -> None:
         """Publish why a worker is to get no new reservations; None when it is to get them."""
         topic = WORKER_DESIRED(worker=worker)
-        self._desired.append(Outgoing(topic, WorkerDesired(draining=reason), retain=True))
+        self._desired.append(Outgoing(topic, WorkerDesired(draining=reason)))
 
     def publish_document(self, reservation: ReservationRow) -> None:
         """Publish the reservation's document, which has changed, when all is done."""
@@ -135,7 +135,7 @@ class Transaction:
 
     def clear_document(self, reservation: str) -> None:
         """Clear the document of a reservation that is over."""
-        self._events.append(Outgoing(RESERVATION(reservation=reservation), CLEAR, retain=True))
+        self._events.append(Outgoing(RESERVATION(reservation=reservation), CLEAR))
 
     def send_event(
         self, reservation: ReservationRow, event: str, data: Message, serial: str = ALL_DEVICES
@@ -150,7 +150,7 @@ class Transaction:
         )
         message = Event[Message](sequence=reservation.sequence, at=self.now, data=data)
         reservation.sequence += 1
-        self._events.append(Outgoing(topic, message, expiry=EVENT_EXPIRY))
+        self._events.append(Outgoing(topic, message))
 
     # --- documents ------------------------------------------------------------------------------
 
@@ -196,8 +196,8 @@ class Transaction:
             if document.id not in self._changed:
                 continue
             topic = RESERVATION(reservation=document.id)
-            documents.append(Outgoing(topic, document, retain=True))
+            documents.append(Outgoing(topic, document))
             if document.state is ReservationState.ENDED:
                 # Live subscribers have seen the end with its reason; nobody else needs to.
-                documents.append(Outgoing(topic, CLEAR, retain=True))
+                documents.append(Outgoing(topic, CLEAR))
         return self._desired + documents + self._events

@@ -157,6 +157,12 @@ class BrokerUnavailable(IcebusError):
     code = "broker_unavailable"
 
 
+class ClientClosed(BrokerUnavailable):
+    """The client was closed before, or while, something was asked of it; a new one can ask."""
+
+    code = "client_closed"
+
+
 class NotAuthorized(IcebusError):
     """The broker refused the credentials, or its access list refused the topic."""
 

@@ -1,7 +1,8 @@
 """The topic contract: every topic, who writes and reads it, and how it is carried.
 
-This table is the only place that knows how a topic is spelt. The access list of the broker, the
-AsyncAPI document and the reference in the docs are generated from it.
+This table is the only place that knows how a topic is spelt and how its messages are carried:
+retained or not, with which quality of service, until when. The bus takes all of that from here.
+The access list of the broker, the AsyncAPI document and the reference in the docs are generated.
 
 Topics here are relative to the root (``icebus/v1`` unless configured), which the bus adds.
 """
@@ -12,16 +13,16 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Self
 
 from pydantic import BaseModel
 
 from icebus.schemas import calls, components, devices, reservations
+from icebus.schemas.expiry import AT_DEADLINE, NEVER, Expiry
 from icebus.schemas.ids import CONTROL, ID_PATTERN, is_id
+from icebus.schemas.liveness import SILENT_AFTER, STALE_AFTER
 
 DEFAULT_ROOT = "icebus/v1"
-
-EVENT_EXPIRY = 3600.0
-"""Seconds an event waits for a reader that is away: the 1 h of the event topics."""
 
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 
@@ -47,6 +48,23 @@ SELF = "{self}"
 ALL: Mapping[Role, Grant] = {Role.CONTROL: {}, Role.WORKER: {}, Role.OBSERVER: {}}
 
 
+class TopicName(str):
+    """The topic of one message, relative to the root.
+
+    Attributes:
+        family: that it belongs to, which says how the message is carried.
+    """
+
+    __slots__ = ("family",)
+    family: Topic
+
+    def __new__(cls, text: str, family: Topic) -> Self:
+        """``text``, which must be spelt as the family's template says."""
+        made = super().__new__(cls, text)
+        made.family = family
+        return made
+
+
 @dataclass(frozen=True)
 class Topic:
     """A family of topics.
@@ -59,7 +77,7 @@ class Topic:
         model: the payload; None for raw bytes.
         retained: whether the broker keeps the last message.
         qos: MQTT quality of service, one per stream because QoS 0 overtakes QoS 1.
-        expiry: how long an unread message waits, in words.
+        expiry: how long the broker keeps a message.
     """
 
     template: str
@@ -69,15 +87,16 @@ class Topic:
     model: type[BaseModel] | None
     retained: bool = False
     qos: int = 1
-    expiry: str = "none"
+    expiry: Expiry = NEVER
     levels: tuple[str, ...] = field(init=False)
+    _pattern: re.Pattern[str] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "levels", tuple(_PLACEHOLDER.findall(self.template)))
         pattern = _PLACEHOLDER.sub(rf"(?P<\1>{ID_PATTERN[1:-1]})", self.template)
         object.__setattr__(self, "_pattern", re.compile(pattern))
 
-    def __call__(self, **ids: str) -> str:
+    def __call__(self, **ids: str) -> TopicName:
         """The topic with these ids in its levels.
 
         Raises:
@@ -85,8 +104,14 @@ class Topic:
         """
         if len(ids) != len(self.levels):
             raise ValueError(f"{self.template} takes {self.levels}, not {sorted(ids)}")
-        self._check(ids)
-        return self.template.format(**ids)
+        try:
+            text = self.template.format(**ids)
+        except KeyError:
+            text = ""
+        # One match of the whole is half the cost of one for each level, and no less strict.
+        if self._pattern.fullmatch(text) is None:
+            self._check(ids)
+        return TopicName(text, self)
 
     def filter(self, **ids: str) -> str:
         """The subscription for all such topics with these ids; other levels match anything.
@@ -106,8 +131,7 @@ class Topic:
 
     def parse(self, topic: str) -> dict[str, str] | None:
         """The ids in the levels of ``topic``, or None when it is not of this family."""
-        pattern: re.Pattern[str] = self._pattern  # type: ignore[attr-defined]
-        match = pattern.fullmatch(topic)
+        match = self._pattern.fullmatch(topic)
         return None if match is None else match.groupdict()
 
 
@@ -126,7 +150,7 @@ CONTROL_HEARTBEAT = Topic(
     readers=ALL,
     model=components.Heartbeat,
     retained=True,
-    expiry="3 × interval",
+    expiry=Expiry(intervals=STALE_AFTER),
 )
 CONTROL_OUTBOX = Topic(
     "control/outbox",
@@ -151,7 +175,7 @@ WORKER_HEARTBEAT = Topic(
     model=components.WorkerHeartbeat,
     retained=True,
     qos=0,
-    expiry="3 × interval",
+    expiry=Expiry(intervals=STALE_AFTER),
 )
 WORKER_KINDS = Topic(
     "worker/{worker}/kinds",
@@ -176,7 +200,7 @@ WORKER_EVENT = Topic(
     writers={Role.WORKER: {"worker": SELF}},
     readers=ALL,
     model=devices.DeviceEvent,
-    expiry="1 h",
+    expiry=Expiry.after(hours=1),
 )
 DESIRED = Topic(
     "worker/{worker}/desired/{serial}",
@@ -201,7 +225,7 @@ BLOB = Topic(
     writers={Role.USER: {"user": SELF}},
     readers={Role.WORKER: {"worker": SELF}},
     model=None,
-    expiry="5 min",
+    expiry=Expiry.after(minutes=5),
 )
 CALL = Topic(
     "worker/{worker}/call/{user}/{method}",
@@ -209,7 +233,7 @@ CALL = Topic(
     writers={Role.USER: {"user": SELF}},
     readers={Role.WORKER: {"worker": SELF}},
     model=calls.Call,
-    expiry="the deadline",
+    expiry=AT_DEADLINE,
 )
 OPERATION = Topic(
     "control/call/{user}/{operation}",
@@ -217,7 +241,7 @@ OPERATION = Topic(
     writers={Role.USER: {"user": SELF}},
     readers={Role.CONTROL: {}},
     model=calls.Request,
-    expiry="the deadline",
+    expiry=AT_DEADLINE,
 )
 RESERVATION = Topic(
     "control/reservation/{reservation}",
@@ -229,19 +253,21 @@ RESERVATION = Topic(
 )
 CLIENT_STATE = Topic(
     "user/{user}/client/{client}/state",
-    "Whether a client is there.",
+    "Whether a client is there; it repeats that for as long as it is.",
     writers={Role.USER: {"user": SELF}},
     readers={Role.CONTROL: {}, Role.USER: {"user": SELF}},
     model=components.ClientState,
     retained=True,
+    expiry=Expiry(intervals=SILENT_AFTER),
 )
 REPLY = Topic(
     "user/{user}/client/{client}/reply/{sender}",
-    "Answers to a client's requests, from a worker or from `control`.",
+    "Answers to a client's requests, from a worker or from `control`; they wait for a client "
+    "whose connection is interrupted, and one that asks again is answered again.",
     writers={Role.CONTROL: {"sender": CONTROL}, Role.WORKER: {"sender": SELF}},
     readers={Role.USER: {"user": SELF}},
     model=calls.Reply,
-    expiry="the deadline",
+    expiry=Expiry.after(minutes=1),
 )
 EVENT = Topic(
     "user/{user}/reservation/{reservation}/event/{sender}/{serial}/{event}",
@@ -250,7 +276,7 @@ EVENT = Topic(
     writers={Role.CONTROL: {"sender": CONTROL}, Role.WORKER: {"sender": SELF}},
     readers={Role.USER: {"user": SELF}},
     model=calls.RawEvent,
-    expiry="1 h",
+    expiry=Expiry.after(hours=1),
 )
 ADMIN = Topic(
     "admin/{user}/{operation}",
@@ -258,7 +284,7 @@ ADMIN = Topic(
     writers={Role.ADMIN: {"user": SELF}},
     readers={Role.CONTROL: {}},
     model=calls.Request,
-    expiry="the deadline",
+    expiry=AT_DEADLINE,
 )
 LOG = Topic(
     "log/{role}/{id}/{level}",
@@ -276,6 +302,19 @@ TOPICS: dict[str, Topic] = {
     name: value for name, value in sorted(globals().items()) if isinstance(value, Topic)
 }
 """Every topic of the contract, by the name of its constant."""
+
+
+def read_topic(text: str) -> TopicName:
+    """The topic that is spelt so, relative to the root.
+
+    Raises:
+        ValueError: there is none in the contract.
+    """
+    for family in TOPICS.values():
+        if family.parse(text) is not None:
+            return TopicName(text, family)
+    raise ValueError(f"{text!r} is no topic of the contract")
+
 
 SHARED_OPERATIONS = "$share/control/"
 """Prefix of control's subscriptions to requests, so that of several controls one answers."""

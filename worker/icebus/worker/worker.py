@@ -10,7 +10,7 @@ from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
-from icebus.bus import BrokerAddress, Bus, Incoming, Presence, Will
+from icebus.bus import BrokerAddress, Bus, Incoming, StatePublisher, Will
 from icebus.schemas.calls import Event
 from icebus.schemas.components import (
     Heartbeat,
@@ -39,7 +39,6 @@ from icebus.schemas.topics import (
     DESIRED,
     DEVICE,
     EVENT,
-    EVENT_EXPIRY,
     WORKER_DESIRED,
     WORKER_EVENT,
     WORKER_HEARTBEAT,
@@ -108,7 +107,7 @@ class Worker:
             name=f"worker-{self.id}",
             will=Will(WORKER_STATE(worker=self.id), self._state(WorkerPhase.LOST)),
         )
-        self._presence = Presence(self._bus, WORKER_STATE, worker=self.id)
+        self._state_publisher = StatePublisher(self._bus, WORKER_STATE, worker=self.id)
         self._calls = Calls(self._bus, self.id, self._inventory, self._kinds, self._blobs)
 
     def start(self, deadline: Deadline) -> None:
@@ -146,9 +145,8 @@ class Worker:
         self._inventory.stop()
         if not self._loop.stop(Deadline.after(min(LOOP_SECONDS, deadline.remaining))):
             log.error("the devices did not stop in time")
-        self._presence.stop()
-        farewell = Will(WORKER_STATE(worker=self.id), self._state(WorkerPhase.OFFLINE))
-        self._bus.close(deadline, farewell)
+        self._state_publisher.close(self._state(WorkerPhase.OFFLINE))
+        self._bus.close(deadline)
 
     # --- boards -------------------------------------------------------------------------------
 
@@ -173,7 +171,7 @@ class Worker:
 
     def _forget(self, serial: str) -> None:
         if serial not in self._inventory.devices:
-            self._bus.publish(DEVICE(worker=self.id, serial=serial), b"", retain=True)
+            self._bus.clear(DEVICE(worker=self.id, serial=serial))
 
     def _make_device(self, serial: str | None, path: str) -> Device:
         device = Device(
@@ -201,7 +199,7 @@ class Worker:
 
     def report(self, report: DeviceReport) -> None:
         """Publish a device's state, and the event that it, or the reason for it, has changed."""
-        self._bus.publish(DEVICE(worker=self.id, serial=report.serial), report, retain=True)
+        self._bus.publish(DEVICE(worker=self.id, serial=report.serial), report)
         with self._lock:
             before, why = self._said.get(report.serial, (None, ""))
             self._said[report.serial] = (report.state, report.reason)
@@ -223,7 +221,6 @@ class Worker:
                 state=report.state,
                 reason=report.reason,
             ),
-            expiry=EVENT_EXPIRY,
         )
 
     def emit(self, hold: Hold, serial: str, event: str, sequence: int, data: Message) -> None:
@@ -237,7 +234,6 @@ class Worker:
                 event=event,
             ),
             Event(sequence=sequence, data=data),
-            expiry=EVENT_EXPIRY,
         )
 
     # --- what the bus says (on its dispatcher) --------------------------------------------------
@@ -283,9 +279,7 @@ class Worker:
                     queued=sum(status.load for status in statuses),
                 ),
             ),
-            retain=True,
-            qos=0,
-            expiry=3 * beat.interval,
+            interval=beat.interval,
         )
 
     def _on_own_device(self, incoming: Incoming) -> None:
@@ -316,7 +310,7 @@ class Worker:
     def _say_state(self) -> None:
         for serial, device in self._inventory.devices.items():
             self._acquaint(device, serial)
-        self._presence.say(self._state(self._phase))
+        self._state_publisher.publish(self._state(self._phase))
 
     @property
     def _phase(self) -> WorkerPhase:
@@ -329,7 +323,6 @@ class Worker:
         self._bus.publish(
             WORKER_KINDS(worker=self.id),
             WorkerKinds(kinds={name: kind.info() for name, kind in self._kinds.items()}),
-            retain=True,
         )
         for device in self._inventory.devices.values():
             device.repeat()

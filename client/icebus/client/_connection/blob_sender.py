@@ -11,9 +11,6 @@ from icebus.client._connection.worker_loss import Workers
 from icebus.schemas.files import ENCODING_PROPERTY, Blob
 from icebus.schemas.topics import BLOB
 
-EXPIRY = 300.0
-"""Seconds that a blob waits in the broker for its worker."""
-
 REMEMBERED = 256
 """Blobs per worker that we take it to hold still; `blob_missing` says otherwise."""
 
@@ -39,7 +36,6 @@ class BlobSender:
                 self._bus.publish(
                     BLOB(worker=worker, user=self._user, sha256=blob.sha256),
                     blob.packed,
-                    expiry=EXPIRY,
                     properties={ENCODING_PROPERTY: blob.encoding},
                 )
 

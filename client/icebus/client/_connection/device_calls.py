@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future
 from typing import Any
 
 from pydantic import JsonValue
 
-from icebus.bus import wait
-from icebus.client._connection.connection import Link, check_id, read_answer
+from icebus.bus import Answer
+from icebus.client._connection.connection import Connection, check_id
 from icebus.client._reservation import document as holding
 from icebus.client._reservation.reservation import Reservation
 from icebus.schemas.calls import Call, CallResults
@@ -19,7 +18,7 @@ from icebus.schemas.files import Blob
 
 
 def call_devices(
-    link: Link,
+    connection: Connection,
     reservation: Reservation,
     serials: Sequence[str] | None,
     method: str,
@@ -31,23 +30,22 @@ def call_devices(
     check_id(method, "method")
     groups = by_worker(reservation, serials)
 
-    def send(worker: str, theirs: list[str]) -> Future[JsonValue]:
-        link.blobs.send(worker, files)
-        call = Call(reservation=reservation.id, serials=theirs, args=dict(args))
-        return link.call(worker, method, call, deadline)
+    def send(worker: str) -> Answer[CallResults]:
+        connection.blobs.send(worker, files)
+        call = Call(reservation=reservation.id, serials=groups[worker], args=dict(args))
+        return connection.call(worker, method, call, deadline)
 
-    asked = {worker: send(worker, theirs) for worker, theirs in groups.items()}
+    answers = {worker: send(worker) for worker in groups}
     results: dict[str, JsonValue] = {}
     errors: dict[str, ErrorInfo] = {}
-    for worker, future in asked.items():
+    for worker, answer in answers.items():
         try:
-            answer = wait(future, deadline, worker)
+            found = answer.wait()
         except BlobMissing:
-            link.blobs.forget(worker)
-            answer = wait(send(worker, groups[worker]), deadline, worker)
-        told = read_answer(answer, CallResults)
-        results.update(told.results)
-        errors.update(told.errors)
+            connection.blobs.forget(worker)
+            found = send(worker).wait()
+        results.update(found.results)
+        errors.update(found.errors)
     return CallResults(results=results, errors=errors)
 
 

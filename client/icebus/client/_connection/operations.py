@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from datetime import datetime
+from typing import TypeVar
 
-from pydantic import JsonValue
+from pydantic import BaseModel
 
-from icebus.bus import wait
-from icebus.client._connection.connection import Link, make
+from icebus.bus import Answer
+from icebus.client._connection.connection import Connection, make
+from icebus.schemas.calls import Request
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import BrokerUnavailable, DeadlineExceeded, IcebusError, InternalError
 from icebus.schemas.history import HistoryArgs, HistoryEntry, HistoryEvent, HistoryReply
@@ -33,7 +35,9 @@ from icebus.schemas.reservations import (
     ReserveArgs,
     TransferArgs,
     WithdrawArgs,
+    WithdrawReply,
 )
+from icebus.schemas.topics import OPERATION, Topic
 
 log = logging.getLogger(__name__)
 
@@ -51,50 +55,104 @@ INTERRUPTED = 2.0
 """Seconds to undo a reserve that was interrupted: people wait for it to end."""
 
 
-def reserve(link: Link, request: ReserveArgs, deadline: Deadline) -> Reservation:
+A = TypeVar("A", bound=BaseModel)
+
+
+def send(
+    connection: Connection,
+    operation: str,
+    args: BaseModel,
+    model: type[A],
+    deadline: Deadline,
+    *,
+    request: str | None = None,
+    family: Topic = OPERATION,
+) -> Answer[A]:
+    """Ask control, and do not wait.
+
+    Args:
+        connection: to ask over.
+        operation: its name.
+        args: of the operation.
+        model: of the answer.
+        deadline: when to give up.
+        request: its id, where it has to be known; else a new one.
+        family: of topics that the operation belongs to.
+    """
+    topic = family(user=connection.user, operation=operation)
+    body = args.model_dump(mode="json", exclude_none=True)
+    return connection.send(
+        topic, Request(id=request or new_id(), args=body), CONTROL, model, deadline
+    )
+
+
+def ask(
+    connection: Connection,
+    operation: str,
+    args: BaseModel,
+    model: type[A],
+    timeout: float,
+    *,
+    family: Topic = OPERATION,
+) -> A:
+    """Ask control, and wait for its answer for ``timeout`` seconds.
+
+    Raises:
+        IcebusError: whatever control answered.
+        DeadlineExceeded: it did not answer.
+        ClientClosed: the client is closed.
+    """
+    deadline = Deadline.after(timeout)
+    return send(connection, operation, args, model, deadline, family=family).wait()
+
+
+def reserve(connection: Connection, request: ReserveArgs, deadline: Deadline) -> Reservation:
     """Allocate devices, or a place in the queue.
 
     Without an answer nothing stays reserved: if control did it all the same, it undoes it.
     """
     name = new_id()
     within = Deadline.after(min(TIMEOUT, deadline.remaining))
+    asked = send(connection, "reserve", request, ReservationReply, within, request=name)
     try:
-        return link.ask("reserve", request, ReservationReply, within, name).reservation
+        return asked.wait().reservation
     except (DeadlineExceeded, BrokerUnavailable, InternalError):
-        _withdraw(link, name, Deadline.after(UNANSWERED))
+        _withdraw(connection, name, Deadline.after(UNANSWERED))
         raise
     except IcebusError:
         raise
     except BaseException:
         # Interrupted: there may be no later.
-        soon = Deadline.after(INTERRUPTED)
-        withdrawn = _withdraw(link, name, soon)
+        withdrawn = _withdraw(connection, name, Deadline.after(INTERRUPTED))
         with suppress(IcebusError):
-            wait(withdrawn, soon, CONTROL)
+            withdrawn.wait()
         raise
 
 
-def _withdraw(link: Link, name: str, deadline: Deadline) -> Future[JsonValue]:
+def _withdraw(connection: Connection, name: str, deadline: Deadline) -> Answer[WithdrawReply]:
     """Undo a request to reserve that has no answer, as soon as control answers again."""
-    withdrawn = link.send("withdraw", WithdrawArgs(request=name), deadline)
+    args = WithdrawArgs(request=name)
+    withdrawn = send(connection, "withdraw", args, WithdrawReply, deadline)
     withdrawn.add_done_callback(_note_withdrawn)
     return withdrawn
 
 
-def _note_withdrawn(withdrawn: Future[JsonValue]) -> None:
+def _note_withdrawn(withdrawn: Future[WithdrawReply]) -> None:
     error = withdrawn.exception()
     if error is not None:
         log.warning("could not undo a reserve that was not answered: %s", error)
 
 
-def extend(link: Link, reservation: str, duration: float, timeout: float = TIMEOUT) -> Reservation:
+def extend(
+    connection: Connection, reservation: str, duration: float, timeout: float = TIMEOUT
+) -> Reservation:
     """Move the end of a reservation by ``duration`` seconds."""
     args = make(ExtendArgs, "extend", reservation=reservation, duration=duration)
-    return link.ask("extend", args, ExtendReply, Deadline.after(timeout)).reservation
+    return ask(connection, "extend", args, ExtendReply, timeout).reservation
 
 
 def end(
-    link: Link,
+    connection: Connection,
     reservation: str,
     serials: Sequence[str] | None = None,
     *,
@@ -107,42 +165,46 @@ def end(
         reservation=reservation,
         serials=None if serials is None else list(serials),
     )
-    return link.ask("end", args, ReservationReply, Deadline.after(timeout)).reservation
+    return ask(connection, "end", args, ReservationReply, timeout).reservation
 
 
-def transfer(link: Link, reservation: str, user: str, timeout: float = TIMEOUT) -> Reservation:
+def transfer(
+    connection: Connection, reservation: str, user: str, timeout: float = TIMEOUT
+) -> Reservation:
     """Give a reservation to another user."""
     args = make(TransferArgs, "transfer", reservation=reservation, user=user)
-    return link.ask("transfer", args, ReservationReply, Deadline.after(timeout)).reservation
+    return ask(connection, "transfer", args, ReservationReply, timeout).reservation
 
 
-def attach(link: Link, reservation: str, timeout: float = TIMEOUT) -> Reservation:
+def attach(connection: Connection, reservation: str, timeout: float = TIMEOUT) -> Reservation:
     """Have a reservation depend on this client."""
-    args = make(AttachArgs, "attach", reservation=reservation, client=link.client)
-    return link.ask("attach", args, ReservationReply, Deadline.after(timeout)).reservation
+    args = make(AttachArgs, "attach", reservation=reservation, client=connection.client)
+    return ask(connection, "attach", args, ReservationReply, timeout).reservation
 
 
-def list_reservations(link: Link, user: str | None, timeout: float = TIMEOUT) -> list[Reservation]:
+def list_reservations(
+    connection: Connection, user: str | None, timeout: float = TIMEOUT
+) -> list[Reservation]:
     """Reservations that have not ended."""
     args = ListArgs(user=user)
-    return link.ask("list", args, ReservationsReply, Deadline.after(timeout)).reservations
+    return ask(connection, "list", args, ReservationsReply, timeout).reservations
 
 
-def list_devices(link: Link, timeout: float = TIMEOUT) -> list[KnownDevice]:
+def list_devices(connection: Connection, timeout: float = TIMEOUT) -> list[KnownDevice]:
     """All devices that control knows."""
-    return link.ask("devices", DevicesArgs(), DevicesReply, Deadline.after(timeout)).devices
+    return ask(connection, "devices", DevicesArgs(), DevicesReply, timeout).devices
 
 
 def available(
-    link: Link, kind: str | None, selector: str | None = None, timeout: float = TIMEOUT
+    connection: Connection, kind: str | None, selector: str | None = None, timeout: float = TIMEOUT
 ) -> list[str]:
     """The devices that a reservation of that kind could have now."""
     args = make(AvailableArgs, "available", kind=kind, selector=selector)
-    return link.ask("available", args, AvailableReply, Deadline.after(timeout)).serials
+    return ask(connection, "available", args, AvailableReply, timeout).serials
 
 
 def history(
-    link: Link,
+    connection: Connection,
     *,
     user: str | None = None,
     reservation: str | None = None,
@@ -170,7 +232,7 @@ def history(
             before=entries[-1].number if entries else None,
             limit=page,
         )
-        found = link.ask("history", args, HistoryReply, deadline).entries
+        found = send(connection, "history", args, HistoryReply, deadline).wait().entries
         entries += found
         if len(found) < page:
             break

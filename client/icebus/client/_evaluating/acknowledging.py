@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from icebus.client._connection.connection import Link
+from icebus.client._connection.connection import Connection
 from icebus.client._reservation.reservation import Reservation
 from icebus.schemas.calls import Call
 from icebus.schemas.deadline import Deadline
@@ -22,8 +22,8 @@ TIMEOUT = 5.0
 class Acknowledger:
     """Acknowledges outcomes in batches, best effort. All methods run on the dispatcher."""
 
-    def __init__(self, link: Link, reservation: Reservation) -> None:
-        self._link = link
+    def __init__(self, connection: Connection, reservation: Reservation) -> None:
+        self._connection = connection
         self._reservation = reservation
         self._pending: dict[str, list[str]] = {}
         self._scheduled = False
@@ -36,7 +36,7 @@ class Acknowledger:
             self._send(serial)
         elif not self._scheduled:
             self._scheduled = True
-            self._link.bus.call_later(IDLE, self._idle)
+            self._connection.bus.call_later(IDLE, self._idle)
 
     def take(self, serial: str) -> list[str]:
         """What can go along with a call to that board, and then counts as acknowledged."""
@@ -62,6 +62,6 @@ class Acknowledger:
         )
         try:
             worker = self._reservation.device(serial).worker
-            self._link.call(worker, "acknowledge", call, Deadline.after(TIMEOUT))
+            self._connection.call(worker, "acknowledge", call, Deadline.after(TIMEOUT))
         except IcebusError:
             return

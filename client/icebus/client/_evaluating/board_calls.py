@@ -9,7 +9,7 @@ from functools import partial
 
 from pydantic import JsonValue
 
-from icebus.client._connection.connection import Link, read_answer
+from icebus.client._connection.connection import Connection
 from icebus.client._evaluating.acknowledging import Acknowledger
 from icebus.client._evaluating.bitstreams import Item
 from icebus.client._evaluating.board_queue import Send, Slot
@@ -37,7 +37,7 @@ class Caller:
     """Sends what an account wants sent, files first, and acknowledges outcomes along with it.
 
     Args:
-        link: to the farm.
+        connection: to the farm.
         reservation: that holds the boards.
         acknowledger: of the reservation.
         batch: what the calls belong to.
@@ -48,7 +48,7 @@ class Caller:
 
     def __init__(
         self,
-        link: Link,
+        connection: Connection,
         reservation: Reservation,
         acknowledger: Acknowledger,
         batch: str,
@@ -56,7 +56,7 @@ class Caller:
         inline: bool,
         validate: bool,
     ) -> None:
-        self._link = link
+        self._connection = connection
         self._reservation = reservation
         self._acknowledger = acknowledger
         self._batch = batch
@@ -79,18 +79,18 @@ class Caller:
         blobs = [slot.item.bitstream.blob for slot in send.slots]
         try:
             worker = self._reservation.device(send.serial).worker
-            self._link.blobs.send(worker, [b for b in blobs if len(b.packed) > self._largest])
-            answer = self._link.call(worker, "evaluate", call, Deadline.after(TIMEOUT))
+            self._connection.blobs.send(worker, [b for b in blobs if len(b.packed) > self._largest])
+            answer = self._connection.call(worker, "evaluate", call, Deadline.after(TIMEOUT))
         except IcebusError as error:
             answered(send, error)
         else:
             answer.add_done_callback(partial(self._on_answer, send, answered, attempt))
 
     def _on_answer(
-        self, send: Send[Item], answered: Answered, attempt: int, answer: Future[JsonValue]
+        self, send: Send[Item], answered: Answered, attempt: int, answer: Future[CallResults]
     ) -> None:
         try:
-            results = read_answer(answer.result(), CallResults)
+            results = answer.result()
             if (info := results.errors.get(send.serial)) is not None:
                 raise IcebusError.from_info(info)
             if send.serial not in results.results:
@@ -99,7 +99,7 @@ class Caller:
             if attempt >= BLOB_ATTEMPTS:
                 answered(send, error)
                 return
-            self._link.blobs.forget(self._reservation.device(send.serial).worker)
+            self._connection.blobs.forget(self._reservation.device(send.serial).worker)
             self.send(send, answered, attempt + 1)
         except IcebusError as error:
             answered(send, error)

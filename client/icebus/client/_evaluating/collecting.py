@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 
 from pydantic import JsonValue, ValidationError
 
-from icebus.client._connection.connection import Link
+from icebus.client._connection.connection import Connection
 from icebus.client._connection.device_calls import call_devices
 from icebus.client._reservation.reservation import Reservation
 from icebus.schemas.calls import CallResults
@@ -37,13 +37,13 @@ class Collection(Generic[R]):
     did not get to the end of is repeated to whoever collects next.
 
     Args:
-        link: to the workers.
+        connection: to the workers.
         reservation: that holds the boards.
         stall: seconds without any outcome, with some to come, after which it is given up.
     """
 
-    def __init__(self, link: Link, reservation: Reservation, stall: float) -> None:
-        self._link = link
+    def __init__(self, connection: Connection, reservation: Reservation, stall: float) -> None:
+        self._connection = connection
         self._reservation = reservation
         self._stall = stall
         self._inbox: queue.SimpleQueue[R | Failure] = queue.SimpleQueue()
@@ -121,7 +121,9 @@ class Collection(Generic[R]):
 
     def _call(self, serials: Sequence[str], method: str, args: dict[str, object]) -> CallResults:
         deadline = Deadline.after(CALL_TIMEOUT)
-        return call_devices(self._link, self._reservation, serials, method, args, (), deadline)
+        return call_devices(
+            self._connection, self._reservation, serials, method, args, (), deadline
+        )
 
 
 def _read(answer: JsonValue) -> Collected:

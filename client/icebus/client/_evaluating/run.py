@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any, Generic, TypeVar
 
 from icebus.bus import RECONNECT_MAX
-from icebus.client._connection.connection import Link
+from icebus.client._connection.connection import Connection
 from icebus.client._evaluating.acknowledging import Acknowledger
 from icebus.client._evaluating.bitstreams import Item, Source, load
 from icebus.client._evaluating.board_calls import Caller, room
@@ -60,7 +60,7 @@ class Run(Generic[R]):
     """Bitstreams of a source on boards of a reservation, each evaluation with exactly one outcome.
 
     Args:
-        link: to the workers.
+        connection: to the workers.
         reservation: that holds the boards.
         account: decides which board evaluates what.
         options: how to go about it.
@@ -72,7 +72,7 @@ class Run(Generic[R]):
 
     def __init__(
         self,
-        link: Link,
+        connection: Connection,
         reservation: Reservation,
         acknowledger: Acknowledger,
         account: Account[Item, Any],
@@ -80,11 +80,11 @@ class Run(Generic[R]):
     ) -> None:
         self.batch = account.batch
         self.forsaken: IcebusError | None = None
-        self._link = link
+        self._connection = connection
         self._reservation = reservation
         self._options = options
         self._caller = Caller(
-            link,
+            connection,
             reservation,
             acknowledger,
             self.batch,
@@ -192,7 +192,7 @@ class Run(Generic[R]):
             return
         self._next_look = now + TICK
         with self._condition:
-            away = self._vigil.broker(self._link.bus.connected, now)
+            away = self._vigil.broker(self._connection.bus.connected, now)
             silent = self._vigil.stalled(now)
         if away is not None:
             self.lose(list(self._account.serials), away)
@@ -252,14 +252,14 @@ class Run(Generic[R]):
             self._lose(serials, error)
 
     def _allow(self, serials: list[str], error: IcebusError) -> None:
-        self._link.bus.call_later(WORKER_AWAY, partial(self._confirm, serials, error))
+        self._connection.bus.call_later(WORKER_AWAY, partial(self._confirm, serials, error))
 
     def _confirm(self, serials: list[str], error: IcebusError) -> None:
         """Their worker has had its time to come back."""
         if self._closed:
             return
         again = self._reached + RECONNECT_MAX
-        if not self._link.bus.connected or time.monotonic() < again + WORKER_AWAY:
+        if not self._connection.bus.connected or time.monotonic() < again + WORKER_AWAY:
             # A broker that is stopped tells of the loss of all it knows. Nobody is missed who could
             # not be seen: the time to come back begins when all have found the broker again.
             self._allow(serials, error)
@@ -343,7 +343,7 @@ class Run(Generic[R]):
         """Something has changed: see soon what is to be sent, once for all that changes by then."""
         if not self._pumping:
             self._pumping = True
-            self._link.bus.defer(self._pump)
+            self._connection.bus.call_soon(self._pump)
 
     def _pump(self) -> None:
         with self._condition:
@@ -372,7 +372,7 @@ class Run(Generic[R]):
                 return
             if isinstance(error, QueueFull):
                 self._account.refused(serial, room(error, len(send.slots) // 2))
-                self._link.bus.call_later(BACKOFF, partial(self._nudge, serial))
+                self._connection.bus.call_later(BACKOFF, partial(self._nudge, serial))
                 self._stir()
                 return
             if not isinstance(error, BOARD_ERRORS):

@@ -10,14 +10,12 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Self
 
-from pydantic import JsonValue
-
-from icebus.bus import Incoming, Subscription, wait
+from icebus.bus import Incoming, Subscription, wait_for
 from icebus.client._connection import operations
-from icebus.client._connection.connection import Link, read_answer
-from icebus.client._connection.hooks import ReceivedEvent, read_event
+from icebus.client._connection.connection import Connection
+from icebus.client._connection.hook_runner import ReceivedEvent, read_event
 from icebus.client._reservation import document as holding
-from icebus.client._reservation.extension import KeepAlive
+from icebus.client._reservation.extension import AutomaticExtension
 from icebus.client._reservation.queue_place import Waiting, still_queued
 from icebus.schemas import reservations
 from icebus.schemas.calls import RawEvent
@@ -62,19 +60,21 @@ class Reservation:
 
     def __init__(
         self,
-        link: Link,
+        connection: Connection,
         document: reservations.Reservation,
         *,
         keep_alive: bool,
         remaining: float | None = None,
     ) -> None:
         self.id = document.id
-        self._link = link
+        self._connection = connection
         self._condition = threading.Condition()
         self._document = document
         self._ended: ReservationEnded | None = None
         self._failed: dict[str, IcebusError] = {}
-        self._keeper = KeepAlive(link, self.id, self._apply, lambda: self._end(None))
+        self._extension = AutomaticExtension(
+            connection, self.id, self._apply, lambda: self._end(None)
+        )
         self._keep_alive = keep_alive
         self._remaining = remaining
         self._waiting: Waiting | None = None
@@ -83,19 +83,21 @@ class Reservation:
 
     def start(self) -> None:
         """Follow what happens to it. Called once, by the client that made this object."""
-        link = self._link
+        connection = self._connection
         self._following = True
-        link.workers.listen(self._on_worker_lost)
-        link.on_reconnected(self._on_reconnected)
+        connection.workers.listen(self._on_worker_lost)
+        connection.add_reconnect_listener(self._on_reconnected)
         document = self.document
         if self._keep_alive and not holding.is_queued(document):
             whole = (document.until - document.created).total_seconds()
-            self._keeper.start(whole, whole if self._remaining is None else self._remaining)
+            self._extension.start(whole, whole if self._remaining is None else self._remaining)
         # Before what is newer can come: it must not be overwritten with this.
         self._apply(document)
         self._subscriptions = [
-            link.bus.subscribe(EVENT, self._on_event, user=link.user, reservation=self.id),
-            link.bus.subscribe(RESERVATION, self._on_document, reservation=self.id),
+            connection.bus.subscribe(
+                EVENT, self._on_event, user=connection.user, reservation=self.id
+            ),
+            connection.bus.subscribe(RESERVATION, self._on_document, reservation=self.id),
         ]
 
     # --- what it is ---------------------------------------------------------------------------
@@ -114,7 +116,7 @@ class Reservation:
     @property
     def attached(self) -> bool:
         """Whether it ends with this client."""
-        return self.document.client == self._link.client
+        return self.document.client == self._connection.client
 
     @property
     def serials(self) -> list[str]:
@@ -149,7 +151,7 @@ class Reservation:
                 return self._ended
             if serial in self._failed:
                 return self._failed[serial]
-        return self._link.workers.problem(self.device(serial).worker)
+        return self._connection.workers.problem(self.device(serial).worker)
 
     def serves(self, serial: str) -> bool:
         """Whether a device of it can be called now, as far as control has told."""
@@ -176,6 +178,7 @@ class Reservation:
             ReservationEnded: it is over, such as because its patience has ended.
             ReservationQueued: it waits still.
         """
+        self._connection.check_open()
         if holding.is_queued(self.document):
             self._wait_subscribed(deadline)
             # What happened before we listened is only known to control.
@@ -196,6 +199,7 @@ class Reservation:
             ReservationQueued: it has no devices yet.
             DeadlineExceeded: preparing takes longer than allowed.
         """
+        self._connection.check_open()
         self._wait_subscribed(deadline)
         self.wait_given(deadline)
         with self._condition:
@@ -220,7 +224,7 @@ class Reservation:
     def _wait_subscribed(self, deadline: Deadline) -> None:
         """From then on no event passes us by."""
         for subscription in self._subscriptions:
-            wait(subscription.acknowledged, deadline, "the broker")
+            wait_for(subscription.acknowledged, deadline, "the broker")
 
     # --- what one does with it ----------------------------------------------------------------
 
@@ -231,7 +235,7 @@ class Reservation:
             InvalidRequest: no such duration.
             ReservationEnded: too late.
         """
-        self._apply(operations.extend(self._link, self.id, duration, timeout))
+        self._apply(operations.extend(self._connection, self.id, duration, timeout))
 
     def release(
         self, serials: Sequence[str] | None = None, *, timeout: float = operations.TIMEOUT
@@ -248,13 +252,13 @@ class Reservation:
             DeviceNotHeld: it does not hold one of the devices.
         """
         if serials is not None:
-            self._apply(operations.end(self._link, self.id, serials, timeout=timeout))
+            self._apply(operations.end(self._connection, self.id, serials, timeout=timeout))
             return
-        if self.document.user != self._link.user:
+        if self.document.user != self._connection.user:
             self.close()  # it was given away
             return
         try:
-            ended = operations.end(self._link, self.id, timeout=timeout)
+            ended = operations.end(self._connection, self.id, timeout=timeout)
         except (ReservationEnded, UnknownReservation):
             self._end(None)
         else:
@@ -271,15 +275,15 @@ class Reservation:
             LimitExceeded: the other user has as much as they may have.
             ReservationEnded: it is over.
         """
-        self._apply(operations.transfer(self._link, self.id, user, timeout))
+        self._apply(operations.transfer(self._connection, self.id, user, timeout))
         self.close()
 
     def close(self) -> None:
         """Let go of it without ending it."""
         self._following = False
-        self._keeper.stop()
-        self._link.workers.unlisten(self._on_worker_lost)
-        self._link.off_reconnected(self._on_reconnected)
+        self._extension.stop()
+        self._connection.workers.unlisten(self._on_worker_lost)
+        self._connection.remove_reconnect_listener(self._on_reconnected)
         for subscription in self._subscriptions:
             subscription.cancel()
         self._subscriptions = []
@@ -312,7 +316,7 @@ class Reservation:
 
     def _apply(self, document: reservations.Reservation) -> None:
         for worker in sorted({device.worker for device in holding.held(document)}):
-            self._link.workers.watch(worker)
+            self._connection.workers.watch(worker)
         with self._condition:
             if document.revision < self._document.revision:
                 return  # an answer that was overtaken by what happened since
@@ -321,9 +325,9 @@ class Reservation:
                 self._begin(document)
             else:
                 # Control moves both moments when the clock of its machine is set.
-                self._keeper.moved((_span(document) - _span(before)).total_seconds())
-            if before.client == self._link.client != document.client:
-                self._keeper.stop()  # it is for another client to keep now
+                self._extension.end_moved((_span(document) - _span(before)).total_seconds())
+            if before.client == self._connection.client != document.client:
+                self._extension.stop()  # it is for another client to keep now
             waiting, told = Waiting.of(document), self._waiting
             self._waiting = waiting or told
             known = self._failed
@@ -333,13 +337,13 @@ class Reservation:
             back = [s for s in holding.returned(before, document) if s not in self._failed]
             self._condition.notify_all()
         if waiting is not None and waiting != told:
-            self._link.hooks.tell("queued", waiting, ("queued", self.id, object()))
+            self._connection.hooks.run("queued", waiting, ("queued", self.id, object()))
         for serial in holding.serving(document):
             ready = Initialized(reservation=self.id, serial=serial)
-            self._link.hooks.tell("initialized", ready, ("initialized", self.id, serial))
+            self._connection.hooks.run("initialized", ready, ("initialized", self.id, serial))
         for serial, error in lost.items():
             self.on_lost([serial], error)
-        if document.user != self._link.user:
+        if document.user != self._connection.user:
             self._fail(holding.given_away(document))
         elif document.state in holding.OVER:
             self._end(document.reason)
@@ -348,19 +352,19 @@ class Reservation:
 
     def _why(self, serial: str) -> WorkerLost | None:
         """The loss of its worker, if that is why a device failed: it may be back in a moment."""
-        return self._link.workers.recent_loss(self.device(serial).worker)
+        return self._connection.workers.recent_loss(self.device(serial).worker)
 
     def _begin(self, document: reservations.Reservation) -> None:
         """It has waited and has devices now; its time begins."""
         if self._keep_alive:
             told = (document.until - now()).total_seconds()
             remaining = told if self._remaining is None else self._remaining
-            self._keeper.start(remaining, remaining)
+            self._extension.start(remaining, remaining)
 
     def _end(self, reason: EndReason | None) -> None:
         if reason is not None:
             ended = Ended(reservation=self.id, reason=reason)
-            self._link.hooks.tell("reservation_ended", ended, ("ended", self.id))
+            self._connection.hooks.run("reservation_ended", ended, ("ended", self.id))
         self._fail(holding.ending(self.id, reason))
 
     def _fail(self, error: ReservationEnded) -> None:
@@ -376,13 +380,14 @@ class Reservation:
         self._ask_whether_it_lives()
 
     def _ask_whether_it_lives(self) -> None:
-        args = ListArgs(user=self._link.user)
-        answer = self._link.send("list", args, Deadline.after(operations.TIMEOUT))
+        args = ListArgs(user=self._connection.user)
+        deadline = Deadline.after(operations.TIMEOUT)
+        answer = operations.send(self._connection, "list", args, ReservationsReply, deadline)
         answer.add_done_callback(self._on_listed)
 
-    def _on_listed(self, answer: Future[JsonValue]) -> None:
+    def _on_listed(self, answer: Future[ReservationsReply]) -> None:
         try:
-            listed = read_answer(answer.result(), ReservationsReply).reservations
+            listed = answer.result().reservations
         except IcebusError as error:
             log.warning("could not ask for reservation %s: %s", self.id, error)
             return
@@ -404,23 +409,23 @@ class Reservation:
                 self.on_kind_event(serial, name, event, key)
         elif name == "initialized":
             ready = read_event(Initialized, event)
-            self._link.hooks.tell(name, ready, (name, self.id, ready.serial))
+            self._connection.hooks.run(name, ready, (name, self.id, ready.serial))
             self.on_back([ready.serial])
         elif name == "reservation_ending_soon":
-            self._link.hooks.tell(name, read_event(EndingSoon, event), key)
+            self._connection.hooks.run(name, read_event(EndingSoon, event), key)
         elif name == "reservation_ended":
             self._end(read_event(Ended, event).reason)
         elif name == "device_failed":
             self._on_device_failed(read_event(DeviceFailedEvent, event), key)
         elif name == "device_replaced":
             replaced = read_event(DeviceReplaced, event)
-            self._link.hooks.tell(name, replaced, key)
+            self._connection.hooks.run(name, replaced, key)
             self.on_replaced(replaced.serial, replaced.by)
         elif name == "transferred":
-            self._link.hooks.tell(name, read_event(Transferred, event), key)
+            self._connection.hooks.run(name, read_event(Transferred, event), key)
 
     def _on_device_failed(self, failed: DeviceFailedEvent, key: tuple[object, ...]) -> None:
-        self._link.hooks.tell("device_failed", failed, key)
+        self._connection.hooks.run("device_failed", failed, key)
         error = holding.failure(failed)
         with self._condition:
             self._failed.setdefault(failed.serial, error)
@@ -441,7 +446,7 @@ class Reservation:
             data=event.data,
             at=event.at,
         )
-        self._link.hooks.tell(name, received, key)
+        self._connection.hooks.run(name, received, key)
 
     def on_lost(self, serials: list[str], error: IcebusError) -> None:
         """Devices can't be used any more, at least for what they were doing."""

@@ -7,8 +7,8 @@ from collections.abc import Generator, Iterable, Iterator
 from typing import Any, Unpack
 
 from icebus.client._client import BaseClient
-from icebus.client._connection.connection import Link
-from icebus.client._connection.hooks import read_event
+from icebus.client._connection.connection import Connection
+from icebus.client._connection.hook_runner import read_event
 from icebus.client._evaluating.acknowledging import Acknowledger
 from icebus.client._evaluating.any_board import Pool
 from icebus.client._evaluating.bitstreams import Item, Source, known_length, several
@@ -50,16 +50,16 @@ class Boards(Reservation):
 
     def __init__(
         self,
-        link: Link,
+        connection: Connection,
         document: reservations.Reservation,
         *,
         keep_alive: bool,
         remaining: float | None = None,
     ) -> None:
-        super().__init__(link, document, keep_alive=keep_alive, remaining=remaining)
+        super().__init__(connection, document, keep_alive=keep_alive, remaining=remaining)
         self._runs: dict[str, Run[PulseCountResult]] = {}
         self._batches: OrderedDict[str, None] = OrderedDict()
-        self._acknowledger = Acknowledger(link, self)
+        self._acknowledger = Acknowledger(connection, self)
         self._collections: list[Collection[PulseCountResult]] = []
 
     def evaluate(
@@ -156,7 +156,8 @@ class Boards(Reservation):
         Raises:
             IcebusError: a board can't be asked now; what others had was yielded before.
         """
-        collection = Collection[PulseCountResult](self._link, self, stall)
+        self._connection.check_open()
+        collection = Collection[PulseCountResult](self._connection, self, stall)
         self._collections.append(collection)
         try:
             yield from collection.outcomes()
@@ -180,6 +181,7 @@ class Boards(Reservation):
         return self._run(pool, bitstreams, options)
 
     def _chosen(self, options: Options) -> list[str]:
+        self._connection.check_open()
         if (ended := self.ended) is not None:
             raise ended
         if is_queued(self.document):
@@ -192,7 +194,7 @@ class Boards(Reservation):
     def _run(
         self, account: Account[Item, Any], bitstreams: Iterable[Source], options: Options
     ) -> tuple[Run[PulseCountResult], Iterator[PulseCountOutcome]]:
-        run = Run[PulseCountResult](self._link, self, self._acknowledger, account, options)
+        run = Run[PulseCountResult](self._connection, self, self._acknowledger, account, options)
         length = known_length(bitstreams)
         total = None if length is None else length * account.copies
         return run, follow(self._outcomes(run, bitstreams), total, options.progress)
@@ -208,10 +210,10 @@ class Boards(Reservation):
             yield from run.outcomes(bitstreams)
         finally:
             run.close()
-            if self._link.hooks.listens("finished"):
+            if self._connection.hooks.has("finished"):
                 run.wait_finished(Deadline.after(FINISHED_TIMEOUT))
             del self._runs[run.batch]
-            self._link.bus.defer(self._acknowledger.flush)
+            self._connection.bus.call_soon(self._acknowledger.flush)
 
     # --- on the dispatcher --------------------------------------------------------------------
 
@@ -225,7 +227,7 @@ class Boards(Reservation):
             self._settle(serial, read_event(Failure, event))
         elif name == "finished":
             finished = read_event(BatchFinished, event)
-            self._link.hooks.tell(name, finished, (name, self.id, serial, finished.batch))
+            self._connection.hooks.run(name, finished, (name, self.id, serial, finished.batch))
             if (run := self._runs.get(finished.batch)) is not None:
                 run.finished(serial)
         else:
@@ -233,7 +235,7 @@ class Boards(Reservation):
 
     def _settle(self, serial: str, outcome: PulseCountOutcome) -> None:
         name = "results" if isinstance(outcome, PulseCountResult) else "failures"
-        self._link.hooks.tell(name, outcome, ("outcome", self.id, serial, outcome.evaluation))
+        self._connection.hooks.run(name, outcome, ("outcome", self.id, serial, outcome.evaluation))
         if outcome.batch in self._batches:
             self._acknowledger.add(serial, outcome.evaluation)
         else:

@@ -14,18 +14,25 @@ from pydantic import BaseModel
 from sqlalchemy import BigInteger, Integer, delete, insert
 from sqlmodel import Field, Session, SQLModel, col, select
 
+from icebus.schemas.topics import TopicName, read_topic
+
 CLEAR = b""
 """What clears a retained topic."""
 
 
 @dataclass(frozen=True)
 class Outgoing:
-    """A message to publish."""
+    """A message to publish.
 
-    topic: str
+    Attributes:
+        topic: says how it is carried.
+        message: a model, or one as it crosses the network; ``CLEAR`` clears a retained topic.
+        interval: seconds until it is sent anew, where its expiry depends on that.
+    """
+
+    topic: TopicName
     message: BaseModel | bytes
-    retain: bool = False
-    expiry: float | None = None
+    interval: float | None = None
 
     @property
     def payload(self) -> bytes:
@@ -47,8 +54,6 @@ class OutboxRow(SQLModel, table=True):
     )
     topic: str
     payload: bytes
-    retain: bool
-    expiry: float | None = None
 
 
 _ALL = select(OutboxRow).order_by(col(OutboxRow.number))
@@ -57,15 +62,7 @@ _ALL = select(OutboxRow).order_by(col(OutboxRow.number))
 
 def put(session: Session, messages: Iterable[Outgoing]) -> None:
     """Leave messages to the leader."""
-    rows = [
-        {
-            "topic": message.topic,
-            "payload": message.payload,
-            "retain": message.retain,
-            "expiry": message.expiry,
-        }
-        for message in messages
-    ]
+    rows = [{"topic": message.topic, "payload": message.payload} for message in messages]
     if rows:
         session.execute(insert(OutboxRow), rows)
 
@@ -75,4 +72,4 @@ def take(session: Session) -> list[Outgoing]:
     rows = session.exec(_ALL).all()
     if rows:
         session.execute(delete(OutboxRow).where(col(OutboxRow.number) <= rows[-1].number))
-    return [Outgoing(row.topic, row.payload, row.retain, row.expiry) for row in rows]
+    return [Outgoing(read_topic(row.topic), row.payload) for row in rows]

@@ -115,7 +115,7 @@ def _channel(topic: Topic) -> Json:
         channel["parameters"] = {
             level: {"description": f"Matches {ID_PATTERN}."} for level in topic.levels
         }
-    channel["x-expiry"] = topic.expiry
+    channel["x-expiry"] = str(topic.expiry)
     if topic is EVENT:
         channel["x-data"] = {
             event: {"$ref": _SCHEMA.format(model=model.__name__)}

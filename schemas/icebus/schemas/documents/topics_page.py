@@ -12,6 +12,7 @@ from pathlib import Path
 
 from icebus.schemas import administration, reservations
 from icebus.schemas.documents.asyncapi import kind_modules
+from icebus.schemas.expiry import NEVER
 from icebus.schemas.topics import ALL, SELF, TOPICS, Grant, Role
 
 _PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->\n)", re.DOTALL)
@@ -41,7 +42,7 @@ def topics() -> str:
         rows.append(
             (
                 f"`{topic.template}`",
-                f"{kept}, {topic.expiry}" if topic.expiry != "none" else kept,
+                kept if topic.expiry == NEVER else f"{kept}, {topic.expiry}",
                 f"{_who(topic.writers)} → {_who(topic.readers)}",
                 payload,
                 topic.about,

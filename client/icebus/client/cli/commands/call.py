@@ -26,7 +26,7 @@ from icebus.client.cli.output import (
 
 if TYPE_CHECKING:
     from icebus.client._client import Client
-    from icebus.client._connection.hooks import ReceivedEvent
+    from icebus.client._connection.hook_runner import ReceivedEvent
     from icebus.client._reservation.reservation import Reservation
     from icebus.schemas.components import KindInfo, MethodInfo
 

@@ -1,4 +1,4 @@
-"""Presence: what is said of a component is what the component says."""
+"""A component's own state: what the broker keeps is what the component published last."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import time
 from typing import Any
 
 import pytest
+from tests.connections import published, subscribed
 
-from icebus.bus._bus import Bus, wait
-from icebus.bus._messages import Will
-from icebus.bus._presence import Presence as Watch
+from icebus.bus import Bus, StatePublisher, Will
 from icebus.schemas.components import ClientState, Presence, WorkerPhase, WorkerState
 from icebus.schemas.deadline import Deadline
-from icebus.schemas.topics import CLIENT_STATE, WORKER_STATE, Topic
+from icebus.schemas.topics import CLIENT_STATE, WORKER_EVENT, WORKER_STATE, Topic
 
 TOPIC = CLIENT_STATE(user="alice", client="c1")
+INTERVAL = 20.0
 MINE = ClientState(state=Presence.ONLINE, session="mine")
 
 
@@ -30,15 +30,19 @@ def retained(connect: Any, inbox: Any) -> bytes:
 
 def listen(connect: Any, inbox: Any, topic: Topic) -> Any:
     kept = inbox()
-    subscription = connect("main").subscribe(topic, kept)
-    wait(subscription.acknowledged, Deadline.after(10), "subscription")
+    subscribed(connect("main"), topic, kept)
     return kept
 
 
-def watch(bus: Bus) -> Watch:
-    watched = Watch(bus, CLIENT_STATE, user="alice", client="c1")
-    watched.say(MINE)
-    return watched
+def publisher(bus: Bus) -> StatePublisher:
+    return StatePublisher(bus, CLIENT_STATE, interval=INTERVAL, user="alice", client="c1")
+
+
+def publishing(bus: Bus) -> StatePublisher:
+    """A publisher that has published its state."""
+    made = publisher(bus)
+    made.publish(MINE)
+    return made
 
 
 @pytest.mark.parametrize(
@@ -55,11 +59,11 @@ def watch(bus: Bus) -> Watch:
 def test_when_somebody_says_otherwise_then_it_is_corrected(
     connect: Any, inbox: Any, eventually: Any, claim: bytes
 ) -> None:
-    watch(connect("alice"))
+    publishing(connect("alice"))
     eventually(lambda: retained(connect, inbox) == MINE.to_json())
     kept = listen(connect, inbox, CLIENT_STATE)
     kept.wait(1)
-    wait(connect("alice").publish(TOPIC, claim, retain=True), Deadline.after(10), "publish")
+    published(connect("alice"), TOPIC, claim, interval=INTERVAL)
     kept.wait(3)
     assert kept.payloads[-1] == MINE.to_json()
     assert retained(connect, inbox) == MINE.to_json()
@@ -68,9 +72,9 @@ def test_when_somebody_says_otherwise_then_it_is_corrected(
 def test_when_the_own_late_will_fires_then_it_does_not_stand(
     connect: Any, inbox: Any, eventually: Any
 ) -> None:
-    lost = Will(TOPIC, ClientState(state=Presence.LOST, session="mine"))
+    lost = Will(TOPIC, ClientState(state=Presence.LOST, session="mine"), INTERVAL)
     older = connect("alice", will=lost, session_expiry=0)
-    watch(connect("alice"))
+    publishing(connect("alice"))
     kept = listen(connect, inbox, CLIENT_STATE)
     older._client._thread_terminate = True
     older._client.socket().shutdown(2)
@@ -82,28 +86,29 @@ def test_when_our_own_older_word_arrives_then_it_is_not_taken_for_a_claim(
     connect: Any, inbox: Any, eventually: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     bus, kept = connect("w1"), listen(connect, inbox, WORKER_STATE)
-    watched = Watch(bus, WORKER_STATE, worker="w1")
+    watched = StatePublisher(bus, WORKER_STATE, worker="w1")
     for phase in (WorkerPhase.INIT, WorkerPhase.READY, WorkerPhase.DRAINING):
-        watched.say(WorkerState(state=phase, session="s"))
+        watched.publish(WorkerState(state=phase, session="s"))
     eventually(lambda: any(b'"draining"' in payload for payload in kept.payloads))
-    wait(bus.publish("worker/w1/event", b"{}"), Deadline.after(10), "publish")
+    published(bus, WORKER_EVENT(worker="w1"), b"{}")
     assert "correcting" not in caplog.text
 
 
-def test_when_stopped_then_the_farewell_stands(connect: Any, inbox: Any) -> None:
+def test_when_closed_then_the_last_state_stands(connect: Any, inbox: Any) -> None:
     bus = connect("alice")
-    watched = watch(bus)
-    watched.stop()
-    farewell = ClientState(state=Presence.OFFLINE, session="mine")
-    bus.close(Deadline.after(10), farewell=Will(TOPIC, farewell))
-    assert retained(connect, inbox) == farewell.to_json()
+    watched = publishing(bus)
+    last = ClientState(state=Presence.OFFLINE, session="mine")
+    watched.close(last)
+    watched.publish(MINE)
+    bus.close(Deadline.after(10))
+    assert retained(connect, inbox) == last.to_json()
 
 
 def test_when_the_broker_forgot_us_then_we_say_it_again_on_connect(
     broker: Any, connect: Any, inbox: Any, eventually: Any
 ) -> None:
     bus = connect("alice")
-    watch(bus)
+    publishing(bus)
     broker.child.process.kill()
     broker.child.process.wait()
     eventually(lambda: not bus.connected)
@@ -115,12 +120,12 @@ def test_given_a_repetition_under_way_when_something_new_is_said_then_that_stand
     connect: Any, inbox: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bus = connect("alice")
-    watched = Watch(bus, CLIENT_STATE, user="alice", client="c1")
+    watched = publisher(bus)
     old, new = (ClientState(state=Presence.ONLINE, session="mine", version=v) for v in "12")
-    watched.say(old)
+    watched.publish(old)
     publish, repeating, overtaken = bus.publish, threading.Event(), threading.Event()
     settled = threading.Event()
-    bus.defer(settled.set)  # the repetition of the first connect is over then
+    bus.call_soon(settled.set)  # the repetition of the first connect is over then
     assert settled.wait(10)
 
     def slow(topic: str, message: ClientState, **options: Any) -> Any:
@@ -133,9 +138,9 @@ def test_given_a_repetition_under_way_when_something_new_is_said_then_that_stand
         return published
 
     monkeypatch.setattr(bus, "publish", slow)
-    bus.defer(watched._repeat)
+    bus.call_soon(watched._repeat)
     assert repeating.wait(10)
-    watched.say(new)
+    watched.publish(new)
     bus.flush(Deadline.after(10))
     assert retained(connect, inbox) == new.to_json()
 
@@ -143,7 +148,7 @@ def test_given_a_repetition_under_way_when_something_new_is_said_then_that_stand
 def test_given_two_of_one_name_then_they_do_not_flood_the_broker(connect: Any, inbox: Any) -> None:
     kept = listen(connect, inbox, CLIENT_STATE)
     for session in ("first", "second"):
-        watched = Watch(connect("alice"), CLIENT_STATE, user="alice", client="c1")
-        watched.say(ClientState(state=Presence.ONLINE, session=session))
+        watched = publisher(connect("alice"))
+        watched.publish(ClientState(state=Presence.ONLINE, session=session))
     time.sleep(1)
     assert 2 <= len(kept.messages) <= 10

@@ -21,7 +21,7 @@ from icebus.schemas.message import invalid
 log = logging.getLogger(__name__)
 
 REMEMBERED = 8192
-"""Events remembered so that one that comes again is not told twice."""
+"""Events remembered, so that none that comes again runs the hooks again."""
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,8 @@ Hook = Callable[[Any], object]
 F = TypeVar("F", bound=Hook)
 
 
-class Hooks:
-    """What users want to be told, and the thread that tells them.
+class HookRunner:
+    """Runs users' hooks, on a thread of its own.
 
     A hook may take its time and may call the client; what it raises is logged. Its thread is not
     the bus's, so a slow hook delays other hooks only.
@@ -75,34 +75,34 @@ class Hooks:
         self._lock = threading.Lock()
         self._handlers: list[EventHandler] = []
         self._functions: dict[str, list[Hook]] = {}
-        self._told: OrderedDict[Hashable, None] = OrderedDict()
+        self._seen: OrderedDict[Hashable, None] = OrderedDict()
         self._queue: queue.SimpleQueue[tuple[Hook, Any] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name=f"hooks-{name}", daemon=True)
         self._thread.start()
 
-    def register(self, handler: EventHandler) -> None:
+    def add_handler(self, handler: EventHandler) -> None:
         """Have the handler's hooks called from now on."""
         with self._lock:
             self._handlers.append(handler)
 
-    def on(self, event: str, function: Hook) -> None:
-        """Have ``function`` called for every event of that name from now on."""
+    def add(self, event: str, hook: Hook) -> None:
+        """Have ``hook`` called for every event of that name from now on."""
         with self._lock:
-            self._functions.setdefault(event, []).append(function)
+            self._functions.setdefault(event, []).append(hook)
 
-    def listens(self, event: str) -> bool:
-        """Whether anybody wants events of that name."""
+    def has(self, event: str) -> bool:
+        """Whether there is a hook for events of that name."""
         with self._lock:
             return bool(self._hooks(event))
 
-    def tell(self, event: str, data: object, key: Hashable) -> None:
+    def run(self, event: str, data: object, key: Hashable) -> None:
         """Run the hooks of ``event`` with ``data`` soon, once for each ``key``."""
         with self._lock:
-            if key in self._told:
+            if key in self._seen:
                 return
-            self._told[key] = None
-            while len(self._told) > REMEMBERED:
-                self._told.popitem(last=False)
+            self._seen[key] = None
+            while len(self._seen) > REMEMBERED:
+                self._seen.popitem(last=False)
             for hook in self._hooks(event):
                 self._queue.put((hook, data))
 
@@ -111,7 +111,7 @@ class Hooks:
         return [h for h in handlers if h is not None] + self._functions.get(event, [])
 
     def close(self, deadline: Deadline) -> None:
-        """Run what was told so far, and end the thread."""
+        """Run what has been asked for so far, and end the thread."""
         self._queue.put(None)
         if threading.current_thread() is self._thread:
             return
