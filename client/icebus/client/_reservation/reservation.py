@@ -250,12 +250,13 @@ class Reservation:
 
         Raises:
             DeviceNotHeld: it does not hold one of the devices.
+            ClientClosed: its client is closed, and it goes on.
         """
         if serials is not None:
             self._apply(operations.end(self._connection, self.id, serials, timeout=timeout))
             return
-        if self.document.user != self._connection.user:
-            self.close()  # it was given away
+        if self.ended is not None or self.document.user != self._connection.user:
+            self.close()  # it is over, or was given away
             return
         try:
             ended = operations.end(self._connection, self.id, timeout=timeout)
