@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import pytest
-from tests.docs.reading import Block, Step, adapt, is_plain, learn, shape
+from tests.docs.reading import Block, Step, adapt, is_plain, learn, learn_in_any_order, shape
 
 from icebus.client.cli import main
 
@@ -134,21 +134,21 @@ class Reader:
         self._compare(step.shown, [out, err + out, out + err], told)
 
     def listen(self, step: Step) -> None:
-        """Run a command that has no end until it has shown what the document does."""
+        """Run a command that has no end until it has shown all lines that the document does."""
         argv = self.shell.expand(adapt(step.command, self.ids))
         path = self.folder.with_name(f"{self.folder.name}-listener")
-        wanted = shape(step.shown)
         with path.open("w+") as output, _running(argv, self.folder, self.environment, output) as it:
 
             def shown() -> bool:
-                if it.poll() is not None:
-                    raise AssertionError(f"{step.where}: it ended: {path.read_text()}")
                 text = path.read_text()
-                return bool(text) and wanted.match(text) is not None
+                if it.poll() is not None:
+                    raise AssertionError(f"{step.where}: it ended: {text}")
+                ids = learn_in_any_order(step.shown, text) if text else None
+                self.ids.update(ids or {})
+                return ids is not None
 
-            wait_until(shown, lambda: f"{step.where}: {wanted.pattern}\n{path.read_text()}")
-        if (found := wanted.match(path.read_text())) is not None:
-            self.ids.update(learn(step.shown, found))
+            documented = "\n".join(step.shown)
+            wait_until(shown, lambda: f"{step.where}: not all of\n{documented}\n{path.read_text()}")
 
     def execute(self, block: Block, shown: Sequence[str] = ()) -> None:
         """Run Python, in the namespace that earlier blocks have left."""

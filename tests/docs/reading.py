@@ -160,6 +160,22 @@ def learn(shown: Sequence[str], found: re.Match[str]) -> Iterator[tuple[str, str
     return zip(documented, found.groups(), strict=True)
 
 
+def learn_in_any_order(shown: Sequence[str], text: str) -> dict[str, str] | None:
+    """Which id stands for which, once every line shown is somewhere in ``text``; None before.
+
+    For what a broker sends to somebody who subscribes: what it retains comes in no order.
+    """
+    ids: dict[str, str] = {}
+    for line in shown:
+        if line == "…":
+            continue
+        found = re.compile(rf"^{_line(line)}[ \t]*\n", re.MULTILINE).search(text)
+        if found is None:
+            return None
+        ids.update(learn([line], found))
+    return ids
+
+
 def adapt(text: str, ids: Mapping[str, str]) -> str:
     """The text with the ids that there are here in the place of the document's."""
     return _ID.sub(lambda found: ids.get(found[0], found[0]), text)

@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 import pytest
-from tests.docs.reading import Block, adapt, blocks, is_plain, learn, shape, steps
+from tests.docs.reading import (
+    Block,
+    adapt,
+    blocks,
+    is_plain,
+    learn,
+    learn_in_any_order,
+    shape,
+    steps,
+)
 
 
 def console(text: str) -> Block:
@@ -82,3 +91,18 @@ def test_given_ids_in_an_output_then_they_stand_for_the_documents_in_what_follow
     ids = dict(learn(shown, found))
     assert adapt("icebus release d3e18f07b12f7fa1", ids) == "icebus release 0123456789abcdef"
     assert adapt("icebus call E6616407E308B9E2 x", ids) == "icebus call E6616407E345BAED x"
+
+
+@pytest.mark.parametrize(
+    ("output", "ids"),
+    [
+        ("b\nd of E6616407E345BAED\n", {"E6616407E308B9E2": "E6616407E345BAED"}),
+        ("d of E6616407E345BAED\nc\nb\n", {"E6616407E308B9E2": "E6616407E345BAED"}),
+        ("d of E6616407E345BAED\nc\n", None),
+        ("d of E6616407E345BAED\nb", None),
+    ],
+)
+def test_given_what_a_subscriber_is_shown_then_its_lines_may_come_in_any_order(
+    output: str, ids: dict[str, str] | None
+) -> None:
+    assert learn_in_any_order(["d of E6616407E308B9E2", "…", "b"], output) == ids

@@ -113,9 +113,10 @@ def reserve(connection: Connection, request: ReserveArgs, deadline: Deadline) ->
     """
     name = new_id()
     within = Deadline.after(min(TIMEOUT, deadline.remaining))
-    asked = send(connection, "reserve", request, ReservationReply, within, request=name)
     try:
-        return asked.wait().reservation
+        # Sent in here: an interruption may come before we wait.
+        answer = send(connection, "reserve", request, ReservationReply, within, request=name)
+        return answer.wait().reservation
     except (DeadlineExceeded, BrokerUnavailable, InternalError):
         _withdraw(connection, name, Deadline.after(UNANSWERED))
         raise
