@@ -147,7 +147,7 @@ class Farm:
 
     def admit(self, principal: Principal) -> str:
         """Let somebody else in; returns the broker's URL for them."""
-        self.broker.admit([principal])
+        self.broker.add_principals([principal])
         return self.address(principal.id)
 
     @property

@@ -10,7 +10,8 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from icebus.broker.embedded import LOOPBACK, reachable
+from icebus.broker.embedded import reachable
+from icebus.broker.mosquitto import LOOPBACK
 
 CHUNK = 1 << 16
 """Bytes forwarded at once."""

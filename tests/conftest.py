@@ -12,8 +12,9 @@ from hypothesis import HealthCheck, settings
 from tests import containers
 from tests import postgresql as postgresql_server
 
-from icebus.broker.access import Principal, find_program
+from icebus.broker.access import Principal
 from icebus.broker.embedded import EmbeddedBroker
+from icebus.broker.mosquitto import find_program
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import ProgramMissing
 from icebus.schemas.topics import Role

@@ -41,17 +41,17 @@ def engine_answers() -> bool:
 class ContainerBroker(EmbeddedBroker):
     """An embedded broker whose Mosquitto is a container."""
 
-    def admit(self, principals: Iterable[Principal]) -> None:
-        super().admit(principals)
+    def add_principals(self, principals: Iterable[Principal]) -> None:
+        super().add_principals(principals)
         if self._child is not None and self._child.running:
             self._child.process.send_signal(signal.SIGHUP)
 
     def _find(self) -> str:
         return "mosquitto"
 
-    def _launch(self, claim: int, log: Path) -> Child:
-        # No process of ours can hold the claim; tests have a directory each.
-        os.close(claim)
+    def _launch(self, lock: int, log: Path) -> Child:
+        # No process of ours can hold the lock; tests have a directory each.
+        os.close(lock)
         log.touch(0o600)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

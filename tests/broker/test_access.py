@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from tests.by_hand import publish_by_hand
 
-from icebus.broker.access import Principal, access_list, check
+from icebus.broker.access import Principal, access_list, check_principals
 from icebus.broker.embedded import EmbeddedBroker
 from icebus.bus import Bus, Will, wait_for
 from icebus.schemas.components import WorkerPhase, WorkerState
@@ -209,19 +209,19 @@ def test_given_a_password_that_could_break_the_file_then_it_is_refused(password:
 def test_given_a_password_with_signs_in_it_then_it_works(
     broker: EmbeddedBroker, connect: Any
 ) -> None:
-    broker.admit([Principal(id="carol", role=Role.USER, password="a:b%2F@c#'\"\\!$7$101")])
+    broker.add_principals([Principal(id="carol", role=Role.USER, password="a:b%2F@c#'\"\\!$7$101")])
     assert connect("carol").connected
 
 
 @pytest.mark.parametrize("name", ["control", "all"])
 def test_given_a_reserved_name_then_it_is_refused(name: str) -> None:
     with pytest.raises(InvalidRequest, match="reserved"):
-        check([Principal(id=name, role=Role.WORKER)])
+        check_principals([Principal(id=name, role=Role.WORKER)])
 
 
 def test_given_one_name_in_two_roles_then_it_is_refused() -> None:
     with pytest.raises(InvalidRequest, match="two principals"):
-        check([Principal(id="x", role=Role.WORKER), Principal(id="x", role=Role.USER)])
+        check_principals([Principal(id="x", role=Role.WORKER), Principal(id="x", role=Role.USER)])
 
 
 def test_given_another_root_then_the_list_is_about_that_root() -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from icebus.broker.access import Principal, find_program
+from icebus.broker.access import Principal
 from icebus.broker.directory import BrokerDirectory, Settings
 from icebus.broker.embedded import EmbeddedBroker, free_port
 from icebus.broker.process import Child
@@ -27,7 +27,6 @@ from icebus.schemas.errors import (
     Conflict,
     InvalidRequest,
     NotAuthorized,
-    ProgramMissing,
     UnknownPrincipal,
 )
 from icebus.schemas.topics import DEVICE, Role
@@ -110,7 +109,7 @@ def test_when_somebody_is_admitted_at_run_time_then_nobody_else_notices(
     broker: EmbeddedBroker, connect: Any
 ) -> None:
     before = connect("alice")
-    broker.admit([Principal(id="carol", role=Role.USER)])
+    broker.add_principals([Principal(id="carol", role=Role.USER)])
     connect("carol")
     assert before.connected
     assert before is not None
@@ -121,11 +120,11 @@ def test_when_the_directory_is_changed_by_another_program_then_the_broker_obeys(
 ) -> None:
     alice = connect("alice")
     other = BrokerDirectory(broker.directory)
-    other.admit([Principal(id="carol", role=Role.USER)])
+    other.add_principals([Principal(id="carol", role=Role.USER)])
     greet(broker.address("carol"))
-    broker.admit([Principal(id="dave", role=Role.USER)])
+    broker.add_principals([Principal(id="dave", role=Role.USER)])
     greet(broker.address("carol"))
-    other.dismiss("alice")
+    other.remove_principal("alice")
     eventually(lambda: not alice.connected)
     with pytest.raises(NotAuthorized):
         greet(alice.address)
@@ -135,7 +134,7 @@ def test_when_a_role_changes_then_so_does_the_password_and_what_is_granted(
     broker: EmbeddedBroker,
 ) -> None:
     before = broker.address("alice")
-    broker.admit([Principal(id="alice", role=Role.OBSERVER)])
+    broker.add_principals([Principal(id="alice", role=Role.OBSERVER)])
     assert broker.address("alice").password != before.password
     with pytest.raises(NotAuthorized):
         greet(before)
@@ -145,14 +144,16 @@ def test_given_a_stranger_then_there_is_no_address(broker: EmbeddedBroker) -> No
     with pytest.raises(UnknownPrincipal, match="'stranger'"):
         broker.address("stranger")
     with pytest.raises(UnknownPrincipal, match="'stranger'"):
-        BrokerDirectory(broker.directory).dismiss("stranger")
+        BrokerDirectory(broker.directory).remove_principal("stranger")
 
 
 def test_given_ambiguous_principals_then_nothing_is_changed(broker: EmbeddedBroker) -> None:
     known = BrokerDirectory(broker.directory).principals
     for wrong in ("control", "all"):
         with pytest.raises(InvalidRequest):
-            broker.admit([Principal(id="new", role=Role.USER), Principal(id=wrong, role=Role.USER)])
+            broker.add_principals(
+                [Principal(id="new", role=Role.USER), Principal(id=wrong, role=Role.USER)]
+            )
     assert BrokerDirectory(broker.directory).principals == known
 
 
@@ -181,7 +182,7 @@ def test_given_many_programs_that_change_the_directory_at_once_then_no_change_is
     names = [f"user{number}" for number in range(20)]
     threads = [
         threading.Thread(
-            target=lambda name: BrokerDirectory(tmp_path).admit(
+            target=lambda name: BrokerDirectory(tmp_path).add_principals(
                 [Principal(id=name, role=Role.USER)]
             ),
             args=(name,),
@@ -330,74 +331,3 @@ def test_given_a_child_then_its_environment_has_what_was_added(tmp_path: Path) -
     assert told["ICEBUS_SECRET"] == "x"
     assert told["PATH"] == os.environ["PATH"]
     assert "ICEBUS_SECRET" not in os.environ
-
-
-# --- the program --------------------------------------------------------------------------------
-
-
-def test_when_mosquitto_is_missing_then_the_error_names_the_command_that_installs_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def nothing(name: str, path: str | None = None) -> None:
-        return None
-
-    monkeypatch.setattr(shutil, "which", nothing)
-    with pytest.raises(ProgramMissing, match="apt-get install mosquitto") as caught:
-        EmbeddedBroker(tmp_path / "broker", [ALICE])
-    assert caught.value.details == {"program": "mosquitto"}
-    assert not (tmp_path / "broker").exists()
-
-
-def test_when_path_leaves_out_the_administrators_folders_then_mosquitto_is_found_there(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    asked: list[str | None] = []
-
-    def only_in_sbin(name: str, path: str | None = None) -> str | None:
-        asked.append(path)
-        return f"/usr/sbin/{name}" if path and "/usr/sbin" in path else None
-
-    monkeypatch.setattr(shutil, "which", only_in_sbin)
-    assert find_program("mosquitto") == "/usr/sbin/mosquitto"
-    assert asked[0] is None
-
-
-# --- addresses ----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("url", "expected"),
-    [
-        ("mqtt://a:b@host", BrokerAddress("host", 1883, "a", "b")),
-        ("mqtt://a@host:1/", BrokerAddress("host", 1, "a", "")),
-        ("mqtts://a:b@host", BrokerAddress("host", 8883, "a", "b", tls=True)),
-        ("mqtt://a:b@[::1]:5/lab/two", BrokerAddress("::1", 5, "a", "b", "lab/two")),
-        ("mqtt://a:%40%2F%3A@host", BrokerAddress("host", 1883, "a", "@/:")),
-    ],
-)
-def test_given_a_url_then_it_is_read_and_written(url: str, expected: BrokerAddress) -> None:
-    assert BrokerAddress.parse(url) == expected
-    assert BrokerAddress.parse(expected.url()) == expected
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "",
-        "host",
-        "http://a:b@host",
-        "mqtt://host",
-        "mqtt://:b@host",
-        "mqtt://a:b@host:0",
-        "mqtt://a:b@host:70000",
-        "mqtt://a:b@host:x",
-        "mqtt://a:b@",
-        "mqtt://a:b@[::1",
-        "mqtt://a:b@host/lab/+/x",
-        "mqtt://a:b@host/a//b",
-    ],
-)
-def test_given_a_url_that_is_none_then_the_error_shows_one_and_not_the_password(url: str) -> None:
-    with pytest.raises(InvalidRequest) as caught:
-        BrokerAddress.parse(url)
-    assert ":b@" not in caught.value.message

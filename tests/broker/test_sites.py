@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from icebus.broker.access import Principal, check
+from icebus.broker.access import Principal, check_principals
 from icebus.broker.bridge import Upstream
 from icebus.broker.directory import BrokerDirectory
 from icebus.broker.embedded import EmbeddedBroker
@@ -159,7 +159,7 @@ def test_given_a_site_then_it_can_speak_for_nobody_else(pair: Pair) -> None:
 )
 def test_given_a_name_that_two_could_speak_for_then_it_is_refused(others: list[Principal]) -> None:
     with pytest.raises(InvalidRequest):
-        check([SITE, *others])
+        check_principals([SITE, *others])
 
 
 def test_given_a_broker_that_runs_when_bridged_then_it_says_to_stop_it(pair: Pair) -> None:

@@ -11,7 +11,8 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from tests.connections import barrier, published, soon, subscribed
 
-from icebus.broker.embedded import MAX_PACKET, EmbeddedBroker
+from icebus.broker.embedded import EmbeddedBroker
+from icebus.broker.mosquitto import MAX_PACKET
 from icebus.bus import Bus
 from icebus.bus._bus import ASSUMED_MAXIMUM, HEADER_ALLOWANCE
 from icebus.bus._messages import publish_properties

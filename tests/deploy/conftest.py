@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from icebus.broker.access import find_program
+from icebus.broker.mosquitto import find_program
 from icebus.schemas.errors import ProgramMissing
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from tests.docs.reader import BIN, PATIENCE, Reader, environment_of, quick, wait_until
 
-from icebus.broker.access import find_program
+from icebus.broker.mosquitto import find_program
 from icebus.client import Client
 from icebus.client._profile import default_path
 from icebus.schemas.errors import ProgramMissing

@@ -1,4 +1,4 @@
-"""Who may do what at the broker: the password file and the access list, made from the contract.
+"""Who may do what at the broker: principals, their rights, and the access list that grants them.
 
 The access list names every principal literally. Mosquitto's ``pattern`` lines would be shorter but
 hold for everybody, so that with ``pattern write worker/%u/#`` any user could pose as a worker.
@@ -6,18 +6,13 @@ hold for everybody, so that with ``pattern write worker/%u/#`` any user could po
 
 from __future__ import annotations
 
-import hashlib
-import os
 import secrets
-import shutil
-from base64 import b64encode
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from icebus.schemas.errors import InvalidRequest, ProgramMissing
+from icebus.schemas.errors import InvalidRequest
 from icebus.schemas.ids import RESERVED, Id
 from icebus.schemas.topics import SELF, TOPICS, Grant, Role, Topic
 
@@ -29,16 +24,6 @@ _ROLES: dict[Role, frozenset[Role]] = {
     Role.ADMIN: frozenset({Role.ADMIN, Role.USER, Role.OBSERVER}),
 }
 """What each role is allowed to act as."""
-
-INSTALL_MOSQUITTO = (
-    "install Mosquitto: `sudo apt-get install mosquitto` (Debian, Ubuntu), "
-    "`brew install mosquitto` (macOS)"
-)
-
-
-HASH_ITERATIONS = 101
-"""Mosquitto's own number. Its one thread hashes at every connect and, for everybody, at every
-change of the list; our passwords are random, so that more would protect nothing."""
 
 
 def new_password() -> str:
@@ -59,7 +44,7 @@ class Principal(BaseModel):
     )
 
     @property
-    def selves(self) -> tuple[str, ...]:
+    def own_ids(self) -> tuple[str, ...]:
         """The ids that are its own in topics."""
         return self.speaks_for or (self.id,)
 
@@ -79,7 +64,7 @@ class Rights:
     read: tuple[str, ...]
 
 
-def check(principals: Sequence[Principal]) -> None:
+def check_principals(principals: Sequence[Principal]) -> None:
     """Refuse a set of principals that could pose as each other.
 
     Raises:
@@ -118,7 +103,7 @@ def rights(principals: Iterable[Principal], root: str) -> Iterator[Rights]:
                     filter_of(topic, grants[role], name)
                     for role in _ROLES[principal.role]
                     if role in grants
-                    for name in principal.selves
+                    for name in principal.own_ids
                 }
                 granted[verb] += [f"{root}/{each}" for each in sorted(filters)]
         yield Rights(principal, tuple(granted["write"]), tuple(granted["read"]))
@@ -140,38 +125,3 @@ def filter_of(topic: Topic, grant: Grant, name: str) -> str:
     return topic.filter(
         **{level: name if value == SELF else value for level, value in grant.items()}
     )
-
-
-def write_private(path: Path, text: str) -> None:
-    """Write a file only its owner can read, whole or not at all."""
-    temporary = path.with_name(f".{path.name}.new")
-    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        file.write(text)
-    temporary.replace(path)
-
-
-def find_program(name: str) -> str:
-    """The path of one of Mosquitto's programs; Debian keeps the broker out of users' PATH.
-
-    Raises:
-        ProgramMissing: it is not installed.
-    """
-    found = shutil.which(name) or shutil.which(name, path="/usr/local/sbin:/usr/sbin:/sbin")
-    if found is None:
-        raise ProgramMissing(f"{name} is not installed; {INSTALL_MOSQUITTO}", program=name)
-    return found
-
-
-def write_password_file(path: Path, principals: Iterable[Principal]) -> None:
-    """Write Mosquitto's ``password_file``."""
-    write_private(path, "".join(f"{p.id}:{hashed(p.password)}\n" for p in principals))
-
-
-def hashed(password: str) -> str:
-    """A password as Mosquitto 2 keeps it: PBKDF2 with SHA-512.
-
-    ``mosquitto_passwd`` would do the same, from a file that has the password in the clear.
-    """
-    salt = secrets.token_bytes(12)
-    digest = hashlib.pbkdf2_hmac("sha512", password.encode(), salt, HASH_ITERATIONS)
-    return f"$7${HASH_ITERATIONS}${b64encode(salt).decode()}${b64encode(digest).decode()}"

@@ -17,9 +17,10 @@ import typer
 
 from icebus.broker.access import Principal
 from icebus.broker.bridge import Upstream
-from icebus.broker.directory import LOOPBACK, BrokerDirectory, Settings
+from icebus.broker.directory import BrokerDirectory, Settings
 from icebus.broker.embedded import EmbeddedBroker, free_port
-from icebus.broker.other_brokers import FORMS, Form
+from icebus.broker.mosquitto import LOOPBACK
+from icebus.broker.other_brokers import ACCESS_LISTS, AccessListForm
 from icebus.bus import BrokerAddress, check_root
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import (
@@ -122,11 +123,11 @@ def add(
     if before is not None:
         # Said in so many words, so that the known password does not stand.
         principal = principal.model_copy(update={"password": principal.password})
-    files.admit([principal])
+    files.add_principals([principal])
     host = platform.node() if settings.host in ANYWHERE else settings.host
     address = BrokerAddress(host, settings.port, name, principal.password, settings.root)
     typer.echo(address.url())
-    tell_running(files)
+    say_if_none_reloads(files)
 
 
 @app.command(
@@ -156,12 +157,14 @@ def bridge(
 @app.command(epilog="Example: icebus-broker access --form emqx -d /srv/icebus > acl.conf")
 def access(
     directory: Directory,
-    form: Annotated[Form, typer.Option(help="For which broker.")] = Form.MOSQUITTO,
+    form: Annotated[
+        AccessListForm, typer.Option(help="For which broker.")
+    ] = AccessListForm.MOSQUITTO,
 ) -> None:
     """Print the access list for this broker or another; HiveMQ's has passwords in the clear."""
     files = BrokerDirectory(directory)
     root = configured(files).root
-    typer.echo(FORMS[form](files.principals.values(), root), nl=False)
+    typer.echo(ACCESS_LISTS[form](files.principals.values(), root), nl=False)
 
 
 @app.command(epilog="Example: icebus-broker remove alice -d /srv/icebus")
@@ -173,9 +176,9 @@ def remove(
     files = BrokerDirectory(directory)
     if not files.exists:
         raise UnknownPrincipal(f"there is no broker in {directory}")
-    files.dismiss(name)
+    files.remove_principal(name)
     typer.echo(f"{name} removed")
-    tell_running(files)
+    say_if_none_reloads(files)
 
 
 @app.command("list", epilog="Example: icebus-broker list -d /srv/icebus -o json")
@@ -245,7 +248,7 @@ def configured(files: BrokerDirectory) -> Settings:
     return settings
 
 
-def tell_running(files: BrokerDirectory) -> None:
+def say_if_none_reloads(files: BrokerDirectory) -> None:
     """Say whether a running broker has learnt of a change."""
     if files.pid is None:
         say("no broker of ours runs there; tell a Mosquitto of your own with SIGHUP")

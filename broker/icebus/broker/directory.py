@@ -16,23 +16,15 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from icebus.broker.access import Principal, access_list, check, write_password_file, write_private
+from icebus.broker.access import Principal, access_list, check_principals
 from icebus.broker.bridge import Upstream, bridge
+from icebus.broker.mosquitto import LOOPBACK, configuration, password_file
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import Conflict, InvalidRequest, UnknownPrincipal
 from icebus.schemas.message import invalid
 from icebus.schemas.topics import DEFAULT_ROOT
 
-LOOPBACK = "127.0.0.1"
-
-MAX_PACKET = 2 << 20
-"""Bytes of one message: a file of the largest size as base64 in a call, with room around it."""
-
-MAX_QUEUED = 100_000
-"""Messages kept for a slow subscriber. Mosquitto's own 1000 truncates in silence."""
-
-
-CLAIM_TIME = 0.5
+LOCK_TIMEOUT = 0.5
 """Seconds to wait for a directory: a broker that was just killed is still going, and whoever asks
 whether one runs holds the lock for a moment."""
 
@@ -47,7 +39,7 @@ class Settings(BaseModel):
     root: str = DEFAULT_ROOT
 
 
-class _Known(BaseModel):
+class _Contents(BaseModel):
     settings: Settings | None = None
     upstream: Upstream | None = None
     principals: list[Principal] = Field(default_factory=list)
@@ -103,10 +95,10 @@ class BrokerDirectory:
             bridge(upstream, settings.root)
         with self._change() as known:
             if self.pid is not None:
-                raise self._busy()
+                raise self._in_use()
             known.upstream = upstream
 
-    def admit(
+    def add_principals(
         self, principals: Iterable[Principal], settings: Settings | None = None
     ) -> dict[str, Principal]:
         """Add principals, or change those of the same id; returns everybody known then.
@@ -121,7 +113,7 @@ class BrokerDirectory:
             Conflict: as for :meth:`configure`.
         """
         given = list(principals)
-        check(given)
+        check_principals(given)
         with self._change(settings) as known:
             merged = {principal.id: principal for principal in known.principals}
             for principal in given:
@@ -132,7 +124,7 @@ class BrokerDirectory:
             known.principals = list(merged.values())
         return merged
 
-    def dismiss(self, name: str) -> None:
+    def remove_principal(self, name: str) -> None:
         """Forget a principal; a running broker ends its connections.
 
         Raises:
@@ -151,7 +143,7 @@ class BrokerDirectory:
 
     # --- the broker that runs here ------------------------------------------------------------
 
-    def claim(self) -> int:
+    def lock(self) -> int:
         """A descriptor for the broker to inherit; while it is open, the directory is taken.
 
         Raises:
@@ -159,26 +151,26 @@ class BrokerDirectory:
         """
         self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
         descriptor = os.open(self.path / "broker.pid", os.O_RDWR | os.O_CREAT, 0o600)
-        deadline = Deadline.after(CLAIM_TIME)
+        deadline = Deadline.after(LOCK_TIMEOUT)
         while True:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 if deadline.expired:
                     os.close(descriptor)
-                    raise self._busy() from None
+                    raise self._in_use() from None
                 time.sleep(0.01)
             else:
                 return descriptor
 
-    def _busy(self) -> Conflict:
+    def _in_use(self) -> Conflict:
         return Conflict(
             f"a broker runs on {self.path} already (pid {self.pid}); stop it, or choose another "
             "directory"
         )
 
-    def running(self, descriptor: int, pid: int) -> None:
-        """Note the pid of the broker that has inherited the claim, and let go of our copy."""
+    def record_pid(self, descriptor: int, pid: int) -> None:
+        """Note the pid of the broker that has inherited the lock, and let go of our copy."""
         os.ftruncate(descriptor, 0)
         os.write(descriptor, f"{pid}\n".encode())
         os.close(descriptor)
@@ -203,12 +195,12 @@ class BrokerDirectory:
 
     # --- files --------------------------------------------------------------------------------
 
-    def _read(self) -> _Known:
+    def _read(self) -> _Contents:
         path = self.path / "principals.json"
         try:
-            return _Known.model_validate_json(path.read_bytes())
+            return _Contents.model_validate_json(path.read_bytes())
         except FileNotFoundError:
-            return _Known()
+            return _Contents()
         except ValidationError as error:
             raise invalid(error, str(path)) from None
         except PermissionError:
@@ -217,7 +209,7 @@ class BrokerDirectory:
             ) from None
 
     @contextmanager
-    def _change(self, settings: Settings | None = None) -> Iterator[_Known]:
+    def _change(self, settings: Settings | None = None) -> Iterator[_Contents]:
         """Change what is known, alone; then write Mosquitto's files and have them read."""
         self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
         descriptor = os.open(self.path / "principals.lock", os.O_RDWR | os.O_CREAT, 0o600)
@@ -225,12 +217,12 @@ class BrokerDirectory:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             known = self._read()
             if settings is not None and settings != known.settings and self.pid is not None:
-                raise self._busy()
+                raise self._in_use()
             known.settings = settings or known.settings
             yield known
-            check(known.principals)
+            check_principals(known.principals)
             root = known.settings.root if known.settings else DEFAULT_ROOT
-            write_password_file(self.path / "passwords", known.principals)
+            write_private(self.path / "passwords", password_file(known.principals))
             write_private(self.path / "acl", access_list(known.principals, root))
             write_private(self.path / "principals.json", known.model_dump_json(indent=2) + "\n")
             if (chosen := known.settings) is not None:
@@ -244,29 +236,9 @@ class BrokerDirectory:
             os.close(descriptor)
 
 
-def configuration(directory: Path, port: int, host: str = LOOPBACK) -> str:
-    """The text of ``mosquitto.conf`` for a broker that keeps everything in ``directory``."""
-    lines = [
-        "# Generated by icebus; changes are overwritten.",
-        f"listener {port} {host}",
-        "allow_anonymous false",
-        f"password_file {directory / 'passwords'}",
-        f"acl_file {directory / 'acl'}",
-        "set_tcp_nodelay true",
-        f"max_packet_size {MAX_PACKET}",
-        f"max_queued_messages {MAX_QUEUED}",
-        "max_queued_bytes 0",
-        "persistence true",
-        f"persistence_location {directory}/",
-        "autosave_interval 60",
-        "persistent_client_expiration 1d",
-        "log_dest stderr",
-        "log_type error",
-        "log_type warning",
-        "log_type notice",
-        "connection_messages false",
-    ]
-    if os.geteuid() == 0:
-        # As root it would become user mosquitto, lose the death signal and not read our files.
-        lines.append("user root")
-    return "\n".join(lines) + "\n"
+def write_private(path: Path, text: str) -> None:
+    """Write a file only its owner can read, whole or not at all."""
+    temporary = path.with_name(f".{path.name}.new")
+    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        file.write(text)
+    temporary.replace(path)

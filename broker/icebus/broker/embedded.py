@@ -9,22 +9,14 @@ import threading
 from collections.abc import Iterable
 from pathlib import Path
 
-from icebus.broker.access import Principal, find_program
-from icebus.broker.directory import (
-    LOOPBACK,
-    MAX_PACKET,
-    MAX_QUEUED,
-    BrokerDirectory,
-    Settings,
-    configuration,
-)
+from icebus.broker.access import Principal
+from icebus.broker.directory import BrokerDirectory, Settings
+from icebus.broker.mosquitto import LOOPBACK, find_program
 from icebus.broker.process import Child
 from icebus.bus import BrokerAddress
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import BrokerUnavailable, UnknownPrincipal
 from icebus.schemas.topics import DEFAULT_ROOT
-
-__all__ = ["LOOPBACK", "MAX_PACKET", "MAX_QUEUED", "EmbeddedBroker", "configuration", "free_port"]
 
 ATTEMPTS = 5
 """Ports to try when the choice is ours: another program may take a free one before Mosquitto."""
@@ -64,11 +56,11 @@ class EmbeddedBroker:
         self._child: Child | None = None
         self._attempts = ATTEMPTS if port is None else 1
         self.port = port if port is not None else self._choose_port()
-        self._principals = self._files.admit(principals, self._settings)
+        self._principals = self._files.add_principals(principals, self._settings)
 
-    def admit(self, principals: Iterable[Principal]) -> None:
+    def add_principals(self, principals: Iterable[Principal]) -> None:
         """Add principals, or change those of the same id; a running broker learns of it."""
-        self._principals = self._files.admit(principals)
+        self._principals = self._files.add_principals(principals)
 
     def address(self, principal: str) -> BrokerAddress:
         """How the principal of that id connects.
@@ -112,13 +104,13 @@ class EmbeddedBroker:
                 return
 
     def _start(self, deadline: Deadline) -> None:
-        claim = self._files.claim()
+        lock = self._files.lock()
         if _taken(self.host, self.port):
-            os.close(claim)
+            os.close(lock)
             raise _PortTaken
         log = self.directory / "mosquitto.log"
         told = log.stat().st_size if log.exists() else 0
-        self._child = self._launch(claim, log)
+        self._child = self._launch(lock, log)
         pause = threading.Event()
         while not _accepts(reachable(self.host), self.port):
             if not self._child.running or deadline.expired:
@@ -132,10 +124,10 @@ class EmbeddedBroker:
     def _find(self) -> str:
         return find_program("mosquitto")
 
-    def _launch(self, claim: int, log: Path) -> Child:
+    def _launch(self, lock: int, log: Path) -> Child:
         argv = [self._program, "-c", str(self._files.configuration)]
-        child = Child(argv, log, inherit=[claim])
-        self._files.running(claim, child.process.pid)
+        child = Child(argv, log, inherit=[lock])
+        self._files.record_pid(lock, child.process.pid)
         return child
 
     @property

@@ -14,7 +14,7 @@ from xml.etree.ElementTree import Element, SubElement, indent, tostring
 from icebus.broker.access import Principal, access_list, rights
 
 
-class Form(StrEnum):
+class AccessListForm(StrEnum):
     """Whose access list."""
 
     MOSQUITTO = "mosquitto"
@@ -56,9 +56,9 @@ def hivemq(principals: Iterable[Principal], root: str) -> str:
     return f'<?xml version="1.0" encoding="UTF-8" standalone="yes"?>\n{text}\n'
 
 
-FORMS: Mapping[Form, Callable[[Iterable[Principal], str], str]] = {
-    Form.MOSQUITTO: access_list,
-    Form.EMQX: emqx,
-    Form.HIVEMQ: hivemq,
+ACCESS_LISTS: Mapping[AccessListForm, Callable[[Iterable[Principal], str], str]] = {
+    AccessListForm.MOSQUITTO: access_list,
+    AccessListForm.EMQX: emqx,
+    AccessListForm.HIVEMQ: hivemq,
 }
 """How each is written."""

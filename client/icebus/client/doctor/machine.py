@@ -19,8 +19,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
-from icebus.broker.access import INSTALL_MOSQUITTO, find_program
 from icebus.broker.directory import BrokerDirectory
+from icebus.broker.mosquitto import INSTALL_MOSQUITTO, find_program
 from icebus.client._profile import Profile, default_path, is_up, state_directory
 from icebus.client.circuits.tools import INSTALL_TOOLS, find_tools
 from icebus.client.doctor.finding import Finding, fail, ok, warn
