@@ -33,7 +33,7 @@ from icebus.bus._first_connection import (
     open_connection,
     why_not_connected,
 )
-from icebus.bus._messages import Root, Will, incoming, publish_properties
+from icebus.bus._messages import Root, Will, from_paho, publish_properties
 from icebus.bus._subscriptions import Handler, Subscription, Subscriptions
 from icebus.bus._tcp import send_at_once
 from icebus.schemas.deadline import Deadline
@@ -267,8 +267,8 @@ class Bus:
             shared: prefix of a shared subscription (``$share/group/``).
             ids: levels to fix; the others match anything.
         """
-        pattern = shared + self._root.absolute(topic.filter(**ids))
-        return self._subscriptions.add(topic, pattern, handler)
+        topic_filter = shared + self._root.absolute(topic.filter(**ids))
+        return self._subscriptions.add(topic, topic_filter, handler)
 
     # --- the dispatcher -----------------------------------------------------------------------
 
@@ -338,7 +338,7 @@ class Bus:
                 log.warning("ignored a message on a malformed topic: %s", topic)
                 continue
             try:
-                subscription.handler(incoming(self._root, topic, ids, message))
+                subscription.handler(from_paho(self._root, topic, ids, message))
             except IcebusError as error:
                 log.warning("refused a message on %s: %s", topic, error)
             except Exception:

@@ -77,7 +77,7 @@ class Root:
         return topic.removeprefix(prefix) if topic.startswith(prefix) else None
 
 
-def incoming(root: Root, topic: str, ids: dict[str, str], message: paho.MQTTMessage) -> Incoming:
+def from_paho(root: Root, topic: str, ids: dict[str, str], message: paho.MQTTMessage) -> Incoming:
     """A message that paho received on ``topic``."""
     properties = message.properties
     response = getattr(properties, "ResponseTopic", None)

@@ -28,10 +28,10 @@ class Subscription:
     """
 
     def __init__(
-        self, topic: Topic, pattern: str, handler: Handler, registry: Subscriptions
+        self, topic: Topic, topic_filter: str, handler: Handler, registry: Subscriptions
     ) -> None:
         self.topic = topic
-        self.pattern = pattern
+        self.topic_filter = topic_filter
         self.handler = handler
         self.acknowledged: Future[None] = Future()
         self._registry = registry
@@ -62,30 +62,30 @@ class Subscriptions:
         self._sent: set[int] = set()
         self._unacknowledged: dict[int, list[Subscription]] = {}
 
-    def add(self, topic: Topic, pattern: str, handler: Handler) -> Subscription:
+    def add(self, topic: Topic, topic_filter: str, handler: Handler) -> Subscription:
         """Subscribe, now or on the next connect."""
-        subscription = Subscription(topic, pattern, handler, self)
+        subscription = Subscription(topic, topic_filter, handler, self)
         with self._lock:
-            if pattern not in self._identifiers:
-                self._identifiers[pattern] = next(self._next_identifier)
-            self._by_identifier.setdefault(self._identifiers[pattern], []).append(subscription)
+            if topic_filter not in self._identifiers:
+                self._identifiers[topic_filter] = next(self._next_identifier)
+            self._by_identifier.setdefault(self._identifiers[topic_filter], []).append(subscription)
             if self._connected:
-                self._send(pattern, [subscription])
+                self._send(topic_filter, [subscription])
         return subscription
 
     def remove(self, subscription: Subscription) -> None:
         """Drop a subscription; the last of its filter unsubscribes."""
         with self._lock:
-            identifier = self._identifiers.get(subscription.pattern, 0)
+            identifier = self._identifiers.get(subscription.topic_filter, 0)
             sharing = self._by_identifier.get(identifier, [])
             if subscription not in sharing:
                 return
             sharing.remove(subscription)
             if sharing:
                 return
-            del self._by_identifier[identifier], self._identifiers[subscription.pattern]
+            del self._by_identifier[identifier], self._identifiers[subscription.topic_filter]
             if self._connected:
-                self._client.unsubscribe(subscription.pattern)
+                self._client.unsubscribe(subscription.topic_filter)
 
     def matching(self, message: paho.MQTTMessage) -> list[Subscription]:
         """The subscriptions for which the broker has sent ``message``."""
@@ -105,9 +105,9 @@ class Subscriptions:
     def resubscribe(self) -> None:
         """Subscribe on the new connection to all that has not been."""
         with self._lock:
-            for pattern, identifier in self._identifiers.items():
+            for topic_filter, identifier in self._identifiers.items():
                 if self._connected and identifier not in self._sent:
-                    self._send(pattern, list(self._by_identifier[identifier]))
+                    self._send(topic_filter, list(self._by_identifier[identifier]))
 
     def disconnected(self) -> None:
         """The connection is gone, or about to go."""
@@ -120,16 +120,16 @@ class Subscriptions:
         with self._lock:
             return self._unacknowledged.pop(mid, [])
 
-    def _send(self, pattern: str, subscriptions: list[Subscription]) -> None:
-        # All of a pattern are of one topic: no two topics are spelt alike.
+    def _send(self, topic_filter: str, subscriptions: list[Subscription]) -> None:
+        # All of one filter are of one topic: no two topics are spelt alike.
         qos = subscriptions[0].topic.qos
         properties = Properties(PacketTypes.SUBSCRIBE)
-        properties.SubscriptionIdentifier = self._identifiers[pattern]
+        properties.SubscriptionIdentifier = self._identifiers[topic_filter]
         code, mid = self._client.subscribe(
-            pattern, options=SubscribeOptions(qos=qos), properties=properties
+            topic_filter, options=SubscribeOptions(qos=qos), properties=properties
         )
         if code is MQTTErrorCode.MQTT_ERR_SUCCESS and mid is not None:
-            self._sent.add(self._identifiers[pattern])
+            self._sent.add(self._identifiers[topic_filter])
             self._unacknowledged[mid] = subscriptions
 
 
@@ -140,7 +140,7 @@ def complete(subscriptions: list[Subscription], *, failed: bool) -> None:
             continue
         if failed:
             subscription.acknowledged.set_exception(
-                NotAuthorized(f"the broker refused the subscription to {subscription.pattern}")
+                NotAuthorized(f"the broker refused the subscription to {subscription.topic_filter}")
             )
         else:
             subscription.acknowledged.set_result(None)

@@ -8,7 +8,7 @@ from typing import TypeVar
 from pydantic import BaseModel
 
 from icebus.client._connection import operations
-from icebus.client._connection.connection import make
+from icebus.client._connection.connection import validated
 from icebus.client._connection.operations import TIMEOUT
 from icebus.client._session import Session
 from icebus.schemas import administration, reservations
@@ -120,7 +120,7 @@ class Admin(Session):
 
     def _ask(self, operation: str, args: Mapping[str, object], model: type[A], timeout: float) -> A:
         takes, _ = administration.OPERATIONS[operation]
-        request = make(takes, operation, **args)
+        request = validated(takes, operation, **args)
         try:
             return operations.ask(
                 self._connection, operation, request, model, timeout, family=ADMIN

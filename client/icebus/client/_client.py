@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from icebus.client._connection import operations
-from icebus.client._connection.connection import check_id, make
+from icebus.client._connection.connection import check_id, validated
 from icebus.client._connection.device_calls import call_devices
 from icebus.client._handlers import EventHandler
 from icebus.client._reservation.queue_place import in_vain
@@ -110,7 +110,7 @@ class BaseClient(Session, Generic[R]):
             DeviceFailed: a device can't be prepared; the reservation was released.
             DeadlineExceeded: it took too long; likewise.
         """
-        request = make(
+        request = validated(
             ReserveArgs,
             "reserve",
             kind=kind or self.kind or None,

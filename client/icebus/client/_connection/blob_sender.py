@@ -32,7 +32,7 @@ class BlobSender:
             MessageTooLarge: the broker does not take so much at once.
         """
         for blob in blobs:
-            if self._note(worker, blob.sha256):
+            if self._is_new(worker, blob.sha256):
                 self._bus.publish(
                     BLOB(worker=worker, user=self._user, sha256=blob.sha256),
                     blob.packed,
@@ -44,7 +44,7 @@ class BlobSender:
         with self._lock:
             self._sent.pop(worker, None)
 
-    def _note(self, worker: str, sha256: str) -> bool:
+    def _is_new(self, worker: str, sha256: str) -> bool:
         session = self._workers.session(worker)
         with self._lock:
             known, sent = self._sent.get(worker, ("", OrderedDict[str, None]()))

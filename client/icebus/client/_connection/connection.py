@@ -142,7 +142,7 @@ class Connection:
         return self.send(topic, call, worker, CallResults, deadline)
 
 
-def make(model: type[A], what: str, **values: object) -> A:
+def validated(model: type[A], what: str, **values: object) -> A:
     """A model from what a user gave.
 
     Raises:

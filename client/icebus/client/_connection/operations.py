@@ -12,7 +12,7 @@ from typing import TypeVar
 from pydantic import BaseModel
 
 from icebus.bus import Answer
-from icebus.client._connection.connection import Connection, make
+from icebus.client._connection.connection import Connection, validated
 from icebus.schemas.calls import Request
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import BrokerUnavailable, DeadlineExceeded, IcebusError, InternalError
@@ -148,7 +148,7 @@ def extend(
     connection: Connection, reservation: str, duration: float, timeout: float = TIMEOUT
 ) -> Reservation:
     """Move the end of a reservation by ``duration`` seconds."""
-    args = make(ExtendArgs, "extend", reservation=reservation, duration=duration)
+    args = validated(ExtendArgs, "extend", reservation=reservation, duration=duration)
     return ask(connection, "extend", args, ExtendReply, timeout).reservation
 
 
@@ -160,7 +160,7 @@ def end(
     timeout: float = TIMEOUT,
 ) -> Reservation:
     """End a reservation, or let go of some of its devices."""
-    args = make(
+    args = validated(
         EndArgs,
         "end",
         reservation=reservation,
@@ -173,13 +173,13 @@ def transfer(
     connection: Connection, reservation: str, user: str, timeout: float = TIMEOUT
 ) -> Reservation:
     """Give a reservation to another user."""
-    args = make(TransferArgs, "transfer", reservation=reservation, user=user)
+    args = validated(TransferArgs, "transfer", reservation=reservation, user=user)
     return ask(connection, "transfer", args, ReservationReply, timeout).reservation
 
 
 def attach(connection: Connection, reservation: str, timeout: float = TIMEOUT) -> Reservation:
     """Have a reservation depend on this client."""
-    args = make(AttachArgs, "attach", reservation=reservation, client=connection.client)
+    args = validated(AttachArgs, "attach", reservation=reservation, client=connection.client)
     return ask(connection, "attach", args, ReservationReply, timeout).reservation
 
 
@@ -200,7 +200,7 @@ def available(
     connection: Connection, kind: str | None, selector: str | None = None, timeout: float = TIMEOUT
 ) -> list[str]:
     """The devices that a reservation of that kind could have now."""
-    args = make(AvailableArgs, "available", kind=kind, selector=selector)
+    args = validated(AvailableArgs, "available", kind=kind, selector=selector)
     return ask(connection, "available", args, AvailableReply, timeout).serials
 
 
@@ -221,7 +221,7 @@ def history(
     entries: list[HistoryEntry] = []
     while len(entries) < limit:
         page = min(HISTORY_PAGE, limit - len(entries))
-        args = make(
+        args = validated(
             HistoryArgs,
             "history",
             user=user,
