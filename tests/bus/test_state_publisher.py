@@ -86,9 +86,9 @@ def test_when_our_own_older_word_arrives_then_it_is_not_taken_for_a_claim(
     connect: Any, inbox: Any, eventually: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     bus, kept = connect("w1"), listen(connect, inbox, WORKER_STATE)
-    watched = StatePublisher(bus, WORKER_STATE, worker="w1")
+    own = StatePublisher(bus, WORKER_STATE, worker="w1")
     for phase in (WorkerPhase.INIT, WorkerPhase.READY, WorkerPhase.DRAINING):
-        watched.publish(WorkerState(state=phase, session="s"))
+        own.publish(WorkerState(state=phase, session="s"))
     eventually(lambda: any(b'"draining"' in payload for payload in kept.payloads))
     published(bus, WORKER_EVENT(worker="w1"), b"{}")
     assert "correcting" not in caplog.text
@@ -96,10 +96,10 @@ def test_when_our_own_older_word_arrives_then_it_is_not_taken_for_a_claim(
 
 def test_when_closed_then_the_last_state_stands(connect: Any, inbox: Any) -> None:
     bus = connect("alice")
-    watched = publishing(bus)
+    own = publishing(bus)
     last = ClientState(state=Presence.OFFLINE, session="mine")
-    watched.close(last)
-    watched.publish(MINE)
+    own.close(last)
+    own.publish(MINE)
     bus.close(Deadline.after(10))
     assert retained(connect, inbox) == last.to_json()
 
@@ -120,9 +120,9 @@ def test_given_a_repetition_under_way_when_something_new_is_said_then_that_stand
     connect: Any, inbox: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bus = connect("alice")
-    watched = publisher(bus)
+    own = publisher(bus)
     old, new = (ClientState(state=Presence.ONLINE, session="mine", version=v) for v in "12")
-    watched.publish(old)
+    own.publish(old)
     publish, repeating, overtaken = bus.publish, threading.Event(), threading.Event()
     settled = threading.Event()
     bus.call_soon(settled.set)  # the repetition of the first connect is over then
@@ -138,9 +138,9 @@ def test_given_a_repetition_under_way_when_something_new_is_said_then_that_stand
         return published
 
     monkeypatch.setattr(bus, "publish", slow)
-    bus.call_soon(watched._repeat)
+    bus.call_soon(own._repeat)
     assert repeating.wait(10)
-    watched.publish(new)
+    own.publish(new)
     bus.flush(Deadline.after(10))
     assert retained(connect, inbox) == new.to_json()
 
@@ -148,7 +148,7 @@ def test_given_a_repetition_under_way_when_something_new_is_said_then_that_stand
 def test_given_two_of_one_name_then_they_do_not_flood_the_broker(connect: Any, inbox: Any) -> None:
     kept = listen(connect, inbox, CLIENT_STATE)
     for session in ("first", "second"):
-        watched = publisher(connect("alice"))
-        watched.publish(ClientState(state=Presence.ONLINE, session=session))
+        own = publisher(connect("alice"))
+        own.publish(ClientState(state=Presence.ONLINE, session=session))
     time.sleep(1)
     assert 2 <= len(kept.messages) <= 10
