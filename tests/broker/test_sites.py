@@ -122,7 +122,7 @@ def test_given_a_site_when_its_worker_is_called_then_the_answer_finds_its_way(pa
     asker = Requester(pair.connect(pair.farm, "alice"), "alice", "c1")
     call = Call(reservation="r", serials=["A"])
     topic = CALL(worker="w1", user="alice", method="ping")
-    reply = asker.ask(topic, call, "w1", Answer, Deadline.after(20))
+    reply = asker.send(topic, call, "w1", Answer, Deadline.after(20)).wait()
     assert reply.word == "alice"
 
 

@@ -49,4 +49,4 @@ def requester(bus: Bus, user: str = "alice", client: str = "c1") -> Requester:
 def ask(asker: Requester, seconds: float = 10, request: Request | None = None) -> Answer:
     topic = OPERATION(user="alice", operation="list")
     deadline = Deadline.after(seconds)
-    return asker.ask(topic, request or Request(), "control", Answer, deadline)
+    return asker.send(topic, request or Request(), "control", Answer, deadline).wait()

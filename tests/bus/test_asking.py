@@ -92,7 +92,7 @@ def test_when_the_access_list_refuses_the_request_then_it_fails_at_once(connect:
     asker = requester(connect("alice"))
     topic = ADMIN(user="alice", operation="quarantine")
     with pytest.raises(NotAuthorized):
-        asker.ask(topic, Request(), "control", Answer, Deadline.after(10))
+        asker.send(topic, Request(), "control", Answer, Deadline.after(10)).wait()
 
 
 def test_when_the_request_is_too_large_then_it_fails_at_once(connect: Any) -> None:
@@ -166,7 +166,7 @@ def test_given_one_id_of_two_users_then_they_are_two_requests(connect: Any) -> N
     for user in ("alice", "bob"):
         asker = requester(connect(user), user=user)
         topic = OPERATION(user=user, operation="list")
-        asker.ask(topic, Request(id="same"), "control", Answer, Deadline.after(10))
+        asker.send(topic, Request(id="same"), "control", Answer, Deadline.after(10)).wait()
     assert server.done == ["same", "same"]
 
 

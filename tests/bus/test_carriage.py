@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
+import queue
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.by_hand import publish_by_hand
 from tests.capture import Capture
-from tests.connections import soon
+from tests.connections import soon, subscribed
 
 from icebus.broker.embedded import EmbeddedBroker
 from icebus.bus import Will
@@ -98,6 +100,20 @@ def test_given_a_retained_topic_when_cleared_then_nothing_is_kept(
     reader.subscribe(topic, late).acknowledged.result(10)
     reader.close(soon())
     assert late.messages == []
+
+
+@pytest.mark.parametrize("name", TOPICS)
+def test_given_a_topic_when_subscribed_then_it_is_with_the_quality_of_the_table(
+    connect: Any, name: str
+) -> None:
+    topic = TOPICS[name]
+    came: queue.SimpleQueue[int] = queue.SimpleQueue()
+    reader = connect(reader_of(topic))
+    subscribed(reader, topic, lambda _incoming: None)
+    reader._client.on_message = lambda _client, _data, message: came.put(message.qos)
+    person, address = writer_of(topic)
+    publish_by_hand(connect(person), address, b"{}")  # with QoS 1, which the reader's may lower
+    assert came.get(timeout=10) == topic.qos
 
 
 @pytest.mark.parametrize(

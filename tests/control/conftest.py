@@ -246,7 +246,7 @@ class FakeClient:
     def ask(self, operation: str, answer: type[M], name: str | None = None, **args: Any) -> M:
         request = Request(id=name or new_id(), args=args)
         topic = OPERATION(user=self.user, operation=operation)
-        return self.requester.ask(topic, request, CONTROL, answer, Deadline.after(TIMEOUT))
+        return self.requester.send(topic, request, CONTROL, answer, Deadline.after(TIMEOUT)).wait()
 
     def reserve(self, **args: Any) -> Reservation:
         return self.ask("reserve", ReservationReply, **{"kind": "pulsecount", **args}).reservation

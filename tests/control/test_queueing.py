@@ -35,7 +35,7 @@ def control_settings() -> Settings:
 def order(root: FakeClient, operation: str, answer: type, **args: object) -> object:
     topic = ADMIN(user=root.user, operation=operation)
     request = Request(id=new_id(), args=args)
-    return root.requester.ask(topic, request, CONTROL, answer, Deadline.after(20))
+    return root.requester.send(topic, request, CONTROL, answer, Deadline.after(20)).wait()
 
 
 def test_given_a_queue_when_control_restarts_then_it_goes_on_where_it_was(

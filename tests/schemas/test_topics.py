@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from icebus.schemas import topics
 from icebus.schemas.ids import is_id
-from icebus.schemas.topics import ALL, SELF, TOPICS, Role, Topic
+from icebus.schemas.topics import ALL, SELF, TOPICS, Role, Topic, read_topic
 
 ids = st.text("AZaz09_-", min_size=1, max_size=8) | st.just("x" * 64)
 each_topic = pytest.mark.parametrize("topic", TOPICS.values(), ids=TOPICS)
@@ -31,7 +31,10 @@ def levels(topic: Topic) -> st.SearchStrategy[dict[str, str]]:
 def test_given_ids_then_a_topic_is_built_and_read_back(data: st.DataObject, topic: Topic) -> None:
     chosen = data.draw(levels(topic))
     built = topic(**chosen)
+    assert built.family is topic
     assert topic.parse(built) == chosen
+    again = read_topic(str(built))
+    assert (again, again.family) == (built, topic)
     assert built.count("/") == topic.template.count("/")
 
 
@@ -105,6 +108,12 @@ def test_given_any_text_then_reading_it_as_a_topic_gives_ids_or_nothing(
 ) -> None:
     found = topic.parse(text)
     assert found is None or topic(**found) == text
+
+
+@pytest.mark.parametrize("text", ["", "control", "worker/w1/device", "worker/w1/device/a b", "x/y"])
+def test_given_what_no_topic_is_spelt_like_then_it_is_not_read(text: str) -> None:
+    with pytest.raises(ValueError, match="no topic"):
+        read_topic(text)
 
 
 def test_given_the_table_then_every_topic_of_the_module_is_in_it() -> None:

@@ -622,7 +622,7 @@ class World:
         request = Call(id=new_id(), reservation=held, serials=list(serials), args=args)
         topic = CALL(worker="w1", user=user, method=method)
         deadline = Deadline.after(PATIENCE)
-        return self.requesters[user].ask(topic, request, "w1", CallResults, deadline)
+        return self.requesters[user].send(topic, request, "w1", CallResults, deadline).wait()
 
     def refused(self, method: str, *serials: str, **more: Any) -> IcebusError:
         """The error that a call is answered with."""

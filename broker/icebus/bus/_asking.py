@@ -106,7 +106,7 @@ class Requester:
     def send(
         self, topic: TopicName, request: Request, sender: str, model: type[A], deadline: Deadline
     ) -> Answer[A]:
-        """Send a request, and do not wait.
+        """Send a request; whoever wants to waits for the answer.
 
         Args:
             topic: where to.
@@ -128,18 +128,6 @@ class Requester:
         else:
             self._attempt(pending)
         return answer
-
-    def ask(
-        self, topic: TopicName, request: Request, sender: str, model: type[A], deadline: Deadline
-    ) -> A:
-        """Send a request, and wait for its answer. Not for use on the bus's dispatcher.
-
-        Raises:
-            IcebusError: whatever was answered.
-            DeadlineExceeded: nothing was.
-            ClientClosed: we are closed.
-        """
-        return self.send(topic, request, sender, model, deadline).wait()
 
     def close(self) -> None:
         """Fail what is still unanswered, and refuse all that follows."""

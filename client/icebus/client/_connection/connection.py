@@ -34,8 +34,8 @@ A = TypeVar("A", bound=BaseModel)
 class Connection:
     """The connection of one client, its state for others to see, and its requests.
 
-    Whatever is asked of anybody goes through :meth:`ask`, or :meth:`send` for those who don't wait:
-    tried again until its deadline, answered once, refused at once when we are closed.
+    Whatever is asked of anybody goes through :meth:`send`: tried again until its deadline, answered
+    once, refused at once when we are closed.
 
     Args:
         address: the broker, and who we are there.
@@ -76,8 +76,8 @@ class Connection:
 
     def close(self, deadline: Deadline) -> None:
         """Publish that we go, and end all threads."""
+        self.hooks.close(deadline)  # first: hooks may ask something still
         self._closed = True
-        self.hooks.close(deadline)
         self._requester.close()
         self._state_publisher.close(self._state(Presence.OFFLINE))
         self.bus.close(deadline)
@@ -113,7 +113,7 @@ class Connection:
     def send(
         self, topic: TopicName, request: Request, sender: str, model: type[A], deadline: Deadline
     ) -> Answer[A]:
-        """Ask, and do not wait.
+        """Ask; whoever wants to waits for the answer.
 
         Args:
             topic: where to.
@@ -124,20 +124,8 @@ class Connection:
         """
         return self._requester.send(topic, request, sender, model, deadline)
 
-    def ask(
-        self, topic: TopicName, request: Request, sender: str, model: type[A], deadline: Deadline
-    ) -> A:
-        """Ask, and wait for the answer. Not for use on the dispatcher.
-
-        Raises:
-            IcebusError: whatever was answered.
-            DeadlineExceeded: nothing was.
-            ClientClosed: we are closed.
-        """
-        return self.send(topic, request, sender, model, deadline).wait()
-
     def call(self, worker: str, method: str, call: Call, deadline: Deadline) -> Answer[CallResults]:
-        """Call a method on devices of a worker, and do not wait."""
+        """Call a method on devices of a worker."""
         topic = CALL(worker=worker, user=self.user, method=method)
         return self.send(topic, call, worker, CallResults, deadline)
 
