@@ -341,21 +341,23 @@ class ScriptedControl:
 
     def let_go(self, reservation: str, serials: list[str]) -> Reservation:
         """Release some devices of a reservation."""
-        devices = [
+        return self.change(reservation, devices=self._without(reservation, serials))
+
+    def replace(self, reservation: str, serial: str, by: str) -> None:
+        """Have another device take the place of one that has failed, in one step."""
+        fresh = device(by, HoldState.PREPARING)
+        self.change(reservation, devices=[*self._without(reservation, [serial]), fresh])
+        replaced = DeviceReplaced(reservation=reservation, serial=serial, by=by)
+        self.emit(reservation, serial, "device_replaced", replaced)
+
+    def _without(self, reservation: str, serials: list[str]) -> list[HeldDevice]:
+        """Its devices, some of them released."""
+        return [
             each.model_copy(update={"state": HoldState.RELEASED})
             if each.serial in serials
             else each
             for each in self.reservations[reservation].devices
         ]
-        return self.change(reservation, devices=devices)
-
-    def replace(self, reservation: str, serial: str, by: str) -> None:
-        """Have another device take the place of one that has failed."""
-        gone = self.let_go(reservation, [serial])
-        fresh = device(by, HoldState.PREPARING)
-        self.change(reservation, devices=[*gone.devices, fresh])
-        replaced = DeviceReplaced(reservation=reservation, serial=serial, by=by)
-        self.emit(reservation, serial, "device_replaced", replaced)
 
     def publish(self, reservation: Reservation) -> Future[None]:
         self.reservations[reservation.id] = reservation

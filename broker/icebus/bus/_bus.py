@@ -161,6 +161,8 @@ class Bus:
         self._client.loop_stop()
         self._dispatcher.stop()
         self._closed = True
+        # paho leaves what wakes its thread to the garbage collector, which warns of open sockets.
+        self._client._reset_sockets()
         self._acknowledgements.fail_all(BrokerUnavailable("closed before the broker acknowledged"))
 
     def flush(self, deadline: Deadline) -> bool:
@@ -233,6 +235,10 @@ class Bus:
                 size=len(payload),
                 limit=self._maximum_packet - HEADER_ALLOWANCE,
             )
+        future: Future[None] = Future()
+        if self._closed:
+            future.set_exception(BrokerUnavailable("the connection was closed"))
+            return future
         qos = topic.family.qos
         info = self._client.publish(
             self._root.absolute(topic),
@@ -241,10 +247,6 @@ class Bus:
             retain=topic.family.retained,
             properties=properties,
         )
-        future: Future[None] = Future()
-        if self._closed:
-            future.set_exception(BrokerUnavailable("the connection was closed"))
-            return future
         if info.rc not in (MQTTErrorCode.MQTT_ERR_SUCCESS, MQTTErrorCode.MQTT_ERR_NO_CONN):
             future.set_exception(BrokerUnavailable(f"could not publish: {info.rc.name}"))
             return future
