@@ -12,7 +12,6 @@ from pydantic import Field, ValidationError
 from icebus.control.decide.limits import Limit, Limits
 from icebus.schemas.errors import InvalidRequest
 from icebus.schemas.ids import Id
-from icebus.schemas.liveness import stale_after
 from icebus.schemas.message import Args, invalid
 
 LONGEST_HISTORY = 36_500
@@ -49,11 +48,6 @@ class Settings:
             raise InvalidRequest(
                 f"history_days is {self.history_days:g}; give 1 to {LONGEST_HISTORY} days"
             )
-
-    @property
-    def stale_after(self) -> float:
-        """Seconds without an echo after which a worker counts as gone."""
-        return stale_after(self.interval)
 
 
 class _LimitsFile(Args):
