@@ -21,7 +21,7 @@ from icebus.schemas.errors import BlobMissing, IcebusError, UnknownReservation
 from icebus.schemas.files import ENCODING_PROPERTY, File, unpack
 from icebus.schemas.ids import CONTROL, new_id
 from icebus.schemas.kinds.pulsecount import PulseCountResult
-from icebus.schemas.measuring import BatchFinished, Failure, Queued
+from icebus.schemas.measuring import BatchFinished, Failure, Queued, Result
 from icebus.schemas.message import Message, now
 from icebus.schemas.reservations import (
     DeviceReplaced,
@@ -77,8 +77,12 @@ class ScriptedWorker:
         refuse: what to answer the next calls of `evaluate` with, in turn, instead of accepting.
         measure: whether to answer accepted evaluations with results by itself.
         twice: whether to send every outcome twice.
+        names_device: whether outcomes name the device, as those of earlier versions do not.
         kept: evaluations of d1 that it has results of, for whoever collects them.
+        model: of the kind's results.
     """
+
+    model: type[Result] = PulseCountResult
 
     def __init__(self, broker: EmbeddedBroker, name: str) -> None:
         self.name = name
@@ -86,6 +90,7 @@ class ScriptedWorker:
         self.refuse: list[IcebusError] = []
         self.measure = True
         self.twice = False
+        self.names_device = True
         self.kept: list[str] = []
         self.calls = Counter()
         self.evaluations = Counter()
@@ -183,10 +188,15 @@ class ScriptedWorker:
             self.emit(call, serial, "finished", finished)
 
     def result(self, call: Call, serial: str, file: File, pulses: int = 1000) -> None:
-        outcome = PulseCountResult(
-            **self._outcome(call, serial, file), pulses=pulses, exact=True, upload=0.1, window=1.0
+        measured = self.measured(call, pulses)
+        outcome = self.model(
+            **self._outcome(call, serial, file), **measured, upload=0.1, window=1.0
         )
         self.emit(call, serial, "results", outcome)
+
+    def measured(self, call: Call, pulses: int) -> dict[str, Any]:
+        """What a result of the kind says beside what all results say."""
+        return {"pulses": pulses, "exact": True}
 
     def failure(self, call: Call, serial: str, file: File, error: IcebusError) -> None:
         outcome = Failure(**self._outcome(call, serial, file), error=error)
@@ -194,7 +204,7 @@ class ScriptedWorker:
 
     def _outcome(self, call: Call, serial: str, file: File) -> dict[str, Any]:
         return {
-            "serial": serial,
+            "serial": serial if self.names_device else "",
             "evaluation": file.id,
             "batch": call.args["batch"],
             "bitstream": file.name,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from icebus.broker.embedded import EmbeddedBroker
 
-FACTS = {"events", "handed_out", "id", "kind", "user"}
+FACTS = {"boards", "events", "id", "kind", "result", "user"}
 """Of a client, which stay true."""
 
 BOARDS_FACTS = {
@@ -100,7 +100,7 @@ def refused(call: Callable[[], object]) -> None:
 
 def test_given_the_public_methods_then_all_of_them_are_tried_here() -> None:
     assert set(CLIENT) | FACTS | {"call", "close"} == public(PulseCountClient)
-    assert set(ADMIN) | FACTS - {"handed_out"} | {"close"} == public(Admin)
+    assert set(ADMIN) | FACTS - {"boards", "result"} | {"close"} == public(Admin)
     assert set(BOARDS) | BOARDS_FACTS | INTERNAL | {"close"} == public(Boards)
 
 

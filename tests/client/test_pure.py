@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from icebus.client import PulseCountHandler
 from icebus.client._connection.worker_loss import find_loss
 from icebus.client._evaluating import board_calls, options, run
-from icebus.client._handlers import EventHandler, PulseCountHandler, event_names
+from icebus.client._handlers import EventHandler, event_names
 from icebus.client._reservation import document as holding
 from icebus.schemas.components import WorkerPhase, WorkerState
 from icebus.schemas.errors import DeviceFailed, DeviceNotHeld, DeviceUnplugged, WorkerLost

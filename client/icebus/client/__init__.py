@@ -16,14 +16,20 @@ if TYPE_CHECKING:
     from icebus.client._client import Client
     from icebus.client._connection.hook_runner import ReceivedEvent
     from icebus.client._evaluating.bitstreams import Bitstream
+    from icebus.client._evaluating.boards import MeasuringBoards
     from icebus.client._evaluating.outcomes import EvaluationsFailed
     from icebus.client._evaluating.progress import Progress
-    from icebus.client._handlers import EventHandler, PulseCountHandler
+    from icebus.client._handlers import EventHandler, MeasuringHandler
+    from icebus.client._measuring_client import (
+        GenericMeasuringClient,
+        GenericResult,
+        MeasuringClient,
+    )
     from icebus.client._profile import Profile
     from icebus.client._reservation.queue_place import Waiting
     from icebus.client._reservation.reservation import Reservation
     from icebus.client._survey import Survey
-    from icebus.client.kinds.pulsecount import Boards, PulseCountClient
+    from icebus.client.kinds.pulsecount import Boards, PulseCountClient, PulseCountHandler
     from icebus.schemas.errors import IcebusError
     from icebus.schemas.kinds.pulsecount import PulseCountResult
     from icebus.schemas.measuring import BatchFinished, Failure, Result
@@ -37,11 +43,16 @@ _HOMES = {
     "EvaluationsFailed": "icebus.client._evaluating.outcomes",
     "EventHandler": "icebus.client._handlers",
     "Failure": "icebus.schemas.measuring",
+    "GenericMeasuringClient": "icebus.client._measuring_client",
+    "GenericResult": "icebus.client._measuring_client",
     "IcebusError": "icebus.schemas.errors",
+    "MeasuringBoards": "icebus.client._evaluating.boards",
+    "MeasuringClient": "icebus.client._measuring_client",
+    "MeasuringHandler": "icebus.client._handlers",
     "Profile": "icebus.client._profile",
     "Progress": "icebus.client._evaluating.progress",
     "PulseCountClient": "icebus.client.kinds.pulsecount",
-    "PulseCountHandler": "icebus.client._handlers",
+    "PulseCountHandler": "icebus.client.kinds.pulsecount",
     "PulseCountResult": "icebus.schemas.kinds.pulsecount",
     "ReceivedEvent": "icebus.client._connection.hook_runner",
     "Reservation": "icebus.client._reservation.reservation",
@@ -59,7 +70,12 @@ __all__ = [
     "EvaluationsFailed",
     "EventHandler",
     "Failure",
+    "GenericMeasuringClient",
+    "GenericResult",
     "IcebusError",
+    "MeasuringBoards",
+    "MeasuringClient",
+    "MeasuringHandler",
     "Profile",
     "Progress",
     "PulseCountClient",

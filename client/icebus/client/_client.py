@@ -45,13 +45,7 @@ R = TypeVar("R", bound=Reservation)
 
 
 class BaseClient(Session, Generic[R]):
-    """A session that reserves devices.
-
-    Attributes:
-        handed_out: what a reservation is handed out as.
-    """
-
-    handed_out: type[R]
+    """A session that reserves devices; a subclass says what it makes of a reservation."""
 
     def __init__(
         self,
@@ -63,6 +57,18 @@ class BaseClient(Session, Generic[R]):
     ) -> None:
         super().__init__(url, profile=profile, handlers=handlers, timeout=timeout)
         self._held: list[R] = []
+
+    def _open(
+        self, document: reservations.Reservation, *, keep_alive: bool, remaining: float | None
+    ) -> R:
+        """The object that stands for a reservation.
+
+        Args:
+            document: the reservation as control told it.
+            keep_alive: whether to extend it while this client lives.
+            remaining: seconds that are left of it, where known.
+        """
+        raise NotImplementedError
 
     def reserve(
         self,
@@ -136,9 +142,7 @@ class BaseClient(Session, Generic[R]):
             refusal = error
             request = request.model_copy(update={"wait": min(PATIENCE, timeout)})
             document = operations.reserve(self._connection, request, deadline)
-        reservation = self.handed_out(
-            self._connection, document, keep_alive=alive, remaining=request.duration
-        )
+        reservation = self._open(document, keep_alive=alive, remaining=request.duration)
         try:
             reservation.start()
             self._hold(reservation)
@@ -223,7 +227,7 @@ class BaseClient(Session, Generic[R]):
         queued = document.state is ReservationState.QUEUED
         remaining = None if queued else max(0.0, (document.until - now()).total_seconds())
         alive = document.client == self.id if keep_alive is None else keep_alive
-        held = self.handed_out(self._connection, document, keep_alive=alive, remaining=remaining)
+        held = self._open(document, keep_alive=alive, remaining=remaining)
         held.start()
         try:
             if ready:
@@ -339,4 +343,7 @@ class BaseClient(Session, Generic[R]):
 class Client(BaseClient[Reservation]):
     """A client for any kind: reserve, call methods, hear events, read the farm."""
 
-    handed_out = Reservation
+    def _open(
+        self, document: reservations.Reservation, *, keep_alive: bool, remaining: float | None
+    ) -> Reservation:
+        return Reservation(self._connection, document, keep_alive=keep_alive, remaining=remaining)

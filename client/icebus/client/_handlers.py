@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from icebus.schemas.measuring import BatchFinished, Failure, Result
 
 if TYPE_CHECKING:
     from icebus.client._reservation.queue_place import Waiting
-    from icebus.schemas.kinds.pulsecount import PulseCountResult
-    from icebus.schemas.measuring import BatchFinished, Failure
     from icebus.schemas.reservations import (
         DeviceFailedEvent,
         DeviceReplaced,
@@ -61,10 +61,13 @@ class EventHandler:
         return None
 
 
-class PulseCountHandler(EventHandler):
-    """Hooks for reservations of kind ``pulsecount``."""
+R = TypeVar("R", bound=Result)
 
-    def results(self, result: PulseCountResult) -> None:
+
+class MeasuringHandler(EventHandler, Generic[R]):
+    """Hooks for reservations of a kind that measures, whose results are ``R``."""
+
+    def results(self, result: R) -> None:
         """A bitstream was measured on a device."""
 
     def failures(self, failure: Failure) -> None:
@@ -74,7 +77,7 @@ class PulseCountHandler(EventHandler):
         """Every evaluation of a batch on a device has had its outcome."""
 
 
-_STUBS = (EventHandler, PulseCountHandler)
+_STUBS = (EventHandler, MeasuringHandler)
 
 
 def event_names(handler: type[EventHandler]) -> frozenset[str]:

@@ -52,7 +52,7 @@ class Session:
         events: names that :meth:`on` takes; empty for any.
     """
 
-    kind: ClassVar[str] = ""
+    kind: str = ""
     events: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(

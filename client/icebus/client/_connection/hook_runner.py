@@ -11,12 +11,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, JsonValue, ValidationError
+from pydantic import JsonValue
 
 from icebus.client._handlers import EventHandler
-from icebus.schemas.calls import RawEvent
 from icebus.schemas.deadline import Deadline
-from icebus.schemas.message import invalid
 
 log = logging.getLogger(__name__)
 
@@ -43,21 +41,6 @@ class ReceivedEvent:
     sender: str
     data: dict[str, JsonValue]
     at: datetime
-
-
-M = TypeVar("M", bound=BaseModel)
-
-
-def read_event(model: type[M], event: RawEvent) -> M:
-    """The data of an event as its model.
-
-    Raises:
-        InvalidRequest: it is something else.
-    """
-    try:
-        return model.model_validate(event.data)
-    except ValidationError as error:
-        raise invalid(error, model.__name__) from None
 
 
 Hook = Callable[[Any], object]

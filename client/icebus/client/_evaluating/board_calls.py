@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from functools import partial
 
@@ -44,6 +44,7 @@ class Caller:
         inline: whether small files go inside the calls, which is cheaper for a file that no other
             board of the same worker will be sent.
         validate: whether workers are to refuse broken bitstreams.
+        args: what a measurement of the kind takes.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Caller:
         *,
         inline: bool,
         validate: bool,
+        args: Mapping[str, JsonValue],
     ) -> None:
         self._connection = connection
         self._reservation = reservation
@@ -62,6 +64,8 @@ class Caller:
         self._batch = batch
         self._largest = INLINE if inline else 0
         self._validate = validate
+        # Kinds of earlier versions know no such argument.
+        self._args = {"args": dict(args)} if args else {}
 
     def send(self, send: Send[Item], answered: Answered, attempt: int = 1) -> None:
         """Call `evaluate` on one board; files that the worker lacks are sent again."""
@@ -74,6 +78,7 @@ class Caller:
                 "more": send.more,
                 "validate": self._validate,
                 "acknowledge": self._acknowledger.take(send.serial),
+                **self._args,
             },
         )
         blobs = [slot.item.bitstream.blob for slot in send.slots]

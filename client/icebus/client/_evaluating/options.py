@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TypedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypedDict
 
 from icebus.client._evaluating.progress import Show
 
@@ -23,16 +23,17 @@ to start again. The broker keeps for 300 s what comes for a client that is away.
 
 
 class EvaluateOptions(TypedDict, total=False):
-    """What may be said to :meth:`Boards.evaluate`, which tells what it means."""
+    """What may be said to :meth:`MeasuringBoards.evaluate`, which tells what it means."""
 
     serials: Sequence[str] | None
+    args: Mapping[str, Any]
     validate: bool
     stall: float
     progress: Show
 
 
 class MapOptions(EvaluateOptions, total=False):
-    """What may be said to :meth:`Boards.map`, which tells what it means."""
+    """What may be said to :meth:`MeasuringBoards.map`, which tells what it means."""
 
     patience: float
 
@@ -42,6 +43,7 @@ class Options:
     """What a run was told, with what it was not told."""
 
     serials: Sequence[str] | None = None
+    args: Mapping[str, Any] = field(default_factory=dict)
     validate: bool = True
     stall: float = STALL
     patience: float = PATIENCE

@@ -90,6 +90,7 @@ class Run(Generic[R]):
             self.batch,
             inline=account.copies == 1,
             validate=options.validate,
+            args=options.args,
         )
         for serial in account.serials:
             reservation.device(serial)

@@ -13,8 +13,9 @@ from typing import Self
 from icebus.bus import Incoming, Subscription, wait_for
 from icebus.client._connection import operations
 from icebus.client._connection.connection import Connection
-from icebus.client._connection.hook_runner import ReceivedEvent, read_event
+from icebus.client._connection.hook_runner import ReceivedEvent
 from icebus.client._reservation import document as holding
+from icebus.client._reservation.events import read_event
 from icebus.client._reservation.extension import AutomaticExtension
 from icebus.client._reservation.queue_place import Waiting, still_queued
 from icebus.schemas import reservations
@@ -70,6 +71,7 @@ class Reservation:
         self._connection = connection
         self._condition = threading.Condition()
         self._document = document
+        self._owners = _owners(document)
         self._ended: ReservationEnded | None = None
         self._failed: dict[str, IcebusError] = {}
         self._extension = AutomaticExtension(
@@ -322,6 +324,7 @@ class Reservation:
             if document.revision < self._document.revision:
                 return  # an answer that was overtaken by what happened since
             before, self._document = self._document, document
+            self._owners = _owners(document)
             if holding.is_queued(before) and not holding.is_queued(document):
                 self._begin(document)
             else:
@@ -401,29 +404,35 @@ class Reservation:
             self.on_lost(serials, error)
 
     def _on_event(self, incoming: Incoming) -> None:
-        serial, name = incoming.ids["serial"], incoming.ids["event"]
-        sender = incoming.ids["sender"]
-        event = decode(RawEvent, incoming.payload)
-        key = (name, self.id, sender, serial, event.sequence, event.at)
-        if sender != CONTROL:
-            if any(d.serial == serial and d.worker == sender for d in self.document.devices):
-                self.on_kind_event(serial, name, event, key)
-        elif name == "initialized":
-            ready = read_event(Initialized, event)
-            self._connection.hooks.run(name, ready, (name, self.id, ready.serial))
-            self.on_back([ready.serial])
-        elif name == "reservation_ending_soon":
-            self._connection.hooks.run(name, read_event(EndingSoon, event), key)
-        elif name == "reservation_ended":
-            self._end(read_event(Ended, event).reason)
-        elif name == "device_failed":
-            self._on_device_failed(read_event(DeviceFailedEvent, event), key)
-        elif name == "device_replaced":
-            replaced = read_event(DeviceReplaced, event)
-            self._connection.hooks.run(name, replaced, key)
-            self.on_replaced(replaced.serial, replaced.by)
-        elif name == "transferred":
-            self._connection.hooks.run(name, read_event(Transferred, event), key)
+        name, sender = incoming.ids["event"], incoming.ids["sender"]
+        if sender == CONTROL:
+            self._on_control_event(name, incoming.ids["serial"], incoming.payload)
+        elif self._owners.get(serial := incoming.ids["serial"]) == sender:
+            self.on_kind_event(name, serial, sender, incoming.payload)
+
+    def _on_control_event(self, name: str, serial: str, payload: bytes) -> None:
+        key = self._key(name, serial, CONTROL, decode(RawEvent, payload))
+        match name:
+            case "initialized":
+                ready = read_event(Initialized, payload)
+                self._connection.hooks.run(name, ready, (name, self.id, ready.serial))
+                self.on_back([ready.serial])
+            case "reservation_ending_soon":
+                self._connection.hooks.run(name, read_event(EndingSoon, payload), key)
+            case "reservation_ended":
+                self._end(read_event(Ended, payload).reason)
+            case "device_failed":
+                self._on_device_failed(read_event(DeviceFailedEvent, payload), key)
+            case "device_replaced":
+                replaced = read_event(DeviceReplaced, payload)
+                self._connection.hooks.run(name, replaced, key)
+                self.on_replaced(replaced.serial, replaced.by)
+            case "transferred":
+                self._connection.hooks.run(name, read_event(Transferred, payload), key)
+
+    def _key(self, name: str, serial: str, sender: str, event: RawEvent) -> tuple[object, ...]:
+        """What tells an event that comes again from the next one."""
+        return (name, self.id, sender, serial, event.sequence, event.at)
 
     def _on_device_failed(self, failed: DeviceFailedEvent, key: tuple[object, ...]) -> None:
         self._connection.hooks.run("device_failed", failed, key)
@@ -435,19 +444,18 @@ class Reservation:
 
     # --- for kinds to override ----------------------------------------------------------------
 
-    def on_kind_event(
-        self, serial: str, name: str, event: RawEvent, key: tuple[object, ...]
-    ) -> None:
+    def on_kind_event(self, name: str, serial: str, worker: str, payload: bytes) -> None:
         """A worker has sent an event of the kind; runs on the dispatcher."""
+        event = decode(RawEvent, payload)
         received = ReceivedEvent(
             name=name,
             reservation=self.id,
             serial=serial,
-            sender=self.device(serial).worker,
+            sender=worker,
             data=event.data,
             at=event.at,
         )
-        self._connection.hooks.run(name, received, key)
+        self._connection.hooks.run(name, received, self._key(name, serial, worker, event))
 
     def on_lost(self, serials: list[str], error: IcebusError) -> None:
         """Devices can't be used any more, at least for what they were doing."""
@@ -461,3 +469,8 @@ class Reservation:
 
 def _span(document: reservations.Reservation) -> timedelta:
     return document.until - document.created
+
+
+def _owners(document: reservations.Reservation) -> dict[str, str]:
+    """The worker of each device, also of those that it let go of: their last outcomes count."""
+    return {device.serial: device.worker for device in document.devices}

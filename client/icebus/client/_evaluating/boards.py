@@ -1,0 +1,290 @@
+"""A reservation of a kind that measures: bitstreams in, exactly one outcome for each."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Generator, Iterable, Iterator
+from typing import Any, Generic, TypeVar, Unpack
+
+from icebus.client._connection.connection import Connection
+from icebus.client._evaluating.acknowledging import Acknowledger
+from icebus.client._evaluating.any_board import Pool
+from icebus.client._evaluating.bitstreams import Item, Source, known_length, several
+from icebus.client._evaluating.collecting import Collection
+from icebus.client._evaluating.distribution import Account
+from icebus.client._evaluating.each_board import Ledger
+from icebus.client._evaluating.options import STALL, EvaluateOptions, MapOptions, Options
+from icebus.client._evaluating.outcomes import EvaluationsFailed
+from icebus.client._evaluating.progress import follow
+from icebus.client._evaluating.run import Run
+from icebus.client._reservation.document import is_queued
+from icebus.client._reservation.events import read_event
+from icebus.client._reservation.queue_place import still_queued
+from icebus.client._reservation.reservation import Reservation
+from icebus.schemas import reservations
+from icebus.schemas.deadline import Deadline
+from icebus.schemas.errors import IcebusError, InvalidRequest
+from icebus.schemas.ids import new_id
+from icebus.schemas.measuring import BatchFinished, Failure, Result
+
+KEPT_FAILURES = 1000
+"""Failures that `evaluate` keeps to raise at the end: an endless run must not fill the memory."""
+
+KEPT_BATCHES = 64
+"""Batches remembered after their run, so that outcomes that come late or twice are acknowledged."""
+
+FINISHED_TIMEOUT = 2.0
+"""Seconds to wait for ``finished`` events that a hook wants, after the last outcome."""
+
+R = TypeVar("R", bound=Result)
+
+
+class MeasuringBoards(Reservation, Generic[R]):
+    """A reservation of boards that measure bitstreams.
+
+    Args:
+        connection: to the farm.
+        document: the reservation as control told it.
+        result: the model of what a measurement comes to.
+        keep_alive: whether to extend it while the client lives.
+        remaining: seconds that are left of it, where known.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        document: reservations.Reservation,
+        result: type[R],
+        *,
+        keep_alive: bool,
+        remaining: float | None = None,
+    ) -> None:
+        super().__init__(connection, document, keep_alive=keep_alive, remaining=remaining)
+        self._result = result
+        self._runs: dict[str, Run[R]] = {}
+        self._batches: OrderedDict[str, None] = OrderedDict()
+        self._acknowledger = Acknowledger(connection, self)
+        self._collections: list[Collection[R]] = []
+
+    def evaluate(
+        self, bitstreams: Iterable[Source], **options: Unpack[EvaluateOptions]
+    ) -> Iterator[R]:
+        """Evaluate every bitstream on every board, and yield results as they come.
+
+        The bitstreams are taken, on your thread, a few ahead of the boards, so they may come from
+        a generator without end. What a board owes when it fails, fails with it; one that comes
+        back takes part in what follows. So does one that takes its place, in a reservation that
+        replaces devices: each bitstream has one outcome for each place.
+
+        Args:
+            bitstreams: paths, bytes, ``(name, bytes)``, :class:`Bitstream` or objects with
+                ``data``, ``name`` and ``annotations``; each result's ``source`` is what was given.
+            **options: any of
+
+                - ``serials``: the boards to use, these and no others; by default all of the
+                  reservation.
+                - ``args={}``: what a measurement of the kind takes, the same for each.
+                - ``validate=True``: whether to refuse bitstreams that would not configure an FPGA.
+                - ``stall=300.0``: seconds without a sign of a board after which its evaluations
+                  fail.
+                - ``progress=False``: True for a bar on stderr, or a function to call with a
+                  :class:`Progress`.
+
+        Raises:
+            EvaluationsFailed: after the last outcome, if any evaluation has no result.
+            InvalidRequest: something that is no bitstream at all, such as a missing file.
+            ReservationEnded: it was over before it began.
+        """
+        return _results(*self._on_each(bitstreams, Options(**options)))
+
+    def evaluate_outcomes(
+        self, bitstreams: Iterable[Source], **options: Unpack[EvaluateOptions]
+    ) -> Iterator[R | Failure]:
+        """Like :meth:`evaluate`, but yield failures too instead of raising them at the end.
+
+        Raises:
+            InvalidRequest: something that is no bitstream at all, such as a missing file.
+            ReservationEnded: it was over before it began.
+            IcebusError: no board is left for a source that has no length to go by.
+        """
+        return _all(*self._on_each(bitstreams, Options(**options)))
+
+    outcomes = evaluate_outcomes
+
+    def map(self, population: Iterable[Source], **options: Unpack[MapOptions]) -> Iterator[R]:
+        """Evaluate every bitstream once, on whichever board is free; yield results as they come.
+
+        What a board owes when it fails goes to the others, and a board that comes back takes part
+        again, as does one that takes its place in a reservation that replaces devices. A bitstream
+        that failed three boards' measurements fails.
+
+        Args:
+            population: bitstreams, as for :meth:`evaluate`; each result's ``source`` is what was
+                given.
+            **options: as for :meth:`evaluate`, where what a board owes after ``stall`` goes to
+                others, and
+
+                - ``patience=60.0``: seconds to wait for a board to come back when none is left.
+
+        Raises:
+            EvaluationsFailed: after the last outcome, if any bitstream has no result.
+            InvalidRequest: something that is no bitstream at all, such as a missing file.
+            ReservationEnded: it was over before it began.
+        """
+        return _results(*self._on_any(population, Options(**options)))
+
+    def map_outcomes(
+        self, population: Iterable[Source], **options: Unpack[MapOptions]
+    ) -> Iterator[R | Failure]:
+        """Like :meth:`map`, but yield failures too instead of raising them at the end.
+
+        Raises:
+            InvalidRequest: something that is no bitstream at all, such as a missing file.
+            ReservationEnded: it was over before it began.
+            IcebusError: no board is left for a source that has no length to go by.
+        """
+        return _all(*self._on_any(population, Options(**options)))
+
+    def collect(self, *, stall: float = STALL) -> Generator[R | Failure]:
+        """Yield outcomes that nobody took, such as those of a client that crashed.
+
+        Workers keep what they measured until a client has it. Evaluations that are still to be
+        measured are waited for. What is yielded is forgotten by the worker once the next is asked
+        for, so an outcome may come again after a crash, and none is lost. While another client
+        evaluates with this reservation, leave this alone: it would take what that one waits for.
+
+        Args:
+            stall: seconds without any outcome, with some to come, after which it is given up.
+
+        Raises:
+            IcebusError: a board can't be asked now; what others had was yielded before.
+        """
+        self._connection.check_open()
+        collection = Collection[R](self._connection, self, stall)
+        self._collections.append(collection)
+        try:
+            yield from collection.outcomes()
+        finally:
+            self._collections.remove(collection)
+
+    def _on_each(
+        self, source: Iterable[Source], options: Options
+    ) -> tuple[Run[R], Iterator[R | Failure]]:
+        bitstreams = several(source)
+        # Boards that fail give way to others only where the run is for all of the reservation.
+        patient = options.whole and self.document.replace
+        ledger: Ledger[Item] = Ledger(new_id(), self._chosen(options), patient=patient)
+        return self._run(ledger, bitstreams, options)
+
+    def _on_any(
+        self, source: Iterable[Source], options: Options
+    ) -> tuple[Run[R], Iterator[R | Failure]]:
+        bitstreams = several(source)
+        pool: Pool[Item] = Pool(new_id(), self._chosen(options), known_length(bitstreams))
+        return self._run(pool, bitstreams, options)
+
+    def _chosen(self, options: Options) -> list[str]:
+        self._connection.check_open()
+        if (ended := self.ended) is not None:
+            raise ended
+        if is_queued(self.document):
+            raise still_queued(self.document)
+        chosen = list(dict.fromkeys(self.serials if options.serials is None else options.serials))
+        if not chosen:
+            raise InvalidRequest("no board is named; leave serials out for all of the reservation")
+        return chosen
+
+    def _run(
+        self, account: Account[Item, Any], bitstreams: Iterable[Source], options: Options
+    ) -> tuple[Run[R], Iterator[R | Failure]]:
+        run = Run[R](self._connection, self, self._acknowledger, account, options)
+        length = known_length(bitstreams)
+        total = None if length is None else length * account.copies
+        return run, follow(self._outcomes(run, bitstreams), total, options.progress)
+
+    def _outcomes(self, run: Run[R], bitstreams: Iterable[Source]) -> Iterator[R | Failure]:
+        self._runs[run.batch] = run
+        self._batches[run.batch] = None
+        while len(self._batches) > KEPT_BATCHES:
+            self._batches.popitem(last=False)
+        try:
+            yield from run.outcomes(bitstreams)
+        finally:
+            run.close()
+            if self._connection.hooks.has("finished"):
+                run.wait_finished(Deadline.after(FINISHED_TIMEOUT))
+            del self._runs[run.batch]
+            self._connection.bus.call_soon(self._acknowledger.flush)
+
+    # --- on the dispatcher --------------------------------------------------------------------
+
+    def on_kind_event(self, name: str, serial: str, worker: str, payload: bytes) -> None:
+        """Outcomes go to the run they belong to, and to hooks."""
+        if name == "results":
+            self._on_outcome(name, serial, read_event(self._result, payload))
+        elif name == "failures":
+            self._on_outcome(name, serial, read_event(Failure, payload))
+        elif name == "finished":
+            finished = read_event(BatchFinished, payload)
+            self._connection.hooks.run(name, finished, (name, self.id, serial, finished.batch))
+            if (run := self._runs.get(finished.batch)) is not None:
+                run.finished(serial)
+        else:
+            super().on_kind_event(name, serial, worker, payload)
+
+    def _on_outcome(self, name: str, serial: str, outcome: R | Failure) -> None:
+        if not outcome.serial:  # journalled by an earlier version
+            outcome = outcome.model_copy(update={"serial": serial})
+        self._connection.hooks.run(name, outcome, ("outcome", self.id, serial, outcome.evaluation))
+        if outcome.batch in self._batches:
+            self._acknowledger.add(serial, outcome.evaluation)
+        else:
+            for collection in list(self._collections):
+                collection.put(outcome)
+        if (run := self._runs.get(outcome.batch)) is not None:
+            run.settle(outcome)
+
+    def _on_reconnected(self) -> None:
+        super()._on_reconnected()
+        for run in list(self._runs.values()):
+            run.reconnected()
+
+    def on_lost(self, serials: list[str], error: IcebusError) -> None:
+        """Runs under way learn that they wait in vain."""
+        for run in list(self._runs.values()):
+            run.lose(serials, error)
+
+    def on_back(self, serials: list[str]) -> None:
+        """Runs under way may use them again."""
+        for run in list(self._runs.values()):
+            run.rejoin(serials)
+
+    def on_replaced(self, serial: str, by: str) -> None:
+        """Runs under way use the other in its place."""
+        for run in list(self._runs.values()):
+            run.replaced(serial, by)
+
+
+def _all(run: Run[R], outcomes: Iterator[R | Failure]) -> Iterator[R | Failure]:
+    """All outcomes, and then why there are no more, if not because the source has ended."""
+    yield from outcomes
+    if run.forsaken is not None:
+        raise run.forsaken
+
+
+def _results(run: Run[R], outcomes: Iterator[R | Failure]) -> Iterator[R]:
+    """The results among outcomes, and then one error that tells of all failures."""
+    failures: list[Failure] = []
+    failed = total = 0
+    for outcome in outcomes:
+        total += 1
+        if not isinstance(outcome, Failure):
+            yield outcome
+            continue
+        failed += 1
+        if len(failures) < KEPT_FAILURES:
+            failures.append(outcome)
+    if failures:
+        raise EvaluationsFailed.of(failures, failed, total) from run.forsaken
+    if run.forsaken is not None:
+        raise run.forsaken
