@@ -80,8 +80,12 @@ class FrequencyWorker(ScriptedWorker):
 
     def __init__(self, broker: EmbeddedBroker, name: str) -> None:
         super().__init__(broker, name)
-        topic, kinds = WORKER_KINDS(worker=name), WorkerKinds(kinds={KIND: offer()})
-        self.bus.publish(topic, kinds).result(SOON)
+        self.offer()
+
+    def offer(self, **others: KindInfo) -> None:
+        """Tell what its boards can be reserved for."""
+        kinds = WorkerKinds(kinds={KIND: offer(), **others})
+        self.bus.publish(WORKER_KINDS(worker=self.name), kinds).result(SOON)
 
     def measured(self, call: Call, pulses: int) -> dict[str, Any]:
         repeats = call.args.get("args", {}).get("repeats", 1)

@@ -55,6 +55,7 @@ CLIENT: Calls = {
     "attach": lambda client: client.attach("r"),
     "end": lambda client: client.end("r"),
     "extend": lambda client: client.extend("r", 60),
+    "kinds": lambda client: client.kinds(),
     "reserve": lambda client: client.reserve(),
     "survey": lambda client: client.survey(),
     "transfer": lambda client: client.transfer("r", "bob"),

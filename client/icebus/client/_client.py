@@ -11,12 +11,14 @@ from icebus.client._connection import operations
 from icebus.client._connection.connection import check_id, validated
 from icebus.client._connection.device_calls import call_devices
 from icebus.client._handlers import EventHandler
+from icebus.client._offers import commonest, merge
 from icebus.client._reservation.queue_place import in_vain
 from icebus.client._reservation.reservation import Reservation
 from icebus.client._session import CLOSE_TIMEOUT, CONNECT_TIMEOUT, Session
 from icebus.client._survey import Survey, survey
 from icebus.schemas import reservations
 from icebus.schemas.calls import CallResults
+from icebus.schemas.components import KindInfo
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import (
     DeviceUnavailable,
@@ -29,6 +31,7 @@ from icebus.schemas.errors import (
 from icebus.schemas.files import Blob
 from icebus.schemas.message import now
 from icebus.schemas.reservations import EndReason, ReservationState, ReserveArgs
+from icebus.schemas.topics import WORKER_KINDS
 
 log = logging.getLogger(__name__)
 
@@ -328,6 +331,16 @@ class BaseClient(Session, Generic[R]):
         """
         self._connection.check_open()
         return survey(self._connection.bus, Deadline.after(timeout))
+
+    def kinds(self, timeout: float = operations.TIMEOUT) -> dict[str, KindInfo]:
+        """What boards can be reserved for, by name, as most of the workers describe it.
+
+        Raises:
+            DeadlineExceeded: the broker did not answer.
+        """
+        self._connection.check_open()
+        found = survey(self._connection.bus, Deadline.after(timeout), [WORKER_KINDS])
+        return commonest(merge(found.kinds))
 
     def close(self, timeout: float = CLOSE_TIMEOUT) -> None:
         """Release what is attached to this client, and end its connection."""

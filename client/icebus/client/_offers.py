@@ -34,6 +34,30 @@ def merge(kinds: Mapping[str, WorkerKinds]) -> list[Offer]:
     return sorted(offers, key=lambda offer: (offer.kind, -len(offer.workers), offer.workers))
 
 
+def commonest(offers: Iterable[Offer]) -> dict[str, KindInfo]:
+    """Each kind in the form that most workers offer."""
+    found: dict[str, KindInfo] = {}
+    for offer in offers:
+        found.setdefault(offer.kind, offer.info)
+    return found
+
+
+def find_kind(kinds: Mapping[str, KindInfo], kind: str) -> KindInfo:
+    """A kind that is offered.
+
+    Raises:
+        UnknownKind: nobody offers it.
+    """
+    if kind not in kinds:
+        raise _unknown(kind, kinds)
+    return kinds[kind]
+
+
+def measures(info: KindInfo) -> bool:
+    """Whether a kind takes files and gives exactly one outcome for each."""
+    return "evaluate" in info.methods and {"results", "failures", "finished"} <= info.events.keys()
+
+
 def find(offers: Iterable[Offer], kind: str) -> list[Offer]:
     """The offers of one kind.
 
@@ -43,10 +67,14 @@ def find(offers: Iterable[Offer], kind: str) -> list[Offer]:
     known = list(offers)
     found = [offer for offer in known if offer.kind == kind]
     if not found:
-        names = sorted({offer.kind for offer in known})
-        there = f"there are {', '.join(names)}" if names else "no worker offers any"
-        raise UnknownKind(f"no worker offers kind {kind!r}; {there}", kind=kind)
+        raise _unknown(kind, (offer.kind for offer in known))
     return found
+
+
+def _unknown(kind: str, known: Iterable[str]) -> UnknownKind:
+    names = sorted(set(known))
+    there = f"there are {', '.join(names)}" if names else "no worker offers any"
+    return UnknownKind(f"no worker offers kind {kind!r}; {there}", kind=kind)
 
 
 def find_method(info: KindInfo, kind: str, method: str) -> MethodInfo:

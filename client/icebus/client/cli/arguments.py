@@ -1,14 +1,12 @@
-"""A method's arguments from the words of a command line, guided by its JSON Schema.
-
-Pure, but for the reading of files, which is handed in.
-"""
+"""Arguments of methods and kinds from the words of a command line, guided by their JSON Schemas."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+import operator
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from icebus.client.cli.signatures import (
@@ -47,7 +45,7 @@ class Arguments:
 
 
 class _Wrong(Exception):
-    """What is wrong with a word; becomes an error that shows how the method is called."""
+    """What is wrong with a word; becomes an error that shows what there is."""
 
 
 def parse(words: Sequence[str], method: str, schema: Schema, read: Read) -> Arguments:
@@ -64,6 +62,30 @@ def parse(words: Sequence[str], method: str, schema: Schema, read: Read) -> Argu
         InvalidRequest: a key is unknown, missing or given twice, or a value is not what it may be;
             the message has the method's signature.
     """
+    return _parse(words, schema, read, f"call it as {signature(method, schema)}")
+
+
+def parse_named(words: Sequence[str], taker: str, schema: Schema) -> dict[str, Any]:
+    """The values that the words give, none of them a file's bytes.
+
+    Args:
+        words: ``name=value``, or ``name=@file`` for a text that a file holds.
+        taker: who takes them, for people.
+        schema: of what it takes.
+
+    Raises:
+        InvalidRequest: a name is unknown or given twice, or a value is not what it may be; the
+            message says what there is.
+    """
+    taken = ", ".join(map(str, fields(schema))) or "no arguments"
+    return _parse(words, schema, _read_file, f"{taker} takes {taken}").args
+
+
+def _read_file(path: str) -> bytes:
+    return Path(path).read_bytes()
+
+
+def _parse(words: Sequence[str], schema: Schema, read: Read, usage: str) -> Arguments:
     known = {each.name: each for each in fields(schema)}
     arguments = Arguments()
     try:
@@ -75,7 +97,7 @@ def parse(words: Sequence[str], method: str, schema: Schema, read: Read) -> Argu
         if missing:
             raise _Wrong(f"{', '.join(missing)} is missing")
     except _Wrong as wrong:
-        raise InvalidRequest(f"{wrong}; call it as {signature(method, schema)}") from None
+        raise InvalidRequest(f"{wrong}; {usage}") from None
     return arguments
 
 
@@ -167,7 +189,33 @@ def coerce(text: str, schema: Schema) -> Any:
     choices = [choice for each in alternatives(schema) for choice in each.get("enum", [])]
     if choices and value not in choices:
         raise ValueError(f"{text!r} is none of {', '.join(map(json.dumps, choices))}")
+    if isinstance(value, (int, float)) and (limit := _limit_missed(value, schema)):
+        raise ValueError(f"{text} is not {limit}")
     return value
+
+
+_LIMITS: Mapping[str, tuple[str, Callable[[float, float], bool]]] = {
+    "minimum": ("at least", operator.ge),
+    "exclusiveMinimum": ("above", operator.gt),
+    "maximum": ("at most", operator.le),
+    "exclusiveMaximum": ("below", operator.lt),
+}
+
+
+def _limit_missed(value: float, schema: Schema) -> str:
+    """The limit that keeps a number from being any of what is allowed; empty where none does."""
+    missed = [
+        next(
+            (
+                f"{words} {each[key]}"
+                for key, (words, holds) in _LIMITS.items()
+                if key in each and not holds(value, each[key])
+            ),
+            "",
+        )
+        for each in alternatives(schema)
+    ]
+    return missed[0] if all(missed) else ""
 
 
 def _loads(text: str) -> Any:

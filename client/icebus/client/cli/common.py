@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from icebus.client.cli.completion import complete_kind, complete_selector
+from icebus.client.cli.completion import (
+    complete_kind,
+    complete_measurement_argument,
+    complete_measuring_kind,
+    complete_reservation,
+    complete_reservation_argument,
+    complete_selector,
+    complete_serial,
+)
 from icebus.client.cli.durations import parse_duration
 from icebus.client.cli.output import Format
 
 if TYPE_CHECKING:
     from icebus.client._client import Client
+    from icebus.client._measuring_client import GenericMeasuringClient
     from icebus.client._survey import Survey
-    from icebus.client.kinds.pulsecount import PulseCountClient
     from icebus.schemas.topics import Topic
 
 KIND = "pulsecount"
+"""What boards are for, unless something else is said."""
 
 CONNECT_TIMEOUT = 10.0
 """Seconds for the broker to take us in, and to tell how the farm is."""
@@ -38,8 +48,51 @@ Kind = Annotated[
     str,
     typer.Option("--kind", help="What the boards are for.", autocompletion=complete_kind),
 ]
-
-
+MeasuringKind = Annotated[
+    str | None,
+    typer.Option(
+        "--kind",
+        help="What the boards are to measure. (default: pulsecount)",
+        autocompletion=complete_measuring_kind,
+    ),
+]
+ReservationArgs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--arg",
+        metavar="NAME=VALUE",
+        help="What the kind takes for a reservation; may be given repeatedly.",
+        autocompletion=complete_reservation_argument,
+    ),
+]
+MeasurementArgs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--measure",
+        metavar="NAME=VALUE",
+        help="What the kind takes for a measurement; may be given repeatedly.",
+        autocompletion=complete_measurement_argument,
+    ),
+]
+Files = Annotated[list[Path], typer.Argument(help="Bitstreams (.bin) for the iCE40UP5K.")]
+ReservationId = Annotated[
+    str | None,
+    typer.Option(
+        "--reservation",
+        "-r",
+        envvar="ICEBUS_RESERVATION",
+        help="Whose boards to use.",
+        autocompletion=complete_reservation,
+    ),
+]
+Count = Annotated[
+    int | None, typer.Option("--count", "-n", min=1, help="Reserve so many for this run.")
+]
+Serials = Annotated[
+    list[str] | None,
+    typer.Option("--serial", "-s", help="Use only these boards.", autocompletion=complete_serial),
+]
+Validate = Annotated[bool, typer.Option(help="Refuse bitstreams that would not configure an FPGA.")]
 Selector = Annotated[
     str | None,
     typer.Option(
@@ -75,18 +128,18 @@ PROFILE: ContextVar[str | None] = ContextVar("profile", default=None)
 """The profile that `icebus --profile` names."""
 
 
-def connect() -> PulseCountClient:
-    """A client of the farm in question."""
-    from icebus.client.kinds.pulsecount import PulseCountClient
-
-    return PulseCountClient(profile=PROFILE.get())
-
-
-def connect_any() -> Client:
+def connect() -> Client:
     """A client of the farm in question, for reservations of any kind."""
     from icebus.client._client import Client
 
     return Client(profile=PROFILE.get())
+
+
+def connect_measuring(kind: str = "") -> GenericMeasuringClient:
+    """A client of the farm in question, for kinds that measure."""
+    from icebus.client._measuring_client import GenericMeasuringClient
+
+    return GenericMeasuringClient(kind, profile=PROFILE.get())
 
 
 def look(*topics: Topic) -> Survey:

@@ -16,6 +16,8 @@ from icebus.schemas.wording import counted
 
 if TYPE_CHECKING:
     from icebus.client._survey import Survey
+    from icebus.client.cli.signatures import Schema
+    from icebus.schemas.components import KindInfo
     from icebus.schemas.reservations import Reservation
 
 ANSWER_TIME = 1.0
@@ -129,6 +131,48 @@ def complete_kind(ctx: typer.Context, incomplete: str) -> Words:
         for offered in farm.kinds.values():
             for kind, info in offered.kinds.items():
                 yield kind, info.description
+
+    return _matching(ctx, incomplete, ["WORKER_KINDS"], tell)
+
+
+def complete_measuring_kind(ctx: typer.Context, incomplete: str) -> Words:
+    """The kinds that workers offer and that measure."""
+
+    def tell(farm: Survey, _user: str) -> Iterator[tuple[str, str]]:
+        from icebus.client._offers import measures
+
+        for offered in farm.kinds.values():
+            for kind, info in offered.kinds.items():
+                if measures(info):
+                    yield kind, info.description
+
+    return _matching(ctx, incomplete, ["WORKER_KINDS"], tell)
+
+
+def complete_reservation_argument(ctx: typer.Context, incomplete: str) -> Words:
+    """What a reservation takes, of the kind that was named."""
+    return _arguments(ctx, incomplete, lambda info: info.args)
+
+
+def complete_measurement_argument(ctx: typer.Context, incomplete: str) -> Words:
+    """What a measurement takes, of the kind that was named."""
+    from icebus.client.cli.kind_schemas import measurement_schema
+
+    return _arguments(ctx, incomplete, measurement_schema)
+
+
+def _arguments(
+    ctx: typer.Context, incomplete: str, schema_of: Callable[[KindInfo], Schema]
+) -> Words:
+    kind = ctx.params.get("kind")
+
+    def tell(farm: Survey, _user: str) -> Iterator[tuple[str, str]]:
+        from icebus.client.cli.signatures import fields, type_of
+
+        for offered in farm.kinds.values():
+            if kind in offered.kinds:
+                for field in fields(schema_of(offered.kinds[kind])):
+                    yield f"{field.name}=", field.description or type_of(field.schema)
 
     return _matching(ctx, incomplete, ["WORKER_KINDS"], tell)
 

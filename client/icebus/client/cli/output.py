@@ -24,13 +24,14 @@ class Format(StrEnum):
     NAME = "name"
 
 
-def _plain(value: Any) -> str:
+def plain(value: Any) -> str:
+    """A value as people read it."""
     if value is None or value == "":
         return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, (list, tuple)):
-        return " ".join(map(_plain, value)) or "-"
+        return " ".join(map(plain, value)) or "-"
     return str(value)
 
 
@@ -45,7 +46,7 @@ class Column:
     """
 
     key: str
-    show: Callable[[Any], str] = _plain
+    show: Callable[[Any], str] = plain
     right: bool = False
 
     @property

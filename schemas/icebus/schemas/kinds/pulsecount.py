@@ -24,9 +24,13 @@ class PulseCountResult(Result):
         description="True when counted, by a board or by complete simulation; false for an estimate"
     )
     cdone: bool | None = Field(
-        default=None, description="Whether the FPGA took the configuration; null where not told."
+        default=None,
+        description="Whether the FPGA took the configuration; null where not told.",
+        json_schema_extra={"table": False},
     )
-    note: str = Field(default="", description="Why the count is not exact.")
+    note: str = Field(
+        default="", description="Why the count is not exact, or what became of the bitstream."
+    )
 
 
 EVENTS = measuring.events(PulseCountResult)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from icebus.client.cli.common import connect_any
+from icebus.client.cli.common import connect
 from icebus.client.cli.common import duration as duration_of
 from icebus.client.cli.completion import complete_held_serial, complete_method, complete_reservation
 from icebus.client.cli.output import (
@@ -106,7 +106,7 @@ def call(
     from icebus.client.cli.arguments import parse
     from icebus.schemas.errors import IcebusError, InvalidRequest
 
-    with connect_any() as client:
+    with connect() as client:
         # Other boards of the reservation need not be well.
         held = client.attach(reservation or _holder(client, serial), ready=False, take_over=False)
         if (problem := held.problem(serial)) is not None:

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import typer
 
-from icebus.client.cli.commands.evaluate import (
+from icebus.client.cli.common import (
     Count,
     Files,
+    MeasurementArgs,
+    MeasuringKind,
+    Output,
+    Priority,
+    Replace,
+    ReservationArgs,
     ReservationId,
+    Selector,
     Serials,
-    Terms,
     Validate,
-    Wanted,
-    measure,
+    Wait,
 )
-from icebus.client.cli.common import Output, Priority, Replace, Selector, Wait
+from icebus.client.cli.evaluating import BoardRequest, Measurement, measure
 from icebus.client.cli.output import Format
 
 
@@ -28,6 +33,9 @@ def map(  # noqa: A001 - the command's name
     reservation: ReservationId = None,
     count: Count = None,
     serial: Serials = None,
+    kind: MeasuringKind = None,
+    arg: ReservationArgs = None,
+    measure_arg: MeasurementArgs = None,
     selector: Selector = None,
     wait: Wait = None,
     priority: Priority = 0,
@@ -35,15 +43,18 @@ def map(  # noqa: A001 - the command's name
     validate: Validate = True,
     output: Output = Format.TABLE,
 ) -> None:
-    """Evaluate every bitstream once, on whichever board is free, and print the pulses counted.
+    """Evaluate every bitstream once, on whichever board is free, and print what was measured.
 
-    Boards are found as for `evaluate`. What a board owes when it fails goes to the others, and a
-    board that comes back takes part again, as does one that replaces it.
+    Boards are found as for `evaluate`, and --kind, --arg and --measure are as there. What a board
+    owes when it fails goes to the others, and a board that comes back takes part again, as does one
+    that replaces it.
 
     Examples:
       icebus map -n 8 population/*.bin
       icebus map -n 4 *.bin -o csv > counts.csv
       icebus map -n 8 --wait 2h --replace population/*.bin
     """
-    terms = Terms(count, serial or [], selector, wait, priority, replace)
-    measure(Wanted(files, reservation, terms, validate, output), each=False)
+    request = BoardRequest(
+        kind, reservation, count, serial or [], selector, wait, priority, replace, arg or []
+    )
+    measure(Measurement(files, measure_arg or [], validate, on_each=False), request, output)

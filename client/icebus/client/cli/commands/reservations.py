@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from icebus.client.cli.common import KIND, Kind, Output, Priority, Replace, Selector, Wait, connect
+from icebus.client.cli.common import (
+    KIND,
+    Kind,
+    Output,
+    Priority,
+    Replace,
+    ReservationArgs,
+    Selector,
+    Wait,
+    connect,
+)
 from icebus.client.cli.common import duration as duration_of
 from icebus.client.cli.completion import (
     complete_release,
@@ -22,7 +32,7 @@ from icebus.client.cli.output import Column, Format, print_line, print_rows, say
 from icebus.schemas.wording import counted
 
 if TYPE_CHECKING:
-    from icebus.client.kinds.pulsecount import PulseCountClient
+    from icebus.client._client import BaseClient, Client
     from icebus.schemas.reservations import Reservation
 
 FIELDS = (
@@ -57,6 +67,7 @@ def reserve(
         ),
     ] = None,
     kind: Kind = KIND,
+    arg: ReservationArgs = None,
     duration: Annotated[
         float,
         typer.Option(
@@ -96,12 +107,14 @@ def reserve(
       icebus reserve 4 -l chip=rp2350,rack!=b --wait 2h --priority 5 --replace
       eval "$(icebus reserve 4 --shell)"; icebus evaluate *.bin; icebus release --all
       icebus reserve --serial 70B3D5A1 --serial 70B3D5A2
+      icebus reserve 2 --kind KIND --arg NAME=VALUE
     """
     if count is not None and serial:
         raise typer.BadParameter("give either how many or which (--serial)")
     from icebus.client.cli.progress import queueing
 
     with connect() as client:
+        args = _args(client, kind, arg) if arg else {}
         wanted = ", ".join(serial) if serial else counted(count or 1, "board")
         with queueing(client, f"preparing {wanted}", wait):
             held = client.reserve(
@@ -109,6 +122,7 @@ def reserve(
                 serials=serial or None,
                 selector=selector,
                 kind=kind,
+                args=args,
                 duration=duration,
                 wait=wait or 0.0,
                 priority=priority,
@@ -125,6 +139,13 @@ def reserve(
             print_line(document.id)
         else:
             _print([document], output)
+
+
+def _args(client: Client, kind: str, words: Sequence[str]) -> dict[str, Any]:
+    from icebus.client._offers import find_kind
+    from icebus.client.cli.kind_schemas import reservation_args
+
+    return reservation_args(kind, find_kind(client.kinds(), kind), words)
 
 
 def reservations(
@@ -185,7 +206,7 @@ def extend(
         say("That is as far as the farm lets a reservation go.")
 
 
-def the_one(client: PulseCountClient, name: str | None) -> Reservation:
+def the_one(client: BaseClient[Any], name: str | None) -> Reservation:
     """The reservation named, or the one that there is.
 
     Raises:
@@ -240,7 +261,7 @@ def release(
             print_line(f"{' '.join(serials)} of {name} released" if serials else f"{name} released")
 
 
-def _to_release(client: PulseCountClient, words: Sequence[str]) -> dict[str, list[str]]:
+def _to_release(client: Client, words: Sequence[str]) -> dict[str, list[str]]:
     if len(words) == 1:
         return {words[0]: []}  # whatever it is, control knows it
     held = {each.id: [d.serial for d in each.devices] for each in client.reservations()}

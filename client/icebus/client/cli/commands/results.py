@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from icebus.client.cli.commands.evaluate import Printer
 from icebus.client.cli.commands.reservations import the_one
-from icebus.client.cli.common import Output, connect
+from icebus.client.cli.common import Output, connect_measuring
 from icebus.client.cli.completion import complete_reservation
+from icebus.client.cli.outcomes import OutcomePrinter
 from icebus.client.cli.output import Format, say
 
 
@@ -40,14 +40,14 @@ def results(
       icebus results 5f1c2e9a7b3d4c60
       icebus results 5f1c2e9a7b3d4c60 -o jsonl >> journal.jsonl
     """
-    with connect() as client:
+    with connect_measuring() as client:
         boards = client.attach(the_one(client, reservation).id, take_over=False, ready=False)
-        printer = Printer(output)
+        printer = OutcomePrinter(output, client.kinds().get(boards.kind))
         try:
             with closing(boards.collect()) as outcomes:
                 for outcome in outcomes:
-                    printer.tell(outcome)
+                    printer.print(outcome)
         finally:
-            printer.conclude()
-    if not printer.told:
+            printer.print_rest()
+    if not printer.printed:
         say("There is nothing to collect.")

@@ -1,0 +1,186 @@
+"""What ``icebus evaluate`` and ``icebus map`` share: boards to measure on, and measuring."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from icebus.client.cli.common import KIND, connect_measuring
+from icebus.client.cli.exit_codes import FAILED
+from icebus.client.cli.kind_schemas import measurement_args, measuring_kind, reservation_args
+from icebus.client.cli.outcomes import FILE, OutcomePrinter
+from icebus.client.cli.output import Format, say
+from icebus.client.cli.progress import following, queueing, waiting
+from icebus.schemas.wording import counted
+
+if TYPE_CHECKING:
+    from icebus.client._evaluating.bitstreams import Bitstream
+    from icebus.client._evaluating.boards import MeasuringBoards
+    from icebus.client._measuring_client import GenericMeasuringClient, GenericResult
+    from icebus.schemas.components import KindInfo
+
+
+@dataclass(frozen=True)
+class BoardRequest:
+    """The boards to measure on.
+
+    Attributes:
+        kind: what they are for, if said.
+        reservation: whose boards to use, if one is named.
+        count: boards to reserve for the run, if said.
+        serials: the only boards to use; all, when none is named.
+        selector: labels that they must have.
+        wait: seconds to stand in the queue for them.
+        priority: there.
+        replace: whether boards that fail are replaced.
+        args: what the kind asks for, as ``name=value``.
+    """
+
+    kind: str | None
+    reservation: str | None
+    count: int | None
+    serials: Sequence[str]
+    selector: str | None
+    wait: float | None
+    priority: int
+    replace: bool
+    args: Sequence[str]
+
+    @property
+    def reserves(self) -> bool:
+        """Whether it says anything that only a reservation for the run can meet."""
+        said = (self.count, self.selector, self.wait, self.priority, self.replace, self.args)
+        return any(said)
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What to measure, and how.
+
+    Attributes:
+        files: the bitstreams.
+        args: what the kind takes for a measurement, as ``name=value``.
+        validate: whether to refuse broken bitstreams.
+        on_each: whether each is measured on each board, else on any one.
+    """
+
+    files: Sequence[Path]
+    args: Sequence[str]
+    validate: bool
+    on_each: bool
+
+
+def measure(measurement: Measurement, request: BoardRequest, output: Format) -> None:
+    """Measure bitstreams and print what comes of it.
+
+    Raises:
+        typer.Exit: some have no result.
+    """
+    if request.count is not None and request.serials:
+        raise typer.BadParameter("give either how many (-n) or which (--serial)")
+    bitstreams = read_all(measurement.files, validate=measurement.validate)
+    with connect_measuring(request.kind or "") as client:
+        kinds = client.kinds()
+        with _boards(client, request, kinds) as boards:
+            info = measuring_kind(kinds, boards.kind)
+            printer = OutcomePrinter(output, info, [each.name for each in bitstreams])
+            args = measurement_args(boards.kind, info, measurement.args)
+            chosen = request.serials or boards.serials
+            total = len(bitstreams) * (len(chosen) if measurement.on_each else 1)
+            say(f"{counted(total, 'evaluation')} on {' '.join(chosen)} (reservation {boards.id})")
+            run = boards.evaluate_outcomes if measurement.on_each else boards.map_outcomes
+            with following("evaluating", total, streams=printer.streams) as progress:
+                for outcome in run(
+                    bitstreams,
+                    serials=request.serials or None,
+                    args=args,
+                    validate=measurement.validate,
+                    progress=progress,
+                ):
+                    printer.print(outcome)
+    printer.print_rest()
+    if printer.failed:
+        say(f"icebus: {printer.failed} of {printer.printed} evaluations failed")
+        raise typer.Exit(FAILED)
+
+
+def read_all(files: Sequence[Path], *, validate: bool) -> list[Bitstream]:
+    """The bitstreams in the files; all that is wrong with any is told before anything is reserved.
+
+    Raises:
+        InvalidRequest: a file can't be read.
+        BitstreamInvalid: a file holds no valid bitstream.
+    """
+    from icebus.client._evaluating.bitstreams import Bitstream
+    from icebus.schemas.errors import IcebusError
+
+    names = [path.name for path in files]
+    bitstreams: list[Bitstream] = []
+    problems: list[IcebusError] = []
+    for path in files:
+        # Files of one name from several folders are told apart by their paths.
+        name = path.name if names.count(path.name) == 1 else str(path)
+        try:
+            read = Bitstream.read(path, {FILE: str(path)}, name=name, validate=validate)
+            read.check()
+        except IcebusError as error:
+            problems.append(error)
+        else:
+            bitstreams.append(read)
+    for problem in problems[:-1]:
+        say(f"icebus: {problem.message}")
+    if problems:
+        raise problems[-1]
+    return bitstreams
+
+
+@contextmanager
+def _boards(
+    client: GenericMeasuringClient, request: BoardRequest, kinds: Mapping[str, KindInfo]
+) -> Iterator[MeasuringBoards[GenericResult]]:
+    """The boards to use: of a reservation that is held, or of one for this run only."""
+    kind = request.kind or KIND
+    reservation = None if request.reserves else request.reservation
+    serials = list(request.serials)
+    if reservation is None and not request.reserves and not serials:
+        reservation = _held(client, kind)
+    if reservation is not None:
+        with waiting(f"waiting for reservation {reservation}"):
+            boards = client.attach(reservation, take_over=False, keep_alive=True)
+    else:
+        args = reservation_args(kind, measuring_kind(kinds, kind), request.args)
+        with queueing(client, "preparing boards", request.wait):
+            boards = client.reserve(
+                request.count,
+                serials=serials or None,
+                selector=request.selector,
+                kind=kind,
+                args=args,
+                wait=request.wait or 0.0,
+                priority=request.priority,
+                replace=request.replace,
+            )
+    with boards:
+        for serial in serials:
+            boards.device(serial)
+        yield boards
+
+
+def _held(client: GenericMeasuringClient, kind: str) -> str | None:
+    """The one reservation that waits for work of this user."""
+    held = [
+        each.id
+        for each in client.reservations()
+        if each.client is None and each.kind == kind and each.queue is None
+    ]
+    if len(held) > 1:
+        raise typer.BadParameter(
+            f"you hold several reservations ({', '.join(held)}): name one with --reservation, or "
+            "reserve boards for this run with -n"
+        )
+    return held[0] if held else None

@@ -1,0 +1,89 @@
+"""What the schemas that workers publish say of a kind that measures: its columns and arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from icebus.client.cli.output import Column
+from icebus.client.cli.signatures import Field, Schema, fields, resolve, types
+
+if TYPE_CHECKING:
+    from icebus.schemas.components import KindInfo
+
+IN_TABLES = "table"
+"""Keyword of a field's schema: false where it is for programs only."""
+
+NUMBERS = frozenset({"integer", "number", "null"})
+
+
+def measuring_kind(kinds: Mapping[str, KindInfo], kind: str) -> KindInfo:
+    """A kind that measures files, as workers offer it.
+
+    Raises:
+        UnknownKind: nobody offers it.
+        InvalidRequest: it measures none.
+    """
+    from icebus.client._offers import find_kind, measures
+    from icebus.schemas.errors import InvalidRequest
+
+    info = find_kind(kinds, kind)
+    if not measures(info):
+        names = ", ".join(sorted(name for name, each in kinds.items() if measures(each)))
+        raise InvalidRequest(
+            f"kind {kind} measures no bitstreams; {f'{names} can' if names else 'no kind does'}; "
+            "`icebus call` calls methods of any kind"
+        )
+    return info
+
+
+def reservation_args(kind: str, info: KindInfo, words: Sequence[str]) -> dict[str, Any]:
+    """What a reservation of the kind asks for, from ``name=value``.
+
+    Raises:
+        InvalidRequest: the kind takes no such thing.
+    """
+    from icebus.client.cli.arguments import parse_named
+
+    return parse_named(words, f"a reservation for {kind}", info.args)
+
+
+def measurement_args(kind: str, info: KindInfo, words: Sequence[str]) -> dict[str, Any]:
+    """What a measurement of the kind takes, from ``name=value``.
+
+    Raises:
+        InvalidRequest: the kind takes no such thing.
+    """
+    from icebus.client.cli.arguments import parse_named
+
+    return parse_named(words, f"a measurement of {kind}", measurement_schema(info))
+
+
+def measurement_schema(info: KindInfo) -> Schema:
+    """The schema of what a measurement takes; an empty one where it takes nothing."""
+    evaluate = info.methods["evaluate"].args
+    args = evaluate.get("properties", {}).get("args", {})
+    return resolve(args, evaluate.get("$defs", {}))
+
+
+def measured_fields(info: KindInfo | None) -> list[Field]:
+    """What results of a kind tell beside what all results do; nothing for a kind nobody offers."""
+    from icebus.schemas.measuring import Result
+
+    if info is None or (event := info.events.get("results")) is None:
+        return []
+    return [field for field in fields(event.data) if field.name not in Result.model_fields]
+
+
+def columns(measured: Sequence[Field]) -> list[Column]:
+    """The columns of a table of results."""
+    shown = [field for field in measured if field.schema.get(IN_TABLES, True)]
+    return [
+        Column("bitstream"),
+        Column("serial"),
+        *(Column(field.name, right=_is_number(field)) for field in shown),
+    ]
+
+
+def _is_number(field: Field) -> bool:
+    return bool(allowed := types(field.schema)) and allowed <= NUMBERS

@@ -1,0 +1,114 @@
+"""Outcomes of evaluations on stdout, with the columns that the workers' schema of a kind gives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from icebus.client.cli.kind_schemas import columns, measured_fields
+from icebus.client.cli.output import (
+    CsvPrinter,
+    Format,
+    plain,
+    print_json,
+    print_line,
+    say,
+    table,
+)
+
+if TYPE_CHECKING:
+    from icebus.schemas.components import KindInfo
+    from icebus.schemas.measuring import Outcome
+
+FILE = "file"
+"""Annotation that carries the path of a file, so that results find back to it."""
+
+
+class OutcomePrinter:
+    """Prints outcomes in the form asked for, at once or together at the end.
+
+    Args:
+        output: the form.
+        info: the kind as workers offer it; None when none does.
+        order: names of the bitstreams, in the order of a table.
+
+    Attributes:
+        streams: whether outcomes are printed as they come.
+        printed: outcomes so far.
+        failed: how many of them have no result.
+    """
+
+    def __init__(self, output: Format, info: KindInfo | None, order: Sequence[str] = ()) -> None:
+        measured = measured_fields(info)
+        self.streams = output in (Format.JSONL, Format.CSV, Format.NAME)
+        self.printed = 0
+        self.failed = 0
+        self._output = output
+        self._names = [field.name for field in measured]
+        self._columns = columns(measured)
+        self._order = {name: index for index, name in enumerate(order)}
+        self._rows: list[dict[str, Any]] = []
+        self._messages: set[str] = set()
+        self._csv = CsvPrinter(csv_fields(self._names)) if output is Format.CSV else None
+
+    def print(self, outcome: Outcome) -> None:
+        """Print what is printed as soon as it comes; one trouble of a board is told once."""
+        from icebus.schemas.measuring import Failure
+
+        self.printed += 1
+        if isinstance(outcome, Failure):
+            self.failed += 1
+            message = f"{outcome.serial}: {outcome.error}"
+            if message not in self._messages:
+                self._messages.add(message)
+                say(f"{outcome.where}: {outcome.error}")
+        row = as_row(outcome, self._names)
+        if self._csv is not None:
+            self._csv.row(row)
+        elif self._output is Format.JSONL:
+            print_json(row)
+        elif not self.streams:
+            self._rows.append(row)
+        elif "error" not in row:
+            print_line(" ".join([outcome.bitstream, outcome.serial, *self._first(row)]))
+
+    def _first(self, row: Mapping[str, Any]) -> list[str]:
+        """What was measured, in a word."""
+        return [plain(row[name]) for name in self._names[:1]]
+
+    def print_rest(self) -> None:
+        """Print what is printed at the end: in the order of the files, whatever came first."""
+        rows = sorted(
+            self._rows, key=lambda row: (self._order.get(row["bitstream"], 0), row["serial"] or "")
+        )
+        if self._output is Format.JSON:
+            print_json(rows, indent=2)
+        elif self._output is Format.TABLE and (good := [row for row in rows if "error" not in row]):
+            print_line(table(good, self._columns))
+
+
+def csv_fields(measured: Sequence[str]) -> list[str]:
+    """The keys of an outcome as CSV."""
+    return ["bitstream", "serial", *measured, "upload", "window", FILE, "evaluation", "error"]
+
+
+def as_row(outcome: Outcome, measured: Sequence[str]) -> dict[str, Any]:
+    """An outcome for programs. A failure has ``error`` where a result has what was measured."""
+    from icebus.schemas.measuring import Failure, Result
+
+    row: dict[str, Any] = {
+        "serial": outcome.serial or None,
+        "bitstream": outcome.bitstream,
+        FILE: outcome.annotations.get(FILE),
+        "evaluation": outcome.evaluation,
+    }
+    if isinstance(outcome, Failure):
+        return {**row, "error": outcome.error.info().model_dump(mode="json")}
+    if not isinstance(outcome, Result):
+        return row
+    return {
+        **row,
+        **{name: getattr(outcome, name, None) for name in measured},
+        "upload": outcome.upload,
+        "window": outcome.window,
+    }

@@ -1,0 +1,174 @@
+"""The command line for a kind that it has no line of code for: columns, arguments, completion."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+import typer
+from tests.client.frequency import KIND, FrequencyWorker, offer
+
+from icebus.client.cli import main
+from icebus.client.cli.completion import (
+    complete_measurement_argument,
+    complete_measuring_kind,
+    complete_reservation_argument,
+)
+from icebus.client.cli.kind_schemas import columns, measured_fields
+
+if TYPE_CHECKING:
+    from tests.client.conftest import ScriptedControl
+
+    from icebus.broker.embedded import EmbeddedBroker
+
+MEASURED = ("hertz", "resolution", "raw")
+
+
+class Done(NamedTuple):
+    code: int
+    stdout: str
+    stderr: str
+
+
+Icebus = Callable[..., Done]
+
+
+@pytest.fixture
+def w1(broker: EmbeddedBroker) -> Iterator[FrequencyWorker]:
+    made = FrequencyWorker(broker, "w1")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def icebus(
+    broker: EmbeddedBroker,
+    control: ScriptedControl,
+    w1: FrequencyWorker,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Iterator[Icebus]:
+    """The command line as alice uses it, in this process."""
+    monkeypatch.setenv("ICEBUS_URL", broker.address("alice").url())
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+
+    def run(*arguments: object) -> Done:
+        monkeypatch.setattr(sys, "argv", ["icebus", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        code = ended.value.code
+        out, err = capsys.readouterr()
+        return Done(code if isinstance(code, int) else 0, out, err)
+
+    yield run
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def test_given_another_kind_when_evaluated_then_its_fields_stand_in_a_table(
+    icebus: Icebus, circuits: list[Path]
+) -> None:
+    done = icebus("evaluate", "--kind", KIND, circuits[0])
+    assert done.code == 0, done.stderr
+    title, row = done.stdout.splitlines()
+    assert title.split() == ["BITSTREAM", "SERIAL", "HERTZ", "RESOLUTION"]
+    assert row.split() == [circuits[0].name, "d1", "1000.0", "0.5"]
+
+
+@pytest.mark.parametrize("command", ["evaluate", "map"])
+def test_given_another_kind_when_measured_then_each_form_has_its_fields(
+    icebus: Icebus, circuits: list[Path], command: str
+) -> None:
+    words = (command, "--kind", KIND, circuits[0], "-o")
+    (row,) = json.loads(icebus(*words, "json").stdout)
+    line = json.loads(icebus(*words, "jsonl").stdout)
+    (record,) = csv.DictReader(io.StringIO(icebus(*words, "csv").stdout, newline=""))
+    common = ("serial", "bitstream", "file", "evaluation")
+    assert tuple(row) == tuple(line) == (*common, *MEASURED, "upload", "window")
+    assert (row["hertz"], row["raw"], record["raw"]) == (1000.0, [1000], "[1000]")
+    assert tuple(record) == (
+        *("bitstream", "serial", *MEASURED),
+        *("upload", "window", "file", "evaluation", "error"),
+    )
+    assert icebus(*words, "name").stdout == f"{circuits[0].name} d1 1000.0\n"
+
+
+def test_given_results_that_nobody_took_when_collected_then_their_fields_are_printed(
+    icebus: Icebus, w1: FrequencyWorker
+) -> None:
+    name = icebus("reserve", "--kind", KIND).stdout.strip()
+    w1.kept = ["e1"]
+    rows = json.loads(icebus("results", name, "-o", "json").stdout)
+    assert [(row["bitstream"], row["hertz"]) for row in rows] == [("e1.bin", 1000.0)]
+
+
+@pytest.mark.parametrize("command", ["evaluate", "map"])
+def test_given_arguments_when_measured_then_they_are_sent_as_their_schemas_say(
+    icebus: Icebus, control: ScriptedControl, circuits: list[Path], command: str
+) -> None:
+    words = ("--kind", KIND, "--arg", "gate=0.5", "--measure", "repeats=2", "-o", "json")
+    (row,) = json.loads(icebus(command, *words, circuits[0]).stdout)
+    assert row["raw"] == [1000, 1000]
+    (asked,) = [args for operation, args in control.requests.seen if operation == "reserve"]
+    assert (asked["kind"], asked["args"]) == (KIND, {"gate": 0.5})
+
+
+def test_given_arguments_when_reserved_then_control_gets_them_and_others_use_the_boards(
+    icebus: Icebus, control: ScriptedControl, circuits: list[Path]
+) -> None:
+    name = icebus("reserve", 2, "--kind", KIND, "--arg", "gate=2").stdout.strip()
+    (asked,) = [args for operation, args in control.requests.seen if operation == "reserve"]
+    assert asked["args"] == {"gate": 2}
+    done = icebus("evaluate", "-r", name, circuits[0], "-o", "name", "-s", "d1")
+    assert done.stdout == f"{circuits[0].name} d1 1000.0\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        (["--arg", "gates=1"], 6, "no argument 'gates'; a reservation for frequency takes gate:"),
+        (["--arg", "gate=11"], 6, "gate: 11 is not at most 10"),
+        (["--arg", "gate=0"], 6, "gate: 0 is not above 0"),
+        (["--arg", "gate=long"], 6, "gate: 'long' is no number"),
+        (["--measure", "gate=1"], 6, "a measurement of frequency takes repeats: integer = 1"),
+        (["--measure", "repeats=1.5"], 6, "repeats: 1.5 is no integer"),
+        (["--kind", "temperature"], 3, "no worker offers kind 'temperature'; there are frequency"),
+        (["--kind", "plain"], 6, "kind plain measures no bitstreams; frequency can"),
+    ],
+)
+def test_given_wrong_arguments_when_evaluated_then_the_error_names_what_there_is(
+    icebus: Icebus,
+    w1: FrequencyWorker,
+    circuits: list[Path],
+    words: list[str],
+    code: int,
+    told: str,
+) -> None:
+    w1.offer(plain=offer().model_copy(update={"methods": {}}))
+    done = icebus("evaluate", "--kind", KIND, circuits[0], *words)
+    assert done.code == code
+    assert told in done.stderr
+
+
+def test_given_a_kind_that_nobody_offers_when_asked_for_columns_then_there_are_those_of_all() -> (
+    None
+):
+    assert measured_fields(None) == []
+    assert [column.key for column in columns([])] == ["bitstream", "serial"]
+
+
+def test_given_a_kind_when_completing_then_its_name_and_arguments_are_offered(
+    icebus: Icebus,
+) -> None:
+    context = typer.Context(typer.main.get_command(typer.Typer(callback=lambda: None)))
+    context.params = {"kind": KIND}
+    assert complete_measuring_kind(context, "fr") == [(KIND, "Hertz on a pin.")]
+    assert complete_reservation_argument(context, "") == [("gate=", "Seconds to count for.")]
+    assert complete_measurement_argument(context, "rep") == [("repeats=", "Times to measure.")]
