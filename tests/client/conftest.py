@@ -400,9 +400,9 @@ class ScriptedControl:
 
 
 @pytest.fixture(autouse=True)
-def _little_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+def _short_absence(monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers that are lost for good are waited for, but not for seconds."""
-    monkeypatch.setattr("icebus.client._evaluating.run.WORKER_AWAY", 0.5)
+    monkeypatch.setattr("icebus.client._evaluating.run_state.WORKER_AWAY", 0.5)
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from icebus.client import (
 )
 from icebus.client._evaluating.acknowledging import Acknowledger
 from icebus.client._evaluating.bitstreams import Item
-from icebus.client._evaluating.each_board import Ledger
+from icebus.client._evaluating.each_board import EachBoard
 from icebus.client._evaluating.options import Options
 from icebus.client._evaluating.run import Run
 from icebus.client.kinds.pulsecount import PulseCountOutcome
@@ -407,12 +407,12 @@ def test_given_a_broker_that_stays_away_when_evaluating_then_all_fails_typed(
 ) -> None:
     w1.measure = False
     boards = alice.reserve(1)
-    ledger: Ledger[Item] = Ledger("batch", ["d1"])
+    each_board: EachBoard[Item] = EachBoard("batch", ["d1"])
     run = Run[PulseCountResult](
         alice._connection,
         boards,
         Acknowledger(alice._connection, boards),
-        ledger,
+        each_board,
         Options(broker_away=0.5),
     )
     taken = run.outcomes(circuits)

@@ -14,7 +14,7 @@ from tests.faults.conftest import HEARTBEAT, SOON, WINDOW, check, mapping, some
 
 from bench.farm import Farm, Shape
 from icebus.client import PulseCountClient
-from icebus.client._evaluating import timeouts as vigil
+from icebus.client._evaluating import timeouts as timeouts
 from icebus.schemas.deadline import Deadline
 
 LIBRARIES = [
@@ -100,7 +100,7 @@ def test_given_clocks_set_forth_and_back_by_hours_then_nobody_loses_anything(
         return all(abs(now[name] - end - by) < A_WHILE for name, end in first.items())
 
     # The broker drops what is under way when its clock is set forth, so clients have to ask again.
-    monkeypatch.setattr(vigil, "DOUBT", 3.0)
+    monkeypatch.setattr(timeouts, "ASK_AGAIN", 3.0)
     with PulseCountClient(farm.url) as client:
         farm.wait_ready(client)
         with client.reserve(1) as boards, client.reserve(1, detached=True) as detached:

@@ -14,8 +14,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from icebus.client._evaluating.board_queue import Send, Slot
-from icebus.client._evaluating.distribution import Account, Board, Failed
+from icebus.client._evaluating.board_queue import EvaluateCall, Evaluation
+from icebus.client._evaluating.distribution import BoardState, Distribution, FailedEvaluation
 from icebus.client._evaluating.failure_causes import is_boards, is_lost
 from icebus.schemas.errors import IcebusError
 
@@ -46,19 +46,19 @@ T = TypeVar("T")
 
 
 @dataclass(eq=False)
-class _Ticket(Generic[T]):
+class _PendingItem(Generic[T]):
     """An item without an outcome."""
 
     number: int
     item: T
     sent: int = 0
-    strikes: int = 0
+    failed_attempts: int = 0
     tried: set[str] = field(default_factory=set)
-    evaluations: list[str] = field(default_factory=list)
+    evaluation_ids: list[str] = field(default_factory=list)
 
 
 @dataclass(eq=False)
-class _Board(Board[T], Generic[T]):
+class _State(BoardState[T], Generic[T]):
     took: float | None = None
     depth: int = MIN_DEPTH
 
@@ -68,8 +68,8 @@ class _Board(Board[T], Generic[T]):
         self.depth = 1 + math.ceil(max(MIN_DEPTH - 1, min(MAX_DEPTH - 1, COVER / self.took)))
 
 
-class Pool(Account[T, _Board[T]], Generic[T]):
-    """The account of one batch whose items are each evaluated once, on any board.
+class AnyBoard(Distribution[T, _State[T]], Generic[T]):
+    """Distributes one batch whose items are each evaluated once, on any board.
 
     The first outcome of an item wins, whichever of its evaluations it comes from.
 
@@ -81,14 +81,14 @@ class Pool(Account[T, _Board[T]], Generic[T]):
 
     def __init__(self, batch: str, serials: Iterable[str], total: int | None = None) -> None:
         super().__init__(batch, serials)
-        self._alive = list(self._boards.values())
+        self._working = list(self._boards.values())
         self._total = total
         self._known = 0
-        self._fresh: deque[_Ticket[T]] = deque()
-        self._again: deque[_Ticket[T]] = deque()
-        self._open: dict[int, _Ticket[T]] = {}
-        self._sent: dict[str, tuple[_Ticket[T], str]] = {}
-        self._forsaken: IcebusError | None = None
+        self._unsent: deque[_PendingItem[T]] = deque()
+        self._returned: deque[_PendingItem[T]] = deque()
+        self._pending: dict[int, _PendingItem[T]] = {}
+        self._sent: dict[str, tuple[_PendingItem[T], str]] = {}
+        self._no_board_error: IcebusError | None = None
 
     # --- how it is ----------------------------------------------------------------------------
 
@@ -98,64 +98,64 @@ class Pool(Account[T, _Board[T]], Generic[T]):
         return 1
 
     @property
-    def forgiving(self) -> bool:
+    def reassigns(self) -> bool:
         """Others measure what a lost board owes."""
         return True
 
     @property
-    def forsaken(self) -> IcebusError | None:
+    def no_board_error(self) -> IcebusError | None:
         """Why it was given up, when it was."""
-        return self._forsaken
+        return self._no_board_error
 
     @property
-    def hungry(self) -> bool:
+    def wants_more(self) -> bool:
         """Whether to add another item now. Without a board left nobody eats."""
-        if self._ended or not self._alive:
+        if self._ended or not self._working:
             return False
-        waiting = len(self._fresh) + len(self._again)
-        return waiting < max(AHEAD, AHEAD_EACH * len(self._alive))
+        waiting = len(self._unsent) + len(self._returned)
+        return waiting < max(AHEAD, AHEAD_EACH * len(self._working))
 
     @property
     def done(self) -> bool:
         """Whether every item has had its outcome."""
-        return self._ended and not self._open
+        return self._ended and not self._pending
 
     # --- items in -----------------------------------------------------------------------------
 
-    def add(self, item: T) -> list[Failed[T]]:
+    def add(self, item: T) -> list[FailedEvaluation[T]]:
         """Add an item; it fails at once when the batch was given up."""
-        ticket = _Ticket(self._known, item)
+        pending = _PendingItem(self._known, item)
         self._known += 1
-        if self._forsaken is not None:
-            return [Failed(self._nowhere(ticket), self._forsaken)]
-        self._open[ticket.number] = ticket
-        self._fresh.append(ticket)
+        if self._no_board_error is not None:
+            return [FailedEvaluation(self._on_no_board(pending), self._no_board_error)]
+        self._pending[pending.number] = pending
+        self._unsent.append(pending)
         return []
 
-    def reject(self, item: T) -> list[Slot[T]]:
-        """Count an item that is sent to no board: the slot that fails now."""
+    def reject(self, item: T) -> list[Evaluation[T]]:
+        """Count an item that is sent to no board: the evaluation that fails now."""
         self._known += 1
-        return [self._nowhere(_Ticket(self._known - 1, item))]
+        return [self._on_no_board(_PendingItem(self._known - 1, item))]
 
-    def _nowhere(self, ticket: _Ticket[T]) -> Slot[T]:
-        return Slot("", f"{self.batch}-{ticket.number}", ticket.item)
+    def _on_no_board(self, pending: _PendingItem[T]) -> Evaluation[T]:
+        return Evaluation("", f"{self.batch}-{pending.number}", pending.item)
 
     # --- calls out ----------------------------------------------------------------------------
 
-    def due(self) -> list[Send[T]]:
+    def due(self) -> list[EvaluateCall[T]]:
         """What to send now; the board with the least to do is served first."""
-        share = self._share(len(self._alive))
+        share = self._share(len(self._working))
         # This is asked whenever something changes, and most boards are busy at any time.
         boards = [
             board
-            for board in self._alive
-            if self._ended or not board.talk.busy(min(board.depth, share))
+            for board in self._working
+            if self._ended or not board.queue.busy(min(board.depth, share))
         ]
-        boards.sort(key=lambda board: len(board.talk.outstanding))
-        return [send for board in boards if (send := self._due(board, share)) is not None]
+        boards.sort(key=lambda board: len(board.queue.outstanding))
+        return [call for board in boards if (call := self._due(board, share)) is not None]
 
-    def _due(self, board: _Board[T], share: int) -> Send[T] | None:
-        return board.talk.ask(
+    def _due(self, board: _State[T], share: int) -> EvaluateCall[T] | None:
+        return board.queue.next_call(
             min(board.depth, share),
             take=lambda room: self._take(board, room),
             more=lambda: not self._cancelled and not self.done,
@@ -166,152 +166,168 @@ class Pool(Account[T, _Board[T]], Generic[T]):
         if not boards or (self._total is None and not self._ended):
             return MAX_DEPTH
         to_come = 0 if self._ended else max(0, (self._total or 0) - self._known)
-        return max(1, math.ceil((len(self._open) + to_come) / boards))
+        return max(1, math.ceil((len(self._pending) + to_come) / boards))
 
-    def _take(self, board: _Board[T], room: int) -> list[Slot[T]]:
-        slots: list[Slot[T]] = []
-        while len(slots) < room and (ticket := self._next(board, first=not slots)) is not None:
-            slots.append(self._assign(ticket, board.serial))
-            if ticket.strikes:
+    def _take(self, board: _State[T], room: int) -> list[Evaluation[T]]:
+        evaluations: list[Evaluation[T]] = []
+        while (
+            len(evaluations) < room
+            and (pending := self._next(board, first=not evaluations)) is not None
+        ):
+            evaluations.append(self._assign(pending, board.serial))
+            if pending.failed_attempts:
                 break
-        return slots
+        return evaluations
 
-    def _next(self, board: _Board[T], *, first: bool) -> _Ticket[T] | None:
+    def _next(self, board: _State[T], *, first: bool) -> _PendingItem[T] | None:
         """The next item for a board; a suspect goes in a call of its own."""
-        for index, ticket in enumerate(self._again):
-            if not self._suits(ticket, board):
+        for index, pending in enumerate(self._returned):
+            if not self._suits(pending, board):
                 continue
-            if ticket.strikes and not first:
+            if pending.failed_attempts and not first:
                 return None
-            del self._again[index]
-            return ticket
-        return self._fresh.popleft() if self._fresh else None
+            del self._returned[index]
+            return pending
+        return self._unsent.popleft() if self._unsent else None
 
-    def _suits(self, ticket: _Ticket[T], board: _Board[T]) -> bool:
+    def _suits(self, pending: _PendingItem[T], board: _State[T]) -> bool:
         """Boards that an item has failed get it again only when there are no others."""
-        return board.serial not in ticket.tried or all(
-            other.serial in ticket.tried for other in self._alive
+        return board.serial not in pending.tried or all(
+            other.serial in pending.tried for other in self._working
         )
 
-    def _assign(self, ticket: _Ticket[T], serial: str) -> Slot[T]:
-        ticket.sent += 1
-        again = f"-{ticket.sent}" if ticket.sent > 1 else ""
-        evaluation = f"{self.batch}-{ticket.number}{again}"
-        ticket.evaluations.append(evaluation)
-        self._sent[evaluation] = (ticket, serial)
-        return Slot(serial, evaluation, ticket.item)
+    def _assign(self, pending: _PendingItem[T], serial: str) -> Evaluation[T]:
+        pending.sent += 1
+        again = f"-{pending.sent}" if pending.sent > 1 else ""
+        evaluation_id = f"{self.batch}-{pending.number}{again}"
+        pending.evaluation_ids.append(evaluation_id)
+        self._sent[evaluation_id] = (pending, serial)
+        return Evaluation(serial, evaluation_id, pending.item)
 
     def refused(self, serial: str, room: int) -> None:
         """The board took nothing of what it was sent last; any board may have it."""
-        for slot in reversed(self._boards[serial].talk.refused(room)):
-            found = self._sent.pop(slot.evaluation, None)
+        for evaluation in reversed(self._boards[serial].queue.refused(room)):
+            found = self._sent.pop(evaluation.id, None)
             if found is not None:
-                ticket, _ = found
-                ticket.evaluations.remove(slot.evaluation)
-                self._return(ticket)
+                pending, _ = found
+                pending.evaluation_ids.remove(evaluation.id)
+                self._return(pending)
 
     # --- outcomes in --------------------------------------------------------------------------
 
-    def settle(self, serial: str, evaluation: str, took: float | None = None) -> Slot[T] | None:
-        """An outcome has come: the slot when it is its item's first, None when it is to be dropped.
+    def complete(
+        self, serial: str, evaluation_id: str, took: float | None = None
+    ) -> Evaluation[T] | None:
+        """An outcome has come: its evaluation if it is its item's first outcome, else None.
 
         It may come from a board that was lost: then another may be measuring the item for nothing.
         """
         board = self._boards.get(serial)
         if board is None:
             return None
-        if board.talk.settle(evaluation) is not None and took:
+        if board.queue.complete(evaluation_id) is not None and took:
             board.learn(took)
-        ticket = self._of(serial, evaluation)
-        if ticket is None:
+        pending = self._of(serial, evaluation_id)
+        if pending is None:
             return None
-        self._close(ticket)
-        return Slot(serial, evaluation, ticket.item)
+        self._close(pending)
+        return Evaluation(serial, evaluation_id, pending.item)
 
-    def fail(self, serial: str, evaluation: str, error: IcebusError) -> list[Failed[T]]:
+    def fail(
+        self, serial: str, evaluation_id: str, error: IcebusError
+    ) -> list[FailedEvaluation[T]]:
         """An evaluation has failed on a board: if by the board's fault, another is to try."""
         board = self._boards.get(serial)
         if board is None:
             return []
-        owed = evaluation in board.talk.outstanding
+        owed = evaluation_id in board.queue.outstanding
         if owed and is_lost(error):
             return self.lose(serial, error)
-        board.talk.settle(evaluation)
-        ticket = self._of(serial, evaluation)
-        if ticket is None:
+        board.queue.complete(evaluation_id)
+        pending = self._of(serial, evaluation_id)
+        if pending is None:
             return []
         if not is_lost(error) and not is_boards(error):
-            self._close(ticket)
-            return [Failed(Slot(serial, evaluation, ticket.item), error)]
+            self._close(pending)
+            return [FailedEvaluation(Evaluation(serial, evaluation_id, pending.item), error)]
         # Not owed: of a board that was lost, and being tried again already.
-        return self._strike(ticket, Slot(serial, evaluation, ticket.item), error) if owed else []
+        return (
+            self._count_failure(pending, Evaluation(serial, evaluation_id, pending.item), error)
+            if owed
+            else []
+        )
 
     # --- boards that go and come --------------------------------------------------------------
 
-    def give_up(self, error: IcebusError) -> list[Failed[T]]:
+    def give_up(self, error: IcebusError) -> list[FailedEvaluation[T]]:
         """No lost board will come back: all that has no outcome fails."""
-        self._forsaken = error
-        failed = [Failed(self._nowhere(ticket), error) for ticket in self._open.values()]
-        for ticket in list(self._open.values()):
-            self._close(ticket)
+        self._no_board_error = error
+        failed = [
+            FailedEvaluation(self._on_no_board(pending), error)
+            for pending in self._pending.values()
+        ]
+        for pending in list(self._pending.values()):
+            self._close(pending)
         self._forget()
         return failed
 
-    def _board(self, serial: str, number: int) -> _Board[T]:
-        return _Board(serial, number)
+    def _board(self, serial: str, number: int) -> _State[T]:
+        return _State(serial, number)
 
     def _lost(
-        self, board: _Board[T], owed: Sequence[Slot[T]], error: IcebusError
-    ) -> list[Failed[T]]:
+        self, board: _State[T], owed: Sequence[Evaluation[T]], error: IcebusError
+    ) -> list[FailedEvaluation[T]]:
         """Others get what it owed, unless it was an item's last attempt."""
-        self._alive.remove(board)
-        failed: list[Failed[T]] = []
-        for index, slot in reversed(list(enumerate(owed))):
-            ticket = self._of(slot.serial, slot.evaluation)
-            if ticket is None:
+        self._working.remove(board)
+        failed: list[FailedEvaluation[T]] = []
+        for index, evaluation in reversed(list(enumerate(owed))):
+            pending = self._of(evaluation.serial, evaluation.id)
+            if pending is None:
                 continue
             if index == 0:
-                failed += self._strike(ticket, slot, error)
+                failed += self._count_failure(pending, evaluation, error)
             else:
-                self._return(ticket)
+                self._return(pending)
         return failed
 
-    def _revived(self, board: _Board[T]) -> None:
-        self._alive.append(board)
-        self._forsaken = None
+    def _revived(self, board: _State[T]) -> None:
+        self._working.append(board)
+        self._no_board_error = None
 
     def _forget(self) -> None:
-        self._fresh.clear()
-        self._again.clear()
+        self._unsent.clear()
+        self._returned.clear()
 
-    def _of(self, serial: str, evaluation: str) -> _Ticket[T] | None:
-        ticket, where = self._sent.get(evaluation, (None, ""))
-        return ticket if where == serial else None
+    def _of(self, serial: str, evaluation_id: str) -> _PendingItem[T] | None:
+        pending, where = self._sent.get(evaluation_id, (None, ""))
+        return pending if where == serial else None
 
-    def _strike(self, ticket: _Ticket[T], slot: Slot[T], error: IcebusError) -> list[Failed[T]]:
-        ticket.strikes += 1
-        ticket.tried.add(slot.serial)
-        if ticket.strikes < ATTEMPTS:
-            self._return(ticket)
+    def _count_failure(
+        self, pending: _PendingItem[T], evaluation: Evaluation[T], error: IcebusError
+    ) -> list[FailedEvaluation[T]]:
+        pending.failed_attempts += 1
+        pending.tried.add(evaluation.serial)
+        if pending.failed_attempts < ATTEMPTS:
+            self._return(pending)
             return []
-        self._close(ticket)
-        return [Failed(slot, _last(error, ticket))]
+        self._close(pending)
+        return [FailedEvaluation(evaluation, _last(error, pending))]
 
-    def _return(self, ticket: _Ticket[T]) -> None:
+    def _return(self, pending: _PendingItem[T]) -> None:
         if not self._cancelled:
-            self._again.appendleft(ticket)
+            self._returned.appendleft(pending)
 
-    def _close(self, ticket: _Ticket[T]) -> None:
-        del self._open[ticket.number]
-        for evaluation in ticket.evaluations:
-            del self._sent[evaluation]
-        if ticket in self._again:
-            self._again.remove(ticket)
+    def _close(self, pending: _PendingItem[T]) -> None:
+        del self._pending[pending.number]
+        for evaluation_id in pending.evaluation_ids:
+            del self._sent[evaluation_id]
+        if pending in self._returned:
+            self._returned.remove(pending)
 
 
-def _last(error: IcebusError, ticket: _Ticket[T]) -> IcebusError:
-    boards = sorted(ticket.tried)
+def _last(error: IcebusError, pending: _PendingItem[T]) -> IcebusError:
+    attempts, boards = pending.failed_attempts, sorted(pending.tried)
     return type(error)(
-        f"{error.message} (attempt {ticket.strikes} of {ATTEMPTS}, on {', '.join(boards)})",
-        **{**error.details, "attempts": ticket.strikes, "tried": boards},
+        f"{error.message} (attempt {attempts} of {ATTEMPTS}, on {', '.join(boards)})",
+        **{**error.details, "attempts": attempts, "tried": boards},
     )

@@ -178,11 +178,11 @@ def load(source: Source, *, validate: bool = True) -> Bitstream:
     )
 
 
-def several(sources: Iterable[Source]) -> Iterable[Source]:
+def as_sources(sources: Iterable[Source]) -> Iterable[Source]:
     """What was given, where a single path or file's bytes stand for themselves."""
     return [sources] if isinstance(sources, (str, bytes, os.PathLike)) else sources
 
 
-def known_length(sources: Iterable[Source]) -> int | None:
+def length_of(sources: Iterable[Source]) -> int | None:
     """How many there are, if they tell."""
     return len(sources) if isinstance(sources, Sized) else None

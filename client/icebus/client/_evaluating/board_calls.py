@@ -12,11 +12,11 @@ from pydantic import JsonValue
 from icebus.client._connection.connection import Connection
 from icebus.client._evaluating.acknowledging import Acknowledger
 from icebus.client._evaluating.bitstreams import Item
-from icebus.client._evaluating.board_queue import Send, Slot
+from icebus.client._evaluating.board_queue import EvaluateCall, Evaluation
 from icebus.client._reservation.reservation import Reservation
 from icebus.schemas.calls import Call, CallResults
 from icebus.schemas.deadline import Deadline
-from icebus.schemas.errors import BlobMissing, IcebusError, QueueFull, RemoteError
+from icebus.schemas.errors import BlobMissing, IcebusError, RemoteError
 
 TIMEOUT = 150.0
 """Seconds for a worker to answer a call. It answers within milliseconds, and that it is gone is
@@ -29,12 +29,12 @@ many as a board is given at once stays far below what a broker takes."""
 BLOB_ATTEMPTS = 4
 """Times to send files that the worker says it lacks."""
 
-Answered = Callable[[Send[Item], IcebusError | None], None]
+OnAnswer = Callable[[EvaluateCall[Item], IcebusError | None], None]
 """Called, on the dispatcher or at once, when a call was accepted (None) or not."""
 
 
-class Caller:
-    """Sends what an account wants sent, files first, and acknowledges outcomes along with it.
+class BoardCalls:
+    """Makes the calls of a batch, files first, and acknowledges outcomes along with it.
 
     Args:
         connection: to the farm.
@@ -67,66 +67,62 @@ class Caller:
         # Kinds of earlier versions know no such argument.
         self._args = {"args": dict(args)} if args else {}
 
-    def send(self, send: Send[Item], answered: Answered, attempt: int = 1) -> None:
+    def make(self, call: EvaluateCall[Item], answered: OnAnswer, attempt: int = 1) -> None:
         """Call `evaluate` on one board; files that the worker lacks are sent again."""
-        call = Call(
+        request = Call(
             reservation=self._reservation.id,
-            serials=[send.serial],
+            serials=[call.serial],
             args={
-                "bitstreams": [self._file(slot) for slot in send.slots],
+                "bitstreams": [self._file(each) for each in call.evaluations],
                 "batch": self._batch,
-                "more": send.more,
+                "more": call.more,
                 "validate": self._validate,
-                "acknowledge": self._acknowledger.take(send.serial),
+                "acknowledge": self._acknowledger.take(call.serial),
                 **self._args,
             },
         )
-        blobs = [slot.item.bitstream.blob for slot in send.slots]
+        blobs = [each.item.bitstream.blob for each in call.evaluations]
         try:
-            worker = self._reservation.device(send.serial).worker
+            worker = self._reservation.device(call.serial).worker
             self._connection.blobs.send(worker, [b for b in blobs if len(b.packed) > self._largest])
-            answer = self._connection.call(worker, "evaluate", call, Deadline.after(TIMEOUT))
+            answer = self._connection.call(worker, "evaluate", request, Deadline.after(TIMEOUT))
         except IcebusError as error:
-            answered(send, error)
+            answered(call, error)
         else:
-            answer.add_done_callback(partial(self._on_answer, send, answered, attempt))
+            answer.add_done_callback(partial(self._on_answer, call, answered, attempt))
 
     def _on_answer(
-        self, send: Send[Item], answered: Answered, attempt: int, answer: Future[CallResults]
+        self,
+        call: EvaluateCall[Item],
+        answered: OnAnswer,
+        attempt: int,
+        answer: Future[CallResults],
     ) -> None:
         try:
             results = answer.result()
-            if (info := results.errors.get(send.serial)) is not None:
+            if (info := results.errors.get(call.serial)) is not None:
                 raise IcebusError.from_info(info)
-            if send.serial not in results.results:
-                raise RemoteError(f"the worker said nothing about device {send.serial}")
+            if call.serial not in results.results:
+                raise RemoteError(f"the worker said nothing about device {call.serial}")
         except BlobMissing as error:
             if attempt >= BLOB_ATTEMPTS:
-                answered(send, error)
+                answered(call, error)
                 return
-            self._connection.blobs.forget(self._reservation.device(send.serial).worker)
-            self.send(send, answered, attempt + 1)
+            self._connection.blobs.forget(self._reservation.device(call.serial).worker)
+            self.make(call, answered, attempt + 1)
         except IcebusError as error:
-            answered(send, error)
+            answered(call, error)
         else:
-            answered(send, None)
+            answered(call, None)
 
-    def _file(self, slot: Slot[Item]) -> dict[str, JsonValue]:
-        bitstream = slot.item.bitstream
+    def _file(self, evaluation: Evaluation[Item]) -> dict[str, JsonValue]:
+        bitstream = evaluation.item.bitstream
         blob = bitstream.blob
         file: dict[str, JsonValue] = {
-            "id": slot.evaluation,
+            "id": evaluation.id,
             "name": bitstream.name,
             "annotations": dict(bitstream.annotations),
         }
         if len(blob.packed) > self._largest:
             return {**file, "sha256": blob.sha256}
         return {**file, "data": b64encode(blob.packed).decode(), "encoding": blob.encoding}
-
-
-def room(error: QueueFull, otherwise: int) -> int:
-    """Evaluations that a board which refused some has room for."""
-    capacity, depth = error.details.get("capacity"), error.details.get("depth")
-    if isinstance(capacity, int) and isinstance(depth, int):
-        return max(1, capacity - depth)
-    return max(1, otherwise)

@@ -8,11 +8,11 @@ from typing import Any, Generic, TypeVar, Unpack
 
 from icebus.client._connection.connection import Connection
 from icebus.client._evaluating.acknowledging import Acknowledger
-from icebus.client._evaluating.any_board import Pool
-from icebus.client._evaluating.bitstreams import Item, Source, known_length, several
-from icebus.client._evaluating.collecting import Collection
-from icebus.client._evaluating.distribution import Account
-from icebus.client._evaluating.each_board import Ledger
+from icebus.client._evaluating.any_board import AnyBoard
+from icebus.client._evaluating.bitstreams import Item, Source, as_sources, length_of
+from icebus.client._evaluating.collecting import Collector
+from icebus.client._evaluating.distribution import Distribution
+from icebus.client._evaluating.each_board import EachBoard
 from icebus.client._evaluating.options import STALL, EvaluateOptions, MapOptions, Options
 from icebus.client._evaluating.outcomes import EvaluationsFailed
 from icebus.client._evaluating.progress import follow
@@ -64,7 +64,7 @@ class MeasuringBoards(Reservation, Generic[R]):
         self._runs: dict[str, Run[R]] = {}
         self._batches: OrderedDict[str, None] = OrderedDict()
         self._acknowledger = Acknowledger(connection, self)
-        self._collections: list[Collection[R]] = []
+        self._collections: list[Collector[R]] = []
 
     def evaluate(
         self, bitstreams: Iterable[Source], **options: Unpack[EvaluateOptions]
@@ -85,8 +85,8 @@ class MeasuringBoards(Reservation, Generic[R]):
                   reservation.
                 - ``args={}``: what a measurement of the kind takes, the same for each.
                 - ``validate=True``: whether to refuse bitstreams that would not configure an FPGA.
-                - ``stall=300.0``: seconds without a sign of a board after which its evaluations
-                  fail.
+                - ``stall=300.0``: seconds without a sign of life of a board after which its
+                  evaluations fail.
                 - ``progress=False``: True for a bar on stderr, or a function to call with a
                   :class:`Progress`.
 
@@ -160,7 +160,7 @@ class MeasuringBoards(Reservation, Generic[R]):
             IcebusError: a board can't be asked now; what others had was yielded before.
         """
         self._connection.check_open()
-        collection = Collection[R](self._connection, self, stall)
+        collection = Collector[R](self._connection, self, stall)
         self._collections.append(collection)
         try:
             yield from collection.outcomes()
@@ -170,18 +170,20 @@ class MeasuringBoards(Reservation, Generic[R]):
     def _on_each(
         self, source: Iterable[Source], options: Options
     ) -> tuple[Run[R], Iterator[R | Failure]]:
-        bitstreams = several(source)
+        bitstreams = as_sources(source)
         # Boards that fail give way to others only where the run is for all of the reservation.
-        patient = options.whole and self.document.replace
-        ledger: Ledger[Item] = Ledger(new_id(), self._chosen(options), patient=patient)
-        return self._run(ledger, bitstreams, options)
+        waits_for_replacement = options.all_boards and self.document.replace
+        each_board: EachBoard[Item] = EachBoard(
+            new_id(), self._chosen(options), waits_for_replacement=waits_for_replacement
+        )
+        return self._run(each_board, bitstreams, options)
 
     def _on_any(
         self, source: Iterable[Source], options: Options
     ) -> tuple[Run[R], Iterator[R | Failure]]:
-        bitstreams = several(source)
-        pool: Pool[Item] = Pool(new_id(), self._chosen(options), known_length(bitstreams))
-        return self._run(pool, bitstreams, options)
+        bitstreams = as_sources(source)
+        any_board: AnyBoard[Item] = AnyBoard(new_id(), self._chosen(options), length_of(bitstreams))
+        return self._run(any_board, bitstreams, options)
 
     def _chosen(self, options: Options) -> list[str]:
         self._connection.check_open()
@@ -195,11 +197,11 @@ class MeasuringBoards(Reservation, Generic[R]):
         return chosen
 
     def _run(
-        self, account: Account[Item, Any], bitstreams: Iterable[Source], options: Options
+        self, distribution: Distribution[Item, Any], bitstreams: Iterable[Source], options: Options
     ) -> tuple[Run[R], Iterator[R | Failure]]:
-        run = Run[R](self._connection, self, self._acknowledger, account, options)
-        length = known_length(bitstreams)
-        total = None if length is None else length * account.copies
+        run = Run[R](self._connection, self, self._acknowledger, distribution, options)
+        length = length_of(bitstreams)
+        total = None if length is None else length * distribution.copies
         return run, follow(self._outcomes(run, bitstreams), total, options.progress)
 
     def _outcomes(self, run: Run[R], bitstreams: Iterable[Source]) -> Iterator[R | Failure]:
@@ -242,7 +244,7 @@ class MeasuringBoards(Reservation, Generic[R]):
             for collection in list(self._collections):
                 collection.put(outcome)
         if (run := self._runs.get(outcome.batch)) is not None:
-            run.settle(outcome)
+            run.outcome_came(outcome)
 
     def _on_reconnected(self) -> None:
         super()._on_reconnected()
@@ -252,12 +254,12 @@ class MeasuringBoards(Reservation, Generic[R]):
     def on_lost(self, serials: list[str], error: IcebusError) -> None:
         """Runs under way learn that they wait in vain."""
         for run in list(self._runs.values()):
-            run.lose(serials, error)
+            run.boards_lost(serials, error)
 
     def on_back(self, serials: list[str]) -> None:
         """Runs under way may use them again."""
         for run in list(self._runs.values()):
-            run.rejoin(serials)
+            run.boards_back(serials)
 
     def on_replaced(self, serial: str, by: str) -> None:
         """Runs under way use the other in its place."""
@@ -268,8 +270,8 @@ class MeasuringBoards(Reservation, Generic[R]):
 def _all(run: Run[R], outcomes: Iterator[R | Failure]) -> Iterator[R | Failure]:
     """All outcomes, and then why there are no more, if not because the source has ended."""
     yield from outcomes
-    if run.forsaken is not None:
-        raise run.forsaken
+    if run.no_board_error is not None:
+        raise run.no_board_error
 
 
 def _results(run: Run[R], outcomes: Iterator[R | Failure]) -> Iterator[R]:
@@ -285,6 +287,6 @@ def _results(run: Run[R], outcomes: Iterator[R | Failure]) -> Iterator[R]:
         if len(failures) < KEPT_FAILURES:
             failures.append(outcome)
     if failures:
-        raise EvaluationsFailed.of(failures, failed, total) from run.forsaken
-    if run.forsaken is not None:
-        raise run.forsaken
+        raise EvaluationsFailed.of(failures, failed, total) from run.no_board_error
+    if run.no_board_error is not None:
+        raise run.no_board_error

@@ -30,7 +30,7 @@ AT_ONCE = 64
 R = TypeVar("R", bound=Result)
 
 
-class Collection(Generic[R]):
+class Collector(Generic[R]):
     """Takes what boards of a reservation have measured and nobody has acknowledged.
 
     Each outcome is handed out once and acknowledged when the next is asked for: one that the caller

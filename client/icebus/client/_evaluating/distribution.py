@@ -1,4 +1,4 @@
-"""The account of a batch: what goes to which board, and what has come of it. Pure.
+"""Distributing a batch: what goes to which board, and what has come of it. Pure.
 
 What :mod:`.each_board` and :mod:`.any_board` have in common, and what a run needs of either.
 """
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from icebus.client._evaluating.board_queue import Conversation, Send, Slot
+from icebus.client._evaluating.board_queue import BoardQueue, EvaluateCall, Evaluation
 from icebus.client._evaluating.failure_causes import LASTING
 from icebus.schemas.errors import IcebusError
 
@@ -18,15 +18,15 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Failed(Generic[T]):
+class FailedEvaluation(Generic[T]):
     """An evaluation that will have no result, and why."""
 
-    slot: Slot[T]
+    evaluation: Evaluation[T]
     error: IcebusError
 
 
 @dataclass(eq=False)
-class Board(Generic[T]):
+class BoardState(Generic[T]):
     """A board of a batch.
 
     Attributes:
@@ -34,24 +34,24 @@ class Board(Generic[T]):
         number: counts the boards of the batch, from 0.
         loss: why it is lost; None while it is not.
         retired: whether another has taken its place.
-        talk: what is said to it.
+        queue: what it was sent and owes.
     """
 
     serial: str
     number: int
     loss: IcebusError | None = None
     retired: bool = False
-    talk: Conversation[T] = field(init=False)
+    queue: BoardQueue[T] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.talk = Conversation(self.serial)
+        self.queue = BoardQueue(self.serial)
 
 
-B = TypeVar("B", bound=Board[Any])
+B = TypeVar("B", bound=BoardState[Any])
 
 
-class Account(ABC, Generic[T, B]):
-    """The account of one batch; ``B`` is what it knows of a board.
+class Distribution(ABC, Generic[T, B]):
+    """Distributes one batch over boards; ``B`` is what it knows of a board.
 
     It does no I/O, knows no clock and needs no lock; its owner brings those.
 
@@ -78,7 +78,7 @@ class Account(ABC, Generic[T, B]):
 
     @property
     @abstractmethod
-    def forgiving(self) -> bool:
+    def reassigns(self) -> bool:
         """Whether what a lost board owes may have a result all the same, from another."""
 
     @property
@@ -98,7 +98,7 @@ class Account(ABC, Generic[T, B]):
 
     @property
     @abstractmethod
-    def hungry(self) -> bool:
+    def wants_more(self) -> bool:
         """Whether to add another item now. Without a board left nobody eats."""
 
     @property
@@ -108,22 +108,22 @@ class Account(ABC, Generic[T, B]):
 
     @property
     @abstractmethod
-    def forsaken(self) -> IcebusError | None:
+    def no_board_error(self) -> IcebusError | None:
         """Why nothing that is added now can be evaluated; None while it can."""
 
     def outstanding(self, serial: str) -> int:
         """Evaluations sent to the board and without an outcome."""
-        return len(self._boards[serial].talk.outstanding)
+        return len(self._boards[serial].queue.outstanding)
 
     # --- items in -----------------------------------------------------------------------------
 
     @abstractmethod
-    def add(self, item: T) -> list[Failed[T]]:
+    def add(self, item: T) -> list[FailedEvaluation[T]]:
         """Add an item; what fails of it at once."""
 
     @abstractmethod
-    def reject(self, item: T) -> list[Slot[T]]:
-        """Count an item that is sent to no board: the slots that fail now."""
+    def reject(self, item: T) -> list[Evaluation[T]]:
+        """Count an item that is sent to no board: the evaluations that fail now."""
 
     def end(self) -> None:
         """No more items will come."""
@@ -133,62 +133,66 @@ class Account(ABC, Generic[T, B]):
         """Nobody waits for outcomes any more: send nothing that was not sent."""
         self._ended = self._cancelled = True
         for board in self._boards.values():
-            board.talk.held = False
+            board.queue.paused = False
         self._forget()
 
     # --- calls out ----------------------------------------------------------------------------
 
     @abstractmethod
-    def due(self) -> list[Send[T]]:
+    def due(self) -> list[EvaluateCall[T]]:
         """What to send now."""
 
-    def awaits(self, send: Send[T]) -> bool:
+    def expects(self, call: EvaluateCall[T]) -> bool:
         """Whether the answer to that is still of interest: its board was not lost since."""
-        return self._boards[send.serial].talk.awaits(send)
+        return self._boards[call.serial].queue.expects(call)
 
     def accepted(self, serial: str) -> None:
         """The board took what it was sent last."""
-        self._boards[serial].talk.accepted()
+        self._boards[serial].queue.accepted()
 
     @abstractmethod
     def refused(self, serial: str, room: int) -> None:
         """The board took nothing of what it was sent last.
 
-        Nothing is sent there until an outcome comes from it or :meth:`nudge` is called, and then
+        Nothing is sent there until an outcome comes from it or :meth:`resume` is called, and then
         no more than ``room`` at once.
         """
 
-    def nudge(self, serial: str) -> None:
+    def resume(self, serial: str) -> None:
         """Let a board that refused be tried again."""
-        self._boards[serial].talk.held = False
+        self._boards[serial].queue.paused = False
 
-    def doubt(self) -> None:
+    def ask_again(self) -> None:
         """Outcomes may have been lost on their way: ask for all that is outstanding again."""
         for board in self._boards.values():
-            board.talk.doubt()
+            board.queue.ask_again()
 
     # --- outcomes in --------------------------------------------------------------------------
 
     @abstractmethod
-    def settle(self, serial: str, evaluation: str, took: float | None = None) -> Slot[T] | None:
+    def complete(
+        self, serial: str, evaluation_id: str, took: float | None = None
+    ) -> Evaluation[T] | None:
         """An outcome that stands has come.
 
         Args:
             serial: the board it came from.
-            evaluation: whose outcome it is.
+            evaluation_id: whose outcome it is.
             took: seconds that the board took for it, where known.
 
         Returns:
-            The slot when this is the first outcome, None when it is to be dropped.
+            The evaluation when this is the first outcome, None when it is to be dropped.
         """
 
     @abstractmethod
-    def fail(self, serial: str, evaluation: str, error: IcebusError) -> list[Failed[T]]:
+    def fail(
+        self, serial: str, evaluation_id: str, error: IcebusError
+    ) -> list[FailedEvaluation[T]]:
         """An evaluation has failed on a board; what fails for good by that."""
 
     # --- boards that go and come --------------------------------------------------------------
 
-    def lose(self, serial: str, error: IcebusError) -> list[Failed[T]]:
+    def lose(self, serial: str, error: IcebusError) -> list[FailedEvaluation[T]]:
         """The board is lost; what fails for good by that."""
         board = self._boards.get(serial)
         if board is None:
@@ -196,18 +200,18 @@ class Account(ABC, Generic[T, B]):
         if board.loss is not None:
             board.loss = board.loss if isinstance(board.loss, LASTING) else error
             return []
-        owed = list(board.talk.outstanding.values())
+        owed = list(board.queue.outstanding.values())
         board.loss = error
-        board.talk = Conversation(serial)
+        board.queue = BoardQueue(serial)
         return self._lost(board, owed, error)
 
     def join(self, serial: str) -> None:
         """A board that was lost is back, or one that takes another's place is ready."""
         board = self._boards[serial]
-        board.talk.ready = True
+        board.queue.ready = True
         self._revive(board)
 
-    def replace(self, serial: str, by: str, error: IcebusError) -> list[Failed[T]]:
+    def replace(self, serial: str, by: str, error: IcebusError) -> list[FailedEvaluation[T]]:
         """Another board takes the place of one; it has to :meth:`join` before it is sent anything.
 
         Args:
@@ -226,12 +230,12 @@ class Account(ABC, Generic[T, B]):
         board = self._boards[by]
         if board.loss is not None:
             board.retired = False
-            board.talk.ready = False
+            board.queue.ready = False
             self._revive(board)
         return failed
 
     @abstractmethod
-    def give_up(self, error: IcebusError) -> list[Failed[T]]:
+    def give_up(self, error: IcebusError) -> list[FailedEvaluation[T]]:
         """No lost board will come back; what fails for good by that."""
 
     def _revive(self, board: B) -> None:
@@ -250,7 +254,9 @@ class Account(ABC, Generic[T, B]):
         """Forget what was not sent."""
 
     @abstractmethod
-    def _lost(self, board: B, owed: Sequence[Slot[T]], error: IcebusError) -> list[Failed[T]]:
+    def _lost(
+        self, board: B, owed: Sequence[Evaluation[T]], error: IcebusError
+    ) -> list[FailedEvaluation[T]]:
         """A board was lost with what it owed, in the order it was sent; what fails for good."""
 
     @abstractmethod

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from icebus.client._evaluating.board_queue import Send, Slot
-from icebus.client._evaluating.distribution import Account, Board, Failed
+from icebus.client._evaluating.board_queue import EvaluateCall, Evaluation
+from icebus.client._evaluating.distribution import BoardState, Distribution, FailedEvaluation
 from icebus.schemas.errors import IcebusError
 
 DEPTH = 8
@@ -26,13 +26,13 @@ T = TypeVar("T")
 
 
 @dataclass(eq=False)
-class _Board(Board[T], Generic[T]):
+class _State(BoardState[T], Generic[T]):
     cursor: int = 0
-    again: deque[Slot[T]] = field(default_factory=deque)
+    again: deque[Evaluation[T]] = field(default_factory=deque)
 
 
-class Ledger(Account[T, _Board[T]], Generic[T]):
-    """The account of one batch whose items are each evaluated once on each board.
+class EachBoard(Distribution[T, _State[T]], Generic[T]):
+    """Distributes one batch whose items are each evaluated once on each board.
 
     The first outcome of an evaluation wins. What a board owes when it is lost fails, and so does
     what is added until it is back or another takes its place. That one begins with what is added
@@ -41,15 +41,17 @@ class Ledger(Account[T, _Board[T]], Generic[T]):
     Args:
         batch: its id, which evaluations' ids begin with.
         serials: the boards.
-        patient: whether others may take the place of lost boards, so that when all are lost it is
-            not over before it is given up.
+        waits_for_replacement: whether others may take the place of lost boards, so that when all
+            are lost it is not over before it is given up.
     """
 
-    def __init__(self, batch: str, serials: Iterable[str], *, patient: bool = False) -> None:
+    def __init__(
+        self, batch: str, serials: Iterable[str], *, waits_for_replacement: bool = False
+    ) -> None:
         super().__init__(batch, serials)
         self._items: deque[T] = deque()
         self._base = 0
-        self._patient = patient
+        self._waits_for_replacement = waits_for_replacement
         self._given_up = False
         self._rejected = 0
 
@@ -61,24 +63,24 @@ class Ledger(Account[T, _Board[T]], Generic[T]):
         return len(self._places)
 
     @property
-    def _places(self) -> list[_Board[T]]:
+    def _places(self) -> list[_State[T]]:
         return [board for board in self._boards.values() if not board.retired]
 
     @property
-    def forgiving(self) -> bool:
+    def reassigns(self) -> bool:
         """Nobody else measures what a lost board owes."""
         return False
 
     @property
-    def forsaken(self) -> IcebusError | None:
-        """The first loss, when no board is left: this account does not wait for one's return."""
+    def no_board_error(self) -> IcebusError | None:
+        """The first loss, when no board is left: this does not wait for one's return."""
         losses = self.losses
-        if len(losses) < len(self._boards) or (self._patient and not self._given_up):
+        if len(losses) < len(self._boards) or (self._waits_for_replacement and not self._given_up):
             return None
         return next(iter(losses.values()))
 
     @property
-    def hungry(self) -> bool:
+    def wants_more(self) -> bool:
         """Whether to add another item now. Without a board left nobody eats."""
         cursors = [board.cursor for board in self._boards.values() if board.loss is None]
         if self._ended or not cursors:
@@ -90,121 +92,125 @@ class Ledger(Account[T, _Board[T]], Generic[T]):
     def done(self) -> bool:
         """Whether every evaluation has had its outcome."""
         return self._ended and all(
-            board.loss is not None or (not board.talk.outstanding and self._exhausted(board))
+            board.loss is not None or (not board.queue.outstanding and self._exhausted(board))
             for board in self._boards.values()
         )
 
     # --- items in -----------------------------------------------------------------------------
 
-    def add(self, item: T) -> list[Failed[T]]:
+    def add(self, item: T) -> list[FailedEvaluation[T]]:
         """Add an item for every board; it fails at once on those that are lost."""
         index = self._known
         self._items.append(item)
         dead = [
-            Failed(self._slot(board, index, item), board.loss)
+            FailedEvaluation(self._evaluation(board, index, item), board.loss)
             for board in self._places
             if board.loss is not None
         ]
         self._trim()
         return dead
 
-    def reject(self, item: T) -> list[Slot[T]]:
-        """Count an item that is sent to no board: the slots that fail now."""
+    def reject(self, item: T) -> list[Evaluation[T]]:
+        """Count an item that is sent to no board: the evaluations that fail now."""
         self._rejected += 1
         return [
-            Slot(board.serial, f"{self.batch}-r{self._rejected - 1}-{board.number}", item)
+            Evaluation(board.serial, f"{self.batch}-r{self._rejected - 1}-{board.number}", item)
             for board in self._places
         ]
 
     # --- calls out ----------------------------------------------------------------------------
 
-    def due(self) -> list[Send[T]]:
+    def due(self) -> list[EvaluateCall[T]]:
         """What to send now."""
-        sends = [send for board in self._boards.values() if (send := self._due(board)) is not None]
+        calls = [call for board in self._boards.values() if (call := self._due(board)) is not None]
         self._trim()
-        return sends
+        return calls
 
-    def _due(self, board: _Board[T]) -> Send[T] | None:
+    def _due(self, board: _State[T]) -> EvaluateCall[T] | None:
         if board.loss is not None:
             return None
-        return board.talk.ask(
+        return board.queue.next_call(
             DEPTH,
             take=lambda room: self._take(board, room),
             more=lambda: not (self._ended and self._exhausted(board)),
         )
 
-    def _take(self, board: _Board[T], room: int) -> list[Slot[T]]:
-        slots: list[Slot[T]] = []
-        while len(slots) < room and (slot := self._next(board)) is not None:
-            slots.append(slot)
-        return slots
+    def _take(self, board: _State[T], room: int) -> list[Evaluation[T]]:
+        evaluations: list[Evaluation[T]] = []
+        while len(evaluations) < room and (evaluation := self._next(board)) is not None:
+            evaluations.append(evaluation)
+        return evaluations
 
-    def _next(self, board: _Board[T]) -> Slot[T] | None:
+    def _next(self, board: _State[T]) -> Evaluation[T] | None:
         if board.again:
             return board.again.popleft()
         return self._unsent(board)
 
-    def _unsent(self, board: _Board[T]) -> Slot[T] | None:
+    def _unsent(self, board: _State[T]) -> Evaluation[T] | None:
         if board.cursor >= self._known:
             return None
-        slot = self._slot(board, board.cursor, self._items[board.cursor - self._base])
+        evaluation = self._evaluation(board, board.cursor, self._items[board.cursor - self._base])
         board.cursor += 1
-        return slot
+        return evaluation
 
-    def _exhausted(self, board: _Board[T]) -> bool:
+    def _exhausted(self, board: _State[T]) -> bool:
         return not board.again and board.cursor >= self._known
 
-    def _slot(self, board: _Board[T], index: int, item: T) -> Slot[T]:
-        return Slot(board.serial, f"{self.batch}-{index}-{board.number}", item)
+    def _evaluation(self, board: _State[T], index: int, item: T) -> Evaluation[T]:
+        return Evaluation(board.serial, f"{self.batch}-{index}-{board.number}", item)
 
     def refused(self, serial: str, room: int) -> None:
         """The board took nothing of what it was sent last; it is to be sent the same again."""
         board = self._boards[serial]
-        back = board.talk.refused(room)
+        back = board.queue.refused(room)
         if not self._cancelled:
             board.again.extendleft(reversed(back))
 
     # --- outcomes in --------------------------------------------------------------------------
 
-    def settle(self, serial: str, evaluation: str, took: float | None = None) -> Slot[T] | None:
-        """An outcome has come: the slot when it is the first one, None when it is to be dropped."""
+    def complete(
+        self, serial: str, evaluation_id: str, took: float | None = None
+    ) -> Evaluation[T] | None:
+        """An outcome has come: its evaluation if it is the first, else None."""
         board = self._boards.get(serial)
         if board is None:
             return None
-        slot = board.talk.settle(evaluation)
-        if slot is None:
-            slot = next((each for each in board.again if each.evaluation == evaluation), None)
-            if slot is not None:
-                board.again.remove(slot)
-        return slot
+        evaluation = board.queue.complete(evaluation_id)
+        if evaluation is None:
+            evaluation = next((each for each in board.again if each.id == evaluation_id), None)
+            if evaluation is not None:
+                board.again.remove(evaluation)
+        return evaluation
 
-    def fail(self, serial: str, evaluation: str, error: IcebusError) -> list[Failed[T]]:
+    def fail(
+        self, serial: str, evaluation_id: str, error: IcebusError
+    ) -> list[FailedEvaluation[T]]:
         """An evaluation has failed, which is its outcome: on that board it had to be."""
-        slot = self.settle(serial, evaluation)
-        return [] if slot is None else [Failed(slot, error)]
+        evaluation = self.complete(serial, evaluation_id)
+        return [] if evaluation is None else [FailedEvaluation(evaluation, error)]
 
     # --- boards that go and come --------------------------------------------------------------
 
-    def give_up(self, error: IcebusError) -> list[Failed[T]]:
+    def give_up(self, error: IcebusError) -> list[FailedEvaluation[T]]:
         """No lost board will come back: all that they owed has failed already."""
         self._given_up = True
         return []
 
-    def _board(self, serial: str, number: int) -> _Board[T]:
-        return _Board(serial, number)
+    def _board(self, serial: str, number: int) -> _State[T]:
+        return _State(serial, number)
 
     def _lost(
-        self, board: _Board[T], owed: Sequence[Slot[T]], error: IcebusError
-    ) -> list[Failed[T]]:
-        """All its slots fail now, sent or not."""
-        slots = [*owed, *board.again]
-        while (slot := self._unsent(board)) is not None:
-            slots.append(slot)
+        self, board: _State[T], owed: Sequence[Evaluation[T]], error: IcebusError
+    ) -> list[FailedEvaluation[T]]:
+        """All its evaluations fail now, sent or not."""
+        evaluations = [*owed, *board.again]
+        while (evaluation := self._unsent(board)) is not None:
+            evaluations.append(evaluation)
         board.again.clear()
         self._trim()
-        return [Failed(slot, error) for slot in slots]
+        return [FailedEvaluation(evaluation, error) for evaluation in evaluations]
 
-    def _revived(self, board: _Board[T]) -> None:
+    def _revived(self, board: _State[T]) -> None:
         """It takes part in what is added from now on."""
         board.cursor = self._known
         self._given_up = False

@@ -9,11 +9,11 @@ from typing import Any, TypedDict
 from icebus.client._evaluating.progress import Show
 
 STALL = 300.0
-"""Seconds without a sign of a board that owes outcomes after which they fail: the last resort, when
-no will, no event and no state told of trouble. A full queue of the slowest firmware (64 × 5 s)
-still says something every 5 s."""
+"""Seconds of silence of a board that owes outcomes after which they fail: the last resort, when no
+will, no event and no state told of trouble. A full queue of the slowest firmware (64 × 5 s) still
+says something every 5 s."""
 
-PATIENCE = 60.0
+NO_BOARD_TIMEOUT = 60.0
 """Seconds to wait for a board when none is left: ten times what a killed worker takes to be back,
 and enough for a board to be flashed anew."""
 
@@ -46,11 +46,11 @@ class Options:
     args: Mapping[str, Any] = field(default_factory=dict)
     validate: bool = True
     stall: float = STALL
-    patience: float = PATIENCE
+    patience: float = NO_BOARD_TIMEOUT
     broker_away: float = BROKER_AWAY
     progress: Show = False
 
     @property
-    def whole(self) -> bool:
+    def all_boards(self) -> bool:
         """Whether it is for all of the reservation, also for boards that take others' places."""
         return self.serials is None

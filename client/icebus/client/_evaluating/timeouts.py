@@ -1,16 +1,16 @@
-"""What the passing of time says of a run: who is silent, who may be back, whether to hope. Pure."""
+"""What the passing of time says of a run: who is silent, who may be back, when to give up. Pure."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from icebus.client._evaluating.distribution import Account
+from icebus.client._evaluating.distribution import Distribution
 from icebus.client._evaluating.failure_causes import LASTING
 from icebus.client._evaluating.options import Options
 from icebus.schemas.errors import BrokerUnavailable, DeadlineExceeded, IcebusError
 
-DOUBT = 20.0
-"""Seconds without a sign of a board that owes outcomes after which it is asked for them again. A
+ASK_AGAIN = 20.0
+"""Seconds of silence of a board that owes outcomes after which it is asked for them again. A
 broker drops what has expired when its clock is set, and no connection ends that would tell us."""
 
 RETURN = 5.0
@@ -18,33 +18,33 @@ RETURN = 5.0
 told: control may never have noticed that it was away."""
 
 
-class Vigil:
-    """Keeps the times of a run's boards. What is lost is the account's to say.
+class Timeouts:
+    """Keeps the times of a run's boards. What is lost is the distribution's to say.
 
     Args:
-        account: of the run.
+        distribution: of the run.
         options: how long what may take.
         now: the time, as in all that follows on a clock that is never set.
     """
 
-    def __init__(self, account: Account[Any, Any], options: Options, now: float) -> None:
-        self._account = account
+    def __init__(self, distribution: Distribution[Any, Any], options: Options, now: float) -> None:
+        self._distribution = distribution
         self._options = options
-        self._signs = dict.fromkeys(account.serials, now)
+        self._heard = dict.fromkeys(distribution.serials, now)
         self._lost: dict[str, float] = {}
-        self._doubted = now
+        self._asked_again = now
         self._away: float | None = None
         self._alone: float | None = None
 
-    def sign(self, serial: str, now: float) -> None:
-        """A board gave a sign, or has only now something to give one of."""
-        self._signs[serial] = now
+    def heard_from(self, serial: str, now: float) -> None:
+        """A board was heard from, or has only now something to be heard of."""
+        self._heard[serial] = now
 
-    def hope(self) -> None:
+    def board_works(self) -> None:
         """Some board works: one does not wait for the return of all."""
         self._alone = None
 
-    def broker(self, connected: bool, now: float) -> BrokerUnavailable | None:
+    def broker_error(self, connected: bool, now: float) -> BrokerUnavailable | None:
         """The error for a broker that is away for too long."""
         if connected:
             self._away = None
@@ -58,7 +58,7 @@ class Vigil:
         return None
 
     def stalled(self, now: float) -> dict[str, IcebusError]:
-        """Boards that owe outcomes and were silent for too long to hope for them."""
+        """Boards that owe outcomes and were silent for too long."""
         return {
             serial: DeadlineExceeded(
                 f"device {serial} gave no outcome in {self._options.stall:g} s; "
@@ -68,38 +68,40 @@ class Vigil:
             for serial in self._silent(self._options.stall, now)
         }
 
-    def doubts(self, now: float) -> bool:
+    def should_ask_again(self, now: float) -> bool:
         """Whether to ask for outcomes again; then not for a while."""
-        if now - self._doubted <= DOUBT or not self._silent(DOUBT, now):
+        if now - self._asked_again <= ASK_AGAIN or not self._silent(ASK_AGAIN, now):
             return False
-        self._doubted = now
+        self._asked_again = now
         return True
 
     def _silent(self, seconds: float, now: float) -> list[str]:
-        losses = self._account.losses
+        losses = self._distribution.losses
         return [
             serial
-            for serial in self._account.serials
+            for serial in self._distribution.serials
             if serial not in losses
-            and self._account.outstanding(serial)
-            and now - self._signs[serial] > seconds
+            and self._distribution.outstanding(serial)
+            and now - self._heard[serial] > seconds
         ]
 
-    def returning(self, now: float) -> list[str]:
+    def maybe_back(self, now: float) -> list[str]:
         """Lost boards that may be back without anybody having told."""
-        self._lost = {serial: self._lost.get(serial, now) for serial in self._account.losses}
+        self._lost = {serial: self._lost.get(serial, now) for serial in self._distribution.losses}
         return [serial for serial, at in self._lost.items() if now - at > RETURN]
 
-    def hopeless(self, now: float) -> IcebusError | None:
+    def give_up_error(self, now: float) -> IcebusError | None:
         """Why to give up, when all boards are lost and none came back in time, or ever will."""
-        losses = self._account.losses
-        if self._account.forsaken is not None or len(losses) < len(self._account.serials):
+        losses = self._distribution.losses
+        if self._distribution.no_board_error is not None or len(losses) < len(
+            self._distribution.serials
+        ):
             return None
         if self._alone is None:
             self._alone = now
-        hope = any(not isinstance(loss, LASTING) for loss in losses.values())
-        if hope and now - self._alone <= self._options.patience:
+        board_works = any(not isinstance(loss, LASTING) for loss in losses.values())
+        if board_works and now - self._alone <= self._options.patience:
             return None
         last = list(losses.values())[-1]
-        waited = f"; no board came back in {self._options.patience:g} s" if hope else ""
+        waited = f"; no board came back in {self._options.patience:g} s" if board_works else ""
         return type(last)(f"{last.message}{waited}", **last.details)

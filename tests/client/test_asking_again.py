@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from icebus.client import PulseCountClient
-from icebus.client._evaluating import timeouts as vigil
+from icebus.client._evaluating import timeouts
 
 if TYPE_CHECKING:
     from tests.client.conftest import ScriptedControl, ScriptedWorker
@@ -23,7 +23,7 @@ def test_given_outcomes_that_never_came_when_a_board_is_silent_then_it_is_asked_
     monkeypatch: pytest.MonkeyPatch,
     way: str,
 ) -> None:
-    monkeypatch.setattr(vigil, "DOUBT", 0.5)
+    monkeypatch.setattr(timeouts, "ASK_AGAIN", 0.5)
     w1.measure = False
     w1.calls.seen.clear()
     with alice.reserve(1) as boards:
