@@ -37,7 +37,13 @@ BOARDS_FACTS = {
 }
 """What a reservation knows without asking anybody."""
 
-INTERNAL = {"on_back", "on_kind_event", "on_lost", "on_replaced", "start"}
+INTERNAL = {
+    "on_device_replaced",
+    "on_devices_lost",
+    "on_devices_serve",
+    "on_kind_event",
+    "start",
+}
 """Of a reservation, for kinds to override and for its client to call."""
 
 Calls = dict[str, Callable[[Any], object]]

@@ -80,11 +80,11 @@ def test_given_a_document_when_read_then_its_devices_are_told_apart() -> None:
     assert holding.serving(mixed) == ["a"]
     assert holding.preparing(mixed) == ["b", "c"]
     assert [d.serial for d in holding.held(mixed)] == ["a", "b", "c"]
-    assert {s: type(e) for s, e in holding.failures(mixed).items()} == {
+    assert {s: type(e) for s, e in holding.device_errors(mixed).items()} == {
         "c": DeviceFailed,
         "d": DeviceNotHeld,
     }
-    assert holding.failures(document(*mixed.devices, state=ReservationState.ENDED)) == {}
+    assert holding.device_errors(document(*mixed.devices, state=ReservationState.ENDED)) == {}
 
 
 def test_given_a_broker_that_is_away_then_a_run_gives_up_before_a_call_of_it_does() -> None:
@@ -94,14 +94,16 @@ def test_given_a_broker_that_is_away_then_a_run_gives_up_before_a_call_of_it_doe
 def test_given_two_documents_when_compared_then_boards_that_moved_are_named() -> None:
     before = document(held("a", HoldState.SERVING), held("b", HoldState.SERVING))
     after = document(held("a", HoldState.SERVING), held("b", HoldState.PREPARING, "w2"))
-    assert {s: type(e) for s, e in holding.moved(before, after).items()} == {"b": DeviceUnplugged}
+    assert {s: type(e) for s, e in holding.moved_errors(before, after).items()} == {
+        "b": DeviceUnplugged
+    }
 
 
 def test_given_a_failure_or_an_end_when_told_then_the_error_says_which() -> None:
     failed = DeviceFailedEvent(reservation="r", serial="a", code="worker_lost", reason="killed")
-    assert isinstance(holding.failure(failed), WorkerLost)
-    assert holding.ending("r", EndReason.CLIENT_LOST).details["reason"] == "client_lost"
-    assert holding.ending("r", None).details["reason"] == "over"
+    assert isinstance(holding.error_of_event(failed), WorkerLost)
+    assert holding.ended_error("r", EndReason.CLIENT_LOST).details["reason"] == "client_lost"
+    assert holding.ended_error("r", None).details["reason"] == "over"
 
 
 def test_given_a_handler_when_asked_for_hooks_then_only_its_own_are_found() -> None:

@@ -12,7 +12,7 @@ from icebus.client._connection.connection import check_id, validated
 from icebus.client._connection.device_calls import call_devices
 from icebus.client._handlers import EventHandler
 from icebus.client._offers import commonest, merge
-from icebus.client._reservation.queue_place import in_vain
+from icebus.client._reservation.queue_place import waited_in_vain_error
 from icebus.client._reservation.reservation import Reservation
 from icebus.client._session import CLOSE_TIMEOUT, CONNECT_TIMEOUT, Session
 from icebus.client._survey import Survey, survey
@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 PREPARE_TIMEOUT = 180.0
 """Seconds for reserved devices to serve: a reflash with a retry takes a real board a minute."""
 
-PATIENCE = 15.0
+SOON_FREE = 15.0
 """Seconds to wait for boards that somebody has just let go: they are reset and tested."""
 
 CALL_TIMEOUT = 30.0
@@ -143,14 +143,14 @@ class BaseClient(Session, Generic[R]):
             if wait or error.details.get("soon") is not True:
                 raise
             refusal = error
-            request = request.model_copy(update={"wait": min(PATIENCE, timeout)})
+            request = request.model_copy(update={"wait": min(SOON_FREE, timeout)})
             document = operations.reserve(self._connection, request, deadline)
         reservation = self._open(document, keep_alive=alive, remaining=request.duration)
         try:
             reservation.start()
             self._hold(reservation)
             if document.state is ReservationState.QUEUED:
-                self._wait_given(reservation, request, refusal)
+                self._wait_for_devices(reservation, request, refusal)
                 deadline = Deadline.after(timeout)
             if ready:
                 reservation.wait_ready(deadline)
@@ -159,15 +159,15 @@ class BaseClient(Session, Generic[R]):
             raise
         return reservation
 
-    def _wait_given(
+    def _wait_for_devices(
         self, reservation: R, request: ReserveArgs, refusal: IcebusError | None
     ) -> None:
-        """Wait for devices until patience ends, which control keeps the time of."""
+        """Wait for devices for as long as the request says, which control measures."""
         try:
-            reservation.wait_given(Deadline.after(request.wait + operations.TIMEOUT))
+            reservation.wait_for_devices(Deadline.after(request.wait + operations.TIMEOUT))
         except ReservationEnded as ended:
             if ended.details["reason"] == EndReason.NOT_IN_TIME:
-                raise refusal or in_vain(request, reservation.waiting) from None
+                raise refusal or waited_in_vain_error(request, reservation.waiting) from None
             raise
 
     def _hold(self, reservation: R) -> None:

@@ -3,7 +3,7 @@
 A board is given a few items more than the one it measures, so that it never waits for us, and no
 more than its share of what is left, so that none sits on work while others idle. What a lost board
 owed goes to the others, first in line. A board measures in the order it was sent, so of all that it
-owed only the first can have been its undoing: that one is suspected, the rest is innocent.
+owed only the first can have made it fail: that is counted against this one, not against the rest.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Generic, TypeVar
 
 from icebus.client._evaluating.board_queue import EvaluateCall, Evaluation
 from icebus.client._evaluating.distribution import BoardState, Distribution, FailedEvaluation
-from icebus.client._evaluating.failure_causes import is_boards, is_lost
+from icebus.client._evaluating.failure_causes import may_be_the_boards_fault, means_board_is_lost
 from icebus.schemas.errors import IcebusError
 
 ATTEMPTS = 3
@@ -29,7 +29,7 @@ MIN_DEPTH = 2
 MAX_DEPTH = 12
 """Items on a board, at most: what a client that dies leaves behind."""
 
-COVER = 0.5
+BACKLOG = 0.5
 """Seconds of measuring to have waiting on a board: twice the longest that results and calls take on
 a busy machine, so that a call may be for half of them. Calls are what evaluating costs."""
 
@@ -39,7 +39,7 @@ AHEAD = 8
 AHEAD_EACH = 4
 """The same for each board: they may all ask at once."""
 
-FRESHNESS = 0.3
+SMOOTHING = 0.3
 """Weight of the last evaluation in what a board is taken to need for one."""
 
 T = TypeVar("T")
@@ -62,10 +62,10 @@ class _State(BoardState[T], Generic[T]):
     took: float | None = None
     depth: int = MIN_DEPTH
 
-    def learn(self, took: float) -> None:
+    def update_depth(self, took: float) -> None:
         old = took if self.took is None else self.took
-        self.took = old + FRESHNESS * (took - old)
-        self.depth = 1 + math.ceil(max(MIN_DEPTH - 1, min(MAX_DEPTH - 1, COVER / self.took)))
+        self.took = old + SMOOTHING * (took - old)
+        self.depth = 1 + math.ceil(max(MIN_DEPTH - 1, min(MAX_DEPTH - 1, BACKLOG / self.took)))
 
 
 class AnyBoard(Distribution[T, _State[T]], Generic[T]):
@@ -109,7 +109,7 @@ class AnyBoard(Distribution[T, _State[T]], Generic[T]):
 
     @property
     def wants_more(self) -> bool:
-        """Whether to add another item now. Without a board left nobody eats."""
+        """Whether to add another item now. Not without a board that could evaluate it."""
         if self._ended or not self._working:
             return False
         waiting = len(self._unsent) + len(self._returned)
@@ -180,9 +180,9 @@ class AnyBoard(Distribution[T, _State[T]], Generic[T]):
         return evaluations
 
     def _next(self, board: _State[T], *, first: bool) -> _PendingItem[T] | None:
-        """The next item for a board; a suspect goes in a call of its own."""
+        """The next item for a board; one that has failed a board goes in a call of its own."""
         for index, pending in enumerate(self._returned):
-            if not self._suits(pending, board):
+            if not self._may_try(pending, board):
                 continue
             if pending.failed_attempts and not first:
                 return None
@@ -190,7 +190,7 @@ class AnyBoard(Distribution[T, _State[T]], Generic[T]):
             return pending
         return self._unsent.popleft() if self._unsent else None
 
-    def _suits(self, pending: _PendingItem[T], board: _State[T]) -> bool:
+    def _may_try(self, pending: _PendingItem[T], board: _State[T]) -> bool:
         """Boards that an item has failed get it again only when there are no others."""
         return board.serial not in pending.tried or all(
             other.serial in pending.tried for other in self._working
@@ -226,11 +226,11 @@ class AnyBoard(Distribution[T, _State[T]], Generic[T]):
         if board is None:
             return None
         if board.queue.complete(evaluation_id) is not None and took:
-            board.learn(took)
+            board.update_depth(took)
         pending = self._of(serial, evaluation_id)
         if pending is None:
             return None
-        self._close(pending)
+        self._forget(pending)
         return Evaluation(serial, evaluation_id, pending.item)
 
     def fail(
@@ -241,14 +241,14 @@ class AnyBoard(Distribution[T, _State[T]], Generic[T]):
         if board is None:
             return []
         owed = evaluation_id in board.queue.outstanding
-        if owed and is_lost(error):
+        if owed and means_board_is_lost(error):
             return self.lose(serial, error)
         board.queue.complete(evaluation_id)
         pending = self._of(serial, evaluation_id)
         if pending is None:
             return []
-        if not is_lost(error) and not is_boards(error):
-            self._close(pending)
+        if not means_board_is_lost(error) and not may_be_the_boards_fault(error):
+            self._forget(pending)
             return [FailedEvaluation(Evaluation(serial, evaluation_id, pending.item), error)]
         # Not owed: of a board that was lost, and being tried again already.
         return (
@@ -267,8 +267,8 @@ class AnyBoard(Distribution[T, _State[T]], Generic[T]):
             for pending in self._pending.values()
         ]
         for pending in list(self._pending.values()):
-            self._close(pending)
-        self._forget()
+            self._forget(pending)
+        self._drop_unsent()
         return failed
 
     def _board(self, serial: str, number: int) -> _State[T]:
@@ -290,11 +290,11 @@ class AnyBoard(Distribution[T, _State[T]], Generic[T]):
                 self._return(pending)
         return failed
 
-    def _revived(self, board: _State[T]) -> None:
+    def _rejoined(self, board: _State[T]) -> None:
         self._working.append(board)
         self._no_board_error = None
 
-    def _forget(self) -> None:
+    def _drop_unsent(self) -> None:
         self._unsent.clear()
         self._returned.clear()
 
@@ -310,14 +310,14 @@ class AnyBoard(Distribution[T, _State[T]], Generic[T]):
         if pending.failed_attempts < ATTEMPTS:
             self._return(pending)
             return []
-        self._close(pending)
+        self._forget(pending)
         return [FailedEvaluation(evaluation, _last(error, pending))]
 
     def _return(self, pending: _PendingItem[T]) -> None:
         if not self._cancelled:
             self._returned.appendleft(pending)
 
-    def _close(self, pending: _PendingItem[T]) -> None:
+    def _forget(self, pending: _PendingItem[T]) -> None:
         del self._pending[pending.number]
         for evaluation_id in pending.evaluation_ids:
             del self._sent[evaluation_id]

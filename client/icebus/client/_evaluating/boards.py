@@ -19,7 +19,7 @@ from icebus.client._evaluating.progress import follow
 from icebus.client._evaluating.run import Run
 from icebus.client._reservation.document import is_queued
 from icebus.client._reservation.events import read_event
-from icebus.client._reservation.queue_place import still_queued
+from icebus.client._reservation.queue_place import still_queued_error
 from icebus.client._reservation.reservation import Reservation
 from icebus.schemas import reservations
 from icebus.schemas.deadline import Deadline
@@ -190,7 +190,7 @@ class MeasuringBoards(Reservation, Generic[R]):
         if (ended := self.ended) is not None:
             raise ended
         if is_queued(self.document):
-            raise still_queued(self.document)
+            raise still_queued_error(self.document)
         chosen = list(dict.fromkeys(self.serials if options.serials is None else options.serials))
         if not chosen:
             raise InvalidRequest("no board is named; leave serials out for all of the reservation")
@@ -251,17 +251,17 @@ class MeasuringBoards(Reservation, Generic[R]):
         for run in list(self._runs.values()):
             run.reconnected()
 
-    def on_lost(self, serials: list[str], error: IcebusError) -> None:
-        """Runs under way learn that they wait in vain."""
+    def on_devices_lost(self, serials: list[str], error: IcebusError) -> None:
+        """Runs under way update_depth that they wait in vain."""
         for run in list(self._runs.values()):
             run.boards_lost(serials, error)
 
-    def on_back(self, serials: list[str]) -> None:
+    def on_devices_serve(self, serials: list[str]) -> None:
         """Runs under way may use them again."""
         for run in list(self._runs.values()):
             run.boards_back(serials)
 
-    def on_replaced(self, serial: str, by: str) -> None:
+    def on_device_replaced(self, serial: str, by: str) -> None:
         """Runs under way use the other in its place."""
         for run in list(self._runs.values()):
             run.replaced(serial, by)

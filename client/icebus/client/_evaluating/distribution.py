@@ -99,7 +99,7 @@ class Distribution(ABC, Generic[T, B]):
     @property
     @abstractmethod
     def wants_more(self) -> bool:
-        """Whether to add another item now. Without a board left nobody eats."""
+        """Whether to add another item now. Not without a board that could evaluate it."""
 
     @property
     @abstractmethod
@@ -134,7 +134,7 @@ class Distribution(ABC, Generic[T, B]):
         self._ended = self._cancelled = True
         for board in self._boards.values():
             board.queue.paused = False
-        self._forget()
+        self._drop_unsent()
 
     # --- calls out ----------------------------------------------------------------------------
 
@@ -209,7 +209,7 @@ class Distribution(ABC, Generic[T, B]):
         """A board that was lost is back, or one that takes another's place is ready."""
         board = self._boards[serial]
         board.queue.ready = True
-        self._revive(board)
+        self._rejoin(board)
 
     def replace(self, serial: str, by: str, error: IcebusError) -> list[FailedEvaluation[T]]:
         """Another board takes the place of one; it has to :meth:`join` before it is sent anything.
@@ -231,17 +231,17 @@ class Distribution(ABC, Generic[T, B]):
         if board.loss is not None:
             board.retired = False
             board.queue.ready = False
-            self._revive(board)
+            self._rejoin(board)
         return failed
 
     @abstractmethod
     def give_up(self, error: IcebusError) -> list[FailedEvaluation[T]]:
         """No lost board will come back; what fails for good by that."""
 
-    def _revive(self, board: B) -> None:
+    def _rejoin(self, board: B) -> None:
         if board.loss is not None:
             board.loss = None
-            self._revived(board)
+            self._rejoined(board)
 
     # --- for either to fill in ----------------------------------------------------------------
 
@@ -250,7 +250,7 @@ class Distribution(ABC, Generic[T, B]):
         """A board that takes part."""
 
     @abstractmethod
-    def _forget(self) -> None:
+    def _drop_unsent(self) -> None:
         """Forget what was not sent."""
 
     @abstractmethod
@@ -260,5 +260,5 @@ class Distribution(ABC, Generic[T, B]):
         """A board was lost with what it owed, in the order it was sent; what fails for good."""
 
     @abstractmethod
-    def _revived(self, board: B) -> None:
+    def _rejoined(self, board: B) -> None:
         """A board takes part again, or for the first time."""

@@ -27,8 +27,8 @@ T = TypeVar("T")
 
 @dataclass(eq=False)
 class _State(BoardState[T], Generic[T]):
-    cursor: int = 0
-    again: deque[Evaluation[T]] = field(default_factory=deque)
+    position: int = 0
+    returned: deque[Evaluation[T]] = field(default_factory=deque)
 
 
 class EachBoard(Distribution[T, _State[T]], Generic[T]):
@@ -50,7 +50,7 @@ class EachBoard(Distribution[T, _State[T]], Generic[T]):
     ) -> None:
         super().__init__(batch, serials)
         self._items: deque[T] = deque()
-        self._base = 0
+        self._dropped = 0
         self._waits_for_replacement = waits_for_replacement
         self._given_up = False
         self._rejected = 0
@@ -81,18 +81,18 @@ class EachBoard(Distribution[T, _State[T]], Generic[T]):
 
     @property
     def wants_more(self) -> bool:
-        """Whether to add another item now. Without a board left nobody eats."""
-        cursors = [board.cursor for board in self._boards.values() if board.loss is None]
-        if self._ended or not cursors:
+        """Whether to add another item now. Not without a board that could evaluate it."""
+        positions = [board.position for board in self._boards.values() if board.loss is None]
+        if self._ended or not positions:
             return False
         known = self._known
-        return known - max(cursors) < AHEAD and known - min(cursors) < SPREAD
+        return known - max(positions) < AHEAD and known - min(positions) < SPREAD
 
     @property
     def done(self) -> bool:
         """Whether every evaluation has had its outcome."""
         return self._ended and all(
-            board.loss is not None or (not board.queue.outstanding and self._exhausted(board))
+            board.loss is not None or (not board.queue.outstanding and self._all_sent(board))
             for board in self._boards.values()
         )
 
@@ -102,13 +102,13 @@ class EachBoard(Distribution[T, _State[T]], Generic[T]):
         """Add an item for every board; it fails at once on those that are lost."""
         index = self._known
         self._items.append(item)
-        dead = [
+        failed = [
             FailedEvaluation(self._evaluation(board, index, item), board.loss)
             for board in self._places
             if board.loss is not None
         ]
         self._trim()
-        return dead
+        return failed
 
     def reject(self, item: T) -> list[Evaluation[T]]:
         """Count an item that is sent to no board: the evaluations that fail now."""
@@ -132,7 +132,7 @@ class EachBoard(Distribution[T, _State[T]], Generic[T]):
         return board.queue.next_call(
             DEPTH,
             take=lambda room: self._take(board, room),
-            more=lambda: not (self._ended and self._exhausted(board)),
+            more=lambda: not (self._ended and self._all_sent(board)),
         )
 
     def _take(self, board: _State[T], room: int) -> list[Evaluation[T]]:
@@ -142,19 +142,21 @@ class EachBoard(Distribution[T, _State[T]], Generic[T]):
         return evaluations
 
     def _next(self, board: _State[T]) -> Evaluation[T] | None:
-        if board.again:
-            return board.again.popleft()
+        if board.returned:
+            return board.returned.popleft()
         return self._unsent(board)
 
     def _unsent(self, board: _State[T]) -> Evaluation[T] | None:
-        if board.cursor >= self._known:
+        if board.position >= self._known:
             return None
-        evaluation = self._evaluation(board, board.cursor, self._items[board.cursor - self._base])
-        board.cursor += 1
+        evaluation = self._evaluation(
+            board, board.position, self._items[board.position - self._dropped]
+        )
+        board.position += 1
         return evaluation
 
-    def _exhausted(self, board: _State[T]) -> bool:
-        return not board.again and board.cursor >= self._known
+    def _all_sent(self, board: _State[T]) -> bool:
+        return not board.returned and board.position >= self._known
 
     def _evaluation(self, board: _State[T], index: int, item: T) -> Evaluation[T]:
         return Evaluation(board.serial, f"{self.batch}-{index}-{board.number}", item)
@@ -164,7 +166,7 @@ class EachBoard(Distribution[T, _State[T]], Generic[T]):
         board = self._boards[serial]
         back = board.queue.refused(room)
         if not self._cancelled:
-            board.again.extendleft(reversed(back))
+            board.returned.extendleft(reversed(back))
 
     # --- outcomes in --------------------------------------------------------------------------
 
@@ -177,9 +179,9 @@ class EachBoard(Distribution[T, _State[T]], Generic[T]):
             return None
         evaluation = board.queue.complete(evaluation_id)
         if evaluation is None:
-            evaluation = next((each for each in board.again if each.id == evaluation_id), None)
+            evaluation = next((each for each in board.returned if each.id == evaluation_id), None)
             if evaluation is not None:
-                board.again.remove(evaluation)
+                board.returned.remove(evaluation)
         return evaluation
 
     def fail(
@@ -203,32 +205,32 @@ class EachBoard(Distribution[T, _State[T]], Generic[T]):
         self, board: _State[T], owed: Sequence[Evaluation[T]], error: IcebusError
     ) -> list[FailedEvaluation[T]]:
         """All its evaluations fail now, sent or not."""
-        evaluations = [*owed, *board.again]
+        evaluations = [*owed, *board.returned]
         while (evaluation := self._unsent(board)) is not None:
             evaluations.append(evaluation)
-        board.again.clear()
+        board.returned.clear()
         self._trim()
         return [FailedEvaluation(evaluation, error) for evaluation in evaluations]
 
-    def _revived(self, board: _State[T]) -> None:
+    def _rejoined(self, board: _State[T]) -> None:
         """It takes part in what is added from now on."""
-        board.cursor = self._known
+        board.position = self._known
         self._given_up = False
 
-    def _forget(self) -> None:
+    def _drop_unsent(self) -> None:
         for board in self._boards.values():
-            board.cursor = self._known
-            board.again.clear()
+            board.position = self._known
+            board.returned.clear()
         self._trim()
 
     @property
     def _known(self) -> int:
         """Items so far."""
-        return self._base + len(self._items)
+        return self._dropped + len(self._items)
 
     def _trim(self) -> None:
-        cursors = (board.cursor for board in self._boards.values() if board.loss is None)
-        needed = min(cursors, default=self._known)
-        while self._base < needed:
+        positions = (board.position for board in self._boards.values() if board.loss is None)
+        needed = min(positions, default=self._known)
+        while self._dropped < needed:
             self._items.popleft()
-            self._base += 1
+            self._dropped += 1

@@ -39,7 +39,7 @@ BOARD_ERRORS = (
 """Ends of a call after which there is no use in asking that board again, at least not now."""
 
 
-def is_lost(error: IcebusError) -> bool:
+def means_board_is_lost(error: IcebusError) -> bool:
     """Whether a failed evaluation says that its board serves no more: the rest fails too."""
     return isinstance(error, (DeviceFailed, DeviceNotHeld, DeviceNotServing))
 
@@ -56,7 +56,7 @@ def taken_away(serial: str) -> DeviceNotHeld:
     )
 
 
-def is_boards(error: IcebusError) -> bool:
+def may_be_the_boards_fault(error: IcebusError) -> bool:
     """Whether another board may well measure what failed with ``error`` on this one.
 
     All else is about the bitstream, and final: it would fail so anywhere.
@@ -64,7 +64,7 @@ def is_boards(error: IcebusError) -> bool:
     return isinstance(error, (MeasurementFailed, DeadlineExceeded, InternalError))
 
 
-def may_pass(error: IcebusError) -> bool:
+def may_be_back_soon(error: IcebusError) -> bool:
     """Whether a worker was lost of which nobody knows that it is gone for good."""
     known = (WorkerPhase.OFFLINE, "restarted")
     return isinstance(error, WorkerLost) and error.details.get("how") not in known

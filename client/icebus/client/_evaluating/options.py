@@ -1,4 +1,4 @@
-"""What may be said to a run of evaluations, its defaults, and why they are what they are."""
+"""The options of a run of evaluations, their defaults, and why those are what they are."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypedDict
 
-from icebus.client._evaluating.progress import Show
+from icebus.client._evaluating.progress import ProgressOption
 
 STALL = 300.0
 """Seconds of silence of a board that owes outcomes after which they fail: the last resort, when no
@@ -23,24 +23,24 @@ to start again. The broker keeps for 300 s what comes for a client that is away.
 
 
 class EvaluateOptions(TypedDict, total=False):
-    """What may be said to :meth:`MeasuringBoards.evaluate`, which tells what it means."""
+    """The options of :meth:`MeasuringBoards.evaluate`, which says what they mean."""
 
     serials: Sequence[str] | None
     args: Mapping[str, Any]
     validate: bool
     stall: float
-    progress: Show
+    progress: ProgressOption
 
 
 class MapOptions(EvaluateOptions, total=False):
-    """What may be said to :meth:`MeasuringBoards.map`, which tells what it means."""
+    """The options of :meth:`MeasuringBoards.map`, which says what they mean."""
 
     patience: float
 
 
 @dataclass(frozen=True)
 class Options:
-    """What a run was told, with what it was not told."""
+    """The options of a run, with defaults for what was not given."""
 
     serials: Sequence[str] | None = None
     args: Mapping[str, Any] = field(default_factory=dict)
@@ -48,7 +48,7 @@ class Options:
     stall: float = STALL
     patience: float = NO_BOARD_TIMEOUT
     broker_away: float = BROKER_AWAY
-    progress: Show = False
+    progress: ProgressOption = False
 
     @property
     def all_boards(self) -> bool:

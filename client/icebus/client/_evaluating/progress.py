@@ -34,32 +34,34 @@ class Progress:
         return self.done / self.seconds if self.seconds > 0 else 0.0
 
 
-Show = bool | Callable[[Progress], object]
+ProgressOption = bool | Callable[[Progress], object]
 """Whether and how progress is shown: True for a bar, a function to be called, False for neither."""
 
 
 AnyOutcome = TypeVar("AnyOutcome", bound=Outcome)
 
 
-def follow(outcomes: Iterator[AnyOutcome], total: int | None, show: Show) -> Iterator[AnyOutcome]:
+def follow(
+    outcomes: Iterator[AnyOutcome], total: int | None, show: ProgressOption
+) -> Iterator[AnyOutcome]:
     """The same outcomes; before each is handed out, how far the run has come is shown."""
     if show is False:
         yield from outcomes
     elif show is True:
         with bar("evaluating", total) as step:
-            yield from _telling(outcomes, total, step)
+            yield from _reporting(outcomes, total, step)
     else:
-        yield from _telling(outcomes, total, show)
+        yield from _reporting(outcomes, total, show)
 
 
-def _telling(
-    outcomes: Iterator[AnyOutcome], total: int | None, tell: Callable[[Progress], object]
+def _reporting(
+    outcomes: Iterator[AnyOutcome], total: int | None, report: Callable[[Progress], object]
 ) -> Iterator[AnyOutcome]:
     began = time.monotonic()
     failed = 0
     for done, outcome in enumerate(outcomes, start=1):
         failed += isinstance(outcome, Failure)
-        tell(Progress(done, failed, total, time.monotonic() - began))
+        report(Progress(done, failed, total, time.monotonic() - began))
         yield outcome
 
 
@@ -92,9 +94,9 @@ def bar(
     with Bar(*columns, console=console, transient=transient, redirect_stdout=False) as shown:
         task = shown.add_task(what, total=total, rate="", failed="")
 
-        def move(progress: Progress) -> None:
+        def update(progress: Progress) -> None:
             failed = f"{progress.failed} failed" if progress.failed else ""
             rate = f"{progress.rate:.3g}/s"
             shown.update(task, completed=progress.done, rate=rate, failed=failed)
 
-        yield move
+        yield update

@@ -16,7 +16,7 @@ from icebus.client._evaluating.failure_causes import (
     BOARD_ERRORS,
     LASTING,
     UNSURE,
-    may_pass,
+    may_be_back_soon,
     taken_away,
 )
 from icebus.client._evaluating.options import Options
@@ -296,7 +296,7 @@ class RunState(Generic[T]):
     # --- boards that go and come --------------------------------------------------------------
 
     def _lose(self, serials: Sequence[str], error: IcebusError, now: float) -> None:
-        if may_pass(error) and not self._distribution.reassigns:
+        if may_be_back_soon(error) and not self._distribution.reassigns:
             for serial in serials:
                 self._unconfirmed.setdefault(serial, (now + WORKER_AWAY, error))
             self._effects.tick_in = WORKER_AWAY

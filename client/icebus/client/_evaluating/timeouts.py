@@ -33,8 +33,8 @@ class Timeouts:
         self._heard = dict.fromkeys(distribution.serials, now)
         self._lost: dict[str, float] = {}
         self._asked_again = now
-        self._away: float | None = None
-        self._alone: float | None = None
+        self._broker_away_since: float | None = None
+        self._no_board_since: float | None = None
 
     def heard_from(self, serial: str, now: float) -> None:
         """A board was heard from, or has only now something to be heard of."""
@@ -42,15 +42,15 @@ class Timeouts:
 
     def board_works(self) -> None:
         """Some board works: one does not wait for the return of all."""
-        self._alone = None
+        self._no_board_since = None
 
     def broker_error(self, connected: bool, now: float) -> BrokerUnavailable | None:
         """The error for a broker that is away for too long."""
         if connected:
-            self._away = None
-        elif self._away is None:
-            self._away = now
-        elif now - self._away > self._options.broker_away:
+            self._broker_away_since = None
+        elif self._broker_away_since is None:
+            self._broker_away_since = now
+        elif now - self._broker_away_since > self._options.broker_away:
             return BrokerUnavailable(
                 f"the broker has been away for {self._options.broker_away:g} s; "
                 "evaluate again when the farm is back"
@@ -97,11 +97,11 @@ class Timeouts:
             self._distribution.serials
         ):
             return None
-        if self._alone is None:
-            self._alone = now
-        board_works = any(not isinstance(loss, LASTING) for loss in losses.values())
-        if board_works and now - self._alone <= self._options.patience:
+        if self._no_board_since is None:
+            self._no_board_since = now
+        may_return = any(not isinstance(loss, LASTING) for loss in losses.values())
+        if may_return and now - self._no_board_since <= self._options.patience:
             return None
         last = list(losses.values())[-1]
-        waited = f"; no board came back in {self._options.patience:g} s" if board_works else ""
+        waited = f"; no board came back in {self._options.patience:g} s" if may_return else ""
         return type(last)(f"{last.message}{waited}", **last.details)

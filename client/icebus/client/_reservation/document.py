@@ -47,18 +47,18 @@ def is_queued(document: Reservation) -> bool:
     return document.state is ReservationState.QUEUED
 
 
-def failures(document: Reservation) -> dict[str, IcebusError]:
+def device_errors(document: Reservation) -> dict[str, IcebusError]:
     """The devices of a reservation that lives which can't be used, and why."""
     if document.state in OVER:
         return {}
     return {
         device.serial: error
         for device in document.devices
-        if (error := _failure_of(device, document.id)) is not None
+        if (error := _error_of(device, document.id)) is not None
     }
 
 
-def _failure_of(device: HeldDevice, reservation: str) -> IcebusError | None:
+def _error_of(device: HeldDevice, reservation: str) -> IcebusError | None:
     match device.state:
         case HoldState.FAILED:
             return DeviceFailed(
@@ -78,7 +78,7 @@ def _failure_of(device: HeldDevice, reservation: str) -> IcebusError | None:
     return None
 
 
-def moved(before: Reservation, after: Reservation) -> dict[str, IcebusError]:
+def moved_errors(before: Reservation, after: Reservation) -> dict[str, IcebusError]:
     """The devices that another worker owns now: what the former had accepted is lost."""
     owners = {device.serial: device.worker for device in before.devices}
     return {
@@ -93,7 +93,7 @@ def moved(before: Reservation, after: Reservation) -> dict[str, IcebusError]:
     }
 
 
-def returned(before: Reservation, after: Reservation) -> list[str]:
+def newly_serving(before: Reservation, after: Reservation) -> list[str]:
     """The devices that serve now and did not before, at least not there."""
     served = {d.serial: d.worker for d in before.devices if d.state is HoldState.SERVING}
     return [
@@ -103,7 +103,7 @@ def returned(before: Reservation, after: Reservation) -> list[str]:
     ]
 
 
-def failure(event: DeviceFailedEvent) -> IcebusError:
+def error_of_event(event: DeviceFailedEvent) -> IcebusError:
     """The error that a device's evaluations end with."""
     return IcebusError.from_info(
         ErrorInfo(
@@ -114,7 +114,7 @@ def failure(event: DeviceFailedEvent) -> IcebusError:
     )
 
 
-def ending(reservation: str, reason: EndReason | None) -> ReservationEnded:
+def ended_error(reservation: str, reason: EndReason | None) -> ReservationEnded:
     """The error for using a reservation that is over."""
     why = "over" if reason is None else reason.value
     return ReservationEnded(
@@ -124,7 +124,7 @@ def ending(reservation: str, reason: EndReason | None) -> ReservationEnded:
     )
 
 
-def given_away(document: Reservation) -> ReservationEnded:
+def given_away_error(document: Reservation) -> ReservationEnded:
     """The error for using a reservation that is somebody else's now."""
     return ReservationEnded(
         f"reservation {document.id} was given to {document.user}; reserve again",

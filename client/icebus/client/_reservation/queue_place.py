@@ -40,7 +40,7 @@ class Waiting:
         return cls(document.id, queue.position, queue.reason, queue.estimate)
 
 
-def still_queued(document: Reservation) -> ReservationQueued | DeadlineExceeded:
+def still_queued_error(document: Reservation) -> ReservationQueued | DeadlineExceeded:
     """The error for needing the devices of a reservation that has none yet."""
     waiting = Waiting.of(document)
     if waiting is None:
@@ -57,7 +57,9 @@ def still_queued(document: Reservation) -> ReservationQueued | DeadlineExceeded:
     )
 
 
-def in_vain(request: ReserveArgs, last: Waiting | None) -> NotEnoughDevices | DeviceUnavailable:
+def waited_in_vain_error(
+    request: ReserveArgs, last: Waiting | None
+) -> NotEnoughDevices | DeviceUnavailable:
     """The error for devices that did not come free for as long as the request would wait."""
     reason = last.reason if last else "they did not come free"
     waited = {"waited": request.wait, "reason": reason}

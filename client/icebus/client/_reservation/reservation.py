@@ -17,7 +17,7 @@ from icebus.client._connection.hook_runner import ReceivedEvent
 from icebus.client._reservation import document as holding
 from icebus.client._reservation.events import read_event
 from icebus.client._reservation.extension import AutomaticExtension
-from icebus.client._reservation.queue_place import Waiting, still_queued
+from icebus.client._reservation.queue_place import Waiting, still_queued_error
 from icebus.schemas import reservations
 from icebus.schemas.calls import RawEvent
 from icebus.schemas.deadline import Deadline
@@ -75,7 +75,7 @@ class Reservation:
         self._ended: ReservationEnded | None = None
         self._failed: dict[str, IcebusError] = {}
         self._extension = AutomaticExtension(
-            connection, self.id, self._apply, lambda: self._end(None)
+            connection, self.id, self._update, lambda: self._end(None)
         )
         self._keep_alive = keep_alive
         self._remaining = remaining
@@ -94,7 +94,7 @@ class Reservation:
             whole = (document.until - document.created).total_seconds()
             self._extension.start(whole, whole if self._remaining is None else self._remaining)
         # Before what is newer can come: it must not be overwritten with this.
-        self._apply(document)
+        self._update(document)
         self._subscriptions = [
             connection.bus.subscribe(
                 EVENT, self._on_event, user=connection.user, reservation=self.id
@@ -173,11 +173,11 @@ class Reservation:
             serial=serial,
         )
 
-    def wait_given(self, deadline: Deadline) -> None:
+    def wait_for_devices(self, deadline: Deadline) -> None:
         """Wait until it has devices.
 
         Raises:
-            ReservationEnded: it is over, such as because its patience has ended.
+            ReservationEnded: it is over, such as because it waited for as long as it was to.
             ReservationQueued: it waits still.
         """
         self._connection.check_open()
@@ -188,7 +188,7 @@ class Reservation:
         with self._condition:
             while holding.is_queued(self._document) and self._ended is None:
                 if not self._condition.wait(deadline.remaining):
-                    raise still_queued(self._document)
+                    raise still_queued_error(self._document)
             if self._ended is not None:
                 raise self._ended
 
@@ -203,7 +203,7 @@ class Reservation:
         """
         self._connection.check_open()
         self._wait_subscribed(deadline)
-        self.wait_given(deadline)
+        self.wait_for_devices(deadline)
         with self._condition:
             while True:
                 if self._ended is not None:
@@ -237,7 +237,7 @@ class Reservation:
             InvalidRequest: no such duration.
             ReservationEnded: too late.
         """
-        self._apply(operations.extend(self._connection, self.id, duration, timeout))
+        self._update(operations.extend(self._connection, self.id, duration, timeout))
 
     def release(
         self, serials: Sequence[str] | None = None, *, timeout: float = operations.TIMEOUT
@@ -255,7 +255,7 @@ class Reservation:
             ClientClosed: its client is closed, and it goes on.
         """
         if serials is not None:
-            self._apply(operations.end(self._connection, self.id, serials, timeout=timeout))
+            self._update(operations.end(self._connection, self.id, serials, timeout=timeout))
             return
         if self.ended is not None or self.document.user != self._connection.user:
             self.close()  # it is over, or was given away
@@ -278,7 +278,7 @@ class Reservation:
             LimitExceeded: the other user has as much as they may have.
             ReservationEnded: it is over.
         """
-        self._apply(operations.transfer(self._connection, self.id, user, timeout))
+        self._update(operations.transfer(self._connection, self.id, user, timeout))
         self.close()
 
     def close(self) -> None:
@@ -313,11 +313,11 @@ class Reservation:
 
     def _on_document(self, incoming: Incoming) -> None:
         if incoming.payload:
-            self._apply(decode(reservations.Reservation, incoming.payload))
+            self._update(decode(reservations.Reservation, incoming.payload))
         else:
             self._end(None)
 
-    def _apply(self, document: reservations.Reservation) -> None:
+    def _update(self, document: reservations.Reservation) -> None:
         for worker in sorted({device.worker for device in holding.held(document)}):
             self._connection.workers.watch(worker)
         with self._condition:
@@ -326,19 +326,19 @@ class Reservation:
             before, self._document = self._document, document
             self._owners = _owners(document)
             if holding.is_queued(before) and not holding.is_queued(document):
-                self._begin(document)
+                self._start_extending(document)
             else:
                 # Control moves both moments when the clock of its machine is set.
-                self._extension.end_moved((_span(document) - _span(before)).total_seconds())
+                self._extension.end_moved((_length(document) - _length(before)).total_seconds())
             if before.client == self._connection.client != document.client:
                 self._extension.stop()  # it is for another client to keep now
             waiting, told = Waiting.of(document), self._waiting
             self._waiting = waiting or told
             known = self._failed
-            self._failed = {s: known.get(s, e) for s, e in holding.failures(document).items()}
-            lost = {s: self._why(s) or e for s, e in self._failed.items() if s not in known}
-            lost.update(holding.moved(before, document))
-            back = [s for s in holding.returned(before, document) if s not in self._failed]
+            self._failed = {s: known.get(s, e) for s, e in holding.device_errors(document).items()}
+            lost = {s: self._worker_loss(s) or e for s, e in self._failed.items() if s not in known}
+            lost.update(holding.moved_errors(before, document))
+            back = [s for s in holding.newly_serving(before, document) if s not in self._failed]
             self._condition.notify_all()
         if waiting is not None and waiting != told:
             self._connection.hooks.run("queued", waiting, ("queued", self.id, object()))
@@ -346,19 +346,19 @@ class Reservation:
             ready = Initialized(reservation=self.id, serial=serial)
             self._connection.hooks.run("initialized", ready, ("initialized", self.id, serial))
         for serial, error in lost.items():
-            self.on_lost([serial], error)
+            self.on_devices_lost([serial], error)
         if document.user != self._connection.user:
-            self._fail(holding.given_away(document))
+            self._become_ended(holding.given_away_error(document))
         elif document.state in holding.OVER:
             self._end(document.reason)
         elif back:
-            self.on_back(back)
+            self.on_devices_serve(back)
 
-    def _why(self, serial: str) -> WorkerLost | None:
+    def _worker_loss(self, serial: str) -> WorkerLost | None:
         """The loss of its worker, if that is why a device failed: it may be back in a moment."""
         return self._connection.workers.recent_loss(self.device(serial).worker)
 
-    def _begin(self, document: reservations.Reservation) -> None:
+    def _start_extending(self, document: reservations.Reservation) -> None:
         """It has waited and has devices now; its time begins."""
         if self._keep_alive:
             told = (document.until - now()).total_seconds()
@@ -369,15 +369,15 @@ class Reservation:
         if reason is not None:
             ended = Ended(reservation=self.id, reason=reason)
             self._connection.hooks.run("reservation_ended", ended, ("ended", self.id))
-        self._fail(holding.ending(self.id, reason))
+        self._become_ended(holding.ended_error(self.id, reason))
 
-    def _fail(self, error: ReservationEnded) -> None:
+    def _become_ended(self, error: ReservationEnded) -> None:
         with self._condition:
             if self._ended is not None:
                 return
             self._ended = error
             self._condition.notify_all()
-        self.on_lost([device.serial for device in self.document.devices], error)
+        self.on_devices_lost([device.serial for device in self.document.devices], error)
 
     def _on_reconnected(self) -> None:
         # The word that it ended may have passed while the broker or we were away.
@@ -401,7 +401,7 @@ class Reservation:
     def _on_worker_lost(self, worker: str, error: WorkerLost) -> None:
         serials = [d.serial for d in self.document.devices if d.worker == worker]
         if serials:
-            self.on_lost(serials, error)
+            self.on_devices_lost(serials, error)
 
     def _on_event(self, incoming: Incoming) -> None:
         name, sender = incoming.ids["event"], incoming.ids["sender"]
@@ -416,7 +416,7 @@ class Reservation:
             case "initialized":
                 ready = read_event(Initialized, payload)
                 self._connection.hooks.run(name, ready, (name, self.id, ready.serial))
-                self.on_back([ready.serial])
+                self.on_devices_serve([ready.serial])
             case "reservation_ending_soon":
                 self._connection.hooks.run(name, read_event(EndingSoon, payload), key)
             case "reservation_ended":
@@ -426,7 +426,7 @@ class Reservation:
             case "device_replaced":
                 replaced = read_event(DeviceReplaced, payload)
                 self._connection.hooks.run(name, replaced, key)
-                self.on_replaced(replaced.serial, replaced.by)
+                self.on_device_replaced(replaced.serial, replaced.by)
             case "transferred":
                 self._connection.hooks.run(name, read_event(Transferred, payload), key)
 
@@ -436,11 +436,11 @@ class Reservation:
 
     def _on_device_failed(self, failed: DeviceFailedEvent, key: tuple[object, ...]) -> None:
         self._connection.hooks.run("device_failed", failed, key)
-        error = holding.failure(failed)
+        error = holding.error_of_event(failed)
         with self._condition:
             self._failed.setdefault(failed.serial, error)
             self._condition.notify_all()
-        self.on_lost([failed.serial], error)
+        self.on_devices_lost([failed.serial], error)
 
     # --- for kinds to override ----------------------------------------------------------------
 
@@ -457,17 +457,17 @@ class Reservation:
         )
         self._connection.hooks.run(name, received, self._key(name, serial, worker, event))
 
-    def on_lost(self, serials: list[str], error: IcebusError) -> None:
+    def on_devices_lost(self, serials: list[str], error: IcebusError) -> None:
         """Devices can't be used any more, at least for what they were doing."""
 
-    def on_back(self, serials: list[str]) -> None:
+    def on_devices_serve(self, serials: list[str]) -> None:
         """Devices that could not be used serve again, or for the first time."""
 
-    def on_replaced(self, serial: str, by: str) -> None:
+    def on_device_replaced(self, serial: str, by: str) -> None:
         """A device has failed, and another that is being prepared takes its place."""
 
 
-def _span(document: reservations.Reservation) -> timedelta:
+def _length(document: reservations.Reservation) -> timedelta:
     return document.until - document.created
 
 

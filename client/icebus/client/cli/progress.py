@@ -11,7 +11,7 @@ from icebus.client.cli.durations import show_until
 from icebus.client.cli.output import say
 
 if TYPE_CHECKING:
-    from icebus.client._evaluating.progress import Show
+    from icebus.client._evaluating.progress import ProgressOption
     from icebus.client._reservation.queue_place import Waiting
     from icebus.client._session import Session
 
@@ -56,7 +56,7 @@ def show_place(place: Waiting) -> str:
 
 
 @contextmanager
-def following(what: str, total: int, *, streams: bool) -> Iterator[Show]:
+def following(what: str, total: int, *, streams: bool) -> Iterator[ProgressOption]:
     """How a run of ``total`` evaluations shows its progress: a bar, or not at all.
 
     Not where data ``streams`` to the same terminal: they would write over each other.
