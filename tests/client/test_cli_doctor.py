@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from icebus.bus import BrokerAddress
-from icebus.client._profile import Profile, lock_of
+from icebus.client._farm_directory import lock_path
+from icebus.client._profile import Profile
 from icebus.client._survey import Survey
 from icebus.client.doctor import farm, machine
 from icebus.client.doctor.finding import Finding, Level
@@ -161,7 +162,7 @@ def test_given_a_farm_that_was_killed_when_looked_for_then_it_is_found(tmp_path:
     Profile(url=HERE.url(), user="ann").write(profile)
     assert machine.leftovers(profile) == Leftovers(profile)
     place.mkdir()
-    lock_of(place).touch()
+    lock_path(place).touch()
     Profile(url=HERE.url(), user="ann", farm=place).write(profile)
     assert machine.leftovers(profile) == Leftovers(profile, place, up=False, broker=None)
     profile.write_text("{")

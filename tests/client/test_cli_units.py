@@ -21,7 +21,7 @@ from icebus.client.cli.commands.reservations import by_reservation
 from icebus.client.cli.durations import parse_duration, show_duration
 from icebus.client.cli.help_text import reflow
 from icebus.client.cli.output import Column, Format, csv_line, print_rows, table
-from icebus.client.cli.progress import show_place
+from icebus.client.cli.progress import queue_place_text
 from icebus.schemas import errors
 from icebus.schemas.errors import IcebusError
 from icebus.schemas.message import now
@@ -182,9 +182,9 @@ def test_given_a_place_in_the_queue_when_told_then_the_estimate_is_only_told_if_
     None
 ):
     place = Waiting("r1", 2, "3 wanted, 1 free (2 in use)")
-    assert show_place(place) == "waiting at position 2: 3 wanted, 1 free (2 in use)"
+    assert queue_place_text(place) == "waiting at position 2: 3 wanted, 1 free (2 in use)"
     soon = replace(place, estimate=now() + timedelta(minutes=90))
-    assert show_place(soon).endswith("; free in 1h30m unless somebody extends")
+    assert queue_place_text(soon).endswith("; free in 1h30m unless somebody extends")
 
 
 @pytest.mark.parametrize(

@@ -8,14 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from icebus.client._farm_directory import lock_path, profile_path, state_directory
 from icebus.client._profile import (
     Profile,
-    default_path,
+    default_profile_path,
     find_profile,
     find_url,
-    lock_of,
-    profile_in,
-    state_directory,
 )
 from icebus.schemas.errors import InvalidRequest, NoProfile
 
@@ -55,7 +53,7 @@ def test_given_nothing_when_looking_for_a_farm_then_the_error_names_the_remedy()
 def test_given_all_of_them_when_looking_then_the_nearest_to_the_caller_wins(
     tmp_path: Path,
 ) -> None:
-    profile("mqtt://default@h").write(default_path())
+    profile("mqtt://default@h").write(default_profile_path())
     by_environment = tmp_path / "environment.json"
     profile("mqtt://environment@h").write(by_environment)
     given = tmp_path / "given.json"
@@ -72,8 +70,8 @@ def test_given_a_farm_here_when_a_principal_is_named_then_its_profile_is_found(
     tmp_path: Path,
 ) -> None:
     farm = tmp_path / "farm"
-    profile("mqtt://observer@h").write(profile_in(farm, "observer"))
-    profile(farm=farm).write(default_path())
+    profile("mqtt://observer@h").write(profile_path(farm, "observer"))
+    profile(farm=farm).write(default_profile_path())
     assert find_profile("observer").url == "mqtt://observer@h"
     with pytest.raises(NoProfile, match="it has observer"):
         find_profile("nobody")
@@ -84,10 +82,10 @@ def test_given_a_farm_that_was_killed_when_looking_then_nobody_waits_for_it(
 ) -> None:
     farm = tmp_path / "farm"
     farm.mkdir()
-    profile(farm=farm).write(default_path())
+    profile(farm=farm).write(default_profile_path())
     with pytest.raises(NoProfile, match="not up any more"):
         find_url()
-    with lock_of(farm).open("w") as lock:
+    with lock_path(farm).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert find_url() == URL
 
@@ -96,9 +94,9 @@ def test_given_a_profile_in_the_environment_when_a_name_is_given_then_its_farm_i
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     farm = tmp_path / "other"
-    profile("mqtt://observer@h").write(profile_in(farm, "observer"))
-    profile(farm=farm).write(profile_in(farm, "alice"))
-    monkeypatch.setenv("ICEBUS_PROFILE", str(profile_in(farm, "alice")))
+    profile("mqtt://observer@h").write(profile_path(farm, "observer"))
+    profile(farm=farm).write(profile_path(farm, "alice"))
+    monkeypatch.setenv("ICEBUS_PROFILE", str(profile_path(farm, "alice")))
     assert find_profile("observer").url == "mqtt://observer@h"
 
 

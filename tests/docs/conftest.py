@@ -16,7 +16,7 @@ from tests.docs.reader import BIN, PATIENCE, Reader, environment_of, quick, wait
 
 from icebus.broker.mosquitto import find_program
 from icebus.client import Client
-from icebus.client._profile import default_path
+from icebus.client._profile import default_profile_path
 from icebus.schemas.errors import ProgramMissing
 
 ROOT = Path(__file__).parents[2]
@@ -94,7 +94,7 @@ def reader(
         yield made
     until = time.monotonic() + PATIENCE
     for user in ("ann", "alice"):
-        with Client(profile=default_path().parent / f"farm/profiles/{user}.json") as client:
+        with Client(profile=default_profile_path().parent / f"farm/profiles/{user}.json") as client:
             for held in client.reservations():
                 client.end(held.id)
             while len(client.available("pulsecount")) < 4:

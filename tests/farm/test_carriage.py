@@ -11,7 +11,8 @@ from tests.capture import Capture, Captured
 
 from icebus.bus import BrokerAddress
 from icebus.client import Admin, PulseCountClient
-from icebus.client._profile import Profile, profile_in
+from icebus.client._farm_directory import profile_path
+from icebus.client._profile import Profile
 from icebus.client.local_farm.farm import CONTROL, WORKER
 from icebus.schemas.topics import (
     CONTROL_HEARTBEAT,
@@ -38,7 +39,7 @@ SELDOM = {  # published
 
 
 def address(farm: Up, principal: str) -> BrokerAddress:
-    return BrokerAddress.parse(Profile.read(profile_in(farm.directory, principal)).url)
+    return BrokerAddress.parse(Profile.read(profile_path(farm.directory, principal)).url)
 
 
 def lifetime(captured: Captured, heartbeat: float) -> float | None:
@@ -79,10 +80,10 @@ def test_given_a_farm_at_work_then_every_message_is_carried_as_the_table_says(fa
                 capture = stack.enter_context(Capture(address(farm, principal), theirs))
                 captures[principal] = capture, theirs
 
-        with PulseCountClient(profile=profile_in(farm.directory, "ann")) as ann:
+        with PulseCountClient(profile=profile_path(farm.directory, "ann")) as ann:
             with ann.reserve(2) as boards:
                 assert len(list(boards.evaluate([circuit]))) == 2
-            with Admin(profile=profile_in(farm.directory, "admin")) as admin:
+            with Admin(profile=profile_path(farm.directory, "admin")) as admin:
                 [serial] = ann.available("pulsecount")[:1]
                 admin.quarantine([serial], "a test")
                 admin.unquarantine([serial])

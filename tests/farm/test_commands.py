@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from icebus.client._profile import profile_in
+from icebus.client._farm_directory import profile_path
 
 if TYPE_CHECKING:
     from tests.farm.conftest import Icebus, Machine, Up
@@ -74,7 +74,7 @@ def test_given_an_observer_when_it_looks_then_it_sees_workers_and_kinds_as_users
     farm: Up,
     icebus: Icebus,
 ) -> None:
-    observer = str(profile_in(farm.directory, "observer"))
+    observer = str(profile_path(farm.directory, "observer"))
     seen = icebus("--profile", observer, "workers", "-o", "json").json()
     assert [sum(row["devices"].values()) for row in seen] == [3]
     seen = icebus("--profile", observer, "kinds", "-o", "json").json()

@@ -18,7 +18,7 @@ import pytest
 
 from icebus.broker.process import Child
 from icebus.client import PulseCountClient, PulseCountResult
-from icebus.client._profile import profile_in
+from icebus.client._farm_directory import profile_path
 from icebus.schemas.deadline import Deadline
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def right(name: str, pulses: int) -> bool:
 @pytest.fixture
 def ann(farm: Up) -> Iterator[PulseCountClient]:
     """A user of the farm."""
-    with PulseCountClient(profile=profile_in(farm.directory, "ann")) as client:
+    with PulseCountClient(profile=profile_path(farm.directory, "ann")) as client:
         yield client
 
 

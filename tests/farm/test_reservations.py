@@ -15,7 +15,7 @@ import pytest
 from tests.farm.conftest import wait_until
 
 from icebus.client import Admin, PulseCountClient
-from icebus.client._profile import profile_in
+from icebus.client._farm_directory import profile_path
 
 if TYPE_CHECKING:
     from tests.farm.conftest import Icebus, Up
@@ -204,7 +204,7 @@ def test_given_a_run_that_was_killed_when_its_results_are_collected_then_none_is
 @contextmanager
 def quarantined(farm: Up, serial: str) -> Iterator[None]:
     """A board that fails its holder, for as long as the block lasts."""
-    with Admin(profile=profile_in(farm.directory, "admin")) as admin:
+    with Admin(profile=profile_path(farm.directory, "admin")) as admin:
         assert admin.quarantine([serial], "for a test") == [serial]
         try:
             yield
@@ -216,7 +216,7 @@ def test_given_a_board_that_fails_when_mapping_then_another_that_is_ready_takes_
     farm: Up, icebus: Icebus, circuits: Sequence[Path]
 ) -> None:
     replaced = threading.Event()
-    with PulseCountClient(profile=profile_in(farm.directory, "ann")) as ann:
+    with PulseCountClient(profile=profile_path(farm.directory, "ann")) as ann:
         ann.on("device_replaced")(lambda _event: replaced.set())
         with ann.reserve(1, replace=True) as boards:
             (first,) = boards.serials

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from icebus.client import EvaluationsFailed, Failure, PulseCountClient, Result
-from icebus.client._profile import Profile, profile_in
+from icebus.client._farm_directory import profile_path
+from icebus.client._profile import Profile
 from icebus.schemas.errors import Forbidden, UnknownReservation, WorkerLost
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def right(name: str, pulses: int) -> bool:
 
 
 def client_of(farm: Up, user: str) -> PulseCountClient:
-    return PulseCountClient(profile=profile_in(farm.directory, user))
+    return PulseCountClient(profile=profile_path(farm.directory, user))
 
 
 def until(condition: Any, seconds: float = 60) -> None:
@@ -299,7 +300,7 @@ def test_given_a_worker_killed_while_evaluating_when_told_then_each_fails_and_th
 
 def test_given_the_farm_s_files_when_looked_at_then_only_their_owner_may(farm: Up) -> None:
     assert farm.directory.stat().st_mode & 0o077 == 0
-    password = Profile.read(profile_in(farm.directory, "ann")).url.split(":")[2].split("@")[0]
+    password = Profile.read(profile_path(farm.directory, "ann")).url.split(":")[2].split("@")[0]
     for path in farm.directory.rglob("*"):
         if path.is_file() and not path.is_symlink() and path.stat().st_size < 1_000_000:
             if password.encode() in path.read_bytes():

@@ -6,14 +6,13 @@ for each principal of its farm, and a default one that clients on this machine f
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from platformdirs import user_state_path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from icebus.client._farm_directory import is_up, profile_path, state_directory
 from icebus.schemas.errors import InvalidRequest, NoProfile
 from icebus.schemas.ids import Id, is_id
 
@@ -70,39 +69,9 @@ class Profile(BaseModel):
         temporary.replace(path)
 
 
-def state_directory() -> Path:
-    """Where this user's farm and default profile live."""
-    return user_state_path("icebus")
-
-
-def default_path() -> Path:
+def default_profile_path() -> Path:
     """The profile that clients read when they are told nothing."""
     return state_directory() / "profile.json"
-
-
-def profile_in(farm: Path, principal: str) -> Path:
-    """The profile of a principal of a farm."""
-    return farm / "profiles" / f"{principal}.json"
-
-
-def lock_of(farm: Path) -> Path:
-    """The file that `icebus up` keeps locked while it runs in a farm's directory."""
-    return farm / "farm.lock"
-
-
-def is_up(farm: Path) -> bool:
-    """Whether an `icebus up` runs in a directory."""
-    try:
-        descriptor = os.open(lock_of(farm), os.O_RDWR | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
 
 
 def find_url(
@@ -138,7 +107,7 @@ def find_profile(profile: str | Path | None = None) -> Profile:
         InvalidRequest: it is broken.
     """
     if profile is None:
-        path = default_path()
+        path = default_profile_path()
         if not path.exists():
             raise NoProfile(f"no farm is named and none runs on this machine; {_HOW}")
         found = Profile.read(path)
@@ -148,7 +117,7 @@ def find_profile(profile: str | Path | None = None) -> Profile:
         return found
     if isinstance(profile, str) and is_id(profile) and not Path(profile).exists():
         farm = _this_farm()
-        path = profile_in(farm, profile)
+        path = profile_path(farm, profile)
         if not path.exists():
             known = sorted(each.stem for each in path.parent.glob("*.json"))
             there = f"it has {', '.join(known)}" if known else "it has none; " + _HOW
@@ -160,7 +129,7 @@ def find_profile(profile: str | Path | None = None) -> Profile:
 def _this_farm() -> Path:
     """The farm whose profiles are known by name: the one in use here, else the usual place."""
     named = os.environ.get(PROFILE_VARIABLE)
-    for path in ([Path(named)] if named and not is_id(named) else []) + [default_path()]:
+    for path in ([Path(named)] if named and not is_id(named) else []) + [default_profile_path()]:
         if path.exists() and (farm := Profile.read(path).farm) is not None:
             return farm
     return state_directory() / "farm"

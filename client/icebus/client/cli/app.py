@@ -31,10 +31,10 @@ from icebus.client.cli.commands import (
     watch,
     workers,
 )
-from icebus.client.cli.common import PROFILE
+from icebus.client.cli.connecting import PROFILE
 from icebus.client.cli.exit_codes import EXIT_CODES, FAILED, INTERRUPTED, USAGE, describe
 from icebus.client.cli.help_text import reflow
-from icebus.client.cli.output import print_line, say
+from icebus.client.cli.output import print_line, print_message
 
 if TYPE_CHECKING:
     from icebus.schemas.errors import IcebusError
@@ -149,14 +149,14 @@ def run() -> None:
             raise
         code = report(error)
     if code == INTERRUPTED:
-        say("icebus: interrupted")
+        print_message("icebus: interrupted")
     sys.exit(code if isinstance(code, int) else 0)
 
 
 def report(error: IcebusError) -> int:
     """Say what went wrong; returns the exit code."""
     message, hint, code = describe(error)
-    say(f"icebus: {message}")
+    print_message(f"icebus: {message}")
     if hint:
-        say(f"  {hint}")
+        print_message(f"  {hint}")
     return code

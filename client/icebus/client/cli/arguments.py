@@ -44,7 +44,7 @@ class Arguments:
     files: list[Blob] = field(default_factory=list)
 
 
-class _Wrong(Exception):
+class _InvalidWord(Exception):
     """What is wrong with a word; becomes an error that shows what there is."""
 
 
@@ -95,8 +95,8 @@ def _parse(words: Sequence[str], schema: Schema, read: Read, usage: str) -> Argu
         missing = [name for name, each in known.items() if each.required]
         missing = [name for name in missing if name not in arguments.args]
         if missing:
-            raise _Wrong(f"{', '.join(missing)} is missing")
-    except _Wrong as wrong:
+            raise _InvalidWord(f"{', '.join(missing)} is missing")
+    except _InvalidWord as wrong:
         raise InvalidRequest(f"{wrong}; {usage}") from None
     return arguments
 
@@ -107,13 +107,13 @@ def _split(word: str, known: dict[str, Field]) -> tuple[str, str]:
         takers = [name for name, each in known.items() if _takes_files(each)]
         if len(takers) != 1:
             which = f"{' and '.join(takers)} take files" if takers else "no argument takes files"
-            raise _Wrong(f"{word}: {which}: write KEY={word}")
+            raise _InvalidWord(f"{word}: {which}: write KEY={word}")
         return takers[0], word
     key, equals, text = word.partition("=")
     if not equals:
-        raise _Wrong(f"{word!r} is no KEY=VALUE")
+        raise _InvalidWord(f"{word!r} is no KEY=VALUE")
     if key not in known:
-        raise _Wrong(f"there is no argument {key!r}")
+        raise _InvalidWord(f"there is no argument {key!r}")
     return key, text
 
 
@@ -138,11 +138,11 @@ def _add(arguments: Arguments, wanted: Field, text: str, read: Read) -> None:
         try:
             value = coerce(text, wanted.schema if many is None else many)
         except ValueError as error:
-            raise _Wrong(f"{wanted.name}: {error}") from None
+            raise _InvalidWord(f"{wanted.name}: {error}") from None
     if many is not None:
         arguments.args.setdefault(wanted.name, []).append(value)
     elif wanted.name in arguments.args:
-        raise _Wrong(f"{wanted.name} is given twice and takes one value")
+        raise _InvalidWord(f"{wanted.name} is given twice and takes one value")
     else:
         arguments.args[wanted.name] = value
 
@@ -252,7 +252,9 @@ def _file(path: str, read: Read) -> tuple[dict[str, Any], Blob]:
 
     data = _read(path, read)
     if len(data) > MAX_FILE_SIZE:
-        raise _Wrong(f"{path}: {len(data):,} bytes; the bus carries files of {MAX_FILE_SIZE:,}")
+        raise _InvalidWord(
+            f"{path}: {len(data):,} bytes; the bus carries files of {MAX_FILE_SIZE:,}"
+        )
     blob = Blob.of(data)
     file = File(name=PurePath(path).name[:255], sha256=blob.sha256)
     return file.model_dump(mode="json", exclude_none=True), blob
@@ -262,11 +264,11 @@ def _text(path: str, read: Read) -> str:
     try:
         return _read(path, read).decode().removesuffix("\n")
     except UnicodeDecodeError:
-        raise _Wrong(f"{path} is no text, and no argument of this name takes files") from None
+        raise _InvalidWord(f"{path} is no text, and no argument of this name takes files") from None
 
 
 def _read(path: str, read: Read) -> bytes:
     try:
         return read(path)
     except OSError as error:
-        raise _Wrong(f"{path}: {error.strerror}") from None
+        raise _InvalidWord(f"{path}: {error.strerror}") from None

@@ -30,52 +30,52 @@ Words: TypeAlias = list[tuple[str, str]]
 def complete_serial(ctx: typer.Context, incomplete: str) -> Words:
     """All devices, with what they do and for whom."""
 
-    def tell(farm: Survey, _user: str) -> Iterator[tuple[str, str]]:
+    def candidates(farm: Survey, _user: str) -> Iterator[tuple[str, str]]:
         for (_, serial), report in sorted(farm.devices.items(), key=lambda item: item[0][1]):
             holder = f", held by {report.user}" if report.user else ""
             yield serial, f"{report.state.value}{holder}"
 
-    return _matching(ctx, incomplete, ["DEVICE"], tell)
+    return _matching(ctx, incomplete, ["DEVICE"], candidates)
 
 
 def complete_held_serial(ctx: typer.Context, incomplete: str) -> Words:
     """The devices that the user holds."""
 
-    def tell(farm: Survey, user: str) -> Iterator[tuple[str, str]]:
+    def candidates(farm: Survey, user: str) -> Iterator[tuple[str, str]]:
         for reservation in _of(farm, user):
             for device in reservation.devices:
                 yield device.serial, f"{device.state.value}, {reservation.kind}"
 
-    return _matching(ctx, incomplete, ["RESERVATION"], tell)
+    return _matching(ctx, incomplete, ["RESERVATION"], candidates)
 
 
 def complete_reservation(ctx: typer.Context, incomplete: str) -> Words:
     """The user's reservations."""
 
-    def tell(farm: Survey, user: str) -> Iterator[tuple[str, str]]:
+    def candidates(farm: Survey, user: str) -> Iterator[tuple[str, str]]:
         for each in _of(farm, user):
             serials = " ".join(device.serial for device in each.devices[:3])
             more = " …" if len(each.devices) > 3 else ""
             yield each.id, f"{each.state.value}, {each.kind}: {serials}{more}"
 
-    return _matching(ctx, incomplete, ["RESERVATION"], tell)
+    return _matching(ctx, incomplete, ["RESERVATION"], candidates)
 
 
 def complete_any_reservation(ctx: typer.Context, incomplete: str) -> Words:
     """Everybody's reservations."""
 
-    def tell(farm: Survey, _user: str) -> Iterator[tuple[str, str]]:
+    def candidates(farm: Survey, _user: str) -> Iterator[tuple[str, str]]:
         for name, each in sorted(farm.reservations.items()):
             yield name, f"{each.user}'s, {each.state.value}, {counted(len(each.devices), 'device')}"
 
-    return _matching(ctx, incomplete, ["RESERVATION"], tell)
+    return _matching(ctx, incomplete, ["RESERVATION"], candidates)
 
 
 def complete_release(ctx: typer.Context, incomplete: str) -> Words:
     """The user's reservations, and the devices of those that were named."""
     named = ctx.params.get("words") or ()
 
-    def tell(farm: Survey, user: str) -> Iterator[tuple[str, str]]:
+    def candidates(farm: Survey, user: str) -> Iterator[tuple[str, str]]:
         for each in _of(farm, user):
             if each.id not in named:
                 yield each.id, f"{each.state.value}, {each.kind}"
@@ -83,34 +83,34 @@ def complete_release(ctx: typer.Context, incomplete: str) -> Words:
             for device in each.devices:
                 yield device.serial, f"{device.state.value}, of {each.id}"
 
-    return _matching(ctx, incomplete, ["RESERVATION"], tell)
+    return _matching(ctx, incomplete, ["RESERVATION"], candidates)
 
 
 def complete_user(ctx: typer.Context, incomplete: str) -> Words:
     """Users who hold something; nobody but the broker knows all there are."""
 
-    def tell(farm: Survey, _user: str) -> Iterator[tuple[str, str]]:
+    def candidates(farm: Survey, _user: str) -> Iterator[tuple[str, str]]:
         for user, count in sorted(Counter(r.user for r in farm.reservations.values()).items()):
             yield user, f"holds {counted(count, 'reservation')}"
 
-    return _matching(ctx, incomplete, ["RESERVATION"], tell)
+    return _matching(ctx, incomplete, ["RESERVATION"], candidates)
 
 
 def complete_worker(ctx: typer.Context, incomplete: str) -> Words:
     """All workers."""
 
-    def tell(farm: Survey, _user: str) -> Iterator[tuple[str, str]]:
+    def candidates(farm: Survey, _user: str) -> Iterator[tuple[str, str]]:
         for worker, state in sorted(farm.workers.items()):
             yield worker, f"{state.state.value}, {counted(len(state.serials), 'device')}"
 
-    return _matching(ctx, incomplete, ["WORKER_STATE"], tell)
+    return _matching(ctx, incomplete, ["WORKER_STATE"], candidates)
 
 
 def complete_selector(ctx: typer.Context, incomplete: str) -> Words:
     """Labels that devices have, for the last requirement that is being typed."""
     before, comma, _ = incomplete.rpartition(",")
 
-    def tell(farm: Survey, _user: str) -> Iterator[tuple[str, str]]:
+    def candidates(farm: Survey, _user: str) -> Iterator[tuple[str, str]]:
         from icebus.schemas.selectors import labels_of
 
         has = Counter(
@@ -121,24 +121,24 @@ def complete_selector(ctx: typer.Context, incomplete: str) -> Words:
         for label, count in sorted(has.items()):
             yield f"{before}{comma}{label}", counted(count, "device")
 
-    return _matching(ctx, incomplete, ["DEVICE"], tell)
+    return _matching(ctx, incomplete, ["DEVICE"], candidates)
 
 
 def complete_kind(ctx: typer.Context, incomplete: str) -> Words:
     """The kinds that workers offer."""
 
-    def tell(farm: Survey, _user: str) -> Iterator[tuple[str, str]]:
+    def candidates(farm: Survey, _user: str) -> Iterator[tuple[str, str]]:
         for offered in farm.kinds.values():
             for kind, info in offered.kinds.items():
                 yield kind, info.description
 
-    return _matching(ctx, incomplete, ["WORKER_KINDS"], tell)
+    return _matching(ctx, incomplete, ["WORKER_KINDS"], candidates)
 
 
 def complete_measuring_kind(ctx: typer.Context, incomplete: str) -> Words:
     """The kinds that workers offer and that measure."""
 
-    def tell(farm: Survey, _user: str) -> Iterator[tuple[str, str]]:
+    def candidates(farm: Survey, _user: str) -> Iterator[tuple[str, str]]:
         from icebus.client._offers import measures
 
         for offered in farm.kinds.values():
@@ -146,7 +146,7 @@ def complete_measuring_kind(ctx: typer.Context, incomplete: str) -> Words:
                 if measures(info):
                     yield kind, info.description
 
-    return _matching(ctx, incomplete, ["WORKER_KINDS"], tell)
+    return _matching(ctx, incomplete, ["WORKER_KINDS"], candidates)
 
 
 def complete_reservation_argument(ctx: typer.Context, incomplete: str) -> Words:
@@ -166,7 +166,7 @@ def _arguments(
 ) -> Words:
     kind = ctx.params.get("kind")
 
-    def tell(farm: Survey, _user: str) -> Iterator[tuple[str, str]]:
+    def candidates(farm: Survey, _user: str) -> Iterator[tuple[str, str]]:
         from icebus.client.cli.signatures import fields, type_of
 
         for offered in farm.kinds.values():
@@ -174,14 +174,14 @@ def _arguments(
                 for field in fields(schema_of(offered.kinds[kind])):
                     yield f"{field.name}=", field.description or type_of(field.schema)
 
-    return _matching(ctx, incomplete, ["WORKER_KINDS"], tell)
+    return _matching(ctx, incomplete, ["WORKER_KINDS"], candidates)
 
 
 def complete_method(ctx: typer.Context, incomplete: str) -> Words:
     """The methods of what the device that was named is held for, else all methods."""
     serial = ctx.params.get("serial")
 
-    def tell(farm: Survey, user: str) -> Iterator[tuple[str, str]]:
+    def candidates(farm: Survey, user: str) -> Iterator[tuple[str, str]]:
         held_for = {device.serial: each.kind for each in _of(farm, user) for device in each.devices}
         for offered in farm.kinds.values():
             for kind, info in offered.kinds.items():
@@ -189,7 +189,7 @@ def complete_method(ctx: typer.Context, incomplete: str) -> Words:
                     for name, method in info.methods.items():
                         yield name, method.description
 
-    return _matching(ctx, incomplete, ["WORKER_KINDS", "RESERVATION"], tell)
+    return _matching(ctx, incomplete, ["WORKER_KINDS", "RESERVATION"], candidates)
 
 
 def _of(farm: Survey, user: str) -> list[Reservation]:
@@ -200,9 +200,9 @@ def _matching(
     ctx: typer.Context,
     incomplete: str,
     topics: Sequence[str],
-    tell: Callable[[Survey, str], Iterator[tuple[str, str]]],
+    candidates: Callable[[Survey, str], Iterator[tuple[str, str]]],
 ) -> Words:
-    """What ``tell`` finds on the farm that begins with what was typed."""
+    """What ``candidates`` finds on the farm that begins with what was typed."""
     # Loaded before the clock runs, so that the farm has all of the time that there is.
     import_module("icebus.client._survey")
     found: dict[str, str] = {}
@@ -212,7 +212,7 @@ def _matching(
         # Nobody has asked for an error here, and one would be written over the prompt.
         with contextlib.suppress(Exception):
             farm, user = _ask(profile, topics)
-            for word, about in tell(farm, user):
+            for word, about in candidates(farm, user):
                 found.setdefault(word, about)
 
     logging.disable()

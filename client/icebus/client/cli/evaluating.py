@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from icebus.client.cli.common import KIND, connect_measuring
+from icebus.client.cli.connecting import connect_measuring
 from icebus.client.cli.exit_codes import FAILED
 from icebus.client.cli.kind_schemas import measurement_args, measuring_kind, reservation_args
+from icebus.client.cli.options import KIND
 from icebus.client.cli.outcomes import FILE, OutcomePrinter
-from icebus.client.cli.output import Format, say
-from icebus.client.cli.progress import following, queueing, waiting
+from icebus.client.cli.output import Format, print_message
+from icebus.client.cli.progress import queue_messages, run_progress, waiting_message
 from icebus.schemas.wording import counted
 
 if TYPE_CHECKING:
@@ -92,9 +93,11 @@ def measure(measurement: Measurement, request: BoardRequest, output: Format) -> 
             args = measurement_args(boards.kind, info, measurement.args)
             chosen = request.serials or boards.serials
             total = len(bitstreams) * (len(chosen) if measurement.on_each else 1)
-            say(f"{counted(total, 'evaluation')} on {' '.join(chosen)} (reservation {boards.id})")
+            print_message(
+                f"{counted(total, 'evaluation')} on {' '.join(chosen)} (reservation {boards.id})"
+            )
             run = boards.evaluate_outcomes if measurement.on_each else boards.map_outcomes
-            with following("evaluating", total, streams=printer.streams) as progress:
+            with run_progress("evaluating", total, streams=printer.streams) as progress:
                 for outcome in run(
                     bitstreams,
                     serials=request.serials or None,
@@ -105,7 +108,7 @@ def measure(measurement: Measurement, request: BoardRequest, output: Format) -> 
                     printer.print(outcome)
     printer.print_rest()
     if printer.failed:
-        say(f"icebus: {printer.failed} of {printer.printed} evaluations failed")
+        print_message(f"icebus: {printer.failed} of {printer.printed} evaluations failed")
         raise typer.Exit(FAILED)
 
 
@@ -133,7 +136,7 @@ def read_all(files: Sequence[Path], *, validate: bool) -> list[Bitstream]:
         else:
             bitstreams.append(read)
     for problem in problems[:-1]:
-        say(f"icebus: {problem.message}")
+        print_message(f"icebus: {problem.message}")
     if problems:
         raise problems[-1]
     return bitstreams
@@ -150,11 +153,11 @@ def _boards(
     if reservation is None and not request.reserves and not serials:
         reservation = _held(client, kind)
     if reservation is not None:
-        with waiting(f"waiting for reservation {reservation}"):
+        with waiting_message(f"waiting for reservation {reservation}"):
             boards = client.attach(reservation, take_over=False, keep_alive=True)
     else:
         args = reservation_args(kind, measuring_kind(kinds, kind), request.args)
-        with queueing(client, "preparing boards", request.wait):
+        with queue_messages(client, "preparing boards", request.wait):
             boards = client.reserve(
                 request.count,
                 serials=serials or None,

@@ -12,7 +12,7 @@ from icebus.client.cli.output import (
     plain,
     print_json,
     print_line,
-    say,
+    print_message,
     table,
 )
 
@@ -61,7 +61,7 @@ class OutcomePrinter:
             message = f"{outcome.serial}: {outcome.error}"
             if message not in self._messages:
                 self._messages.add(message)
-                say(f"{outcome.where}: {outcome.error}")
+                print_message(f"{outcome.where}: {outcome.error}")
         row = as_row(outcome, self._names)
         if self._csv is not None:
             self._csv.row(row)

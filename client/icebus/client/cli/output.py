@@ -91,7 +91,7 @@ def print_line(text: str) -> None:
     sys.stdout.flush()
 
 
-def say(text: str) -> None:
+def print_message(text: str) -> None:
     """A line for people, on stderr."""
     sys.stderr.write(text + "\n")
     sys.stderr.flush()

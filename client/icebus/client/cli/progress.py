@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from icebus.client.cli.durations import show_until
-from icebus.client.cli.output import say
+from icebus.client.cli.output import print_message
 
 if TYPE_CHECKING:
     from icebus.client._evaluating.progress import ProgressOption
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def waiting(what: str) -> Iterator[Callable[[str], None]]:
+def waiting_message(what: str) -> Iterator[Callable[[str], None]]:
     """A line that says what is waited for; the function given changes it."""
     if not sys.stderr.isatty():
         yield lambda _text: None
@@ -29,25 +29,25 @@ def waiting(what: str) -> Iterator[Callable[[str], None]]:
 
 
 @contextmanager
-def queueing(client: Session, what: str, wait: float | None) -> Iterator[None]:
+def queue_messages(client: Session, what: str, wait: float | None) -> Iterator[None]:
     """Shows where the reservation that is made meanwhile stands in the queue, if it may ``wait``.
 
     Where nobody watches, each change of place is a line.
     """
-    with waiting(what) as update:
+    with waiting_message(what) as update:
         if wait:
 
             @client.on("queued")
-            def tell(place: Waiting) -> None:
-                text = show_place(place)
+            def show(place: Waiting) -> None:
+                text = queue_place_text(place)
                 update(text)
                 if not sys.stderr.isatty():
-                    say(text)
+                    print_message(text)
 
         yield
 
 
-def show_place(place: Waiting) -> str:
+def queue_place_text(place: Waiting) -> str:
     """A place in the queue, for people."""
     text = f"waiting at position {place.position}: {place.reason}"
     if place.estimate is None:
@@ -56,7 +56,7 @@ def show_place(place: Waiting) -> str:
 
 
 @contextmanager
-def following(what: str, total: int, *, streams: bool) -> Iterator[ProgressOption]:
+def run_progress(what: str, total: int, *, streams: bool) -> Iterator[ProgressOption]:
     """How a run of ``total`` evaluations shows its progress: a bar, or not at all.
 
     Not where data ``streams`` to the same terminal: they would write over each other.
@@ -71,7 +71,7 @@ def following(what: str, total: int, *, streams: bool) -> Iterator[ProgressOptio
 
 
 @contextmanager
-def counting(what: str, total: int, *, streams: bool) -> Iterator[Callable[[], None]]:
+def step_progress(what: str, total: int, *, streams: bool) -> Iterator[Callable[[], None]]:
     """A bar of ``total`` steps; the function given makes one.
 
     None where data ``streams`` to the same terminal: they would write over each other.

@@ -21,7 +21,8 @@ from typing import Final
 
 from icebus.broker.directory import BrokerDirectory
 from icebus.broker.mosquitto import INSTALL_MOSQUITTO, find_program
-from icebus.client._profile import Profile, default_path, is_up, state_directory
+from icebus.client._farm_directory import is_up, state_directory
+from icebus.client._profile import Profile, default_profile_path
 from icebus.client.circuits.tools import INSTALL_TOOLS, find_tools
 from icebus.client.doctor.finding import Finding, fail, ok, warn
 from icebus.schemas.errors import IcebusError, ProgramMissing
@@ -219,7 +220,7 @@ def findings() -> list[Finding]:
         check_python(sys.version_info[:3], _installed("paho-mqtt")),
         check_mosquitto(mosquitto_version()),
         check_state(look_at(state_directory())),
-        check_leftovers(leftovers(default_path())),
+        check_leftovers(leftovers(default_profile_path())),
         check_serial(serial_ports(Path("/dev"))),
         check_grabbers(programs(Path("/proc"))),
         check_tools(missing_tools()),
@@ -255,7 +256,7 @@ def look_at(path: Path) -> Directory:
     return Directory(
         path=path,
         writable=os.access(there, os.W_OK | os.X_OK),
-        private=not _read_by_others(default_path()),
+        private=not _read_by_others(default_profile_path()),
         free=shutil.disk_usage(there).free,
     )
 

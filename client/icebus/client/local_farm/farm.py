@@ -15,7 +15,8 @@ from icebus.broker.access import Principal
 from icebus.broker.embedded import EmbeddedBroker
 from icebus.broker.process import Child
 from icebus.bus import BrokerAddress
-from icebus.client._profile import Profile, default_path, is_up, lock_of, profile_in
+from icebus.client._farm_directory import is_up, lock_path, profile_path
+from icebus.client._profile import Profile, default_profile_path
 from icebus.client.local_farm.supervisor import Service, Supervisor, tail
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.devices import DeviceState
@@ -26,11 +27,10 @@ from icebus.schemas.errors import (
     IcebusError,
     UnknownKind,
 )
-from icebus.schemas.kinds.pulsecount import KIND
 from icebus.schemas.topics import Role
 
 if TYPE_CHECKING:
-    from icebus.client.kinds.pulsecount import PulseCountClient
+    from icebus.client._client import Client
 
 CONTROL = "main"
 WORKER = "local"
@@ -73,12 +73,17 @@ class FarmSettings:
 
 
 class Farm:
-    """Starts, watches and stops the parts of a farm. Use it from one thread, as a context."""
+    """Starts, watches and stops the parts of a farm. Use it from one thread.
 
-    def __init__(self, settings: FarmSettings) -> None:
+    Args:
+        settings: what it is made of.
+        report: called with a line for people about a part that died or does not start.
+    """
+
+    def __init__(self, settings: FarmSettings, report: Callable[[str], object]) -> None:
         self.settings = settings
         self.directory = settings.directory.resolve()
-        self.supervisor = Supervisor()
+        self.supervisor = Supervisor(report)
         self._lock = _lock(self.directory)
         self._broker: EmbeddedBroker | None = None
 
@@ -109,7 +114,7 @@ class Farm:
             Service("broker", lambda: _started(broker), self.directory / "broker/mosquitto.log")
         )
         for principal in principals:
-            self._profile(principal.id).write(profile_in(self.directory, principal.id))
+            self._profile(principal.id).write(profile_path(self.directory, principal.id))
         database = f"sqlite:///{self.directory / 'control.db'}"
         self._run("control", CONTROL, "--database", database, "--id", CONTROL)
         rack = self.directory / "rack"
@@ -147,17 +152,20 @@ class Farm:
     @property
     def profile(self) -> Path:
         """The profile of the first user."""
-        return profile_in(self.directory, self.user)
+        return profile_path(self.directory, self.user)
 
     def wait_ready(
-        self, deadline: Deadline, pause: Callable[[float], bool], told: Callable[[int], None]
+        self,
+        deadline: Deadline,
+        pause: Callable[[float], bool],
+        report_ready: Callable[[int], None],
     ) -> bool:
         """Wait until every board can be reserved.
 
         Args:
             deadline: to wait until.
             pause: waits so many seconds, minding signals; True when it is time to stop.
-            told: called with the number of boards that are ready.
+            report_ready: called with the number of boards that are ready.
 
         Returns:
             False when it was told to stop.
@@ -166,13 +174,13 @@ class Farm:
             DeadlineExceeded: they are not ready in time.
             IcebusError: a part of the farm does not start.
         """
-        from icebus.client.kinds.pulsecount import PulseCountClient
+        from icebus.client._client import Client
 
-        with PulseCountClient(self.address(self.user).url(), timeout=START_TIMEOUT) as client:
+        with Client(self.address(self.user).url(), timeout=START_TIMEOUT) as client:
             while True:
                 self._check_started()
                 ready = _count_ready(client)
-                told(ready)
+                report_ready(ready)
                 if ready >= self.settings.boards:
                     return True
                 if deadline.expired:
@@ -194,7 +202,7 @@ class Farm:
 
     def make_default(self) -> bool:
         """Let clients on this machine find this farm; False when another farm is the default."""
-        path = default_path()
+        path = default_profile_path()
         try:
             other = Profile.read(path).farm
         except IcebusError:
@@ -206,7 +214,7 @@ class Farm:
 
     def stop(self) -> None:
         """Stop everything, in order, and take back the default profile if it is ours."""
-        path = default_path()
+        path = default_profile_path()
         try:
             if Profile.read(path).farm == self.directory:
                 path.unlink()
@@ -221,14 +229,15 @@ def _started(broker: EmbeddedBroker) -> Child:
     return broker.child
 
 
-def _count_ready(client: PulseCountClient) -> int:
+def _count_ready(client: Client) -> int:
     try:
         known = [each for each in client.devices(timeout=ASK_TIMEOUT) if each.fresh]
-        free = len(client.available(KIND, timeout=ASK_TIMEOUT))
+        kinds = client.kinds(timeout=ASK_TIMEOUT)
+        free = {s for kind in kinds for s in client.available(kind, timeout=ASK_TIMEOUT)}
     except (DeadlineExceeded, UnknownKind):
         return 0
     held = sum(each.reservation is not None and each.report.state in SERVES for each in known)
-    return free + held
+    return len(free) + held
 
 
 def _lock(directory: Path) -> int:
@@ -238,7 +247,7 @@ def _lock(directory: Path) -> int:
         Conflict: another `icebus up` runs in it.
     """
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    descriptor = os.open(lock_of(directory), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(lock_path(directory), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     deadline = Deadline.after(CLAIM_TIME)
     while True:
         try:

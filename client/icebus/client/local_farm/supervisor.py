@@ -1,4 +1,4 @@
-"""Keeping child processes alive: one that ends is started again, ever more patiently."""
+"""Keeping child processes alive: one that ends is started again, after ever longer pauses."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from icebus.client.cli.output import say
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import IcebusError
 
@@ -57,9 +56,13 @@ class Supervisor:
     """Starts services in order, restarts those that die, stops them in reverse order.
 
     All of it happens on one thread, the one that calls; it must live as long as the children.
+
+    Args:
+        report: called with a line for people about what died or does not start.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, report: Callable[[str], object]) -> None:
+        self._report = report
         self.services: list[Service] = []
 
     def start(self, service: Service) -> None:
@@ -77,7 +80,7 @@ class Supervisor:
                 service.deaths = 1 if steady else service.deaths + 1
                 pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (service.deaths - 1))
                 service.child, service.due = None, now + pause
-                say(
+                self._report(
                     f"icebus: {service.name} ended with code {code}; starting it again in "
                     f"{pause:g} s (log: {service.log})"
                 )
@@ -95,7 +98,7 @@ class Supervisor:
                 raise
             service.deaths += 1
             service.due = service.started + LONGEST_PAUSE
-            say(f"icebus: {service.name} does not start: {error}")
+            self._report(f"icebus: {service.name} does not start: {error}")
 
     def stop(self) -> None:
         """End all, the last started first, each with time to end in good order."""

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from icebus.client.cli.common import PROFILE
 from icebus.client.cli.completion import complete_any_reservation, complete_serial, complete_worker
-from icebus.client.cli.output import print_line, say
+from icebus.client.cli.connecting import PROFILE
+from icebus.client.cli.output import print_line, print_message
 from icebus.schemas.wording import counted
 
 if TYPE_CHECKING:
@@ -148,4 +148,4 @@ def _change(change: Callable[[Admin], list[str]], serials: Sequence[str], what: 
     for serial in changed:
         print_line(f"{serial} {what}")
     for serial in sorted(set(serials).difference(changed)):
-        say(f"{serial}: nothing to change")
+        print_message(f"{serial}: nothing to change")

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from icebus.client.cli.common import connect
-from icebus.client.cli.common import duration as duration_of
 from icebus.client.cli.completion import complete_held_serial, complete_method, complete_reservation
+from icebus.client.cli.connecting import connect
+from icebus.client.cli.options import duration as duration_of
 from icebus.client.cli.output import (
     Column,
     CsvPrinter,
     Format,
     print_json,
     print_line,
+    print_message,
     print_rows,
-    say,
     table,
 )
 
@@ -130,7 +130,7 @@ def call(
         if not follow:
             print_answer(answer, output)
             return
-        say(_compact(answer))
+        print_message(_compact(answer))
         _print_events(_until_finished(events, held, serial, batch), output)
 
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from icebus.client.cli.common import Output
-from icebus.client.cli.common import duration as duration_of
-from icebus.client.cli.output import Column, Format, print_rows, say
-from icebus.client.cli.progress import counting
+from icebus.client.cli.options import Output
+from icebus.client.cli.options import duration as duration_of
+from icebus.client.cli.output import Column, Format, print_message, print_rows
+from icebus.client.cli.progress import step_progress
 
 if TYPE_CHECKING:
     from icebus.client.circuits.pulses import Pulses
@@ -52,7 +52,7 @@ def circuit(
     wanted = dict.fromkeys(Pulses.at(parse_frequency(text)) for text in frequencies)
     tools = find_tools()
     built = {}
-    with counting("building", len(wanted), streams=False) as step:
+    with step_progress("building", len(wanted), streams=False) as step:
         for circuit, path in build_all(tools, wanted, output_dir):
             built[circuit] = path
             step()
@@ -72,7 +72,7 @@ def circuit(
 def _tell_off(circuit: Pulses) -> None:
     from icebus.client.circuits.pulses import show_frequency
 
-    say(
+    print_message(
         f"{circuit.name}: {show_frequency(circuit.frequency)} is the nearest to "
         f"{show_frequency(circuit.asked)} that divides 48 MHz"
     )

@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from icebus.client.cli.common import KIND, Kind, Output, Selector, connect
+from icebus.client.cli.connecting import connect
 from icebus.client.cli.durations import show_duration, show_until
+from icebus.client.cli.options import KIND, Kind, Output, Selector
 from icebus.client.cli.output import (
     Column,
     CsvPrinter,
     Format,
     print_json,
     print_line,
+    print_message,
     print_rows,
-    say,
 )
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def devices(selector: Selector = None, output: Output = Format.TABLE) -> None:
             columns.insert(-1, Column("labels"))
     print_rows(shown, columns, output, "serial", FIELDS)
     if not rows:
-        say(
+        print_message(
             f"No device is {selector}. `icebus devices -o json` has all labels."
             if selector
             else "No devices. `icebus up --boards 4` starts virtual ones."

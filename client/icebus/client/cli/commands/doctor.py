@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from icebus.client.cli.common import PROFILE, Output
+from icebus.client.cli.connecting import PROFILE
 from icebus.client.cli.exit_codes import FAILED
-from icebus.client.cli.output import Column, Format, print_rows, say
-from icebus.client.cli.progress import waiting
+from icebus.client.cli.options import Output
+from icebus.client.cli.output import Column, Format, print_message, print_rows
+from icebus.client.cli.progress import waiting_message
 
 if TYPE_CHECKING:
     from icebus.client.doctor.finding import Finding
@@ -35,7 +36,7 @@ def doctor(output: Output = Format.TABLE) -> None:
     from icebus.client.doctor import farm, machine
     from icebus.client.doctor.finding import Level
 
-    with waiting("looking at this machine and the farm"):
+    with waiting_message("looking at this machine and the farm"):
         found = [*machine.findings(), *farm.findings(PROFILE.get())]
     if output is Format.TABLE:
         rows = [row for finding in found for row in _lines(finding)]
@@ -44,7 +45,7 @@ def doctor(output: Output = Format.TABLE) -> None:
         print_rows([asdict(finding) for finding in found], [], output, "check", FIELDS)
     failed = [finding for finding in found if finding.level is Level.FAIL]
     if failed:
-        say(f"icebus: {len(failed)} of {len(found)} checks failed")
+        print_message(f"icebus: {len(failed)} of {len(found)} checks failed")
         raise typer.Exit(FAILED)
 
 

@@ -7,15 +7,16 @@ from typing import Annotated, Any
 
 import typer
 
-from icebus.client.cli.common import Output, connect
-from icebus.client.cli.common import duration as duration_of
 from icebus.client.cli.completion import (
     complete_any_reservation,
     complete_serial,
     complete_user,
     complete_worker,
 )
-from icebus.client.cli.output import Column, Format, print_rows, say
+from icebus.client.cli.connecting import connect
+from icebus.client.cli.options import Output
+from icebus.client.cli.options import duration as duration_of
+from icebus.client.cli.output import Column, Format, print_message, print_rows
 
 FIELDS = (
     *("number", "at", "event", "actor", "reservation", "user", "serial", "worker"),
@@ -103,7 +104,7 @@ def history(
     ]
     print_rows(rows, columns, output, "number", FIELDS)
     if len(rows) == limit:
-        say(f"These are the newest {limit}; --limit has more.")
+        print_message(f"These are the newest {limit}; --limit has more.")
 
 
 def _local(at: str) -> str:

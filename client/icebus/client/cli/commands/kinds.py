@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from icebus.client.cli.common import Output, look
 from icebus.client.cli.completion import complete_kind
-from icebus.client.cli.output import Column, Format, aligned, print_line, print_rows, say
+from icebus.client.cli.connecting import survey_farm
+from icebus.client.cli.options import Output
+from icebus.client.cli.output import Column, Format, aligned, print_line, print_message, print_rows
 from icebus.client.cli.signatures import MISSING, Schema, fields, resolve, signature, type_of
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def kinds(
     from icebus.client._offers import find, merge
     from icebus.schemas.topics import WORKER_KINDS
 
-    offers = merge(look(WORKER_KINDS).kinds)
+    offers = merge(survey_farm(WORKER_KINDS).kinds)
     if kind is not None:
         offers = find(offers, kind)
     if output is Format.NAME and kind is not None:
@@ -61,18 +62,20 @@ def kinds(
         columns = [Column(each) for each in FIELDS if each != "args"]
         shown = rows if output is not Format.TABLE else [_for_people(row) for row in rows]
         print_rows(shown, columns, output, "kind", FIELDS)
-    _tell_differences(offers)
+    _print_differences(offers)
     if not offers:
-        say("No worker offers anything. `icebus workers` lists them.")
+        print_message("No worker offers anything. `icebus workers` lists them.")
 
 
-def _tell_differences(offers: list[Offer]) -> None:
+def _print_differences(offers: list[Offer]) -> None:
     forms: dict[str, list[str]] = {}
     for offer in offers:
         forms.setdefault(offer.kind, []).append(" ".join(offer.workers))
     for kind, workers in forms.items():
         if len(workers) > 1:
-            say(f"Workers differ in {kind}: {' | '.join(workers)}. Are they of one version?")
+            print_message(
+                f"Workers differ in {kind}: {' | '.join(workers)}. Are they of one version?"
+            )
 
 
 def _row(offer: Offer) -> dict[str, Any]:

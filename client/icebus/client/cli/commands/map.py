@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import typer
 
-from icebus.client.cli.common import (
+from icebus.client.cli.evaluating import BoardRequest, Measurement, measure
+from icebus.client.cli.options import (
     Count,
     Files,
     MeasurementArgs,
@@ -19,7 +20,6 @@ from icebus.client.cli.common import (
     Validate,
     Wait,
 )
-from icebus.client.cli.evaluating import BoardRequest, Measurement, measure
 from icebus.client.cli.output import Format
 
 

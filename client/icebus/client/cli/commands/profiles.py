@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from icebus.client.cli.common import PROFILE
+from icebus.client.cli.connecting import PROFILE
 from icebus.client.cli.output import print_json, print_line
 
 

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from icebus.client.cli.common import (
+from icebus.client.cli.completion import (
+    complete_release,
+    complete_reservation,
+    complete_serial,
+    complete_user,
+)
+from icebus.client.cli.connecting import connect
+from icebus.client.cli.durations import show_duration, show_until
+from icebus.client.cli.options import (
     KIND,
     Kind,
     Output,
@@ -18,17 +26,9 @@ from icebus.client.cli.common import (
     ReservationArgs,
     Selector,
     Wait,
-    connect,
 )
-from icebus.client.cli.common import duration as duration_of
-from icebus.client.cli.completion import (
-    complete_release,
-    complete_reservation,
-    complete_serial,
-    complete_user,
-)
-from icebus.client.cli.durations import show_duration, show_until
-from icebus.client.cli.output import Column, Format, print_line, print_rows, say
+from icebus.client.cli.options import duration as duration_of
+from icebus.client.cli.output import Column, Format, print_line, print_message, print_rows
 from icebus.schemas.wording import counted
 
 if TYPE_CHECKING:
@@ -111,12 +111,12 @@ def reserve(
     """
     if count is not None and serial:
         raise typer.BadParameter("give either how many or which (--serial)")
-    from icebus.client.cli.progress import queueing
+    from icebus.client.cli.progress import queue_messages
 
     with connect() as client:
         args = _args(client, kind, arg) if arg else {}
         wanted = ", ".join(serial) if serial else counted(count or 1, "board")
-        with queueing(client, f"preparing {wanted}", wait):
+        with queue_messages(client, f"preparing {wanted}", wait):
             held = client.reserve(
                 count,
                 serials=serial or None,
@@ -132,7 +132,7 @@ def reserve(
                 timeout=timeout,
             )
         document = held.document
-        say(f"{' '.join(held.serials)} reserved for {show_duration(duration)}")
+        print_message(f"{' '.join(held.serials)} reserved for {show_duration(duration)}")
         if shell:
             print_line(f"export ICEBUS_RESERVATION={document.id}")
         elif output is Format.NAME:
@@ -187,7 +187,7 @@ def extend(
     seconds = duration_of(words[-1])
     with connect() as client:
         name = words[0] if len(words) == 2 else os.environ.get("ICEBUS_RESERVATION")
-        before = the_one(client, name or None)
+        before = chosen_reservation(client, name or None)
         after = client.extend(before.id, seconds)
     row = {
         "reservation": before.id,
@@ -203,10 +203,10 @@ def extend(
     shown = row if output is not Format.TABLE else {**row, "left": _left(after)}
     print_rows([shown], columns, output, "reservation", EXTENDED)
     if (after.until - before.until).total_seconds() < seconds - ROUNDING:
-        say("That is as far as the farm lets a reservation go.")
+        print_message("That is as far as the farm lets a reservation go.")
 
 
-def the_one(client: BaseClient[Any], name: str | None) -> Reservation:
+def chosen_reservation(client: BaseClient[Any], name: str | None) -> Reservation:
     """The reservation named, or the one that there is.
 
     Raises:
@@ -255,7 +255,7 @@ def release(
     with connect() as client:
         chosen = _to_release(client, words or [])
         if not chosen:
-            say("You hold no reservation.")
+            print_message("You hold no reservation.")
         for name, serials in chosen.items():
             client.end(name, serials or None)
             print_line(f"{' '.join(serials)} of {name} released" if serials else f"{name} released")

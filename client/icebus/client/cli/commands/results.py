@@ -7,11 +7,12 @@ from typing import Annotated
 
 import typer
 
-from icebus.client.cli.commands.reservations import the_one
-from icebus.client.cli.common import Output, connect_measuring
+from icebus.client.cli.commands.reservations import chosen_reservation
 from icebus.client.cli.completion import complete_reservation
+from icebus.client.cli.connecting import connect_measuring
+from icebus.client.cli.options import Output
 from icebus.client.cli.outcomes import OutcomePrinter
-from icebus.client.cli.output import Format, say
+from icebus.client.cli.output import Format, print_message
 
 
 def add_to(app: typer.Typer) -> None:
@@ -41,7 +42,9 @@ def results(
       icebus results 5f1c2e9a7b3d4c60 -o jsonl >> journal.jsonl
     """
     with connect_measuring() as client:
-        boards = client.attach(the_one(client, reservation).id, take_over=False, ready=False)
+        boards = client.attach(
+            chosen_reservation(client, reservation).id, take_over=False, ready=False
+        )
         printer = OutcomePrinter(output, client.kinds().get(boards.kind))
         try:
             with closing(boards.collect()) as outcomes:
@@ -50,4 +53,4 @@ def results(
         finally:
             printer.print_rest()
     if not printer.printed:
-        say("There is nothing to collect.")
+        print_message("There is nothing to collect.")

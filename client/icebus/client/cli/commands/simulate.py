@@ -15,9 +15,9 @@ from typing import Annotated, Any
 
 import typer
 
-from icebus.client.cli.common import Output
-from icebus.client.cli.common import duration as duration_of
 from icebus.client.cli.exit_codes import FAILED
+from icebus.client.cli.options import Output
+from icebus.client.cli.options import duration as duration_of
 from icebus.client.cli.output import (
     Column,
     CsvPrinter,
@@ -25,10 +25,10 @@ from icebus.client.cli.output import (
     Row,
     print_json,
     print_line,
-    say,
+    print_message,
     table,
 )
-from icebus.client.cli.progress import counting
+from icebus.client.cli.progress import step_progress
 from icebus.schemas.wording import counted
 
 FIELDS = ("file", "pulses", "exact", "note", "driver", "blocks", "error")
@@ -117,13 +117,13 @@ def simulate(
     _prepare(pin)
     question = Question(window, pin, seed)
     printer = Printer(output)
-    with counting("simulating", len(files), streams=printer.streams) as step:
+    with step_progress("simulating", len(files), streams=printer.streams) as step:
         for row in _rows(files, question):
             printer.tell(row)
             step()
     printer.conclude()
     if printer.failed:
-        say(f"icebus: {printer.failed} of {counted(len(files), 'bitstream')} not counted")
+        print_message(f"icebus: {printer.failed} of {counted(len(files), 'bitstream')} not counted")
         raise typer.Exit(FAILED)
 
 
@@ -221,7 +221,7 @@ class Printer:
         """Print a row, if it is to be printed at once."""
         if row["error"] is not None:
             self.failed += 1
-            say(f"{row['file']}: {row['error']['message']}")
+            print_message(f"{row['file']}: {row['error']['message']}")
         if self._csv is not None:
             self._csv.row(row)
         elif self._output is Format.JSONL:

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from icebus.client.cli.output import say
-from icebus.client.cli.progress import waiting
+from icebus.client.cli.output import print_message
+from icebus.client.cli.progress import waiting_message
 from icebus.schemas.wording import counted
 
 if TYPE_CHECKING:
@@ -83,12 +83,12 @@ def up(
       icebus up --boards 8 --window 0.05
       icebus up --boards 2 -- icebus evaluate -n 2 blink.bin
     """
-    from icebus.client._profile import state_directory
+    from icebus.client._farm_directory import state_directory
     from icebus.client.cli.signals import Signals
     from icebus.client.local_farm.farm import Farm, FarmSettings
 
     if command and shutil.which(command[0]) is None:
-        say(f"icebus: there is no program {command[0]!r} to run")
+        print_message(f"icebus: there is no program {command[0]!r} to run")
         raise typer.Exit(NO_PROGRAM)
     with _directory(directory, state_directory() / "farm", bool(command)) as place:
         settings = FarmSettings(
@@ -101,7 +101,7 @@ def up(
             port=port,
         )
         with Signals() as signals:
-            farm = Farm(settings)
+            farm = Farm(settings, print_message)
             try:
                 code = _serve(farm, signals, command or [])
             finally:
@@ -121,7 +121,7 @@ def _serve(farm: Farm, signals: Signals, command: Sequence[str]) -> int:
         return signals.stop is not None
 
     total = farm.settings.boards
-    with waiting(f"starting {counted(total, 'board')}") as update:
+    with waiting_message(f"starting {counted(total, 'board')}") as update:
         ready = farm.wait_ready(
             Deadline.after(READY_TIMEOUT),
             pause,
@@ -134,7 +134,7 @@ def _serve(farm: Farm, signals: Signals, command: Sequence[str]) -> int:
     _greet(farm, is_default=farm.make_default())
     while signals.stop is None:
         signals.wait(farm.supervisor.tend())
-    say("icebus: taking the farm down")
+    print_message("icebus: taking the farm down")
     return 0
 
 
@@ -160,17 +160,19 @@ def _run(farm: Farm, signals: Signals, command: Sequence[str]) -> int:
 
 def _greet(farm: Farm, *, is_default: bool) -> None:
     boards = farm.settings.boards
-    say(f"icebus: the farm is up: {boards} virtual boards, everything in {farm.directory}")
+    print_message(
+        f"icebus: the farm is up: {boards} virtual boards, everything in {farm.directory}"
+    )
     if not is_default:
-        say("  another farm is this machine's default; name this one:")
-        say(f"    export ICEBUS_PROFILE={farm.profile}")
+        print_message("  another farm is this machine's default; name this one:")
+        print_message(f"    export ICEBUS_PROFILE={farm.profile}")
     observer = farm.profile.with_name("observer.json")
-    say("  in another shell:")
-    say("    icebus devices")
-    say("    icebus evaluate FILE.bin")
-    say("  what crosses the bus:")
-    say(f"    mosquitto_sub $(icebus profile {observer} -o mosquitto) -t 'icebus/#' -v")
-    say("  Ctrl-C takes it down")
+    print_message("  in another shell:")
+    print_message("    icebus devices")
+    print_message("    icebus evaluate FILE.bin")
+    print_message("  what crosses the bus:")
+    print_message(f"    mosquitto_sub $(icebus profile {observer} -o mosquitto) -t 'icebus/#' -v")
+    print_message("  Ctrl-C takes it down")
 
 
 @contextlib.contextmanager

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from icebus.client.cli.common import PROFILE
-from icebus.client.cli.output import print_json, print_line, say
+from icebus.client.cli.connecting import PROFILE
+from icebus.client.cli.output import print_json, print_line, print_message
 from icebus.client.cli.watch_lines import Teller
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def watch(
     bus.subscribe(EVENT, note, user=address.user)
     bus.connect(Deadline.after(10))
     teller = Teller()
-    say(f"watching {address.host}:{address.port} as {address.user}; Ctrl-C ends")
+    print_message(f"watching {address.host}:{address.port} as {address.user}; Ctrl-C ends")
     try:
         while True:
             row = seen.get()

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from icebus.client.cli.common import Output, look
-from icebus.client.cli.output import Column, Format, print_rows, say
+from icebus.client.cli.connecting import survey_farm
+from icebus.client.cli.options import Output
+from icebus.client.cli.output import Column, Format, print_message, print_rows
 
 if TYPE_CHECKING:
     from icebus.client._survey import Survey
@@ -43,7 +44,7 @@ def workers(output: Output = Format.TABLE) -> None:
     """
     from icebus.schemas.topics import CONTROL_HEARTBEAT, DEVICE, WORKER_HEARTBEAT, WORKER_STATE
 
-    farm = look(CONTROL_HEARTBEAT, WORKER_STATE, WORKER_HEARTBEAT, DEVICE)
+    farm = survey_farm(CONTROL_HEARTBEAT, WORKER_STATE, WORKER_HEARTBEAT, DEVICE)
     rows = [as_row(farm, worker) for worker in sorted(farm.workers)]
     columns = [
         Column("worker"),
@@ -58,9 +59,11 @@ def workers(output: Output = Format.TABLE) -> None:
     ]
     print_rows(rows, columns, output, "worker", FIELDS)
     if not rows:
-        say("No workers. `icebus up` starts one; `icebus doctor` tells more.")
+        print_message("No workers. `icebus up` starts one; `icebus doctor` tells more.")
     elif farm.heartbeat is None:
-        say("Control is silent, so whether workers answer can't be told: `icebus doctor`.")
+        print_message(
+            "Control is silent, so whether workers answer can't be told: `icebus doctor`."
+        )
 
 
 def as_row(farm: Survey, worker: str) -> dict[str, Any]:

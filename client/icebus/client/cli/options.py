@@ -1,10 +1,9 @@
-"""What commands share: options, and the way to the farm."""
+"""Options and arguments that several commands have."""
 
 from __future__ import annotations
 
-from contextvars import ContextVar
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -20,19 +19,8 @@ from icebus.client.cli.completion import (
 from icebus.client.cli.durations import parse_duration
 from icebus.client.cli.output import Format
 
-if TYPE_CHECKING:
-    from icebus.client._client import Client
-    from icebus.client._measuring_client import GenericMeasuringClient
-    from icebus.client._survey import Survey
-    from icebus.schemas.topics import Topic
-
 KIND = "pulsecount"
 """What boards are for, unless something else is said."""
-
-CONNECT_TIMEOUT = 10.0
-"""Seconds for the broker to take us in, and to tell how the farm is."""
-
-CLOSE_TIMEOUT = 2.0
 
 
 def duration(text: str | float) -> float:
@@ -122,38 +110,3 @@ Priority = Annotated[
 Replace = Annotated[
     bool, typer.Option("--replace", help="Replace a board that fails by another that is ready.")
 ]
-
-
-PROFILE: ContextVar[str | None] = ContextVar("profile", default=None)
-"""The profile that `icebus --profile` names."""
-
-
-def connect() -> Client:
-    """A client of the farm in question, for reservations of any kind."""
-    from icebus.client._client import Client
-
-    return Client(profile=PROFILE.get())
-
-
-def connect_measuring(kind: str = "") -> GenericMeasuringClient:
-    """A client of the farm in question, for kinds that measure."""
-    from icebus.client._measuring_client import GenericMeasuringClient
-
-    return GenericMeasuringClient(kind, profile=PROFILE.get())
-
-
-def look(*topics: Topic) -> Survey:
-    """How the farm is, as those topics tell it: nobody but the broker has to answer."""
-    from icebus.bus import BrokerAddress, Bus
-    from icebus.client._profile import find_url
-    from icebus.client._survey import survey
-    from icebus.schemas.deadline import Deadline
-
-    address = BrokerAddress.parse(find_url(profile=PROFILE.get()))
-    bus = Bus(address, name=f"{address.user}-look", session_expiry=0)
-    deadline = Deadline.after(CONNECT_TIMEOUT)
-    bus.connect(deadline)
-    try:
-        return survey(bus, deadline, topics)
-    finally:
-        bus.close(Deadline.after(CLOSE_TIMEOUT))
