@@ -189,7 +189,7 @@ def test_given_another_user_when_they_meddle_then_they_are_refused(
         assert "ann" in done.stderr
         with ben.reserve(1) as mine:
             stolen = list(boards.serials)
-            mine._document = boards.document.model_copy(update={"id": mine.id})
+            mine._state.document = boards.document.model_copy(update={"id": mine.id})
             with pytest.raises(EvaluationsFailed) as caught:
                 list(mine.evaluate(circuits[:1], serials=stolen))
             assert [f.error.code for f in caught.value.failures] == ["device_not_held"]

@@ -9,9 +9,9 @@ from typing import Any, Generic, TypeVar
 
 from icebus.client._connection import operations
 from icebus.client._connection.connection import check_id, validated
-from icebus.client._connection.device_calls import call_devices
 from icebus.client._handlers import EventHandler
 from icebus.client._offers import commonest, merge
+from icebus.client._reservation.device_calls import call_devices
 from icebus.client._reservation.queue_place import waited_in_vain_error
 from icebus.client._reservation.reservation import Reservation
 from icebus.client._session import CLOSE_TIMEOUT, CONNECT_TIMEOUT, Session
@@ -150,7 +150,7 @@ class BaseClient(Session, Generic[R]):
             reservation.start()
             self._hold(reservation)
             if document.state is ReservationState.QUEUED:
-                self._wait_for_devices(reservation, request, refusal)
+                self._wait_given(reservation, request, refusal)
                 deadline = Deadline.after(timeout)
             if ready:
                 reservation.wait_ready(deadline)
@@ -159,12 +159,12 @@ class BaseClient(Session, Generic[R]):
             raise
         return reservation
 
-    def _wait_for_devices(
+    def _wait_given(
         self, reservation: R, request: ReserveArgs, refusal: IcebusError | None
     ) -> None:
         """Wait for devices for as long as the request says, which control measures."""
         try:
-            reservation.wait_for_devices(Deadline.after(request.wait + operations.TIMEOUT))
+            reservation.wait_given(Deadline.after(request.wait + operations.TIMEOUT))
         except ReservationEnded as ended:
             if ended.details["reason"] == EndReason.NOT_IN_TIME:
                 raise refusal or waited_in_vain_error(request, reservation.waiting) from None

@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 from pydantic import JsonValue, ValidationError
 
 from icebus.client._connection.connection import Connection
-from icebus.client._connection.device_calls import call_devices
+from icebus.client._reservation.device_calls import call_devices
 from icebus.client._reservation.reservation import Reservation
 from icebus.schemas.calls import CallResults
 from icebus.schemas.deadline import Deadline

@@ -1,1 +1,1 @@
-"""A whole farm on this machine, as child processes."""
+"""A farm on this machine, for `icebus up`: broker, control, worker and rack as child processes."""

@@ -9,7 +9,7 @@ from pydantic import JsonValue
 
 from icebus.bus import Answer
 from icebus.client._connection.connection import Connection, check_id
-from icebus.client._reservation import document as holding
+from icebus.client._reservation import document as documents
 from icebus.client._reservation.reservation import Reservation
 from icebus.schemas.calls import Call, CallResults
 from icebus.schemas.deadline import Deadline
@@ -55,7 +55,7 @@ def by_worker(reservation: Reservation, serials: Sequence[str] | None) -> dict[s
     Raises:
         DeviceNotHeld: the reservation does not hold one of them.
     """
-    held = {device.serial: device.worker for device in holding.held(reservation.document)}
+    held = {device.serial: device.worker for device in documents.held(reservation.document)}
     groups: dict[str, list[str]] = {}
     for serial in dict.fromkeys(held if serials is None else serials):
         if serial not in held:

@@ -1,0 +1,289 @@
+"""A reservation in the client's hands: ready or not, kept alive, ended, failed."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from concurrent.futures import Future
+
+from icebus.bus import Incoming, Subscription
+from icebus.client._connection import operations
+from icebus.client._connection.connection import Connection
+from icebus.client._connection.hook_runner import ReceivedEvent
+from icebus.client._reservation import document as documents
+from icebus.client._reservation.events import read_event
+from icebus.client._reservation.extension import AutomaticExtension
+from icebus.client._reservation.reservation_state import Change, ReservationState
+from icebus.schemas import reservations
+from icebus.schemas.calls import RawEvent
+from icebus.schemas.deadline import Deadline
+from icebus.schemas.errors import (
+    IcebusError,
+    ReservationEnded,
+    UnknownDevice,
+    WorkerLost,
+)
+from icebus.schemas.ids import CONTROL
+from icebus.schemas.message import decode, now
+from icebus.schemas.reservations import (
+    DeviceFailedEvent,
+    DeviceReplaced,
+    Ended,
+    EndingSoon,
+    EndReason,
+    HeldDevice,
+    Initialized,
+    ListArgs,
+    ReservationsReply,
+    Transferred,
+)
+from icebus.schemas.topics import EVENT, RESERVATION
+
+log = logging.getLogger(__name__)
+
+
+class FollowedReservation:
+    """A reservation that is kept up with what happens to it.
+
+    Args:
+        connection: to the farm.
+        document: the reservation as control told it.
+        keep_alive: whether to extend it while this client lives.
+        remaining: seconds that are left of it, where known.
+
+    Attributes:
+        id: under which `attach` finds it again.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        document: reservations.Reservation,
+        *,
+        keep_alive: bool,
+        remaining: float | None = None,
+    ) -> None:
+        self.id = document.id
+        self._connection = connection
+        self._condition = threading.Condition()
+        self._state = ReservationState(document)
+        self._extension = AutomaticExtension(
+            connection, self.id, self._update, lambda: self._end(None)
+        )
+        self._keep_alive = keep_alive
+        self._remaining = remaining
+        self._subscriptions: list[Subscription] = []
+        self._following = False
+
+    def start(self) -> None:
+        """Follow what happens to it. Called once, by the client that made this object."""
+        connection = self._connection
+        self._following = True
+        connection.workers.listen(self._on_worker_lost)
+        connection.add_reconnect_listener(self._on_reconnected)
+        document = self.document
+        if self._keep_alive and not documents.is_queued(document):
+            whole = (document.until - document.created).total_seconds()
+            self._extension.start(whole, whole if self._remaining is None else self._remaining)
+        # Before what is newer can come: it must not be overwritten with this.
+        self._update(document)
+        self._subscriptions = [
+            connection.bus.subscribe(
+                EVENT, self._on_event, user=connection.user, reservation=self.id
+            ),
+            connection.bus.subscribe(RESERVATION, self._on_document, reservation=self.id),
+        ]
+
+    @property
+    def document(self) -> reservations.Reservation:
+        """The reservation as control last told it."""
+        with self._condition:
+            return self._state.document
+
+    @property
+    def serials(self) -> list[str]:
+        """Its devices; none while it is queued."""
+        with self._condition:
+            return self._state.serials
+
+    def device(self, serial: str) -> HeldDevice:
+        """One of its devices.
+
+        Raises:
+            UnknownDevice: it holds no such device.
+        """
+        for device in self.document.devices:
+            if device.serial == serial:
+                return device
+        raise UnknownDevice(
+            f"reservation {self.id} holds no device {serial!r}; it holds {', '.join(self.serials)}",
+            serial=serial,
+        )
+
+    @property
+    def closed(self) -> bool:
+        """Whether this object has let go of it."""
+        return not self._following
+
+    def close(self) -> None:
+        """Let go of it without ending it."""
+        self._following = False
+        self._extension.stop()
+        self._connection.workers.unlisten(self._on_worker_lost)
+        self._connection.remove_reconnect_listener(self._on_reconnected)
+        for subscription in self._subscriptions:
+            subscription.cancel()
+        self._subscriptions = []
+
+    # --- what happens to it: on the dispatcher ------------------------------------------------
+
+    def _on_document(self, incoming: Incoming) -> None:
+        if incoming.payload:
+            self._update(decode(reservations.Reservation, incoming.payload))
+        else:
+            self._end(None)
+
+    def _update(self, document: reservations.Reservation) -> None:
+        for worker in sorted({device.worker for device in documents.held(document)}):
+            self._connection.workers.watch(worker)
+        with self._condition:
+            change = self._state.update(document)
+            if change is None:
+                return
+            if change.got_devices:
+                self._start_extending(document)
+            else:
+                # Control moves both moments when the clock of its machine is set.
+                self._extension.end_moved(change.end_moved)
+            if change.before.client == self._connection.client != document.client:
+                self._extension.stop()  # it is for another client to keep now
+            self._condition.notify_all()
+        self._announce(document, change)
+        lost = {s: self._worker_loss(s) or error for s, error in change.failed.items()}
+        for serial, error in {**lost, **change.moved}.items():
+            self.on_devices_lost([serial], error)
+        if document.user != self._connection.user:
+            self._become_ended(documents.given_away_error(document))
+        elif document.state in documents.OVER:
+            self._end(document.reason)
+        elif change.newly_serving:
+            self.on_devices_serve(list(change.newly_serving))
+
+    def _announce(self, document: reservations.Reservation, change: Change) -> None:
+        """Have hooks called for what is new."""
+        if (place := change.queue_place) is not None:
+            self._connection.hooks.run("queued", place, ("queued", self.id, object()))
+        for serial in documents.serving(document):
+            ready = Initialized(reservation=self.id, serial=serial)
+            self._connection.hooks.run("initialized", ready, ("initialized", self.id, serial))
+
+    def _worker_loss(self, serial: str) -> WorkerLost | None:
+        """The loss of its worker, if that is why a device failed: it may be back in a moment."""
+        return self._connection.workers.recent_loss(self.device(serial).worker)
+
+    def _start_extending(self, document: reservations.Reservation) -> None:
+        """It has waited and has devices now; its time begins."""
+        if self._keep_alive:
+            told = (document.until - now()).total_seconds()
+            remaining = told if self._remaining is None else self._remaining
+            self._extension.start(remaining, remaining)
+
+    def _end(self, reason: EndReason | None) -> None:
+        if reason is not None:
+            ended = Ended(reservation=self.id, reason=reason)
+            self._connection.hooks.run("reservation_ended", ended, ("ended", self.id))
+        self._become_ended(documents.ended_error(self.id, reason))
+
+    def _become_ended(self, error: ReservationEnded) -> None:
+        with self._condition:
+            if not self._state.end(error):
+                return
+            self._condition.notify_all()
+        self.on_devices_lost([device.serial for device in self.document.devices], error)
+
+    def _on_reconnected(self) -> None:
+        # The word that it ended may have passed while the broker or we were away.
+        self._ask_whether_it_lives()
+
+    def _ask_whether_it_lives(self) -> None:
+        args = ListArgs(user=self._connection.user)
+        deadline = Deadline.after(operations.TIMEOUT)
+        answer = operations.send(self._connection, "list", args, ReservationsReply, deadline)
+        answer.add_done_callback(self._on_listed)
+
+    def _on_listed(self, answer: Future[ReservationsReply]) -> None:
+        try:
+            listed = answer.result().reservations
+        except IcebusError as error:
+            log.warning("could not ask for reservation %s: %s", self.id, error)
+            return
+        if not any(each.id == self.id for each in listed):
+            self._end(None)
+
+    def _on_worker_lost(self, worker: str, error: WorkerLost) -> None:
+        serials = [d.serial for d in self.document.devices if d.worker == worker]
+        if serials:
+            self.on_devices_lost(serials, error)
+
+    def _on_event(self, incoming: Incoming) -> None:
+        name, sender = incoming.ids["event"], incoming.ids["sender"]
+        if sender == CONTROL:
+            self._on_control_event(name, incoming.ids["serial"], incoming.payload)
+        elif self._state.owners.get(serial := incoming.ids["serial"]) == sender:
+            self.on_kind_event(name, serial, sender, incoming.payload)
+
+    def _on_control_event(self, name: str, serial: str, payload: bytes) -> None:
+        key = self._key(name, serial, CONTROL, decode(RawEvent, payload))
+        match name:
+            case "initialized":
+                ready = read_event(Initialized, payload)
+                self._connection.hooks.run(name, ready, (name, self.id, ready.serial))
+                self.on_devices_serve([ready.serial])
+            case "reservation_ending_soon":
+                self._connection.hooks.run(name, read_event(EndingSoon, payload), key)
+            case "reservation_ended":
+                self._end(read_event(Ended, payload).reason)
+            case "device_failed":
+                self._on_device_failed(read_event(DeviceFailedEvent, payload), key)
+            case "device_replaced":
+                replaced = read_event(DeviceReplaced, payload)
+                self._connection.hooks.run(name, replaced, key)
+                self.on_device_replaced(replaced.serial, replaced.by)
+            case "transferred":
+                self._connection.hooks.run(name, read_event(Transferred, payload), key)
+
+    def _key(self, name: str, serial: str, sender: str, event: RawEvent) -> tuple[object, ...]:
+        """What tells an event that comes again from the next one."""
+        return (name, self.id, sender, serial, event.sequence, event.at)
+
+    def _on_device_failed(self, failed: DeviceFailedEvent, key: tuple[object, ...]) -> None:
+        self._connection.hooks.run("device_failed", failed, key)
+        error = documents.error_of_event(failed)
+        with self._condition:
+            self._state.fail(failed.serial, error)
+            self._condition.notify_all()
+        self.on_devices_lost([failed.serial], error)
+
+    # --- for kinds to override ----------------------------------------------------------------
+
+    def on_kind_event(self, name: str, serial: str, worker: str, payload: bytes) -> None:
+        """A worker has sent an event of the kind; runs on the dispatcher."""
+        event = decode(RawEvent, payload)
+        received = ReceivedEvent(
+            name=name,
+            reservation=self.id,
+            serial=serial,
+            sender=worker,
+            data=event.data,
+            at=event.at,
+        )
+        self._connection.hooks.run(name, received, self._key(name, serial, worker, event))
+
+    def on_devices_lost(self, serials: list[str], error: IcebusError) -> None:
+        """Devices can't be used any more, at least for what they were doing."""
+
+    def on_devices_serve(self, serials: list[str]) -> None:
+        """Devices that could not be used serve again, or for the first time."""
+
+    def on_device_replaced(self, serial: str, by: str) -> None:
+        """A device has failed, and another that is being prepared takes its place."""
