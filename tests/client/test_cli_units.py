@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 
 from icebus.client import Waiting
-from icebus.client.cli import exit_codes as problems
+from icebus.client.cli import exit_codes
 from icebus.client.cli.app import PANELS, app
 from icebus.client.cli.commands import admin
 from icebus.client.cli.commands.reservations import by_reservation
@@ -210,18 +210,18 @@ def test_given_a_place_in_the_queue_when_told_then_the_estimate_is_only_told_if_
 def test_given_an_error_when_described_then_its_exit_code_is_the_documented_one(
     error: type[IcebusError], code: int
 ) -> None:
-    message, _, exit_code = problems.describe(error("what happened"))
+    message, _, exit_code = exit_codes.describe(error("what happened"))
     assert (message, exit_code) == ("what happened", code)
 
 
 def test_given_a_message_that_names_the_remedy_when_described_then_no_hint_repeats_it() -> None:
     told = errors.UnknownDevice("no device x; `icebus devices` lists those there are")
-    assert problems.describe(told)[1] == ""
-    assert "icebus devices" in problems.describe(errors.UnknownDevice("no device x"))[1]
+    assert exit_codes.describe(told)[1] == ""
+    assert "icebus devices" in exit_codes.describe(errors.UnknownDevice("no device x"))[1]
 
 
 def test_given_every_error_when_described_then_its_code_is_documented() -> None:
     classes = [c for c in vars(errors).values() if isinstance(c, type)]
     for cls in classes:
         if issubclass(cls, IcebusError):
-            assert problems.describe(cls("x"))[2] in problems.EXIT_CODES
+            assert exit_codes.describe(cls("x"))[2] in exit_codes.EXIT_CODES

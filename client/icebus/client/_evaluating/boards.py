@@ -172,18 +172,17 @@ class MeasuringBoards(Reservation, Generic[R]):
     ) -> tuple[Run[R], Iterator[R | Failure]]:
         bitstreams = as_sources(source)
         # Boards that fail give way to others only where the run is for all of the reservation.
-        waits_for_replacement = options.all_boards and self.document.replace
-        each_board: EachBoard[Item] = EachBoard(
-            new_id(), self._chosen(options), waits_for_replacement=waits_for_replacement
-        )
-        return self._run(each_board, bitstreams, options)
+        waits = options.all_boards and self.document.replace
+        chosen = self._chosen(options)
+        distribution = EachBoard[Item](new_id(), chosen, waits_for_replacement=waits)
+        return self._run(distribution, bitstreams, options)
 
     def _on_any(
         self, source: Iterable[Source], options: Options
     ) -> tuple[Run[R], Iterator[R | Failure]]:
         bitstreams = as_sources(source)
-        any_board: AnyBoard[Item] = AnyBoard(new_id(), self._chosen(options), length_of(bitstreams))
-        return self._run(any_board, bitstreams, options)
+        distribution = AnyBoard[Item](new_id(), self._chosen(options), length_of(bitstreams))
+        return self._run(distribution, bitstreams, options)
 
     def _chosen(self, options: Options) -> list[str]:
         self._connection.check_open()
@@ -200,9 +199,12 @@ class MeasuringBoards(Reservation, Generic[R]):
         self, distribution: Distribution[Item, Any], bitstreams: Iterable[Source], options: Options
     ) -> tuple[Run[R], Iterator[R | Failure]]:
         run = Run[R](self._connection, self, self._acknowledger, distribution, options)
+        outcomes = self._outcomes(run, bitstreams)
+        if options.progress is False:
+            return run, outcomes
         length = length_of(bitstreams)
         total = None if length is None else length * distribution.copies
-        return run, follow(self._outcomes(run, bitstreams), total, options.progress)
+        return run, follow(outcomes, total, options.progress)
 
     def _outcomes(self, run: Run[R], bitstreams: Iterable[Source]) -> Iterator[R | Failure]:
         self._runs[run.batch] = run

@@ -48,7 +48,7 @@ class Collector(Generic[R]):
         self._stall = stall
         self._inbox: queue.SimpleQueue[R | Failure] = queue.SimpleQueue()
         self._seen: set[tuple[str, str]] = set()
-        self._done: dict[str, list[str]] = {}
+        self._taken: dict[str, list[str]] = {}
 
     def put(self, outcome: R | Failure) -> None:
         """An outcome has come; runs on the dispatcher."""
@@ -60,19 +60,19 @@ class Collector(Generic[R]):
         Raises:
             IcebusError: a board could not be asked; all that others had was handed out before.
         """
-        asked, problem = list(self._reservation.serials), None
+        asked, error = list(self._reservation.serials), None
         deadline = Deadline.after(self._stall)
         try:
             while asked:
-                told, problems = self._ask(asked)
-                problem = problem or next(iter(problems.values()), None)
-                asked = [s for s, each in told.items() if each.repeated or each.outstanding]
+                answers, errors = self._ask(asked)
+                error = error or next(iter(errors.values()), None)
+                asked = [s for s, each in answers.items() if each.repeated or each.outstanding]
                 if not asked:
                     break
                 for outcome in self._take():
                     deadline = Deadline.after(self._stall)
                     yield outcome
-                    self._note(outcome)
+                    self._outcome_taken(outcome)
                 if deadline.expired:
                     raise DeadlineExceeded(
                         f"{', '.join(asked)} told of no outcome in {self._stall:g} s; "
@@ -81,8 +81,8 @@ class Collector(Generic[R]):
                     )
         finally:
             self._acknowledge(least=1)
-        if problem is not None:
-            raise problem
+        if error is not None:
+            raise error
 
     def _take(self) -> Iterator[R | Failure]:
         """What has come, or what comes next if nothing has."""
@@ -109,12 +109,12 @@ class Collector(Generic[R]):
         problems |= {serial: IcebusError.from_info(info) for serial, info in told.errors.items()}
         return {s: _read(answer) for s, answer in told.results.items()}, problems
 
-    def _note(self, outcome: R | Failure) -> None:
-        self._done.setdefault(outcome.serial, []).append(outcome.evaluation)
+    def _outcome_taken(self, outcome: R | Failure) -> None:
+        self._taken.setdefault(outcome.serial, []).append(outcome.evaluation)
         self._acknowledge(least=AT_ONCE)
 
     def _acknowledge(self, least: int) -> None:
-        for serial, evaluations in self._done.items():
+        for serial, evaluations in self._taken.items():
             if len(evaluations) >= least:
                 self._call([serial], "acknowledge", {"evaluations": evaluations})
                 evaluations.clear()

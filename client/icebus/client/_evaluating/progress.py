@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from icebus.schemas.measuring import Failure, Outcome
 
@@ -42,12 +42,12 @@ AnyOutcome = TypeVar("AnyOutcome", bound=Outcome)
 
 
 def follow(
-    outcomes: Iterator[AnyOutcome], total: int | None, show: ProgressOption
+    outcomes: Iterator[AnyOutcome],
+    total: int | None,
+    show: Literal[True] | Callable[[Progress], object],
 ) -> Iterator[AnyOutcome]:
     """The same outcomes; before each is handed out, how far the run has come is shown."""
-    if show is False:
-        yield from outcomes
-    elif show is True:
+    if show is True:
         with bar("evaluating", total) as step:
             yield from _reporting(outcomes, total, step)
     else:
