@@ -174,7 +174,8 @@ class Run(Generic[R]):
 
     def outcome_came(self, outcome: R | Failure) -> None:
         """An outcome has come; the first one counts."""
-        self._handle(OutcomeCame(outcome, self._reservation.ended is None))
+        lives = isinstance(outcome, Result) or self._reservation.ended is None
+        self._handle(OutcomeCame(outcome, lives))
 
     def finished(self, serial: str) -> None:
         """A board has told that it is done with the batch."""
