@@ -8,16 +8,16 @@ from typing import Any
 
 Data = Mapping[str, Any]
 
-_FACTS = ("state", "bitstream", "pulses", "kind")
-"""Of a message's data, what a line tells as it is."""
+_FACTS = ("state", "bitstream", "kind")
+"""Of a message's data, what a line says as it is."""
 
 _OVER = ("ending", "ended")
 
 
-class Teller:
-    """Tells of rows, each with ``at``, ``what``, the ids of its topic, and ``data``.
+class LineWriter:
+    """Writes lines of rows, each with ``at``, ``what``, the ids of its topic, and ``data``.
 
-    It remembers reservations, to tell which boards came and went since.
+    It remembers reservations, to say which boards came and went since.
     """
 
     def __init__(self) -> None:
@@ -37,6 +37,8 @@ class Teller:
             yield "ended" if what == "reservation" else "gone"
         elif isinstance(data, dict):
             yield from (str(data[key]) for key in _FACTS if data.get(key) not in (None, ""))
+            if what == "results":
+                yield from _measured(data)
             if data.get("user"):
                 yield f"{'to' if what == 'transferred' else 'by'} {data['user']}"
             if data.get("by"):
@@ -71,6 +73,13 @@ class Teller:
                 yield f"-{serial} {state}{reason}"
             elif was in (None, "failed", "released") and before is not None:
                 yield f"+{serial}"
+
+
+def _measured(data: Data) -> list[str]:
+    """What was measured, in a word: the first that not all results have, of whatever kind."""
+    from icebus.schemas.measuring import Result
+
+    return [str(value) for name, value in data.items() if name not in Result.model_fields][:1]
 
 
 def _dicts(value: object) -> list[Data]:

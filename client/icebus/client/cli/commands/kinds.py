@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from icebus.client._offers import Offer
 
 FIELDS = ("kind", "workers", "firmware", "methods", "events", "args", "description")
+"""Fields of a kind in their order; what workers publish beyond these stands behind."""
 
 PARTS = ("kind", "workers", "part", "name", "field", "type", "required", "default", "description")
 """Fields of a kind's parts as CSV."""
@@ -44,6 +45,7 @@ def kinds(
       icebus kinds pulsecount -o json | jq '.[0].methods.evaluate.args'
     """
     from icebus.client._offers import find, merge
+    from icebus.schemas.components import KindInfo
     from icebus.schemas.topics import WORKER_KINDS
 
     offers = merge(survey_farm(WORKER_KINDS).kinds)
@@ -61,7 +63,9 @@ def kinds(
         rows = [_row(offer) for offer in offers]
         columns = [Column(each) for each in FIELDS if each != "args"]
         shown = rows if output is not Format.TABLE else [_for_people(row) for row in rows]
-        print_rows(shown, columns, output, "kind", FIELDS)
+        print_rows(
+            shown, columns, output, "kind", list(dict.fromkeys([*FIELDS, *KindInfo.model_fields]))
+        )
     _print_differences(offers)
     if not offers:
         print_message("No worker offers anything. `icebus workers` lists them.")

@@ -11,7 +11,7 @@ import typer
 
 from icebus.client.cli.connecting import PROFILE
 from icebus.client.cli.output import print_json, print_line, print_message
-from icebus.client.cli.watch_lines import Teller
+from icebus.client.cli.watch_lines import LineWriter
 
 if TYPE_CHECKING:
     from icebus.bus import Incoming
@@ -59,7 +59,7 @@ def watch(
         bus.subscribe(topic, note)
     bus.subscribe(EVENT, note, user=address.user)
     bus.connect(Deadline.after(10))
-    teller = Teller()
+    writer = LineWriter()
     print_message(f"watching {address.host}:{address.port} as {address.user}; Ctrl-C ends")
     try:
         while True:
@@ -67,7 +67,7 @@ def watch(
             if output is WatchFormat.JSONL:
                 print_json(row)
             else:
-                print_line(teller.line(row))
+                print_line(writer.line(row))
     finally:
         bus.close(Deadline.after(2))
 

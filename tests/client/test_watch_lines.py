@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis import given
 
-from icebus.client.cli.watch_lines import Teller
+from icebus.client.cli.watch_lines import LineWriter
 
 
-def told(teller: Teller, what: str, data: object, **ids: str) -> str:
+def told(writer: LineWriter, what: str, data: object, **ids: str) -> str:
     """What a line has behind the time and what it is about."""
-    line = teller.line({"at": "2026-11-22T17:09:00.000", "what": what, "data": data, **ids})
+    line = writer.line({"at": "2026-11-22T17:09:00.000", "what": what, "data": data, **ids})
     return " ".join(line.split()[1:])
 
 
@@ -24,10 +25,10 @@ def reservation(state: str, *devices: tuple[str, str], **facts: Any) -> dict[str
 def test_given_a_reservation_when_it_waits_gets_boards_and_loses_one_then_each_step_is_told() -> (
     None
 ):
-    teller = Teller()
+    writer = LineWriter()
 
     def tell(data: object) -> str:
-        return told(teller, "reservation", data, reservation="r1").removeprefix("reservation r1 ")
+        return told(writer, "reservation", data, reservation="r1").removeprefix("reservation r1 ")
 
     queue = {"position": 2, "reason": "3 wanted, 1 free (2 in use)"}
     assert tell(reservation("queued", queue=queue)) == (
@@ -49,19 +50,29 @@ def test_given_a_reservation_when_it_waits_gets_boards_and_loses_one_then_each_s
 
 
 def test_given_a_board_that_fails_when_told_then_the_reason_and_the_next_look_are() -> None:
-    teller = Teller()
+    writer = LineWriter()
     ladder = {"state": "flashing", "reason": "silent for 10 s; reflashing (1st try)"}
-    assert told(teller, "device", ladder, serial="A") == (
+    assert told(writer, "device", ladder, serial="A") == (
         "device A flashing (silent for 10 s; reflashing (1st try))"
     )
     broken = {"state": "broken", "reason": "silent", "retry": "2026-11-22T17:09:30+00:00"}
-    line = told(teller, "device", broken, serial="A")
+    line = told(writer, "device", broken, serial="A")
     assert line.startswith("device A broken (silent) looked at again at ")
-    assert told(teller, "worker", {"state": "draining"}, worker="w") == "worker w draining"
-    assert told(teller, "device_replaced", {"by": "B"}, serial="A") == (
+    assert told(writer, "worker", {"state": "draining"}, worker="w") == "worker w draining"
+    assert told(writer, "device_replaced", {"by": "B"}, serial="A") == (
         "device_replaced A replaced by B"
     )
-    assert told(teller, "transferred", {"user": "ben"}, serial="all").endswith("to ben")
+    assert told(writer, "transferred", {"user": "ben"}, serial="all").endswith("to ben")
+
+
+@pytest.mark.parametrize(
+    ("measured", "shown"), [({"pulses": 7, "exact": True}, 7), ({"hz": 2.5}, 2.5)]
+)
+def test_given_a_result_of_any_kind_when_told_then_what_was_measured_is(
+    measured: dict[str, Any], shown: object
+) -> None:
+    data = {"serial": "A", "bitstream": "x.bin", "upload": 0.1, "window": 1.0, **measured}
+    assert told(LineWriter(), "results", data, serial="A") == f"results A x.bin {shown}"
 
 
 JSON = st.recursive(
@@ -80,4 +91,4 @@ JSON = st.recursive(
 def test_given_anything_when_told_then_it_is_one_printable_line(
     data: dict[str, Any], what: str
 ) -> None:
-    assert told(Teller(), what, data, reservation="r").isprintable()
+    assert told(LineWriter(), what, data, reservation="r").isprintable()
