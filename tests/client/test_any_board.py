@@ -72,52 +72,52 @@ class Mapping(RuleBasedStateMachine):
         self.any_board.end()
         self.ended = True
 
-    def _take(self, send: EvaluateCall[int]) -> None:
-        assert send.serial not in self.asked, "asked again before the answer"
-        assert send.serial not in self.lost, "sent to a lost board"
-        assert send.serial not in self.preparing, "sent to a board that is not ready"
-        assert send.evaluations or not send.more, "a call without a purpose"
-        assert len(send.evaluations) <= MAX_DEPTH
+    def _take(self, call: EvaluateCall[int]) -> None:
+        assert call.serial not in self.asked, "asked again before the answer"
+        assert call.serial not in self.lost, "sent to a lost board"
+        assert call.serial not in self.preparing, "sent to a board that is not ready"
+        assert call.evaluations or not call.more, "a call without a purpose"
+        assert len(call.evaluations) <= MAX_DEPTH
         elsewhere = {s.item for owed in self.owed.values() for s in owed.values()}
-        if not send.again:
-            items = [evaluation.item for evaluation in send.evaluations]
+        if not call.again:
+            items = [evaluation.item for evaluation in call.evaluations]
             pending = [item for item in items if not self.outcomes[item]]
             assert pending == items, "sent although it had its outcome"
             assert not elsewhere.intersection(items), "two boards measure one item"
-            assert not {s.id for s in self.known} & {s.id for s in send.evaluations}
+            assert not {s.id for s in self.known} & {s.id for s in call.evaluations}
             suspects = [item for item in items if self.struck[item]]
             assert not suspects or len(items) == 1, "a suspect goes in a call of its own"
-        self.asked[send.serial] = send
-        self.owed[send.serial].update(
-            (evaluation.id, evaluation) for evaluation in send.evaluations
+        self.asked[call.serial] = call
+        self.owed[call.serial].update(
+            (evaluation.id, evaluation) for evaluation in call.evaluations
         )
         self.known += [
-            evaluation for evaluation in send.evaluations if evaluation not in self.known
+            evaluation for evaluation in call.evaluations if evaluation not in self.known
         ]
-        assert len(self.owed[send.serial]) <= MAX_DEPTH
+        assert len(self.owed[call.serial]) <= MAX_DEPTH
 
     @rule()
-    def send(self) -> None:
-        for send in self.any_board.due():
-            self._take(send)
+    def call(self) -> None:
+        for call in self.any_board.due():
+            self._take(call)
 
     @precondition(lambda self: self.asked)
     @rule(data=st.data())
     def accept(self, data: st.DataObject) -> None:
-        send = self._answer(data)
-        self.any_board.accepted(send.serial)
+        call = self._answer(data)
+        self.any_board.accepted(call.serial)
 
     @precondition(lambda self: self.asked)
     @rule(data=st.data(), room=st.integers(-1, 10))
     def refuse(self, data: st.DataObject, room: int) -> None:
-        send = self._answer(data)
-        self.any_board.refused(send.serial, room)
-        if not send.again:
-            for evaluation in send.evaluations:
-                self.owed[send.serial].pop(evaluation.id, None)
+        call = self._answer(data)
+        self.any_board.refused(call.serial, room)
+        if not call.again:
+            for evaluation in call.evaluations:
+                self.owed[call.serial].pop(evaluation.id, None)
                 self.known.remove(evaluation)
         for each in self.any_board.due():
-            assert each.serial != send.serial, "asked again at once"
+            assert each.serial != call.serial, "asked again at once"
             self._take(each)
 
     def _answer(self, data: st.DataObject) -> EvaluateCall[int]:
@@ -132,11 +132,11 @@ class Mapping(RuleBasedStateMachine):
     def outcome(self, data: st.DataObject, took: float) -> None:
         """Of anything that was ever sent: early, late, twice, of a board that was lost."""
         evaluation = data.draw(st.sampled_from(self.known))
-        settled = self.any_board.complete(evaluation.serial, evaluation.id, took)
+        completed = self.any_board.complete(evaluation.serial, evaluation.id, took)
         self.owed[evaluation.serial].pop(evaluation.id, None)
-        assert (settled is None) == bool(self.outcomes[evaluation.item]), "the first one counts"
-        if settled is not None:
-            assert settled == evaluation
+        assert (completed is None) == bool(self.outcomes[evaluation.item]), "the first one counts"
+        if completed is not None:
+            assert completed == evaluation
             self.outcomes[evaluation.item] += 1
 
     @precondition(lambda self: self.known)
@@ -247,8 +247,8 @@ class Mapping(RuleBasedStateMachine):
                 break
             for serial in self.any_board.serials:
                 self.any_board.resume(serial)
-            for send in self.any_board.due():
-                self._take(send)
+            for call in self.any_board.due():
+                self._take(call)
             for serial in list(self.asked):
                 self.any_board.accepted(serial)
                 del self.asked[serial]
@@ -275,16 +275,16 @@ def started(count: int, *boards: str, total: int | None = None) -> AnyBoard[int]
     return any_board
 
 
-def items(send: EvaluateCall[int]) -> list[int]:
-    return [evaluation.item for evaluation in send.evaluations]
+def items(call: EvaluateCall[int]) -> list[int]:
+    return [evaluation.item for evaluation in call.evaluations]
 
 
 def by_board(any_board: AnyBoard[int]) -> dict[str, list[int]]:
-    return {send.serial: items(send) for send in any_board.due()}
+    return {call.serial: items(call) for call in any_board.due()}
 
 
 def accept_all(any_board: AnyBoard[int]) -> dict[str, list[Evaluation[int]]]:
-    sent = {send.serial: list(send.evaluations) for send in any_board.due()}
+    sent = {call.serial: list(call.evaluations) for call in any_board.due()}
     for serial in sent:
         any_board.accepted(serial)
     return sent
@@ -305,8 +305,8 @@ def test_given_how_long_a_board_takes_when_it_is_filled_then_the_queue_covers_ha
     (first, second) = accept_all(any_board)["a"]
     any_board.complete("a", first.id, took)
     any_board.complete("a", second.id, took)
-    (send,) = any_board.due()
-    assert len(send.evaluations) == depth
+    (call,) = any_board.due()
+    assert len(call.evaluations) == depth
 
 
 def test_given_few_items_left_when_given_out_then_no_board_gets_more_than_its_share() -> None:
@@ -333,11 +333,11 @@ def windows(items: int, boards: int, times: list[float] | None = None) -> float:
             taken += 1
         if taken == items:
             any_board.end()
-        for send in any_board.due():
-            if not queues[send.serial]:
-                free_at[send.serial] = now + 1.0
-            queues[send.serial] += send.evaluations
-            any_board.accepted(send.serial)
+        for call in any_board.due():
+            if not queues[call.serial]:
+                free_at[call.serial] = now + 1.0
+            queues[call.serial] += call.evaluations
+            any_board.accepted(call.serial)
         serial = min((name for name in names if queues[name]), key=lambda name: free_at[name])
         now = free_at[serial]
         any_board.complete(serial, queues[serial].pop(0).id, 1.0)
@@ -364,11 +364,11 @@ def test_given_a_lost_board_when_others_ask_then_they_get_what_it_owed_first_in_
     assert any_board.lose("a", LOST) == []
     for evaluation in list(any_board._boards["b"].queue.outstanding.values()):
         any_board.complete("b", evaluation.id)
-    (send,) = any_board.due()
-    assert items(send) == [0], "the one that may have been its undoing goes alone"
+    (call,) = any_board.due()
+    assert items(call) == [0], "the one that may have been its undoing goes alone"
     any_board.accepted("b")
-    (send,) = any_board.due()
-    assert items(send) == [1]
+    (call,) = any_board.due()
+    assert items(call) == [1]
 
 
 def test_given_a_bitstream_that_kills_what_measures_it_when_mapped_then_it_alone_fails() -> None:
@@ -462,8 +462,8 @@ def test_given_a_late_outcome_when_another_board_measures_it_already_then_the_fi
 
 def test_given_a_full_queue_when_another_board_has_room_then_it_gets_the_items() -> None:
     any_board = started(2, "a", "b")
-    (send,) = any_board.due()
-    assert items(send) == [0, 1]
+    (call,) = any_board.due()
+    assert items(call) == [0, 1]
     any_board.refused("a", 1)
     assert by_board(any_board) == {"b": [0, 1]}
 

@@ -42,11 +42,11 @@ class Evaluating(RuleBasedStateMachine):
     def no_board_error(self) -> bool:
         return self.each_board.no_board_error is not None
 
-    def _settled(self, evaluations: list[Evaluation[int]]) -> None:
+    def _count(self, evaluations: list[Evaluation[int]]) -> None:
         self.outcomes.update((evaluation.serial, evaluation.item) for evaluation in evaluations)
 
     def _failed(self, failed: list[FailedEvaluation[int]]) -> None:
-        self._settled([each.evaluation for each in failed])
+        self._count([each.evaluation for each in failed])
 
     @precondition(
         lambda self: not self.ended and (self.each_board.wants_more or self.no_board_error)
@@ -63,7 +63,7 @@ class Evaluating(RuleBasedStateMachine):
     @rule()
     def reject(self) -> None:
         evaluations = self.each_board.reject(self.items)
-        self._settled(evaluations)
+        self._count(evaluations)
         self.ids.update(evaluation.id for evaluation in evaluations)
         self.items += 1
 
@@ -73,17 +73,17 @@ class Evaluating(RuleBasedStateMachine):
         self.ended = True
 
     @rule()
-    def send(self) -> None:
-        for send in self.each_board.due():
-            assert send.serial not in self.asked, "asked again before the answer"
-            assert send.serial not in self.lost | self.preparing, "sent to a board that can't"
-            if not send.again:
-                assert send.serial not in self.told_end, "sent after the end was told"
-            assert send.evaluations or not send.more, "a call without a purpose"
-            assert self.each_board.outstanding(send.serial) <= DEPTH
-            self.asked[send.serial] = send
+    def call(self) -> None:
+        for call in self.each_board.due():
+            assert call.serial not in self.asked, "asked again before the answer"
+            assert call.serial not in self.lost | self.preparing, "sent to a board that can't"
+            if not call.again:
+                assert call.serial not in self.told_end, "sent after the end was told"
+            assert call.evaluations or not call.more, "a call without a purpose"
+            assert self.each_board.outstanding(call.serial) <= DEPTH
+            self.asked[call.serial] = call
             self.known += [
-                evaluation for evaluation in send.evaluations if evaluation not in self.known
+                evaluation for evaluation in call.evaluations if evaluation not in self.known
             ]
 
     @rule()
@@ -93,19 +93,19 @@ class Evaluating(RuleBasedStateMachine):
     @precondition(lambda self: self.asked)
     @rule(data=st.data())
     def accept(self, data: st.DataObject) -> None:
-        send = self._answer(data)
-        self.accepted += send.evaluations
-        self.each_board.accepted(send.serial)
-        if not send.more and send.serial not in self.lost:
-            self.told_end.add(send.serial)
+        call = self._answer(data)
+        self.accepted += call.evaluations
+        self.each_board.accepted(call.serial)
+        if not call.more and call.serial not in self.lost:
+            self.told_end.add(call.serial)
 
     @precondition(lambda self: self.asked)
     @rule(data=st.data(), room=st.integers(-1, 10))
     def refuse(self, data: st.DataObject, room: int) -> None:
-        send = self._answer(data)
-        self.each_board.refused(send.serial, room)
+        call = self._answer(data)
+        self.each_board.refused(call.serial, room)
         for each in self.each_board.due():
-            assert each.serial != send.serial, "asked again at once"
+            assert each.serial != call.serial, "asked again at once"
             self.asked[each.serial] = each
             self.known += each.evaluations
 
@@ -117,10 +117,10 @@ class Evaluating(RuleBasedStateMachine):
     def outcome(self, data: st.DataObject) -> None:
         """Of anything that was ever sent: early, late, twice, of a lost board."""
         evaluation = data.draw(st.sampled_from(self.known))
-        settled = self.each_board.complete(evaluation.serial, evaluation.id)
-        if settled is not None:
-            assert settled == evaluation
-            self._settled([settled])
+        completed = self.each_board.complete(evaluation.serial, evaluation.id)
+        if completed is not None:
+            assert completed == evaluation
+            self._count([completed])
 
     @rule(evaluation=st.text(max_size=3))
     def stray_outcome(self, evaluation: str) -> None:
@@ -204,15 +204,15 @@ class Evaluating(RuleBasedStateMachine):
         for _ in range(self.items + 10):
             if self.each_board.done:
                 break
-            for send in [*self.asked.values(), *self.each_board.due()]:
-                self.each_board.accepted(send.serial)
-                for evaluation in send.evaluations:
+            for call in [*self.asked.values(), *self.each_board.due()]:
+                self.each_board.accepted(call.serial)
+                for evaluation in call.evaluations:
                     if self.each_board.complete(evaluation.serial, evaluation.id):
-                        self._settled([evaluation])
+                        self._count([evaluation])
             self.asked.clear()
             for evaluation in self.accepted:
                 if self.each_board.complete(evaluation.serial, evaluation.id):
-                    self._settled([evaluation])
+                    self._count([evaluation])
             for serial in self.places:
                 self.each_board.join(serial)
                 self.each_board.resume(serial)
@@ -235,15 +235,15 @@ def started(count: int, *boards: str) -> EachBoard[int]:
 def test_given_few_items_when_all_are_known_then_one_call_tells_the_end_too() -> None:
     each_board = started(2)
     each_board.end()
-    (send,) = each_board.due()
-    assert [evaluation.item for evaluation in send.evaluations] == [0, 1]
-    assert not send.more
+    (call,) = each_board.due()
+    assert [evaluation.item for evaluation in call.evaluations] == [0, 1]
+    assert not call.more
 
 
 def test_given_an_end_known_late_when_all_was_sent_then_an_empty_call_tells_it() -> None:
     each_board = started(2)
-    (send,) = each_board.due()
-    assert send.more
+    (call,) = each_board.due()
+    assert call.more
     each_board.accepted("a")
     each_board.end()
     (last,) = each_board.due()
@@ -261,25 +261,25 @@ def test_given_no_items_when_the_end_comes_then_nothing_is_sent() -> None:
 
 def test_given_a_full_board_when_half_of_it_is_done_then_it_is_filled_up_at_once() -> None:
     each_board = started(16)
-    (send,) = each_board.due()
-    assert len(send.evaluations) == DEPTH
+    (call,) = each_board.due()
+    assert len(call.evaluations) == DEPTH
     each_board.accepted("a")
-    for evaluation in send.evaluations[: DEPTH // 2 - 1]:
+    for evaluation in call.evaluations[: DEPTH // 2 - 1]:
         each_board.complete("a", evaluation.id)
     assert each_board.due() == []
-    each_board.complete("a", send.evaluations[-1].id)
+    each_board.complete("a", call.evaluations[-1].id)
     (more,) = each_board.due()
     assert len(more.evaluations) == DEPTH // 2
 
 
 def test_given_a_refusal_when_an_outcome_comes_then_no_more_than_its_room_is_sent() -> None:
     each_board = started(8)
-    (send,) = each_board.due()
+    (call,) = each_board.due()
     each_board.refused("a", 2)
     assert each_board.due() == []
     each_board.resume("a")
     (again,) = each_board.due()
-    assert again.evaluations == send.evaluations[:2]
+    assert again.evaluations == call.evaluations[:2]
 
 
 def test_given_a_slow_board_when_the_fast_one_runs_ahead_then_it_waits_at_the_spread() -> None:
@@ -288,10 +288,10 @@ def test_given_a_slow_board_when_the_fast_one_runs_ahead_then_it_waits_at_the_sp
     while each_board.wants_more:
         each_board.add(taken)
         taken += 1
-        for send in each_board.due():
-            if send.serial == "fast":
+        for call in each_board.due():
+            if call.serial == "fast":
                 each_board.accepted("fast")
-                for evaluation in send.evaluations:
+                for evaluation in call.evaluations:
                     each_board.complete("fast", evaluation.id)
     assert taken <= SPREAD + DEPTH
 
@@ -308,23 +308,23 @@ def test_given_nothing_sent_when_items_are_taken_then_only_a_few_ahead() -> None
 def test_given_a_closed_board_when_outcomes_may_be_lost_then_they_are_asked_for_again() -> None:
     each_board = started(2)
     each_board.end()
-    (send,) = each_board.due()
+    (call,) = each_board.due()
     each_board.accepted("a")
-    each_board.complete("a", send.evaluations[0].id)
+    each_board.complete("a", call.evaluations[0].id)
     assert each_board.due() == []
     each_board.ask_again()
-    assert each_board.due() == [EvaluateCall("a", send.evaluations[1:], more=False, again=True)]
+    assert each_board.due() == [EvaluateCall("a", call.evaluations[1:], more=False, again=True)]
 
 
 def test_given_a_cancelled_batch_when_a_call_is_refused_then_only_the_end_is_sent() -> None:
     each_board = started(20)
-    (send,) = each_board.due()
+    (call,) = each_board.due()
     each_board.cancel()
     assert each_board.due() == []
     each_board.refused("a", 1)
     each_board.resume("a")
     assert each_board.due() == [EvaluateCall("a", (), more=False)]
-    assert send.more
+    assert call.more
 
 
 def test_given_a_lost_board_when_it_is_back_then_it_takes_part_in_what_comes_after() -> None:
@@ -337,26 +337,26 @@ def test_given_a_lost_board_when_it_is_back_then_it_takes_part_in_what_comes_aft
     assert [each.evaluation.serial for each in each_board.add(2)] == ["a"]
     each_board.join("a")
     assert each_board.add(3) == []
-    (send,) = each_board.due()
-    assert [(evaluation.serial, evaluation.item) for evaluation in send.evaluations] == [("a", 3)]
+    (call,) = each_board.due()
+    assert [(evaluation.serial, evaluation.item) for evaluation in call.evaluations] == [("a", 3)]
 
 
 def test_given_an_answer_of_before_a_loss_when_the_board_is_back_then_it_is_not_awaited() -> None:
     each_board = started(1)
-    (send,) = each_board.due()
-    assert each_board.expects(send)
+    (call,) = each_board.due()
+    assert each_board.expects(call)
     each_board.lose("a", DeviceFailed("unplugged"))
-    assert not each_board.expects(send)
+    assert not each_board.expects(call)
     each_board.join("a")
     each_board.add(1)
     (fresh,) = each_board.due()
-    assert not each_board.expects(send)
+    assert not each_board.expects(call)
     assert each_board.expects(fresh)
 
 
 @pytest.mark.parametrize("boards", [1, 2, 5])
 def test_given_boards_when_items_are_evaluated_then_every_id_is_used_once(boards: int) -> None:
     each_board = started(5, *[f"b{n}" for n in range(boards)])
-    ids = [evaluation.id for send in each_board.due() for evaluation in send.evaluations]
+    ids = [evaluation.id for call in each_board.due() for evaluation in call.evaluations]
     ids += [evaluation.id for evaluation in each_board.reject(99)]
     assert len(set(ids)) == len(ids) == 6 * boards
