@@ -145,6 +145,7 @@ def test_given_arguments_when_reserved_then_control_gets_them_and_others_use_the
 )
 def test_given_wrong_arguments_when_evaluated_then_the_error_names_what_there_is(
     icebus: Icebus,
+    control: ScriptedControl,
     w1: FrequencyWorker,
     circuits: list[Path],
     words: list[str],
@@ -155,6 +156,7 @@ def test_given_wrong_arguments_when_evaluated_then_the_error_names_what_there_is
     done = icebus("evaluate", "--kind", KIND, circuits[0], *words)
     assert done.code == code
     assert told in done.stderr
+    assert "reserve" not in {operation for operation, _ in control.requests.seen}
 
 
 def test_given_a_kind_that_nobody_offers_when_asked_for_columns_then_there_are_those_of_all() -> (

@@ -87,6 +87,9 @@ def measure(measurement: Measurement, request: BoardRequest, output: Format) -> 
     bitstreams = read_all(measurement.files, validate=measurement.validate)
     with connect_measuring(request.kind or "") as client:
         kinds = client.kinds()
+        if request.kind is not None:
+            # What is wrong is told before anything is reserved.
+            measurement_args(request.kind, measuring_kind(kinds, request.kind), measurement.args)
         with _boards(client, request, kinds) as boards:
             info = measuring_kind(kinds, boards.kind)
             printer = OutcomePrinter(output, info, [each.name for each in bitstreams])
