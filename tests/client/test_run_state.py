@@ -343,3 +343,13 @@ def test_given_a_board_in_anothers_place_when_it_serves_then_it_gets_what_comes_
     assert state.calls(1.0) == []
     state.handle(BoardsServe(["x"]), 2.0)
     assert [each.serial for call in state.calls(2.0) for each in call.evaluations] == ["x"]
+
+
+def test_given_a_closed_run_when_a_full_queue_has_room_then_its_board_is_told_the_end() -> None:
+    state = started("a")
+    state.handle(Closed(), 1.0)
+    (end,) = state.calls(1.0)
+    state.handle(Answered(end, QueueFull("full", capacity=64, depth=64)), 1.0)
+    assert state.handle(Tick(False, frozenset()), 100.0).outcomes == []
+    (again,) = state.calls(100.0)
+    assert (again.evaluations, again.more) == ((), False)

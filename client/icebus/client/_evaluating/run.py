@@ -199,7 +199,9 @@ class Run(Generic[R]):
         self._handle(Reconnected())
 
     def _tick(self) -> None:
-        self._handle(Tick(self._connection.bus.connected, self._serving(self._state.serials)))
+        # A copy: boards may be added meanwhile.
+        serving = self._serving(list(self._state.serials))
+        self._handle(Tick(self._connection.bus.connected, serving))
 
     def _serving(self, serials: Iterable[str]) -> set[str]:
         ours = self._state.serials

@@ -349,15 +349,17 @@ class RunState(Generic[T]):
     # --- time ---------------------------------------------------------------------------------
 
     def _on_tick(self, tick: Tick, now: float) -> None:
+        for serial in [serial for serial, at in self._paused.items() if at <= now]:
+            del self._paused[serial]
+            self._distribution.resume(serial)
+            self._effects.calls = True
+        if self._closed:
+            return
         if (away := self._timeouts.broker_error(tick.connected, now)) is not None:
             self._lose(list(self._distribution.serials), away, now)
         for serial, error in self._timeouts.stalled(now).items():
             self._lose([serial], error, now)
         self._confirm_losses(tick, now)
-        for serial in [serial for serial, at in self._paused.items() if at <= now]:
-            del self._paused[serial]
-            self._distribution.resume(serial)
-            self._effects.calls = True
         if self._timeouts.should_ask_again(now):
             self._ask_again()
         if back := [s for s in self._timeouts.maybe_back(now) if s in tick.serving]:
