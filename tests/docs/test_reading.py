@@ -30,7 +30,7 @@ from icebus.schemas.errors import IcebusError
 from icebus.schemas.kinds import pulsecount
 from icebus.schemas.reservations import EVENTS, OPERATIONS
 from icebus.schemas.topics import DEFAULT_ROOT, TOPICS, Topic
-from icebus.worker.states._registry import installed_kinds
+from icebus.worker.states import installed_kinds
 
 pytestmark = pytest.mark.slow
 

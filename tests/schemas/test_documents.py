@@ -17,7 +17,7 @@ from icebus.schemas.documents.asyncapi import document, event_models
 from icebus.schemas.documents.topics_page import renew
 from icebus.schemas.kinds import pulsecount
 from icebus.schemas.topics import TOPICS
-from icebus.worker.states._registry import installed_kinds
+from icebus.worker.states import installed_kinds
 
 ROOT = Path(__file__).parents[2]
 ASYNCAPI = ROOT / "schemas" / "asyncapi.yaml"

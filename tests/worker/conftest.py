@@ -55,12 +55,12 @@ from icebus.schemas.topics import (
 )
 from icebus.worker.device.device import Device
 from icebus.worker.device.journal import Journal
-from icebus.worker.firmware import measuring
-from icebus.worker.hardware.board import Board
+from icebus.worker.firmware.pulse_count import _firmware, _meter
+from icebus.worker.hardware.board import ConnectedBoard
 from icebus.worker.hardware.rack import RackDiscovery
+from icebus.worker.installed import Installed
 from icebus.worker.loop import Loop
-from icebus.worker.states._framework import Hold
-from icebus.worker.states._registry import installed_kinds
+from icebus.worker.states import Hold, installed_kinds
 from icebus.worker.states.core import testing
 from icebus.worker.worker import Worker
 
@@ -181,7 +181,7 @@ class ScriptedBoard:
 
 
 class Told:
-    """An outlet that keeps what a device says."""
+    """A publisher that keeps what a device reports."""
 
     def __init__(self) -> None:
         self.reports: list[DeviceReport] = []
@@ -255,6 +255,7 @@ class Bench:
     """A device with a scripted board, and what it has said."""
 
     directory: Path
+    loop: Loop
     device: Device
     told: Told
     board: ScriptedBoard
@@ -266,7 +267,7 @@ class Bench:
         """Plug the board into its port."""
         self.sessions += 1
         self.device.plug(
-            Board(
+            ConnectedBoard(
                 path="1-1.1",
                 session=f"session-{self.sessions}",
                 chip=Chip.RP2040,
@@ -286,7 +287,7 @@ class Bench:
     def on_loop(self, step: Callable[[], T]) -> T:
         """What ``step`` gives on the device's loop."""
         answer: Future[T] = Future()
-        self.device.loop.post(lambda: answer.set_result(step()))
+        self.loop.post(lambda: answer.set_result(step()))
         return answer.result(PATIENCE)
 
     def desire(self, hold: Hold | None, **fields: Any) -> None:
@@ -295,7 +296,7 @@ class Bench:
 
     def pass_test(self) -> None:
         """Do as the firmware does when it is tested: count nothing in a blank bitstream."""
-        assert self.board.measure(0) == testing.BLANK
+        assert self.board.measure(0) == _firmware.BLANK
 
     def be_ready(self) -> None:
         """Bring the device to being ready."""
@@ -359,7 +360,7 @@ class NoBlobs:
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker with little patience; boards here need none."""
     monkeypatch.setattr(testing, "LISTEN", 0.02)
-    monkeypatch.setattr(measuring, "QUIET", 0.2)
+    monkeypatch.setattr(_meter, "QUIET", 0.2)
 
 
 MakeBench = Callable[..., Bench]
@@ -375,9 +376,9 @@ def make_bench(tmp_path: Path, quick: None) -> Iterator[MakeBench]:
         loop = shared or Loop(f"device-{serial}")
         if shared is None:
             loop.start()
-        kinds = installed_kinds()
-        device = Device(loop, serial, "1-1.1", kinds, told, "session", tmp_path, **options)
-        bench = Bench(tmp_path, device, told, board, boards=[board])
+        installed = Installed.load()
+        device = Device(loop, serial, "1-1.1", installed, told, "session", tmp_path, **options)
+        bench = Bench(tmp_path, loop, device, told, board, boards=[board])
         benches.append(bench)
         return bench
 
@@ -385,7 +386,7 @@ def make_bench(tmp_path: Path, quick: None) -> Iterator[MakeBench]:
     for bench in benches:
         bench.device.stop()
     for bench in benches:
-        assert bench.device.loop.stop(Deadline.after(PATIENCE)), "the device did not stop"
+        assert bench.loop.stop(Deadline.after(PATIENCE)), "the device did not stop"
         for board in bench.boards:
             board.close()
 

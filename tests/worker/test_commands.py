@@ -21,24 +21,24 @@ def wanted(reboot: int = 0, reflash: int = 0) -> Desired:
 
 def test_given_no_memory_of_a_device_then_its_numbers_are_taken_as_done(journal: Journal) -> None:
     commands = Commands(lambda: journal)
-    assert commands.take(wanted(7, 3)) is None
-    assert commands.take(wanted(8, 3)) is Command.REBOOT
-    assert commands.take(wanted(8, 3)) is None
-    assert Commands(lambda: journal).take(wanted(8, 3)) is None, "another life remembers"
+    assert commands.next(wanted(7, 3)) is None
+    assert commands.next(wanted(8, 3)) is Command.REBOOT
+    assert commands.next(wanted(8, 3)) is None
+    assert Commands(lambda: journal).next(wanted(8, 3)) is None, "another life remembers"
 
 
 def test_given_both_then_a_reflash_is_a_reboot_too(journal: Journal) -> None:
     commands = Commands(lambda: journal)
-    commands.take(wanted())
-    assert commands.take(wanted(1, 1)) is Command.REFLASH
-    assert commands.take(wanted(1, 1)) is None
+    commands.next(wanted())
+    assert commands.next(wanted(1, 1)) is Command.REFLASH
+    assert commands.next(wanted(1, 1)) is None
 
 
 def test_given_lower_numbers_then_nothing_is_done(journal: Journal) -> None:
     commands = Commands(lambda: journal)
-    commands.take(wanted(5, 5))
-    assert commands.take(wanted(4, 0)) is None
-    assert commands.take(wanted(5, 5)) is None
+    commands.next(wanted(5, 5))
+    assert commands.next(wanted(4, 0)) is None
+    assert commands.next(wanted(5, 5)) is None
 
 
 def test_given_a_command_that_cant_be_written_down_then_it_is_not_begun_but_kept(
@@ -46,13 +46,13 @@ def test_given_a_command_that_cant_be_written_down_then_it_is_not_begun_but_kept
 ) -> None:
     journal = Journal(tmp_path / "j.sqlite")
     commands = Commands(lambda: journal)
-    commands.take(wanted())
+    commands.next(wanted())
     other = Journal(tmp_path / "j.sqlite")
     other._db.execute("BEGIN IMMEDIATE")
     with pytest.raises(JournalUnavailable, match="locked"):
-        commands.take(wanted(1))
+        commands.next(wanted(1))
     other._db.execute("ROLLBACK")
-    assert commands.take(wanted(1)) is Command.REBOOT
+    assert commands.next(wanted(1)) is Command.REBOOT
     other.close()
     journal.close()
 
@@ -69,7 +69,7 @@ def test_given_any_life_then_each_command_that_was_seen_is_carried_out_once(
             return journal
 
         commands = Commands(memory)
-        commands.take(wanted())
+        commands.next(wanted())
         asked = {"reboot": 0, "reflash": 0}
         pending: set[str] = set()
         for step in life:
@@ -81,7 +81,7 @@ def test_given_any_life_then_each_command_that_was_seen_is_carried_out_once(
                 journal = Journal(Path(directory) / "j.sqlite")
                 commands = Commands(memory)
             else:
-                command = commands.take(wanted(**asked))
+                command = commands.next(wanted(**asked))
                 hardest = "reflash" if "reflash" in pending else "reboot"
                 assert command == (hardest if pending else None)
                 pending.clear()

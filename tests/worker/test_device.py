@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import sqlite3
 import threading
 import time
@@ -24,14 +25,14 @@ from icebus.schemas.errors import (
 from icebus.schemas.files import File
 from icebus.schemas.kinds.pulsecount import PulseCountResult
 from icebus.schemas.measuring import QUEUE_CAPACITY
-from icebus.worker.device import device, opening
-from icebus.worker.device import recovery as ladder
-from icebus.worker.device.helper_threads import STUCK
-from icebus.worker.firmware import measuring
+from icebus.worker.device import board_port, device, recovery
+from icebus.worker.device.helper_threads import MOST_AT_ONCE
+from icebus.worker.device.journal import Journal
+from icebus.worker.firmware.pulse_count import _firmware, _meter
 from icebus.worker.hardware import port
-from icebus.worker.states._framework import Hold
+from icebus.worker.states import Hold
 from icebus.worker.states.core import absent, testing, via_bootloader
-from icebus.worker.states.kinds.pulsecount import state
+from icebus.worker.states.measuring import _outcomes, _state
 
 if TYPE_CHECKING:
     from tests.worker.conftest import Bench, MakeBench
@@ -89,7 +90,7 @@ def test_given_a_board_that_measures_for_a_dead_host_then_that_report_is_nobodys
 def test_given_a_silent_board_then_after_the_whole_ladder_it_is_broken_with_a_reason(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(testing, "ANSWER", 0.05)
+    monkeypatch.setattr(_firmware, "ANSWER", 0.05)
     monkeypatch.setattr(via_bootloader, "BOOTLOADER_DEADLINE", 0.05)
     bench.plug()
     bench.told.wait_state(DeviceState.BROKEN)
@@ -100,12 +101,12 @@ def test_given_a_silent_board_then_after_the_whole_ladder_it_is_broken_with_a_re
 def test_given_a_broken_board_when_its_rest_is_over_then_it_is_tried_again(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(testing, "ANSWER", 0.05)
+    monkeypatch.setattr(_firmware, "ANSWER", 0.05)
     monkeypatch.setattr(via_bootloader, "BOOTLOADER_DEADLINE", 0.05)
-    monkeypatch.setattr(ladder, "REST_FIRST", 0.1)
+    monkeypatch.setattr(recovery, "REST_FIRST", 0.1)
     bench.plug()
     bench.told.wait_state(DeviceState.BROKEN)
-    monkeypatch.setattr(testing, "ANSWER", 10.0)
+    monkeypatch.setattr(_firmware, "ANSWER", 10.0)
     bench.told.wait(lambda: bench.told.states[-1] is DeviceState.TESTING, "another try")
     bench.answer_test()
     bench.told.wait_state(DeviceState.READY)
@@ -128,10 +129,10 @@ def test_given_a_board_that_only_new_hardware_can_help_when_replugged_then_it_is
 
 
 def test_given_twins_when_both_are_unplugged_then_one_that_comes_back_works(ready: Bench) -> None:
-    ready.device.contest("2 boards show the serial S1; unplug one")
+    ready.device.set_conflict("2 boards show the serial S1; unplug one")
     ready.told.wait_state(DeviceState.BROKEN)
     ready.device.unplug()
-    ready.device.contest("")
+    ready.device.set_conflict("")
     ready.told.wait_state(DeviceState.ABSENT)
     ready.replace()
     ready.be_ready()
@@ -141,9 +142,9 @@ def test_given_twins_from_the_start_then_the_device_is_broken_with_that_reason(
     bench: Bench,
 ) -> None:
     reason = "2 boards show the serial S1; unplug one"
-    bench.device.contest(reason)
+    bench.device.set_conflict(reason)
     assert bench.told.wait_state(DeviceState.BROKEN).reason == reason
-    bench.device.contest("")
+    bench.device.set_conflict("")
     bench.be_ready()
 
 
@@ -186,7 +187,7 @@ def test_given_garbage_between_the_lines_then_the_count_is_still_understood(serv
     [
         (text.VIRTUAL_EXACT, (True, True, "")),
         (text.VIRTUAL_ESTIMATE + "a loop", (False, True, "a loop")),
-        (text.VIRTUAL_CDONE_LOW, (True, False, "")),
+        (text.VIRTUAL_CDONE_LOW, (True, False, "the FPGA refused the bitstream (CDONE low)")),
     ],
 )
 def test_given_a_virtual_board_then_its_remark_goes_with_the_count(
@@ -330,7 +331,7 @@ def test_given_a_board_that_falls_silent_then_all_fails_and_the_device_is_tested
     serving: Bench, monkeypatch: pytest.MonkeyPatch, misbehave: Callable[[Any], None]
 ) -> None:
     for name in ("UPLOAD_DEADLINE", "REPORT_DEADLINE", "RETURN_DEADLINE"):
-        monkeypatch.setattr(measuring, name, 0.4)
+        monkeypatch.setattr(_meter, name, 0.4)
     serving.evaluate(1, 2, 3)
     mark = len(serving.told.reports)
     misbehave(serving.board)
@@ -392,7 +393,7 @@ def test_given_a_port_that_fails_when_the_board_stays_then_it_is_opened_again(
 def test_given_a_flashing_device_when_its_board_is_gone_for_good_then_it_is_absent(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(testing, "ANSWER", 0.05)
+    monkeypatch.setattr(_firmware, "ANSWER", 0.05)
     monkeypatch.setattr(via_bootloader, "BOOTLOADER_DEADLINE", 0.3)
     bench.plug()
     bench.told.wait_state(DeviceState.FLASHING)
@@ -535,7 +536,7 @@ def test_given_work_when_stopped_then_it_fails_explicitly_and_no_descriptor_is_l
     evaluations = serving.evaluate(1, 2)
     serving.board.take(10)
     serving.device.stop()
-    assert serving.device.loop.stop(Deadline.after(5))
+    assert serving.loop.stop(Deadline.after(5))
     failures = serving.told.wait_events("failures", 2)
     assert {f.evaluation for f in failures} == set(evaluations)
     assert {f.error.code for f in failures} == {"worker_lost"}
@@ -544,8 +545,6 @@ def test_given_work_when_stopped_then_it_fails_explicitly_and_no_descriptor_is_l
 def test_given_accepted_work_when_the_worker_dies_then_its_next_life_says_so_once(
     make_bench: MakeBench, make_file: Callable[..., File]
 ) -> None:
-    from icebus.worker.device.journal import Journal
-
     bench = make_bench()
     # What a killed process leaves behind: one evaluation without, and one with an outcome.
     bench.serve()
@@ -554,18 +553,57 @@ def test_given_accepted_work_when_the_worker_dies_then_its_next_life_says_so_onc
     bench.told.wait_events("results")
     copy = make_bench("S2")
     source = Journal(bench.directory / "S1.sqlite")
-    entries = source.unsettled("r1")
-    done = source.settled("r1")
+    entries = source.without_outcome("r1")
+    done = source.outcomes("r1")
     source.close()
     journal = Journal(bench.directory / "S2.sqlite")
     journal.accept("r1", [(measured, entries[0]), (lost, entries[0])])
-    journal.settle("r1", measured, done[0].event, done[0].outcome)
+    journal.write_outcome("r1", measured, done[0].event, done[0].outcome)
     journal.close()
     copy.serve()
     (result,) = copy.told.wait_events("results")
     (failure,) = copy.told.wait_events("failures")
     assert (result.evaluation, result.pulses) == (measured, 11)
     assert (failure.evaluation, failure.error.code) == (lost, "worker_restarted")
+
+
+def test_given_a_batch_of_which_more_was_to_come_when_the_device_is_released_then_it_is_finished(
+    serving: Bench,
+) -> None:
+    serving.evaluate(1, 2, more=True)
+    serving.board.measure(11)
+    serving.told.wait_events("results")
+    serving.desire(None)
+    (finished,) = serving.told.wait_events("finished")
+    assert (finished.batch, finished.results, finished.failures) == ("b", 1, 1)
+    assert serving.told.events[-1][1] == "finished", "nothing of a batch comes after its end"
+
+
+def test_given_a_journal_of_the_version_before_then_its_outcomes_get_the_device_they_lack(
+    bench: Bench,
+) -> None:
+    described = {"batch": "b", "bitstream": "a.bin", "sha256": "0" * 64, "at": "2026-01-01T00:00Z"}
+    result = {"pulses": 11, "exact": True, "upload": 0.1, "window": 1.0}
+    journal = Journal(bench.directory / "S1.sqlite")
+    for evaluation in ("measured", "lost"):
+        entry = json.dumps({"evaluation": evaluation, **described})
+        journal.accept("r1", [(evaluation, entry)])
+    outcome = json.dumps({"evaluation": "measured", **described, **result})
+    journal.write_outcome("r1", "measured", "results", outcome)
+    journal.close()
+    bench.serve()
+    (told,) = bench.told.wait_events("results")
+    (failure,) = bench.told.wait_events("failures")
+    assert (told.evaluation, told.serial, told.pulses) == ("measured", "S1", 11)
+    assert (failure.evaluation, failure.serial) == ("lost", "S1")
+
+
+def test_given_arguments_that_the_kind_does_not_know_then_the_call_is_refused(
+    serving: Bench, call: dict[str, Any]
+) -> None:
+    serving.invoke("evaluate", **call, args={})
+    with pytest.raises(InvalidRequest, match="repeats"):
+        serving.invoke("evaluate", **call, args={"repeats": 2})
 
 
 # --- steps that may block -------------------------------------------------------------------------
@@ -593,10 +631,10 @@ CONNECT = port.connect
 def stuck(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Iterator[StuckDriver]:
     driver = StuckDriver(bench.board.path)
     monkeypatch.setattr(port, "connect", driver.connect)
-    monkeypatch.setattr(opening, "OPEN_DEADLINE", 0.1)
+    monkeypatch.setattr(board_port, "OPEN_DEADLINE", 0.1)
     monkeypatch.setattr(via_bootloader, "BOOTLOADER_DEADLINE", 0.1)
     monkeypatch.setattr(absent, "REOPEN_AFTER", 0.02)
-    monkeypatch.setattr(ladder, "REST_FIRST", 0.02)
+    monkeypatch.setattr(recovery, "REST_FIRST", 0.02)
     yield driver
     driver.go_on.set()
 
@@ -606,10 +644,10 @@ def test_given_a_port_whose_opening_hangs_then_that_device_fails_alone_and_comes
 ) -> None:
     bench.plug()
     bench.told.wait(lambda: [r for r in bench.told.reports if "did not open" in r.reason], "why")
-    other = make_bench("S2", bench.device.loop)
+    other = make_bench("S2", bench.loop)
     other.be_ready()
     bench.told.wait_state(DeviceState.QUARANTINED)
-    assert stuck.calls <= STUCK, "each call that hangs keeps a thread"
+    assert stuck.calls <= MOST_AT_ONCE, "each call that hangs keeps a thread"
     stuck.go_on.set()
     mark = len(bench.told.reports)
     bench.desire(None)  # control has a new word on it: it may be mended
@@ -620,9 +658,9 @@ def test_given_a_port_whose_opening_hangs_then_that_device_fails_alone_and_comes
 def test_given_a_device_that_was_set_aside_when_rebooted_by_command_then_its_ladder_begins_anew(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(testing, "ANSWER", 0.02)
+    monkeypatch.setattr(_firmware, "ANSWER", 0.02)
     monkeypatch.setattr(via_bootloader, "BOOTLOADER_DEADLINE", 0.02)
-    monkeypatch.setattr(ladder, "REST_FIRST", 0.01)
+    monkeypatch.setattr(recovery, "REST_FIRST", 0.01)
     bench.desire(None)
     bench.plug()
     bench.told.wait_state(DeviceState.QUARANTINED)
@@ -688,7 +726,7 @@ def test_given_no_room_for_an_outcome_then_it_is_sent_once_and_written_down_late
     monkeypatch: pytest.MonkeyPatch,
     eventually: Callable[..., Any],
 ) -> None:
-    monkeypatch.setattr(state, "WRITE_AGAIN", 0.05)
+    monkeypatch.setattr(_outcomes, "WRITE_AGAIN", 0.05)
     # So large that it does not fit where its entry is.
     monkeypatch.setattr(PulseCountResult, "model_dump_json", lambda self: "z" * 20_000)
     serving.evaluate(7)
@@ -731,7 +769,7 @@ def test_given_a_journal_that_cant_be_opened_then_the_device_says_so_and_recover
 def test_given_outcomes_nobody_has_acknowledged_then_they_are_collected_in_pages(
     serving: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(state, "COLLECT_PAGE", 2)
+    monkeypatch.setattr(_outcomes, "COLLECT_PAGE", 2)
     evaluations = serving.evaluate(1, 2, 3, 4)
     for pulses in (1, 2, 3):
         serving.board.measure(pulses)
@@ -812,8 +850,8 @@ def test_given_nothing_to_finish_then_it_ends_at_once(bench: Bench, how: str) ->
 
 
 def test_given_measurements_that_all_fail_then_the_board_is_looked_at(serving: Bench) -> None:
-    serving.evaluate(*range(1, state.PATIENCE + 2))
-    for _ in range(state.PATIENCE):
+    serving.evaluate(*range(1, _state.FAILURES_IN_A_ROW + 2))
+    for _ in range(_state.FAILURES_IN_A_ROW):
         serving.board.receive()
         serving.board.say(text.WAITING)
     report = serving.told.wait_state(DeviceState.PREPARING, len(serving.told.reports) - 1)

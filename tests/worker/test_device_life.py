@@ -28,23 +28,23 @@ from icebus.schemas.devices import Desired, DeviceReport, DeviceState
 from icebus.schemas.errors import IcebusError
 from icebus.schemas.files import File
 from icebus.schemas.message import Message
+from icebus.worker.device import board_port, recovery
 from icebus.worker.device import device as device_module
-from icebus.worker.device import recovery as ladder
 from icebus.worker.device.device import Device
-from icebus.worker.device.helper_threads import STUCK
+from icebus.worker.device.helper_threads import MOST_AT_ONCE
 from icebus.worker.device.lifecycle import may_follow
 from icebus.worker.hardware import flashing
 from icebus.worker.hardware import port as ports
-from icebus.worker.hardware.board import Board
+from icebus.worker.hardware.board import ConnectedBoard
+from icebus.worker.installed import Installed
 from icebus.worker.loop import Loop, Timer
-from icebus.worker.states._framework import Hold
-from icebus.worker.states._registry import installed_kinds
+from icebus.worker.states import Hold
 from icebus.worker.states.core import broken
 
 S = DeviceState
 PATH = "1-1.1"
 
-SET_ASIDE = ladder.REST_LONGEST + 1
+SET_ASIDE = recovery.REST_LONGEST + 1
 """Less than an hour, for every second of virtual time is played."""
 
 LONG = SET_ASIDE + 300
@@ -79,7 +79,7 @@ class FakeLoop:
             work()  # as if the helper had ended before anybody could wait for it
         except Hangs:
             self.hanging.append(work)
-            assert len(self.hanging) <= STUCK, "threads are used up"
+            assert len(self.hanging) <= MOST_AT_ONCE, "threads are used up"
 
     def call_later(self, seconds: float, callback: Callable[[], None]) -> Timer:
         timer = Timer(callback)
@@ -134,7 +134,7 @@ class Lab:
             return
         application = mode == "application"
         self.device.plug(
-            Board(
+            ConnectedBoard(
                 PATH,
                 f"s{self.session}",
                 Chip.RP2040,
@@ -152,7 +152,7 @@ class Lab:
             raise OSError(5, "Input/output error")
         return mock.Mock()
 
-    def reboot(self, _board: Board) -> None:
+    def reboot(self, _board: ConnectedBoard) -> None:
         if self.mode != "bootloader":
             raise FileNotFoundError(2, "gone")
         self.reboots += 1
@@ -166,7 +166,7 @@ class Lab:
         if self.health != "untouchable":
             self.later(0.1, "absent", "bootloader")
 
-    def copy(self, image: bytes, _board: Board) -> None:
+    def copy(self, image: bytes, _board: ConnectedBoard) -> None:
         if self.mode != "bootloader":
             raise FileNotFoundError(2, "gone")
         if self.health != "unflashable":
@@ -276,10 +276,10 @@ class Life(RuleBasedStateMachine):
         port = type("LabPort", (FakePort,), {"lab": self.lab})
         self.patches = ExitStack()
         for module, name, model in (
-            (device_module, "Port", port),
+            (board_port, "Port", port),
             (ports, "connect", self.lab.connect),
             (flashing, "reboot", self.lab.reboot),
-            (ladder, "SET_ASIDE", SET_ASIDE),
+            (recovery, "SET_ASIDE", SET_ASIDE),
             (flashing, "touch", self.lab.touch),
             (flashing, "copy", self.lab.copy),
         ):
@@ -289,7 +289,7 @@ class Life(RuleBasedStateMachine):
             cast(Loop, self.loop),
             "S1",
             PATH,
-            installed_kinds(),
+            Installed.load(),
             self.told,
             "session",
             Path(self.directory.name),
@@ -301,7 +301,7 @@ class Life(RuleBasedStateMachine):
         for module in (device_module, broken):
             self.patches.enter_context(mock.patch.object(module, "now", self.wall_clock))
         self.desired = Desired(serial="S1", generation=0)
-        self.contested = False
+        self.conflict = False
         self.accepted: set[str] = set()
         self.seen = 0
 
@@ -311,7 +311,7 @@ class Life(RuleBasedStateMachine):
     # --- what may happen ------------------------------------------------------------------------
 
     @rule(firmware=st.sampled_from(["default", "pulse_count"]))
-    @precondition(lambda self: self.lab.mode == "absent" and not self.contested)
+    @precondition(lambda self: self.lab.mode == "absent" and not self.conflict)
     def plug(self, firmware: str) -> None:
         self.lab.firmware = firmware
         self.lab.enumerate("application")
@@ -324,7 +324,7 @@ class Life(RuleBasedStateMachine):
         self.loop.run(0)
 
     @rule(mode=st.sampled_from(["application", "bootloader"]))
-    @precondition(lambda self: self.lab.mode != "absent" and not self.contested)
+    @precondition(lambda self: self.lab.mode != "absent" and not self.conflict)
     def reset_by_hand(self, mode: str) -> None:
         self.lab.enumerate(mode)
         self.loop.run(0)
@@ -350,8 +350,8 @@ class Life(RuleBasedStateMachine):
 
     @rule()
     def twins(self) -> None:
-        self.contested = not self.contested
-        self.device.contest("2 boards show the serial S1" if self.contested else "")
+        self.conflict = not self.conflict
+        self.device.set_conflict("2 boards show the serial S1" if self.conflict else "")
         self.loop.run(0)
 
     @rule(wanted=st.sampled_from([None, R1, R1, R2, ODD_KIND, ODD_ARGS, {"quarantined": "smoke"}]))
@@ -375,7 +375,7 @@ class Life(RuleBasedStateMachine):
 
     @rule()
     def all_is_well_for_a_while(self) -> None:
-        if self.contested:
+        if self.conflict:
             self.twins()
         self.lab.change("well")
         if self.lab.mode == "absent":
@@ -427,7 +427,7 @@ class Life(RuleBasedStateMachine):
         if hold is not None:
             assert (hold.reservation, hold.user) == (self.desired.reservation, self.desired.user)
             assert self.desired.quarantined is None
-            assert not self.contested
+            assert not self.conflict
             assert self.device.port is not None
             assert self.lab.firmware == "pulse_count"
 
@@ -446,7 +446,7 @@ class Life(RuleBasedStateMachine):
     def teardown(self) -> None:
         """Whatever it was: with a board that is well again, all comes to rest within bounds."""
         try:
-            if self.contested:
+            if self.conflict:
                 self.twins()
             self.lab.change("well")
             if self.lab.mode == "absent":

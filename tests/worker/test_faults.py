@@ -15,8 +15,8 @@ import pytest
 
 from icebus.schemas.boards.rack import Fault
 from icebus.schemas.devices import DeviceReport, DeviceState
-from icebus.worker.device import recovery as ladder
-from icebus.worker.firmware import measuring
+from icebus.worker.device import recovery
+from icebus.worker.firmware.pulse_count import _firmware, _meter
 from icebus.worker.states.core import absent, testing, via_bootloader
 
 if TYPE_CHECKING:
@@ -26,15 +26,15 @@ pytestmark = pytest.mark.timeout(120)
 
 IMPATIENCE = {
     (testing, "LISTEN"): 0.02,
-    (testing, "ANSWER"): 2.0,
-    (measuring, "QUIET"): 0.2,
-    (measuring, "UPLOAD_DEADLINE"): 2.0,
-    (measuring, "REPORT_DEADLINE"): 2.0,
-    (measuring, "RETURN_DEADLINE"): 2.0,
+    (_firmware, "ANSWER"): 2.0,
+    (_meter, "QUIET"): 0.2,
+    (_meter, "UPLOAD_DEADLINE"): 2.0,
+    (_meter, "REPORT_DEADLINE"): 2.0,
+    (_meter, "RETURN_DEADLINE"): 2.0,
     (via_bootloader, "BOOTLOADER_DEADLINE"): 2.0,
     (via_bootloader, "RESTART_DEADLINE"): 2.0,
     (absent, "REOPEN_AFTER"): 0.1,
-    (ladder, "REST_FIRST"): 0.5,
+    (recovery, "REST_FIRST"): 0.5,
 }
 """Deadlines of a worker whose boards need milliseconds."""
 
@@ -131,7 +131,7 @@ def test_given_a_fault_then_each_step_of_the_ladder_is_told_with_its_reason(
         assert places == sorted(places), told
         assert places[0] >= 0, told
     for number, step in enumerate(steps[:3], 1):
-        said = f"; {step} ({ladder.ordinal(number)} try)"
+        said = f"; {step} ({recovery.ordinal(number)} try)"
         assert [
             reason for reason in cases[fault].reasons if said in reason
         ] or step == "resting for"

@@ -16,9 +16,16 @@ from icebus.schemas.errors import BlobMissing, InvalidRequest
 from icebus.schemas.files import Blob, File
 from icebus.schemas.ids import Id
 from icebus.schemas.message import Message
-from icebus.worker.states._framework import Event, Hold, Reservable, reservable
-from icebus.worker.states._methods import Method, method
-from icebus.worker.states._registry import installed_kinds
+from icebus.worker.states import (
+    Event,
+    Hold,
+    Measuring,
+    Reservable,
+    installed_kinds,
+    method,
+    reservable,
+)
+from icebus.worker.states._methods import Method
 
 
 class Blinked(Message):
@@ -73,6 +80,20 @@ def test_given_a_state_then_only_its_marked_methods_and_events_are_offered() -> 
     assert info.methods["blink"].description == "Blink that often."
     assert info.events["blinked"].data["properties"]["times"]["type"] == "integer"
     assert info.args["properties"]["colour"]["default"] == "green"
+
+
+def test_given_a_kind_that_measures_then_it_is_told_with_what_measurements_take() -> None:
+    pulsecount, blink = installed_kinds()["pulsecount"].info(), Blink.info()
+    assert (pulsecount.measures, blink.measures) == (True, False)
+    args = pulsecount.methods["evaluate"].args["properties"]["args"]
+    assert (args["type"], args["properties"]) == ("object", {})
+    properties = pulsecount.events["results"].data["properties"]
+    assert properties["cdone"]["table"] is False
+
+
+def test_given_a_kind_that_measures_without_a_result_then_it_is_a_type_error() -> None:
+    with pytest.raises(TypeError, match="results"):
+        reservable("blank", firmware="default")(type("Blank", (Measuring,), {}))
 
 
 def test_given_a_signature_then_its_schema_says_the_same() -> None:

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from icebus.schemas.boards import pulse_count_text as text
 from icebus.schemas.boards.rack import Fault
 from icebus.schemas.devices import DeviceState
-from icebus.worker.device import recovery as ladder
-from icebus.worker.firmware import measuring
-from icebus.worker.states._framework import Hold
+from icebus.worker.device import recovery
+from icebus.worker.firmware.pulse_count import _firmware, _meter
+from icebus.worker.states import Hold
 from icebus.worker.states.core import testing
-from icebus.worker.states.core.ready import Ready, pace
+from icebus.worker.states.core.ready import Ready, interval_factor
 from icebus.worker.states.kinds.pulsecount import PulseCount
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ SIZE = text.BITSTREAM_SIZE
 @pytest.fixture
 def idle(make_bench: MakeBench) -> Bench:
     """A device that is ready, and looked at all the time."""
-    bench = make_bench(probe_every=0.02)
+    bench = make_bench(check_every=0.02)
     bench.be_ready()
     return bench
 
@@ -39,13 +39,16 @@ def idle(make_bench: MakeBench) -> Bench:
 @pytest.fixture
 def probed(idle: Bench, eventually: Callable[..., Any]) -> Bench:
     """A device whose board is being sent the bytes of a probe."""
-    eventually(lambda: isinstance(idle.device.state, Ready) and idle.device.state.probe, "a probe")
+    eventually(
+        lambda: isinstance(idle.device.state, Ready) and idle.device.state.check_under_way,
+        "a probe",
+    )
     return idle
 
 
 def test_given_an_idle_board_that_answers_then_it_is_ready_all_the_time(idle: Bench) -> None:
     for _ in range(3):
-        assert idle.board.measure(0) == testing.BLANK
+        assert idle.board.measure(0) == _firmware.BLANK
     assert idle.told.states == [DeviceState.TESTING, DeviceState.READY]
 
 
@@ -148,7 +151,7 @@ def test_given_a_reservation_that_ends_within_the_probe_it_began_in_then_the_nex
 def test_given_a_board_that_dies_in_a_probe_that_was_taken_over_then_it_is_noticed_all_the_same(
     probed: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(measuring, "TAKEN_OVER_DEADLINE", 0.3)
+    monkeypatch.setattr(_meter, "TAKEN_OVER_DEADLINE", 0.3)
     probed.board.take()
     probed.desire(HOLD)
     report = probed.told.wait_state(DeviceState.PREPARING)
@@ -172,7 +175,7 @@ def test_given_the_default_firmware_then_its_words_are_enough_and_their_absence_
     make_bench: MakeBench, monkeypatch: pytest.MonkeyPatch, eventually: Callable[..., Any]
 ) -> None:
     monkeypatch.setattr(testing, "LISTEN", 30.0)
-    bench = make_bench(probe_every=0.1)
+    bench = make_bench(check_every=0.1)
     bench.plug()
     eventually(lambda: bench.device.port is not None)
     bench.board.say(text.DEFAULT_LINE)
@@ -186,8 +189,8 @@ def test_given_the_default_firmware_then_its_words_are_enough_and_their_absence_
 
 @given(st.text(min_size=1))
 def test_given_any_device_then_it_is_looked_at_about_as_often_as_was_asked_for(name: str) -> None:
-    assert 0.5 <= pace(name) < 1.5
-    assert pace(name) == pace(name)
+    assert 0.5 <= interval_factor(name) < 1.5
+    assert interval_factor(name) == interval_factor(name)
 
 
 def test_given_an_idle_board_that_hangs_when_nobody_asks_then_it_is_found_out_and_comes_back(
@@ -198,13 +201,13 @@ def test_given_an_idle_board_that_hangs_when_nobody_asks_then_it_is_found_out_an
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     rack = make_rack(make_board(1), make_board(2))
-    start_worker(rack, probe_every=0.1)
+    start_worker(rack, check_every=0.1)
     for serial in ("BOARD1", "BOARD2"):
         world.wait_state(serial, DeviceState.READY)
     for name in ("UPLOAD_DEADLINE", "REPORT_DEADLINE", "RETURN_DEADLINE"):
-        monkeypatch.setattr(measuring, name, 3.0)
-    monkeypatch.setattr(testing, "ANSWER", 3.0)
-    monkeypatch.setattr(ladder, "REST_FIRST", 0.5)
+        monkeypatch.setattr(_meter, name, 3.0)
+    monkeypatch.setattr(_firmware, "ANSWER", 3.0)
+    monkeypatch.setattr(recovery, "REST_FIRST", 0.5)
     mark = world.mark("BOARD1")
     rack.change(lambda board: {"fault": Fault.HANG if board.serial == "BOARD1" else None})
     report = world.wait_since("BOARD1", mark, DeviceState.TESTING)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from icebus.schemas.boards.firmware import Chip
 from icebus.worker.device.device import Device
-from icebus.worker.hardware.board import Board
+from icebus.worker.hardware.board import ConnectedBoard
 from icebus.worker.inventory import Inventory
 
 
@@ -22,12 +22,12 @@ class FakeDevice:
     def __init__(self, serial: str | None, path: str) -> None:
         self.serial = serial
         self.name = serial or path
-        self.board: Board | None = None
-        self.contested = ""
+        self.board: ConnectedBoard | None = None
+        self.conflict = ""
         self.stopped = False
         self.told: list[str] = []
 
-    def plug(self, board: Board) -> None:
+    def plug(self, board: ConnectedBoard) -> None:
         assert not self.stopped
         self.board = board
         self.told.append(f"plug {board.path}")
@@ -37,12 +37,12 @@ class FakeDevice:
         self.board = None
         self.told.append("unplug")
 
-    def contest(self, reason: str) -> None:
-        assert bool(reason) != bool(self.contested)
-        self.contested = reason
-        self.told.append("contest" if reason else "settle")
+    def set_conflict(self, reason: str) -> None:
+        assert bool(reason) != bool(self.conflict)
+        self.conflict = reason
+        self.told.append("conflict" if reason else "no conflict")
 
-    def adopt(self, serial: str) -> None:
+    def set_serial(self, serial: str) -> None:
         assert self.serial is None
         self.serial = serial
 
@@ -66,20 +66,20 @@ class Lab:
     def _changed(self) -> None:
         self.changes += 1
 
-    def show(self, *boards: Board) -> None:
+    def show(self, *boards: ConnectedBoard) -> None:
         self.inventory.update(boards)
 
     def device(self, serial: str) -> FakeDevice:
         return cast(FakeDevice, self.inventory.devices[serial])
 
-    def application(self, serial: str, path: str, source: str = "") -> Board:
+    def application(self, serial: str, path: str, source: str = "") -> ConnectedBoard:
         session = f"s{next(self._sessions)}"
         tty = Path("/dev") / serial
-        return Board(path, session, Chip.RP2040, serial, tty, None, True, source)
+        return ConnectedBoard(path, session, Chip.RP2040, serial, tty, None, True, source)
 
-    def bootloader(self, path: str, serial: str | None = None) -> Board:
+    def bootloader(self, path: str, serial: str | None = None) -> ConnectedBoard:
         session = f"s{next(self._sessions)}"
-        return Board(path, session, Chip.RP2040, serial, None, Path("/boot"), True)
+        return ConnectedBoard(path, session, Chip.RP2040, serial, None, Path("/boot"), True)
 
 
 @pytest.fixture
@@ -179,15 +179,15 @@ def test_given_two_boards_of_one_serial_then_it_is_contested_until_one_goes(lab:
     first, second = lab.application("A", "1-1"), lab.application("A", "1-2")
     lab.show(first)
     lab.show(first, second)
-    assert "2 boards" in lab.device("A").contested
+    assert "2 boards" in lab.device("A").conflict
     lab.show(second)
-    assert lab.device("A").told == ["plug 1-1", "contest", "plug 1-2", "settle"]
+    assert lab.device("A").told == ["plug 1-1", "conflict", "plug 1-2", "no conflict"]
 
 
 def test_given_twins_from_the_start_when_both_go_then_it_is_settled(lab: Lab) -> None:
     lab.show(lab.application("A", "1-1"), lab.application("A", "1-2"))
     lab.show()
-    assert lab.device("A").told == ["contest", "settle"]
+    assert lab.device("A").told == ["conflict", "no conflict"]
 
 
 def test_given_ports_of_one_name_in_two_racks_then_they_are_two_ports(lab: Lab) -> None:
@@ -224,18 +224,18 @@ def test_given_any_snapshots_then_every_device_is_plugged_where_its_board_is_and
         check(lab, boards)
 
 
-def check(lab: Lab, boards: list[Board]) -> None:
+def check(lab: Lab, boards: list[ConnectedBoard]) -> None:
     serials = [board.serial for board in boards]
     alive = [device for device in lab.made if not device.stopped]
     for device in alive:
         mine = serials.count(device.serial) if device.serial is not None else 0
-        assert bool(device.contested) == (mine > 1), device.serial
+        assert bool(device.conflict) == (mine > 1), device.serial
         if mine == 1:
             assert device.board == boards[serials.index(device.serial)]
     # What nobody contests is owned by exactly one device.
     owners: dict[Any, list[str]] = {}
     for device in alive:
-        if device.board is not None and not device.contested:
+        if device.board is not None and not device.conflict:
             owners.setdefault(device.board, []).append(device.name)
     certain = {board for board in boards if serials.count(board.serial) == 1 or not board.serial}
     assert set(owners) == certain

@@ -13,8 +13,7 @@ from icebus.schemas.errors import (
     UnknownMethod,
 )
 from icebus.worker.device.invoking import invoke
-from icebus.worker.states._framework import Hold, Reservable, State, reservable
-from icebus.worker.states._methods import method
+from icebus.worker.states import Hold, Reservable, State, method, reservable
 from icebus.worker.states.core import Ready
 
 HOLD = Hold("r1", "alice")

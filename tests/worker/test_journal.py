@@ -8,22 +8,22 @@ from pathlib import Path
 import pytest
 
 from icebus.worker.device import journal as module
-from icebus.worker.device.journal import Journal, Settled
+from icebus.worker.device.journal import Journal, StoredOutcome
 
 
 def test_given_entries_then_they_are_known_until_acknowledged(journal: Journal) -> None:
     journal.accept("r1", [("e1", "one"), ("e2", "two")])
     assert journal.knows("r1", "e1")
     assert not journal.knows("r2", "e1"), "ids belong to their reservation"
-    assert journal.unsettled("r1") == ["one", "two"]
-    journal.settle("r1", "e1", "results", "{}")
-    assert journal.unsettled("r1") == ["two"]
-    assert journal.settled("r1") == [Settled("e1", "results", "{}", 1)]
+    assert journal.without_outcome("r1") == ["one", "two"]
+    journal.write_outcome("r1", "e1", "results", "{}")
+    assert journal.without_outcome("r1") == ["two"]
+    assert journal.outcomes("r1") == [StoredOutcome("e1", "results", "{}", 1)]
     assert journal.acknowledge("r1", ["e1", "nosuch"]) == 1
     assert journal.acknowledge("r1", ["e1"]) == 0
-    assert journal.settled("r1") == []
+    assert journal.outcomes("r1") == []
     assert journal.knows("r1", "e1"), "or it would be measured again"
-    assert journal.outcome("r1", "e1") == Settled("e1", "results", "{}", 1)
+    assert journal.outcome("r1", "e1") == StoredOutcome("e1", "results", "{}", 1)
 
 
 def test_given_one_entry_that_is_known_then_none_of_the_call_is_accepted(
@@ -32,43 +32,43 @@ def test_given_one_entry_that_is_known_then_none_of_the_call_is_accepted(
     journal.accept("r1", [("e2", "two")])
     with pytest.raises(sqlite3.IntegrityError):
         journal.accept("r1", [("e1", "one"), ("e2", "again"), ("e3", "three")])
-    assert journal.unsettled("r1") == ["two"]
+    assert journal.without_outcome("r1") == ["two"]
     journal.accept("r1", [("e1", "one")])
 
 
 def test_given_an_outcome_then_a_later_one_changes_nothing(journal: Journal) -> None:
     journal.accept("r1", [("e1", "one")])
-    journal.settle("r1", "e1", "results", "first")
-    journal.settle("r1", "e1", "failures", "second")
-    assert journal.settled("r1") == [Settled("e1", "results", "first", 1)]
+    journal.write_outcome("r1", "e1", "results", "first")
+    journal.write_outcome("r1", "e1", "failures", "second")
+    assert journal.outcomes("r1") == [StoredOutcome("e1", "results", "first", 1)]
 
 
 def test_given_no_outcome_then_an_acknowledgement_forgets_nothing(journal: Journal) -> None:
     journal.accept("r1", [("e1", "one")])
     assert journal.acknowledge("r1", ["e1"]) == 0
-    assert journal.unsettled("r1") == ["one"]
+    assert journal.without_outcome("r1") == ["one"]
 
 
 def test_given_another_reservation_then_what_is_over_is_forgotten(journal: Journal) -> None:
     journal.accept("r1", [("e1", "one"), ("e2", "two")])
-    journal.settle("r1", "e1", "results", "{}")
+    journal.write_outcome("r1", "e1", "results", "{}")
     journal.accept("r2", [("e1", "other")])
     journal.keep_only("r2")
-    assert journal.unsettled("r1") == []
-    assert journal.settled("r1") == []
-    assert journal.unsettled("r2") == ["other"]
+    assert journal.without_outcome("r1") == []
+    assert journal.outcomes("r1") == []
+    assert journal.without_outcome("r2") == ["other"]
     journal.keep_only(None)
-    assert journal.unsettled("r2") == []
+    assert journal.without_outcome("r2") == []
 
 
 def test_given_a_journal_that_was_never_closed_then_it_survives(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "j.sqlite"
     first = Journal(path)
     first.accept("r1", [("e1", "one"), ("e2", "two")])
-    first.settle("r1", "e2", "failures", "why")
+    first.write_outcome("r1", "e2", "failures", "why")
     second = Journal(path)  # as after a kill: nothing was closed, nothing is lost
-    assert second.unsettled("r1") == ["one"]
-    assert second.settled("r1") == [Settled("e2", "failures", "why", 2)]
+    assert second.without_outcome("r1") == ["one"]
+    assert second.outcomes("r1") == [StoredOutcome("e2", "failures", "why", 2)]
     second.close()
     first.close()
 
@@ -80,9 +80,9 @@ def test_given_a_client_that_never_acknowledges_then_the_oldest_outcomes_go(
     monkeypatch.setattr(module, "PRUNE_EVERY", 1)
     for number in range(30):
         journal.accept("r1", [(f"e{number}", "entry")])
-        journal.settle("r1", f"e{number}", "results", "{}")
+        journal.write_outcome("r1", f"e{number}", "results", "{}")
     journal.accept("r1", [("waiting", "entry")])
-    kept = [settled.evaluation for settled in journal.settled("r1")]
+    kept = [outcome.evaluation for outcome in journal.outcomes("r1")]
     assert len(kept) <= 10
     assert kept[-1] == "e29"
     assert journal.knows("r1", "waiting")
@@ -95,10 +95,10 @@ def test_given_what_was_acknowledged_then_it_is_remembered_for_a_while(
     monkeypatch.setattr(module, "PRUNE_EVERY", 1)
     for number in range(20):
         journal.accept("r1", [(f"e{number}", "entry")])
-        journal.settle("r1", f"e{number}", "results", "{}")
+        journal.write_outcome("r1", f"e{number}", "results", "{}")
         if number:
             journal.acknowledge("r1", [f"e{number}"])
-    assert [settled.evaluation for settled in journal.settled("r1")] == ["e0"]
+    assert [outcome.evaluation for outcome in journal.outcomes("r1")] == ["e0"]
     remembered = [number for number in range(1, 20) if journal.knows("r1", f"e{number}")]
     assert remembered == list(range(15, 20))
 
@@ -107,11 +107,11 @@ def test_given_a_failure_that_is_tried_again_then_its_next_outcome_takes_its_pla
     journal: Journal,
 ) -> None:
     journal.accept("r1", [("e1", "one")])
-    journal.settle("r1", "e1", "failures", "why")
+    journal.write_outcome("r1", "e1", "failures", "why")
     journal.accept("r1", [("e1", "once more")], again=["e1"])
-    assert journal.unsettled("r1") == ["once more"]
-    journal.settle("r1", "e1", "results", "{}")
-    assert [settled.event for settled in journal.settled("r1")] == ["results"]
+    assert journal.without_outcome("r1") == ["once more"]
+    journal.write_outcome("r1", "e1", "results", "{}")
+    assert [outcome.event for outcome in journal.outcomes("r1")] == ["results"]
 
 
 def test_given_a_journal_of_an_older_version_then_it_is_read_and_written(tmp_path: Path) -> None:

@@ -11,13 +11,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from icebus.schemas.devices import Desired, DeviceState
-from icebus.worker.device import lifecycle
-from icebus.worker.device import recovery as ladder
+from icebus.worker.device import lifecycle, recovery
 from icebus.worker.device.lifecycle import (
+    BeReady,
     Flash,
-    Isolate,
+    Quarantine,
     Refuse,
-    Rest,
     Serve,
     Step,
     may_follow,
@@ -69,15 +68,15 @@ HELD = {"reservation": "r1", "user": "alice", "kind": "pulsecount"}
 @pytest.mark.parametrize(
     ("desired", "firmware", "step"),
     [
-        (None, "default", Rest()),
-        (wanted(), "default", Rest()),
-        (wanted(**{**HELD, "user": None}), "pulse_count", Rest()),
-        (wanted(**{**HELD, "kind": None}), "pulse_count", Rest()),
+        (None, "default", BeReady()),
+        (wanted(), "default", BeReady()),
+        (wanted(**{**HELD, "user": None}), "pulse_count", BeReady()),
+        (wanted(**{**HELD, "kind": None}), "pulse_count", BeReady()),
         (wanted(**HELD), "pulse_count", Serve("pulsecount")),
         (wanted(**HELD), "default", Flash("pulse_count")),
         (wanted(**{**HELD, "kind": "blink"}), "default", Serve("blink")),
-        (wanted(quarantined="smoke"), "default", Isolate("smoke")),
-        (wanted(**HELD, quarantined="smoke"), "pulse_count", Isolate("smoke")),
+        (wanted(quarantined="smoke"), "default", Quarantine("smoke")),
+        (wanted(**HELD, quarantined="smoke"), "pulse_count", Quarantine("smoke")),
     ],
 )
 def test_given_what_is_desired_then_the_next_step_follows(
@@ -131,12 +130,12 @@ class Decisions(RuleBasedStateMachine):
         self.flashing, self.tested = firmware, False
         self.go(self.work(S.FLASHING))
 
-    def settle(self) -> None:
+    def become_desired(self) -> None:
         assert self.tested
         match next_step(self.desired, self.firmware, NEEDED):
-            case Rest():
+            case BeReady():
                 self.go(S.READY)
-            case Isolate(_):
+            case Quarantine(_):
                 self.go(S.QUARANTINED)
             case Refuse(_):
                 self.go(S.BROKEN)
@@ -157,7 +156,7 @@ class Decisions(RuleBasedStateMachine):
     @rule()
     def test_passes(self) -> None:
         self.tested = True
-        self.settle()
+        self.become_desired()
 
     @precondition(lambda self: self.flashing != "")
     @rule()
@@ -170,7 +169,7 @@ class Decisions(RuleBasedStateMachine):
     def something_fails(self) -> None:
         self.failures += 1
         self.flashing, self.tested = "", False
-        match ladder.rung(self.failures).remedy:
+        match recovery.step_after(self.failures).remedy:
             case Remedy.REOPEN | Remedy.REBOOT:
                 # What serves nobody any more has left serving before it can fail.
                 self.go(self.work(S.TESTING))
@@ -201,7 +200,7 @@ class Decisions(RuleBasedStateMachine):
             quarantined=quarantined,
         )
         if self.state in (S.READY, S.SERVING):
-            self.settle()
+            self.become_desired()
         elif self.state is S.QUARANTINED and quarantined is None:
             self.tested = False
             self.go(self.work(S.TESTING))
@@ -211,7 +210,7 @@ class Decisions(RuleBasedStateMachine):
     def released_while_busy(self) -> None:
         self.desired = wanted()
         self.go(S.RELEASING)
-        self.settle()
+        self.become_desired()
 
     @invariant()
     def nobody_is_served_by_an_untested_board(self) -> None:

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from icebus.schemas.boards import pulse_count_text as text
-from icebus.worker.firmware.lines import LONGEST, Lines
-from icebus.worker.firmware.pulse_count import (
+from icebus.worker.firmware._lines import LONGEST, Lines
+from icebus.worker.firmware.pulse_count._conversation import (
     Conversation,
     Meaning,
     NoReport,
@@ -51,7 +51,7 @@ SAYINGS = st.sampled_from(
 
 def meanings(pieces: list[bytes]) -> list[Meaning]:
     lines, conversation = Lines(), Conversation()
-    heard = [conversation.hear(line) for piece in pieces for line in lines.feed(piece)]
+    heard = [conversation.read(line) for piece in pieces for line in lines.feed(piece)]
     return [meaning for meaning in heard if meaning is not None]
 
 

@@ -33,7 +33,7 @@ from icebus.schemas.topics import (
     WORKER_KINDS,
 )
 from icebus.worker.labels import Labels
-from icebus.worker.states._framework import Hold
+from icebus.worker.states import Hold
 from icebus.worker.states.core import via_bootloader
 
 if TYPE_CHECKING:

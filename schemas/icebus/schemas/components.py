@@ -106,6 +106,9 @@ class KindInfo(Message):
 
     description: str = ""
     firmware: str
+    measures: bool = Field(
+        default=False, description="Whether it measures files: it then has `evaluate`."
+    )
     args: JsonSchema
     methods: dict[str, MethodInfo] = Field(default_factory=dict)
     events: dict[str, EventInfo] = Field(default_factory=dict)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
 from concurrent.futures import Future
 
 from pydantic import JsonValue
@@ -22,10 +21,9 @@ from icebus.schemas.errors import (
 )
 from icebus.worker.blobs import BlobStore
 from icebus.worker.device.device import Device
-from icebus.worker.device.device_report import Status
+from icebus.worker.installed import Installed
 from icebus.worker.inventory import Inventory
-from icebus.worker.states._framework import Hold, Reservable
-from icebus.worker.states._methods import Method
+from icebus.worker.states import Hold
 
 
 class Calls:
@@ -35,7 +33,7 @@ class Calls:
         bus: to answer on.
         worker: this worker's id.
         inventory: the devices.
-        kinds: what devices may be reserved for.
+        installed: what devices may be reserved for.
         blobs: where files are found.
     """
 
@@ -44,13 +42,13 @@ class Calls:
         bus: Bus,
         worker: str,
         inventory: Inventory,
-        kinds: Mapping[str, type[Reservable]],
+        installed: Installed,
         blobs: BlobStore,
     ) -> None:
         self._responder = Responder(bus, worker)
         self._worker = worker
         self._inventory = inventory
-        self._kinds = kinds
+        self._kinds = installed.kinds
         self._blobs = blobs
         self._closed = False
 
@@ -76,16 +74,16 @@ class Calls:
         serials = list(dict.fromkeys(call.serials))
         held = [self._held(serial, hold) for serial in serials]
         kind = held[0][1]  # a reservation has one
-        methods: dict[str, Method] = self._kinds[kind].methods
+        methods = self._kinds[kind].methods
         if name not in methods:
             raise UnknownMethod(
                 f"kind {kind!r} has no method {name!r}; it has {', '.join(sorted(methods))}",
                 methods=sorted(methods),
             )
         arguments = methods[name].parse(call.args, self._blobs.of(user))
-        gathered = _Gathered(exchange, len(held))
+        answers = _PendingAnswers(exchange, len(held))
         for serial, (device, _) in zip(serials, held, strict=True):
-            gathered.await_(serial, device.invoke(hold, name, arguments))
+            answers.add(serial, device.invoke(hold, name, arguments))
 
     def _held(self, serial: str, hold: Hold) -> tuple[Device, str]:
         """The device, and the kind it serves as."""
@@ -95,7 +93,7 @@ class Calls:
                 f"worker {self._worker} has no device {serial!r}; `icebus devices` lists them",
                 serial=serial,
             )
-        status: Status = device.status
+        status = device.status
         if status.hold == hold and status.kind is not None:
             return device, status.kind
         desired = device.desired
@@ -114,7 +112,7 @@ class Calls:
         )
 
 
-class _Gathered:
+class _PendingAnswers:
     """Collects what each device answers, and answers the caller once all have."""
 
     def __init__(self, exchange: Exchange[Call], expected: int) -> None:
@@ -124,10 +122,10 @@ class _Gathered:
         self._results: dict[str, JsonValue] = {}
         self._errors: dict[str, ErrorInfo] = {}
 
-    def await_(self, serial: str, answer: Future[JsonValue]) -> None:
-        answer.add_done_callback(lambda done: self._add(serial, done))
+    def add(self, serial: str, answer: Future[JsonValue]) -> None:
+        answer.add_done_callback(lambda done: self._on_answer(serial, done))
 
-    def _add(self, serial: str, done: Future[JsonValue]) -> None:
+    def _on_answer(self, serial: str, done: Future[JsonValue]) -> None:
         error = done.exception()
         with self._lock:
             if error is None:

@@ -18,7 +18,7 @@ from icebus.bus import BrokerAddress
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import IcebusError, InvalidRequest
 from icebus.schemas.signals import wait_told
-from icebus.worker.device.device import PROBE_EVERY
+from icebus.worker.device.device import CHECK_EVERY
 from icebus.worker.hardware.board import Discovery
 from icebus.worker.hardware.rack import RackDiscovery
 from icebus.worker.labels import Labels
@@ -64,9 +64,9 @@ def run(
     probe_every: Annotated[
         float,
         typer.Option(
-            min=0, help="Seconds between looks at a board that nobody uses, about; 0 for never."
+            min=0, help="Seconds between checks of a board that nobody uses, about; 0 for never."
         ),
-    ] = PROBE_EVERY,
+    ] = CHECK_EVERY,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log details.")] = False,
 ) -> None:
     """Own boards and offer them on the bus.

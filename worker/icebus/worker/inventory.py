@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from icebus.worker.device.device import Device
-from icebus.worker.hardware.board import Board, Snapshot
+from icebus.worker.hardware.board import ConnectedBoard, Snapshot
 
 
 class Inventory:
@@ -25,15 +25,15 @@ class Inventory:
         self.devices: dict[str, Device] = {}
         self._make = make
         self._on_change = on_change
-        self._plugged: dict[Device, Board] = {}
+        self._plugged: dict[Device, ConnectedBoard] = {}
         self._last_at: dict[tuple[str, str], Device] = {}
-        self._contested: set[Device] = set()
+        self._in_conflict: set[Device] = set()
 
     def update(self, boards: Snapshot) -> None:
         """Take in what is plugged now."""
         known = set(self.devices)
         before = set(self._last_at.values())
-        found: dict[Device, list[Board]] = {}
+        found: dict[Device, list[ConnectedBoard]] = {}
         # A serial is certain and a port path is a guess, so the boards without a serial come last.
         for board in sorted(boards, key=lambda board: board.serial is None):
             found.setdefault(self._device_of(board, found), []).append(board)
@@ -41,10 +41,10 @@ class Inventory:
             del self._plugged[device]
             device.unplug()
         for device, places in found.items():
-            self._tell(device, places)
-        for device in self._contested - set(found):
-            self._contested.discard(device)
-            device.contest("")
+            self._plug(device, places)
+        for device in self._in_conflict - set(found):
+            self._in_conflict.discard(device)
+            device.set_conflict("")
         for device in before - set(self._last_at.values()):
             if device.serial is None:  # it was one of those that are known by now
                 device.stop()
@@ -61,20 +61,24 @@ class Inventory:
         for device in self.all:
             device.stop()
 
-    def _tell(self, device: Device, places: list[Board]) -> None:
+    def _plug(self, device: Device, places: list[ConnectedBoard]) -> None:
         if len(places) > 1:
-            if device not in self._contested:
-                self._contested.add(device)
-                device.contest(f"{len(places)} boards show the serial {device.serial}; unplug one")
+            if device not in self._in_conflict:
+                self._in_conflict.add(device)
+                device.set_conflict(
+                    f"{len(places)} boards show the serial {device.serial}; unplug one"
+                )
             return
         if self._plugged.get(device) != places[0]:
             self._plugged[device] = places[0]
             device.plug(places[0])
-        if device in self._contested:
-            self._contested.discard(device)
-            device.contest("")
+        if device in self._in_conflict:
+            self._in_conflict.discard(device)
+            device.set_conflict("")
 
-    def _device_of(self, board: Board, found: dict[Device, list[Board]]) -> Device:
+    def _device_of(
+        self, board: ConnectedBoard, found: dict[Device, list[ConnectedBoard]]
+    ) -> Device:
         place = (board.source, board.path)
         last = self._last_at.get(place)
         if last in found:
@@ -84,7 +88,7 @@ class Inventory:
             device = self.devices.get(board.serial)
             if device is None and last is not None and last.serial is None:
                 device = last
-                device.adopt(board.serial)
+                device.set_serial(board.serial)
         if device is None:
             device = self._make(board.serial, board.path)
         if board.serial is not None:

@@ -44,7 +44,7 @@ class Commands:
         self._journal = journal
         self._done: dict[str, int] | None = None
 
-    def take(self, desired: Desired) -> Command | None:
+    def next(self, desired: Desired) -> Command | None:
         """The command to carry out now, which is then done as far as this can know.
 
         Whoever has no memory of a device takes the first numbers it sees as done.
@@ -59,6 +59,6 @@ class Commands:
             return None
         command = due(wanted, self._done) if self._done else None
         done = {name: max(value, self._done.get(name, 0)) for name, value in wanted.items()}
-        self._journal().remember(done)
+        self._journal().write_nonces(done)
         self._done = done
         return command

@@ -11,37 +11,34 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import serial as pyserial
 from pydantic import JsonValue
 
 from icebus.schemas.devices import Desired, DeviceState
-from icebus.schemas.errors import IcebusError, JournalUnavailable
+from icebus.schemas.errors import IcebusError, JournalUnavailable, WorkerLost
 from icebus.schemas.message import Message, now
-from icebus.worker.device import endings, lifecycle
-from icebus.worker.device import recovery as ladder
+from icebus.worker.device import lifecycle, recovery
+from icebus.worker.device.board_port import BoardPort, PortCallbacks
 from icebus.worker.device.commands import Commands
-from icebus.worker.device.device_report import Outlet, Reporter, Status
-from icebus.worker.device.facts import Facts
-from icebus.worker.device.helper_threads import Helpers
+from icebus.worker.device.device_report import DeviceStatus, Publisher, Reporter
+from icebus.worker.device.helper_threads import HelperThreads
 from icebus.worker.device.invoking import invoke
 from icebus.worker.device.journal import Journal
-from icebus.worker.device.next_state import Course, Move
-from icebus.worker.device.opening import Opening
-from icebus.worker.hardware.board import Board
+from icebus.worker.device.next_state import DeviceFacts, NextState, Transition
+from icebus.worker.firmware import Firmware
+from icebus.worker.hardware.board import ConnectedBoard
 from icebus.worker.hardware.port import Port
-from icebus.worker.loop import Callback, Loop
-from icebus.worker.states._framework import Hold, Reservable, State
-from icebus.worker.states.core import Absent, Broken, Ready, Testing
+from icebus.worker.installed import Installed
+from icebus.worker.loop import Callback, Loop, Timer
+from icebus.worker.states import Hold, Reservable, State
+from icebus.worker.states.core import Absent, Broken, CoreState, Ready, Testing
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T")
-
-PROBE_EVERY = 60.0
-"""Seconds between looks at a board that nobody uses: whoever reserves it is not to find out that it
-has hung, and one in fifty reservations meets a board that is being looked at."""
+CHECK_EVERY = 60.0
+"""Seconds between checks of a board that nobody uses: whoever reserves it is not to find out that
+it has hung, and one in fifty reservations meets a board that is being checked."""
 
 JOURNAL_AGAIN = 10.0
 """Seconds until a journal that could not be used is tried again."""
@@ -54,12 +51,12 @@ class Device:
         loop: where it lives, with other devices.
         serial: its USB serial; None for a board met in a bootloader that does not say.
         path: USB port path where it was met.
-        kinds: what it may be reserved for.
-        outlet: where its words go.
+        installed: what it may be reserved for, and what firmware it may run.
+        publisher: publishes what it reports.
         session: of this worker.
         directory: where its journal is kept.
         labels: by which it may be selected, given where it is plugged.
-        probe_every: seconds between looks at its board while nobody uses it, about; 0 for never.
+        check_every: seconds between checks of its board while nobody uses it, about; 0 for never.
     """
 
     def __init__(
@@ -67,83 +64,93 @@ class Device:
         loop: Loop,
         serial: str | None,
         path: str,
-        kinds: Mapping[str, type[Reservable]],
-        outlet: Outlet,
+        installed: Installed,
+        publisher: Publisher,
         session: str,
         directory: Path,
         labels: Callable[[str], Mapping[str, str]] = lambda _path: {},
-        probe_every: float = PROBE_EVERY,
+        check_every: float = CHECK_EVERY,
     ) -> None:
         self.serial = serial
         self.name = serial or f"at-{path}"
-        self.loop = loop
-        self.board: Board | None = None
-        self.port: Port | None = None
+        self.board: ConnectedBoard | None = None
         self.firmware = ""
         self.desired: Desired | None = None
         self.state: State | None = None
+        self._loop = loop
+        self._installed = installed
         self._directory = directory
         self._journal: Journal | None = None
-        self._helpers = Helpers(loop, f"board-{self.name}")
-        self._opening = Opening(loop, self._helpers, self._opened, self._refused, self.fail)
+        self._threads = HelperThreads(loop, f"board-{self.name}")
+        self._board_port = BoardPort(
+            loop,
+            self._threads,
+            PortCallbacks(
+                on_open=self._on_open,
+                on_refused=self._on_refused,
+                on_hung=self.fail,
+                on_data=self._on_data,
+                on_lost=self._on_lost,
+            ),
+        )
         self._commands = Commands(lambda: self.journal)
-        self._course = Course(kinds, probe_every)
-        self._reporter = Reporter(outlet, session, labels)
+        self._next_state = NextState(installed.kinds, installed.firmware, check_every)
+        self._reporter = Reporter(publisher, session, labels)
         self._conflict = ""
         self._finishing: Future[None] | None = None
-        self._over = False
+        self._stopped = False
 
     # --- from any thread ---------------------------------------------------------------------
 
     @property
-    def status(self) -> Status:
+    def status(self) -> DeviceStatus:
         """What it does now, as far as others need to know."""
         return self._reporter.status
 
-    def plug(self, board: Board) -> None:
+    def plug(self, board: ConnectedBoard) -> None:
         """The board is there, or has come back in another mode or at another port."""
-        self.loop.post(lambda: self._plugged(board))
+        self._loop.post(lambda: self._on_plugged(board))
 
     def unplug(self) -> None:
         """The board is gone from its port."""
-        self.loop.post(self._unplugged)
+        self._loop.post(self._on_unplugged)
 
     def desire(self, desired: Desired) -> None:
         """Control wants something of the device."""
-        self.loop.post(lambda: self._desire(desired))
+        self._loop.post(lambda: self._on_desired(desired))
 
-    def contest(self, reason: str) -> None:
+    def set_conflict(self, reason: str) -> None:
         """Refuse to work while something about the device is ambiguous; empty to go on."""
-        self.loop.post(lambda: self._contest(reason))
+        self._loop.post(lambda: self._on_conflict(reason))
 
     def invoke(self, hold: Hold, method: str, arguments: dict[str, Any]) -> Future[JsonValue]:
         """Call a method of the state that serves ``hold``, on the loop."""
         future: Future[JsonValue] = Future()
-        self.loop.post(lambda: self._invoke(hold, method, arguments, future))
+        self._loop.post(lambda: self._invoke(hold, method, arguments, future))
         return future
 
-    def adopt(self, serial: str) -> None:
+    def set_serial(self, serial: str) -> None:
         """The board has said what its serial is; from now on the device is published."""
         self.serial = self.name = serial
 
-    def repeat(self) -> None:
+    def report_again(self) -> None:
         """Report again, for a broker that has lost what it retained."""
-        self.loop.post(lambda: self._report() if self.state is not None else None)
+        self._loop.post(lambda: self._report() if self.state is not None else None)
 
     def finish(self) -> Future[None]:
         """End what waits, finish what is under way, and stop; done when that is."""
         done: Future[None] = Future()
-        self.loop.post(lambda: self._finish(done))
+        self._loop.post(lambda: self._finish(done))
         return done
 
     def stop(self) -> None:
         """End its state; nothing happens to it any more."""
-        self.loop.post(self._stopped)
+        self._loop.post(self._stop)
 
     # --- what happens to it --------------------------------------------------------------------
 
-    def _plugged(self, board: Board) -> None:
-        if self._over:
+    def _on_plugged(self, board: ConnectedBoard) -> None:
+        if self._stopped:
             return
         before, self.board = self.board, board
         if before is not None and before.session == board.session:
@@ -152,52 +159,71 @@ class Device:
             self.close()
             return
         if self.port is not None or (before is not None and self.state is not None):
-            self._removed()
-        if self._over:
+            self._on_removed()
+        if self._stopped:
             return
         if self.state is None:
-            self._go(self._course.meet(self._facts))
-        elif board.in_bootloader:
-            self.run(self.state, partial(self.state.on_bootloader, board))
-        else:
+            self._go(self._next_state.plugged(self._facts))
+        elif not board.in_bootloader:
             self.open()
+        elif isinstance(self.state, CoreState):
+            self._run(self.state, partial(self.state.on_bootloader, board))
+        else:
+            self.fail("the board went to its bootloader")
 
-    def _unplugged(self) -> None:
-        if self.board is None:
-            return
-        self.board = None
-        self._removed()
+    def _on_unplugged(self) -> None:
+        if self.board is not None:
+            self.board = None
+            self._on_removed()
 
-    def _removed(self) -> None:
+    def _on_removed(self) -> None:
         self.close()
-        if self.state is not None and not self._conflict:  # or it would look for its board again
-            self.run(self.state, self.state.on_remove)
+        state = self.state
+        if state is None or self._conflict:  # or it would look for its board again
+            return
+        self._run(state, state.on_remove)
+        if self.state is state and not state.outlives_port:
+            self.lost("the board went away")
 
-    def _contest(self, reason: str) -> None:
-        if reason == self._conflict or self._over:
+    def _on_conflict(self, reason: str) -> None:
+        if reason == self._conflict or self._stopped:
             return
         self._conflict = reason
         if reason:
             self.close()
-            self._go(self._course.refuse(self._facts, reason))
+            self._go(self._next_state.refuse(self._facts, reason))
         else:
-            self.retry()
+            self.look_again()
 
-    def _desire(self, desired: Desired) -> None:
+    def _on_desired(self, desired: Desired) -> None:
         current = self.desired
         if current is not None and desired.generation < current.generation:
             return
         self.desired = desired
-        if self.state is None or current == desired:
-            return
         state = self.state
-        # Who is served may be served no longer, and is told so before a command is heard.
-        if state.commandable and not isinstance(state, Reservable) and self._obey():
+        if state is None or current == desired:
             return
-        self.run(state, state.on_desired)
+        if isinstance(state, CoreState):
+            if state.commandable and self._carry_out_command():
+                return
+            self._run(state, state.on_desired)
+        else:  # who is served may be served no longer, and is told so before a command is begun
+            self._run(state, self._release_if_not_desired)
         commandable = self.state is not None and self.state.commandable
-        if not (commandable and self._obey()) and self.state is state:
+        if not (commandable and self._carry_out_command()) and self.state is state:
             self._report()
+
+    def _release_if_not_desired(self) -> None:
+        state = self.state
+        if not isinstance(state, Reservable):
+            return
+        hold = state.hold
+        if lifecycle.still_wanted(self.desired, hold.reservation, hold.user, state.kind):
+            return
+        if state.idle:
+            self.become_desired()
+        else:
+            self._go(self._next_state.released_while_busy(self._facts))
 
     def _invoke(
         self, hold: Hold, method: str, arguments: dict[str, Any], future: Future[JsonValue]
@@ -212,25 +238,34 @@ class Device:
 
     def _finish(self, done: Future[None]) -> None:
         self._finishing = done
-        if self._over:
+        if self._stopped:
             done.set_result(None)
         elif isinstance(self.state, Reservable):
-            self.run(self.state, partial(self.state.on_stop, endings.stopped(self.name)))
+            self._run(self.state, partial(self.state.on_stop, self._worker_stopped))
         else:
             self.finished()
 
-    def _stopped(self) -> None:
-        if self._over:
+    def _stop(self) -> None:
+        if self._stopped:
             return
-        self._over = True
-        self._leave(endings.stopped(self.name))
+        self._stopped = True
+        self._leave(self._worker_stopped)
         self.close()
         if self._journal is not None:
             self._journal.close()
         if self._finishing is not None:
             self._finishing.set_result(None)
 
-    # --- what states say -------------------------------------------------------------------------
+    @property
+    def _worker_stopped(self) -> WorkerLost:
+        return WorkerLost("the worker was stopped", serial=self.name)
+
+    # --- what every state may use (Host) --------------------------------------------------------
+
+    @property
+    def port(self) -> Port | None:
+        """The board's serial port, while that is open."""
+        return self._board_port.port
 
     @property
     def journal(self) -> Journal:
@@ -239,182 +274,194 @@ class Device:
             self._journal = Journal(self._directory / f"{self.name}.sqlite")
         return self._journal
 
-    def proved(self, firmware: str) -> None:
-        """The board runs ``firmware`` and is idle."""
-        self.firmware = firmware
-        self.settle()
-
-    def flashed(self, firmware: str) -> None:
-        """The board was given ``firmware`` and its port was opened."""
-        self._go(self._course.examine(self._facts, expect=firmware))
-
-    def found(self) -> None:
-        """The board is back and its port was opened."""
-        self._go(self._course.examine(self._facts))
-
-    def unrecognised(self) -> None:
-        """The board says nothing we know."""
-        self._go(self._course.fail_unrecognised(self._facts))
-
-    def lost(self, reason: str) -> None:
-        """The board is gone."""
-        self._go(self._course.lose(self._facts, reason))
-
-    def fail(self, reason: str) -> None:
-        """The board does not do what it should."""
-        self._go(self._course.fail(self._facts, reason))
-
-    def retry(self) -> None:
-        """A broken device has rested, or something about it has changed: look at it anew."""
-        if not self._conflict:
-            self._go(self._course.retry(self._facts))
-
-    def settle(self) -> None:
-        """Be what is desired, now that the board is proved and idle."""
-        if self._obey():
-            return
-        idle = self.state if isinstance(self.state, Ready) else None
-        move = self._course.settle(self._facts, idle.probe if idle is not None else None)
-        if idle is not None and isinstance(move.state, Ready):
-            self._report()
-        else:
-            self._go(move)
-
-    def reconcile(self) -> None:
-        """A serving state asks whether it still should: if not, come to rest and settle."""
-        state = self.state
-        if not isinstance(state, Reservable):
-            return
-        hold = state.hold
-        if lifecycle.still_wanted(self.desired, hold.reservation, hold.user, state.kind):
-            return
-        if state.idle:
-            self.settle()
-        else:
-            self._go(self._course.come_to_rest(self._facts))
+    def after(self, state: State, seconds: float, callback: Callback) -> Timer:
+        """Run ``callback`` of ``state`` in ``seconds``."""
+        return self._loop.call_later(seconds, lambda: self._run(state, callback))
 
     def emit(self, hold: Hold, event: str, data: Message) -> None:
         """Send an event to the device's holder."""
         self._reporter.emit(self.name, self.state, hold, event, data)
+
+    def fail(self, reason: str) -> None:
+        """The board does not do what it should."""
+        self._go(self._next_state.failed(self._facts, reason))
+
+    def finished(self) -> None:
+        """What was under way when the worker was told to stop has ended."""
+        if self._finishing is not None:
+            self._stop()
+
+    # --- what core states may use besides (CoreHost) --------------------------------------------
+
+    @property
+    def known_firmware(self) -> Mapping[str, Firmware]:
+        """Firmware by name: what it ran last, what is wanted, then those that answer soonest."""
+        desired = self.desired.kind if self.desired is not None else None
+        kind = self._installed.kinds.get(desired or "")
+
+        def rank(firmware: Firmware) -> tuple[bool, bool, float]:
+            wanted = kind is not None and firmware.name == kind.firmware
+            return firmware.name != self.firmware, not wanted, firmware.answers_within
+
+        return {each.name: each for each in sorted(self._installed.firmware.values(), key=rank)}
+
+    def proved(self, firmware: str) -> None:
+        """The board runs ``firmware`` and is idle."""
+        self.firmware = firmware
+        self.become_desired()
+
+    def flashed(self, firmware: str) -> None:
+        """The board was given ``firmware`` and its port was opened."""
+        self._go(self._next_state.found(self._facts, expect=firmware))
+
+    def found(self) -> None:
+        """The board is back and its port was opened."""
+        self._go(self._next_state.found(self._facts))
+
+    def unrecognised(self) -> None:
+        """The board says nothing we know."""
+        self._go(self._next_state.unrecognised(self._facts))
+
+    def lost(self, reason: str) -> None:
+        """The board is gone."""
+        self._go(self._next_state.lost(self._facts, reason))
+
+    def look_again(self) -> None:
+        """A broken device has rested, or something about it has changed: test it anew."""
+        if not self._conflict:
+            self._go(self._next_state.look_again(self._facts))
+
+    def become_desired(self) -> None:
+        """Be what is desired, now that the board is proved and idle."""
+        if self._carry_out_command():
+            return
+        ready = self.state if isinstance(self.state, Ready) else None
+        check = ready.check_under_way if ready is not None else None
+        transition = self._next_state.idle(self._facts, check)
+        if ready is not None and isinstance(transition.state, Ready):
+            self._report()
+        else:
+            self._go(transition)
 
     def progress(self, fraction: float) -> None:
         """Report how far a long step is."""
         self._reporter.progress(fraction)
         self._report()
 
-    def finished(self) -> None:
-        """What was under way when the worker was told to stop has ended."""
-        if self._finishing is not None:
-            self._stopped()
+    def preparing_or(self, otherwise: DeviceState) -> DeviceState:
+        """What work on the board is reported as."""
+        return lifecycle.preparing_or(self.desired, otherwise)
 
-    def purpose(self, otherwise: DeviceState) -> DeviceState:
-        """As what work on the board appears."""
-        return lifecycle.purpose(self.desired, otherwise)
-
-    def assist(
+    def run_on_thread(
         self,
-        step: Callable[[], T],
-        then: Callable[[T], None],
+        state: State,
+        step: Callback,
+        then: Callback,
         otherwise: Callable[[Exception], None],
     ) -> None:
-        """Run a step that may block on a helper thread; how it ended is told on the loop."""
-        self._helpers.run(step, then, otherwise)
+        """Run a step that may block on a thread, and tell ``state`` how it ended."""
 
-    # --- the port -------------------------------------------------------------------------------
+        def tell(callback: Callback) -> None:
+            if state.alive:
+                self._run(state, callback)
+
+        self._threads.run(step, lambda _: tell(then), lambda error: tell(partial(otherwise, error)))
 
     def open(self) -> None:
         """Open the board's port and tell the state; a board that won't open fails."""
         board = self.board
-        if board is None or board.in_bootloader or self._opening.is_of(board) or self._over:
+        if board is None or board.in_bootloader or self._stopped:
+            return
+        if self._board_port.is_opening(board):
+            return
+        if board.tty is not None:
+            self._board_port.open(board)
             return
         self.close()
-        if board.tty is not None:
-            self._opening.begin(board)
-        elif not isinstance(self.state, Absent):
+        if not isinstance(self.state, Absent):
             self.fail("it shows no serial port")
 
     def close(self) -> None:
         """Close the board's port."""
-        self._opening.give_up()
-        if self.port is not None:
-            self.port.close()
-            self.port = None
+        self._board_port.close()
 
-    def _opened(self, connection: pyserial.Serial) -> None:
-        self.port = Port(self.loop, connection, self._on_data, self._on_lost)
+    # --- the port -------------------------------------------------------------------------------
+
+    def _on_open(self, port: Port) -> None:
         if self.state is not None:
-            self.run(self.state, partial(self.state.on_add, self.port))
+            self._run(self.state, partial(self.state.on_add, port))
 
-    def _refused(self, error: Exception) -> None:
+    def _on_refused(self, error: Exception) -> None:
         if not isinstance(self.state, Absent):  # which tries again by itself
             why = error.strerror if isinstance(error, OSError) else None
             self.lost(f"its port can't be opened: {why or error}")
 
     def _on_data(self, data: bytes) -> None:
         if self.state is not None:
-            self.run(self.state, partial(self.state.on_data, data))
+            self._run(self.state, partial(self.state.on_data, data))
 
     def _on_lost(self, reason: str) -> None:
         log.info("device %s: port lost: %s", self.name, reason)
-        self._removed()
+        self._on_removed()
 
     # --- changing state ---------------------------------------------------------------------------
 
     @property
-    def _facts(self) -> Facts:
-        return Facts(self.name, self.board, self.desired, self.firmware)
+    def _facts(self) -> DeviceFacts:
+        return DeviceFacts(self.name, self.board, self.desired, self.firmware)
 
-    def _obey(self) -> bool:
+    def _carry_out_command(self) -> bool:
         """Begin with a command of an administrator, if there is one to be carried out."""
         desired = self.desired
         if desired is None or self.board is None or self._conflict:
             return False
         try:
-            command = self._commands.take(desired)
+            command = self._commands.next(desired)
         except JournalUnavailable as error:
             log.warning("device %s: commands wait: %s", self.name, error.message)
             if self.state is not None:
-                self.state.after(JOURNAL_AGAIN, self._obey_later)
+                self.state.after(JOURNAL_AGAIN, self._carry_out_command_later)
             return False
         if command is None:
             return False
-        self._go(self._course.obey(self._facts, command))
+        self._go(self._next_state.commanded(self._facts, command))
         return True
 
-    def _obey_later(self) -> None:
+    def _carry_out_command_later(self) -> None:
         if self.state is not None and self.state.commandable:
-            self._obey()
+            self._carry_out_command()
 
-    def _go(self, move: Move) -> None:
-        if move.afresh:
+    def _go(self, transition: Transition) -> None:
+        if transition.reopen:
             self.close()
-        self._switch(move.state, move.why)
-        if self.state is move.state and isinstance(move.state, Testing) and self.port is None:
+        new = transition.state
+        self._switch(new, transition.why)
+        if self.state is new and isinstance(new, Testing) and self.port is None:
             self.open()
 
     def _switch(self, new: State, why: IcebusError) -> None:
         if self._finishing is not None:  # what was to be finished has ended otherwise
             self._leave(why)
-            self._stopped()
+            self._stop()
             return
         before = self.state.reported if self.state is not None else None
         if not lifecycle.may_follow(before, new.reported):
             log.error("device %s: %s may not follow %s", self.name, new.reported, before)
-            new = Broken(f"{new.reported} may not follow {before}", retry=ladder.REST_FIRST)
+            new = Broken(f"{new.reported} may not follow {before}", retry=recovery.REST_FIRST)
         self._leave(why)
         self.state = new
         self._reporter.begin(now())
         new.device = self
         self._report()
-        self.run(new, new.on_enter)
+        self._run(new, new.on_enter)
         if self.state is new and self.port is not None:
-            self.run(new, partial(new.on_add, self.port))
+            self._run(new, partial(new.on_add, self.port))
         if self.state is new:
-            self._course.reached(new)
+            self._next_state.reached(new)
         if self.state is new and new.commandable:
-            self._obey()
+            self._carry_out_command()
 
-    def run(self, state: State, step: Callback) -> None:
+    def _run(self, state: State, step: Callback) -> None:
         """Let ``state`` do something; what it does not foresee is the device's failure."""
         try:
             step()

@@ -1,4 +1,4 @@
-"""What a device tells others of itself."""
+"""What a device reports of itself: its state, its events, a snapshot for other threads."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Protocol
 
 from icebus.schemas.devices import DeviceReport, DeviceState
 from icebus.schemas.message import Message
-from icebus.worker.device.facts import Facts
-from icebus.worker.states._framework import Hold, Reservable, State
+from icebus.worker.device.next_state import DeviceFacts
+from icebus.worker.states import Hold, Reservable, State
 
 
-class Outlet(Protocol):
-    """Where a device's words go; both may be called from its loop and must not block."""
+class Publisher(Protocol):
+    """Publishes what a device reports; called on the device's loop, so it must not block."""
 
     def report(self, report: DeviceReport) -> None:
         """The device's state has changed."""
@@ -25,7 +25,7 @@ class Outlet(Protocol):
 
 
 @dataclass(frozen=True)
-class Status:
+class DeviceStatus:
     """A snapshot of a device for other threads."""
 
     state: DeviceState | None = None
@@ -34,7 +34,7 @@ class Status:
     load: int = 0
 
     @classmethod
-    def of(cls, state: State | None) -> Status:
+    def of(cls, state: State | None) -> DeviceStatus:
         """The snapshot of a device in ``state``."""
         if isinstance(state, Reservable):
             return cls(state.reported, state.hold, state.kind, state.load)
@@ -42,10 +42,10 @@ class Status:
 
 
 class Reporter:
-    """Tells of one device. Used on its loop, but for ``status``.
+    """Reports one device. Used on its loop, but for ``status``.
 
     Args:
-        outlet: where its words go.
+        publisher: publishes it.
         session: of the worker.
         labels: gives those of what is plugged into a port.
 
@@ -54,10 +54,10 @@ class Reporter:
     """
 
     def __init__(
-        self, outlet: Outlet, session: str, labels: Callable[[str], Mapping[str, str]]
+        self, publisher: Publisher, session: str, labels: Callable[[str], Mapping[str, str]]
     ) -> None:
-        self.status = Status()
-        self._outlet = outlet
+        self.status = DeviceStatus()
+        self._publisher = publisher
         self._session = session
         self._labels = labels
         self._sequence = itertools.count(1)
@@ -76,21 +76,21 @@ class Reporter:
 
     def refresh(self, state: State | None) -> None:
         """Have other threads see ``state`` as it is now."""
-        self.status = Status.of(state)
+        self.status = DeviceStatus.of(state)
 
     def emit(self, name: str, state: State | None, hold: Hold, event: str, data: Message) -> None:
         """Send an event to the device's holder."""
-        self._outlet.emit(hold, name, event, next(self._sequence), data)
+        self._publisher.emit(hold, name, event, next(self._sequence), data)
         self.refresh(state)
 
-    def report(self, serial: str | None, state: State | None, facts: Facts) -> None:
-        """Tell how the device stands; one without a serial is nobody's business yet."""
+    def report(self, serial: str | None, state: State | None, facts: DeviceFacts) -> None:
+        """Report the device's state; a device without a serial has no topic yet."""
         self.refresh(state)
         if serial is None or state is None or self._since is None:
             return
         desired, board = facts.desired, facts.board
-        place = board.path if board is not None else ""
-        self._outlet.report(
+        port = board.path if board is not None else ""
+        self._publisher.report(
             DeviceReport(
                 serial=serial,
                 state=state.reported,
@@ -103,10 +103,10 @@ class Reporter:
                 kind=None if desired is None else desired.kind,
                 chip="" if board is None else board.chip.value,
                 firmware=facts.firmware,
-                port=place,
+                port=port,
                 virtual=board is not None and board.virtual,
                 progress=self._progress,
-                labels=dict(self._labels(place)),
+                labels=dict(self._labels(port)),
                 retry=state.retry_at,
             )
         )

@@ -11,12 +11,12 @@ from icebus.worker.loop import Callback, Loop
 
 T = TypeVar("T")
 
-STUCK = 3
+MOST_AT_ONCE = 3
 """Steps of one device under way at most. A driver that hangs never gives its thread back, and a
 device that is tried again for days must not use up all there are."""
 
 
-class Helpers:
+class HelperThreads:
     """Runs what may block for one device. Used on its loop.
 
     Args:
@@ -39,8 +39,8 @@ class Helpers:
 
         There is no deadline: a driver can't be made to return. Whoever waits sets an alarm.
         """
-        if self._busy >= STUCK:
-            hang = OSError(errno.EBUSY, f"{STUCK} calls of its driver hang; unplug it")
+        if self._busy >= MOST_AT_ONCE:
+            hang = OSError(errno.EBUSY, f"{MOST_AT_ONCE} calls of its driver hang; unplug it")
             self._loop.post(partial(otherwise, hang))
             return
         self._busy += 1

@@ -14,7 +14,7 @@ from icebus.schemas.errors import (
     InternalError,
     UnknownMethod,
 )
-from icebus.worker.states._framework import Hold, Reservable, State
+from icebus.worker.states import Hold, Reservable, State
 
 log = logging.getLogger(__name__)
 

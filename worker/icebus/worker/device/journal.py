@@ -45,7 +45,7 @@ CREATE TABLE IF NOT EXISTS nonces (name TEXT PRIMARY KEY, value INTEGER NOT NULL
 
 
 @dataclass(frozen=True)
-class Settled:
+class StoredOutcome:
     """An evaluation's outcome: the event it was sent as, and its JSON."""
 
     evaluation: str
@@ -130,7 +130,7 @@ class Journal:
         return found.fetchone() is not None
 
     @_typed()
-    def settle(self, reservation: str, evaluation: str, event: str, outcome: str) -> None:
+    def write_outcome(self, reservation: str, evaluation: str, event: str, outcome: str) -> None:
         """Write down an outcome; the first one stands."""
         self._db.execute(
             "UPDATE evaluations SET event = ?, outcome = ? "
@@ -139,7 +139,7 @@ class Journal:
         )
 
     @_typed()
-    def unsettled(self, reservation: str) -> list[str]:
+    def without_outcome(self, reservation: str) -> list[str]:
         """The descriptions of accepted evaluations without an outcome, oldest first."""
         found = self._db.execute(
             "SELECT entry FROM evaluations WHERE reservation = ? AND acknowledged = 0 "
@@ -149,17 +149,17 @@ class Journal:
         return [entry for (entry,) in found]
 
     @_typed()
-    def outcome(self, reservation: str, evaluation: str) -> Settled | None:
+    def outcome(self, reservation: str, evaluation: str) -> StoredOutcome | None:
         """The outcome of one evaluation, acknowledged or not; None while there is none."""
         found = self._db.execute(
             "SELECT evaluation, event, outcome, position FROM evaluations "
             "WHERE reservation = ? AND evaluation = ? AND outcome IS NOT NULL",
             (reservation, evaluation),
         ).fetchone()
-        return None if found is None else Settled(*found)
+        return None if found is None else StoredOutcome(*found)
 
     @_typed()
-    def settled(self, reservation: str, after: int = 0, limit: int = -1) -> list[Settled]:
+    def outcomes(self, reservation: str, after: int = 0, limit: int = -1) -> list[StoredOutcome]:
         """Outcomes not yet acknowledged, oldest first; a page of them, or all."""
         found = self._db.execute(
             "SELECT evaluation, event, outcome, position FROM evaluations "
@@ -167,10 +167,10 @@ class Journal:
             "AND outcome IS NOT NULL ORDER BY position LIMIT ?",
             (reservation, after, limit),
         )
-        return [Settled(*row) for row in found]
+        return [StoredOutcome(*row) for row in found]
 
     @_typed()
-    def count_settled(self, reservation: str) -> int:
+    def count_outcomes(self, reservation: str) -> int:
         """How many outcomes are not yet acknowledged."""
         found = self._db.execute(
             "SELECT COUNT(*) FROM evaluations "
@@ -204,7 +204,7 @@ class Journal:
         return dict(self._db.execute("SELECT name, value FROM nonces"))
 
     @_typed()
-    def remember(self, nonces: dict[str, int]) -> None:
+    def write_nonces(self, nonces: dict[str, int]) -> None:
         """Write down commands as acted on."""
         with self._transaction():
             self._db.executemany("INSERT OR REPLACE INTO nonces VALUES (?, ?)", nonces.items())

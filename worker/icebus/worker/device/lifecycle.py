@@ -64,8 +64,8 @@ def may_follow(before: DeviceState | None, after: DeviceState) -> bool:
     return before is after or after in TRANSITIONS[before]
 
 
-def purpose(desired: Desired | None, otherwise: DeviceState) -> DeviceState:
-    """As what work on a board appears: ``preparing`` when it is for a reservation."""
+def preparing_or(desired: Desired | None, otherwise: DeviceState) -> DeviceState:
+    """What work on a board is reported as: ``preparing`` when it is for a reservation."""
     wanted = desired is not None and desired.reservation is not None
     return DeviceState.PREPARING if wanted else otherwise
 
@@ -83,12 +83,12 @@ def still_wanted(desired: Desired | None, reservation: str, user: str, kind: str
 
 
 @dataclass(frozen=True)
-class Rest:
-    """Be ready."""
+class BeReady:
+    """Wait for a reservation."""
 
 
 @dataclass(frozen=True)
-class Isolate:
+class Quarantine:
     """Serve nobody until an administrator says otherwise."""
 
     reason: str
@@ -115,7 +115,7 @@ class Refuse:
     reason: str
 
 
-Step = Rest | Isolate | Flash | Serve | Refuse
+Step = BeReady | Quarantine | Flash | Serve | Refuse
 
 
 def next_step(desired: Desired | None, firmware: str, needed: dict[str, str]) -> Step:
@@ -127,11 +127,11 @@ def next_step(desired: Desired | None, firmware: str, needed: dict[str, str]) ->
         needed: the firmware of each kind this worker offers.
     """
     if desired is None:
-        return Rest()
+        return BeReady()
     if desired.quarantined is not None:
-        return Isolate(desired.quarantined)
+        return Quarantine(desired.quarantined)
     if desired.reservation is None or desired.user is None or desired.kind is None:
-        return Rest()
+        return BeReady()
     if desired.kind not in needed:
         return Refuse(f"this worker does not offer kind {desired.kind!r}")
     if needed[desired.kind] != firmware:

@@ -1,7 +1,7 @@
 """Which state of a device comes next, and what the one before ends with: nothing is done here.
 
-A healthy device becomes what is desired (:mod:`.lifecycle`), one that fails climbs
-(:mod:`.recovery`), and an administrator's word goes before both.
+A healthy device becomes what is desired (:mod:`.lifecycle`), one that fails is recovered
+(:mod:`.recovery`), and an administrator's command goes before both.
 """
 
 from __future__ import annotations
@@ -13,14 +13,19 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from icebus.schemas.devices import Desired, DeviceState
-from icebus.schemas.errors import FirmwareUnknown, IcebusError
-from icebus.worker.device import endings, lifecycle
+from icebus.schemas.errors import (
+    DeviceFailed,
+    DeviceUnplugged,
+    FirmwareUnknown,
+    IcebusError,
+    ReservationEnded,
+)
+from icebus.worker.device import lifecycle
 from icebus.worker.device.commands import Command
-from icebus.worker.device.facts import Facts
-from icebus.worker.device.recovery import Climb, Remedy
-from icebus.worker.firmware import catalogue
-from icebus.worker.firmware.measuring import Meter
-from icebus.worker.states._framework import Hold, Reservable, State
+from icebus.worker.device.recovery import Recovery, Remedy
+from icebus.worker.firmware import RECOVERY, Firmware, Probe
+from icebus.worker.hardware.board import ConnectedBoard
+from icebus.worker.states import Hold, Reservable, State
 from icebus.worker.states.core import (
     Absent,
     Broken,
@@ -36,157 +41,214 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Move:
+class DeviceFacts:
+    """A device as it stands, apart from what it does.
+
+    Attributes:
+        name: its serial, or where it is while that is not known.
+        board: as it is plugged.
+        desired: what control wants; None while it has not said.
+        firmware: what the board was last proved to run; empty when it never was.
+    """
+
+    name: str
+    board: ConnectedBoard | None
+    desired: Desired | None
+    firmware: str
+
+
+@dataclass(frozen=True)
+class Transition:
     """Into another state.
 
     Attributes:
         state: the next one.
         why: what outstanding work of the one before ends with.
-        afresh: whether the board's port is to be closed first.
+        reopen: whether the board's port is to be closed first.
     """
 
     state: State
     why: IcebusError
-    afresh: bool = False
+    reopen: bool = False
 
 
-class Course:
-    """The course of one device, which remembers how often it has failed in a row.
+class NextState:
+    """Decides for one device, and remembers how often it has failed in a row.
+
+    Each method is named for what has happened.
 
     Args:
         kinds: what it may be reserved for.
-        probe_every: seconds between looks at it while it is idle, about; 0 for never.
+        firmware: what its board may be given.
+        check_every: seconds between checks of it while it is idle, about; 0 for never.
     """
 
-    def __init__(self, kinds: Mapping[str, type[Reservable]], probe_every: float) -> None:
+    def __init__(
+        self,
+        kinds: Mapping[str, type[Reservable]],
+        firmware: Mapping[str, Firmware],
+        check_every: float,
+    ) -> None:
         self._kinds = kinds
-        self._probe_every = probe_every
+        self._firmware = firmware
+        self._check_every = check_every
         self._needed = {name: kind.firmware for name, kind in kinds.items()}
-        self._climb = Climb()
+        self._recovery = Recovery()
 
     def reached(self, state: State) -> None:
         """The device is in ``state``: in one where nothing is wrong with it, failures are over."""
         if state.reported in lifecycle.SOUND:
-            self._climb.end()
+            self._recovery.reset()
 
-    def meet(self, facts: Facts) -> Move:
+    def plugged(self, facts: DeviceFacts) -> Transition:
         """A board was plugged that nothing is known of."""
         if facts.board is not None and facts.board.in_bootloader:
-            return self._flash(facts, catalogue.DEFAULT, endings.released())
-        return self.examine(facts)
+            return self._flash(facts, RECOVERY, _released())
+        return self.found(facts)
 
-    def examine(self, facts: Facts, expect: str | None = None) -> Move:
-        """Test a board that has come up, and if need be that it runs what it was given."""
-        return self._test(facts, endings.released(), expect=expect)
+    def found(self, facts: DeviceFacts, expect: str | None = None) -> Transition:
+        """A board has come up: test it, and if need be that it runs what it was given."""
+        return self._test(facts, _released(), expect=expect)
 
-    def settle(self, facts: Facts, probe: Meter | None = None) -> Move:
-        """Be what is desired; for a board that is proved and idle, but for ``probe``."""
+    def idle(self, facts: DeviceFacts, check: Probe | None = None) -> Transition:
+        """The board is proved and idle, but for ``check``: be what is desired."""
         desired = facts.desired
         match lifecycle.next_step(desired, facts.firmware, self._needed):
-            case lifecycle.Isolate(reason):
-                return Move(Quarantined(reason), endings.failed(facts.name, reason))
+            case lifecycle.Quarantine(reason):
+                return Transition(Quarantined(reason), _failed(facts.name, reason))
             case lifecycle.Refuse(reason):
                 return self.refuse(facts, reason)
             case lifecycle.Flash(firmware):
-                return self._flash(facts, firmware, endings.released())
+                return self._flash(facts, firmware, _released())
             case lifecycle.Serve(kind) if desired is not None:
-                return self._serve(facts, self._kinds[kind], desired, probe)
+                return self._serve(facts, self._kinds[kind], desired, check)
             case _:
-                return Move(Ready(facts.firmware, self._probe_every), endings.released())
+                return Transition(Ready(facts.firmware, self._check_every), _released())
 
-    def come_to_rest(self, facts: Facts) -> Move:
-        """Serve no longer, and see the board to the end of what it does."""
-        return Move(Testing(DeviceState.RELEASING, facts.firmware), endings.released())
+    def released_while_busy(self, facts: DeviceFacts) -> Transition:
+        """It is to serve no longer, but its board is busy: wait until that is idle."""
+        return Transition(Testing(DeviceState.RELEASING, facts.firmware), _released())
 
-    def lose(self, facts: Facts, reason: str) -> Move:
+    def lost(self, facts: DeviceFacts, reason: str) -> Transition:
         """The board is gone."""
-        return Move(Absent(reason), endings.unplugged(facts.name, reason))
+        return Transition(Absent(reason), _unplugged(facts.name, reason))
 
-    def refuse(self, facts: Facts, reason: str) -> Move:
+    def refuse(self, facts: DeviceFacts, reason: str) -> Transition:
         """Do nothing until the hardware, or what is desired, is another."""
-        return Move(Broken(reason, retry=None), endings.failed(facts.name, reason))
+        return Transition(Broken(reason, retry=None), _failed(facts.name, reason))
 
-    def fail(self, facts: Facts, reason: str) -> Move:
-        """The board does not do what it should: take the next step of the ladder."""
+    def failed(self, facts: DeviceFacts, reason: str) -> Transition:
+        """The board does not do what it should: take the next step of its recovery."""
         if facts.board is None:
-            return self.lose(facts, reason)
+            return self.lost(facts, reason)
         if facts.board.in_bootloader:
-            self._climb.reach(Remedy.REBOOT)  # there is no port to open
-        rung, told = self._climb.fail(reason)
+            self._recovery.skip_to(Remedy.REBOOT)  # there is no port to open
+        step, told = self._recovery.fail(reason)
         log.warning("device %s: %s", facts.name, told)
-        why = endings.failed(facts.name, reason)
-        match rung.remedy:
+        why = _failed(facts.name, reason)
+        match step.remedy:
             case Remedy.REOPEN:
-                return self._test(facts, why, told, afresh=True)
+                return self._test(facts, why, told, reopen=True)
             case Remedy.REBOOT:
                 return self._reboot(facts, why, told)
             case Remedy.REFLASH:
-                return self._flash(facts, catalogue.DEFAULT, why, told)
+                return self._flash(facts, RECOVERY, why, told)
             case Remedy.REST:
-                return Move(Broken(told, rung.pause), why)
+                return Transition(Broken(told, step.pause), why)
             case Remedy.SET_ASIDE:
-                return Move(SetAside(told, rung.pause), why)
+                return Transition(SetAside(told, step.pause), why)
 
-    def fail_unrecognised(self, facts: Facts) -> Move:
-        """It says nothing we know: a board that never did is given the default firmware."""
+    def unrecognised(self, facts: DeviceFacts) -> Transition:
+        """It says nothing we know: a board that never did is given firmware at once."""
         if not facts.firmware:
-            self._climb.reach(Remedy.REFLASH)
-        return self.fail(facts, "what the board runs is not known")
+            self._recovery.skip_to(Remedy.REFLASH)
+        return self.failed(facts, "what the board runs is not known")
 
-    def retry(self, facts: Facts) -> Move:
+    def look_again(self, facts: DeviceFacts) -> Transition:
         """It has rested, or something about it has changed: look at it anew."""
         if facts.board is None:
-            return self.lose(facts, "the board is not there")
+            return self.lost(facts, "the board is not there")
         if facts.board.in_bootloader:
-            return self._flash(facts, catalogue.DEFAULT, endings.released())
-        told = "looked at again" if self._climb.begun else ""
-        return self._test(facts, endings.released(), told, afresh=True)
+            return self._flash(facts, RECOVERY, _released())
+        told = "looked at again" if self._recovery.has_failed else ""
+        return self._test(facts, _released(), told, reopen=True)
 
-    def obey(self, facts: Facts, command: Command) -> Move:
-        """Do what an administrator asked for; what failed before is forgotten."""
-        self._climb.end()
-        why = endings.failed(facts.name, f"an administrator asked for a {command}")
+    def commanded(self, facts: DeviceFacts, command: Command) -> Transition:
+        """An administrator has asked for something; what failed before is forgotten."""
+        self._recovery.reset()
+        why = _failed(facts.name, f"an administrator asked for a {command}")
         told = f"{command}, as an administrator asked"
         if command is Command.REBOOT:
             return self._reboot(facts, why, told)
         wanted = facts.desired.kind if facts.desired is not None else None
-        firmware = self._needed.get(wanted or "", facts.firmware or catalogue.DEFAULT)
+        firmware = self._needed.get(wanted or "", facts.firmware or RECOVERY)
         return self._flash(facts, firmware, why, told)
 
     def _serve(
-        self, facts: Facts, kind: type[Reservable], desired: Desired, probe: Meter | None
-    ) -> Move:
+        self, facts: DeviceFacts, kind: type[Reservable], desired: Desired, check: Probe | None
+    ) -> Transition:
         try:
             args = kind.Args.model_validate(desired.args)
         except ValidationError as error:
             return self.refuse(facts, f"args of {kind.kind}: {error.errors()[0]['msg']}")
-        if probe is not None and not (kind.takes_over and probe.in_step):
-            return self._test(facts, endings.released(), afresh=True)
+        meter = check.meter if check is not None else None
+        if check is not None and not (kind.takes_over and meter is not None and meter.in_step):
+            return self._test(facts, _released(), reopen=True)
         serving = kind(Hold(reservation=str(desired.reservation), user=str(desired.user)), args)
-        serving.probe = probe
-        return Move(serving, endings.released())
+        serving.probe = meter
+        return Transition(serving, _released())
 
-    def _reboot(self, facts: Facts, why: IcebusError, told: str) -> Move:
-        reported = lifecycle.purpose(facts.desired, DeviceState.TESTING)
-        return Move(Rebooting(reported, told), why)
+    def _firmware_named(self, name: str) -> Firmware:
+        if name not in self._firmware:
+            raise FirmwareUnknown(
+                f"no firmware {name!r} is installed on the worker; install what brings it",
+                firmware=name,
+            )
+        return self._firmware[name]
 
-    def _flash(self, facts: Facts, firmware: str, why: IcebusError, told: str = "") -> Move:
+    def _reboot(self, facts: DeviceFacts, why: IcebusError, told: str) -> Transition:
+        reported = lifecycle.preparing_or(facts.desired, DeviceState.TESTING)
+        return Transition(Rebooting(reported, told), why)
+
+    def _flash(
+        self, facts: DeviceFacts, firmware: str, why: IcebusError, told: str = ""
+    ) -> Transition:
         if facts.board is None:
-            return self.lose(facts, "the board went away")
+            return self.lost(facts, "the board went away")
         try:
-            image = catalogue.image(firmware, facts.board)
+            image = self._firmware_named(firmware).image(facts.board)
         except FirmwareUnknown as error:
-            return Move(Broken(error.message, retry=None), error)
-        reported = lifecycle.purpose(facts.desired, DeviceState.FLASHING)
-        return Move(Flashing(reported, firmware, image, told), why)
+            return Transition(Broken(error.message, retry=None), error)
+        reported = lifecycle.preparing_or(facts.desired, DeviceState.FLASHING)
+        return Transition(Flashing(reported, firmware, image, told), why)
 
     def _test(
         self,
-        facts: Facts,
+        facts: DeviceFacts,
         why: IcebusError,
         told: str = "",
         expect: str | None = None,
-        afresh: bool = False,
-    ) -> Move:
-        reported = lifecycle.purpose(facts.desired, DeviceState.TESTING)
-        return Move(Testing(reported, expect, told), why, afresh)
+        reopen: bool = False,
+    ) -> Transition:
+        reported = lifecycle.preparing_or(facts.desired, DeviceState.TESTING)
+        return Transition(Testing(reported, expect, told), why, reopen)
+
+
+def _failed(device: str, reason: str) -> DeviceFailed:
+    """It did not do what it should, or was told to do something else."""
+    return DeviceFailed(f"device {device} failed: {reason}", reason=reason, serial=device)
+
+
+def _unplugged(device: str, reason: str) -> DeviceUnplugged:
+    return DeviceUnplugged(
+        f"device {device} was unplugged; plug it in again or release it",
+        reason=reason,
+        serial=device,
+    )
+
+
+def _released() -> ReservationEnded:
+    """Nobody is served any more, or somebody else."""
+    return ReservationEnded(
+        "the reservation ended before this was measured; extend it in time, or reserve again"
+    )

@@ -1,4 +1,4 @@
-"""The recovery ladder: what to do with a board that fails, and how to say it. Pure.
+"""Recovery: what to do with a board that fails, and how to say it. Pure.
 
 ::
 
@@ -6,7 +6,7 @@
 
 Each step is harder on the board than the one before, so each is given its chance first. Flash
 wears: it is written once in a row of failures, while a reboot costs nothing and is tried after each
-rest. Rests grow, and a board that stays ill through all of them is set aside: it is looked at
+rest. Rests grow, and a board that fails after all of them is set aside: it is looked at
 seldom, until somebody does something about it.
 """
 
@@ -17,7 +17,7 @@ from enum import Enum
 
 
 class Remedy(Enum):
-    """A step of the ladder."""
+    """What may be done about a failure."""
 
     REOPEN = "reopening its port"
     REBOOT = "rebooting"
@@ -42,67 +42,67 @@ _FIRST_REST = 4
 
 
 @dataclass(frozen=True)
-class Rung:
+class RecoveryStep:
     """What is done about one failure.
 
     Attributes:
-        remedy: the step.
+        remedy: what is done.
         pause: seconds until the device is looked at again; 0 for a step that is taken now.
     """
 
     remedy: Remedy
     pause: float = 0.0
 
-    def told(self, reason: str, tries: int) -> str:
+    def described(self, reason: str, tries: int) -> str:
         """The step with its reason, for people: ``silent for 10 s; rebooting (2nd try)``."""
         if not self.pause:
             return f"{reason}; {self.remedy.value} ({ordinal(tries)} try)"
         return f"{reason}; {self.remedy.value} for {self.pause:.0f} s ({ordinal(tries)} failure)"
 
 
-def rung(failures: int) -> Rung:
+def step_after(failures: int) -> RecoveryStep:
     """What to do after that many failures in a row."""
     if failures < _FIRST_REST:
-        return Rung((Remedy.REOPEN, Remedy.REBOOT, Remedy.REFLASH)[max(1, failures) - 1])
+        return RecoveryStep((Remedy.REOPEN, Remedy.REBOOT, Remedy.REFLASH)[max(1, failures) - 1])
     rests, resting = divmod(failures - _FIRST_REST, 2)
     if resting:
-        return Rung(Remedy.REBOOT)
+        return RecoveryStep(Remedy.REBOOT)
     if rests >= RESTS:
-        return Rung(Remedy.SET_ASIDE, SET_ASIDE)
-    return Rung(Remedy.REST, min(REST_LONGEST, REST_FIRST * 2.0**rests))
+        return RecoveryStep(Remedy.SET_ASIDE, SET_ASIDE)
+    return RecoveryStep(Remedy.REST, min(REST_LONGEST, REST_FIRST * 2.0**rests))
 
 
-class Climb:
-    """Where one device stands on the ladder."""
+class Recovery:
+    """How far the recovery of one device has come."""
 
     def __init__(self) -> None:
-        self._failures = 0  # as the ladder counts: steps that can't help are passed over
+        self._failures = 0  # with those that steps stand for which can't help and are passed over
         self._tries = 0
 
     @property
-    def begun(self) -> bool:
-        """Whether it has failed since all was well."""
+    def has_failed(self) -> bool:
+        """Whether it has failed since nothing was wrong."""
         return self._failures > 0
 
-    def fail(self, reason: str) -> tuple[Rung, str]:
+    def fail(self, reason: str) -> tuple[RecoveryStep, str]:
         """It has failed: the step to take, and how to say it."""
         self._failures += 1
         self._tries += 1
-        step = rung(self._failures)
-        return step, step.told(reason, self._tries)
+        step = step_after(self._failures)
+        return step, step.described(reason, self._tries)
 
-    def reach(self, remedy: Remedy) -> None:
+    def skip_to(self, remedy: Remedy) -> None:
         """Have the next failure answered by no less than ``remedy``."""
         self._failures = max(self._failures, failures_of(remedy) - 1)
 
-    def end(self) -> None:
-        """All is well, or somebody has taken it in hand: what comes next is a first failure."""
+    def reset(self) -> None:
+        """Nothing is wrong, or an administrator has acted: what comes next is a first failure."""
         self._failures = self._tries = 0
 
 
 def failures_of(remedy: Remedy) -> int:
     """The first failure that ``remedy`` answers."""
-    return next(number for number in range(1, 1000) if rung(number).remedy is remedy)
+    return next(number for number in range(1, 1000) if step_after(number).remedy is remedy)
 
 
 def ordinal(number: int) -> str:

@@ -11,7 +11,7 @@ from icebus.schemas.boards.firmware import Chip
 
 
 @dataclass(frozen=True)
-class Board:
+class ConnectedBoard:
     """What is plugged into one USB port right now.
 
     Attributes:
@@ -41,7 +41,7 @@ class Board:
         return self.drive is not None
 
 
-Snapshot = Sequence[Board]
+Snapshot = Sequence[ConnectedBoard]
 
 
 class Discovery(Protocol):

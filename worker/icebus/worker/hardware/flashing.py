@@ -15,7 +15,7 @@ from pathlib import Path
 from icebus.schemas.boards import picoboot, uf2
 from icebus.schemas.boards.rack import PICOBOOT
 from icebus.schemas.errors import FirmwareInvalid
-from icebus.worker.hardware.board import Board
+from icebus.worker.hardware.board import ConnectedBoard
 
 _INPUT_SPEED, _OUTPUT_SPEED = 4, 5
 """Where :mod:`termios` keeps the speeds among the attributes of a port."""
@@ -40,7 +40,7 @@ def touch(tty: Path) -> None:
         os.close(port)
 
 
-def check_family(image: bytes, board: Board) -> None:
+def check_family(image: bytes, board: ConnectedBoard) -> None:
     """Refuse an image that is not for this board's chip, before it is copied.
 
     Raises:
@@ -58,7 +58,7 @@ def check_family(image: bytes, board: Board) -> None:
         )
 
 
-def copy(image: bytes, board: Board) -> None:
+def copy(image: bytes, board: ConnectedBoard) -> None:
     """Copy ``image`` to the bootloader's drive and see it through to the medium.
 
     Raises:
@@ -72,7 +72,7 @@ def copy(image: bytes, board: Board) -> None:
             os.fsync(file.fileno())
 
 
-def reboot(board: Board) -> None:
+def reboot(board: ConnectedBoard) -> None:
     """Ask the bootloader to start the application.
 
     A real one takes the command on the bulk endpoint of its PICOBOOT interface; a virtual one shows
@@ -87,7 +87,7 @@ def reboot(board: Board) -> None:
         file.write(command)
 
 
-def _drive_of(board: Board) -> Path:
+def _drive_of(board: ConnectedBoard) -> Path:
     if board.drive is None:
         raise FileNotFoundError(errno.ENOENT, "the bootloader shows no drive")
     return board.drive

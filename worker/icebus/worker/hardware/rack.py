@@ -12,7 +12,7 @@ from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver
 
 from icebus.schemas.boards.rack import BoardFile, Mode, read_boards
-from icebus.worker.hardware.board import Board, Snapshot
+from icebus.worker.hardware.board import ConnectedBoard, Snapshot
 
 log = logging.getLogger(__name__)
 
@@ -72,10 +72,10 @@ class _Watcher(FileSystemEventHandler):
             self._changed()
 
 
-def _board(directory: Path, found: BoardFile) -> Board:
+def _board(directory: Path, found: BoardFile) -> ConnectedBoard:
     folder = directory / found.port
     application = found.mode is Mode.APPLICATION
-    return Board(
+    return ConnectedBoard(
         path=found.port,
         session=found.session,
         chip=found.chip,

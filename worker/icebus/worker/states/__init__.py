@@ -3,8 +3,11 @@
 from icebus.schemas.files import File
 from icebus.schemas.message import Args, Message
 from icebus.worker.hardware.port import Port
-from icebus.worker.states._framework import Event, Hold, Host, Reservable, State, reservable
+from icebus.worker.states._framework import Event, Reservable, State, reservable
+from icebus.worker.states._hosts import Hold, Host
 from icebus.worker.states._methods import method
+from icebus.worker.states._registry import installed_kinds
+from icebus.worker.states.measuring import Measuring
 
 __all__ = [
     "Args",
@@ -12,10 +15,12 @@ __all__ = [
     "File",
     "Hold",
     "Host",
+    "Measuring",
     "Message",
     "Port",
     "Reservable",
     "State",
+    "installed_kinds",
     "method",
     "reservable",
 ]

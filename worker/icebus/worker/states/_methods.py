@@ -21,6 +21,17 @@ _MARK = "__icebus_method__"
 
 
 @dataclass(frozen=True)
+class ModelOfKind:
+    """Annotates a parameter whose model each kind has of its own: a class in its class.
+
+    Attributes:
+        name: of the model, as an attribute of the kind's state.
+    """
+
+    name: str
+
+
+@dataclass(frozen=True)
 class Method:
     """A method as clients see it.
 
@@ -36,10 +47,11 @@ class Method:
     args: type[BaseModel]
     returns: TypeAdapter[Any]
     parameters: dict[str, str] = field(default_factory=dict)
+    models: dict[str, type[BaseModel]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, function: Callable[..., Any]) -> Method:
-        """Read the contract off a signature.
+    def of(cls, function: Callable[..., Any], owner: type | None = None) -> Method:
+        """Read the contract off a signature, for the state ``owner``.
 
         Raises:
             TypeError: a parameter or the return value has no type, or a parameter no name.
@@ -51,17 +63,23 @@ class Method:
             raise TypeError(f"method {name} says not what it returns")
         fields: dict[str, Any] = {}
         parameters: dict[str, str] = {}
+        models: dict[str, type[BaseModel]] = {}
         for parameter in list(signature.parameters.values())[1:]:
             if parameter.name not in hints:
                 raise TypeError(f"method {name}: parameter {parameter.name} has no type")
             if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
                 raise TypeError(f"method {name}: {parameter.name} can't be passed by its name")
             default = ... if parameter.default is parameter.empty else parameter.default
+            hint = hints[parameter.name]
+            for mark in getattr(hint, "__metadata__", ()):
+                if isinstance(mark, ModelOfKind):
+                    hint = models[parameter.name] = getattr(owner, mark.name)
+                    default = {}
             # The model's own attributes must not clash with names such as "validate".
             parameters[f"arg_{parameter.name}"] = parameter.name
             fields[f"arg_{parameter.name}"] = (
-                hints[parameter.name],
-                Field(default, alias=parameter.name),
+                hint,
+                Field(default, alias=parameter.name, validate_default=parameter.name in models),
             )
         return cls(
             name=name,
@@ -70,6 +88,7 @@ class Method:
             args=create_model(f"{name}_args", __base__=Args, **fields),
             returns=TypeAdapter(hints["return"]),
             parameters=parameters,
+            models=models,
         )
 
     def parse(self, args: dict[str, Any], blobs: BlobSource) -> dict[str, Any]:
@@ -99,9 +118,15 @@ class Method:
 
     def info(self) -> MethodInfo:
         """What clients are told of this method."""
+        args = self.args.model_json_schema(by_alias=True)
+        for name, model in self.models.items():  # where it is looked for, not behind a reference
+            schema = model.model_json_schema()
+            args["$defs"].pop(model.__name__, None)
+            args["$defs"].update(schema.pop("$defs", {}))
+            args["properties"][name] = schema
         return MethodInfo(
             description=self.description,
-            args=self.args.model_json_schema(by_alias=True),
+            args=args,
             returns=self.returns.json_schema(mode="serialization"),
         )
 
@@ -112,8 +137,10 @@ def method(function: F) -> F:
     return function
 
 
-def methods_in(members: dict[str, Any]) -> dict[str, Method]:
+def methods_in(members: dict[str, Any], owner: type) -> dict[str, Method]:
     """The methods among the members of a class."""
     return {
-        name: Method.of(value) for name, value in members.items() if getattr(value, _MARK, False)
+        name: Method.of(value, owner)
+        for name, value in members.items()
+        if getattr(value, _MARK, False)
     }

@@ -5,11 +5,13 @@ from icebus.worker.states.core.broken import Broken, Quarantined, SetAside
 from icebus.worker.states.core.flashing import Flashing
 from icebus.worker.states.core.ready import Ready
 from icebus.worker.states.core.rebooting import Rebooting
+from icebus.worker.states.core.state import CoreState
 from icebus.worker.states.core.testing import Testing
 
 __all__ = [
     "Absent",
     "Broken",
+    "CoreState",
     "Flashing",
     "Quarantined",
     "Ready",

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from icebus.schemas.devices import DeviceState
-from icebus.worker.states._framework import State
+from icebus.worker.states.core.state import CoreState
 
 if TYPE_CHECKING:
-    from icebus.worker.hardware.board import Board
+    from icebus.worker.hardware.board import ConnectedBoard
     from icebus.worker.hardware.port import Port
 
 REOPEN_AFTER = 1.0
@@ -18,10 +18,11 @@ REOPENS = 5
 """Then a board that is on the bus without a port that opens is not absent but broken."""
 
 
-class Absent(State):
+class Absent(CoreState):
     """Waits for the board to come back."""
 
     reported = DeviceState.ABSENT
+    outlives_port = True
 
     def __init__(self, reason: str) -> None:
         super().__init__()
@@ -36,12 +37,9 @@ class Absent(State):
         """It is back: see what it runs."""
         self.device.found()
 
-    def on_bootloader(self, board: Board) -> None:
+    def on_bootloader(self, board: ConnectedBoard) -> None:
         """It is back without an application: give it one."""
         self.device.fail("the board came back in its bootloader")
-
-    def on_remove(self) -> None:
-        """It is gone already."""
 
     def _reopen(self) -> None:
         self.after(REOPEN_AFTER, self._reopen)

@@ -6,10 +6,10 @@ from datetime import timedelta
 
 from icebus.schemas.devices import DeviceState
 from icebus.schemas.message import now
-from icebus.worker.states._framework import State
+from icebus.worker.states.core.state import CoreState
 
 
-class Broken(State):
+class Broken(CoreState):
     """Rests, and tries again after a while.
 
     Args:
@@ -30,15 +30,15 @@ class Broken(State):
     def on_enter(self) -> None:
         """Set the alarm."""
         if self._retry is not None:
-            self.after(self._retry, self.device.retry)
+            self.after(self._retry, self.device.look_again)
 
     def on_desired(self) -> None:
         """An administrator may set it aside; what could not be had may be wanted no longer."""
         desired = self.device.desired
         if desired is not None and desired.quarantined is not None:
-            self.device.settle()
+            self.device.become_desired()
         elif self._retry is None:
-            self.device.retry()
+            self.device.look_again()
 
 
 class SetAside(Broken):
@@ -50,12 +50,12 @@ class SetAside(Broken):
         """Whoever lifts a quarantine, or wants anything else of it, may have mended it."""
         desired = self.device.desired
         if desired is not None and desired.quarantined is not None:
-            self.device.settle()
+            self.device.become_desired()
         else:
-            self.device.retry()
+            self.device.look_again()
 
 
-class Quarantined(State):
+class Quarantined(CoreState):
     """Set aside by an administrator."""
 
     reported = DeviceState.QUARANTINED
@@ -69,6 +69,6 @@ class Quarantined(State):
         """Come back when the quarantine is lifted."""
         desired = self.device.desired
         if desired is None or desired.quarantined is None:
-            self.device.retry()
+            self.device.look_again()
         elif desired.quarantined != self.reason:
-            self.device.settle()
+            self.device.become_desired()

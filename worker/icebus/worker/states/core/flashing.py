@@ -12,7 +12,7 @@ from icebus.worker.states.core.via_bootloader import ViaBootloader
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from icebus.worker.hardware.board import Board
+    from icebus.worker.hardware.board import ConnectedBoard
 
 
 class Flashing(ViaBootloader):
@@ -32,7 +32,7 @@ class Flashing(ViaBootloader):
         self._firmware = firmware
         self._image = image
 
-    def step(self, board: Board) -> Callable[[], None]:
+    def step(self, board: ConnectedBoard) -> Callable[[], None]:
         """Copy the image."""
         flashing.check_family(self._image, board)
         return partial(flashing.copy, self._image, board)

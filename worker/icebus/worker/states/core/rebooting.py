@@ -11,13 +11,13 @@ from icebus.worker.states.core.via_bootloader import ViaBootloader
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from icebus.worker.hardware.board import Board
+    from icebus.worker.hardware.board import ConnectedBoard
 
 
 class Rebooting(ViaBootloader):
     """Asks the bootloader to start the application: no wire to a board resets it otherwise."""
 
-    def step(self, board: Board) -> Callable[[], None]:
+    def step(self, board: ConnectedBoard) -> Callable[[], None]:
         """Ask it."""
         return partial(flashing.reboot, board)
 

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 from icebus.schemas.devices import DeviceState
 from icebus.schemas.errors import IcebusError
 from icebus.worker.hardware import flashing
-from icebus.worker.states._framework import State
+from icebus.worker.states.core.state import CoreState
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from icebus.worker.hardware.board import Board
+    from icebus.worker.hardware.board import ConnectedBoard
     from icebus.worker.hardware.port import Port
+    from icebus.worker.loop import Callback
 
 BOOTLOADER_DEADLINE = 10.0
 ACT_DEADLINE = 60.0
@@ -23,7 +24,7 @@ RESTART_DEADLINE = 15.0
 """Seconds for each step; a real board takes about 1, 5 and 2 (unverified)."""
 
 
-class ViaBootloader(State):
+class ViaBootloader(CoreState):
     """Sends the board to its bootloader, has something done there, and waits for the application.
 
     The steps that block run on a helper thread; its end comes back through the loop.
@@ -33,6 +34,8 @@ class ViaBootloader(State):
         reason: what is done and why, for people.
     """
 
+    outlives_port = True  # between its two modes a board is absent
+
     def __init__(self, reported: DeviceState, reason: str) -> None:
         super().__init__()
         self.reported = reported
@@ -40,7 +43,7 @@ class ViaBootloader(State):
         self._acted = False
 
     @abstractmethod
-    def step(self, board: Board) -> Callable[[], None]:
+    def step(self, board: ConnectedBoard) -> Callable[[], None]:
         """What to do in the bootloader, as a step that may block.
 
         Raises:
@@ -62,12 +65,9 @@ class ViaBootloader(State):
             self.device.close()
             self.after(BOOTLOADER_DEADLINE, self._not_in_bootloader)
             if board.tty is not None:
-                self._assist(partial(flashing.touch, board.tty), lambda: None)
+                self._run_on_thread(partial(flashing.touch, board.tty), lambda: None)
 
-    def on_remove(self) -> None:
-        """Between its two modes a board is absent."""
-
-    def on_bootloader(self, board: Board) -> None:
+    def on_bootloader(self, board: ConnectedBoard) -> None:
         """Do there what it was sent for."""
         if self._acted:
             self.device.fail("came back in its bootloader")
@@ -79,7 +79,7 @@ class ViaBootloader(State):
             return
         self._acted = True
         self.device.progress(0.5)
-        self._assist(step, self._await_restart)
+        self._run_on_thread(step, self._await_restart)
         self.after(ACT_DEADLINE + RESTART_DEADLINE, self._not_restarted)
 
     def on_add(self, port: Port) -> None:
@@ -89,20 +89,12 @@ class ViaBootloader(State):
 
     def on_desired(self) -> None:
         """The work goes on; it may now be for a reservation."""
-        self.reported = self.device.purpose(self.reported)
+        self.reported = self.device.preparing_or(self.reported)
 
-    def _assist(self, step: Callable[[], None], then: Callable[[], None]) -> None:
-        def if_alive(callback: Callable[[], None]) -> None:
-            if self.device.state is self:
-                self.device.run(self, callback)
+    def _run_on_thread(self, step: Callback, then: Callback) -> None:
+        self.device.run_on_thread(self, step, then, self._failed)
 
-        self.device.assist(
-            step,
-            lambda _: if_alive(then),
-            lambda error: if_alive(lambda: self._failed(str(error))),
-        )
-
-    def _failed(self, problem: str) -> None:
+    def _failed(self, problem: Exception) -> None:
         if self._acted:
             # A bootloader that reboots at the last byte makes the step look as if it had failed.
             self._await_restart()

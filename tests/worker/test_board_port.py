@@ -12,11 +12,12 @@ import serial
 
 from icebus.schemas.boards.firmware import Chip
 from icebus.schemas.deadline import Deadline
-from icebus.worker.device import opening
-from icebus.worker.device.helper_threads import Helpers
-from icebus.worker.device.opening import Opening
+from icebus.worker.device import board_port
+from icebus.worker.device.board_port import BoardPort, PortCallbacks
+from icebus.worker.device.helper_threads import HelperThreads
 from icebus.worker.hardware import port
-from icebus.worker.hardware.board import Board
+from icebus.worker.hardware.board import ConnectedBoard
+from icebus.worker.hardware.port import Port
 from icebus.worker.loop import Loop
 
 if TYPE_CHECKING:
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.timeout(60)
 
 
-def board(tty: Path) -> Board:
-    return Board("1-1.1", "s1", Chip.RP2040, "S1", tty, None, True)
+def board(tty: Path) -> ConnectedBoard:
+    return ConnectedBoard("1-1.1", "s1", Chip.RP2040, "S1", tty, None, True)
 
 
 class Opener:
@@ -36,10 +37,11 @@ class Opener:
         self.loop = loop
         self.ended: list[object] = []
         tell: Callable[[object], None] = self.ended.append
-        self.opening = Opening(loop, Helpers(loop, "board"), tell, tell, tell)
+        callbacks = PortCallbacks(tell, tell, tell, tell, tell)
+        self.board_port = BoardPort(loop, HelperThreads(loop, "board"), callbacks)
 
-    def begin(self, board: Board) -> None:
-        self.loop.post(lambda: self.opening.begin(board))
+    def begin(self, board: ConnectedBoard) -> None:
+        self.loop.post(lambda: self.board_port.open(board))
 
 
 @pytest.fixture
@@ -55,9 +57,9 @@ def test_given_a_port_then_it_is_opened(
 ) -> None:
     opener.begin(board(scripted_board.path))
     eventually(lambda: opener.ended)
-    (connection,) = opener.ended
-    assert isinstance(connection, serial.Serial)
-    connection.close()
+    assert opener.ended == [opener.board_port.port]
+    assert isinstance(opener.board_port.port, Port)
+    opener.loop.post(opener.board_port.close)
 
 
 def test_given_no_such_port_then_the_error_is_told(
@@ -85,10 +87,10 @@ def test_given_a_driver_that_hangs_then_nobody_waits_and_what_it_opens_later_is_
         return opened[0]
 
     monkeypatch.setattr(port, "connect", hang)
-    monkeypatch.setattr(opening, "OPEN_DEADLINE", 30.0 if given_up else 0.05)
+    monkeypatch.setattr(board_port, "OPEN_DEADLINE", 30.0 if given_up else 0.05)
     opener.begin(board(scripted_board.path))
     if given_up:
-        opener.loop.post(opener.opening.give_up)
+        opener.loop.post(opener.board_port.close)
     else:
         eventually(lambda: opener.ended)
     go_on.set()

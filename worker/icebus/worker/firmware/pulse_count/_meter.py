@@ -6,7 +6,7 @@ when the board is known to wait, and whenever host and board have fallen out of 
 be quiet first::
 
     WAITING --send--> SENDING --Received--> MEASURING --Report--> RETURNING --Waiting--> WAITING
-    any --Watchdog, or what can't come now--> ASTRAY --Waiting, then quiet--> WAITING or SENDING
+    any --Watchdog, or what can't come now--> OUT_OF_STEP --Waiting, quiet--> WAITING or SENDING
 
 In every phase but WAITING an alarm is set, so that a board that says nothing more is noticed.
 """
@@ -14,9 +14,9 @@ In every phase but WAITING an alarm is set, so that a board that says nothing mo
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import Enum, auto
+from typing import Any
 
 from icebus.schemas.boards import pulse_count_text as text
 from icebus.schemas.errors import (
@@ -25,8 +25,8 @@ from icebus.schemas.errors import (
     IcebusError,
     MeasurementFailed,
 )
-from icebus.worker.firmware.lines import Lines
-from icebus.worker.firmware.pulse_count import (
+from icebus.worker.firmware import Lines, Measured, Meter, MeterCallbacks
+from icebus.worker.firmware.pulse_count._conversation import (
     QUIET,
     Conversation,
     NoReport,
@@ -36,7 +36,6 @@ from icebus.worker.firmware.pulse_count import (
     Waiting,
     Watchdog,
 )
-from icebus.worker.hardware.port import Port
 from icebus.worker.loop import Callback, Timer
 
 UPLOAD_DEADLINE = 10.0
@@ -55,26 +54,12 @@ TAKEN_OVER_DEADLINE = 20.0
 begins later has its own."""
 
 ATTEMPTS = 2
-"""Transfers of one bitstream that may go astray before its measurement fails."""
-
-
-@dataclass(frozen=True)
-class Measured:
-    """A measurement.
-
-    Attributes:
-        report: what the board said.
-        upload: seconds from the first byte sent to the board having all.
-        window: seconds from then to the report.
-    """
-
-    report: Report
-    upload: float
-    window: float
+"""Transfers of one bitstream that may break off before its measurement fails."""
 
 
 @dataclass
 class _Transfer:
+    key: str
     data: bytes
     attempts: int = 0
     begun: float = 0.0
@@ -87,36 +72,14 @@ class _Phase(Enum):
     SENDING = auto()
     MEASURING = auto()
     RETURNING = auto()
-    ASTRAY = auto()
+    OUT_OF_STEP = auto()
 
 
-class Meter:
-    """One board's measuring, a transfer at a time. Its board must wait when this begins.
+class PulseCountMeter(Meter[Report]):
+    """Measures a transfer at a time."""
 
-    Args:
-        port: gives the board's port, None while it is away.
-        after: runs a callback later.
-        on_measuring: called when the board has all of a bitstream and begins to measure.
-        on_end: called with how a measurement ended.
-        on_idle: called when the next may begin.
-        on_silence: called when the board has stopped answering at all.
-    """
-
-    def __init__(
-        self,
-        port: Callable[[], Port | None],
-        after: Callable[[float, Callback], Timer],
-        on_measuring: Callable[[], None],
-        on_end: Callable[[Measured | IcebusError], None],
-        on_idle: Callable[[], None],
-        on_silence: Callable[[str], None],
-    ) -> None:
-        self._port = port
-        self._after = after
-        self._on_measuring = on_measuring
-        self._on_end = on_end
-        self._on_idle = on_idle
-        self._on_silence = on_silence
+    def __init__(self, callbacks: MeterCallbacks[Report]) -> None:
+        super().__init__(callbacks)
         self._lines = Lines()
         self._conversation = Conversation()
         self._phase = _Phase.WAITING
@@ -124,26 +87,30 @@ class Meter:
         self._alarm: Timer | None = None
 
     @property
+    def wants_more(self) -> bool:
+        """Whether the board waits: it takes one bitstream at a time."""
+        return self.idle
+
+    @property
     def idle(self) -> bool:
         """Whether the board waits and nothing is under way."""
         return self._phase is _Phase.WAITING
 
-    def measure(self, data: bytes) -> None:
-        """Begin with ``data``, which must have the firmware's size; only when idle."""
+    def measure(self, key: str, data: bytes) -> None:
+        """Send ``data``, which must have the firmware's size."""
         if not self.idle or len(data) != text.BITSTREAM_SIZE:
             raise RuntimeError("a transfer of the wrong size, or at the wrong time")
-        self._send(_Transfer(data))
+        self._send(_Transfer(key, data))
 
     @property
     def in_step(self) -> bool:
         """Whether host and board agree about what is under way."""
-        return self._phase is not _Phase.ASTRAY
+        return self._phase is not _Phase.OUT_OF_STEP
 
-    def take_over(self, other: Meter) -> None:
-        """Go on where ``other`` is, which hears no more; what it has sent is nobody's any more.
-
-        It has to be in step: nothing is sent again.
-        """
+    def take_over(self, other: Meter[Any]) -> None:
+        """Go on where ``other`` is; it has to be in step, as nothing is sent again."""
+        if not isinstance(other, PulseCountMeter):
+            raise TypeError(f"{type(other).__name__} speaks to other firmware")
         self._lines, self._conversation = other._lines, other._conversation
         self._phase = other._phase
         if other._transfer is not None:
@@ -155,15 +122,15 @@ class Meter:
         """Stop sending and forget the measurement; ``on_end`` is not called."""
         self._transfer = None
         self._clear_alarm()
-        port = self._port()
+        port = self._callbacks.port()
         if port is not None and port.sending:
             port.discard()
 
-    def hear(self, data: bytes) -> None:
+    def receive(self, data: bytes) -> None:
         """Take in what the board says."""
         busy = not self.idle
         for line in self._lines.feed(data):
-            match self._conversation.hear(line):
+            match self._conversation.read(line):
                 case Waiting():
                     self._on_waiting()
                 case Started():
@@ -171,7 +138,7 @@ class Meter:
                 case Received():
                     self._on_received()
                 case Watchdog(received):
-                    self._stray(
+                    self._fall_out_of_step(
                         f"the transfer broke off with {received} of {text.BITSTREAM_SIZE} bytes "
                         "received"
                     )
@@ -185,38 +152,38 @@ class Meter:
                     pass
         # Only now: what a board says in one breath after waiting is no answer to what we send.
         if busy and self.idle:
-            self._on_idle()
+            self._callbacks.on_wants_more()
 
     # --- what the board says ------------------------------------------------------------------
 
     def _on_waiting(self) -> None:
         match self._phase, self._transfer:
-            case _Phase.ASTRAY, _:
+            case _Phase.OUT_OF_STEP, _:
                 self._set_alarm(QUIET, self._on_quiet)
             case _Phase.SENDING, _Transfer(started=True):
-                self._stray("the transfer broke off")
+                self._fall_out_of_step("the transfer broke off")
             case _Phase.SENDING, _:
                 pass  # said before it had seen our first byte
             case _:
                 self._end(MeasurementFailed("the board went back to waiting without a report"))
-                self._rest()
+                self._wait()
 
     def _on_started(self) -> None:
         if self._phase is _Phase.SENDING and self._transfer and not self._transfer.started:
             self._transfer.started = True
         else:
-            self._stray("the board began a transfer that was not sent")
+            self._fall_out_of_step("the board began a transfer that was not sent")
 
     def _on_received(self) -> None:
-        port, transfer = self._port(), self._transfer
+        port, transfer = self._callbacks.port(), self._transfer
         if self._phase is not _Phase.SENDING or port is None or port.sending or transfer is None:
-            self._stray("the board took the transfer for complete too soon")
+            self._fall_out_of_step("the board took the transfer for complete too soon")
             self._expect(REPORT_DEADLINE, "did not end what it measured unasked")
             return
         self._phase = _Phase.MEASURING
         transfer.received = time.monotonic()
         self._expect(REPORT_DEADLINE, "took the bitstream but gave no report in time")
-        self._on_measuring()
+        self._callbacks.on_measuring(transfer.key)
 
     def _on_report(self, report: Report | IcebusError) -> None:
         transfer = self._transfer
@@ -233,7 +200,7 @@ class Meter:
     # --- what we do -----------------------------------------------------------------------------
 
     def _send(self, transfer: _Transfer) -> None:
-        port = self._port()
+        port = self._callbacks.port()
         self._phase = _Phase.SENDING
         self._transfer = transfer
         transfer.attempts += 1
@@ -243,15 +210,15 @@ class Meter:
         if port is not None:
             port.send(transfer.data)
 
-    def _stray(self, how: str) -> None:
+    def _fall_out_of_step(self, how: str) -> None:
         """Bytes of ours may have become a transfer of their own, or soon will."""
-        within, self._phase = self._phase, _Phase.ASTRAY
-        port = self._port()
+        within, self._phase = self._phase, _Phase.OUT_OF_STEP
+        port = self._callbacks.port()
         if port is not None:
             port.discard()
         self._expect(RETURN_DEADLINE, "did not go back to waiting in time")
         transfer = self._transfer
-        if transfer is None or within is _Phase.ASTRAY:
+        if transfer is None or within is _Phase.OUT_OF_STEP:
             return
         if within is _Phase.MEASURING or transfer.attempts >= ATTEMPTS:
             self._end(
@@ -265,28 +232,28 @@ class Meter:
         if self._transfer is not None:
             self._send(self._transfer)
         else:
-            self._rest()
-            self._on_idle()
+            self._wait()
+            self._callbacks.on_wants_more()
 
-    def _rest(self) -> None:
+    def _wait(self) -> None:
         self._phase = _Phase.WAITING
         self._clear_alarm()
 
-    def _end(self, how: Measured | IcebusError) -> None:
-        if self._transfer is not None:
-            self._transfer = None
-            self._on_end(how)
+    def _end(self, how: Measured[Report] | IcebusError) -> None:
+        transfer, self._transfer = self._transfer, None
+        if transfer is not None:
+            self._callbacks.on_end(transfer.key, how)
 
     def _expect(self, seconds: float, otherwise: str) -> None:
         def too_late() -> None:
             self._end(MeasurementFailed(f"the board {otherwise}"))
-            self._on_silence(otherwise)
+            self._callbacks.on_silence(otherwise)
 
         self._set_alarm(seconds, too_late)
 
     def _set_alarm(self, seconds: float, callback: Callback) -> None:
         self._clear_alarm()
-        self._alarm = self._after(seconds, callback)
+        self._alarm = self._callbacks.after(seconds, callback)
 
     def _clear_alarm(self) -> None:
         if self._alarm is not None:

@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 
 from icebus.schemas.boards import pulse_count_text as text
 from icebus.schemas.errors import IcebusError
-from icebus.worker.firmware.measuring import Measured, Meter
+from icebus.worker.firmware import Measured, MeterCallbacks
+from icebus.worker.firmware.pulse_count import PulseCountMeter, Report
 from icebus.worker.hardware.port import Port
 from icebus.worker.loop import Timer
 
@@ -166,28 +167,30 @@ class Host:
     """A meter with work, and what came of it."""
 
     def __init__(self, clock: Clock, line: Line, work: list[int]) -> None:
-        self.outcomes: list[tuple[int, Measured | IcebusError]] = []
+        self.outcomes: list[tuple[int, Measured[Report] | IcebusError]] = []
         self.silences: list[str] = []
         self._work = work
         self._current: int | None = None
         port = cast(Port, FakePort(line))
         self.measuring: list[int | None] = []
-        self.meter = Meter(
-            port=lambda: port,
-            after=clock.after,
-            on_measuring=lambda: self.measuring.append(self._current),
-            on_end=self._on_end,
-            on_idle=self.begin,
-            on_silence=self.silences.append,
+        self.meter = PulseCountMeter(
+            MeterCallbacks(
+                port=lambda: port,
+                after=clock.after,
+                on_measuring=lambda key: self.measuring.append(int(key)),
+                on_end=self._on_end,
+                on_wants_more=self.begin,
+                on_silence=self.silences.append,
+            )
         )
 
     def begin(self) -> None:
         if self._work and self.meter.idle:
             self._current = self._work.pop(0)
-            self.meter.measure(bytes([self._current]) * SIZE)
+            self.meter.measure(str(self._current), bytes([self._current]) * SIZE)
 
-    def _on_end(self, how: Measured | IcebusError) -> None:
-        assert self._current is not None, "an end of nothing"
+    def _on_end(self, key: str, how: Measured[Report] | IcebusError) -> None:
+        assert self._current == int(key), "an end of nothing"
         self.outcomes.append((self._current, how))
         self._current = None
 
@@ -207,8 +210,8 @@ def test_given_any_timing_then_every_count_is_that_of_its_own_bitstream(
         if board.said:
             words, board.said = board.said, b""
             cut = chance.randrange(len(words))
-            host.meter.hear(words[:cut])
-            host.meter.hear(words[cut:])
+            host.meter.receive(words[:cut])
+            host.meter.receive(words[cut:])
         assert clock.now < 1000, "neither ended nor noticed"
     for value, how in host.outcomes:
         if isinstance(how, Measured):
@@ -243,7 +246,7 @@ def test_given_a_board_that_says_anything_at_all_then_each_bitstream_ends_once_o
     for said, takes in talk:
         if takes:
             line.host = []
-        host.meter.hear(f"{said}\r\n".encode())
+        host.meter.receive(f"{said}\r\n".encode())
         assert host.meter.idle or clock._due, "nothing would ever wake it"
     # From here on it is silent; its host must notice, whatever it was in the middle of.
     while clock.step() and not host.silences:
@@ -257,8 +260,8 @@ def test_given_a_bitstream_of_another_size_then_it_is_never_sent() -> None:
     host = Host(clock, line, [])
     for wrong in (0, SIZE - 1, SIZE + 100):
         with pytest.raises(RuntimeError):
-            host.meter.measure(bytes(wrong))
+            host.meter.measure("1", bytes(wrong))
     assert line.host == []
-    host.meter.measure(bytes(SIZE))
+    host.meter.measure("1", bytes(SIZE))
     with pytest.raises(RuntimeError):
-        host.meter.measure(bytes(SIZE))
+        host.meter.measure("1", bytes(SIZE))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Finished:
+class EndedBatch:
     """A batch of which every evaluation has had its outcome."""
 
     name: str
@@ -28,7 +28,7 @@ class Batches:
     def __init__(self) -> None:
         self._open: dict[str, _Batch] = {}
 
-    def accept(self, name: str, evaluations: int, more: bool) -> Finished | None:
+    def accept(self, name: str, evaluations: int, more: bool) -> EndedBatch | None:
         """Evaluations were accepted; ``more`` says whether others of the batch will follow.
 
         Returns the end of the batch, if all its outcomes were there already.
@@ -38,7 +38,7 @@ class Batches:
         batch.outstanding += evaluations
         return self._end(name, batch)
 
-    def settle(self, name: str, succeeded: bool) -> Finished | None:
+    def end_one(self, name: str, succeeded: bool) -> EndedBatch | None:
         """An evaluation of the batch has its outcome; returns the batch's end if that was all."""
         batch = self._open.get(name)
         if batch is None:
@@ -48,16 +48,16 @@ class Batches:
         batch.failures += not succeeded
         return self._end(name, batch)
 
-    def abandon(self) -> list[Finished]:
+    def abandon(self) -> list[EndedBatch]:
         """Nothing more will come: the ends of all batches."""
         ended = [
-            Finished(name, batch.results, batch.failures) for name, batch in self._open.items()
+            EndedBatch(name, batch.results, batch.failures) for name, batch in self._open.items()
         ]
         self._open.clear()
         return ended
 
-    def _end(self, name: str, batch: _Batch) -> Finished | None:
+    def _end(self, name: str, batch: _Batch) -> EndedBatch | None:
         if batch.more or batch.outstanding > 0:
             return None
         del self._open[name]
-        return Finished(name, batch.results, batch.failures)
+        return EndedBatch(name, batch.results, batch.failures)

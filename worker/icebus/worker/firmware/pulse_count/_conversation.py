@@ -6,11 +6,9 @@ The protocol and its constants are in :mod:`icebus.schemas.boards.pulse_count_te
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from icebus.schemas.boards import pulse_count_text as text
-
-NAME = "pulse_count"
 
 QUIET = 0.25
 """Seconds without a new transfer after one broke off, which show that no stray bytes are left:
@@ -82,7 +80,7 @@ class Conversation:
 
     _remark: Report | None = field(default=None, init=False)
 
-    def hear(self, line: str) -> Meaning | None:
+    def read(self, line: str) -> Meaning | None:
         """What ``line`` means, or None for a line that changes nothing."""
         if line == text.WAITING:
             self._remark = None
@@ -99,8 +97,7 @@ class Conversation:
         # The count is the report's second line; some builds print both lines as one.
         if (found := _PULSES.search(line)) is not None:
             remark, self._remark = self._remark, None
-            said = remark or Report(0)
-            return Report(int(found[1]), said.exact, said.cdone, said.note)
+            return replace(remark or Report(0), pulses=int(found[1]))
         return None
 
     def _virtual(self, line: str) -> NoReport | None:

@@ -1,0 +1,22 @@
+"""What packages have brought to this worker: kinds of reservations, and firmware of boards."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from icebus.worker.firmware import Firmware, installed_firmware
+from icebus.worker.states import Reservable, installed_kinds
+
+
+@dataclass(frozen=True)
+class Installed:
+    """What this worker can be reserved for, and which firmware it knows, by name."""
+
+    kinds: Mapping[str, type[Reservable]]
+    firmware: Mapping[str, Firmware]
+
+    @classmethod
+    def load(cls) -> Installed:
+        """All that is installed."""
+        return cls(installed_kinds(), installed_firmware())

@@ -1,0 +1,153 @@
+"""Everything that a worker publishes: its devices' states and events, its own state, its heartbeat.
+
+Answers to calls are in :mod:`icebus.worker.calls`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Collection, Iterable, Mapping
+from importlib.metadata import version
+
+from icebus.bus import Bus, StatePublisher, Will
+from icebus.schemas.calls import Event
+from icebus.schemas.components import (
+    Heartbeat,
+    WorkerHeartbeat,
+    WorkerKinds,
+    WorkerLoad,
+    WorkerPhase,
+    WorkerState,
+)
+from icebus.schemas.devices import DeviceEvent, DeviceEventName, DeviceReport, DeviceState
+from icebus.schemas.message import Message, now
+from icebus.schemas.topics import (
+    DEVICE,
+    EVENT,
+    WORKER_EVENT,
+    WORKER_HEARTBEAT,
+    WORKER_KINDS,
+    WORKER_STATE,
+)
+from icebus.worker.device.device_report import DeviceStatus
+from icebus.worker.states import Hold, Reservable
+
+
+def last_will(worker: str, session: str) -> Will:
+    """What the broker publishes when the worker is lost."""
+    return Will(WORKER_STATE(worker=worker), _state(WorkerPhase.LOST, session))
+
+
+class Publishing:
+    """Publishes for one worker. Devices call it on their loop.
+
+    Args:
+        bus: that it is published on.
+        worker: its id.
+        session: of this life of it.
+    """
+
+    def __init__(self, bus: Bus, worker: str, session: str) -> None:
+        self._bus = bus
+        self._worker = worker
+        self._session = session
+        self._state_publisher = StatePublisher(bus, WORKER_STATE, worker=worker)
+        self._lock = threading.Lock()
+        self._reported: dict[str, tuple[DeviceState, str]] = {}
+
+    # --- of devices -----------------------------------------------------------------------------
+
+    def report(self, report: DeviceReport) -> None:
+        """Publish a device's state, and the event that it, or the reason for it, has changed."""
+        self._bus.publish(DEVICE(worker=self._worker, serial=report.serial), report)
+        with self._lock:
+            before, why = self._reported.get(report.serial, (None, ""))
+            self._reported[report.serial] = (report.state, report.reason)
+        if (before, why) == (report.state, report.reason):
+            return
+        self._bus.publish(
+            WORKER_EVENT(worker=self._worker),
+            DeviceEvent(
+                event=_event_name(before, report.state),
+                serial=report.serial,
+                at=now(),
+                state=report.state,
+                reason=report.reason,
+            ),
+        )
+
+    def emit(self, hold: Hold, serial: str, event: str, sequence: int, data: Message) -> None:
+        """Publish an event of a device's state to its holder."""
+        self._bus.publish(
+            EVENT(
+                user=hold.user,
+                reservation=hold.reservation,
+                sender=self._worker,
+                serial=serial,
+                event=event,
+            ),
+            Event(sequence=sequence, data=data),
+        )
+
+    def forget(self, serial: str) -> None:
+        """Take back the retained state of a device that is gone."""
+        self._bus.clear(DEVICE(worker=self._worker, serial=serial))
+
+    # --- of the worker --------------------------------------------------------------------------
+
+    def state(self, phase: WorkerPhase, serials: Collection[str], draining: str | None) -> None:
+        """Publish what the worker does, again whenever somebody else has said otherwise."""
+        self._state_publisher.publish(_state(phase, self._session, serials, draining))
+
+    def close(self, serials: Collection[str], draining: str | None) -> None:
+        """Publish that the worker is offline, before the bus is closed."""
+        self._state_publisher.close(_state(WorkerPhase.OFFLINE, self._session, serials, draining))
+
+    def kinds(self, kinds: Mapping[str, type[Reservable]]) -> None:
+        """Publish what devices may be reserved for."""
+        self._bus.publish(
+            WORKER_KINDS(worker=self._worker),
+            WorkerKinds(kinds={name: kind.info() for name, kind in kinds.items()}),
+        )
+
+    def heartbeat(self, beat: Heartbeat, devices: Iterable[DeviceStatus]) -> None:
+        """Answer control's heartbeat."""
+        statuses = list(devices)
+        self._bus.publish(
+            WORKER_HEARTBEAT(worker=self._worker),
+            WorkerHeartbeat(
+                epoch=beat.epoch,
+                sequence=beat.sequence,
+                session=self._session,
+                load=WorkerLoad(
+                    devices=len(statuses),
+                    serving=sum(status.hold is not None for status in statuses),
+                    queued=sum(status.load for status in statuses),
+                ),
+            ),
+            interval=beat.interval,
+        )
+
+
+def _event_name(before: DeviceState | None, after: DeviceState) -> DeviceEventName:
+    gone = (None, DeviceState.ABSENT)
+    if before in gone and after not in gone:
+        return DeviceEventName.ADDED
+    if before not in gone and after in gone:
+        return DeviceEventName.REMOVED
+    return DeviceEventName.STATE
+
+
+def _state(
+    phase: WorkerPhase,
+    session: str,
+    serials: Collection[str] = (),
+    draining: str | None = None,
+) -> WorkerState:
+    return WorkerState(
+        state=phase,
+        session=session,
+        version=version("icebus"),
+        serials=sorted(serials),
+        draining=draining,
+    )

@@ -1,0 +1,120 @@
+"""What states see of their device: little for the states of kinds, more for the core's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from icebus.schemas.devices import Desired, DeviceState
+from icebus.schemas.message import Message
+from icebus.worker.device.journal import Journal
+from icebus.worker.firmware import Firmware
+from icebus.worker.hardware.board import ConnectedBoard
+from icebus.worker.hardware.port import Port
+from icebus.worker.loop import Callback, Timer
+
+if TYPE_CHECKING:
+    from icebus.worker.states._framework import State
+
+
+@dataclass(frozen=True)
+class Hold:
+    """The reservation a device serves."""
+
+    reservation: str
+    user: str
+
+
+class Host(Protocol):
+    """What a kind's state may use of its device.
+
+    A state never chooses its successor. It says what has happened, and the device decides what
+    comes next.
+    """
+
+    @property
+    def name(self) -> str:
+        """The device's serial, or where it is while that is not known."""
+
+    @property
+    def board(self) -> ConnectedBoard | None:
+        """The board as it is plugged."""
+
+    @property
+    def port(self) -> Port | None:
+        """Its serial port, while that is open."""
+
+    @property
+    def journal(self) -> Journal:
+        """What the device remembers of evaluations, on disk."""
+
+    def after(self, state: State, seconds: float, callback: Callback) -> Timer:
+        """Run ``callback`` in ``seconds``; what it does not foresee is the device's failure."""
+
+    def emit(self, hold: Hold, event: str, data: Message) -> None:
+        """Send an event to the device's holder."""
+
+    def fail(self, reason: str) -> None:
+        """The board does not do what it should."""
+
+    def finished(self) -> None:
+        """What was under way when the worker was told to stop has ended."""
+
+
+class CoreHost(Host, Protocol):
+    """What the states that every device goes through may use besides."""
+
+    @property
+    def desired(self) -> Desired | None:
+        """What control wants of the device."""
+
+    @property
+    def firmware(self) -> str:
+        """The name of what the board was last proved to run; empty when it never was."""
+
+    @property
+    def known_firmware(self) -> Mapping[str, Firmware]:
+        """The firmware that the worker knows, those that the board may well run first."""
+
+    def open(self) -> None:
+        """Open the board's port."""
+
+    def close(self) -> None:
+        """Close the board's port."""
+
+    def proved(self, firmware: str) -> None:
+        """The board runs ``firmware`` and is idle."""
+
+    def unrecognised(self) -> None:
+        """The board lives but runs nothing known."""
+
+    def flashed(self, firmware: str) -> None:
+        """The board was given ``firmware`` and its port is open."""
+
+    def found(self) -> None:
+        """The board is back and its port is open."""
+
+    def lost(self, reason: str) -> None:
+        """The board is gone."""
+
+    def look_again(self) -> None:
+        """Test the board anew: it has rested, or something about it has changed."""
+
+    def become_desired(self) -> None:
+        """Be what control wants, for a board that is proved and idle."""
+
+    def preparing_or(self, otherwise: DeviceState) -> DeviceState:
+        """What work on the board is reported as: ``preparing`` when it is for a reservation."""
+
+    def progress(self, fraction: float) -> None:
+        """Report how far a long step is."""
+
+    def run_on_thread(
+        self,
+        state: State,
+        step: Callback,
+        then: Callback,
+        otherwise: Callable[[Exception], None],
+    ) -> None:
+        """Run a step that may block on a thread; if ``state`` is alive then, tell how it ended."""

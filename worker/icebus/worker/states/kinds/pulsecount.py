@@ -1,0 +1,50 @@
+"""Kind ``pulsecount``: how many pulses a circuit gives in the firmware's measuring window."""
+
+from __future__ import annotations
+
+from icebus.schemas.boards import bitstream
+from icebus.schemas.boards import pulse_count_text as text
+from icebus.schemas.errors import BitstreamInvalid
+from icebus.schemas.kinds.pulsecount import FIRMWARE, KIND, PulseCountArgs, PulseCountResult
+from icebus.worker.firmware import MeterCallbacks
+from icebus.worker.firmware.pulse_count import PulseCountMeter, Report
+from icebus.worker.states._framework import Event, reservable
+from icebus.worker.states.measuring import Measuring
+
+REFUSED = "the FPGA refused the bitstream (CDONE low)"
+
+
+@reservable(KIND, firmware=FIRMWARE)
+class PulseCount(Measuring[Report]):
+    """Counts the pulses that circuits give on pin ICE_27 in the firmware's measuring window."""
+
+    class Args(PulseCountArgs):
+        """What a reservation may ask for."""
+
+    takes_over = True
+    results = Event(PulseCountResult, "One bitstream was measured.")
+
+    def make_meter(self, callbacks: MeterCallbacks[Report]) -> PulseCountMeter:
+        """One transfer at a time."""
+        return PulseCountMeter(callbacks)
+
+    def check(self, data: bytes, validate: bool) -> None:
+        """Any other size would shift the transfers after it."""
+        if validate:
+            bitstream.validate(data)
+        elif len(data) != text.BITSTREAM_SIZE:
+            raise BitstreamInvalid(
+                f"{len(data)} bytes, but the board takes exactly {text.BITSTREAM_SIZE}: any other "
+                "number would shift the uploads after it",
+                problem="size",
+            )
+
+    def result(self, report: Report) -> dict[str, object]:
+        """What the board reported."""
+        note = REFUSED if report.cdone is False else report.note
+        return {
+            "pulses": report.pulses,
+            "exact": report.exact,
+            "cdone": report.cdone,
+            "note": note,
+        }

@@ -1,0 +1,131 @@
+"""The outcomes of one reservation on one device: sent at once, journalled, repeated when asked."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Collection, Iterable
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from icebus.schemas.errors import JournalUnavailable
+from icebus.schemas.measuring import COLLECT_PAGE, Outcome
+from icebus.worker.device.journal import Journal, StoredOutcome
+from icebus.worker.states._framework import Reservable
+from icebus.worker.states.measuring._evaluation import Entry, Evaluation
+
+log = logging.getLogger(__name__)
+
+AnyOutcome = TypeVar("AnyOutcome", bound=Outcome)
+
+WRITE_AGAIN = 5.0
+"""Seconds until an outcome is written down again that the disk had no room for."""
+
+
+class Outcomes:
+    """Keeps them for one state.
+
+    Args:
+        state: whose they are.
+    """
+
+    def __init__(self, state: Reservable) -> None:
+        self._state = state
+        self._reservation = state.hold.reservation
+        self._unwritten: deque[StoredOutcome] = deque()
+
+    @property
+    def _journal(self) -> Journal:
+        return self._state.device.journal
+
+    def accept(self, evaluations: Iterable[Evaluation], again: Collection[str]) -> None:
+        """Write down evaluations, all or none; those of ``again`` failed before."""
+        entries = [(each.id, each.entry.json_text()) for each in evaluations]
+        self._journal.accept(self._reservation, entries, again)
+
+    def knows(self, evaluation: str) -> bool:
+        """Whether that evaluation was accepted and is not yet forgotten."""
+        return self._journal.knows(self._reservation, evaluation)
+
+    def has_failed(self, evaluation: str) -> bool:
+        """Whether its outcome is a failure."""
+        outcome = self._journal.outcome(self._reservation, evaluation)
+        return outcome is not None and outcome.event == "failures"
+
+    def add(self, event: str, outcome: Outcome) -> None:
+        """Write down an outcome and send it."""
+        text = outcome.model_dump_json()
+        self._unwritten.append(StoredOutcome(outcome.evaluation, event, text))
+        if len(self._unwritten) == 1:  # or the others are waited for
+            self.write()
+        self._state.device.emit(self._state.hold, event, outcome)
+
+    def write(self) -> None:
+        """Write down the outcomes that are not; those that can't be are tried again later."""
+        while self._unwritten:
+            first = self._unwritten[0]
+            try:
+                self._journal.write_outcome(
+                    self._reservation, first.evaluation, first.event, first.outcome
+                )
+            except JournalUnavailable as error:
+                log.warning("device %s: outcomes wait: %s", self._state.device.name, error.message)
+                self._state.after(WRITE_AGAIN, self.write)
+                return
+            self._unwritten.popleft()
+
+    def repeat(self, evaluation: str) -> None:
+        """Send the outcome of an evaluation again, if it has one."""
+        outcome = self._journal.outcome(self._reservation, evaluation)
+        if outcome is not None:
+            self._send_again(outcome)
+
+    def repeat_page(self, after: int) -> tuple[int, int | None]:
+        """Send a page of what nobody has acknowledged; gives how many, and where the next is."""
+        found = self._journal.outcomes(self._reservation, after, COLLECT_PAGE + 1)
+        page, rest = found[:COLLECT_PAGE], found[COLLECT_PAGE:]
+        for outcome in page:
+            self._send_again(outcome)
+        return len(page), page[-1].position if rest else None
+
+    def repeat_all(self) -> None:
+        """Send all that nobody has acknowledged."""
+        for outcome in self._journal.outcomes(self._reservation):
+            self._send_again(outcome)
+
+    def acknowledge(self, evaluations: Iterable[str]) -> int:
+        """Forget outcomes that have arrived; returns how many."""
+        return self._journal.acknowledge(self._reservation, evaluations)
+
+    @property
+    def unacknowledged(self) -> int:
+        """How many nobody has acknowledged."""
+        return self._journal.count_outcomes(self._reservation)
+
+    def forget_others(self) -> None:
+        """Forget what belongs to reservations that are over."""
+        try:
+            self._journal.keep_only(self._reservation)
+        except JournalUnavailable as full:
+            log.warning("device %s: %s", self._state.device.name, full.message)  # only tidying
+
+    def without_outcome(self) -> list[Entry]:
+        """What an earlier life of the worker had accepted."""
+        found = self._journal.without_outcome(self._reservation)
+        return [self._here(Entry.model_validate_json(entry)) for entry in found]
+
+    def _send_again(self, stored: StoredOutcome) -> None:
+        try:
+            model = self._state.events[stored.event].data
+            outcome = self._here(model.model_validate_json(stored.outcome))
+        except (KeyError, ValidationError):
+            log.exception("device %s: unreadable outcome in the journal", self._state.device.name)
+            return
+        self._state.device.emit(self._state.hold, stored.event, outcome)
+
+    def _here(self, outcome: AnyOutcome) -> AnyOutcome:
+        """Journals of version 0.1 do not say the device, which is this one."""
+        if outcome.serial:
+            return outcome
+        return outcome.model_copy(update={"serial": self._state.device.name})

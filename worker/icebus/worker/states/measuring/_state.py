@@ -1,0 +1,313 @@
+"""The state: evaluations wait in a queue in front of a meter."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import deque
+from typing import Annotated, Any, ClassVar, Generic, TypeVar
+
+from pydantic import BaseModel, Field
+
+from icebus.schemas.errors import (
+    BitstreamInvalid,
+    IcebusError,
+    InvalidRequest,
+    MeasurementFailed,
+    QueueFull,
+    WorkerRestarted,
+)
+from icebus.schemas.files import File
+from icebus.schemas.ids import Id, new_id
+from icebus.schemas.measuring import (
+    QUEUE_CAPACITY,
+    Acknowledged,
+    BatchFinished,
+    Collected,
+    Failure,
+    Queued,
+    QueueStatus,
+    Result,
+)
+from icebus.schemas.message import Args, Natural
+from icebus.worker.firmware import Measured, Meter, MeterCallbacks
+from icebus.worker.states._framework import Event, Reservable
+from icebus.worker.states._hosts import Hold
+from icebus.worker.states._methods import ModelOfKind, method
+from icebus.worker.states.measuring._batches import Batches, EndedBatch
+from icebus.worker.states.measuring._evaluation import Evaluation
+from icebus.worker.states.measuring._outcomes import Outcomes
+
+FAILURES_IN_A_ROW = 3
+"""Measurements in a row that may fail before the board is tested: one is a bad cable's, three are a
+board's that serves nobody."""
+
+Bitstreams = Annotated[list[File], Field(max_length=QUEUE_CAPACITY)]
+Evaluations = Annotated[list[Id], Field(max_length=1024)]
+
+R = TypeVar("R")
+
+
+class Measuring(Reservable, ABC, Generic[R]):
+    """A kind that measures files: each that is accepted has exactly one outcome.
+
+    A kind declares ``results = Event(ItsResult)``, and says with which meter the board is driven
+    and what a report of that means. ``R`` is what the meter reports.
+
+    Attributes:
+        MeasurementArgs: what a call of ``evaluate`` may ask for.
+    """
+
+    measures = True
+    results: ClassVar[Event[Any]]
+    failures = Event(Failure, "One bitstream will have no result on this device.")
+    finished = Event(BatchFinished, "Every evaluation of a batch has had its outcome here.")
+
+    class MeasurementArgs(Args):
+        """Nothing, unless a kind says otherwise."""
+
+    def __init__(self, hold: Hold, args: BaseModel) -> None:
+        super().__init__(hold, args)
+        self._queue: deque[Evaluation] = deque()
+        self._under_way: dict[str, Evaluation] = {}
+        self._read_ahead: tuple[str, bytes] | None = None
+        self._ended: list[tuple[Evaluation, Measured[R] | IcebusError]] = []
+        self._outcomes = Outcomes(self)
+        self._batches = Batches()
+        self._stopping = False
+        self._failed_in_a_row = 0
+        self._meter = self.make_meter(
+            MeterCallbacks(
+                port=lambda: self.device.port,
+                after=self.after,
+                on_measuring=lambda _key: self._read_next(),
+                on_end=self._on_end,
+                on_wants_more=self._begin_next,
+                on_silence=lambda how: self.device.fail(f"the board {how}"),
+            )
+        )
+
+    # --- what a kind says -----------------------------------------------------------------------
+
+    @abstractmethod
+    def make_meter(self, callbacks: MeterCallbacks[R]) -> Meter[R]:
+        """What drives the board's firmware."""
+
+    @abstractmethod
+    def result(self, report: R) -> dict[str, object]:
+        """The fields of the kind's result that ``report`` gives."""
+
+    def check(self, data: bytes, validate: bool) -> None:
+        """Refuse a file before it is accepted; thoroughly, if the client wants to ``validate``.
+
+        Raises:
+            BitstreamInvalid: it can't be measured.
+        """
+
+    def to_send(self, data: bytes, args: BaseModel) -> bytes:
+        """What the meter is given for a file and its ``MeasurementArgs``."""
+        return data
+
+    # --- methods ------------------------------------------------------------------------------
+
+    @method
+    def evaluate(
+        self,
+        bitstreams: Bitstreams,
+        batch: Id | None = None,
+        more: bool = False,
+        validate: bool = True,
+        acknowledge: Evaluations = [],  # noqa: B006 - copied for each call
+        retry: bool = False,
+        args: Annotated[BaseModel, ModelOfKind("MeasurementArgs")] = MeasurementArgs(),  # noqa: B008
+    ) -> Queued:
+        """Queue bitstreams; each ends in one event ``results`` or ``failures``.
+
+        All are accepted or none. ``more`` announces further calls of the same batch; ``finished``
+        is sent once a call without it was accepted and every evaluation has had its outcome. An
+        evaluation of an id that is known already is not measured again: its outcome is repeated,
+        unless it is a failure and ``retry`` asks for another try.
+        ``acknowledge`` saves a call: it names outcomes that have arrived. ``args`` is how they are
+        measured, as the kind says.
+        """
+        self.acknowledge(acknowledge)
+        known = {file.id for file in bitstreams if self._outcomes.knows(file.id)}
+        again = {id_ for id_ in known if retry and self._outcomes.has_failed(id_)}
+        known -= again
+        fresh = [file for file in bitstreams if file.id not in known]
+        if len({file.id for file in fresh}) != len(fresh):
+            raise InvalidRequest("two bitstreams of one call have the same id")
+        if self.load + len(fresh) > QUEUE_CAPACITY:
+            raise QueueFull(
+                f"the queue takes {QUEUE_CAPACITY} evaluations and holds {self.load}; "
+                "send more when results have come",
+                capacity=QUEUE_CAPACITY,
+                depth=self.load,
+            )
+        for file in fresh:
+            self._check(file, validate)
+        name = batch or new_id()
+        serial = self.device.name
+        accepted = [Evaluation.accepted(serial, file, name, args) for file in fresh]
+        self._outcomes.accept(accepted, again)
+        for evaluation in known:
+            self._outcomes.repeat(evaluation)
+        self._queue.extend(accepted)
+        self._on_batch_ended(self._batches.accept(name, len(accepted), more))
+        self._begin_next()
+        return Queued(evaluations=[file.id for file in bitstreams], depth=self.load)
+
+    @method
+    def acknowledge(self, evaluations: Evaluations) -> Acknowledged:
+        """Say that outcomes have arrived: the device forgets them."""
+        return Acknowledged(forgotten=self._outcomes.acknowledge(evaluations))
+
+    @method
+    def collect(self, after: Natural = 0) -> Collected:
+        """Repeat outcomes that nobody has acknowledged, as the events they were sent as.
+
+        For a client that takes over from one that died. They come in pages, so that a client is not
+        buried: acknowledge one, then ask for what is ``after`` it.
+        """
+        repeated, following = self._outcomes.repeat_page(after)
+        return Collected(repeated=repeated, next=following, outstanding=self.load)
+
+    @method
+    def status(self) -> QueueStatus:
+        """How much waits, what is measured now, and how many outcomes are unacknowledged."""
+        return QueueStatus(
+            queued=len(self._queue),
+            measuring=next(iter(self._under_way), None),
+            unacknowledged=self._outcomes.unacknowledged,
+        )
+
+    @property
+    def load(self) -> int:
+        """Evaluations that wait or are measured."""
+        return len(self._queue) + len(self._under_way)
+
+    @property
+    def idle(self) -> bool:
+        """Whether the board waits for a measurement and none is under way."""
+        return self._meter.idle
+
+    # --- hooks --------------------------------------------------------------------------------
+
+    def on_enter(self) -> None:
+        """Fail what an earlier life of the worker had accepted, and repeat what it measured."""
+        if self.probe is not None:
+            self._meter.take_over(self.probe)
+        self._outcomes.forget_others()
+        unfinished = self._outcomes.without_outcome()
+        self._outcomes.repeat_all()
+        error = WorkerRestarted(
+            "the worker was restarted before this was measured; evaluate it again"
+        )
+        for entry in unfinished:
+            self._outcomes.add("failures", entry.failure(error))
+
+    def on_data(self, data: bytes) -> None:
+        """Hand it to the meter."""
+        self._meter.receive(data)
+
+    def on_stop(self, why: IcebusError) -> None:
+        """What waits fails; what is on the board is seen through."""
+        self._stopping = True
+        self._fail_queue(why)
+        self._stop_when_done()
+
+    def on_exit(self, why: IcebusError) -> None:
+        """Every evaluation that has no outcome yet fails with ``why``."""
+        self._meter.abandon()
+        self._end_measured()
+        under_way, self._under_way = self._under_way, {}
+        for evaluation in under_way.values():
+            self._end(evaluation, "failures", evaluation.entry.failure(why))
+        self._fail_queue(why)
+        for batch in self._batches.abandon():
+            self._on_batch_ended(batch)
+        self._outcomes.write()
+
+    # --- measuring ------------------------------------------------------------------------------
+
+    def _begin_next(self) -> None:
+        while self._queue and self._meter.wants_more:
+            evaluation = self._queue.popleft()
+            self._under_way[evaluation.id] = evaluation
+            self._meter.measure(evaluation.id, self._read(evaluation))
+
+    def _read_next(self) -> None:
+        """Unpack the next while the board measures, so that it need not wait for that."""
+        if self._queue:
+            self._read_ahead = (self._queue[0].id, self._read(self._queue[0]))
+
+    def _read(self, evaluation: Evaluation) -> bytes:
+        ahead, self._read_ahead = self._read_ahead, None
+        if ahead is not None and ahead[0] == evaluation.id:
+            return ahead[1]
+        return self.to_send(evaluation.file.blob.read(), evaluation.args)
+
+    def _on_end(self, key: str, how: Measured[R] | IcebusError) -> None:
+        evaluation = self._under_way.pop(key, None)
+        if evaluation is not None:
+            # First the next is begun, here and on the other boards that are ready: none is to wait
+            # while results are written down and sent.
+            self._ended.append((evaluation, how))
+            self.after(0, self._end_measured)
+
+    def _end_measured(self) -> None:
+        ended, self._ended = self._ended, []
+        for evaluation, how in ended:
+            if isinstance(how, Measured):
+                self._end(evaluation, "results", self._result(evaluation, how))
+            else:
+                self._end(evaluation, "failures", evaluation.entry.failure(how))
+            failed = isinstance(how, MeasurementFailed)
+            self._failed_in_a_row = self._failed_in_a_row + 1 if failed else 0
+        self._stop_when_done()
+        if self._failed_in_a_row >= FAILURES_IN_A_ROW and self.alive:
+            self._failed_in_a_row = 0
+            self.device.fail(f"{FAILURES_IN_A_ROW} measurements in a row failed")
+
+    def _result(self, evaluation: Evaluation, measured: Measured[R]) -> Result:
+        result: Result = self.events["results"].data(
+            **evaluation.entry.envelope(),
+            **self.result(measured.report),
+            upload=measured.upload,
+            window=measured.window,
+        )
+        return result
+
+    def _end(self, evaluation: Evaluation, event: str, outcome: Result | Failure) -> None:
+        self._outcomes.add(event, outcome)
+        self._on_batch_ended(
+            self._batches.end_one(evaluation.entry.batch, succeeded=event == "results")
+        )
+
+    def _on_batch_ended(self, batch: EndedBatch | None) -> None:
+        if batch is not None:
+            self.finished(
+                BatchFinished(
+                    reservation=self.hold.reservation,
+                    serial=self.device.name,
+                    batch=batch.name,
+                    results=batch.results,
+                    failures=batch.failures,
+                )
+            )
+
+    def _fail_queue(self, why: IcebusError) -> None:
+        queue, self._queue = self._queue, deque()
+        for evaluation in queue:
+            self._end(evaluation, "failures", evaluation.entry.failure(why))
+
+    def _stop_when_done(self) -> None:
+        if self._stopping and not self._under_way and not self._ended:
+            self.device.finished()
+
+    def _check(self, file: File, validate: bool) -> None:
+        try:
+            self.check(file.read(), validate)
+        except BitstreamInvalid as error:
+            raise BitstreamInvalid(
+                f"{file.name}: {error.message}", **{**error.details, "bitstream": file.name}
+            ) from None
