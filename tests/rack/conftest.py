@@ -12,7 +12,6 @@ import pytest
 import serial
 
 from icebus.rack.firmware import FirmwareSettings
-from icebus.rack.firmware.pulse_count import PulseCountSettings
 from icebus.rack.layout import ChipChoice, layout
 from icebus.rack.loop import Loop
 from icebus.rack.rack import Rack
@@ -129,11 +128,9 @@ def start_rack(tmp_path: Path) -> Iterator[Callable[..., RunningRack]]:
             directory,
             BoardSettings(
                 FirmwareSettings(
-                    default_interval=0.02,
-                    pulse_count=PulseCountSettings(
-                        window=settings.get("window", 0.01),
-                        watchdog=settings.get("watchdog", 2.0),
-                    ),
+                    window=settings.get("window", 0.01),
+                    watchdog=settings.get("watchdog", 2.0),
+                    interval=0.02,
                 ),
                 bandwidth=settings.get("bandwidth", 0),
                 absence=settings.get("absence", 0.01),

@@ -11,9 +11,8 @@ import serial
 from hypothesis import given
 from hypothesis import strategies as st
 
-from icebus.rack.firmware import Faulty
-from icebus.rack.firmware.faulty import STALLS_AT
-from icebus.rack.firmware.pulse_count import PulseCount, PulseCountSettings
+from icebus.rack.firmware import Faulty, FirmwareSettings
+from icebus.rack.firmware.pulse_count import PulseCount
 from icebus.rack.verdict import Verdict
 from icebus.schemas.boards import picoboot
 from icebus.schemas.boards import pulse_count_text as text
@@ -46,7 +45,7 @@ def set_fault(rack: RunningRack, fault: Fault | None, port: str = "1-1.1") -> No
 
 def conversation(fault: Fault) -> tuple[Faulty, list[str], bytes]:
     """All that a firmware with a fault takes of an upload, and what it says until it is idle."""
-    firmware = Faulty(PulseCount(PulseCountSettings(), Random(0)), fault, Random(1))
+    firmware = Faulty(PulseCount(FirmwareSettings(), Random(0)), fault, Random(1))
     lines, noise, rest, now = list(firmware.start(0).lines), b"", BLANK, 0.0
     while rest and (wants := firmware.wants):
         step = firmware.receive(rest[:wants], now)
@@ -98,7 +97,7 @@ def test_given_a_board_that_misreports_then_all_but_the_report_is_as_it_should_b
 def test_given_any_fault_then_no_more_is_taken_than_is_wanted(
     fault: Fault, pieces: list[int]
 ) -> None:
-    firmware = Faulty(PulseCount(PulseCountSettings(), Random(0)), fault, Random(1))
+    firmware = Faulty(PulseCount(FirmwareSettings(), Random(0)), fault, Random(1))
     taken = 0
     for number, piece in enumerate(pieces):
         size = min(piece, firmware.wants)
@@ -110,7 +109,7 @@ def test_given_any_fault_then_no_more_is_taken_than_is_wanted(
     if fault in (Fault.HANG, Fault.WEDGE, Fault.BABBLE):
         assert taken == 0
     if fault is Fault.STALL:
-        assert taken <= STALLS_AT
+        assert taken <= firmware.stalls_at
 
 
 # --- boards ---------------------------------------------------------------------------------------

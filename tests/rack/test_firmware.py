@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from icebus.rack.firmware import FirmwareSettings, Silent, firmware_of
 from icebus.rack.firmware.default import Default
-from icebus.rack.firmware.pulse_count import PulseCount, PulseCountSettings
+from icebus.rack.firmware.pulse_count import PulseCount
 from icebus.rack.verdict import Verdict
 from icebus.schemas.boards import pulse_count_text as text
 from icebus.schemas.boards.firmware import Chip, FirmwareMarker
@@ -24,7 +24,7 @@ TRANSFERRED = ("Bitstream transfer started", "Receiving bitstream")
 
 
 def pulse_count(seed: int = 0, **settings: float) -> PulseCount:
-    return PulseCount(PulseCountSettings(**settings), Random(seed))
+    return PulseCount(FirmwareSettings(**settings), Random(seed))
 
 
 def test_given_a_bitstream_when_sent_then_the_lines_are_those_of_the_protocol() -> None:
@@ -223,7 +223,7 @@ def test_given_no_count_when_the_verdict_comes_then_the_window_is_not_waited_for
 
 
 def test_given_default_firmware_when_woken_then_one_line_an_interval_on_common_ticks() -> None:
-    firmware = Default(0.25)
+    firmware = Default(FirmwareSettings(interval=0.25), Random(0))
 
     assert firmware.start(10.1).lines == ("default firmware",)
     assert firmware.deadline == pytest.approx(10.25)
@@ -237,7 +237,7 @@ def test_given_default_firmware_when_woken_then_one_line_an_interval_on_common_t
 def test_given_any_interval_when_scheduled_then_the_next_line_is_ahead(
     interval: Any, now: Any
 ) -> None:
-    firmware = Default(interval)
+    firmware = Default(FirmwareSettings(interval=interval), Random(0))
     firmware.start(now)
 
     assert now < firmware.deadline <= now + 2 * interval

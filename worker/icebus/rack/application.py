@@ -6,11 +6,9 @@ import logging
 import select
 from typing import TYPE_CHECKING, Final
 
-from icebus.rack.firmware import Faulty
-from icebus.rack.firmware.base import NOTHING
+from icebus.rack.firmware import EOL, NOTHING, Faulty
 from icebus.rack.pacing import Pacer
 from icebus.rack.pty import EVENTS, PtyPort, Signal
-from icebus.schemas.boards.pulse_count_text import EOL
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,7 +15,6 @@ from platformdirs import user_state_path
 from pydantic import ValidationError
 
 from icebus.rack.firmware import FirmwareSettings
-from icebus.rack.firmware.pulse_count import PulseCountSettings
 from icebus.rack.layout import ChipChoice, add_board, layout
 from icebus.rack.lock import is_running
 from icebus.rack.settings import BANDWIDTH, BoardSettings
@@ -117,9 +116,7 @@ def run(
         from icebus.rack.rack import Rack
     except ImportError as error:
         raise ProgramMissing(f"{error}: pip install 'icebus[virtual]'") from error
-    firmwares = FirmwareSettings(
-        pulse_count=PulseCountSettings(window=window, watchdog=watchdog, load=load)
-    )
+    firmwares = FirmwareSettings(window=window, watchdog=watchdog, load=load)
     settings = BoardSettings(firmwares, bandwidth=bandwidth, absence=absence, seed=seed)
     rack = Rack(directory, settings, lambda loop: PoolEvaluator(loop, processes))
 

@@ -1,7 +1,25 @@
-"""Emulated firmwares: pure state machines, bytes in, lines out, timers as explicit deadlines."""
+"""Emulated firmware: pure state machines, bytes in, lines out, timers as explicit deadlines."""
 
-from icebus.rack.firmware.base import Evaluation, Firmware, Silent, Step
-from icebus.rack.firmware.catalogue import FirmwareSettings, firmware_of
+from icebus.rack.firmware.base import (
+    EOL,
+    NOTHING,
+    Evaluation,
+    Firmware,
+    FirmwareSettings,
+    Silent,
+    Step,
+)
 from icebus.rack.firmware.faulty import Faulty
+from icebus.rack.firmware.installed import firmware_of
 
-__all__ = ["Evaluation", "Faulty", "Firmware", "FirmwareSettings", "Silent", "Step", "firmware_of"]
+__all__ = [
+    "EOL",
+    "NOTHING",
+    "Evaluation",
+    "Faulty",
+    "Firmware",
+    "FirmwareSettings",
+    "Silent",
+    "Step",
+    "firmware_of",
+]

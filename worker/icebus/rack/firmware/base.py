@@ -3,10 +3,34 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+from icebus.schemas.boards import pulse_count_text as text
 
 if TYPE_CHECKING:
+    from random import Random
+
     from icebus.rack.verdict import Verdict
+
+EOL: Final = "\r\n"
+
+
+@dataclass(frozen=True, slots=True)
+class FirmwareSettings:
+    """What may differ from a real board, for tests and benchmarks.
+
+    Attributes:
+        window: seconds that pulses are counted for.
+        watchdog: seconds that a transfer may take.
+        load: seconds that loading the FPGA takes (on a board: tens of milliseconds, *unverified*).
+        interval: seconds between the lines of firmware that says one again and again.
+            *Unverified*: that of the real firmware isn't known.
+    """
+
+    window: float = text.WINDOW_SECONDS
+    watchdog: float = text.WATCHDOG_SECONDS
+    load: float = 0.0
+    interval: float = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +69,18 @@ NOTHING = Step()
 class Firmware:
     """A firmware that does nothing; the others override what they do.
 
-    Inputs carry the time ``now``, in seconds of a steady clock; nothing here reads a clock.
+    Inputs carry the time ``now``, in seconds of a steady clock; nothing here reads a clock. A
+    package offers its own by the entry-point group ``icebus.virtual_firmware``, under the name that
+    images have.
+
+    Args:
+        settings: times.
+        random: of the board, for what differs from one measurement to the next.
     """
+
+    def __init__(self, settings: FirmwareSettings, random: Random) -> None:
+        self.settings = settings
+        self.random = random
 
     @property
     def wants(self) -> int:
@@ -62,6 +96,15 @@ class Firmware:
     def touchable(self) -> bool:
         """Whether the host's 1200 baud resets the chip."""
         return True
+
+    @property
+    def stalls_at(self) -> int:
+        """How many bytes of a transfer a board takes that stalls."""
+        return text.BITSTREAM_SIZE // 2
+
+    def garble(self, line: str) -> str:
+        """``line`` as a board says it whose reports can't be understood."""
+        return line[: len(line) // 2]
 
     @property
     def deadline(self) -> float | None:

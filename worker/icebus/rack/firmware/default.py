@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from icebus.rack.firmware.base import NOTHING, Firmware, Step
+from icebus.rack.firmware.base import NOTHING, Firmware, FirmwareSettings, Step
 from icebus.schemas.boards.pulse_count_text import DEFAULT_LINE
 
-INTERVAL_SECONDS: Final = 0.25
-"""Between lines. *Unverified*: that of the real firmware isn't known."""
+if TYPE_CHECKING:
+    from random import Random
 
 _LINE: Final = Step((DEFAULT_LINE,))
 
 
 class Default(Firmware):
-    """Prints its line every ``interval`` seconds.
+    """Prints its line once an interval.
 
     Lines fall on whole multiples of the interval, so that many boards wake the rack once.
     """
 
-    def __init__(self, interval: float = INTERVAL_SECONDS) -> None:
-        self._interval = interval
+    def __init__(self, settings: FirmwareSettings, random: Random) -> None:
+        super().__init__(settings, random)
         self._next = 0.0
 
     @property
@@ -41,6 +41,7 @@ class Default(Firmware):
         return _LINE
 
     def _schedule(self, now: float) -> None:
-        self._next = (now // self._interval + 1) * self._interval
+        interval = self.settings.interval
+        self._next = (now // interval + 1) * interval
         if self._next <= now:  # rounding
-            self._next += self._interval
+            self._next += interval

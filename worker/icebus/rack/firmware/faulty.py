@@ -9,8 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from icebus.rack.firmware.base import NOTHING, Firmware, Step
-from icebus.schemas.boards import pulse_count_text as text
+from icebus.rack.firmware.base import EOL, NOTHING, Firmware, Step
 from icebus.schemas.boards.rack import Fault
 
 if TYPE_CHECKING:
@@ -18,15 +17,11 @@ if TYPE_CHECKING:
 
     from icebus.rack.verdict import Verdict
 
-STALLS_AT: Final = text.BITSTREAM_SIZE // 2
-"""Bytes of a transfer that a board takes before it stalls."""
-
 BABBLE_SECONDS: Final = 0.01
 """Between two mouthfuls of a board that babbles: about what USB full speed moves."""
 
 _MOUTHFUL: Final = 8192
 _MUTE: Final = frozenset({Fault.HANG, Fault.WEDGE, Fault.BABBLE})
-_WRONG_COUNT: Final = text.PULSES_PREFIX + "12three"
 
 
 class Faulty(Firmware):
@@ -39,9 +34,9 @@ class Faulty(Firmware):
     """
 
     def __init__(self, inner: Firmware, fault: Fault, random: Random) -> None:
+        super().__init__(inner.settings, random)
         self._inner = inner
         self._fault = fault
-        self._random = random
         self._taken = 0
         self._stalled = False
         self._babble_at = 0.0
@@ -52,12 +47,17 @@ class Faulty(Firmware):
         if self._fault in _MUTE or self._stalled:
             return 0
         wanted = self._inner.wants
-        return min(wanted, STALLS_AT - self._taken) if self._fault is Fault.STALL else wanted
+        return min(wanted, self.stalls_at - self._taken) if self._fault is Fault.STALL else wanted
 
     @property
     def receiving(self) -> bool:
         """As the firmware inside."""
         return self._inner.receiving
+
+    @property
+    def stalls_at(self) -> int:
+        """As the firmware inside."""
+        return self._inner.stalls_at
 
     @property
     def touchable(self) -> bool:
@@ -81,7 +81,7 @@ class Faulty(Firmware):
         step = self._inner.receive(data, now)
         self._taken = self._taken + len(data) if self._inner.receiving else 0
         said = self._said(step)
-        self._stalled = self._fault is Fault.STALL and self._taken >= STALLS_AT
+        self._stalled = self._fault is Fault.STALL and self._taken >= self.stalls_at
         return said
 
     def wake(self, now: float) -> Step:
@@ -91,7 +91,7 @@ class Faulty(Firmware):
             return step
         self._babble_at = now + BABBLE_SECONDS
         # Lines, and now and then none for long.
-        ends = self._random.choice((b"\r\n", b" "))
+        ends = self.random.choice((b"\r\n", b" "))
         return replace(step, noise=ends.join([b"babble"] * (_MOUTHFUL // 8)))
 
     def measured(self, verdict: Verdict, now: float) -> Step:
@@ -109,15 +109,8 @@ class Faulty(Firmware):
         if self._fault in _MUTE or self._stalled:
             return replace(step, lines=())
         if self._fault is Fault.GARBAGE:
-            length = sum(len(line) + len(text.EOL) for line in step.lines)
-            return replace(step, lines=(), noise=self._random.randbytes(length))
+            length = sum(len(line) + len(EOL) for line in step.lines)
+            return replace(step, lines=(), noise=self.random.randbytes(length))
         if self._fault is Fault.MISREPORT:
-            return replace(step, lines=tuple(map(_misread, step.lines)))
+            return replace(step, lines=tuple(map(self._inner.garble, step.lines)))
         return step
-
-
-def _misread(line: str) -> str:
-    """Not a report any more, if it was one."""
-    if line.startswith(text.PULSES_PREFIX):
-        return _WRONG_COUNT
-    return line[:20] if line.startswith(text.FLASH_TIMES_PREFIX) else line

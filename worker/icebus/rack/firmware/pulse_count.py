@@ -6,11 +6,10 @@ watchdog, a host that closes the port in the middle of a transfer has to send al
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Final
 
-from icebus.rack.firmware.base import NOTHING, Evaluation, Firmware, Step
+from icebus.rack.firmware.base import NOTHING, Evaluation, Firmware, FirmwareSettings, Step
 from icebus.schemas.boards import pulse_count_text as text
 
 if TYPE_CHECKING:
@@ -22,21 +21,6 @@ _MILLISECOND_CYCLES: Final = text.CLOCK_HZ // 1000
 """The window ends on a tick of a millisecond clock, so it is up to one tick short."""
 
 
-@dataclass(frozen=True, slots=True)
-class PulseCountSettings:
-    """What may differ from the real firmware, for tests and benchmarks.
-
-    Attributes:
-        window: seconds that pulses are counted for.
-        watchdog: seconds that a transfer may take.
-        load: seconds that loading the FPGA takes (on a board: tens of milliseconds, *unverified*).
-    """
-
-    window: float = text.WINDOW_SECONDS
-    watchdog: float = text.WATCHDOG_SECONDS
-    load: float = 0.0
-
-
 class _State(Enum):
     WAITING = auto()
     RECEIVING = auto()
@@ -46,14 +30,11 @@ class _State(Enum):
 class PulseCount(Firmware):
     """Receives a bitstream, has it evaluated, reports the count, and waits for the next.
 
-    Args:
-        settings: times.
-        random: where the truncation of the window comes from; one draw an evaluation.
+    By how much a window is short of a second is drawn at random, once an evaluation.
     """
 
-    def __init__(self, settings: PulseCountSettings, random: Random) -> None:
-        self._settings = settings
-        self._random = random
+    def __init__(self, settings: FirmwareSettings, random: Random) -> None:
+        super().__init__(settings, random)
         self._state = _State.WAITING
         self._started = 0.0
         self._deadline: float | None = None
@@ -75,6 +56,12 @@ class PulseCount(Firmware):
         """Whether part of a bitstream has come."""
         return self._state is _State.RECEIVING
 
+    def garble(self, line: str) -> str:
+        """No report any more, if it was one."""
+        if line.startswith(text.PULSES_PREFIX):
+            return text.PULSES_PREFIX + "12three"
+        return line[:20] if line.startswith(text.FLASH_TIMES_PREFIX) else line
+
     @property
     def deadline(self) -> float | None:
         """Of the watchdog while receiving, the end of the window while measuring."""
@@ -91,12 +78,12 @@ class PulseCount(Firmware):
             return NOTHING
         lines: list[str] = []
         if self._state is _State.RECEIVING and self._expired(now):
-            lines += self._bark()
+            lines += self._time_out()
         evaluation = None
         if data and self._state is _State.WAITING:
             self._state = _State.RECEIVING
             self._started = now
-            self._deadline = now + self._settings.watchdog
+            self._deadline = now + self.settings.watchdog
             lines += (text.STARTED, text.RECEIVING)
         received = self._received
         if len(data) <= text.BITSTREAM_SIZE - len(received):
@@ -112,11 +99,11 @@ class PulseCount(Firmware):
         return Step(tuple(lines), evaluation) if lines else NOTHING
 
     def wake(self, now: float) -> Step:
-        """Bark at a transfer that takes too long; report at the end of the window."""
+        """Drop a transfer that takes too long; report at the end of the window."""
         if not self._expired(now):
             return NOTHING
         if self._state is _State.RECEIVING:
-            return Step(tuple(self._bark()))
+            return Step(tuple(self._time_out()))
         self._deadline = None
         return self._report(now)
 
@@ -139,16 +126,16 @@ class PulseCount(Firmware):
     def _expired(self, now: float) -> bool:
         return self._deadline is not None and now >= self._deadline
 
-    def _bark(self) -> list[str]:
+    def _time_out(self) -> list[str]:
         line = text.WATCHDOG.format(received=len(self._received), size=text.BITSTREAM_SIZE)
         self._wait()
         return [line, text.WAITING]
 
     def _measure(self, now: float) -> Evaluation:
-        cycles = round(self._settings.window * text.CLOCK_HZ)
-        cycles = max(0, cycles - self._random.randrange(_MILLISECOND_CYCLES))
+        cycles = round(self.settings.window * text.CLOCK_HZ)
+        cycles = max(0, cycles - self.random.randrange(_MILLISECOND_CYCLES))
         self._state = _State.MEASURING
-        self._deadline = now + self._settings.load + cycles / text.CLOCK_HZ
+        self._deadline = now + self.settings.load + cycles / text.CLOCK_HZ
         self._verdict = None
         return Evaluation(bytes(self._received), cycles)
 
@@ -158,7 +145,7 @@ class PulseCount(Firmware):
             return NOTHING
         lines = [verdict.line]
         if verdict.pulses is not None:
-            load = round(self._settings.load * 1e6)
+            load = round(self.settings.load * 1e6)
             lines.append(text.FLASH_TIMES.format(init=0, start=0, open=0, write=load, close=0))
             lines.append(text.PULSES.format(pulses=verdict.pulses))
         lines += (text.IDLE, text.CONNECTED, text.WAITING)
