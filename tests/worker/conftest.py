@@ -371,13 +371,18 @@ def make_bench(tmp_path: Path, quick: None) -> Iterator[MakeBench]:
     """Makes devices on scripted boards, each on a loop of its own unless one is given."""
     benches: list[Bench] = []
 
-    def make(serial: str = "S1", shared: Loop | None = None, **options: Any) -> Bench:
+    def make(
+        serial: str = "S1",
+        shared: Loop | None = None,
+        installed: Installed | None = None,
+        **options: Any,
+    ) -> Bench:
         told, board = Told(), ScriptedBoard()
         loop = shared or Loop(f"device-{serial}")
         if shared is None:
             loop.start()
-        installed = Installed.load()
-        device = Device(loop, serial, "1-1.1", installed, told, "session", tmp_path, **options)
+        given = installed or Installed.load()
+        device = Device(loop, serial, "1-1.1", given, told, "session", tmp_path, **options)
         bench = Bench(tmp_path, loop, device, told, board, boards=[board])
         benches.append(bench)
         return bench
