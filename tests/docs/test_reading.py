@@ -8,7 +8,6 @@ import re
 import shutil
 import socket
 import subprocess
-import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from pydantic import BaseModel
 from tests.docs.conftest import Farm
 from tests.docs.reader import Reader, Shell, environment_of, quick, run_here, wait_until
 from tests.docs.reading import Block, Step, blocks, shape, steps
+from tests.packages import install
 
 from icebus.broker.cli import main as broker_main
 from icebus.client import PulseCountClient
@@ -71,7 +71,7 @@ ELSEWHERE = {
     r"icebus up --boards 2 -- make test": "tests/farm/test_up.py has farms for commands, and the "
     "tutorial one for a kind of its own; each takes 6 s of CPU",
     r"icebus up --boards 1 -- icebus evaluate .*": "likewise",
-    r"uv pip install --editable \.": "needs hatchling from the network; its metadata are made here",
+    r"uv pip install --editable .*": "needs hatchling from the network; its metadata are made here",
 }
 """Commands of documents that are read which are not run here, and why."""
 
@@ -146,9 +146,10 @@ def take(
 def test_given_the_tutorial_when_followed_then_all_is_as_it_says(
     farm: Farm, reader: Reader
 ) -> None:
-    def install(step: Step) -> None:
-        install_from(reader.folder)
-        reader.type(Step(step.where, f"export PYTHONPATH='{reader.folder}'"))
+    def install_package(step: Step) -> None:
+        project = reader.folder / step.command.rsplit(maxsplit=1)[1]
+        where = install(project, reader.folder / "installed")
+        reader.type(Step(step.where, f"export PYTHONPATH='{where}'"))
 
     def build(step: Step) -> None:
         if all(map(shutil.which, PROGRAMS)):
@@ -158,7 +159,7 @@ def test_given_the_tutorial_when_followed_then_all_is_as_it_says(
             for name in ("pulse_2khz.bin", "pulse_8khz.bin"):
                 shutil.copy(CIRCUITS / name, reader.folder)
 
-    special = {r"uv pip install --editable \.": install, r"icebus circuit 2k 8k": build}
+    special = {r"uv pip install --editable .*": install_package, r"icebus circuit 2k 8k": build}
     follow("docs/tutorial.md", reader, farm, special)
 
 
@@ -217,22 +218,6 @@ def answers(url: str) -> bool:
     except IcebusError:
         return False
     return True
-
-
-def install_from(folder: Path) -> None:
-    """What installing a project leaves beside its modules: the metadata with the entry points."""
-    project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
-    info = folder / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text(
-        f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n"
-    )
-    lines = [
-        line
-        for group, entries in project["entry-points"].items()
-        for line in (f"[{group}]", *(f"{name} = {value}" for name, value in entries.items()))
-    ]
-    (info / "entry_points.txt").write_text("\n".join(lines) + "\n")
 
 
 # --- payloads -------------------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from icebus.schemas.boards import bitstream
 from icebus.schemas.boards import pulse_count_text as text
 from icebus.schemas.errors import BitstreamInvalid
 from icebus.schemas.kinds.pulsecount import FIRMWARE, KIND, PulseCountArgs, PulseCountResult
@@ -30,9 +29,8 @@ class PulseCount(Measuring[Report]):
 
     def check(self, data: bytes, validate: bool) -> None:
         """Any other size would shift the transfers after it."""
-        if validate:
-            bitstream.validate(data)
-        elif len(data) != text.BITSTREAM_SIZE:
+        super().check(data, validate)
+        if len(data) != text.BITSTREAM_SIZE:
             raise BitstreamInvalid(
                 f"{len(data)} bytes, but the board takes exactly {text.BITSTREAM_SIZE}: any other "
                 "number would shift the uploads after it",

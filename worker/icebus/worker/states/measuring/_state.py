@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Generic, TypeVar
 
 from pydantic import BaseModel, Field
 
+from icebus.schemas.boards import bitstream
 from icebus.schemas.errors import (
     BitstreamInvalid,
     IcebusError,
@@ -102,9 +103,11 @@ class Measuring(Reservable, ABC, Generic[R]):
         Raises:
             BitstreamInvalid: it can't be measured.
         """
+        if validate:
+            bitstream.validate(data)
 
-    def to_send(self, data: bytes, args: BaseModel) -> bytes:
-        """What the meter is given for a file and its ``MeasurementArgs``."""
+    def to_send(self, data: bytes, args: Any) -> bytes:
+        """What the meter is given for a file; ``args`` are the kind's ``MeasurementArgs``."""
         return data
 
     # --- methods ------------------------------------------------------------------------------
