@@ -143,7 +143,7 @@ class Decisions(RuleBasedStateMachine):
                 self.flash(firmware)
             case Serve(_):
                 self.go(S.SERVING)
-        if self.state in lifecycle.SOUND:
+        if self.state in lifecycle.HEALTHY:
             self.failures = self.reflashes = 0
 
     @precondition(lambda self: self.state in (None, S.ABSENT, S.BROKEN, S.QUARANTINED))

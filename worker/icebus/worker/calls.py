@@ -1,4 +1,4 @@
-"""Calls of clients: who may call what on which device, checked before a device hears of it."""
+"""Calls of clients: who may call what on which device, checked before it reaches a device."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Calls:
             if self._closed:
                 raise WorkerLost(f"worker {self._worker} is being stopped; call again later")
             self._carry_out(exchange, incoming.ids["method"])
-        except Exception as error:  # noqa: BLE001 - the caller is told, whatever it is
+        except Exception as error:  # noqa: BLE001 - the caller gets it, whatever it is
             exchange.fail(error)
 
     def _carry_out(self, exchange: Exchange[Call], name: str) -> None:

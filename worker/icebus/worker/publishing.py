@@ -44,7 +44,7 @@ class Publishing:
     Args:
         bus: that it is published on.
         worker: its id.
-        session: of this life of it.
+        session: new at each of its starts.
     """
 
     def __init__(self, bus: Bus, worker: str, session: str) -> None:
@@ -96,7 +96,7 @@ class Publishing:
     # --- of the worker --------------------------------------------------------------------------
 
     def state(self, phase: WorkerPhase, serials: Collection[str], draining: str | None) -> None:
-        """Publish what the worker does, again whenever somebody else has said otherwise."""
+        """Publish what the worker does, again whenever the topic holds something else."""
         self._state_publisher.publish(_state(phase, self._session, serials, draining))
 
     def close(self, serials: Collection[str], draining: str | None) -> None:

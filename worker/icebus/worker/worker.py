@@ -105,7 +105,7 @@ class Worker:
             discovery.start(partial(self._on_boards, number))
 
     def stop(self, deadline: Deadline) -> None:
-        """End every device's work with an explicit outcome, say goodbye, and disconnect.
+        """End every device's work with an explicit outcome, say that it is offline, disconnect.
 
         What is on a board is measured to its end, if that is not far; what waits fails.
         """
@@ -137,7 +137,7 @@ class Worker:
                 self._forget(serial)
 
     def _on_retained_report(self, serial: str) -> None:
-        """An earlier life of this worker has reported a device; it may be gone by now."""
+        """This worker reported a device before it was restarted; it may be gone by now."""
         if not self._found_all:
             self._retained.add(serial)
         else:

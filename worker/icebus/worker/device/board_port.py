@@ -20,7 +20,7 @@ OPEN_DEADLINE = 10.0
 
 @dataclass(frozen=True)
 class PortCallbacks:
-    """Whom a board's port tells. Opening ends in one of the first three, unless it is given up.
+    """Callbacks of a board's port. Opening ends in one of the first three, unless it is given up.
 
     Attributes:
         on_open: called with the open port.
@@ -43,7 +43,7 @@ class BoardPort:
     Args:
         loop: of the device.
         threads: where a driver may hang.
-        callbacks: who is told.
+        callbacks: to the device.
 
     Attributes:
         port: while it is open.

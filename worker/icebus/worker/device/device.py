@@ -130,7 +130,7 @@ class Device:
         return future
 
     def set_serial(self, serial: str) -> None:
-        """The board has said what its serial is; from now on the device is published."""
+        """The board's serial is known; from now on the device is published."""
         self.serial = self.name = serial
 
     def report_again(self) -> None:
@@ -207,7 +207,7 @@ class Device:
             if state.commandable and self._carry_out_command():
                 return
             self._run(state, state.on_desired)
-        else:  # who is served may be served no longer, and is told so before a command is begun
+        else:  # who is served may be served no longer, and learns it before a command is begun
             self._run(state, self._release_if_not_desired)
         commandable = self.state is not None and self.state.commandable
         if not (commandable and self._carry_out_command()) and self.state is state:
@@ -220,8 +220,8 @@ class Device:
         hold = state.hold
         if lifecycle.still_wanted(self.desired, hold.reservation, hold.user, state.kind):
             return
-        if state.idle:
-            self.become_desired()
+        if state.idle:  # a command is carried out in the state that follows
+            self._go(self._next_state.idle(self._facts))
         else:
             self._go(self._next_state.released_while_busy(self._facts))
 
@@ -287,7 +287,7 @@ class Device:
         self._go(self._next_state.failed(self._facts, reason))
 
     def finished(self) -> None:
-        """What was under way when the worker was told to stop has ended."""
+        """What was under way when the worker began to stop has ended."""
         if self._finishing is not None:
             self._stop()
 
@@ -319,7 +319,7 @@ class Device:
         self._go(self._next_state.found(self._facts))
 
     def unrecognised(self) -> None:
-        """The board says nothing we know."""
+        """No firmware was recognised."""
         self._go(self._next_state.unrecognised(self._facts))
 
     def lost(self, reason: str) -> None:
@@ -327,7 +327,7 @@ class Device:
         self._go(self._next_state.lost(self._facts, reason))
 
     def look_again(self) -> None:
-        """A broken device has rested, or something about it has changed: test it anew."""
+        """It was left alone long enough, or something about it has changed: test it anew."""
         if not self._conflict:
             self._go(self._next_state.look_again(self._facts))
 
@@ -359,7 +359,7 @@ class Device:
         then: Callback,
         otherwise: Callable[[Exception], None],
     ) -> None:
-        """Run a step that may block on a thread, and tell ``state`` how it ended."""
+        """Run a step that may block on a thread; if ``state`` is alive then, it learns the end."""
 
         def tell(callback: Callback) -> None:
             if state.alive:

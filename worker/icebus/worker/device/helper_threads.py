@@ -20,7 +20,7 @@ class HelperThreads:
     """Runs what may block for one device. Used on its loop.
 
     Args:
-        loop: where it is told how a step ended.
+        loop: that learns how a step ended.
         name: of the threads.
     """
 
@@ -47,13 +47,13 @@ class HelperThreads:
 
         def work() -> None:
             try:
-                told = partial(then, step())
-            except Exception as error:  # noqa: BLE001 - whoever waits is told, whatever it is
-                told = partial(otherwise, error)
-            self._loop.post(partial(self._done, told))
+                report = partial(then, step())
+            except Exception as error:  # noqa: BLE001 - whoever waits learns it, whatever it is
+                report = partial(otherwise, error)
+            self._loop.post(partial(self._done, report))
 
         self._loop.offload(work, self._name)
 
-    def _done(self, told: Callback) -> None:
+    def _done(self, report: Callback) -> None:
         self._busy -= 1
-        told()
+        report()

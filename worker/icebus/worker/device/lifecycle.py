@@ -13,7 +13,7 @@ INITIAL = frozenset({_S.ABSENT, _S.TESTING, _S.FLASHING, _S.PREPARING, _S.BROKEN
 TRANSITIONS: dict[DeviceState, frozenset[DeviceState]] = {
     _S.ABSENT: frozenset({_S.TESTING, _S.FLASHING, _S.PREPARING, _S.BROKEN, _S.QUARANTINED}),
     _S.TESTING: frozenset(
-        {_S.READY, _S.FLASHING, _S.PREPARING, _S.SERVING, _S.BROKEN, _S.QUARANTINED, _S.ABSENT}
+        {_S.READY, _S.FLASHING, _S.PREPARING, _S.BROKEN, _S.QUARANTINED, _S.ABSENT}
     ),
     _S.FLASHING: frozenset({_S.TESTING, _S.PREPARING, _S.BROKEN, _S.QUARANTINED, _S.ABSENT}),
     _S.READY: frozenset(
@@ -25,7 +25,6 @@ TRANSITIONS: dict[DeviceState, frozenset[DeviceState]] = {
             _S.READY,
             _S.TESTING,
             _S.FLASHING,
-            _S.RELEASING,
             _S.BROKEN,
             _S.QUARANTINED,
             _S.ABSENT,
@@ -49,10 +48,11 @@ TRANSITIONS: dict[DeviceState, frozenset[DeviceState]] = {
     _S.BROKEN: frozenset({_S.TESTING, _S.FLASHING, _S.PREPARING, _S.ABSENT, _S.QUARANTINED}),
     _S.QUARANTINED: frozenset({_S.TESTING, _S.FLASHING, _S.PREPARING, _S.BROKEN, _S.ABSENT}),
 }
-"""From each reported state, those that may follow. None is followed by ``ready`` or ``serving``
-without a test of the board in between."""
+"""From each reported state, those that can follow. None is followed by ``ready`` or ``serving``
+without a test of the board in between; ``testing`` is for nobody, so work for a reservation is
+``preparing`` before it is ``serving``."""
 
-SOUND = frozenset({_S.READY, _S.SERVING})
+HEALTHY = frozenset({_S.READY, _S.SERVING})
 """What a device reports once nothing is wrong with it. Only then are its failures forgotten: a
 board that takes one firmware but not the other must not be flashed for ever."""
 

@@ -97,7 +97,7 @@ class NextState:
 
     def reached(self, state: State) -> None:
         """The device is in ``state``: in one where nothing is wrong with it, failures are over."""
-        if state.reported in lifecycle.SOUND:
+        if state.reported in lifecycle.HEALTHY:
             self._recovery.reset()
 
     def plugged(self, facts: DeviceFacts) -> Transition:
@@ -143,46 +143,46 @@ class NextState:
             return self.lost(facts, reason)
         if facts.board.in_bootloader:
             self._recovery.skip_to(Remedy.REBOOT)  # there is no port to open
-        step, told = self._recovery.fail(reason)
-        log.warning("device %s: %s", facts.name, told)
+        step, doing = self._recovery.fail(reason)
+        log.warning("device %s: %s", facts.name, doing)
         why = _failed(facts.name, reason)
         match step.remedy:
             case Remedy.REOPEN:
-                return self._test(facts, why, told, reopen=True)
+                return self._test(facts, why, doing, reopen=True)
             case Remedy.REBOOT:
-                return self._reboot(facts, why, told)
+                return self._reboot(facts, why, doing)
             case Remedy.REFLASH:
-                return self._flash(facts, RECOVERY, why, told)
+                return self._flash(facts, RECOVERY, why, doing)
             case Remedy.REST:
-                return Transition(Broken(told, step.pause), why)
+                return Transition(Broken(doing, step.pause), why)
             case Remedy.SET_ASIDE:
-                return Transition(SetAside(told, step.pause), why)
+                return Transition(SetAside(doing, step.pause), why)
 
     def unrecognised(self, facts: DeviceFacts) -> Transition:
-        """It says nothing we know: a board that never did is given firmware at once."""
+        """No firmware was recognised: a board of which none ever was is flashed at once."""
         if not facts.firmware:
             self._recovery.skip_to(Remedy.REFLASH)
         return self.failed(facts, "what the board runs is not known")
 
     def look_again(self, facts: DeviceFacts) -> Transition:
-        """It has rested, or something about it has changed: look at it anew."""
+        """It was left alone long enough, or something about it has changed: test it anew."""
         if facts.board is None:
             return self.lost(facts, "the board is not there")
         if facts.board.in_bootloader:
             return self._flash(facts, RECOVERY, _released())
-        told = "looked at again" if self._recovery.has_failed else ""
-        return self._test(facts, _released(), told, reopen=True)
+        doing = "looked at again" if self._recovery.has_failed else ""
+        return self._test(facts, _released(), doing, reopen=True)
 
     def commanded(self, facts: DeviceFacts, command: Command) -> Transition:
         """An administrator has asked for something; what failed before is forgotten."""
         self._recovery.reset()
         why = _failed(facts.name, f"an administrator asked for a {command}")
-        told = f"{command}, as an administrator asked"
+        doing = f"{command}, as an administrator asked"
         if command is Command.REBOOT:
-            return self._reboot(facts, why, told)
+            return self._reboot(facts, why, doing)
         wanted = facts.desired.kind if facts.desired is not None else None
         firmware = self._needed.get(wanted or "", facts.firmware or RECOVERY)
-        return self._flash(facts, firmware, why, told)
+        return self._flash(facts, firmware, why, doing)
 
     def _serve(
         self, facts: DeviceFacts, kind: type[Reservable], desired: Desired, check: Probe | None
@@ -206,12 +206,12 @@ class NextState:
             )
         return self._firmware[name]
 
-    def _reboot(self, facts: DeviceFacts, why: IcebusError, told: str) -> Transition:
+    def _reboot(self, facts: DeviceFacts, why: IcebusError, doing: str) -> Transition:
         reported = lifecycle.preparing_or(facts.desired, DeviceState.TESTING)
-        return Transition(Rebooting(reported, told), why)
+        return Transition(Rebooting(reported, doing), why)
 
     def _flash(
-        self, facts: DeviceFacts, firmware: str, why: IcebusError, told: str = ""
+        self, facts: DeviceFacts, firmware: str, why: IcebusError, doing: str = ""
     ) -> Transition:
         if facts.board is None:
             return self.lost(facts, "the board went away")
@@ -220,22 +220,22 @@ class NextState:
         except FirmwareUnknown as error:
             return Transition(Broken(error.message, retry=None), error)
         reported = lifecycle.preparing_or(facts.desired, DeviceState.FLASHING)
-        return Transition(Flashing(reported, firmware, image, told), why)
+        return Transition(Flashing(reported, firmware, image, doing), why)
 
     def _test(
         self,
         facts: DeviceFacts,
         why: IcebusError,
-        told: str = "",
+        doing: str = "",
         expect: str | None = None,
         reopen: bool = False,
     ) -> Transition:
         reported = lifecycle.preparing_or(facts.desired, DeviceState.TESTING)
-        return Transition(Testing(reported, expect, told), why, reopen)
+        return Transition(Testing(reported, expect, doing), why, reopen)
 
 
 def _failed(device: str, reason: str) -> DeviceFailed:
-    """It did not do what it should, or was told to do something else."""
+    """It did not do what it should, or was doing to do something else."""
     return DeviceFailed(f"device {device} failed: {reason}", reason=reason, serial=device)
 
 

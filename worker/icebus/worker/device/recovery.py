@@ -1,4 +1,4 @@
-"""Recovery: what to do with a board that fails, and how to say it. Pure.
+"""Recovery: what to do with a board that fails, and how to describe it. Pure.
 
 ::
 
@@ -54,7 +54,7 @@ class RecoveryStep:
     pause: float = 0.0
 
     def described(self, reason: str, tries: int) -> str:
-        """The step with its reason, for people: ``silent for 10 s; rebooting (2nd try)``."""
+        """The step with its reason: ``silent for 10 s; rebooting (2nd try)``."""
         if not self.pause:
             return f"{reason}; {self.remedy.value} ({ordinal(tries)} try)"
         return f"{reason}; {self.remedy.value} for {self.pause:.0f} s ({ordinal(tries)} failure)"
@@ -85,7 +85,7 @@ class Recovery:
         return self._failures > 0
 
     def fail(self, reason: str) -> tuple[RecoveryStep, str]:
-        """It has failed: the step to take, and how to say it."""
+        """It has failed: the step to take, with its description."""
         self._failures += 1
         self._tries += 1
         step = step_after(self._failures)

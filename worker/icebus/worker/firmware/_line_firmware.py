@@ -1,4 +1,4 @@
-"""Firmware that speaks in lines: two simple sorts, of which a package says only the words."""
+"""Firmware that speaks in lines: two simple sorts, for which a package gives only the words."""
 
 from __future__ import annotations
 
@@ -171,7 +171,7 @@ class AnsweringMeter(Meter[R]):
                 self._end(report)
             elif report is not None:
                 self._end(Measured(report, self._sent - self._begun, time.monotonic() - self._sent))
-        # Only now: what a board says in one breath after its answer is no answer to what follows.
+        # Only now: what comes in one piece after an answer is no answer to what follows.
         if busy and self._key is None:
             self._callbacks.on_wants_more()
 

@@ -1,4 +1,4 @@
-"""Cuts what a board says into lines, whatever pieces it comes in."""
+"""Cuts a board's output into lines, whatever pieces it comes in."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ class Meter(ABC, Generic[R]):
     measurements on the board may be given several; they end in any order.
 
     Args:
-        callbacks: who is told.
+        callbacks: to the state that measures.
     """
 
     def __init__(self, callbacks: MeterCallbacks[R]) -> None:
@@ -91,5 +91,5 @@ class Meter(ABC, Generic[R]):
         return False
 
     def take_over(self, other: Meter[Any]) -> None:
-        """Go on where ``other`` is, which is told nothing more; only while that is ``in_step``."""
+        """Go on where ``other`` is, which is used no more; only while that is ``in_step``."""
         raise NotImplementedError(f"{type(self).__name__} takes nothing over")

@@ -14,7 +14,7 @@ from icebus.worker.loop import Callback, Timer
 
 
 class ProbedBoard(Protocol):
-    """The board that a probe is about, and whom it tells what it finds."""
+    """The board that a probe is about, which takes what is found."""
 
     @property
     def port(self) -> Port | None:
@@ -37,7 +37,7 @@ class Probe(ABC):
     """Finds out whether a board runs one firmware and is idle.
 
     Args:
-        board: which board, and whom to tell.
+        board: which board.
     """
 
     def __init__(self, board: ProbedBoard) -> None:
@@ -81,7 +81,7 @@ class Firmware(ABC):
         """The probe of a board of which nothing is known."""
 
     def idle_check(self, board: ProbedBoard) -> Probe:
-        """The probe of a board that ran this when it was last heard; asked again and again."""
+        """The probe of a board that ran this when it was last proved; asked again and again."""
         return self.test(board)
 
     def uf2(self, chip: Chip) -> bytes | None:

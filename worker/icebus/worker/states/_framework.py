@@ -58,7 +58,7 @@ class State:
         """The board's serial port is there."""
 
     def on_data(self, data: bytes) -> None:
-        """The board has said something."""
+        """Bytes have come from the board."""
 
     def on_remove(self) -> None:
         """The board's serial port is gone. The state ends, unless it ``outlives_port``."""
@@ -139,7 +139,7 @@ class Reservable(State):
 
     @classmethod
     def info(cls) -> KindInfo:
-        """What clients are told of this kind."""
+        """The kind as workers publish it."""
         return KindInfo(
             description=inspect.getdoc(cls) or "",
             firmware=cls.firmware,
@@ -178,7 +178,7 @@ class Event(Generic[D]):
         return lambda data: state.device.emit(state.hold, self.name, data)
 
     def info(self) -> EventInfo:
-        """What clients are told of this event."""
+        """The event as workers publish it."""
         return EventInfo(description=self.description, data=self.data.model_json_schema())
 
 

@@ -59,7 +59,7 @@ class Host(Protocol):
         """The board does not do what it should."""
 
     def finished(self) -> None:
-        """What was under way when the worker was told to stop has ended."""
+        """What was under way when the worker began to stop has ended."""
 
 
 class CoreHost(Host, Protocol):
@@ -99,7 +99,7 @@ class CoreHost(Host, Protocol):
         """The board is gone."""
 
     def look_again(self) -> None:
-        """Test the board anew: it has rested, or something about it has changed."""
+        """Test the board anew: time has passed, or something about it has changed."""
 
     def become_desired(self) -> None:
         """Be what control wants, for a board that is proved and idle."""
@@ -117,4 +117,4 @@ class CoreHost(Host, Protocol):
         then: Callback,
         otherwise: Callable[[Exception], None],
     ) -> None:
-        """Run a step that may block on a thread; if ``state`` is alive then, tell how it ended."""
+        """Run a step that may block on a thread; if ``state`` is alive then, it learns the end."""

@@ -60,7 +60,7 @@ class Method:
         hints = typing.get_type_hints(function, include_extras=True)
         signature = inspect.signature(function)
         if "return" not in hints:
-            raise TypeError(f"method {name} says not what it returns")
+            raise TypeError(f"method {name} has no return type")
         fields: dict[str, Any] = {}
         parameters: dict[str, str] = {}
         models: dict[str, type[BaseModel]] = {}
@@ -117,7 +117,7 @@ class Method:
         return result
 
     def info(self) -> MethodInfo:
-        """What clients are told of this method."""
+        """The method as workers publish it."""
         args = self.args.model_json_schema(by_alias=True)
         for name, model in self.models.items():  # where it is looked for, not behind a reference
             schema = model.model_json_schema()

@@ -150,7 +150,7 @@ class PulseCountMeter(Meter[Report]):
                     )
                 case None:
                     pass
-        # Only now: what a board says in one breath after waiting is no answer to what we send.
+        # Only now: what comes in one piece after the waiting line is no answer to what we send.
         if busy and self.idle:
             self._callbacks.on_wants_more()
 

@@ -42,7 +42,7 @@ class Broken(CoreState):
 
 
 class SetAside(Broken):
-    """Was tried often enough: looked at seldom, and whenever control has a new word on it."""
+    """Was tried often enough: tested seldom, and whenever control wants something else of it."""
 
     reported = DeviceState.QUARANTINED
 

@@ -43,7 +43,7 @@ class Ready(CoreState):
         self.device.become_desired()
 
     def on_data(self, data: bytes) -> None:
-        """It may be an answer, or a sign of life of firmware that speaks by itself."""
+        """It may be an answer, or a line of firmware that speaks by itself."""
         if self._check is not None:
             self._check.receive(data)
 
@@ -73,7 +73,7 @@ class Ready(CoreState):
 
     def failed(self, reason: str) -> None:
         """It must be looked at."""
-        if self.alive:  # a check may tell of its end in two ways
+        if self.alive:  # a check may fail in two ways
             self.device.fail(f"while idle, {reason}")
 
 

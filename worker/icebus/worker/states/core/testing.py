@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 LISTEN = 2.5
 """Seconds to listen to a board that may say by itself what it runs: some firmware repeats its name,
-and an upload that somebody left unfinished ends with words of the pulse-count firmware's watchdog
+and an upload that somebody left unfinished ends with a line of the pulse-count firmware's watchdog
 after 2 s."""
 
 
 class Testing(CoreState):
-    """Listens, and if the board says nothing, has the firmware that are silent ask it in turn.
+    """Listens, and if the board says nothing, has each firmware that is silent ask it in turn.
 
     Args:
         reported: as what this appears on the bus: testing, preparing, or releasing for a board
@@ -101,7 +101,7 @@ class Testing(CoreState):
 
 @dataclass(frozen=True)
 class _ProbedBoard:
-    """What the probe of one firmware is told and tells."""
+    """The board for the probe of one firmware."""
 
     _state: Testing
     _firmware: Firmware

@@ -1,4 +1,4 @@
-"""Counts the outcomes of each batch, so that its end is told exactly once. Pure."""
+"""Counts the outcomes of each batch, so that its end is published exactly once. Pure."""
 
 from __future__ import annotations
 

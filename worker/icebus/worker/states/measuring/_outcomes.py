@@ -111,7 +111,7 @@ class Outcomes:
             log.warning("device %s: %s", self._state.device.name, full.message)  # only tidying
 
     def without_outcome(self) -> list[Entry]:
-        """What an earlier life of the worker had accepted."""
+        """What the worker had accepted before it was restarted."""
         found = self._journal.without_outcome(self._reservation)
         return [self._here(Entry.model_validate_json(entry)) for entry in found]
 
@@ -125,7 +125,7 @@ class Outcomes:
         self._state.device.emit(self._state.hold, stored.event, outcome)
 
     def _here(self, outcome: AnyOutcome) -> AnyOutcome:
-        """Journals of version 0.1 do not say the device, which is this one."""
+        """Journals of version 0.1 do not name the device, which is this one."""
         if outcome.serial:
             return outcome
         return outcome.model_copy(update={"serial": self._state.device.name})

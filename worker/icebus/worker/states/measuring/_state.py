@@ -196,7 +196,7 @@ class Measuring(Reservable, ABC, Generic[R]):
     # --- hooks --------------------------------------------------------------------------------
 
     def on_enter(self) -> None:
-        """Fail what an earlier life of the worker had accepted, and repeat what it measured."""
+        """Fail what was accepted before the worker was restarted, and repeat what was measured."""
         if self.probe is not None:
             self._meter.take_over(self.probe)
         self._outcomes.forget_others()
