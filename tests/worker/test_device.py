@@ -25,7 +25,7 @@ from icebus.schemas.errors import (
 from icebus.schemas.files import File
 from icebus.schemas.kinds.pulsecount import PulseCountResult
 from icebus.schemas.measuring import QUEUE_CAPACITY
-from icebus.worker.device import board_port, device, recovery
+from icebus.worker.device import actor, board_port, recovery
 from icebus.worker.device.helper_threads import MOST_AT_ONCE
 from icebus.worker.device.journal import Journal
 from icebus.worker.firmware.pulse_count import _firmware, _meter
@@ -747,7 +747,7 @@ def test_given_no_room_for_an_outcome_then_it_is_sent_once_and_written_down_late
 def test_given_a_journal_that_cant_be_opened_then_the_device_says_so_and_recovers(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(device, "JOURNAL_AGAIN", 0.05)
+    monkeypatch.setattr(actor, "JOURNAL_AGAIN", 0.05)
     blocked = bench.directory / "S1.sqlite"
     blocked.mkdir()
     bench.desire(HOLD)

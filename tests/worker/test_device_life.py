@@ -28,8 +28,7 @@ from icebus.schemas.devices import Desired, DeviceReport, DeviceState
 from icebus.schemas.errors import IcebusError
 from icebus.schemas.files import File
 from icebus.schemas.message import Message
-from icebus.worker.device import board_port, recovery
-from icebus.worker.device import device as device_module
+from icebus.worker.device import actor, board_port, recovery
 from icebus.worker.device.device import Device
 from icebus.worker.device.helper_threads import MOST_AT_ONCE
 from icebus.worker.device.lifecycle import may_follow
@@ -298,7 +297,7 @@ class Life(RuleBasedStateMachine):
         self.generation = 0
         self.reboot = self.reflash = 0
         self.clock = datetime(2026, 1, 1, tzinfo=UTC)
-        for module in (device_module, broken):
+        for module in (actor, broken):
             self.patches.enter_context(mock.patch.object(module, "now", self.wall_clock))
         self.desired = Desired(serial="S1", generation=0)
         self.conflict = False

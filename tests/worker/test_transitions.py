@@ -137,11 +137,7 @@ def arrows() -> Iterator[tuple[DeviceState, DeviceState]]:
 def work_that_is_now_for_a_reservation() -> Iterator[tuple[DeviceState, DeviceState]]:
     for state in (S.TESTING, S.FLASHING):
         working = core.Testing(state)
-        host: Any = SimpleNamespace(
-            preparing_or=lambda otherwise: lifecycle.preparing_or(
-                Desired(serial="S1", generation=1, **HELD), otherwise
-            )
-        )
+        host: Any = SimpleNamespace(desired=Desired(serial="S1", generation=1, **HELD))
         working.device = host
         working.on_desired()
         yield state, working.reported

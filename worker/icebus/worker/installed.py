@@ -20,3 +20,12 @@ class Installed:
     def load(cls) -> Installed:
         """All that is installed."""
         return cls(installed_kinds(), installed_firmware())
+
+    def likely_firmware(self, last: str, kind: str | None) -> dict[str, Firmware]:
+        """All firmware: what a board ran last, what ``kind`` needs, then what answers soonest."""
+        needed = self.kinds[kind].firmware if kind is not None and kind in self.kinds else None
+
+        def rank(firmware: Firmware) -> tuple[bool, bool, float]:
+            return firmware.name != last, firmware.name != needed, firmware.answers_within
+
+        return {each.name: each for each in sorted(self.firmware.values(), key=rank)}

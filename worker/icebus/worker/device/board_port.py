@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -14,6 +15,8 @@ from icebus.worker.hardware.board import ConnectedBoard
 from icebus.worker.hardware.port import Port
 from icebus.worker.loop import Loop, Timer
 
+log = logging.getLogger(__name__)
+
 OPEN_DEADLINE = 10.0
 """Seconds for opening a port: a driver that needs more hangs."""
 
@@ -24,17 +27,17 @@ class PortCallbacks:
 
     Attributes:
         on_open: called with the open port.
-        on_refused: called with the error that the system gave.
+        on_refused: called with the reason that the system gave.
         on_hung: called with how long it has taken in vain.
         on_data: called with what the board says.
-        on_lost: called with why the port is gone.
+        on_lost: called when the port is gone.
     """
 
     on_open: Callable[[Port], None]
-    on_refused: Callable[[Exception], None]
+    on_refused: Callable[[str], None]
     on_hung: Callable[[str], None]
     on_data: Callable[[bytes], None]
-    on_lost: Callable[[str], None]
+    on_lost: Callable[[], None]
 
 
 class BoardPort:
@@ -91,7 +94,7 @@ class BoardPort:
         if self.is_opening(board):
             self._stop_waiting()
             callbacks = self._callbacks
-            self.port = Port(self._loop, connection, callbacks.on_data, callbacks.on_lost)
+            self.port = Port(self._loop, connection, callbacks.on_data, self._lost)
             callbacks.on_open(self.port)
         else:  # it took so long that nobody waits any more
             self._threads.run(connection.close, lambda _: None, lambda _: None)
@@ -99,9 +102,14 @@ class BoardPort:
     def _refused(self, board: ConnectedBoard, error: Exception) -> None:
         if self.is_opening(board):
             self._stop_waiting()
-            self._callbacks.on_refused(error)
+            why = error.strerror if isinstance(error, OSError) else None
+            self._callbacks.on_refused(why or str(error))
 
     def _hung(self, board: ConnectedBoard) -> None:
         if self.is_opening(board):
             self._stop_waiting()
             self._callbacks.on_hung(f"its port did not open in {OPEN_DEADLINE:.0f} s")
+
+    def _lost(self, reason: str) -> None:
+        log.info("port of %s lost: %s", self._threads.name, reason)
+        self._callbacks.on_lost()

@@ -26,7 +26,7 @@ class HelperThreads:
 
     def __init__(self, loop: Loop, name: str) -> None:
         self._loop = loop
-        self._name = name
+        self.name = name
         self._busy = 0
 
     def run(
@@ -52,7 +52,7 @@ class HelperThreads:
                 report = partial(otherwise, error)
             self._loop.post(partial(self._done, report))
 
-        self._loop.offload(work, self._name)
+        self._loop.offload(work, self.name)
 
     def _done(self, report: Callback) -> None:
         self._busy -= 1

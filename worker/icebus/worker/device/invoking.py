@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any
 
 from pydantic import JsonValue
@@ -45,3 +47,11 @@ def invoke(
     except Exception as error:
         log.exception("method %s of %s failed", method, device)
         raise InternalError(f"method {method} failed: {error!r}") from error
+
+
+def answer(future: Future[JsonValue], call: Callable[[], JsonValue]) -> None:
+    """Have ``future`` end as ``call`` does."""
+    try:
+        future.set_result(call())
+    except IcebusError as error:
+        future.set_exception(error)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from icebus.schemas.devices import Desired, DeviceState
+from icebus.schemas.devices import Desired
 from icebus.schemas.message import Message
 from icebus.worker.device.journal import Journal
 from icebus.worker.firmware import Firmware
@@ -89,11 +89,8 @@ class CoreHost(Host, Protocol):
     def unrecognised(self) -> None:
         """The board lives but runs nothing known."""
 
-    def flashed(self, firmware: str) -> None:
-        """The board was given ``firmware`` and its port is open."""
-
-    def found(self) -> None:
-        """The board is back and its port is open."""
+    def found(self, expect: str | None = None) -> None:
+        """The board is back, its port open; it must run ``expect`` if it was given that."""
 
     def lost(self, reason: str) -> None:
         """The board is gone."""
@@ -103,9 +100,6 @@ class CoreHost(Host, Protocol):
 
     def become_desired(self) -> None:
         """Be what control wants, for a board that is proved and idle."""
-
-    def preparing_or(self, otherwise: DeviceState) -> DeviceState:
-        """What work on the board is reported as: ``preparing`` when it is for a reservation."""
 
     def progress(self, fraction: float) -> None:
         """Report how far a long step is."""

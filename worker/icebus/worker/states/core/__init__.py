@@ -1,5 +1,6 @@
 """The states every device goes through, whatever it is reserved for."""
 
+from icebus.worker.states._hosts import CoreHost
 from icebus.worker.states.core.absent import Absent
 from icebus.worker.states.core.broken import Broken, Quarantined, SetAside
 from icebus.worker.states.core.flashing import Flashing
@@ -11,6 +12,7 @@ from icebus.worker.states.core.testing import Testing
 __all__ = [
     "Absent",
     "Broken",
+    "CoreHost",
     "CoreState",
     "Flashing",
     "Quarantined",

@@ -39,4 +39,4 @@ class Flashing(ViaBootloader):
 
     def returned(self) -> None:
         """See that it runs what was copied."""
-        self.device.flashed(self._firmware)
+        self.device.found(expect=self._firmware)

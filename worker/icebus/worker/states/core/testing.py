@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from icebus.schemas.devices import DeviceState
+from icebus.worker.device.lifecycle import preparing_or
 from icebus.worker.states.core.state import CoreState
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class Testing(CoreState):
     def on_desired(self) -> None:
         """The work goes on; it may now be for a reservation."""
         if self.reported is not DeviceState.RELEASING:
-            self.reported = self.device.preparing_or(self.reported)
+            self.reported = preparing_or(self.device.desired, self.reported)
 
     def on_data(self, data: bytes) -> None:
         """Look for what gives a firmware away."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from icebus.schemas.devices import DeviceState
 from icebus.schemas.errors import IcebusError
+from icebus.worker.device.lifecycle import preparing_or
 from icebus.worker.hardware import flashing
 from icebus.worker.states.core.state import CoreState
 
@@ -89,7 +90,7 @@ class ViaBootloader(CoreState):
 
     def on_desired(self) -> None:
         """The work goes on; it may now be for a reservation."""
-        self.reported = self.device.preparing_or(self.reported)
+        self.reported = preparing_or(self.device.desired, self.reported)
 
     def _run_on_thread(self, step: Callback, then: Callback) -> None:
         self.device.run_on_thread(self, step, then, self._failed)
