@@ -201,6 +201,8 @@ class Decisions(RuleBasedStateMachine):
         )
         if self.state in (S.READY, S.SERVING):
             self.become_desired()
+        elif self.state in (S.TESTING, S.FLASHING):
+            self.state = self.work(self.state)  # it goes on, for the reservation now
         elif self.state is S.QUARANTINED and quarantined is None:
             self.tested = False
             self.go(self.work(S.TESTING))
