@@ -11,9 +11,6 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
-from typing import Any
-
-from pydantic import JsonValue
 
 from icebus.schemas.devices import Desired
 from icebus.schemas.errors import IcebusError, JournalUnavailable, WorkerLost
@@ -23,7 +20,6 @@ from icebus.worker.device.board_port import BoardPort, PortCallbacks
 from icebus.worker.device.commands import Commands
 from icebus.worker.device.device_report import Publisher, Reporter
 from icebus.worker.device.helper_threads import HelperThreads
-from icebus.worker.device.invoking import answer, invoke
 from icebus.worker.device.journal import Journal
 from icebus.worker.device.next_state import DeviceFacts, NextState, Transition
 from icebus.worker.device.state_runner import StateRunner
@@ -183,12 +179,6 @@ class DeviceActor:
             self._go(self._next_state.idle(self._facts))
         else:
             self._go(self._next_state.released_while_busy(self._facts))
-
-    def _invoke(
-        self, hold: Hold, method: str, arguments: dict[str, Any], future: Future[JsonValue]
-    ) -> None:
-        answer(future, partial(invoke, self.name, self.state, hold, method, arguments))
-        self._reporter.refresh(self.state)
 
     def _finish(self, done: Future[None]) -> None:
         self._finishing = done

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import JsonValue
 
 from icebus.schemas.devices import Desired
+from icebus.schemas.errors import IcebusError
 from icebus.worker.device.actor import CHECK_EVERY, DeviceActor
 from icebus.worker.device.device_report import DeviceStatus
 from icebus.worker.hardware.board import ConnectedBoard
@@ -41,9 +42,17 @@ class Device(DeviceActor):
         self._loop.post(lambda: self._on_conflict(reason))
 
     def invoke(self, hold: Hold, method: str, arguments: dict[str, Any]) -> Future[JsonValue]:
-        """Call a method of the state that serves ``hold``, on the loop."""
+        """Call a method of the state that serves ``hold``."""
         future: Future[JsonValue] = Future()
-        self._loop.post(lambda: self._invoke(hold, method, arguments, future))
+
+        def answer() -> None:
+            try:
+                future.set_result(self._states.invoke(hold, method, arguments))
+            except IcebusError as error:
+                future.set_exception(error)
+            self._reporter.refresh(self.state)
+
+        self._loop.post(answer)
         return future
 
     def set_serial(self, serial: str) -> None:

@@ -1,13 +1,26 @@
-"""Runs the hooks of a device's states. What one does not foresee is the device's failure."""
+"""Runs a device's states: their hooks, and the methods that clients call.
+
+What a hook does not foresee is the device's failure, what a method does not foresee the call's.
+"""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from typing import Any
 
-from icebus.schemas.errors import IcebusError, JournalUnavailable
+from pydantic import JsonValue
+
+from icebus.schemas.errors import (
+    DeviceNotHeld,
+    DeviceNotServing,
+    IcebusError,
+    InternalError,
+    JournalUnavailable,
+    UnknownMethod,
+)
 from icebus.worker.loop import Callback, Loop, Timer
-from icebus.worker.states import State
+from icebus.worker.states import Hold, Reservable, State
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +73,14 @@ class StateRunner:
         """Let ``state`` do something in ``seconds``."""
         return self._loop.call_later(seconds, lambda: self.run(state, callback))
 
+    def invoke(self, hold: Hold, method: str, arguments: dict[str, Any]) -> JsonValue:
+        """What a method of the state gives, for the reservation ``hold``.
+
+        Raises:
+            IcebusError: as :func:`invoke` says.
+        """
+        return invoke(self._name(), self.state, hold, method, arguments)
+
     def end(self, why: IcebusError) -> None:
         """End the state, if there is one."""
         if self.state is None:
@@ -69,3 +90,31 @@ class StateRunner:
             state.leave(why)
         except Exception:
             log.exception("device %s: leaving %s failed", self._name(), type(state).__name__)
+
+
+def invoke(
+    device: str, state: State | None, hold: Hold, method: str, arguments: dict[str, Any]
+) -> JsonValue:
+    """What ``method`` gives.
+
+    Raises:
+        DeviceNotServing: the device does something else.
+        DeviceNotHeld: it serves somebody else.
+        UnknownMethod: what it serves as has no such method.
+        IcebusError: the method's own.
+        InternalError: the method raised what is not its to raise.
+    """
+    if not isinstance(state, Reservable):
+        doing = "nothing yet" if state is None else state.reported.value
+        raise DeviceNotServing(f"device {device} is not serving now ({doing})")
+    if state.hold != hold:
+        raise DeviceNotHeld(f"device {device} is not held by reservation {hold.reservation}")
+    if method not in state.methods:
+        raise UnknownMethod(f"kind {state.kind} has no method {method!r}")
+    try:
+        return state.methods[method].call(state, arguments)
+    except IcebusError:
+        raise
+    except Exception as error:
+        log.exception("method %s of %s failed", method, device)
+        raise InternalError(f"method {method} failed: {error!r}") from error

@@ -35,8 +35,7 @@ from icebus.worker.states._framework import Event, Reservable
 from icebus.worker.states._hosts import Hold
 from icebus.worker.states._methods import ModelOfKind, method
 from icebus.worker.states.measuring._batches import Batches, EndedBatch
-from icebus.worker.states.measuring._evaluation import Evaluation
-from icebus.worker.states.measuring._outcomes import Outcomes
+from icebus.worker.states.measuring._outcomes import Evaluation, Outcomes
 
 FAILURES_IN_A_ROW = 3
 """Measurements in a row that may fail before the board is tested: one is a bad cable's, three are a
@@ -146,14 +145,20 @@ class Measuring(Reservable, ABC, Generic[R]):
                 capacity=QUEUE_CAPACITY,
                 depth=self.load,
             )
+        first = b""
         for file in fresh:
-            self._check(file, validate)
+            data = self._checked(file, validate)
+            first = first or data
+        ahead = self._read_ahead
+        if fresh and not self._queue and ahead is None:  # it is next, and need not be read again
+            ahead = (fresh[0].id, self.to_send(first, args))
         name = batch or new_id()
         serial = self.device.name
         accepted = [Evaluation.accepted(serial, file, name, args) for file in fresh]
         self._outcomes.accept(accepted, again)
         for evaluation in known:
             self._outcomes.repeat(evaluation)
+        self._read_ahead = ahead
         self._queue.extend(accepted)
         self._on_batch_ended(self._batches.accept(name, len(accepted), more))
         self._begin_next()
@@ -307,10 +312,12 @@ class Measuring(Reservable, ABC, Generic[R]):
         if self._stopping and not self._under_way and not self._ended:
             self.device.finished()
 
-    def _check(self, file: File, validate: bool) -> None:
+    def _checked(self, file: File, validate: bool) -> bytes:
+        data = file.read()
         try:
-            self.check(file.read(), validate)
+            self.check(data, validate)
         except BitstreamInvalid as error:
             raise BitstreamInvalid(
                 f"{file.name}: {error.message}", **{**error.details, "bitstream": file.name}
             ) from None
+        return data

@@ -12,7 +12,7 @@ from icebus.schemas.errors import (
     QueueFull,
     UnknownMethod,
 )
-from icebus.worker.device.invoking import invoke
+from icebus.worker.device.state_runner import invoke
 from icebus.worker.states import Hold, Reservable, State, method, reservable
 from icebus.worker.states.core import Ready
 
