@@ -87,7 +87,7 @@ def test_given_a_board_that_measures_for_a_dead_host_then_that_report_is_nobodys
     assert (result.evaluation, result.pulses) == (evaluation, 12)
 
 
-def test_given_a_silent_board_then_after_the_whole_ladder_it_is_broken_with_a_reason(
+def test_given_a_silent_board_then_after_the_whole_recovery_it_is_broken_with_a_reason(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_firmware, "ANSWER", 0.05)
@@ -655,7 +655,7 @@ def test_given_a_port_whose_opening_hangs_then_that_device_fails_alone_and_comes
     bench.told.wait_state(DeviceState.READY, mark)
 
 
-def test_given_a_device_that_was_set_aside_when_rebooted_by_command_then_its_ladder_begins_anew(
+def test_given_a_device_that_was_set_aside_when_rebooted_by_command_then_its_recovery_begins_anew(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_firmware, "ANSWER", 0.02)

@@ -116,7 +116,7 @@ def test_given_a_fault_then_every_outstanding_evaluation_has_one_typed_outcome(
 
 
 @each_fault
-def test_given_a_fault_then_each_step_of_the_ladder_is_told_with_its_reason(
+def test_given_a_fault_then_each_step_of_recovery_is_told_with_its_reason(
     cases: dict[Fault, Case], fault: Fault
 ) -> None:
     steps = ["reopening its port", "rebooting", "reflashing", "resting for"]
