@@ -16,9 +16,11 @@ from icebus.schemas.errors import BlobMissing, InvalidRequest
 from icebus.schemas.files import Blob, File
 from icebus.schemas.ids import Id
 from icebus.schemas.message import Message
+from icebus.worker.device.actor import DeviceActor
 from icebus.worker.states import (
     Event,
     Hold,
+    Host,
     Measuring,
     Reservable,
     installed_kinds,
@@ -26,6 +28,10 @@ from icebus.worker.states import (
     reservable,
 )
 from icebus.worker.states._methods import Method
+from icebus.worker.states.core import CoreHost
+
+ATTRIBUTES = ("name", "board", "desired", "firmware")
+"""What a device has besides methods and properties."""
 
 
 class Blinked(Message):
@@ -94,6 +100,14 @@ def test_given_a_kind_that_measures_then_it_is_told_with_what_measurements_take(
 def test_given_a_kind_that_measures_without_a_result_then_it_is_a_type_error() -> None:
     with pytest.raises(TypeError, match="results"):
         reservable("blank", firmware="default")(type("Blank", (Measuring,), {}))
+
+
+def test_given_the_state_of_a_kind_then_it_sees_little_of_its_device() -> None:
+    seen = {name for name in vars(Host) if not name.startswith("_")}
+    assert seen == {"name", "board", "port", "journal", "after", "emit", "fail", "finished"}
+    core = {name for name in vars(CoreHost) if not name.startswith("_")}
+    assert not core & seen
+    assert all(hasattr(DeviceActor, name) for name in (core | seen) - {*ATTRIBUTES})
 
 
 def test_given_a_signature_then_its_schema_says_the_same() -> None:

@@ -60,7 +60,7 @@ class RackServices:
     settings: BoardSettings
 
 
-class Board:
+class VirtualBoard:
     """One board. Its USB plug is in from :meth:`plug` until :meth:`unplug`.
 
     Args:

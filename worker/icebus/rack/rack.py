@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from icebus.rack.board import Board, RackServices
+from icebus.rack.board import RackServices, VirtualBoard
 from icebus.rack.evaluator import PoolEvaluator
 from icebus.rack.folder import remove_stale
 from icebus.rack.lock import RackLock
@@ -48,7 +48,7 @@ class Rack:
             make_evaluator(self._loop),
             settings or BoardSettings(),
         )
-        self._boards: dict[str, Board] = {}
+        self._boards: dict[str, VirtualBoard] = {}
         self._flashes: dict[str, bytes] = {}
 
     def run(self, prepare: Callable[[], None] = lambda: None) -> None:
@@ -111,7 +111,7 @@ class Rack:
                 board.update_fault(spec)
         for port, spec in wanted.items():
             if port not in self._boards:
-                board = Board(spec, self._services, self._flashes.pop(spec.serial, None))
+                board = VirtualBoard(spec, self._services, self._flashes.pop(spec.serial, None))
                 self._boards[port] = board
                 board.plug()
 
