@@ -1,4 +1,5 @@
-"""The state diagrams of docs/architecture.md, drawn from the tables that the code obeys.
+"""The generated parts of docs/architecture.md: life cycles from the tables that the code obeys, the
+map of rooms from the tree, the errors from their classes.
 
 ``python tests/docs/diagrams.py docs/architecture.md`` renews them in place. It stands among the
 tests because it looks into two components that must not know each other.
@@ -12,6 +13,9 @@ from collections.abc import Collection, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TypeVar
+
+from tests.docs.error_tree import error_tree
+from tests.docs.rooms import room_map
 
 from icebus.control.decide.lifecycle import HOLD, RESERVATION
 from icebus.schemas.devices import DeviceState
@@ -31,12 +35,14 @@ _PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->\n)", re.DOTAL
 
 
 def renew(text: str) -> str:
-    """The document with its diagrams as they should be."""
+    """The document with its generated parts as they should be."""
     first = [ReservationState.QUEUED, ReservationState.PREPARING]
     parts = {
         "device": draw(INITIAL, TRANSITIONS, DEVICE_GROUPS),
         "reservation": draw(first, RESERVATION),
         "hold": draw([HoldState.PREPARING], HOLD),
+        "rooms": room_map(),
+        "errors": error_tree(),
     }
     return _PART.sub(lambda found: f"{found[1]}\n{parts[found[2]]}\n{found[3]}", text)
 
