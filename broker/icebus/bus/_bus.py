@@ -12,6 +12,7 @@ import logging
 import platform
 import random
 import threading
+import time
 import uuid
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -86,6 +87,7 @@ class Bus:
         self._acknowledgements = Acknowledgements()
         self._on_connected: list[Callable[[], None]] = []
         self._connected = threading.Event()
+        self._connected_at = 0.0
         self._answered = threading.Event()
         self._refusal: ReasonCode | None = None
         self._maximum_packet = ASSUMED_MAXIMUM
@@ -173,6 +175,11 @@ class Bus:
     def connected(self) -> bool:
         """Whether the broker has accepted us and the connection stands."""
         return self._connected.is_set()
+
+    @property
+    def connected_at(self) -> float:
+        """When the broker last accepted us, on the monotonic clock; 0 before it ever did."""
+        return self._connected_at
 
     def on_connected(self, callback: Callable[[], None]) -> None:
         """Run ``callback`` on the dispatcher after every connect, and now if connected."""
@@ -302,6 +309,7 @@ class Bus:
         # MQTT's own limit stands where the broker names none.
         self._maximum_packet = getattr(properties, "MaximumPacketSize", MQTT_MAXIMUM)
         self._subscriptions.connected()
+        self._connected_at = time.monotonic()
         self._connected.set()
         self._answered.set()
         self.call_soon(self._after_connect)

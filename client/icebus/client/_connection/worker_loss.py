@@ -83,10 +83,14 @@ class Workers:
         return None if state is None else find_loss(worker, None, state)
 
     def recent_loss(self, worker: str) -> WorkerLost | None:
-        """Why it is gone or was shortly ago: control may tell of that only when it is back."""
+        """Why it is gone or was shortly ago: control may tell of that only when it is back.
+
+        Or when the broker is: what control said while that was away comes only then.
+        """
         with self._lock:
             at, loss = self._losses.get(worker, (0.0, None))
-        return self.problem(worker) or (loss if time.monotonic() - at < RETURN_TIME else None)
+        since = max(at, self._bus.connected_at)
+        return self.problem(worker) or (loss if time.monotonic() - since < RETURN_TIME else None)
 
     def _on_state(self, incoming: Incoming) -> None:
         if not incoming.payload:
