@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import typer.main
-from tests.docs import diagrams
+from tests.docs import generated
 
 from icebus.broker.cli import app as broker_app
 from icebus.client.cli.app import app
@@ -88,8 +88,18 @@ def test_given_the_programs_then_each_is_installed_and_in_the_readme() -> None:
         assert f"`{program}`" in README or f"$ {program} " in README
 
 
-def test_given_the_life_cycles_then_the_diagrams_are_theirs() -> None:
+def test_given_the_code_then_what_is_drawn_from_it_is_up_to_date() -> None:
     text = (ROOT / "docs" / "architecture.md").read_text()
-    fresh = diagrams.renew(text)
-    assert text == fresh, "python tests/docs/diagrams.py docs/architecture.md"
+    fresh = generated.renew(text)
+    assert text == fresh, "python tests/docs/generated.py docs/architecture.md"
     assert text.count("stateDiagram-v2") == 3
+
+
+@pytest.mark.parametrize("name", ["CONTRIBUTING.md", "docs/architecture.md"])
+def test_given_a_document_then_the_places_that_it_names_exist(name: str) -> None:
+    text = (ROOT / name).read_text()
+    named = re.findall(
+        r"`((?:schemas|broker|control|worker|client|tests|bench|examples)/[^`*{ ]+)`", text
+    )
+    assert len(named) > 3
+    assert [place for place in named if not (ROOT / place).exists()] == []

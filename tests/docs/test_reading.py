@@ -50,7 +50,7 @@ DOCUMENTS = {
     "docs/deploy.md": "tests/deploy/test_document.py has tests of its own for it",
     "docs/scale.md": "tests/broker/test_sites.py and test_cli.py run its commands on two brokers; "
     "the other brokers can't be run here",
-    "docs/architecture.md": "has diagrams only, which tests/docs/test_docs.py draws",
+    "docs/architecture.md": "has no commands; tests/docs/generated.py draws its tables",
     "docs/faults.md": "script/chaos takes minutes; tests/faults causes the same faults one by one, "
     "and tests/bench runs what it is made of",
     "CONTRIBUTING.md": "its commands are scripts of the repository, which CI runs by .ci/run, and "

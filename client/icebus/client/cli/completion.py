@@ -220,7 +220,10 @@ def _matching(
     asking = threading.Thread(target=ask, name="completion", daemon=True)
     asking.start()
     asking.join(ANSWER_TIME)
-    words = [] if asking.is_alive() else list(found.items())
+    if asking.is_alive():
+        return []  # it may still have something to say
+    logging.disable(logging.NOTSET)
+    words = list(found.items())
     return [(word, _line(about)) for word, about in words if word.startswith(incomplete)]
 
 
