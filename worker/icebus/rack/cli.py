@@ -113,11 +113,13 @@ def run(
         logging.getLogger("icebus").setLevel(logging.DEBUG)
     try:
         from icebus.rack.evaluator import PoolEvaluator
+        from icebus.rack.firmware import installed_firmware
         from icebus.rack.rack import Rack
     except ImportError as error:
         raise ProgramMissing(f"{error}: pip install 'icebus[virtual]'") from error
     firmwares = FirmwareSettings(window=window, watchdog=watchdog, load=load)
     settings = BoardSettings(firmwares, bandwidth=bandwidth, absence=absence, seed=seed)
+    installed_firmware()  # boards without any would be silent, and nobody would know why
     rack = Rack(directory, settings, lambda loop: PoolEvaluator(loop, processes))
 
     def prepare() -> None:

@@ -10,7 +10,7 @@ from icebus.rack.firmware.base import (
     Step,
 )
 from icebus.rack.firmware.faulty import Faulty
-from icebus.rack.firmware.installed import firmware_of
+from icebus.rack.firmware.installed import firmware_of, installed_firmware
 
 __all__ = [
     "EOL",
@@ -22,4 +22,5 @@ __all__ = [
     "Silent",
     "Step",
     "firmware_of",
+    "installed_firmware",
 ]

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import logging
-from importlib.metadata import entry_points
-
+from icebus.schemas.plugins import installed_classes, require
 from icebus.worker.firmware._plug import Firmware
-
-log = logging.getLogger(__name__)
 
 GROUP = "icebus.firmware"
 """The entry-point group under which a package offers its firmware."""
@@ -17,18 +13,15 @@ RECOVERY = "default"
 
 
 def installed_firmware() -> dict[str, Firmware]:
-    """Every firmware this worker knows, by name; what can't be loaded is logged and left out."""
-    installed: dict[str, Firmware] = {}
-    for entry in entry_points(group=GROUP):
-        try:
-            found = entry.load()
-        except Exception:
-            log.exception("can't load firmware %s from %s", entry.name, entry.value)
-            continue
-        if not (isinstance(found, type) and issubclass(found, Firmware)):
-            log.error("firmware %s: %s is no firmware", entry.name, entry.value)
-        elif found.name in installed:
-            log.error("firmware %s is installed twice; %s is ignored", found.name, entry.value)
-        else:
-            installed[found.name] = found()
-    return installed
+    """Every firmware this worker knows, by name; what can't be loaded is logged and left out.
+
+    Raises:
+        ProgramMissing: not even icebus's own is there.
+    """
+    found = installed_classes(
+        GROUP,
+        Firmware,  # type: ignore[type-abstract] # those that stay so are left out
+        lambda firmware: firmware().name,
+    )
+    require(RECOVERY, found, GROUP)
+    return {name: firmware() for name, firmware in found.items()}
