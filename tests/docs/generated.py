@@ -1,7 +1,7 @@
 """The generated parts of docs/architecture.md: life cycles from the tables that the code obeys, the
 map of rooms from the tree, the errors from their classes.
 
-``python tests/docs/generated.py docs/architecture.md`` renews them in place. It stands among the
+``python -m tests.docs.generated docs/architecture.md`` renews them in place. It stands among the
 tests because it looks into two components that must not know each other.
 """
 

@@ -91,7 +91,7 @@ def test_given_the_programs_then_each_is_installed_and_in_the_readme() -> None:
 def test_given_the_code_then_what_is_drawn_from_it_is_up_to_date() -> None:
     text = (ROOT / "docs" / "architecture.md").read_text()
     fresh = generated.renew(text)
-    assert text == fresh, "python tests/docs/generated.py docs/architecture.md"
+    assert text == fresh, ".venv/bin/python -m tests.docs.generated docs/architecture.md"
     assert text.count("stateDiagram-v2") == 3
 
 
