@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -47,7 +48,7 @@ CALL_TIMEOUT = 30.0
 R = TypeVar("R", bound=Reservation)
 
 
-class BaseClient(Session, Generic[R]):
+class BaseClient(Session, ABC, Generic[R]):
     """A session that reserves devices; a subclass says what it makes of a reservation."""
 
     def __init__(
@@ -61,6 +62,7 @@ class BaseClient(Session, Generic[R]):
         super().__init__(url, profile=profile, handlers=handlers, timeout=timeout)
         self._held: list[R] = []
 
+    @abstractmethod
     def _open(
         self, document: reservations.Reservation, *, keep_alive: bool, remaining: float | None
     ) -> R:
@@ -71,7 +73,6 @@ class BaseClient(Session, Generic[R]):
             keep_alive: whether to extend it while this client lives.
             remaining: seconds that are left of it, where known.
         """
-        raise NotImplementedError
 
     def reserve(
         self,
