@@ -1,0 +1,8 @@
+// How TinyUSB is built.
+#pragma once
+
+#define CFG_TUSB_RHPORT0_MODE OPT_MODE_DEVICE
+#define CFG_TUD_ENDPOINT0_SIZE 64
+#define CFG_TUD_CDC 1
+#define CFG_TUD_CDC_RX_BUFSIZE 4096
+#define CFG_TUD_CDC_TX_BUFSIZE 2048
