@@ -1,0 +1,113 @@
+// The RP2040 of rp2040js, with what it lacks for our firmware: PIO that keeps time, and resets.
+import { ConsoleLogger, LogLevel, RP2040 } from 'rp2040js';
+
+const FLASH_ADDRESS = 0x10000000;
+const WATCHDOG = 0x40058;
+const COUNTERS = 0; // the PIO that counts edges
+const SENDER = 1; // the PIO that configures the FPGA
+
+// The boot ROM continues at an address of the program's choice if it finds this in the watchdog's
+// registers; the address of its own USB bootloader is within the ROM.
+const VECTOR_MAGIC = 0xb007c0d3;
+const ROM_SIZE = 0x4000;
+
+const SPIN = { address: 0x20040ff0, instruction: 0xe7fe }; // a branch to itself, in the other core's stack
+
+export class Chip {
+  // `restarted` is called with 'application' or 'bootloader' when the chip has reset itself.
+  constructor(bootRom, flash, { watchdog, restarted }) {
+    this.mcu = new RP2040();
+    this.clock = this.mcu.clock;
+    this.mcu.logger = new ConsoleLogger(LogLevel.Error, true);
+    this.mcu.loadBootrom(bootRom);
+    this.mcu.flash.set(flash);
+    // The boot ROM itself is skipped: it would read flash by commands that are not emulated.
+    this.mcu.core.PC = FLASH_ADDRESS;
+    this.stopped = false; // for good
+    this.paused = false;
+    this.stepListeners = [];
+    this.senderCycles = 0;
+    for (const pio of this.mcu.pio) pio.run = () => {}; // it would step by the host's clock
+    this.watchdog = this.mcu.peripherals[WATCHDOG];
+    if (watchdog) {
+      this.watchdog.reason = watchdog.reason;
+      this.watchdog.scratchData.set(watchdog.scratch);
+    }
+    this.watchdog.onWatchdogTrigger = () => {
+      if (this.stopped) return;
+      this.stopped = true;
+      const [, , , , magic, , , entry] = this.watchdog.scratchData;
+      restarted(magic === VECTOR_MAGIC && entry < ROM_SIZE ? 'bootloader' : 'application');
+    };
+  }
+
+  // What a reset leaves as it was.
+  get watchdogState() {
+    return { reason: this.watchdog.reason, scratch: Uint32Array.from(this.watchdog.scratchData) };
+  }
+
+  get sender() {
+    return this.mcu.pio[SENDER].machines[0];
+  }
+
+  get senderPins() {
+    return this.mcu.pio[SENDER].pinValues;
+  }
+
+  // The firmware's loop stands still from now on; interrupts are still served.
+  hang() {
+    this.mcu.writeUint16(SPIN.address, SPIN.instruction);
+    this.mcu.core.PC = SPIN.address;
+  }
+
+  run(instructions) {
+    const { mcu, clock } = this;
+    for (let i = 0; i < instructions && !this.stopped && !this.paused; i++) {
+      if (mcu.core.waiting) {
+        clock.tick(Math.max(clock.nanosToNextAlarm, 8));
+        continue;
+      }
+      const cycles = mcu.core.executeInstruction();
+      clock.tick((cycles * 1e9) / mcu.clkSys);
+      this.#stepSender(cycles);
+      this.settleCounters();
+    }
+  }
+
+  // Let the counters take in what is on their pins: they wait for an edge then.
+  settleCounters() {
+    for (const machine of this.mcu.pio[COUNTERS].machines) {
+      for (let i = 0; machine.enabled && !machine.waiting && i < 4; i++) machine.step();
+    }
+  }
+
+  #stepSender(cycles) {
+    const { sender } = this;
+    if (!sender.enabled || (sender.waiting && sender.txFIFO.empty)) {
+      this.senderCycles = 0;
+      return;
+    }
+    const divider = sender.clockDivInt + sender.clockDivFrac / 256;
+    this.senderCycles += cycles;
+    while (this.senderCycles >= divider) {
+      this.senderCycles -= divider;
+      sender.step();
+      for (const listener of this.stepListeners) listener();
+    }
+  }
+}
+
+// The flash contents that an image in UF2 makes, from the beginning of flash.
+export function flashOf(uf2, family) {
+  const blocks = [];
+  for (let at = 0; at < uf2.length; at += 512) {
+    if (uf2.readUInt32LE(at + 28) !== family) throw new Error('the image is for another chip than the RP2040');
+    blocks.push({
+      offset: uf2.readUInt32LE(at + 12) - FLASH_ADDRESS,
+      data: uf2.subarray(at + 32, at + 32 + uf2.readUInt32LE(at + 16)),
+    });
+  }
+  const flash = new Uint8Array(Math.max(...blocks.map(({ offset, data }) => offset + data.length)));
+  for (const { offset, data } of blocks) flash.set(data, offset);
+  return flash;
+}
