@@ -187,5 +187,9 @@ def emulated_board() -> Iterator[EmulatedBoard]:
         finally:
             assert process.stdin is not None
             process.stdin.close()  # its helper ends with it
-            process.wait(DEADLINE)
+            try:
+                process.wait(DEADLINE)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise
             reader.join(DEADLINE)

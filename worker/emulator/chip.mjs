@@ -28,6 +28,7 @@ export class Chip {
     this.stepListeners = [];
     this.senderCycles = 0;
     for (const pio of this.mcu.pio) pio.run = () => {}; // it would step by the host's clock
+    this.#settleCountersWhenStarted();
     this.watchdog = this.mcu.peripherals[WATCHDOG];
     if (watchdog) {
       this.watchdog.reason = watchdog.reason;
@@ -36,6 +37,7 @@ export class Chip {
     this.watchdog.onWatchdogTrigger = () => {
       if (this.stopped) return;
       this.stopped = true;
+      this.watchdog.alarm.enable = false; // it would come again at once, for ever
       const [, , , , magic, , , entry] = this.watchdog.scratchData;
       restarted(magic === VECTOR_MAGIC && entry < ROM_SIZE ? 'bootloader' : 'application');
     };
@@ -70,7 +72,6 @@ export class Chip {
       const cycles = mcu.core.executeInstruction();
       clock.tick((cycles * 1e9) / mcu.clkSys);
       this.#stepSender(cycles);
-      this.settleCounters();
     }
   }
 
@@ -79,6 +80,15 @@ export class Chip {
     for (const machine of this.mcu.pio[COUNTERS].machines) {
       for (let i = 0; machine.enabled && !machine.waiting && i < 4; i++) machine.step();
     }
+  }
+
+  #settleCountersWhenStarted() {
+    const counters = this.mcu.pio[COUNTERS];
+    const write = counters.writeUint32.bind(counters);
+    counters.writeUint32 = (offset, value) => {
+      write(offset, value);
+      this.settleCounters();
+    };
   }
 
   #stepSender(cycles) {

@@ -106,36 +106,43 @@ class Board {
     tell({ event: 'application', ...device });
   }
 
+  // A connection opens the port. Like a port it is open once: the next one waits until this one ends.
   connect(socket) {
-    if (this.state !== 'application' || this.connection) {
+    socket.setNoDelay();
+    socket.on('error', () => {});
+    if (this.connection) {
+      this.connection.once('close', () => this.connect(socket));
+      return;
+    }
+    if (this.state !== 'application' || socket.destroyed) {
       socket.destroy();
       return;
     }
     this.connection = socket;
     const { usb } = this;
-    usb.openPort(true);
-    socket.setNoDelay();
-    socket.on('data', (data) => {
-      usb.write(data);
-      if (usb.outgoing.length > MOST_OUTGOING) {
-        socket.pause();
-        const resume = () => (usb.outgoing.length > MOST_OUTGOING / 2 ? setImmediate(resume) : socket.resume());
-        setImmediate(resume);
-      }
-    });
-    socket.on('error', () => {});
     socket.on('close', () => {
       if (this.connection !== socket) return;
       this.connection = null;
       usb.forget();
       usb.openPort(false);
     });
+    usb.openPort(true).then(() => socket.on('data', (data) => this.#send(socket, usb, data)));
+  }
+
+  #send(socket, usb, data) {
+    usb.write(data);
+    if (usb.outgoing.length <= MOST_OUTGOING) return;
+    const resume = () => (usb.outgoing.length > MOST_OUTGOING / 2 ? setImmediate(resume) : socket.resume());
+    socket.pause();
+    setImmediate(resume);
   }
 
   #connectConverter() {
     const { adc } = this.chip.mcu;
     const sensor = adc.numChannels - 1;
+    const START_ONE = 1 << 2;
     adc.onADCRead = (input) => {
+      adc.cs &= ~START_ONE; // as the chip does; else the next write to the register starts another
       const values = this.voltages[input] ?? [input === sensor ? ROOM_TEMPERATURE : 0];
       adc.channelValues[input] = values[0];
       values.push(values.shift());

@@ -9,15 +9,8 @@
 // Long enough for the reply, or the status stage of the request that set the baud rate, to leave.
 #define RESTART_DELAY_US 20000
 
-static bool left;
 static restart_t wanted;
 static absolute_time_t due;
-
-bool host_has_left(void) {
-    bool was = left;
-    left = false;
-    return was;
-}
 
 void host_wants_restart(restart_t into) {
     wanted = into;
@@ -32,10 +25,10 @@ void host_restart_if_due(void) {
 }
 
 void tud_cdc_line_state_cb(uint8_t interface, bool dtr, bool rts) {
-    if (!dtr) left = true;
+    if (!dtr) host_has_left();
 }
 
-void tud_umount_cb(void) { left = true; }
+void tud_umount_cb(void) { host_has_left(); }
 
 void tud_cdc_line_coding_cb(uint8_t interface, cdc_line_coding_t const *coding) {
     if (coding->bit_rate == TOUCH_BAUD) host_wants_restart(RESTART_BOOTLOADER);

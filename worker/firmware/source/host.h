@@ -2,12 +2,11 @@
 // by frames.
 #pragma once
 
-#include <stdbool.h>
-
 typedef enum { RESTART_NOT, RESTART_FIRMWARE, RESTART_BOOTLOADER } restart_t;
 
-// True once each time the host has closed the port, died, or taken the board off the bus.
-bool host_has_left(void);
+// Called when the host has closed the port, died, or taken the board off the bus; main.c has it. Called
+// at once: what comes next on the bus may be of the next host.
+void host_has_left(void);
 
 // Restart soon, but only after the host has been told so.
 void host_wants_restart(restart_t into);

@@ -21,7 +21,7 @@
 // A sixth of it clocks the FPGA's configuration port.
 #define PROCESSOR_KHZ 144000
 
-static void forget_host(void) {
+void host_has_left(void) {
     measurements_abort(false);
     results_forget();
     receive_reset();
@@ -36,7 +36,6 @@ static void abort_without_host(void) {
 static void serve(void) {
     watchdog_update();
     tud_task();
-    if (host_has_left()) forget_host();
     measurement_continue();
     receive();
     abort_without_host();
