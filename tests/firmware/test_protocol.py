@@ -145,14 +145,33 @@ def test_given_a_host_that_dies_when_another_comes_then_it_finds_the_board_idle(
 
 
 def test_given_a_host_that_falls_silent_when_it_is_owed_results_then_they_are_aborted(
-    host: Host, bitstream: bytes
+    board: EmulatedBoard, host: Host, bitstream: bytes
 ) -> None:
     sequence = host.measure(bitstream, LONG)
+    host.wait_until_measuring()
 
+    board.command("skip", seconds=9)
     result = host.result(sequence)
 
     assert result.outcome is Outcome.ABORTED
     assert 9_000_000 < result.window_us < 11_000_000
+
+
+def test_given_a_host_that_asks_now_and_then_when_a_window_is_long_then_it_is_measured(
+    board: EmulatedBoard, host: Host, bitstream: bytes
+) -> None:
+    sequence = host.measure(bitstream, LONG)
+    host.wait_until_measuring()
+
+    for _ in range(12):
+        board.command("skip", seconds=5)
+        host.status()
+
+    result = host.result(sequence)
+    assert result.outcome is Outcome.MEASURED
+    # The processor also slept when the window should have ended; it says how long it was in truth.
+    assert 60_000_000 <= result.window_us < 66_000_000
+    assert abs(result.pulses[0] - result.window_us * 8 / 1000) <= 1
 
 
 def test_given_firmware_that_hangs_when_the_watchdog_bites_then_the_banner_says_so(

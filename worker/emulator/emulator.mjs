@@ -6,6 +6,7 @@
 //
 // Commands: {"command": …}
 //   "baud", "rate"            set the baud rate; 1200 restarts the board into its bootloader
+//   "skip", "seconds"         let time pass while the processor does next to nothing
 //   "hang"                    the firmware's loop stands still
 //   "power"                   take the power away and give it back
 //   "pulses", "gpio", "hz"    drive a pin, whatever the circuit does
@@ -153,6 +154,7 @@ class Board {
 
   carryOut({ command, ...how }) {
     if (command === 'baud') this.usb.setBaud(how.rate);
+    else if (command === 'skip') this.chip.skip(how.seconds);
     else if (command === 'hang') this.chip.hang();
     else if (command === 'power') this.powerCycle();
     else if (command === 'pulses') this.fpga.override(how.gpio, how.hz);
