@@ -48,7 +48,7 @@ DOCUMENTS = {
     "docs/topics.md": READ,
     "broker/README.md": READ,
     "docs/deploy.md": "tests/deploy/test_document.py has tests of its own for it",
-    "docs/firmware.md": "script/firmware takes minutes; .ci/run runs it",
+    "docs/firmware.md": "script/firmware and script/emulator download; .ci/run runs them",
     "docs/scale.md": "tests/broker/test_sites.py and test_cli.py run its commands on two brokers; "
     "the other brokers can't be run here",
     "docs/architecture.md": "has no commands; tests/docs/generated.py draws its tables",

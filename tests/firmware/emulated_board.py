@@ -29,6 +29,7 @@ from icebus.schemas.boards.framed_replies import (
 from icebus.schemas.boards.framed_requests import CountPulses, Measure, Measurement
 
 ROOT: Final = Path(__file__).parents[2]
+FIRMWARE: Final = ROOT / "worker" / "firmware"
 EMULATOR: Final = ROOT / "worker" / "emulator"
 INSTALLED: Final = ROOT / "build" / "emulator"
 IMAGE: Final = ROOT / "build" / "firmware" / "icebus-pico-ice.uf2"
@@ -54,6 +55,9 @@ def skip_unless_built() -> None:
     ]:
         if not path.exists():
             pytest.skip(f"{path.relative_to(ROOT)} is missing; run {command}")
+    sources = [path for path in FIRMWARE.rglob("*") if path.is_file()]
+    if max(path.stat().st_mtime for path in sources) > IMAGE.stat().st_mtime:
+        pytest.skip(f"{IMAGE.relative_to(ROOT)} is older than its sources; run script/firmware")
 
 
 @dataclass(frozen=True)
