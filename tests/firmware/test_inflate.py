@@ -14,6 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "worker" / "firmware" / "source"
 CIRCUITS = sorted((ROOT / "examples" / "circuits").glob("*.bin"))

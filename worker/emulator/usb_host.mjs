@@ -82,7 +82,9 @@ export class UsbHost {
     setup.writeUInt16LE(index, 4);
     setup.writeUInt16LE(size, 6);
     return new Promise((resolve) => {
-      this.transfers.push({ setup, data, size, reads: !!(type & DEVICE_TO_HOST), came: Buffer.alloc(0), complete: false, armed: false, resolve });
+      const reads = !!(type & DEVICE_TO_HOST);
+      const progress = { came: Buffer.alloc(0), complete: false, armed: false };
+      this.transfers.push({ setup, data, size, reads, resolve, ...progress });
       if (this.transfers.length === 1) this.#begin();
     });
   }

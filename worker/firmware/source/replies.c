@@ -33,7 +33,12 @@ static uint16_t samples_sent; // of the first result that waits
 bool replies_have_room(void) { return tud_cdc_write_available() >= FRAME_SIZE(BANNER_SIZE); }
 
 void reply(enum frame_type type, uint32_t sequence, const void *payload, uint32_t size) {
-    frame_header_t header = {.magic = {FRAME_MAGIC_0, FRAME_MAGIC_1}, .type = (uint8_t)type, .sequence = sequence, .length = size};
+    frame_header_t header = {
+        .magic = {FRAME_MAGIC_0, FRAME_MAGIC_1},
+        .type = (uint8_t)type,
+        .sequence = sequence,
+        .length = size,
+    };
     header.checksum = crc32(0, &header, offsetof(frame_header_t, checksum));
     tud_cdc_write(&header, sizeof header);
     if (size) {

@@ -64,8 +64,8 @@ class BoardStatus:
         phase: what it does right now.
         cdone: whether the FPGA is configured.
         sequence: of the request that is being measured, or 0.
-        skipped_bytes: received since power came on, and belonging to no frame.
-        uptime_ms: since power came on, modulo 2**32.
+        skipped_bytes: received since it started, and belonging to no frame.
+        uptime_ms: since it started, modulo 2**32.
         temperature_mc: of the chip, in thousandths of a degree Celsius.
     """
 
@@ -146,7 +146,8 @@ class Result:
         samples: how many were taken; they came before, as :class:`Samples`.
         window_us: microseconds that were measured in truth.
         temperature_mc: of the chip, in thousandths of a degree Celsius.
-        inflate_us: microseconds that unpacking and checking the bitstream took.
+        inflate_us: microseconds that unpacking and checking the bitstream took, waiting for the one
+            before to be sent included.
         configure_us: that configuring the FPGA took.
         gap_us: from the end of the measurement before to the start of this one.
     """
