@@ -19,6 +19,8 @@ static volatile bool running;
 static void __not_in_flash_func(all_taken)(void) {
     adc_run(false);
     ended_us = timer_hw->timerawl;
+    // One more has begun, and would be taken for the temperature.
+    while (!(adc_hw->cs & ADC_CS_READY_BITS)) tight_loop_contents();
     dma_channel_acknowledge_irq0(channel);
     running = false;
 }
