@@ -22,7 +22,7 @@ from icebus.schemas.boards.framed_requests import (
 
 pytestmark = pytest.mark.slow
 
-GPIO_OF_27, GPIO_OF_25 = 20, 1
+GPIO_OF_27, GPIO_OF_25, GPIO_OF_18 = 0, 1, 7
 CONFIGURING_US = 40_000
 """More than configuring the FPGA takes, and less than that and another bitstream's upload."""
 
@@ -71,10 +71,12 @@ def test_given_several_pins_when_counted_then_each_has_its_own_count_of_the_same
     board: EmulatedBoard, host: Host, bitstream: bytes
 ) -> None:
     board.command("pulses", gpio=GPIO_OF_25, hz=100_000)
-    result = host.count(bitstream, CountPulses(pins=(25, 27), window_us=20_000))
+    board.command("pulses", gpio=GPIO_OF_18, hz=30_000)
+    result = host.count(bitstream, CountPulses(pins=(25, 27, 21, 18), window_us=20_000))
 
     assert abs(result.pulses[0] - 2000) <= 1
-    assert result.pulses[1] == 160
+    assert result.pulses[1:3] == (160, 0)
+    assert abs(result.pulses[3] - 600) <= 1
 
 
 @pytest.mark.parametrize("window_us", [1000, 7777])

@@ -18,11 +18,10 @@ import net from 'node:net';
 import readline from 'node:readline';
 import { parseArgs } from 'node:util';
 import { Chip, flashOf } from './chip.mjs';
-import { Fpga } from './fpga.mjs';
+import { COUNTED_PINS, Fpga } from './fpga.mjs';
 import { UsbHost } from './usb_host.mjs';
 
 const RP2040_FAMILY = 0xe48bff56;
-const COUNTED_PINS = [27, 25];
 const INSTRUCTIONS_AT_ONCE = 5000;
 const MOST_OUTGOING = 65536;
 const ROOM_TEMPERATURE = 891; // what the converter reads of the sensor at 20 degrees

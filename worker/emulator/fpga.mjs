@@ -5,7 +5,9 @@ import { GPIOPinState } from 'rp2040js';
 
 // As worker/firmware/boards/pico_ice.h has them.
 const PINS = { sdi: 8, csn: 9, sck: 10, cdone: 26, creset: 27 };
-const COUNTED = { 27: 20, 25: 1 }; // pin of the FPGA's package: GPIO
+const COUNTED = { 27: 0, 25: 1, 21: 2, 19: 3, 26: 4, 23: 5, 20: 6, 18: 7 }; // pin of the FPGA's package: GPIO
+
+export const COUNTED_PINS = Object.keys(COUNTED).map(Number);
 
 const WAKE_UP_CLOCKS = 49;
 const BITSTREAM_ROOM = 200_000;

@@ -33,7 +33,7 @@
 #define FPGA_CDONE 40
 #define FPGA_CRESET 31
 
-// {pin of the FPGA's package, GPIO}; the first is the default. Not tried: see docs/firmware.md.
+// {pin of the FPGA's package, GPIO}, from the board's published pin names; the first is the default.
 #define COUNTED_PINS \
     {27, 20}, {9, 28}, {11, 29}, {18, 27}, {19, 23}, {20, 22}, {21, 26}, {23, 25}, {25, 30}, {26, 24}
 

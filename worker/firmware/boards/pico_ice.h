@@ -24,8 +24,8 @@
 #define FPGA_CDONE 26
 #define FPGA_CRESET 27
 
-// {pin of the FPGA's package, GPIO}; the first is the default. Not tried: see docs/firmware.md.
-#define COUNTED_PINS {27, 20}, {25, 1}
+// {pin of the FPGA's package, GPIO}, from the board's published layout; the first is the default.
+#define COUNTED_PINS {27, 0}, {25, 1}, {21, 2}, {19, 3}, {26, 4}, {23, 5}, {20, 6}, {18, 7}
 
 // Inputs 0 and 1 are CDONE and CRESET.
 #define ADC_INPUTS 2, 3
