@@ -65,6 +65,7 @@ def test_given_classes_of_packages_then_they_are_found_by_name(install: Install)
     [
         "raise RuntimeError('at import')",
         "import no_such_module",
+        "import sys; sys.exit(7)",
         "Wrong = 'a text'",
         "class Wrong: pass",
         "",

@@ -38,7 +38,7 @@ def installed_classes(
             name = entry.name if name_of is None else name_of(found)
             if name in installed:
                 raise ValueError(f"{name!r} is installed twice")
-        except Exception:
+        except (Exception, SystemExit):  # a script that ends itself is a mistake like others
             log.exception("%s: %s from %s is left out", group, entry.name, entry.value)
         else:
             installed[name] = found
