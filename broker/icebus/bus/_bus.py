@@ -34,7 +34,13 @@ from icebus.bus._first_connection import (
     open_connection,
     why_not_connected,
 )
-from icebus.bus._messages import Root, Will, from_paho, publish_properties
+from icebus.bus._messages import (
+    QuickReadingClient,
+    Root,
+    Will,
+    from_paho,
+    publish_properties,
+)
 from icebus.bus._subscriptions import Handler, Subscription, Subscriptions
 from icebus.bus._tcp import send_at_once
 from icebus.schemas.deadline import Deadline
@@ -95,7 +101,7 @@ class Bus:
         self._closed = False
         self._dispatcher = Dispatcher(f"bus-{to_id(name)}")
 
-        self._client = paho.Client(
+        self._client = QuickReadingClient(
             CallbackAPIVersion.VERSION2, client_id=self.client_id, protocol=paho.MQTTv5
         )
         self._client.username_pw_set(address.user, address.password)
