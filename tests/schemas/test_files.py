@@ -36,7 +36,7 @@ class Blobs:
     def __init__(self, *blobs: Blob) -> None:
         self._blobs = {blob.sha256: blob for blob in blobs}
 
-    def get(self, sha256: str) -> Blob | None:
+    def __call__(self, sha256: str) -> Blob | None:
         return self._blobs.get(sha256)
 
 
@@ -101,7 +101,7 @@ def test_given_a_file_by_hash_then_it_finds_its_bytes_in_the_context() -> None:
     blob = Blob.of(BITSTREAM)
     args = Evaluate.model_validate(
         {"bitstreams": [{"sha256": blob.sha256, "name": "a.bin"}]},
-        context={"blobs": Blobs(blob)},
+        context={"find_blob": Blobs(blob)},
     )
     [file] = args.bitstreams
     assert file.blob.read() == BITSTREAM
@@ -139,7 +139,7 @@ def test_given_files_whose_bytes_have_not_come_then_they_are_listed_once() -> No
             "reference": {"sha256": gone[2]},
             "named": {"again": {"sha256": gone[1]}},
         },
-        context={"blobs": Blobs(here)},
+        context={"find_blob": Blobs(here)},
     )
     assert missing_blobs(args) == sorted(gone)
     assert missing_blobs({"x": (args, args.reference)}) == sorted(gone)

@@ -319,7 +319,7 @@ class Bench:
             key: [each.model_dump(mode="json") for each in value] if key == "bitstreams" else value
             for key, value in arguments.items()
         }
-        parsed = kind.methods[method].parse(raw, NoBlobs())
+        parsed = kind.methods[method].parse(raw, lambda _: None)
         hold = self.device.status.hold or HOLD
         return self.device.invoke(hold, method, parsed).result(PATIENCE)
 
@@ -349,11 +349,6 @@ class Bench:
         files = [bitstream_file(blank(value)) for value in values]
         self.invoke("evaluate", bitstreams=files, batch=batch, more=more, validate=False)
         return [file.id for file in files]
-
-
-class NoBlobs:
-    def get(self, sha256: str) -> None:
-        return None
 
 
 @pytest.fixture

@@ -31,8 +31,8 @@ def test_given_a_file_then_it_comes_back_as_it_was(content: bytes) -> None:
 def test_given_a_file_then_only_its_user_has_it() -> None:
     store = BlobStore()
     name = put(store, "alice", b"secret")
-    assert store.of("alice").get(name) is not None
-    assert store.of("bob").get(name) is None
+    assert store.get("alice", name) is not None
+    assert store.get("bob", name) is None
 
 
 @pytest.mark.parametrize(

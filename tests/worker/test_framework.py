@@ -70,7 +70,7 @@ class Blobs:
     def __init__(self, *contents: bytes) -> None:
         self._blobs = {blob.sha256: blob for blob in map(Blob.of, contents)}
 
-    def get(self, sha256: str) -> Blob | None:
+    def __call__(self, sha256: str) -> Blob | None:
         return self._blobs.get(sha256)
 
 

@@ -7,7 +7,8 @@ refers to them with a :class:`File`.
 from __future__ import annotations
 
 import hashlib
-from typing import Any, Final, Literal, Protocol, cast
+from collections.abc import Callable
+from typing import Any, Final, Literal, cast
 
 from isal import isal_zlib
 from pydantic import (
@@ -108,18 +109,13 @@ class Blob(BaseModel):
         return unpack(self.packed, self.encoding)
 
 
-class BlobSource(Protocol):
-    """Where files named by their hash are found while a method's arguments are validated."""
-
-    def get(self, sha256: str) -> Blob | None:
-        """The blob of that hash, or None while its bytes have not arrived."""
+FindBlob = Callable[[str], Blob | None]
+"""Finds the blob of a hash while a method's arguments are validated; None while its bytes have not
+arrived."""
 
 
 class File(BaseModel):
-    """A file as an argument of a method: its hash or its bytes, a name and what belongs to it.
-
-    Validated with ``context={"blobs": BlobSource}`` it also finds its bytes.
-    """
+    """A file as an argument of a method: its hash or its bytes, a name and what belongs to it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -147,21 +143,23 @@ class File(BaseModel):
 
     @model_validator(mode="after")
     def _has_content(self, info: ValidationInfo) -> File:
+        """It has a hash or bytes; a :data:`FindBlob`, ``find_blob`` in the context, finds these."""
         if (self.sha256 is None) == (self.data is None):
             raise ValueError("give either sha256 (and send the bytes on the blob topic) or data")
         if self.data is not None:
             try:
-                self._fresh = unpack(self.data, self.encoding)
+                fresh = unpack(self.data, self.encoding)
             except BlobInvalid as error:
                 raise ValueError(error.message) from None
             if self.encoding == IDENTITY:
-                self._blob = Blob.of(self._fresh)
+                self._blob = Blob.of(fresh)
             else:
-                sha256 = sha256_of(self._fresh)
+                sha256 = sha256_of(fresh)
                 self._blob = Blob(sha256=sha256, packed=self.data, encoding=self.encoding)
+            self._fresh = fresh
         elif self.sha256 is not None and info.context is not None:
-            blobs: BlobSource = info.context["blobs"]
-            self._blob = blobs.get(self.sha256)
+            find_blob: FindBlob = info.context["find_blob"]
+            self._blob = find_blob(self.sha256)
         return self
 
     @property
@@ -187,12 +185,13 @@ class File(BaseModel):
         Raises:
             BlobMissing: they have not arrived.
         """
-        if self._blob is None:
+        blob = self._blob  # once: pydantic looks long for what is private
+        if blob is None:
             raise BlobMissing(
                 "the file's bytes have not arrived; publish them on the worker's blob topic first",
                 sha256=[self.sha256],
             )
-        return self._blob
+        return blob
 
 
 def missing_blobs(value: Any) -> list[str]:

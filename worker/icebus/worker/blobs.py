@@ -40,26 +40,10 @@ class BlobStore:
                 _, gone = self._blobs.popitem(last=False)
                 self._size -= len(gone.packed)
 
-    def of(self, user: str) -> UserBlobs:
-        """The files of one user."""
-        return UserBlobs(self, user)
-
     def get(self, user: str, sha256: str) -> Blob | None:
-        """A file, if it is here."""
+        """A file, if this user has sent it: nobody can have another's by guessing its hash."""
         with self._lock:
             blob = self._blobs.get((user, sha256))
             if blob is not None:
                 self._blobs.move_to_end((user, sha256))
             return blob
-
-
-class UserBlobs:
-    """The files of one user: nobody can have another's evaluated by guessing a hash."""
-
-    def __init__(self, store: BlobStore, user: str) -> None:
-        self._store = store
-        self._user = user
-
-    def get(self, sha256: str) -> Blob | None:
-        """A file, if this user has sent it."""
-        return self._store.get(self._user, sha256)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import Future
+from functools import partial
 
 from pydantic import JsonValue
 
@@ -80,7 +81,7 @@ class Calls:
                 f"kind {kind!r} has no method {name!r}; it has {', '.join(sorted(methods))}",
                 methods=sorted(methods),
             )
-        arguments = methods[name].parse(call.args, self._blobs.of(user))
+        arguments = methods[name].parse(call.args, partial(self._blobs.get, user))
         answers = _PendingAnswers(exchange, len(held))
         for serial, (device, _) in zip(serials, held, strict=True):
             answers.add(serial, device.invoke(hold, name, arguments))

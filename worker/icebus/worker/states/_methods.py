@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field, JsonValue, TypeAdapter, ValidationError, 
 
 from icebus.schemas.components import MethodInfo
 from icebus.schemas.errors import BlobMissing
-from icebus.schemas.files import BlobSource, missing_blobs
+from icebus.schemas.files import FindBlob, missing_blobs
 from icebus.schemas.message import Args, invalid
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -91,7 +91,7 @@ class Method:
             models=models,
         )
 
-    def parse(self, args: dict[str, Any], blobs: BlobSource) -> dict[str, Any]:
+    def parse(self, args: dict[str, Any], find_blob: FindBlob) -> dict[str, Any]:
         """The arguments as the method takes them, files with their bytes.
 
         Raises:
@@ -99,7 +99,7 @@ class Method:
             BlobMissing: the bytes of a file have not arrived.
         """
         try:
-            parsed = self.args.model_validate(args, context={"blobs": blobs})
+            parsed = self.args.model_validate(args, context={"find_blob": find_blob})
         except ValidationError as error:
             raise invalid(error, f"args of {self.name}") from None
         missing = missing_blobs(parsed)
