@@ -82,9 +82,11 @@ class BoardCalls:
             },
         )
         blobs = [each.item.bitstream.blob for each in call.evaluations]
+        large = [blob for blob in blobs if len(blob.packed) > self._largest]
         try:
             worker = self._reservation.device(call.serial).worker
-            self._connection.blobs.send(worker, [b for b in blobs if len(b.packed) > self._largest])
+            if large:
+                self._connection.blobs.send(worker, large)
             answer = self._connection.call(worker, "evaluate", request, Deadline.after(TIMEOUT))
         except IcebusError as error:
             answered(call, error)

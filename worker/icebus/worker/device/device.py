@@ -11,6 +11,7 @@ from icebus.schemas.devices import Desired
 from icebus.schemas.errors import IcebusError
 from icebus.worker.device.actor import CHECK_EVERY, DeviceActor
 from icebus.worker.device.device_report import DeviceStatus
+from icebus.worker.device.state_runner import invoke
 from icebus.worker.hardware.board import ConnectedBoard
 from icebus.worker.states import Hold
 
@@ -47,7 +48,7 @@ class Device(DeviceActor):
 
         def answer() -> None:
             try:
-                future.set_result(self._states.invoke(hold, method, arguments))
+                future.set_result(invoke(self.name, self.state, hold, method, arguments))
             except IcebusError as error:
                 future.set_exception(error)
             self._reporter.refresh(self.state)

@@ -73,14 +73,6 @@ class StateRunner:
         """Let ``state`` do something in ``seconds``."""
         return self._loop.call_later(seconds, lambda: self.run(state, callback))
 
-    def invoke(self, hold: Hold, method: str, arguments: dict[str, Any]) -> JsonValue:
-        """What a method of the state gives, for the reservation ``hold``.
-
-        Raises:
-            IcebusError: as :func:`invoke` says.
-        """
-        return invoke(self._name(), self.state, hold, method, arguments)
-
     def end(self, why: IcebusError) -> None:
         """End the state, if there is one."""
         if self.state is None:
