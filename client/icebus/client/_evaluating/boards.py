@@ -254,7 +254,7 @@ class MeasuringBoards(Reservation, Generic[R]):
             run.reconnected()
 
     def on_devices_lost(self, serials: list[str], error: IcebusError) -> None:
-        """Runs under way update_depth that they wait in vain."""
+        """Runs under way learn that they wait in vain."""
         for run in list(self._runs.values()):
             run.boards_lost(serials, error)
 
