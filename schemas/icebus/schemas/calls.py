@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any, Generic, TypeVar
+from functools import cache
+from typing import Any, Generic, TypeVar, cast
 
 from pydantic import (
     Field,
     SerializeAsAny,
     SerializerFunctionWrapHandler,
+    ValidationError,
     model_serializer,
     model_validator,
 )
 
 from icebus.schemas.errors import ErrorInfo
 from icebus.schemas.ids import Id, Serial, new_id
-from icebus.schemas.message import Json, Message, Natural, Timestamp, now
+from icebus.schemas.message import Json, Message, Natural, Timestamp, invalid, now
 
 
 class Request(Message):
@@ -76,3 +78,28 @@ class RawEvent(Message):
     sequence: Natural = 0
     at: Timestamp = Field(default_factory=now)
     data: dict[str, Json] = Field(default_factory=dict)
+
+
+class _EventData(Message, Generic[D]):
+    """Of an event, its data: who needs its place in the stream reads a ``RawEvent``."""
+
+    data: D
+
+
+@cache
+def _event_data(model: type[D]) -> type[_EventData[D]]:
+    # Written as a subscript, mypy would take it for a type.
+    return cast("type[_EventData[D]]", _EventData.__class_getitem__(model))
+
+
+def read_event(model: type[D], payload: bytes) -> D:
+    """The data of an event as its model, parsed once, straight from the bytes.
+
+    Raises:
+        InvalidRequest: it is something else.
+    """
+    try:
+        data: D = _event_data(model).model_validate_json(payload).data
+    except ValidationError as error:
+        raise invalid(error, model.__name__) from None
+    return data

@@ -18,10 +18,10 @@ from icebus.client._evaluating.outcomes import EvaluationsFailed
 from icebus.client._evaluating.progress import follow
 from icebus.client._evaluating.run import Run
 from icebus.client._reservation.document import is_queued
-from icebus.client._reservation.events import read_event
 from icebus.client._reservation.queue_place import still_queued_error
 from icebus.client._reservation.reservation import Reservation
 from icebus.schemas import reservations
+from icebus.schemas.calls import read_event
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import IcebusError, InvalidRequest
 from icebus.schemas.ids import new_id

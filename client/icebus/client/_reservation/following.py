@@ -11,11 +11,10 @@ from icebus.client._connection import operations
 from icebus.client._connection.connection import Connection
 from icebus.client._connection.hook_runner import ReceivedEvent
 from icebus.client._reservation import document as documents
-from icebus.client._reservation.events import read_event
 from icebus.client._reservation.extension import AutomaticExtension
 from icebus.client._reservation.reservation_state import Change, ReservationState
 from icebus.schemas import reservations
-from icebus.schemas.calls import RawEvent
+from icebus.schemas.calls import RawEvent, read_event
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import (
     IcebusError,
