@@ -135,14 +135,14 @@ class Farm:
         self._children[name] = Child(argv, self.log(name), environment)
 
     def log(self, name: str) -> Path:
-        """Where a part of the farm writes what it has to say."""
+        """The log of a part of the farm."""
         return self._directory / f"{name}.log"
 
     def address(self, principal: str) -> str:
         """The broker's URL for a principal."""
         address = self.broker.address(principal)
         if self.network is not None:
-            address = replace(address, port=self.network.line(principal))
+            address = replace(address, port=self.network.link(principal))
         return address.url()
 
     def admit(self, principal: Principal) -> str:
@@ -161,7 +161,7 @@ class Farm:
         return [name for name in self._children if name.startswith("control")]
 
     def principal(self, name: str) -> str:
-        """As whom a part speaks, and so the name of its line through the network."""
+        """As whom a part speaks, and so the name of its link to the broker."""
         return self._principals[name]
 
     def wait_ready(self, client: PulseCountClient) -> None:

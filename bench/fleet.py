@@ -39,8 +39,8 @@ CONTROL = "main"
 START = 120.0
 STOP = 20.0
 
-PROCESS = 25
-"""Simulated workers in one process: a handful of threads each."""
+WORKERS_PER_PROCESS = 25
+"""Each has a handful of threads."""
 
 
 class Fleet:
@@ -69,8 +69,8 @@ class Fleet:
         self.url = self.broker.address(USER).url()
         self.control = self._start_control()
         self._simulated = [
-            self._start_workers(self.workers[first : first + PROCESS], devices)
-            for first in range(0, workers, PROCESS)
+            self._start_workers(self.workers[first : first + WORKERS_PER_PROCESS], devices)
+            for first in range(0, workers, WORKERS_PER_PROCESS)
         ]
 
     def _start_control(self) -> Child:
@@ -91,7 +91,7 @@ class Fleet:
         cast("IO[str]", process.stdin).flush()
         return process
 
-    def settle(self, client: PulseCountClient) -> float:
+    def wait_ready(self, client: PulseCountClient) -> float:
         """Wait until every device can be reserved; returns the seconds that it took."""
         begun = time.monotonic()
         deadline = Deadline.after(START)
@@ -141,18 +141,18 @@ class Echoes:
             with self._lock:
                 self._seen[echo.epoch, echo.sequence] += 1
 
-    def kept(self, workers: int) -> float:
-        """The share of answers that came to heartbeats that were surely over."""
+    def share(self, workers: int) -> float:
+        """The share of heartbeats that were answered, first and last left out as incomplete."""
         self._bus.close(Deadline.after(STOP))
-        whole = sorted(self._seen)[1:-1]
-        return sum(self._seen[each] for each in whole) / (workers * len(whole))
+        complete = sorted(self._seen)[1:-1]
+        return sum(self._seen[each] for each in complete) / (workers * len(complete))
 
 
 def measure(fleet: Fleet, rounds: int, boards: int) -> Iterator[Measure]:
     """Everything, in the order in which it may be done."""
     with PulseCountClient(fleet.url) as client:
         shape = f"{fleet.size} devices on {len(fleet.workers)} workers"
-        yield Measure(f"start, {shape}", fleet.settle(client), "s")
+        yield Measure(f"start, {shape}", fleet.wait_ready(client), "s")
         echoes = Echoes(fleet.url)
         idle_from, idle_cpu = time.monotonic(), cpu(fleet.control.process.pid)
         threading.Event().wait(5.0)
@@ -169,13 +169,13 @@ def measure(fleet: Fleet, rounds: int, boards: int) -> Iterator[Measure]:
         yield Measure(f"reserve {boards}, p99", quantile(taken, 0.99) * 1e3, "ms", 50.0)
         rate = rounds / (time.monotonic() - begun)
         yield Measure("reserved and released", rate, "/s")
-        yield Measure("control, meanwhile, of a core", busy * 100, "%", 50.0)
-        kept = echoes.kept(len(fleet.workers))
-        yield Measure("heartbeats answered", kept * 100, "%", 99.0, least=True)
+        yield Measure("control, busy, of a core", busy * 100, "%", 50.0)
+        answered = echoes.share(len(fleet.workers))
+        yield Measure("heartbeats answered", answered * 100, "%", 99.0, least=True)
         fleet.restart_broker()
-        yield Measure("settled after kill -9 of the broker", fleet.settle(client), "s")
+        yield Measure("ready after kill -9 of the broker", fleet.wait_ready(client), "s")
         fleet.restart_control()
-        yield Measure("settled after kill -9 of control", fleet.settle(client), "s")
+        yield Measure("ready after kill -9 of control", fleet.wait_ready(client), "s")
         control, broker = fleet.control.process.pid, fleet.broker.child.process.pid
         yield Measure("control, memory", memory(control), "MiB")
         yield Measure("broker, memory", memory(broker), "MiB")

@@ -18,7 +18,7 @@ CHUNK = 1 << 16
 
 START_TIMEOUT = 10.0
 
-_NEVER = struct.pack("ii", 1, 0)
+_NO_LINGER = struct.pack("ii", 1, 0)
 
 
 @dataclass(eq=False)
@@ -33,7 +33,9 @@ class _Connection:
         """End it with a reset, as a router does that has forgotten it."""
         for half in (self.near, self.far):
             # Without lingering, closing a socket resets its connection.
-            half.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NEVER)
+            half.get_extra_info("socket").setsockopt(
+                socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER
+            )
         self.abort()
 
     def abort(self) -> None:
@@ -43,7 +45,7 @@ class _Connection:
 
 
 @dataclass(eq=False)
-class _Line:
+class _Link:
     """The way from one part of the farm to the broker."""
 
     server: asyncio.Server
@@ -64,24 +66,24 @@ class Network:
 
     def __init__(self, port: int, host: str = LOOPBACK) -> None:
         self._target = (reachable(host), port)
-        self._lines: dict[str, _Line] = {}
+        self._links: dict[str, _Link] = {}
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="network")
         self._thread.start()
 
-    def line(self, name: str) -> int:
+    def link(self, name: str) -> int:
         """The port that leads to the broker for the part of that name; opened when first asked."""
-        if name not in self._lines:
+        if name not in self._links:
             opened = asyncio.run_coroutine_threadsafe(self._open(name), self._loop)
             opened.result(START_TIMEOUT)
-        port: int = self._lines[name].server.sockets[0].getsockname()[1]
+        port: int = self._links[name].server.sockets[0].getsockname()[1]
         return port
 
     def cut(self, name: str) -> None:
         """Reset all connections of a part; new ones are possible at once."""
 
         def reset() -> None:
-            for each in self._lines[name].connections:
+            for each in self._links[name].connections:
                 each.reset()
 
         self._do(reset)
@@ -93,18 +95,18 @@ class Network:
         """
 
         def kill() -> None:
-            for each in self._lines[name].connections:
+            for each in self._links[name].connections:
                 each.dead = True
 
         self._do(kill)
 
-    def hold(self, name: str) -> None:
-        """Let nothing pass for now, as a cable that is out: it arrives when it is plugged again."""
-        self._do(self._lines[name].passing.clear)
+    def delay(self, name: str) -> None:
+        """Let nothing pass until `resume`, as when a cable is out for a moment; nothing is lost."""
+        self._do(self._links[name].passing.clear)
 
     def resume(self, name: str) -> None:
-        """Let pass again what was held, and what comes."""
-        self._do(self._lines[name].passing.set)
+        """Let pass what was delayed, and what comes."""
+        self._do(self._links[name].passing.set)
 
     def close(self) -> None:
         """End all connections and the thread."""
@@ -128,16 +130,16 @@ class Network:
 
     async def _open(self, name: str) -> None:
         async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await self._carry(self._lines[name], reader, writer)
+            await self._carry(self._links[name], reader, writer)
 
         server = await asyncio.start_server(accept, LOOPBACK, 0, start_serving=False)
-        self._lines[name] = _Line(server)
+        self._links[name] = _Link(server)
         await server.start_serving()
 
     async def _carry(
-        self, line: _Line, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self, link: _Link, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        await line.passing.wait()
+        await link.passing.wait()
         try:
             answer, far = await asyncio.open_connection(*self._target)
         except OSError:
@@ -145,19 +147,19 @@ class Network:
             writer.transport.abort()
             return
         connection = _Connection(writer, far)
-        line.connections.add(connection)
+        link.connections.add(connection)
         try:
             await asyncio.gather(
-                _forward(line, connection, reader, far), _forward(line, connection, answer, writer)
+                _forward(link, connection, reader, far), _forward(link, connection, answer, writer)
             )
         finally:
             connection.abort()
-            line.connections.discard(connection)
+            link.connections.discard(connection)
 
     async def _end(self) -> None:
-        for line in self._lines.values():
-            line.server.close()
-        # Whoever waits for a cable waits no longer; all that is left ends with its connection.
+        for link in self._links.values():
+            link.server.close()
+        # What is delayed waits no longer; all that is left ends with its connection.
         tasks = [each for each in asyncio.all_tasks() if each is not asyncio.current_task()]
         for task in tasks:
             task.cancel()
@@ -165,7 +167,7 @@ class Network:
 
 
 async def _forward(
-    line: _Line,
+    link: _Link,
     connection: _Connection,
     source: asyncio.StreamReader,
     sink: asyncio.StreamWriter,
@@ -173,10 +175,10 @@ async def _forward(
     """Forward one half until it ends; the other learns of that unless the connection is dead."""
     with contextlib.suppress(OSError):
         while data := await source.read(CHUNK):
-            await line.passing.wait()
+            await link.passing.wait()
             if not connection.dead:
                 sink.write(data)
                 await sink.drain()
-    await line.passing.wait()
+    await link.passing.wait()
     if not connection.dead:
         sink.close()

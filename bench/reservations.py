@@ -18,7 +18,7 @@ from icebus.schemas.topics import DEVICE
 RESERVE = {1: ("2,050", 50.0), 8: ("2,100", 60.0), 32: ("2,260", 100.0)}
 """Incumbent's and ours, in ms, by boards."""
 
-PATIENCE = 20.0
+TIMEOUT = 20.0
 
 
 class Devices:
@@ -29,7 +29,7 @@ class Devices:
         self._states: dict[str, DeviceState] = {}
         self._bus = Bus(BrokerAddress.parse(url), "bench-devices")
         self._bus.subscribe(DEVICE, self._on_report)
-        self._bus.connect(Deadline.after(PATIENCE))
+        self._bus.connect(Deadline.after(TIMEOUT))
 
     def _on_report(self, incoming: Incoming) -> None:
         if incoming.payload:
@@ -45,12 +45,12 @@ class Devices:
             return list(self._states.values()).count(DeviceState.READY) >= number
 
         with self._changed:
-            if not self._changed.wait_for(ready, PATIENCE):
+            if not self._changed.wait_for(ready, TIMEOUT):
                 raise TimeoutError(f"the devices are not ready: {self._states}")
 
     def close(self) -> None:
         """Stop listening."""
-        self._bus.close(Deadline.after(PATIENCE))
+        self._bus.close(Deadline.after(TIMEOUT))
 
 
 def reserve(farm: Farm, client: PulseCountClient, boards: int, rounds: int) -> Iterator[Measure]:

@@ -24,7 +24,7 @@ from icebus.schemas.topics import Role
 BLOCK = 50
 """Requests of one sort in a row: both sorts see the same ups and downs of the machine."""
 
-PATIENCE = 10.0
+TIMEOUT = 10.0
 
 
 class RawClient:
@@ -52,11 +52,11 @@ class RawClient:
         properties.ResponseTopic = self._reply
         properties.CorrelationData = b"12345678"
         self._client.publish(self._topic, b"{}", qos=1, properties=properties)
-        self._answers.get(timeout=PATIENCE)
+        self._answers.get(timeout=TIMEOUT)
 
     def wait_answered(self) -> None:
         """Wait until somebody answers at all."""
-        deadline = Deadline.after(PATIENCE)
+        deadline = Deadline.after(TIMEOUT)
         while True:
             properties = Properties(PacketTypes.PUBLISH)
             properties.ResponseTopic = self._reply
@@ -93,7 +93,7 @@ def roundtrip(farm: Farm, client: PulseCountClient, number: int) -> Iterator[Mea
                 ]
     finally:
         raw.close()
-        child.stop(Deadline.after(PATIENCE))
+        child.stop(Deadline.after(TIMEOUT))
     del plain[:BLOCK], library[:BLOCK]
     yield Measure("raw paho echo, p50", median(plain) * 1e3, "ms")
     yield Measure("request to a device, p50", median(library) * 1e3, "ms")

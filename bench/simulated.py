@@ -33,7 +33,7 @@ from icebus.schemas.topics import (
 )
 from icebus.worker.states.kinds.pulsecount import PulseCount
 
-PATIENCE = 30.0
+TIMEOUT = 30.0
 
 
 class SimulatedWorker:
@@ -55,12 +55,12 @@ class SimulatedWorker:
 
     def start(self) -> None:
         """Connect."""
-        self._bus.connect(Deadline.after(PATIENCE))
+        self._bus.connect(Deadline.after(TIMEOUT))
 
     def stop(self) -> None:
         """Say goodbye."""
         self._state_publisher.close(self._state(WorkerPhase.OFFLINE))
-        self._bus.close(Deadline.after(PATIENCE))
+        self._bus.close(Deadline.after(TIMEOUT))
 
     def _state(self, phase: WorkerPhase) -> WorkerState:
         return WorkerState(state=phase, session=self._session, serials=sorted(self._desired))

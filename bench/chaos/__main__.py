@@ -1,8 +1,8 @@
-"""``python -m bench.chaos``: lets parts of a farm at work fail at random.
+"""``python -m bench.chaos``: lets parts of a farm fail at random.
 
 Everything is a process of its own. Clients evaluate bitstreams whose counts are known while a
-schedule that the seed decides has parts killed, stopped, frozen, cut off, unplugged and ill. Then
-all is mended, and it is looked at whether every promise was kept.
+schedule that the seed decides has parts killed, stopped, frozen, cut off and unplugged, and has
+boards misbehave. Then everything is repaired, and every promise is checked.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Annotated
 
 import typer
 
-from bench.chaos.report import as_json, show
-from bench.chaos.run import unleash
+from bench.chaos.output import as_json, show
+from bench.chaos.run import run_chaos
 from bench.farm import Shape
 
 
@@ -30,11 +30,11 @@ def main(
     ] = 1,
     window: Annotated[float, typer.Option(help="Seconds that boards count pulses for.")] = 0.2,
     keep: Annotated[
-        Path | None, typer.Option(help="A new directory for logs and ledgers, to be kept.")
+        Path | None, typer.Option(help="A new directory for logs and records, to be kept.")
     ] = None,
     json_output: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
-    """Let parts of a farm at work fail at random, and see whether every promise holds.
+    """Let parts of a farm fail at random, and check whether every promise holds.
 
     Exits with 1 when one does not. The same seed gives the same schedule.
     """
@@ -42,12 +42,12 @@ def main(
         directory = keep or Path(temporary)
         directory.mkdir(parents=True, exist_ok=True)
         shape = Shape(boards, window, workers=workers, controls=controls)
-        chaos = unleash(seed, minutes * 60, shape, clients, directory)
+        summary = run_chaos(seed, minutes * 60, shape, clients, directory)
     if json_output:
-        typer.echo(json.dumps(as_json(chaos), indent=2))
+        typer.echo(json.dumps(as_json(summary), indent=2))
     else:
-        show(chaos)
-    raise typer.Exit(1 if chaos.broken else 0)
+        show(summary)
+    raise typer.Exit(1 if summary.broken else 0)
 
 
 if __name__ == "__main__":

@@ -6,27 +6,27 @@ import random
 from dataclasses import dataclass
 from enum import StrEnum
 
-from icebus.schemas.boards.rack import Fault as Ailment
+from icebus.schemas.boards.rack import Fault as BoardFault
 
-EVERY = 3.0
+MEAN_INTERVAL = 3.0
 """Seconds between faults, on average."""
 
 BRIEF = (0.3, 1.0, 3.0)
 """Seconds that most faults last."""
 
 LONG = (8.0, 20.0, 35.0)
-"""Seconds that some last: beyond the grace of clients, MQTT's keepalive, the library's patience."""
+"""Seconds that some last: beyond the grace of clients, MQTT's keepalive, what the library waits."""
 
-OFTEN_BRIEF = 0.75
+BRIEF_SHARE = 0.75
 
-AILING = (1.0, 8.0, 30.0, 60.0)
-"""Seconds that boards are ill: up to each step of the ladder that their worker climbs with them."""
+BOARD_FAULT_SECONDS = (1.0, 8.0, 30.0, 60.0)
+"""Seconds that a board misbehaves: long enough to reach each step of recovery."""
 
-SETTLE = 10.0
+MARGIN = 10.0
 """Seconds at both ends of a run in which nothing begins."""
 
 
-class Kind(StrEnum):
+class FaultType(StrEnum):
     """A way to go wrong."""
 
     KILL = "kill"
@@ -35,7 +35,7 @@ class Kind(StrEnum):
     FORGET = "forget"
     CUT = "cut"
     HALF_OPEN = "half_open"
-    HOLD = "hold"
+    DELAY = "delay"
     UNPLUG = "unplug"
     RESET = "reset"
     HANG = "hang"
@@ -47,34 +47,34 @@ class Kind(StrEnum):
     BOOTLOADER = "bootloader"
 
 
-ILL = frozenset(Kind(each) for each in Ailment)
-"""What may be wrong with a board itself: all that a virtual board can have."""
+BOARD_FAULTS = frozenset(FaultType(each) for each in BoardFault)
+"""What may go wrong with a board itself: all that a virtual board can do wrong."""
 
-LASTING = frozenset(Kind) - {Kind.CUT, Kind.HALF_OPEN}
-"""Those that have to be mended; the others are over when they are done."""
+LASTING = frozenset(FaultType) - {FaultType.CUT, FaultType.HALF_OPEN}
+"""Those that have to be repaired; the others are over at once."""
 
-_PROCESS = (Kind.KILL, Kind.KILL, Kind.STOP, Kind.FREEZE)
-_NETWORK = (Kind.CUT, Kind.HALF_OPEN, Kind.HOLD)
+_PROCESS = (FaultType.KILL, FaultType.KILL, FaultType.STOP, FaultType.FREEZE)
+_NETWORK = (FaultType.CUT, FaultType.HALF_OPEN, FaultType.DELAY)
 
-WAYS = {
-    "broker": (*_PROCESS, Kind.FORGET),
+TYPES = {
+    "broker": (*_PROCESS, FaultType.FORGET),
     "database": _PROCESS,
     "control": (*_PROCESS, *_NETWORK),
     "worker": (*_PROCESS, *_NETWORK),
     "client": (*_PROCESS, *_NETWORK),
     "rack": (
-        *[Kind.UNPLUG] * 4,
-        *[Kind.RESET] * 2,
-        *(kind for kind in Kind if kind in ILL),
+        *[FaultType.UNPLUG] * 4,
+        *[FaultType.RESET] * 2,
+        *(each for each in FaultType if each in BOARD_FAULTS),
         *_PROCESS,
     ),
 }
-"""How the parts of a farm go wrong. Racks stand for hardware: some boards are unplugged, or all at
-once when their hub is reset, or some are ill. And they are programs, too: with one that is killed
-all of its boards go, one that is frozen has them all hang."""
+"""What may go wrong with each part of a farm. Racks stand for hardware: some boards are unplugged,
+or all at once when their hub is reset, or some misbehave. And they are programs, too: if one is
+killed all of its boards go, if one is frozen they all hang."""
 
-SOME = ILL | {Kind.UNPLUG}
-"""What happens to some boards of a rack."""
+ON_SOME_BOARDS = BOARD_FAULTS | {FaultType.UNPLUG}
+"""What concerns some boards of a rack, not all of it."""
 
 
 @dataclass(frozen=True)
@@ -84,57 +84,59 @@ class Fault:
     Attributes:
         at: seconds from the beginning.
         target: a part of the farm, such as ``worker1``.
-        kind: how.
-        seconds: until it is mended.
+        type: what goes wrong.
+        seconds: until it is repaired.
         boards: which ones of a rack, by number.
     """
 
     at: float
     target: str
-    kind: Kind
+    type: FaultType
     seconds: float = 0.0
     boards: tuple[int, ...] = ()
 
     @property
-    def over(self) -> float:
-        """When it is mended."""
+    def end(self) -> float:
+        """When it is repaired."""
         return self.at + self.seconds
 
     def __str__(self) -> str:
-        what = f"{self.kind} {self.target}"
+        what = f"{self.type} {self.target}"
         if self.boards:
             what += f" {','.join(map(str, self.boards))}"
-        return f"{what} for {self.seconds:g} s" if self.kind in LASTING else what
+        return f"{what} for {self.seconds:g} s" if self.type in LASTING else what
 
 
 def schedule(seed: int, seconds: float, targets: list[str], boards: int) -> list[Fault]:
     """The faults of a run, in order. A target has one at a time; different ones may overlap.
 
     Args:
-        seed: decides all.
-        seconds: within which the last is mended.
+        seed: decides everything.
+        seconds: within which the last is repaired.
         targets: parts of the farm; what they are called tells how they can fail.
         boards: of a rack.
     """
-    chance = random.Random(seed)
+    rng = random.Random(seed)
     free = dict.fromkeys(targets, 0.0)
     faults: list[Fault] = []
-    at = SETTLE
-    while (at := at + chance.expovariate(1 / EVERY)) < seconds - SETTLE:
-        target = chance.choice(targets)
-        kind = chance.choice(WAYS[target.rstrip("0123456789")])
-        lasts = chance.choice(
-            AILING if kind in ILL else BRIEF if chance.random() < OFTEN_BRIEF else LONG
-        )
-        some = tuple(sorted(chance.sample(range(boards), chance.randint(1, max(1, boards // 2)))))
+    at = MARGIN
+    while (at := at + rng.expovariate(1 / MEAN_INTERVAL)) < seconds - MARGIN:
+        target = rng.choice(targets)
+        type_ = rng.choice(TYPES[target.rstrip("0123456789")])
+        if type_ in BOARD_FAULTS:
+            durations: tuple[float, ...] = BOARD_FAULT_SECONDS
+        else:
+            durations = BRIEF if rng.random() < BRIEF_SHARE else LONG
+        duration = rng.choice(durations)
+        some = tuple(sorted(rng.sample(range(boards), rng.randint(1, max(1, boards // 2)))))
         fault = Fault(
             round(at, 2),
             target,
-            kind,
-            round(min(lasts, seconds - at), 1) if kind in LASTING else 0.0,
-            some if kind in SOME else (),
+            type_,
+            round(min(duration, seconds - at), 1) if type_ in LASTING else 0.0,
+            some if type_ in ON_SOME_BOARDS else (),
         )
         if at >= free[target]:
             faults.append(fault)
-            free[target] = fault.over + 1
+            free[target] = fault.end + 1
     return faults

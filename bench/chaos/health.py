@@ -75,7 +75,7 @@ def retained(address: BrokerAddress) -> Retained:
     """All that the broker keeps and a control may read, by the name of the topic."""
     found: Retained = {name: [] for name in TOPICS}
     heard = threading.Event()
-    bus = Bus(address, name="auditor", session_expiry=0)
+    bus = Bus(address, name="retained-reader", session_expiry=0)
 
     def note(name: str, incoming: Incoming) -> None:
         if incoming.retained:

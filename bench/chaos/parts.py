@@ -1,4 +1,4 @@
-"""The processes of a farm at work, clients included, by name: what can die and be started again."""
+"""The processes of a farm, clients included, by name: what can be killed and started again."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench.chaos import researcher
+from bench.chaos import client
 from bench.farm import Farm
 from icebus.broker.access import Principal
 from icebus.broker.process import Child
@@ -26,21 +26,21 @@ class Parts:
 
     Args:
         farm: whose parts.
-        directory: of the clients' ledgers and logs.
+        directory: of the clients' records and logs.
         clients: how many.
 
     Attributes:
         farm: whose parts.
         clients: names of the clients.
-        servers: names of the parts that are always there.
-        down: parts that are not there now, and are known not to be.
+        servers: names of the broker, the controls and the workers.
+        known_down: parts that do not run, and are meant not to for now.
     """
 
     def __init__(self, farm: Farm, directory: Path, clients: int) -> None:
         self.farm = farm
         self.clients = [f"client{number}" for number in range(clients)]
         self.servers = [BROKER, *farm.controls, *farm.workers]
-        self.down: set[str] = set()
+        self.known_down: set[str] = set()
         self._directory = directory
         self._children: dict[str, Child] = {}
         self._urls = {name: farm.admit(Principal(id=name, role=Role.USER)) for name in self.clients}
@@ -63,11 +63,11 @@ class Parts:
         return self.farm.process(name)
 
     def pid(self, name: str) -> int:
-        """Its id."""
+        """The id of the process of a part."""
         return self.process(name).pid
 
     def log(self, name: str) -> Path:
-        """Where a part writes what it has to say."""
+        """The log of a part."""
         if name == BROKER:
             return self.farm.broker.directory / "mosquitto.log"
         if name == DATABASE and self.farm.database is not None:
@@ -76,17 +76,17 @@ class Parts:
             return self._directory / f"{name}.log"
         return self.farm.log(name)
 
-    def ledger(self, client: str) -> Path:
+    def record(self, name: str) -> Path:
         """What a client has written down."""
-        return self._directory / f"{client}.jsonl"
+        return self._directory / f"{name}.jsonl"
 
-    def line(self, name: str) -> str:
-        """What its way through the network is called."""
+    def link(self, name: str) -> str:
+        """The name of a part's link to the broker."""
         return name if name in self.clients else self.farm.principal(name)
 
     def start(self, name: str) -> None:
-        """Start a part, again; a client only if there is something left to be done."""
-        self.down.discard(name)
+        """Start a part, again; a client only if it was not told to finish."""
+        self.known_down.discard(name)
         if name == BROKER:
             self.farm.broker.start(Deadline.after(BROKER_START))
         elif name == DATABASE and self.farm.database is not None:
@@ -99,33 +99,33 @@ class Parts:
     def _start_client(self, name: str) -> None:
         number = self.clients.index(name)
         boards = max(1, self.farm.shape.boards // len(self.clients))
-        argv = [sys.executable, "-m", researcher.__name__]
+        argv = [sys.executable, "-m", client.__name__]
         argv += [str(self._directory), name, str(number), str(boards)]
         environment = {"ICEBUS_URL": self._urls[name], "PYTHONUNBUFFERED": "1"}
         self._children[name] = Child(argv, self.log(name), environment)
 
-    def died(self) -> Iterator[tuple[str, str]]:
-        """Parts that have ended by themselves, each once, and what they said last."""
+    def ended(self) -> Iterator[tuple[str, str]]:
+        """Parts that have ended by themselves, each once, and the last line of their logs."""
         for name in (*self.servers, *self._children):
             process = self.process(name)
-            if name in self.down or process.poll() is None:
+            if name in self.known_down or process.poll() is None:
                 continue
             if name in self.clients and self._finishing and process.returncode == 0:
                 continue
-            self.down.add(name)
+            self.known_down.add(name)
             last = self.log(name).read_text(errors="replace").strip().splitlines()[-1:] or [""]
             yield name, f"exit code {process.returncode}: {last[0]}"
 
     def finish(self) -> None:
-        """Tell clients to come to an end."""
-        (self._directory / researcher.FINISH).touch()
+        """Tell clients to finish."""
+        (self._directory / client.FINISH).touch()
 
     @property
     def _finishing(self) -> bool:
-        return (self._directory / researcher.FINISH).exists()
+        return (self._directory / client.FINISH).exists()
 
     @property
-    def working(self) -> list[str]:
+    def running_clients(self) -> list[str]:
         """Clients that have not ended."""
         return [name for name, child in self._children.items() if child.running]
 

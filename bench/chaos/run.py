@@ -1,4 +1,4 @@
-"""A run of chaos: clients work while things fail; then all is mended, and looked at."""
+"""A run of chaos: clients evaluate while parts fail; then everything is repaired and checked."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import time
 from functools import partial
 from pathlib import Path
 
-from bench.chaos.account import Chaos, say
-from bench.chaos.agenda import Agenda
-from bench.chaos.audit import Audit
-from bench.chaos.damage import Damage
 from bench.chaos.faults import Fault, schedule
 from bench.chaos.health import resources
-from bench.chaos.holders import Witness
+from bench.chaos.holds import HoldObserver
+from bench.chaos.injector import FaultInjector
 from bench.chaos.parts import Parts
+from bench.chaos.promises import PromiseChecks
+from bench.chaos.summary import Summary, print_progress
+from bench.chaos.timers import Timers
 from bench.farm import USER, Farm, Shape
 from icebus.broker.access import Principal
 from icebus.client import PulseCountClient
@@ -22,115 +22,126 @@ from icebus.schemas.deadline import Deadline
 from icebus.schemas.message import now
 from icebus.schemas.topics import Role
 
-WARM = 5.0
-"""Seconds that clients work before what the parts use is noted."""
+WARM_UP = 5.0
+"""Seconds that clients evaluate before the use of resources is first measured."""
 
-FINISH = 150.0
+FINISH_TIMEOUT = 150.0
 """Seconds for clients to end their runs once nothing fails any more: the library gives up boards
 that do not return after 60 s, and there may be one run after another."""
 
-LINGER = 5.0
+THREADS_END = 5.0
 """Seconds after which helper threads of an idle part have ended."""
 
-RESTART = 1.0
+RESTART_AFTER = 1.0
 """Seconds after which a part that ended by itself is started again, as a service manager does."""
 
-AUDITOR = "auditor"
+OBSERVER = "observer"
 
 
 class Run:
-    """What happens to a farm and its clients. Everything is started on one thread.
+    """One run on a farm. All that it does is done on one thread.
 
     Args:
         parts: of the farm.
-        damage: to be done to them.
-        audit: of the farm, in the end.
-        chaos: the account to fill.
+        injector: of faults into them.
+        checks: of the farm, at the end.
+        summary: to be filled in.
     """
 
-    def __init__(self, parts: Parts, damage: Damage, audit: Audit, chaos: Chaos) -> None:
+    def __init__(
+        self, parts: Parts, injector: FaultInjector, checks: PromiseChecks, summary: Summary
+    ) -> None:
         self._parts = parts
-        self._damage = damage
-        self._audit = audit
-        self._chaos = chaos
-        self._agenda = Agenda(self._supervise)
+        self._injector = injector
+        self._checks = checks
+        self._summary = summary
+        self._timers = Timers(self._restart_ended)
 
-    def live(self, faults: list[Fault], seconds: float) -> None:
-        """Let clients work and things fail; then mend all, and let clients finish."""
+    def execute(self, faults: list[Fault], seconds: float) -> None:
+        """Let clients evaluate while parts fail; then repair everything and check the promises."""
         for name in self._parts.clients:
             self._parts.start(name)
-        self._agenda.wait(WARM)
+        self._timers.wait(WARM_UP)
         for name in self._parts.servers:
             used = resources(self._parts.pid(name))
-            self._chaos.use[name] = used, used
+            self._summary.resources[name] = used, used
         begun = time.monotonic()
         for fault in faults:
-            self._agenda.at(begun + fault.at, partial(self._begin, fault))
-        self._agenda.finish(begun + seconds)
-        say("all is mended; clients finish")
-        mended = now()
+            self._timers.at(begun + fault.at, partial(self._inject, fault))
+        self._timers.run_all(begun + seconds)
+        print_progress("everything is repaired; clients finish")
+        repaired = now()
         self._finish()
-        self._audit.farm(mended, self._agenda.wait)
-        self._agenda.wait(LINGER)
-        self._audit.leaks()
+        self._checks.check_farm(repaired, self._timers.wait)
+        self._timers.wait(THREADS_END)
+        self._checks.check_leaks()
 
-    def _begin(self, fault: Fault) -> None:
-        say(f"{fault.at:7.1f} s  {fault}")
-        self._chaos.faults.append(fault)
-        mend = self._damage.do(fault)
-        if mend is not None:
-            self._agenda.after(fault.seconds, mend)
+    def _inject(self, fault: Fault) -> None:
+        print_progress(f"{fault.at:7.1f} s  {fault}")
+        self._summary.faults.append(fault)
+        repair = self._injector.inject(fault)
+        if repair is not None:
+            self._timers.after(fault.seconds, repair)
 
     def _finish(self) -> None:
         self._parts.finish()
-        deadline = Deadline.after(FINISH)
-        while self._parts.working and not deadline.expired:
-            self._agenda.wait(0.5)
-        for name in self._parts.working:
+        deadline = Deadline.after(FINISH_TIMEOUT)
+        while self._parts.running_clients and not deadline.expired:
+            self._timers.wait(0.5)
+        for name in self._parts.running_clients:
             self._parts.process(name).send_signal(signal.SIGABRT)
-            self._chaos.breaks(f"{name} hangs: it has not finished in {FINISH:g} s")
+            self._summary.add_broken(f"{name} hangs: it has not finished in {FINISH_TIMEOUT:g} s")
 
-    def _supervise(self) -> None:
-        """Start again what ended by itself, and remember that it did."""
-        for name, text in self._parts.died():
-            say(f"           {name} ended by itself, {text}")
-            self._chaos.ends.setdefault(name, []).append(text)
-            self._agenda.after(RESTART, partial(self._parts.start, name))
+    def _restart_ended(self) -> None:
+        """Start again what ended by itself, and note that it did."""
+        for name, text in self._parts.ended():
+            print_progress(f"           {name} ended by itself, {text}")
+            self._summary.ended.setdefault(name, []).append(text)
+            self._timers.after(RESTART_AFTER, partial(self._parts.start, name))
 
 
-def unleash(seed: int, seconds: float, shape: Shape, clients: int, directory: Path) -> Chaos:
-    """Run chaos on a farm in a directory; everything it leaves there is for people to read."""
-    chaos = Chaos(seed)
-    controls = f"{shape.controls} controls, " if shape.controls > 1 else ""
-    say(f"seed {seed}: {shape.boards} boards, {shape.workers} workers, {controls}{clients} clients")
+def run_chaos(seed: int, seconds: float, shape: Shape, clients: int, directory: Path) -> Summary:
+    """Bring up a farm, let parts of it fail, and check its promises.
+
+    Args:
+        seed: decides what fails when.
+        seconds: that parts fail for.
+        shape: of the farm.
+        clients: how many evaluate.
+        directory: for logs and records, which stay there.
+    """
+    summary = Summary(seed)
+    controls = f", {shape.controls} controls" if shape.controls > 1 else ""
+    size = f"{shape.boards} boards, {shape.workers} workers, {clients} clients"
+    print_progress(f"seed {seed}: {size}{controls}")
     farm = Farm(shape, directory, faulty=True)
     try:
         with PulseCountClient(farm.broker.address(USER).url()) as client:
             farm.wait_ready(client)
         parts = Parts(farm, directory, clients)
         try:
-            _live(chaos, parts, seconds)
+            _run_on(parts, summary, seconds)
         finally:
             parts.stop_clients()
     finally:
         farm.stop()
-    return chaos
+    return summary
 
 
-def _live(chaos: Chaos, parts: Parts, seconds: float) -> None:
+def _run_on(parts: Parts, summary: Summary, seconds: float) -> None:
     farm = parts.farm
     assert farm.network is not None  # noqa: S101
-    farm.admit(Principal(id=AUDITOR, role=Role.CONTROL))
-    auditor = farm.broker.address(AUDITOR)
-    damage = Damage(parts, farm.network)
-    audit = Audit(chaos, parts, damage.serials, auditor)
-    faults = schedule(chaos.seed, seconds, parts.targets, farm.shape.boards // farm.shape.workers)
-    witness = Witness(auditor)
+    farm.admit(Principal(id=OBSERVER, role=Role.CONTROL))
+    observer = farm.broker.address(OBSERVER)
+    injector = FaultInjector(parts, farm.network)
+    checks = PromiseChecks(summary, parts, injector.serials, observer)
+    faults = schedule(summary.seed, seconds, parts.targets, farm.shape.boards // farm.shape.workers)
+    holds = HoldObserver(observer)
     try:
-        Run(parts, damage, audit, chaos).live(faults, seconds)
-        audit.history(witness.seen)
+        Run(parts, injector, checks, summary).execute(faults, seconds)
+        checks.check_history(holds.published)
     finally:
-        witness.close()
+        holds.close()
         parts.stop_clients()
-        audit.ledgers()
-        audit.logs()
+        checks.check_records()
+        checks.count_log_errors()

@@ -1,4 +1,4 @@
-"""What chaos is made of: a schedule that the seed decides, an audit that finds what is wrong, and a
+"""What chaos is made of: a schedule that the seed decides, checks that find broken promises, and a
 network that fails as told."""
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.chaos.agenda import Agenda
-from bench.chaos.faults import LASTING, SOME, WAYS, schedule
-from bench.chaos.holders import contradictions
-from bench.chaos.outcomes import audit, workplaces
+from bench.chaos.client_record import check_record, measured_holds
+from bench.chaos.faults import LASTING, ON_SOME_BOARDS, TYPES, schedule
+from bench.chaos.holds import contradictions
+from bench.chaos.timers import Timers
 from bench.network import Network
 from bench.population import individual
 from bench.postgresql import PostgresServer, find
@@ -48,16 +48,16 @@ def test_given_a_seed_then_the_schedule_is_always_the_same_and_each_part_fails_o
     assert faults == schedule(seed, seconds, TARGETS, 8)
     for target in TARGETS:
         mine = [fault for fault in faults if fault.target == target]
-        assert all(one.over < other.at for one, other in pairwise(mine))
-        assert {fault.kind for fault in mine} <= set(WAYS[target.rstrip("01")])
+        assert all(one.end < other.at for one, other in pairwise(mine))
+        assert {fault.type for fault in mine} <= set(TYPES[target.rstrip("01")])
     for fault in faults:
-        assert fault.over <= seconds + 0.1
-        assert bool(fault.seconds) == (fault.kind in LASTING)
-        assert bool(fault.boards) == (fault.kind in SOME)
+        assert fault.end <= seconds + 0.1
+        assert bool(fault.seconds) == (fault.type in LASTING)
+        assert bool(fault.boards) == (fault.type in ON_SOME_BOARDS)
 
 
 def run(*names: str) -> list[dict[str, Any]]:
-    return [{"what": "life"}, {"what": "run", "run": "0-0", "names": list(names), "on": [""]}]
+    return [{"what": "start"}, {"what": "run", "run": "0-0", "names": list(names), "on": [""]}]
 
 
 def outcome(what: str = "outcome", pulses: int | None = None, **more: Any) -> dict[str, Any]:
@@ -68,7 +68,7 @@ def outcome(what: str = "outcome", pulses: int | None = None, **more: Any) -> di
 
 
 FAILED: dict[str, Any] = {"code": "worker_lost", "message": "it died"}
-JUDGED: dict[str, Any] = {"code": "measurement_failed", "message": "it said nonsense"}
+MISMEASURED: dict[str, Any] = {"code": "measurement_failed", "message": "it said nonsense"}
 END = {"what": "end"}
 
 
@@ -82,25 +82,25 @@ END = {"what": "end"}
         ([*run("nco_7.bin"), outcome(pulses=123_456), END], 1),
         ([*run("nco_7.bin"), outcome(exact=False), END], 1),
         ([*run("nco_7.bin"), outcome(code="internal_error", message="oh"), END], 1),
-        ([*run("nco_7.bin"), {"what": "life"}], 0),
-        ([*run("nco_7.bin"), {"what": "life"}, outcome("collected")], 0),
-        ([*run("nco_7.bin"), outcome(), {"what": "life"}, outcome("collected")], 0),
-        ([*run("nco_7.bin"), outcome(), {"what": "life"}, outcome("collected", **FAILED)], 1),
-        ([*run("nco_7.bin"), outcome(**FAILED), {"what": "life"}, outcome("collected")], 0),
-        ([*run("nco_7.bin"), outcome(**JUDGED), {"what": "life"}, outcome("collected")], 1),
+        ([*run("nco_7.bin"), {"what": "start"}], 0),
+        ([*run("nco_7.bin"), {"what": "start"}, outcome("collected")], 0),
+        ([*run("nco_7.bin"), outcome(), {"what": "start"}, outcome("collected")], 0),
+        ([*run("nco_7.bin"), outcome(), {"what": "start"}, outcome("collected", **FAILED)], 1),
+        ([*run("nco_7.bin"), outcome(**FAILED), {"what": "start"}, outcome("collected")], 0),
+        ([*run("nco_7.bin"), outcome(**MISMEASURED), {"what": "start"}, outcome("collected")], 1),
         ([*run("nco_7.bin"), {"what": "refused", "code": "reservation_ended", "outcomes": 0}], 0),
         ([*run("nco_7.bin"), {"what": "refused", "code": "reservation_ended", "outcomes": 1}], 1),
     ],
 )
-def test_given_a_ledger_then_the_audit_finds_each_promise_that_was_broken(
+def test_given_a_record_then_the_check_finds_each_promise_that_was_broken(
     lines: list[dict[str, Any]], broken: int
 ) -> None:
-    assert len(audit(lines, WINDOW).broken) == broken
+    assert len(check_record(lines, WINDOW).broken) == broken
 
 
-def test_given_a_client_killed_at_work_then_what_was_under_way_is_counted_as_that() -> None:
-    account = audit([*run("nco_7.bin", "nco_14.bin"), outcome(), {"what": "life"}], WINDOW)
-    assert (account.results, account.unknown, account.lives) == (1, 1, 2)
+def test_given_a_client_killed_then_what_was_under_way_counts_as_interrupted() -> None:
+    summary = check_record([*run("nco_7.bin", "nco_14.bin"), outcome(), {"what": "start"}], WINDOW)
+    assert (summary.results, summary.interrupted, summary.starts) == (1, 1, 2)
 
 
 HELD = (
@@ -124,7 +124,7 @@ def history(*entries: tuple[str, str, str]) -> list[HistoryEntry]:
 
 
 @pytest.mark.parametrize(
-    ("entries", "seen", "wrong"),
+    ("entries", "published", "wrong"),
     [
         (HELD, [("r1", "b1"), ("r2", "b1")], 0),
         (HELD[:-1], [], 1),  # never given back
@@ -135,25 +135,28 @@ def history(*entries: tuple[str, str, str]) -> list[HistoryEntry]:
     ],
 )
 def test_given_a_history_then_it_tells_of_devices_that_were_not_held_by_one_at_a_time(
-    entries: list[tuple[str, str, str]], seen: list[tuple[str, str]], wrong: int
+    entries: list[tuple[str, str, str]], published: list[tuple[str, str]], wrong: int
 ) -> None:
-    assert len(list(contradictions(history(*entries), seen))) == wrong
+    assert len(list(contradictions(history(*entries), published))) == wrong
 
 
-def test_given_an_agenda_then_what_is_due_is_done_in_order_and_what_is_left_in_the_end() -> None:
+def test_given_timers_then_what_is_due_is_run_in_order_and_what_is_left_at_the_end() -> None:
     done: list[str] = []
-    agenda = Agenda(lambda: None)
+    timers = Timers(lambda: None)
     begun = time.monotonic()
-    agenda.at(begun + 0.02, lambda: agenda.after(0.01, lambda: done.append("mended")))
-    agenda.at(begun + 0.01, lambda: done.append("first"))
-    agenda.finish(begun)
-    assert done == ["first", "mended"]
+    timers.at(begun + 0.02, lambda: timers.after(0.01, lambda: done.append("repaired")))
+    timers.at(begun + 0.01, lambda: done.append("first"))
+    timers.run_all(begun)
+    assert done == ["first", "repaired"]
 
 
-def test_given_a_ledger_then_it_tells_what_measured_for_whom() -> None:
+def test_given_a_record_then_it_tells_which_device_measured_in_which_reservation() -> None:
     first, second = {"what": "held", "id": "r1"}, {"what": "held", "id": "r2"}
     lines = [first, *run("nco_7.bin"), outcome(), END, second, outcome("collected", serial="b2")]
-    assert set(workplaces([*lines, outcome(**FAILED, serial="b3")])) == {("r1", "b1"), ("r2", "b2")}
+    assert set(measured_holds([*lines, outcome(**FAILED, serial="b3")])) == {
+        ("r1", "b1"),
+        ("r2", "b2"),
+    }
 
 
 @pytest.fixture(scope="module")
@@ -212,7 +215,7 @@ def network(server: socket.socket) -> Iterator[Network]:
 
 
 def ends(server: socket.socket, network: Network) -> tuple[socket.socket, socket.socket]:
-    near = socket.create_connection(("127.0.0.1", network.line("a")), timeout=10)
+    near = socket.create_connection(("127.0.0.1", network.link("a")), timeout=10)
     far = server.accept()[0]
     far.settimeout(10)
     near.sendall(b"hello")
@@ -220,7 +223,7 @@ def ends(server: socket.socket, network: Network) -> tuple[socket.socket, socket
     return near, far
 
 
-def test_given_a_line_when_cut_then_both_ends_learn_of_it(
+def test_given_a_link_when_cut_then_both_ends_learn_of_it(
     server: socket.socket, network: Network
 ) -> None:
     near, far = ends(server, network)
@@ -231,12 +234,12 @@ def test_given_a_line_when_cut_then_both_ends_learn_of_it(
                 end.recv(1)
 
 
-def test_given_a_line_when_held_then_what_was_sent_arrives_once_it_is_resumed(
+def test_given_a_link_when_delayed_then_what_was_sent_arrives_once_it_is_resumed(
     server: socket.socket, network: Network
 ) -> None:
     near, far = ends(server, network)
     with near, far:
-        network.hold("a")
+        network.delay("a")
         near.sendall(b"later")
         far.settimeout(0.2)
         with pytest.raises(TimeoutError):
@@ -246,7 +249,7 @@ def test_given_a_line_when_held_then_what_was_sent_arrives_once_it_is_resumed(
         assert far.recv(5) == b"later"
 
 
-def test_given_a_line_half_open_then_nothing_passes_and_nobody_is_told_but_new_ones_work(
+def test_given_a_link_half_open_then_nothing_passes_and_nobody_is_told_but_new_ones_work(
     server: socket.socket, network: Network
 ) -> None:
     near, far = ends(server, network)

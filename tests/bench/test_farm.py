@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.chaos.damage import Damage
-from bench.chaos.faults import Fault, Kind
+from bench.chaos.faults import Fault, FaultType
+from bench.chaos.injector import FaultInjector
 from bench.chaos.parts import Parts
 from bench.farm import Farm, Shape
 from bench.postgresql import PostgresServer
@@ -38,19 +38,19 @@ def test_given_two_controls_when_one_is_gone_and_their_database_dies_then_the_fa
     try:
         assert farm.network is not None
         parts = Parts(farm, tmp_path, clients=0)
-        damage = Damage(parts, farm.network)
+        injector = FaultInjector(parts, farm.network)
         with PulseCountClient(farm.url) as client:
             farm.wait_ready(client)
             for name in farm.controls:
                 wait_until_it_says(farm.log(name), "serves")
-            damage.do(Fault(0, farm.controls[0], Kind.KILL, 1))
-            mend = damage.do(Fault(0, "database", Kind.KILL, 1))
-            assert mend is not None
-            mend()
+            injector.inject(Fault(0, farm.controls[0], FaultType.KILL, 1))
+            repair = injector.inject(Fault(0, "database", FaultType.KILL, 1))
+            assert repair is not None
+            repair()
             farm.wait_ready(client)
             with client.reserve(BOARDS, timeout=60) as held:
                 assert len(held.serials) == BOARDS
-        assert [name for name, _ in parts.died()] == []
+        assert [name for name, _ in parts.ended()] == []
     finally:
         farm.stop()
 

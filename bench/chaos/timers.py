@@ -1,4 +1,4 @@
-"""What is to be done in a run of chaos, and when."""
+"""Runs actions when they are due, on the thread that waits."""
 
 from __future__ import annotations
 
@@ -10,44 +10,44 @@ from collections.abc import Callable
 
 Action = Callable[[], object]
 
-WATCH = 0.2
-"""Seconds between two looks at what happens meanwhile, at most."""
+POLL_INTERVAL = 0.2
+"""Seconds between two polls, at most."""
 
 
-class Agenda:
-    """Does what is due while time passes, all on the thread that lets it pass.
+class Timers:
+    """Actions and when they are due.
 
     Args:
-        watch: is called again and again meanwhile.
+        poll: is called again and again while somebody waits.
     """
 
-    def __init__(self, watch: Callable[[], None]) -> None:
-        self._watch = watch
+    def __init__(self, poll: Callable[[], None]) -> None:
+        self._poll = poll
         self._due: list[tuple[float, int, Action]] = []
         self._order = itertools.count()
         self._pause = threading.Event()
 
     def at(self, moment: float, action: Action) -> None:
-        """Do something at a moment, by the monotonic clock."""
+        """Run an action at a moment of the monotonic clock."""
         heapq.heappush(self._due, (moment, next(self._order), action))
 
     def after(self, seconds: float, action: Action) -> None:
-        """Do something so many seconds from now."""
+        """Run an action so many seconds from now."""
         self.at(time.monotonic() + seconds, action)
 
     def wait(self, seconds: float) -> None:
-        """Let time pass."""
-        self._pass(time.monotonic() + seconds)
+        """Wait, and run what falls due."""
+        self._run_until(time.monotonic() + seconds)
 
-    def finish(self, moment: float) -> None:
-        """Let time pass until then, and on until nothing is left to be done."""
-        self._pass(moment)
+    def run_all(self, moment: float) -> None:
+        """Wait until then, and on until no action is left."""
+        self._run_until(moment)
         while self._due:
-            self._pass(self._due[0][0])
+            self._run_until(self._due[0][0])
 
-    def _pass(self, moment: float) -> None:
+    def _run_until(self, moment: float) -> None:
         while True:
-            self._watch()
+            self._poll()
             now = time.monotonic()
             if self._due and self._due[0][0] <= now:
                 heapq.heappop(self._due)[2]()
@@ -55,4 +55,4 @@ class Agenda:
             if now >= moment:
                 return
             due = self._due[0][0] if self._due else moment
-            self._pause.wait(max(0.0, min(due, moment, now + WATCH) - now))
+            self._pause.wait(max(0.0, min(due, moment, now + POLL_INTERVAL) - now))

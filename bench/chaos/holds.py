@@ -1,4 +1,4 @@
-"""Who held which device, by two accounts: what control told everybody, and what it wrote down."""
+"""Who held which device: what control published, against what it wrote down in its history."""
 
 from __future__ import annotations
 
@@ -13,45 +13,45 @@ from icebus.schemas.topics import RESERVATION
 
 TIMEOUT = 20.0
 
-Grant = tuple[str, str]
+Hold = tuple[str, str]
 """A reservation, and the serial of a device in it."""
 
 
-class Witness:
-    """Notes every device that was ever seen in a reservation, for as long as it is open.
+class HoldObserver:
+    """Notes every hold that control publishes, until it is closed.
 
     Args:
-        address: of the broker, as a control: one that leads may be told of everything.
+        address: of the broker, as a control, which may read all reservations.
 
     Attributes:
-        seen: the grants.
+        published: the holds.
     """
 
     def __init__(self, address: BrokerAddress) -> None:
-        self.seen: set[Grant] = set()
-        self._bus = Bus(address, name="witness", session_expiry=0)
+        self.published: set[Hold] = set()
+        self._bus = Bus(address, name="hold-observer", session_expiry=0)
         self._bus.subscribe(RESERVATION, self._note)
         self._bus.connect(Deadline.after(TIMEOUT))
 
     def _note(self, incoming: Incoming) -> None:
         if incoming.payload:
             reservation = decode(Reservation, incoming.payload)
-            self.seen.update((reservation.id, device.serial) for device in reservation.devices)
+            self.published.update((reservation.id, device.serial) for device in reservation.devices)
 
     def close(self) -> None:
-        """See no more."""
+        """Stop observing."""
         self._bus.close(Deadline.after(TIMEOUT))
 
 
-def contradictions(history: Iterable[HistoryEntry], seen: Iterable[Grant]) -> Iterator[str]:
+def contradictions(history: Iterable[HistoryEntry], published: Iterable[Hold]) -> Iterator[str]:
     """What is wrong with a history whose farm is idle again.
 
     Args:
         history: of all devices, oldest first.
-        seen: grants that somebody was told of, or served under.
+        published: holds that somebody was told of, or that something was measured in.
     """
     holder: dict[str, str] = {}
-    granted: set[Grant] = set()
+    recorded: set[Hold] = set()
     for entry in history:
         serial, reservation = entry.serial, entry.reservation
         if serial is None or reservation is None:
@@ -60,12 +60,12 @@ def contradictions(history: Iterable[HistoryEntry], seen: Iterable[Grant]) -> It
             if serial in holder:
                 yield f"{serial} was given to {reservation} while {holder[serial]} held it"
             holder[serial] = reservation
-            granted.add((reservation, serial))
+            recorded.add((reservation, serial))
         elif entry.event is HistoryEvent.RELEASED:
             if holder.get(serial) != reservation:
                 yield f"{reservation} gave back {serial}, which {holder.get(serial)} held"
             holder.pop(serial, None)
     for serial, reservation in holder.items():
         yield f"{serial} was never given back by {reservation}"
-    for reservation, serial in sorted(set(seen) - granted):
-        yield f"{serial} was said to be in {reservation}, which never had it"
+    for reservation, serial in sorted(set(published) - recorded):
+        yield f"{serial} was used in {reservation}, which never held it by the history"
