@@ -142,8 +142,6 @@ def check_record(lines: Iterable[dict[str, Any]], window: float) -> ClientSummar
                 awaited = {}
             case "error":
                 summary.other_errors[line["code"]] += 1
-            case "broken":
-                summary.broken.append(line["text"])
     summary.interrupted += sum(awaited.values())
     return summary
 

@@ -230,7 +230,7 @@ def test_when_the_writer_reconnects_then_what_it_published_while_away_is_deliver
     eventually(lambda: len({message.topic for message in kept.messages}) == 50)
 
 
-def test_when_a_reader_blinks_then_it_gets_what_was_sent_meanwhile(
+def test_when_a_subscriber_reconnects_then_it_gets_what_was_sent_meanwhile(
     connect: Any, inbox: Any, eventually: Any
 ) -> None:
     reader, writer, kept = connect("main"), connect("w1"), inbox()

@@ -82,7 +82,7 @@ def test_when_the_own_late_will_fires_then_it_does_not_stand(
     eventually(lambda: retained(connect, inbox) == MINE.to_json())
 
 
-def test_when_our_own_older_word_arrives_then_it_is_not_taken_for_a_claim(
+def test_when_our_own_older_state_arrives_then_it_is_not_taken_for_a_claim(
     connect: Any, inbox: Any, eventually: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     bus, kept = connect("w1"), listen(connect, inbox, WORKER_STATE)

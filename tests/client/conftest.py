@@ -236,7 +236,7 @@ class ScriptedControl:
         refuse_only: the operation to refuse.
         queue: where the next reservation that waits stands, instead of getting devices.
         before: called with each operation before it is answered.
-        meanwhile: called when a reservation was extended and nobody was answered yet.
+        on_extended: called when a reservation was extended, before the answer.
         clients: presences seen.
     """
 
@@ -246,7 +246,7 @@ class ScriptedControl:
         self.refuse_only = "reserve"
         self.queue: Queue | None = None
         self.before: Callable[[str], object] = lambda _operation: None
-        self.meanwhile: Callable[[str], object] = lambda _reservation: None
+        self.on_extended: Callable[[str], object] = lambda _reservation: None
         self.requests = Counter()
         self.clients = Counter()
         self.reservations: dict[str, Reservation] = {}
@@ -300,7 +300,7 @@ class ScriptedControl:
         elif operation == "extend":
             before = self.reservations[args["reservation"]]
             after = self.change(before.id, until=before.until + timedelta(seconds=args["duration"]))
-            self.meanwhile(before.id)
+            self.on_extended(before.id)
             exchange.succeed(ExtendReply(reservation=after, before=before.until, after=after.until))
         elif operation == "end" and "serials" in args:
             exchange.succeed(ReservationReply(reservation=self.let_go(**args)))

@@ -484,7 +484,7 @@ def test_given_no_board_left_when_given_up_then_all_that_is_open_fails_and_so_do
     assert any_board.done
 
 
-def test_given_a_cancelled_batch_when_boards_have_work_still_then_only_the_end_is_sent() -> None:
+def test_given_a_cancelled_batch_when_boards_still_measure_then_only_the_end_is_sent() -> None:
     any_board = started(8, "a", "b")
     accept_all(any_board)
     any_board.cancel()

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.client.meanwhile import meanwhile
+from tests.client.background import in_background
 
 from icebus.client import (
     Bitstream,
@@ -110,7 +110,7 @@ def test_given_outcomes_in_any_order_when_evaluated_then_annotations_find_back(
     w1.measure = False
     with alice.reserve(1) as boards:
         run = boards.outcomes(population)
-        with meanwhile(answer_reversed, w1, len(population)):
+        with in_background(answer_reversed, w1, len(population)):
             outcomes = list(run)
     assert [o.annotations["n"] for o in outcomes] == [2, 1, 0]
     assert [o.bitstream for o in outcomes] == ["i2", "i1", "i0"]
@@ -178,7 +178,7 @@ def test_given_failures_when_evaluated_then_they_are_raised_after_the_last_resul
         w1.result(*seen[1])
         w1.result(*seen[2])
 
-    with meanwhile(answer):
+    with in_background(answer):
         results: list[PulseCountResult] = []
         with alice.reserve(1) as boards, pytest.raises(EvaluationsFailed) as caught:
             results.extend(boards.evaluate(circuits))
@@ -256,7 +256,7 @@ def test_given_a_worker_that_goes_when_evaluating_then_what_it_accepted_is_lost(
     w1.measure = False
     with alice.reserve(1) as boards:
         run = boards.outcomes(circuits)
-        with meanwhile(leave, w1, how):
+        with in_background(leave, w1, how):
             outcomes = list(run)
         assert [type(o.error) for o in outcomes if isinstance(o, Failure)] == [WorkerLost] * 3
         w1.measure = True
@@ -267,7 +267,7 @@ def test_given_a_worker_that_goes_when_evaluating_then_what_it_accepted_is_lost(
         assert len(list(boards.evaluate(circuits))) == 3
 
 
-def test_given_a_worker_that_blinks_when_evaluating_then_nothing_is_lost(
+def test_given_a_worker_that_reconnects_when_evaluating_then_nothing_is_lost(
     alice: PulseCountClient, control: ScriptedControl, w1: ScriptedWorker, circuits: list[Path]
 ) -> None:
     """Its will says that it is lost, and so does control; it says that it is there, and has all."""
@@ -310,7 +310,7 @@ def test_given_a_lost_worker_when_outcomes_come_after_all_then_they_are_dropped(
     w1.measure = False
     with alice.reserve(1) as boards:
         run = boards.outcomes(circuits)
-        with meanwhile(leave, w1, "restart"):
+        with in_background(leave, w1, "restart"):
             outcomes = list(run)
         for call, serial, file in w1.evaluations.seen:
             w1.result(call, serial, file)
@@ -324,7 +324,7 @@ def test_given_no_board_left_when_the_source_has_no_end_then_the_run_ends_all_th
 ) -> None:
     w1.measure = False
     with alice.reserve(1) as boards:
-        with meanwhile(leave_once_busy, w1):
+        with in_background(leave_once_busy, w1):
             outcomes: list[Any] = []
             with pytest.raises(WorkerLost):
                 outcomes.extend(boards.outcomes(itertools.repeat(circuits[0])))
@@ -364,7 +364,7 @@ def test_given_a_device_that_fails_when_evaluating_then_the_others_go_on(
         ]
         control.publish(before.model_copy(update={"devices": devices}))
 
-    with alice.reserve(2) as boards, meanwhile(fail):
+    with alice.reserve(2) as boards, in_background(fail):
         outcomes = list(boards.outcomes(circuits))
     good = [o for o in outcomes if isinstance(o, PulseCountResult)]
     bad = [o for o in outcomes if isinstance(o, Failure)]
@@ -386,7 +386,7 @@ def test_given_a_reservation_that_ends_when_evaluating_then_all_fails_with_that(
             w1.evaluations.wait(lambda seen: len(seen) == 3)
             control.end(boards.id)
 
-        with meanwhile(end):
+        with in_background(end):
             outcomes = list(boards.outcomes(circuits))
         assert [type(o.error) for o in outcomes if isinstance(o, Failure)] == [ReservationEnded] * 3
         with pytest.raises(ReservationEnded):
@@ -416,7 +416,7 @@ def test_given_a_broker_that_stays_away_when_evaluating_then_all_fails_typed(
         Options(broker_away=0.5),
     )
     taken = run.outcomes(circuits)
-    with meanwhile(kill_broker, w1, broker):
+    with in_background(kill_broker, w1, broker):
         outcomes = list(taken)
     assert {type(o.error) for o in outcomes if isinstance(o, Failure)} == {BrokerUnavailable}
     assert len(outcomes) == 3
@@ -461,7 +461,7 @@ def test_given_a_board_that_moves_when_evaluating_then_what_it_owed_fails_typed(
             devices = [d.model_copy(update={"worker": "w2"}) for d in before.devices]
             control.publish(before.model_copy(update={"devices": devices}))
 
-        with meanwhile(move):
+        with in_background(move):
             outcomes = list(boards.outcomes(circuits))
         assert [type(o.error) for o in outcomes if isinstance(o, Failure)] == [DeviceUnplugged] * 3
         assert len(list(boards.evaluate(circuits))) == 3
@@ -546,7 +546,7 @@ def test_given_the_boards_of_another_worker_when_it_lies_about_them_then_it_is_n
             w2.result(call, serial, file, pulses=666)
             w1.result(call, serial, file, pulses=42)
 
-        with meanwhile(lie):
+        with in_background(lie):
             (result,) = boards.evaluate(circuits[:1])
     assert result.pulses == 42
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.client.meanwhile import meanwhile
+from tests.client.background import in_background
 
 from icebus.client import EvaluationsFailed, Failure, Progress, PulseCountClient, Result
 from icebus.client._evaluating.any_board import MAX_DEPTH
@@ -122,7 +122,7 @@ def test_given_a_run_that_is_left_when_boards_hear_of_it_then_they_get_no_more(
     w1.measure = False
     with alice.reserve(serials=["d1", "d3"]) as boards:
         run = boards.map(itertools.repeat(circuits[0]))
-        with meanwhile(lambda: w1.result(*w1.evaluations.wait(lambda seen: len(seen) == 4)[0])):
+        with in_background(lambda: w1.result(*w1.evaluations.wait(lambda seen: len(seen) == 4)[0])):
             next(run)
         run.close()  # type: ignore[attr-defined]
         calls = w1.calls.wait(
@@ -150,7 +150,7 @@ def test_given_a_worker_that_dies_when_mapping_then_the_other_measures_all_at_on
 
     with alice.reserve(2) as boards:
         began = time.monotonic()
-        with meanwhile(die):
+        with in_background(die):
             results = list(boards.map(population))
         assert time.monotonic() - began < 5
     assert names(results) == names_of(population)
@@ -185,7 +185,7 @@ def test_given_the_only_worker_when_it_is_restarted_then_the_run_goes_on_where_i
             w1.restart()
             control.set(boards.id, HoldState.SERVING)
 
-        with meanwhile(restart):
+        with in_background(restart):
             results = list(boards.map(population))
     assert names(results) == names_of(population)
 
@@ -202,7 +202,7 @@ def test_given_no_board_that_comes_back_when_patience_ends_then_the_rest_fails_t
 
     results: list[Result] = []
     with alice.reserve(1) as boards:
-        with meanwhile(leave), pytest.raises(EvaluationsFailed) as caught:
+        with in_background(leave), pytest.raises(EvaluationsFailed) as caught:
             results.extend(boards.map(population, patience=0.1))
         with pytest.raises(WorkerLost):
             list(boards.map_outcomes(itertools.repeat(population[0]), patience=0.1))
@@ -225,7 +225,7 @@ def test_given_a_reservation_that_ends_when_mapping_then_nothing_waits_for_board
             w1.evaluations.wait(lambda seen: len(seen) == 2)
             control.end(boards.id)
 
-        with meanwhile(end):
+        with in_background(end):
             outcomes = list(boards.map_outcomes(population))
     assert names(outcomes) == names_of(population)
     assert {type(o.error) for o in outcomes if isinstance(o, Failure)} == {ReservationEnded}
@@ -244,7 +244,7 @@ def test_given_a_board_that_fails_a_measurement_when_mapping_then_another_measur
             for each in w1.evaluations.wait(lambda seen: len(seen) == 1):
                 fail(w1, each, MeasurementFailed("silence"))
 
-        with meanwhile(go_silent):
+        with in_background(go_silent):
             results = list(boards.map(population[:2]))
     assert {result.serial for result in results} == {"d2"}
     assert names(results) == names_of(population[:2])
@@ -304,7 +304,7 @@ def test_given_outcomes_of_a_lost_worker_that_come_late_when_mapped_then_the_fir
             w1.acknowledged.wait(bool)
             answer(w2, again[1], 3)
 
-        with meanwhile(late):
+        with in_background(late):
             results = list(boards.map(population[:2]))
         w2.acknowledged.wait(lambda seen: len(set(seen)) == 2)
     assert sorted((result.serial, result.pulses) for result in results) == [("d1", 2), ("d2", 1)]
@@ -383,7 +383,7 @@ def test_given_a_board_that_moves_when_mapping_then_it_goes_on_at_its_new_worker
             devices = [d.model_copy(update={"worker": "w2"}) for d in before.devices]
             control.publish(before.model_copy(update={"devices": devices}))
 
-        with meanwhile(move):
+        with in_background(move):
             results = list(boards.map(population))
     assert names(results) == names_of(population)
     assert len(w2.evaluations.seen) == len(population)
@@ -443,7 +443,7 @@ def test_given_a_device_that_is_unplugged_when_mapping_then_its_error_is_told_if
             control.set(boards.id, HoldState.FAILED, "unplugged")
             control.emit(boards.id, "d1", "device_failed", failed)
 
-        with meanwhile(unplug):
+        with in_background(unplug):
             outcomes = list(boards.map_outcomes(population[:4], patience=0.1))
     assert all(isinstance(outcome, Failure) for outcome in outcomes)
     assert {o.error.code for o in outcomes if isinstance(o, Failure)} <= {

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.client.meanwhile import meanwhile
+from tests.client.background import in_background
 
 from icebus.client import Failure, PulseCountClient, PulseCountResult, Reservation
 from icebus.client._evaluating.each_board import DEPTH
@@ -34,7 +34,7 @@ def is_fed(seen: list[object]) -> bool:
 def taking(outcomes: Iterable[PulseCountOutcome]) -> Iterator[list[PulseCountOutcome]]:
     """Takes outcomes on a thread of its own; all have come when the block has ended."""
     taken: list[PulseCountOutcome] = []
-    with meanwhile(lambda: taken.extend(outcomes)):
+    with in_background(lambda: taken.extend(outcomes)):
         yield taken
 
 

@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.client.meanwhile import meanwhile
+from tests.client.background import in_background
 
 from icebus.client import Client, EventHandler, PulseCountClient, ReceivedEvent
 from icebus.schemas.components import ClientState, Presence
@@ -165,7 +165,7 @@ def test_given_boards_being_let_go_when_reserving_then_it_waits_for_them(
         assert [args["wait"] > 0 for name, args in seen if name == "reserve"] == [False, True]
         control.give(next(iter(control.reservations)), "d2")
 
-    with meanwhile(give), alice.reserve(serials=["d2"]) as boards:
+    with in_background(give), alice.reserve(serials=["d2"]) as boards:
         assert boards.serials == ["d2"]
 
 
@@ -202,7 +202,7 @@ def test_given_ctrl_c_while_preparing_when_reserving_then_nothing_stays_reserved
         control.requests.wait(lambda seen: len(seen) == 1)
         signal.pthread_kill(main, signal.SIGINT)
 
-    with meanwhile(interrupt), pytest.raises(KeyboardInterrupt):
+    with in_background(interrupt), pytest.raises(KeyboardInterrupt):
         alice.reserve(1, detached=True)
     assert control.reservations == {}
 
@@ -278,7 +278,7 @@ def test_given_an_answer_that_was_overtaken_when_it_comes_then_what_is_newer_sta
     alice: PulseCountClient, control: ScriptedControl
 ) -> None:
     with alice.reserve(1, duration=100) as boards:
-        control.meanwhile = lambda name: control.set(name, HoldState.FAILED, "unplugged")
+        control.on_extended = lambda name: control.set(name, HoldState.FAILED, "unplugged")
         boards.extend(50)
         assert boards.device("d1").state is HoldState.FAILED
 

@@ -38,18 +38,14 @@ def test_given_silence_when_a_board_owes_nothing_or_gave_a_sign_then_it_is_not_s
     assert timeouts.stalled(101) == {}
 
 
-def test_given_a_board_that_is_lost_when_time_passes_then_it_is_neither_stalled_nor_doubted() -> (
-    None
-):
+def test_given_a_lost_board_when_time_passes_then_it_is_neither_stalled_nor_asked_again() -> None:
     each_board, timeouts = watched()
     each_board.lose("a", UNPLUGGED)
     assert timeouts.stalled(1000) == {}
     assert not timeouts.should_ask_again(1000)
 
 
-def test_given_a_silent_board_when_it_was_doubted_then_not_again_before_as_long_has_passed() -> (
-    None
-):
+def test_given_a_silent_board_when_it_was_asked_then_not_again_before_as_long_has_passed() -> None:
     _, timeouts = watched()
     assert [
         timeouts.should_ask_again(at)
@@ -104,9 +100,7 @@ def test_given_no_board_left_when_none_can_come_back_then_there_is_no_waiting() 
     assert isinstance(timeouts.give_up_error(0), ReservationEnded)
 
 
-def test_given_an_account_that_is_over_by_itself_when_asked_then_nothing_is_to_be_given_up() -> (
-    None
-):
+def test_given_a_run_that_ends_by_itself_when_asked_then_nothing_is_to_be_given_up() -> None:
     each_board, timeouts = watched()
     lost(each_board, UNPLUGGED)
     assert each_board.no_board_error is not None

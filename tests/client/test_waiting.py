@@ -39,8 +39,8 @@ def told(alice: PulseCountClient, control: ScriptedControl) -> Told:
     return waiting
 
 
-class Meanwhile:
-    """What happens to the one reservation once alice waits for it and hears of it."""
+class OnceQueued:
+    """Acts on the one reservation once alice has been told that it is queued."""
 
     def __init__(self, control: ScriptedControl, told: Told, then: object) -> None:
         self._control = control
@@ -71,11 +71,11 @@ def test_given_devices_that_others_hold_when_waiting_then_each_place_is_told_unt
         assert told.get(timeout=10).position == 1
         control.give(reservation, "d1", "d3")
 
-    meanwhile = Meanwhile(control, told, move_up_and_give)
+    once_queued = OnceQueued(control, told, move_up_and_give)
     with alice.reserve(2, wait=60, priority=5, replace=True, selector="rack=b") as boards:
-        meanwhile.join()
+        once_queued.join()
         assert boards.serials == ["d1", "d3"]
-        assert meanwhile.places == [(2, SECOND.reason)]
+        assert once_queued.places == [(2, SECOND.reason)]
     _, args = control.requests.seen[0]
     asked = {name: args[name] for name in ("wait", "priority", "replace", "selector")}
     assert asked == {"wait": 60, "priority": 5, "replace": True, "selector": "rack=b"}
@@ -86,26 +86,28 @@ def test_given_devices_that_others_hold_when_waiting_then_each_place_is_told_unt
     ("wanted", "error"),
     [({"count": 2}, NotEnoughDevices), ({"serials": ["d1"]}, DeviceUnavailable)],
 )
-def test_given_patience_that_ends_when_waiting_then_the_error_tells_what_was_waited_for(
+def test_given_too_few_devices_when_the_wait_is_over_then_the_error_tells_what_was_waited_for(
     alice: PulseCountClient,
     control: ScriptedControl,
     told: Told,
     wanted: dict[str, object],
     error: type[Exception],
 ) -> None:
-    meanwhile = Meanwhile(control, told, lambda name: control.end(name, EndReason.NOT_IN_TIME))
+    once_queued = OnceQueued(control, told, lambda name: control.end(name, EndReason.NOT_IN_TIME))
     with pytest.raises(error, match=r"waited 60 s for .* in vain: 2 of 3 devices are held by bob"):
         alice.reserve(**wanted, wait=60)  # type: ignore[arg-type]
-    meanwhile.join()
+    once_queued.join()
 
 
 def test_given_an_admin_who_ends_it_when_waiting_then_that_is_the_reason(
     alice: PulseCountClient, control: ScriptedControl, told: Told
 ) -> None:
-    meanwhile = Meanwhile(control, told, lambda name: control.end(name, EndReason.ENDED_BY_ADMIN))
+    once_queued = OnceQueued(
+        control, told, lambda name: control.end(name, EndReason.ENDED_BY_ADMIN)
+    )
     with pytest.raises(ReservationEnded, match="ended by admin"):
         alice.reserve(2, wait=60)
-    meanwhile.join()
+    once_queued.join()
 
 
 def test_given_ctrl_c_when_waiting_then_the_place_is_given_up(
@@ -113,10 +115,10 @@ def test_given_ctrl_c_when_waiting_then_the_place_is_given_up(
 ) -> None:
     main = threading.main_thread().ident
     assert main is not None
-    meanwhile = Meanwhile(control, told, lambda _name: signal.pthread_kill(main, signal.SIGINT))
+    once_queued = OnceQueued(control, told, lambda _name: signal.pthread_kill(main, signal.SIGINT))
     with pytest.raises(KeyboardInterrupt):
         alice.reserve(2, wait=60, detached=True)
-    meanwhile.join()
+    once_queued.join()
     assert control.reservations == {}
     control.requests.wait(lambda seen: [name for name, _ in seen][-1:] == ["end"])
 
@@ -124,9 +126,9 @@ def test_given_ctrl_c_when_waiting_then_the_place_is_given_up(
 def test_given_a_short_duration_when_it_has_waited_long_then_its_time_begins_with_its_devices(
     alice: PulseCountClient, control: ScriptedControl, told: Told
 ) -> None:
-    meanwhile = Meanwhile(control, told, lambda name: control.give(name, "d1", seconds=1))
+    once_queued = OnceQueued(control, told, lambda name: control.give(name, "d1", seconds=1))
     with alice.reserve(1, wait=60, duration=1):
-        meanwhile.join()
+        once_queued.join()
         control.requests.wait(lambda seen: "extend" in [name for name, _ in seen])
     extended = [args["duration"] for name, args in control.requests.seen if name == "extend"]
     assert extended[0] == pytest.approx(0.5)

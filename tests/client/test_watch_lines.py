@@ -1,4 +1,4 @@
-"""Lines for people from what crosses the bus: queues, replacements, ladders with their reasons."""
+"""Lines for people from what crosses the bus: queues, replacements, recovery with its reasons."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ def test_given_a_reservation_when_it_waits_gets_boards_and_loses_one_then_each_s
 
 def test_given_a_board_that_fails_when_told_then_the_reason_and_the_next_look_are() -> None:
     writer = LineWriter()
-    ladder = {"state": "flashing", "reason": "silent for 10 s; reflashing (1st try)"}
-    assert told(writer, "device", ladder, serial="A") == (
+    recovery = {"state": "flashing", "reason": "silent for 10 s; reflashing (1st try)"}
+    assert told(writer, "device", recovery, serial="A") == (
         "device A flashing (silent for 10 s; reflashing (1st try))"
     )
     broken = {"state": "broken", "reason": "silent", "retry": "2026-11-22T17:09:30+00:00"}

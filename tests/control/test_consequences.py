@@ -107,7 +107,7 @@ def test_given_devices_that_failed_and_others_when_it_ends_then_none_is_held(two
     assert two.ask("alice", "available", kind="pulsecount")["serials"] == ["a", "b"]
 
 
-def test_given_a_device_that_was_replaced_then_it_is_free_for_others_once_it_is_mended(
+def test_given_a_device_that_was_replaced_then_it_is_free_for_others_once_it_is_repaired(
     two: Harness,
 ) -> None:
     held = two.reserve(serials=["a"], replace=True)

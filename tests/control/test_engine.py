@@ -68,7 +68,7 @@ class Ask:
         self.error = error
 
 
-class Bench:
+class EngineHarness:
     """An engine whose connection and database the test controls."""
 
     def __init__(self, url: str) -> None:
@@ -111,81 +111,83 @@ class Bench:
 
 
 @pytest.fixture
-def bench(database_url: str) -> Iterator[Bench]:
-    made = Bench(database_url)
+def harness(database_url: str) -> Iterator[EngineHarness]:
+    made = EngineHarness(database_url)
     made.connect()
     yield made
     made.database.close()
 
 
 def test_given_a_database_that_fails_once_when_asked_then_answered_all_the_same(
-    bench: Bench,
+    harness: EngineHarness,
 ) -> None:
-    bench.worker("a")
-    bench.engine.step()
+    harness.worker("a")
+    harness.engine.step()
 
-    bench.database.failures = 1
-    asked = bench.ask("reserve", kind="pulsecount", count=1)
+    harness.database.failures = 1
+    asked = harness.ask("reserve", kind="pulsecount", count=1)
 
     assert asked.error is None
     assert asked.ok["reservation"]["devices"][0]["serial"] == "a"
 
 
 def test_given_a_database_that_fails_for_longer_when_asked_then_the_answer_is_typed(
-    bench: Bench,
+    harness: EngineHarness,
 ) -> None:
-    bench.database.failures = 100
+    harness.database.failures = 100
 
-    asked = bench.ask("reserve", kind="pulsecount", count=1)
+    asked = harness.ask("reserve", kind="pulsecount", count=1)
 
     assert isinstance(asked.error, InternalError)
     assert "nothing was done" in asked.error.message
 
 
 def test_given_a_database_that_failed_when_it_is_back_then_nothing_heard_is_lost(
-    bench: Bench,
+    harness: EngineHarness,
 ) -> None:
-    bench.database.failures = 3
-    bench.worker("a")
-    pause = bench.engine.step()
-    unsaid = bench.messages(Desired)
+    harness.database.failures = 3
+    harness.worker("a")
+    pause = harness.engine.step()
+    unsaid = harness.messages(Desired)
 
-    bench.engine._record_at = 0.0
-    bench.engine.step()
+    harness.engine._record_at = 0.0
+    harness.engine.step()
 
     assert unsaid == []
     assert 0 < pause < 1
-    assert [desired.serial for desired in bench.messages(Desired)] == ["a"]
+    assert [desired.serial for desired in harness.messages(Desired)] == ["a"]
 
 
 def test_given_a_connection_that_breaks_while_it_commits_then_what_was_decided_is_told(
-    bench: Bench,
+    harness: EngineHarness,
 ) -> None:
-    bench.worker("a")
-    bench.engine.step()
-    bench.sent.clear()
+    harness.worker("a")
+    harness.engine.step()
+    harness.sent.clear()
 
-    bench.database.breaks = 1
-    asked = bench.ask("reserve", kind="pulsecount", count=1)
-    bench.engine.step()
+    harness.database.breaks = 1
+    asked = harness.ask("reserve", kind="pulsecount", count=1)
+    harness.engine.step()
 
     name = asked.ok["reservation"]["id"]
-    assert [desired.reservation for desired in bench.messages(Desired)] == [name]
-    assert [document.id for document in bench.messages(Reservation)] == [name]
+    assert [desired.reservation for desired in harness.messages(Desired)] == [name]
+    assert [document.id for document in harness.messages(Reservation)] == [name]
 
 
 @pytest.mark.parametrize("words", ["a\0b", "\0", "snow ☃, 🧊", "x" * 100_000])
-def test_given_any_words_of_a_worker_then_the_database_takes_them(bench: Bench, words: str) -> None:
-    bench.worker("a")
-    bench.engine.step()
-    bench.ask("reserve", kind="pulsecount", count=1)
+def test_given_any_text_of_a_worker_then_the_database_takes_it(
+    harness: EngineHarness, words: str
+) -> None:
+    harness.worker("a")
+    harness.engine.step()
+    harness.ask("reserve", kind="pulsecount", count=1)
 
-    bench.worker("a", generation=1, state=DeviceState.BROKEN, reason=words, port=words)
-    bench.engine.step()
-    [held] = bench.ask("list").ok["reservations"][0]["devices"]
-    bench.restart()
-    bench.connect()
-    [known] = bench.ask("devices").ok["devices"]
+    harness.worker("a", generation=1, state=DeviceState.BROKEN, reason=words, port=words)
+    harness.engine.step()
+    [held] = harness.ask("list").ok["reservations"][0]["devices"]
+    harness.restart()
+    harness.connect()
+    [known] = harness.ask("devices").ok["devices"]
 
     assert held["state"] == "failed"
     assert held["reason"].endswith(words[:10].replace("\0", ""))
@@ -193,103 +195,107 @@ def test_given_any_words_of_a_worker_then_the_database_takes_them(bench: Bench, 
 
 
 def test_given_a_mistake_of_ours_when_asked_then_it_is_answered_and_the_next_works(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    harness: EngineHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_arguments: object) -> None:
         raise ZeroDivisionError
 
     with monkeypatch.context() as patch:
         patch.setattr("icebus.control.operations.remembered_requests.carry_out", fail)
-        broken = bench.ask("devices")
-    working = bench.ask("devices")
+        broken = harness.ask("devices")
+    working = harness.ask("devices")
 
     assert isinstance(broken.error, ZeroDivisionError)
     assert working.ok == {"devices": []}
 
 
-def test_given_no_broker_then_no_heartbeat_goes_out_and_nobody_is_missed(bench: Bench) -> None:
-    bench.engine.on_client("alice", "c", ClientState(state=Presence.ONLINE, session="s"))
-    bench.worker("a")
-    bench.engine.step()
-    bench.ask("reserve", kind="pulsecount", count=1, client="c")
-    bench.sent.clear()
+def test_given_no_broker_then_no_heartbeat_goes_out_and_nobody_is_missed(
+    harness: EngineHarness,
+) -> None:
+    harness.engine.on_client("alice", "c", ClientState(state=Presence.ONLINE, session="s"))
+    harness.worker("a")
+    harness.engine.step()
+    harness.ask("reserve", kind="pulsecount", count=1, client="c")
+    harness.sent.clear()
 
-    bench.connected = False
-    bench.engine.step()
-    bench.engine.on_client("alice", "c", ClientState(state=Presence.LOST, session="s"))
-    bench.engine.step()
-    while_away = list(bench.sent)
-    bench.connect()
-    bench.engine.step()
+    harness.connected = False
+    harness.engine.step()
+    harness.engine.on_client("alice", "c", ClientState(state=Presence.LOST, session="s"))
+    harness.engine.step()
+    while_away = list(harness.sent)
+    harness.connect()
+    harness.engine.step()
 
     assert while_away == []
-    assert bench.messages(Heartbeat) != []
-    ends = [each.reason for each in bench.messages(Reservation) if each.reason is not None]
+    assert harness.messages(Heartbeat) != []
+    ends = [each.reason for each in harness.messages(Reservation) if each.reason is not None]
     assert ends == ["client_lost"]
 
 
 def test_given_a_restart_when_asked_before_workers_could_answer_then_the_answer_waits(
-    bench: Bench,
+    harness: EngineHarness,
 ) -> None:
-    bench.worker("a")
-    bench.engine.step()
-    bench.restart()
-    bench.connect()
+    harness.worker("a")
+    harness.engine.step()
+    harness.restart()
+    harness.connect()
     state = WorkerState(state=WorkerPhase.READY, session="s", serials=["a"])
-    bench.engine.on_worker("w1", state)
+    harness.engine.on_worker("w1", state)
 
-    asked = bench.ask("available", kind="pulsecount")
-    bench.engine.step()
+    asked = harness.ask("available", kind="pulsecount")
+    harness.engine.step()
     too_early = asked.ok
-    bench.worker("a")
-    bench.engine.step()
+    harness.worker("a")
+    harness.engine.step()
 
     assert too_early is None
     assert asked.ok["serials"] == ["a"]
 
 
-def test_given_a_restart_then_devices_are_known_before_their_workers_are(bench: Bench) -> None:
-    bench.worker("a")
-    bench.engine.step()
+def test_given_a_restart_then_devices_are_known_before_their_workers_are(
+    harness: EngineHarness,
+) -> None:
+    harness.worker("a")
+    harness.engine.step()
 
-    bench.restart()
-    bench.connect()
-    asked = bench.ask("devices")
+    harness.restart()
+    harness.connect()
+    asked = harness.ask("devices")
 
     known = DevicesReply.model_validate(asked.ok).devices
     assert [(each.report.serial, each.worker, each.fresh) for each in known] == [("a", "w1", False)]
 
 
 def test_given_a_report_of_another_version_in_the_database_then_it_starts_without(
-    bench: Bench,
+    harness: EngineHarness,
 ) -> None:
-    with bench.database.transaction() as session:
+    with harness.database.transaction() as session:
         session.add(DeviceRow(serial="odd", worker="w1", report={"state": "levitating"}))
 
-    bench.restart()
-    bench.connect()
+    harness.restart()
+    harness.connect()
 
-    assert bench.ask("devices").ok == {"devices": []}
+    assert harness.ask("devices").ok == {"devices": []}
 
 
-def test_then_our_own_errors_are_what_a_request_fails_with(bench: Bench) -> None:
-    asked = bench.ask("reserve", kind="teapot", count=1)
+def test_then_our_own_errors_are_what_a_request_fails_with(harness: EngineHarness) -> None:
+    asked = harness.ask("reserve", kind="teapot", count=1)
 
     assert isinstance(asked.error, IcebusError)
     assert asked.error.code == "unknown_kind"
 
 
 def test_given_a_reservation_when_its_end_is_moved_then_control_wakes_up_for_its_warning(
-    bench: Bench,
+    harness: EngineHarness,
 ) -> None:
-    bench.worker("a")
-    bench.engine.step()
-    made = bench.ask("reserve", kind="pulsecount", count=1, duration=30).ok["reservation"]["id"]
-    soon = bench.engine.step()
-    bench.ask("extend", reservation=made, duration=10)
-    later = bench.engine.step()
-    bench.ask("end", reservation=made)
+    harness.worker("a")
+    harness.engine.step()
+    made = harness.ask("reserve", kind="pulsecount", count=1, duration=30).ok["reservation"]["id"]
+    soon = harness.engine.step()
+    harness.ask("extend", reservation=made, duration=10)
+    later = harness.engine.step()
+    harness.ask("end", reservation=made)
 
     assert 20 < soon <= 27
     assert 20 < later <= soon  # it may look in vain, and never late
-    assert bench.engine.step() > 0
+    assert harness.engine.step() > 0

@@ -227,7 +227,7 @@ def test_given_a_deposed_leader_that_does_not_know_then_nothing_that_it_decides_
 
 
 @pytest.mark.parametrize("late", ["desired", "document", "clear"])
-def test_given_late_words_of_a_deposed_leader_then_the_broker_keeps_what_is_true(
+def test_given_late_messages_of_a_former_leader_then_the_broker_keeps_what_is_true(
     cluster: Cluster, late: str
 ) -> None:
     first, second = cluster.start(), cluster.start()

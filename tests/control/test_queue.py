@@ -441,7 +441,7 @@ def made(harness: Harness) -> Reservation:
     return reservation
 
 
-def test_given_a_worker_that_blinks_then_its_devices_are_not_replaced(
+def test_given_a_worker_that_reconnects_then_its_devices_are_not_replaced(
     harness: Harness, made: Reservation
 ) -> None:
     harness.lose("w1")

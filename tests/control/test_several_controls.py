@@ -67,7 +67,7 @@ PEOPLE = [
 ]
 
 
-class Witness(FakeWorker):
+class RecordingWorker(FakeWorker):
     """Notes what was ever desired of its devices."""
 
     def __init__(self, address: BrokerAddress, serials: list[str]) -> None:
@@ -168,7 +168,7 @@ class Controls:
             self.kill(name)
 
 
-class Customer:
+class RequestingClient:
     """A client that reserves, extends and releases until it is told to stop.
 
     It asks again under the same id for as long as it takes, as the library does.
@@ -244,11 +244,11 @@ def watcher(crowd: EmbeddedBroker) -> Iterator[Watcher]:
 
 
 @pytest.fixture
-def workers(crowd: EmbeddedBroker) -> Iterator[list[Witness]]:
+def workers(crowd: EmbeddedBroker) -> Iterator[list[RecordingWorker]]:
     half = len(SERIALS) // 2
     running = [
-        Witness(crowd.address("w1"), SERIALS[:half]),
-        Witness(crowd.address("w2"), SERIALS[half:]),
+        RecordingWorker(crowd.address("w1"), SERIALS[:half]),
+        RecordingWorker(crowd.address("w2"), SERIALS[half:]),
     ]
     for worker in running:
         worker.start()
@@ -258,10 +258,12 @@ def workers(crowd: EmbeddedBroker) -> Iterator[list[Witness]]:
 
 
 @pytest.fixture
-def customers(crowd: EmbeddedBroker) -> Iterator[list[Customer]]:
+def requesting(crowd: EmbeddedBroker) -> Iterator[list[RequestingClient]]:
     answered: queue.SimpleQueue[str] = queue.SimpleQueue()
     address = crowd.address("alice")
-    coming = [Customer(address, SEED * 1000 + number, answered) for number in range(CLIENTS)]
+    coming = [
+        RequestingClient(address, SEED * 1000 + number, answered) for number in range(CLIENTS)
+    ]
     yield coming
     for each in coming:
         each.close()
@@ -273,19 +275,19 @@ def test_given_three_controls_that_are_killed_at_random_then_nothing_is_given_tw
     crowd: EmbeddedBroker,
     controls: Controls,
     watcher: Watcher,
-    workers: list[Witness],
-    customers: list[Customer],
+    workers: list[RecordingWorker],
+    requesting: list[RequestingClient],
     empty_database_url: str,
 ) -> None:
     chance = random.Random(SEED)
-    answered = customers[0]._answered
+    answered = requesting[0]._answered
     watcher.beats.get(timeout=DEADLINE)
     observer = FakeClient(crowd.address("alice")).start()
     observer.wait_available(len(SERIALS))
     done = threading.Event()
     takeovers: list[float] = []
     with ThreadPoolExecutor(CLIENTS) as pool:
-        busy = [pool.submit(each.work, done) for each in customers]
+        busy = [pool.submit(each.work, done) for each in requesting]
         try:
             for _ in range(KILLS):
                 leader = watcher.leader()
@@ -312,14 +314,14 @@ def test_given_three_controls_that_are_killed_at_random_then_nothing_is_given_tw
         watcher.changed,
         "documents to be cleared",
     )
-    outcomes = sum((each.outcomes for each in customers), Counter[str]())
+    outcomes = sum((each.outcomes for each in requesting), Counter[str]())
     log.info("answers: %s; takeovers after %s s", dict(outcomes), takeovers)
     told = {key: each for worker in workers for key, each in worker.told.items()}
     assert [key for key, reservations in told.items() if len(reservations) > 1] == []
     database = Database(empty_database_url)
     with database.transaction() as session:
         assert session.exec(select(HoldRow).where(col(HoldRow.state).in_(LIVE_HOLDS))).all() == []
-        made = Counter(name for each in customers for name in each.made)
+        made = Counter(name for each in requesting for name in each.made)
         assert made == Counter(session.exec(select(ReservationRow.id)))
         assert session.exec(select(OutboxRow)).all() == []
         generations = {d.serial: d.generation for d in session.exec(select(DeviceRow))}
@@ -337,7 +339,7 @@ def test_given_three_controls_that_are_killed_at_random_then_nothing_is_given_tw
 @pytest.mark.parametrize("backend", ["sqlite"])
 @pytest.mark.timeout(300)
 def test_given_a_leader_that_is_told_to_stop_then_another_one_leads_and_answers(
-    crowd: EmbeddedBroker, controls: Controls, watcher: Watcher, workers: list[Witness]
+    crowd: EmbeddedBroker, controls: Controls, watcher: Watcher, workers: list[RecordingWorker]
 ) -> None:
     watcher.beats.get(timeout=DEADLINE)
     alice = FakeClient(crowd.address("alice")).start()

@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[2]
 DOCUMENT = (ROOT / "docs" / "deploy.md").read_text()
 COMPONENTS = ("broker", "control", "worker")
 UNITS = sorted(path for name in COMPONENTS for path in ROOT.glob(f"{name}/systemd/*.service"))
-PATIENCE = 60.0
+TIMEOUT = 60.0
 CIRCUIT = ROOT / "examples" / "circuits" / "pulse_2khz.bin"
 
 Eventually = Callable[[Callable[[], bool], str], None]
@@ -238,7 +238,7 @@ def test_given_the_steps_for_systemd_then_the_units_make_a_farm(
     for unit in units:
         start_program(unit.command, unit.environment)
 
-    with PulseCountClient(urls["alice"], timeout=PATIENCE) as client:
+    with PulseCountClient(urls["alice"], timeout=TIMEOUT) as client:
 
         def available() -> bool:
             try:

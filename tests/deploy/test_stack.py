@@ -24,7 +24,7 @@ pytestmark = [
 ]
 
 Eventually = Callable[[Callable[[], bool], str], None]
-PATIENCE = 60.0
+TIMEOUT = 60.0
 CIRCUIT = Path(__file__).parents[2] / "examples" / "circuits" / "pulse_2khz.bin"
 
 
@@ -43,7 +43,7 @@ def asked(stack: Stack, url: str, *argv: str) -> Any:
 @pytest.fixture(scope="module")
 def client(alice: str) -> Iterator[PulseCountClient]:
     """A program of hers that runs through all that happens here."""
-    with PulseCountClient(alice, timeout=PATIENCE) as connected:
+    with PulseCountClient(alice, timeout=TIMEOUT) as connected:
         yield connected
 
 

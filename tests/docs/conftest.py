@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from tests.docs.reader import BIN, PATIENCE, Reader, environment_of, quick, wait_until
+from tests.docs.reader import BIN, TIMEOUT, Reader, environment_of, quick, wait_until
 
 from icebus.broker.mosquitto import find_program
 from icebus.client import Client
@@ -73,7 +73,7 @@ def farm(tmp_path_factory: pytest.TempPathFactory, pycache: str) -> Iterator[Far
         yield Farm(home, log.read_text())
     finally:
         process.send_signal(signal.SIGINT)
-        process.wait(timeout=PATIENCE)
+        process.wait(timeout=TIMEOUT)
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def reader(
     made = Reader(folder, environment, monkeypatch, capsys)
     with contextlib.closing(made):
         yield made
-    until = time.monotonic() + PATIENCE
+    until = time.monotonic() + TIMEOUT
     for user in ("ann", "alice"):
         with Client(profile=default_profile_path().parent / f"farm/profiles/{user}.json") as client:
             for held in client.reservations():

@@ -21,7 +21,7 @@ from icebus.client.cli import main
 
 BIN = Path(sys.executable).parent
 
-PATIENCE = 60.0
+TIMEOUT = 60.0
 """Seconds within which anything here happens on a busy machine."""
 
 CARRIED = ("ICEBUS_URL", "ICEBUS_PROFILE", "ICEBUS_RESERVATION")
@@ -55,13 +55,13 @@ class Shell:
         out, err = self._notes / "stdout", self._notes / "stderr"
         assert self._bash.stdin is not None
         assert self._bash.stdout is not None
-        watchdog = threading.Timer(PATIENCE, self._bash.kill)
+        watchdog = threading.Timer(TIMEOUT, self._bash.kill)
         watchdog.start()
         self._bash.stdin.write(f"{{\n{command}\n}} </dev/null >'{out}' 2>'{err}'; echo $?\n")
         self._bash.stdin.flush()
         answer = self._bash.stdout.readline()
         watchdog.cancel()
-        assert answer, f"no end of {command!r} in {PATIENCE:g} s; stderr: {err.read_text()}"
+        assert answer, f"no end of {command!r} in {TIMEOUT:g} s; stderr: {err.read_text()}"
         return int(answer), out.read_text(), err.read_text()
 
     def expand(self, command: str) -> list[str]:
@@ -80,7 +80,7 @@ class Shell:
         assert self._bash.stdin is not None
         assert self._bash.stdout is not None
         self._bash.stdin.close()
-        self._bash.wait(timeout=PATIENCE)
+        self._bash.wait(timeout=TIMEOUT)
         self._bash.stdout.close()
 
 
@@ -219,14 +219,14 @@ def _running(
     finally:
         process.send_signal(signal.SIGINT)
         try:
-            process.wait(timeout=PATIENCE)
+            process.wait(timeout=TIMEOUT)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
 
 
 def wait_until(condition: Callable[[], bool], told: Callable[[], str]) -> None:
-    until = time.monotonic() + PATIENCE
+    until = time.monotonic() + TIMEOUT
     while not condition():
         assert time.monotonic() < until, told()
         time.sleep(0.02)

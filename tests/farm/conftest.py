@@ -23,7 +23,7 @@ from icebus.client.cli import main
 
 ICEBUS = [sys.executable, "-m", "icebus.client.cli"]
 
-PATIENCE = 60.0
+TIMEOUT = 60.0
 """Seconds within which anything here happens on a busy machine."""
 
 
@@ -63,7 +63,7 @@ class Machine:
             capture_output=True,
             text=True,
             check=False,
-            timeout=PATIENCE,
+            timeout=TIMEOUT,
             env={**self.environment, **environment},
         )
 
@@ -84,7 +84,7 @@ class Machine:
         finally:
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
-            process.communicate(timeout=PATIENCE)
+            process.communicate(timeout=TIMEOUT)
 
 
 class Up:
@@ -127,7 +127,7 @@ def alive(pid: int) -> bool:
         return False
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = PATIENCE) -> None:
+def wait_until(condition: Callable[[], bool], seconds: float = TIMEOUT) -> None:
     until = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < until, "it did not come true in time"

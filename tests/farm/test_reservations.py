@@ -116,7 +116,7 @@ def test_given_a_place_in_the_queue_when_interrupted_then_it_is_given_up(
     ]
 
 
-def test_given_patience_that_ends_when_waiting_then_the_exit_code_is_that_of_too_few_boards(
+def test_given_too_few_boards_when_the_wait_is_over_then_the_exit_code_says_so(
     icebus: Icebus,
 ) -> None:
     reserve(icebus, "2")

@@ -1,4 +1,4 @@
-"""A lab whose parts are killed and cut off, and people at work in it meanwhile.
+"""A lab whose parts are killed and cut off while people evaluate in it.
 
 All tests of a process share one farm of real processes behind a network that can fail. Each has it
 idle and ready, and has to leave it so: that no fault loses a device or leaves a reservation is thus
@@ -71,7 +71,7 @@ class Lab:
         self.farm.process(part).wait(SOON)
 
     def kill_broker(self, *, forget: bool) -> None:
-        """The same of the broker, and of its memory."""
+        """The same of the broker, and perhaps of what it has saved."""
         process = self.farm.broker.child.process
         process.kill()
         process.wait(SOON)
@@ -125,7 +125,7 @@ class Lab:
         self._watcher.close()
 
 
-class Work:
+class RunningBatch:
     """Evaluations that go on, on a thread of their own, while a test lets something fail.
 
     Args:
@@ -169,14 +169,14 @@ class Work:
         return self._seen
 
 
-def mapping(boards: Boards, population: list[Individual]) -> Work:
+def start_map(boards: Boards, population: list[Individual]) -> RunningBatch:
     """Each on whichever board is free."""
-    return Work(boards.map_outcomes(population))
+    return RunningBatch(boards.map_outcomes(population))
 
 
-def evaluating(boards: Boards, population: list[Individual]) -> Work:
+def start_evaluate(boards: Boards, population: list[Individual]) -> RunningBatch:
     """Each on every board."""
-    return Work(boards.evaluate_outcomes(population))
+    return RunningBatch(boards.evaluate_outcomes(population))
 
 
 def check(
@@ -202,7 +202,7 @@ def check(
     return failures
 
 
-HOLD = """
+CLIENT_PROGRAM = """
 import sys
 from bench.population import population
 from icebus.client import PulseCountClient
@@ -215,14 +215,14 @@ for result in held.map(population(sys.maxsize)):
 """
 
 
-def holding(lab: Lab, user: str, how: str) -> tuple[subprocess.Popen[str], str]:
+def start_client(lab: Lab, user: str, how: str) -> tuple[subprocess.Popen[str], str]:
     """A process that evaluates on a board for ever, and its reservation.
 
     It says what it got: the reservation, the evaluation, and what was counted.
     """
     url = lab.farm.admit(Principal(id=user, role=Role.USER))
     process = subprocess.Popen(
-        [sys.executable, "-c", HOLD, how],
+        [sys.executable, "-c", CLIENT_PROGRAM, how],
         stdout=subprocess.PIPE,
         text=True,
         cwd=Path(__file__).parents[2],

@@ -1,4 +1,4 @@
-"""The broker dies while people work, and comes back with its memory or without."""
+"""The broker dies while people evaluate, and comes back with what it had saved or without."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import threading
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.faults.conftest import SOON, check, evaluating, holding, mapping, some
+from tests.faults.conftest import SOON, check, some, start_client, start_evaluate, start_map
 
 from icebus.schemas.deadline import Deadline
 
@@ -25,7 +25,7 @@ def test_given_the_broker_killed_when_it_is_back_at_once_then_nobody_loses_anyth
 ) -> None:
     with ann.reserve(3) as hers, ben.reserve(3) as his:
         mapped, evaluated = some(120), some(40)
-        on_any, on_each = mapping(hers, mapped), evaluating(his, evaluated)
+        on_any, on_each = start_map(hers, mapped), start_evaluate(his, evaluated)
         on_any.wait(10)
         on_each.wait(10)
         lab.kill_broker(forget=forget)
@@ -39,23 +39,23 @@ def test_given_the_broker_stopped_in_order_when_it_is_back_later_then_nobody_is_
 ) -> None:
     population = some(40)
     with ann.reserve(3) as held:
-        work = evaluating(held, population)
-        work.wait(10)
+        running = start_evaluate(held, population)
+        running.wait(10)
         # As it goes it tells those who are still there of the loss of those who are not.
         lab.farm.broker.stop(Deadline.after(SOON))
         threading.Event().wait(ABSENCE)  # the absence itself is what is tested
         lab.start_broker()
-        assert not check(work.done(), population, held.serials)
+        assert not check(running.done(), population, held.serials)
 
 
 def test_given_the_broker_away_for_longer_than_the_grace_then_all_goes_on_but_what_the_dead_held(
     lab: Lab, ann: PulseCountClient, ben: PulseCountClient
 ) -> None:
     with ann.reserve(3) as hers, ben.reserve(1, detached=True) as his:
-        process, theirs = holding(lab, "eve", "attached")
+        process, theirs = start_client(lab, "eve", "attached")
         population = some(120)
-        work = mapping(hers, population)
-        work.wait(10)
+        running = start_map(hers, population)
+        running.wait(10)
         lab.save_broker()
         lab.kill_broker(forget=False)
         # With the broker dies who it would have told of. Its file says that they are there.
@@ -63,7 +63,7 @@ def test_given_the_broker_away_for_longer_than_the_grace_then_all_goes_on_but_wh
         process.communicate()
         threading.Event().wait(ABSENCE)  # the absence itself is what is tested
         lab.start_broker()
-        assert not check(work.done(), population, [])
+        assert not check(running.done(), population, [])
         lab.wait(lambda: theirs not in lab.holders(), "what a dead client held is not freed")
         assert lab.holders() == {hers.id: "ann", his.id: "ben"}
         his.release()

@@ -1,11 +1,11 @@
-"""Clients die, blink, and share a name."""
+"""Clients die, reconnect, and share a name."""
 
 from __future__ import annotations
 
 import time
 from typing import TYPE_CHECKING
 
-from tests.faults.conftest import GRACE, check, evaluating, holding, mapping, some
+from tests.faults.conftest import GRACE, check, some, start_client, start_evaluate, start_map
 
 from icebus.client import PulseCountResult
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 def test_given_clients_killed_then_after_the_grace_what_was_attached_is_free_and_no_more(
     lab: Lab, ben: PulseCountClient
 ) -> None:
-    attached, hers = holding(lab, "ann", "attached")
-    detached, his = holding(lab, "ben", "detached")
+    attached, hers = start_client(lab, "ann", "attached")
+    detached, his = start_client(lab, "ben", "detached")
     assert {hers, his} <= lab.holders().keys()
     attached.kill()
     detached.kill()
@@ -43,16 +43,16 @@ def test_given_clients_killed_then_after_the_grace_what_was_attached_is_free_and
         found.release()
 
 
-def test_given_a_client_that_blinks_again_and_again_then_it_keeps_all_and_misses_nothing(
+def test_given_a_client_that_reconnects_again_and_again_then_it_keeps_all_and_misses_nothing(
     lab: Lab, ann: PulseCountClient
 ) -> None:
     with ann.reserve(3) as boards:
         population = some(60)
-        work = evaluating(boards, population)
+        running = start_evaluate(boards, population)
         for _ in range(3):
-            work.wait(20)
+            running.wait(20)
             lab.network.cut("ann")
-        assert not check(work.done(), population, boards.serials)
+        assert not check(running.done(), population, boards.serials)
         assert boards.ended is None
 
 
@@ -63,7 +63,7 @@ def test_given_two_clients_of_one_name_then_neither_takes_the_others(
         with lab.user("ann") as twin:
             hers = twin.reserve(2)
             first, second = some(60), some(60)
-            one, two = mapping(mine, first), mapping(hers, second)
+            one, two = start_map(mine, first), start_map(hers, second)
             assert not check(one.done(), first, [])
             assert not check(two.done(), second, [])
             assert set(mine.serials).isdisjoint(hers.serials)

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from tests.faults.conftest import HEARTBEAT, SOON, WINDOW, check, mapping, some
+from tests.faults.conftest import HEARTBEAT, SOON, WINDOW, check, some, start_map
 
 from bench.farm import Farm, Shape
 from icebus.client import PulseCountClient
@@ -107,14 +107,14 @@ def test_given_clocks_set_forth_and_back_by_hours_then_nobody_loses_anything(
             first = held()
             for hours in (3, -3):
                 population = some(30)
-                work = mapping(boards, population)
-                work.wait(5)
+                running = start_map(boards, population)
+                running.wait(5)
                 clock(f"{hours:+}h")
-                assert not check(work.done(), population, [])
+                assert not check(running.done(), population, [])
                 wait(partial(moved, timedelta(hours=hours)))
                 for each in (boards, detached):
                     population = some(3)
-                    assert not check(mapping(each, population).done(), population, [])
+                    assert not check(start_map(each, population).done(), population, [])
             before = held()[detached.id]
             detached.extend(60)
             assert (held()[detached.id] - before).total_seconds() == 60

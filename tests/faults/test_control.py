@@ -1,11 +1,11 @@
-"""Control dies while people work."""
+"""Control dies while people evaluate."""
 
 from __future__ import annotations
 
 import threading
 from typing import TYPE_CHECKING
 
-from tests.faults.conftest import check, mapping, some
+from tests.faults.conftest import check, some, start_map
 
 if TYPE_CHECKING:
     from tests.faults.conftest import Lab
@@ -18,8 +18,8 @@ def test_given_control_killed_then_evaluations_go_on_and_requests_wait_for_it(
 ) -> None:
     with ann.reserve(3) as hers:
         population = some(300)
-        work = mapping(hers, population)
-        work.wait(10)
+        running = start_map(hers, population)
+        running.wait(10)
         reserved: list[str] = []
 
         def reserve() -> None:
@@ -29,10 +29,10 @@ def test_given_control_killed_then_evaluations_go_on_and_requests_wait_for_it(
         asking = threading.Thread(target=reserve)
         with lab.without("control"):
             asking.start()
-            work.wait(100)  # as many as take control longer than a heartbeat to be missed
+            running.wait(100)  # as many as take control longer than a heartbeat to be missed
             assert not reserved
         asking.join(60)
         assert len(reserved) == 1
-        assert not check(work.done(), population, [])
+        assert not check(running.done(), population, [])
         assert hers.ended is None
         assert hers.id in lab.holders()

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from tests.by_hand import publish_by_hand
-from tests.faults.conftest import check, evaluating, mapping, some
+from tests.faults.conftest import check, some, start_evaluate, start_map
 
 from bench.farm import CONTROL
 from icebus.bus import Bus, Incoming
@@ -119,8 +119,10 @@ def test_given_messages_that_come_again_in_any_order_then_everything_happens_onc
             with ann.reserve(3) as boards:
                 reservations.add(boards.id)
                 mapped, evaluated = some(30), some(10)
-                assert not check(mapping(boards, mapped).done(), mapped, [])
-                assert not check(evaluating(boards, evaluated).done(), evaluated, boards.serials)
+                assert not check(start_map(boards, mapped).done(), mapped, [])
+                assert not check(
+                    start_evaluate(boards, evaluated).done(), evaluated, boards.serials
+                )
                 assert set(lab.holders()) == {boards.id}
         assert replayer.count > 200
     assert len(reservations) == 3

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.faults.conftest import check, mapping, some
+from tests.faults.conftest import check, some, start_map
 
 from bench.farm import CONTROL
 
@@ -19,11 +19,11 @@ def test_given_every_connection_cut_again_and_again_then_each_is_counted_once(
 ) -> None:
     with ann.reserve(4) as boards:
         population = some(200)
-        work = mapping(boards, population)
+        running = start_map(boards, population)
         for name in ("worker0", CONTROL, "worker1", "ann", "worker0"):
-            work.wait(10)
+            running.wait(10)
             lab.network.cut(name)
-        assert not check(work.done(), population, [])
+        assert not check(running.done(), population, [])
 
 
 def test_given_connections_half_open_everywhere_then_all_find_out_and_go_on(
@@ -31,7 +31,7 @@ def test_given_connections_half_open_everywhere_then_all_find_out_and_go_on(
 ) -> None:
     with ann.reserve(3) as hers, ben.reserve(3) as his:
         mine, yours = some(100), some(100)
-        first, second = mapping(hers, mine), mapping(his, yours)
+        first, second = start_map(hers, mine), start_map(his, yours)
         first.wait(10)
         second.wait(10)
         for name in ("worker0", CONTROL, "ann"):

@@ -132,9 +132,7 @@ def test_given_a_simulation_that_does_not_end_when_time_is_up_then_it_is_given_u
     assert time.monotonic() - start < 10
 
 
-def test_given_a_pool_that_works_when_stopped_then_its_processes_end(
-    pool: Any, tmp_path: Path
-) -> None:
+def test_given_busy_processes_when_stopped_then_they_end(pool: Any, tmp_path: Path) -> None:
     loop = Loop()
     evaluator = PoolEvaluator(loop, 1, pool.evaluator._count, limit=60)
     evaluator.start()

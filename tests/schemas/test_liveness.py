@@ -84,18 +84,18 @@ def test_given_a_presence_then_the_same_words_mean_gone(
         ((OFFLINE, "old"), (LOST, "new"), False),
     ],
 )
-def test_given_two_words_on_a_component_then_only_the_end_of_a_replaced_run_is_late(
+def test_given_two_states_of_a_component_then_only_the_end_of_a_replaced_run_is_late(
     before: tuple[WorkerPhase, str], after: tuple[WorkerPhase, str], late: bool
 ) -> None:
     assert is_late(worker(*before), worker(*after)) is late
 
 
 @pytest.mark.parametrize("phase", WorkerPhase)
-def test_given_a_first_word_then_it_is_never_late(phase: WorkerPhase) -> None:
+def test_given_a_first_state_then_it_is_never_late(phase: WorkerPhase) -> None:
     assert is_late(None, worker(phase)) is False
 
 
-def test_given_a_client_then_the_same_words_are_late() -> None:
+def test_given_a_client_then_the_same_states_are_late() -> None:
     new = ClientState(state=Presence.ONLINE, session="new")
     for presence in Presence:
         old = ClientState(state=presence, session="old")

@@ -1,4 +1,4 @@
-"""What tests of the worker share: a board whose every word is scripted, and whole workers."""
+"""What tests of the worker share: devices with a scripted board, and whole workers."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ from icebus.worker.states import Hold, installed_kinds
 from icebus.worker.states.core import testing
 from icebus.worker.worker import Worker
 
-PATIENCE = 30.0
+TIMEOUT = 30.0
 """Seconds a test waits for what should come within milliseconds."""
 
 CIRCUITS = Path(__file__).parents[2] / "examples" / "circuits"
@@ -82,7 +82,7 @@ K = TypeVar("K", bound=Hashable)
 
 def eventually(get: Callable[[], T], what: str = "it") -> T:
     """What ``get`` gives once that is true."""
-    deadline = Deadline.after(PATIENCE)
+    deadline = Deadline.after(TIMEOUT)
     while not (value := get()):
         if deadline.expired:
             raise AssertionError(f"{what} did not come true")
@@ -117,7 +117,7 @@ class ScriptedBoard:
     def take(self, count: int = text.BITSTREAM_SIZE) -> bytes:
         """Exactly so many bytes from the host."""
         got = bytearray()
-        deadline = Deadline.after(PATIENCE)
+        deadline = Deadline.after(TIMEOUT)
         while len(got) < count:
             deadline.check(f"{count} bytes, of which {len(got)} have come")
             select.select([self.master], [], [], 0.05)
@@ -139,7 +139,7 @@ class ScriptedBoard:
 
     def say_bytes(self, data: bytes) -> None:
         rest = memoryview(data)
-        deadline = Deadline.after(PATIENCE)
+        deadline = Deadline.after(TIMEOUT)
         while rest:
             deadline.check("the host to listen")
             select.select([], [self.master], [], 0.05)
@@ -168,7 +168,7 @@ class ScriptedBoard:
     def rest(self) -> None:
         self.say(text.IDLE, text.CONNECTED, text.WAITING)
 
-    def bark(self, received: int) -> None:
+    def watchdog(self, received: int) -> None:
         """The watchdog."""
         self.say(text.WATCHDOG.format(received=received, size=text.BITSTREAM_SIZE), text.WAITING)
 
@@ -180,8 +180,8 @@ class ScriptedBoard:
         return data
 
 
-class Told:
-    """A publisher that keeps what a device reports."""
+class Recorder:
+    """Records what a device publishes, instead of publishing it."""
 
     def __init__(self) -> None:
         self.reports: list[DeviceReport] = []
@@ -209,9 +209,9 @@ class Told:
 
     def wait(self, condition: Callable[[], T], what: str = "it") -> T:
         with self._changed:
-            self._changed.wait_for(condition, PATIENCE)
+            self._changed.wait_for(condition, TIMEOUT)
             value = condition()
-            assert value, f"{what} was not told; states: {self.states}; events: {self.events}"
+            assert value, f"{what} was not reported; states: {self.states}; events: {self.events}"
             return value
 
     def wait_state(self, state: DeviceState, after: int = 0) -> DeviceReport:
@@ -251,13 +251,13 @@ def blank(value: int) -> bytes:
 
 
 @dataclass
-class Bench:
+class DeviceHarness:
     """A device with a scripted board, and what it has said."""
 
     directory: Path
     loop: Loop
     device: Device
-    told: Told
+    recorder: Recorder
     board: ScriptedBoard
     generation: int = 0
     sessions: int = 0
@@ -288,7 +288,7 @@ class Bench:
         """What ``step`` gives on the device's loop."""
         answer: Future[T] = Future()
         self.loop.post(lambda: answer.set_result(step()))
-        return answer.result(PATIENCE)
+        return answer.result(TIMEOUT)
 
     def desire(self, hold: Hold | None, **fields: Any) -> None:
         self.generation += 1
@@ -300,18 +300,18 @@ class Bench:
 
     def be_ready(self) -> None:
         """Bring the device to being ready."""
-        already = len(self.told.reports)
+        already = len(self.recorder.reports)
         self.plug()
         self.pass_test()
-        self.told.wait_state(DeviceState.READY, already)
+        self.recorder.wait_state(DeviceState.READY, already)
 
     def serve(self, hold: Hold = HOLD) -> None:
         """Bring the device to serving ``hold``."""
-        already = len(self.told.reports)
+        already = len(self.recorder.reports)
         self.desire(hold)
         self.plug()
         self.pass_test()
-        self.told.wait_state(DeviceState.SERVING, already)
+        self.recorder.wait_state(DeviceState.SERVING, already)
 
     def invoke(self, method: str, **arguments: Any) -> JsonValue:
         kind = installed_kinds()["pulsecount"]
@@ -321,17 +321,17 @@ class Bench:
         }
         parsed = kind.methods[method].parse(raw, lambda _: None)
         hold = self.device.status.hold or HOLD
-        return self.device.invoke(hold, method, parsed).result(PATIENCE)
+        return self.device.invoke(hold, method, parsed).result(TIMEOUT)
 
-    def bark(self, received: int) -> None:
+    def watchdog(self, received: int) -> None:
         """The watchdog; what was under way is gone when this returns."""
-        self.board.bark(received)
+        self.board.watchdog(received)
         self._clear_line()
 
     def answer_test(self) -> None:
         """Pass a test after whatever went before: old bytes may still be on the line."""
         got = 0
-        deadline = Deadline.after(PATIENCE)
+        deadline = Deadline.after(TIMEOUT)
         while got < text.BITSTREAM_SIZE:
             deadline.check("the bytes of a test")
             got += self.board.pending(0.01)
@@ -353,61 +353,61 @@ class Bench:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A worker with little patience; boards here need none."""
+    """A worker with short deadlines; boards here answer at once."""
     monkeypatch.setattr(testing, "LISTEN", 0.02)
     monkeypatch.setattr(_meter, "QUIET", 0.2)
 
 
-MakeBench = Callable[..., Bench]
+MakeDeviceHarness = Callable[..., DeviceHarness]
 
 
 @pytest.fixture
-def make_bench(tmp_path: Path, quick: None) -> Iterator[MakeBench]:
+def make_harness(tmp_path: Path, quick: None) -> Iterator[MakeDeviceHarness]:
     """Makes devices on scripted boards, each on a loop of its own unless one is given."""
-    benches: list[Bench] = []
+    made: list[DeviceHarness] = []
 
     def make(
         serial: str = "S1",
         shared: Loop | None = None,
         installed: Installed | None = None,
         **options: Any,
-    ) -> Bench:
-        told, board = Told(), ScriptedBoard()
+    ) -> DeviceHarness:
+        recorder, board = Recorder(), ScriptedBoard()
         loop = shared or Loop(f"device-{serial}")
         if shared is None:
             loop.start()
         given = installed or Installed.load()
-        device = Device(loop, serial, "1-1.1", given, told, "session", tmp_path, **options)
-        bench = Bench(tmp_path, loop, device, told, board, boards=[board])
-        benches.append(bench)
-        return bench
+        device = Device(loop, serial, "1-1.1", given, recorder, "session", tmp_path, **options)
+        harness = DeviceHarness(tmp_path, loop, device, recorder, board, boards=[board])
+        made.append(harness)
+        return harness
 
     yield make
-    for bench in benches:
-        bench.device.stop()
-    for bench in benches:
-        assert bench.loop.stop(Deadline.after(PATIENCE)), "the device did not stop"
-        for board in bench.boards:
+    for harness in made:
+        harness.device.stop()
+    for harness in made:
+        assert harness.loop.stop(Deadline.after(TIMEOUT)), "the device did not stop"
+        for board in harness.boards:
             board.close()
 
 
 @pytest.fixture
-def bench(make_bench: MakeBench) -> Bench:
-    return make_bench()
+def harness(make_harness: MakeDeviceHarness) -> DeviceHarness:
+    return make_harness()
 
 
 @pytest.fixture
-def ready(bench: Bench) -> Bench:
+def ready(harness: DeviceHarness) -> DeviceHarness:
     """A device that is ready, with nobody to serve."""
-    bench.be_ready()
-    return bench
+    harness.be_ready()
+    return harness
 
 
 @pytest.fixture
-def serving(bench: Bench) -> Bench:
+def serving(harness: DeviceHarness) -> DeviceHarness:
     """A device that serves ``HOLD``."""
-    bench.serve()
-    return bench
+    harness.serve()
+    return harness
 
 
 @pytest.fixture
@@ -491,7 +491,7 @@ class Rack:
 
     def stop(self) -> None:
         self.process.terminate()
-        self.process.wait(PATIENCE)
+        self.process.wait(TIMEOUT)
 
 
 def rack_board(number: int, firmware: str = "pulse_count") -> RackBoard:
@@ -537,7 +537,7 @@ def make_board() -> Callable[..., RackBoard]:
     return rack_board
 
 
-class World:
+class Peers:
     """Everybody else on the bus: the test speaks as control and as two users."""
 
     def __init__(self, broker: EmbeddedBroker) -> None:
@@ -562,7 +562,7 @@ class World:
 
     def _bus(self, principal: str) -> Bus:
         bus = Bus(self.broker.address(principal), principal)
-        bus.connect(Deadline.after(PATIENCE))
+        bus.connect(Deadline.after(TIMEOUT))
         return bus
 
     def close(self) -> None:
@@ -580,7 +580,7 @@ class World:
 
     def publish_desired(self, wanted: Desired) -> None:
         topic = DESIRED(worker="w1", serial=wanted.serial)
-        self.control.publish(topic, wanted).result(PATIENCE)
+        self.control.publish(topic, wanted).result(TIMEOUT)
 
     def reserve(self, *serials: str, **fields: Any) -> None:
         """Have the devices serve ``self.hold``."""
@@ -608,7 +608,7 @@ class World:
             BLOB(worker="w1", user=user, sha256=name),
             packed,
             properties={ENCODING_PROPERTY: encoding or how},
-        ).result(PATIENCE)
+        ).result(TIMEOUT)
         return name
 
     def call(
@@ -622,7 +622,7 @@ class World:
         held = reservation or self.hold.reservation
         request = Call(id=new_id(), reservation=held, serials=list(serials), args=args)
         topic = CALL(worker="w1", user=user, method=method)
-        deadline = Deadline.after(PATIENCE)
+        deadline = Deadline.after(TIMEOUT)
         return self.requesters[user].send(topic, request, "w1", CallResults, deadline).wait()
 
     def refused(self, method: str, *serials: str, **more: Any) -> IcebusError:
@@ -647,7 +647,7 @@ class World:
 
     def wait(self, condition: Callable[[], T], what: str) -> T:
         with self._changed:
-            self._changed.wait_for(condition, PATIENCE)
+            self._changed.wait_for(condition, TIMEOUT)
             value = condition()
             assert value, f"waited in vain for {what}; reports: {self.reports}"
             return value
@@ -741,9 +741,9 @@ class AnyEvent(BaseModel):
 
 
 @pytest.fixture
-def world(broker: EmbeddedBroker) -> Iterator[World]:
+def peers(broker: EmbeddedBroker) -> Iterator[Peers]:
     """Everybody but the worker, on a broker of the test's own."""
-    everybody = World(broker)
+    everybody = Peers(broker)
     yield everybody
     everybody.close()
 
@@ -763,36 +763,36 @@ def start_worker(broker: EmbeddedBroker, tmp_path: Path, quick: None) -> Iterato
 
     yield start
     for worker in workers:
-        worker.stop(Deadline.after(PATIENCE))
+        worker.stop(Deadline.after(TIMEOUT))
 
 
 def make_worker(broker: EmbeddedBroker, journals: Path, *racks: Rack, **options: Any) -> Worker:
     discoveries = [RackDiscovery(rack.directory) for rack in racks]
     worker = Worker(broker.address("w1"), discoveries, journals, **options)
-    worker.start(Deadline.after(PATIENCE))
+    worker.start(Deadline.after(TIMEOUT))
     return worker
 
 
 @pytest.fixture(scope="session")
 def shared_farm(
     tmp_path_factory: pytest.TempPathFactory, broker_class: type[EmbeddedBroker]
-) -> Iterator[World]:
+) -> Iterator[Peers]:
     directory = tmp_path_factory.mktemp("farm")
     broker = broker_class(directory / "broker", list(PEOPLE))
-    broker.start(Deadline.after(PATIENCE))
+    broker.start(Deadline.after(TIMEOUT))
     rack = Rack(directory / "rack", [rack_board(1), rack_board(2)])
     rack.wait()
-    world = World(broker)
+    peers = Peers(broker)
     worker = make_worker(broker, directory / "journals", rack)
-    yield world
-    worker.stop(Deadline.after(PATIENCE))
-    world.close()
+    yield peers
+    worker.stop(Deadline.after(TIMEOUT))
+    peers.close()
     rack.stop()
-    broker.stop(Deadline.after(PATIENCE))
+    broker.stop(Deadline.after(TIMEOUT))
 
 
 @pytest.fixture
-def farm(shared_farm: World, quick: None) -> Iterator[World]:
+def farm(shared_farm: Peers, quick: None) -> Iterator[Peers]:
     """A worker with two boards, both ready; shared, so each test has a reservation of its own."""
     farm = shared_farm
     farm.hold = Hold(reservation=new_id("r-"), user="alice")
@@ -803,8 +803,8 @@ def farm(shared_farm: World, quick: None) -> Iterator[World]:
     farm.release("BOARD1", "BOARD2")
 
 
-class Ward(Generic[K]):
-    """A worker with a rack and a broker of its own, and boards to which things happen.
+class FaultyFarm(Generic[K]):
+    """A worker with a rack and a broker of its own, and boards that are made to fail.
 
     Args:
         directory: for all of it.
@@ -818,28 +818,28 @@ class Ward(Generic[K]):
         self.serials = {key: f"BOARD{number}" for number, key in enumerate(keys, 1)}
         self.bitstream = (CIRCUITS / "pulse_2khz.bin").read_bytes()
         self._broker = broker_class(directory / "broker", list(PEOPLE))
-        self._broker.start(Deadline.after(PATIENCE))
+        self._broker.start(Deadline.after(TIMEOUT))
         boards = [rack_board(number) for number in range(1, len(self.serials) + 1)]
         self._rack = Rack(directory / "rack", boards)
         self._rack.wait()
-        self.world = World(self._broker)
+        self.peers = Peers(self._broker)
         self._worker = make_worker(self._broker, directory / "journals", self._rack)
 
-    def __enter__(self) -> Ward[K]:
+    def __enter__(self) -> FaultyFarm[K]:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._worker.stop(Deadline.after(PATIENCE))
-        self.world.close()
+        self._worker.stop(Deadline.after(TIMEOUT))
+        self.peers.close()
         self._rack.stop()
-        self._broker.stop(Deadline.after(PATIENCE))
+        self._broker.stop(Deadline.after(TIMEOUT))
 
-    def afflict(self) -> None:
-        """Give each board the fault that is its key."""
+    def inject_faults(self) -> None:
+        """Have each board fail in the way that is its key."""
         faults = {serial: key for key, serial in self.serials.items()}
         self._rack.change(lambda board: {"fault": faults[board.serial]})
 
-    def mend(self) -> None:
+    def repair_all(self) -> None:
         """End all faults."""
         self._rack.change(lambda _: {"fault": None})
 
@@ -849,26 +849,26 @@ class Ward(Generic[K]):
 
     def reset_hub(self) -> None:
         """All boards go from the bus at once, and come back at once."""
-        marks = {serial: self.world.mark(serial) for serial in self.serials.values()}
+        marks = {serial: self.peers.mark(serial) for serial in self.serials.values()}
         boards = self._rack.boards
         edit_rack_file(self._rack.directory, lambda _: RackFile())
         for serial, mark in marks.items():
-            self.world.wait_since(serial, mark, DeviceState.ABSENT)
+            self.peers.wait_since(serial, mark, DeviceState.ABSENT)
         edit_rack_file(self._rack.directory, lambda _: RackFile(boards=boards))
         for serial, mark in marks.items():
-            self.world.wait_since(serial, mark, DeviceState.READY)
+            self.peers.wait_since(serial, mark, DeviceState.READY)
 
     def measure_until_result(self, serial: str) -> str:
-        """Evaluate until that gives a result: a slow machine may look like an ill board."""
-        deadline = Deadline.after(PATIENCE)
+        """Evaluate until that gives a result: a slow machine may look like a broken board."""
+        deadline = Deadline.after(TIMEOUT)
         while True:
             deadline.check("a result")
-            self.world.wait_state(serial, DeviceState.SERVING)
+            self.peers.wait_state(serial, DeviceState.SERVING)
             try:
-                (evaluation,) = self.world.evaluate(serial, self.bitstream)
+                (evaluation,) = self.peers.evaluate(serial, self.bitstream)
             except IcebusError:
                 continue
-            if self.world.wait_outcome(evaluation)[0] == "results":
+            if self.peers.wait_outcome(evaluation)[0] == "results":
                 return "results"
 
     def wait_for_helpers(self) -> None:
@@ -879,19 +879,19 @@ class Ward(Generic[K]):
         )
 
 
-class MakeWard(Protocol):
-    def __call__(self, directory: Path, keys: Iterable[K]) -> Ward[K]: ...
+class MakeFaultyFarm(Protocol):
+    def __call__(self, directory: Path, keys: Iterable[K]) -> FaultyFarm[K]: ...
 
 
 @pytest.fixture(scope="session")
-def make_ward(broker_class: type[EmbeddedBroker]) -> MakeWard:
-    def make(directory: Path, keys: Iterable[K]) -> Ward[K]:
-        return Ward(directory, broker_class, keys)
+def make_faulty_farm(broker_class: type[EmbeddedBroker]) -> MakeFaultyFarm:
+    def make(directory: Path, keys: Iterable[K]) -> FaultyFarm[K]:
+        return FaultyFarm(directory, broker_class, keys)
 
     return make
 
 
-IMPATIENT = """
+WORKER_WITH_SHORT_DEADLINES = """
 from icebus.worker.states.core import testing
 from icebus.worker.cli import main
 testing.LISTEN = 0.1
@@ -906,7 +906,7 @@ class WorkerProcess:
     def __init__(self, broker: EmbeddedBroker, rack: Rack, journals: Path) -> None:
         self.process = subprocess.Popen(
             [
-                *(sys.executable, "-c", IMPATIENT),
+                *(sys.executable, "-c", WORKER_WITH_SHORT_DEADLINES),
                 *("--rack", str(rack.directory), "--directory", str(journals)),
             ],
             env={**os.environ, "ICEBUS_BROKER": broker.address("w1").url()},
@@ -914,11 +914,11 @@ class WorkerProcess:
 
     def kill(self) -> None:
         self.process.kill()
-        self.process.wait(PATIENCE)
+        self.process.wait(TIMEOUT)
 
     def terminate(self) -> int:
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(PATIENCE)
+        return self.process.wait(TIMEOUT)
 
 
 StartProcess = Callable[[Rack], WorkerProcess]

@@ -59,7 +59,7 @@ def test_given_a_command_that_cant_be_written_down_then_it_is_not_begun_but_kept
 
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.sampled_from(["reboot", "reflash", "look", "restart"]), max_size=25))
-def test_given_any_life_then_each_command_that_was_seen_is_carried_out_once(
+def test_given_any_runs_then_each_command_that_was_seen_is_carried_out_once(
     life: list[str],
 ) -> None:
     with tempfile.TemporaryDirectory() as directory:

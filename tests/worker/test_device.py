@@ -35,7 +35,7 @@ from icebus.worker.states.core import absent, testing, via_bootloader
 from icebus.worker.states.measuring import _outcomes, _state
 
 if TYPE_CHECKING:
-    from tests.worker.conftest import Bench, MakeBench
+    from tests.worker.conftest import DeviceHarness, MakeDeviceHarness
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -59,119 +59,129 @@ def call(make_file: Callable[..., File]) -> dict[str, Any]:
 # --- from plug to serving -----------------------------------------------------------------------
 
 
-def test_given_a_board_when_plugged_then_it_is_tested_before_it_is_ready(ready: Bench) -> None:
-    assert ready.told.reports[-1].firmware == "pulse_count"
-    assert ready.told.states == [DeviceState.TESTING, DeviceState.READY]
+def test_given_a_board_when_plugged_then_it_is_tested_before_it_is_ready(
+    ready: DeviceHarness,
+) -> None:
+    assert ready.recorder.reports[-1].firmware == "pulse_count"
+    assert ready.recorder.states == [DeviceState.TESTING, DeviceState.READY]
 
 
-def test_given_a_reservation_when_ready_then_it_serves_at_once(ready: Bench) -> None:
+def test_given_a_reservation_when_ready_then_it_serves_at_once(ready: DeviceHarness) -> None:
     ready.desire(HOLD)
-    report = ready.told.wait_state(DeviceState.SERVING)
+    report = ready.recorder.wait_state(DeviceState.SERVING)
     assert (report.reservation, report.user, report.generation) == ("r1", "alice", 1)
 
 
 def test_given_a_board_that_measures_for_a_dead_host_then_that_report_is_nobodys(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, eventually: Callable[..., Any]
+    harness: DeviceHarness, monkeypatch: pytest.MonkeyPatch, eventually: Callable[..., Any]
 ) -> None:
     monkeypatch.setattr(testing, "LISTEN", 10.0)
-    bench.desire(HOLD)
-    bench.plug()
-    bench.told.wait_state(DeviceState.PREPARING)
-    eventually(lambda: bench.device.port is not None)
-    bench.board.report(4711)
-    bench.board.rest()
-    bench.told.wait_state(DeviceState.SERVING)
-    evaluation = bench.evaluate(1)[0]
-    bench.board.measure(12)
-    (result,) = bench.told.wait_events("results")
+    harness.desire(HOLD)
+    harness.plug()
+    harness.recorder.wait_state(DeviceState.PREPARING)
+    eventually(lambda: harness.device.port is not None)
+    harness.board.report(4711)
+    harness.board.rest()
+    harness.recorder.wait_state(DeviceState.SERVING)
+    evaluation = harness.evaluate(1)[0]
+    harness.board.measure(12)
+    (result,) = harness.recorder.wait_events("results")
     assert (result.evaluation, result.pulses) == (evaluation, 12)
 
 
 def test_given_a_silent_board_then_after_the_whole_recovery_it_is_broken_with_a_reason(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    harness: DeviceHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_firmware, "ANSWER", 0.05)
     monkeypatch.setattr(via_bootloader, "BOOTLOADER_DEADLINE", 0.05)
-    bench.plug()
-    bench.told.wait_state(DeviceState.BROKEN)
-    assert bench.told.states == [DeviceState.TESTING, DeviceState.FLASHING, DeviceState.BROKEN]
-    assert bench.told.reports[-1].reason
+    harness.plug()
+    harness.recorder.wait_state(DeviceState.BROKEN)
+    assert harness.recorder.states == [
+        DeviceState.TESTING,
+        DeviceState.FLASHING,
+        DeviceState.BROKEN,
+    ]
+    assert harness.recorder.reports[-1].reason
 
 
-def test_given_a_broken_board_when_its_rest_is_over_then_it_is_tried_again(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+def test_given_a_broken_board_when_its_pause_is_over_then_it_is_tried_again(
+    harness: DeviceHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_firmware, "ANSWER", 0.05)
     monkeypatch.setattr(via_bootloader, "BOOTLOADER_DEADLINE", 0.05)
     monkeypatch.setattr(recovery, "REST_FIRST", 0.1)
-    bench.plug()
-    bench.told.wait_state(DeviceState.BROKEN)
+    harness.plug()
+    harness.recorder.wait_state(DeviceState.BROKEN)
     monkeypatch.setattr(_firmware, "ANSWER", 10.0)
-    bench.told.wait(lambda: bench.told.states[-1] is DeviceState.TESTING, "another try")
-    bench.answer_test()
-    bench.told.wait_state(DeviceState.READY)
+    harness.recorder.wait(lambda: harness.recorder.states[-1] is DeviceState.TESTING, "another try")
+    harness.answer_test()
+    harness.recorder.wait_state(DeviceState.READY)
 
 
 def test_given_a_board_that_only_new_hardware_can_help_when_replugged_then_it_is_tested_anew(
-    bench: Bench,
+    harness: DeviceHarness,
 ) -> None:
-    bench.desire(HOLD, kind="nosuchkind")
-    bench.plug()
-    bench.pass_test()
-    assert "nosuchkind" in bench.told.wait_state(DeviceState.BROKEN).reason
-    bench.device.unplug()
-    bench.told.wait_state(DeviceState.ABSENT)
-    mark = len(bench.told.reports)
-    bench.replace()
-    bench.plug()
-    bench.pass_test()
-    bench.told.wait_state(DeviceState.BROKEN, mark)
+    harness.desire(HOLD, kind="nosuchkind")
+    harness.plug()
+    harness.pass_test()
+    assert "nosuchkind" in harness.recorder.wait_state(DeviceState.BROKEN).reason
+    harness.device.unplug()
+    harness.recorder.wait_state(DeviceState.ABSENT)
+    mark = len(harness.recorder.reports)
+    harness.replace()
+    harness.plug()
+    harness.pass_test()
+    harness.recorder.wait_state(DeviceState.BROKEN, mark)
 
 
-def test_given_twins_when_both_are_unplugged_then_one_that_comes_back_works(ready: Bench) -> None:
+def test_given_two_boards_of_one_serial_when_both_go_then_one_that_comes_back_works(
+    ready: DeviceHarness,
+) -> None:
     ready.device.set_conflict("2 boards show the serial S1; unplug one")
-    ready.told.wait_state(DeviceState.BROKEN)
+    ready.recorder.wait_state(DeviceState.BROKEN)
     ready.device.unplug()
     ready.device.set_conflict("")
-    ready.told.wait_state(DeviceState.ABSENT)
+    ready.recorder.wait_state(DeviceState.ABSENT)
     ready.replace()
     ready.be_ready()
 
 
-def test_given_twins_from_the_start_then_the_device_is_broken_with_that_reason(
-    bench: Bench,
+def test_given_two_boards_of_one_serial_from_the_start_then_the_device_is_broken_with_that_reason(
+    harness: DeviceHarness,
 ) -> None:
     reason = "2 boards show the serial S1; unplug one"
-    bench.device.set_conflict(reason)
-    assert bench.told.wait_state(DeviceState.BROKEN).reason == reason
-    bench.device.set_conflict("")
-    bench.be_ready()
+    harness.device.set_conflict(reason)
+    assert harness.recorder.wait_state(DeviceState.BROKEN).reason == reason
+    harness.device.set_conflict("")
+    harness.be_ready()
 
 
 # --- one measurement ----------------------------------------------------------------------------
 
 
-def test_given_a_bitstream_when_measured_then_its_count_comes_back(serving: Bench) -> None:
+def test_given_a_bitstream_when_measured_then_its_count_comes_back(serving: DeviceHarness) -> None:
     (evaluation,) = serving.evaluate(7)
     assert value_of(serving.board.measure(2000)) == 7
-    (result,) = serving.told.wait_events("results")
+    (result,) = serving.recorder.wait_events("results")
     assert (result.evaluation, result.pulses, result.exact) == (evaluation, 2000, True)
-    (finished,) = serving.told.wait_events("finished")
+    (finished,) = serving.recorder.wait_events("finished")
     assert (finished.batch, finished.results, finished.failures) == ("b", 1, 0)
 
 
-def test_given_a_report_byte_by_byte_then_no_digit_is_lost(serving: Bench) -> None:
+def test_given_a_report_byte_by_byte_then_no_digit_is_lost(serving: DeviceHarness) -> None:
     serving.evaluate(1)
     serving.board.receive()
     words = f"{text.FLASH_TIMES_PREFIX}init 1, start 2\r\n, pulses: 31995\r\nIDLE\r\n"
     for byte in (words + f"{text.CONNECTED}\r\n{text.WAITING}\r\n").encode():
         serving.board.say_bytes(bytes([byte]))
         time.sleep(0.0005)  # so that the host reads them apart
-    (result,) = serving.told.wait_events("results")
+    (result,) = serving.recorder.wait_events("results")
     assert result.pulses == 31995
 
 
-def test_given_garbage_between_the_lines_then_the_count_is_still_understood(serving: Bench) -> None:
+def test_given_garbage_between_the_lines_then_the_count_is_still_understood(
+    serving: DeviceHarness,
+) -> None:
     serving.evaluate(1, 2)
     serving.board.receive()
     serving.board.say_bytes(b"\xff\x00garbage\r\n\r\n\n")
@@ -179,7 +189,7 @@ def test_given_garbage_between_the_lines_then_the_count_is_still_understood(serv
     serving.board.say_bytes(b"\x80" * 50_000 + b"\n")
     serving.board.rest()
     serving.board.measure(6)
-    assert [r.pulses for r in serving.told.wait_events("results", 2)] == [5, 6]
+    assert [r.pulses for r in serving.recorder.wait_events("results", 2)] == [5, 6]
 
 
 @pytest.mark.parametrize(
@@ -191,14 +201,14 @@ def test_given_garbage_between_the_lines_then_the_count_is_still_understood(serv
     ],
 )
 def test_given_a_virtual_board_then_its_remark_goes_with_the_count(
-    serving: Bench, line: str, expected: tuple[bool, bool, str]
+    serving: DeviceHarness, line: str, expected: tuple[bool, bool, str]
 ) -> None:
     serving.evaluate(1, 2)
     serving.board.receive()
     serving.board.report(3, line)
     serving.board.rest()
     serving.board.measure(4)
-    first, second = serving.told.wait_events("results", 2)
+    first, second = serving.recorder.wait_events("results", 2)
     assert (first.exact, first.cdone, first.note) == expected
     assert (second.exact, second.cdone, second.note) == (True, None, ""), "it was said of the first"
 
@@ -211,61 +221,63 @@ def test_given_a_virtual_board_then_its_remark_goes_with_the_count(
     ],
 )
 def test_given_a_count_that_cant_be_known_then_it_fails_with_a_typed_error(
-    serving: Bench, line: str, code: str
+    serving: DeviceHarness, line: str, code: str
 ) -> None:
     serving.evaluate(1, 2)
     serving.board.receive()
     serving.board.say(line)
     serving.board.rest()
     serving.board.measure(4)
-    (failure,) = serving.told.wait_events("failures")
+    (failure,) = serving.recorder.wait_events("failures")
     assert failure.error.code == code
-    assert serving.told.wait_events("results")[0].pulses == 4
+    assert serving.recorder.wait_events("results")[0].pulses == 4
 
 
 # --- out of step --------------------------------------------------------------------------------
 
 
-def test_given_a_watchdog_then_the_bitstream_is_sent_again_and_counted(serving: Bench) -> None:
+def test_given_a_watchdog_then_the_bitstream_is_sent_again_and_counted(
+    serving: DeviceHarness,
+) -> None:
     (evaluation,) = serving.evaluate(9)
     serving.board.start(50_000)
-    serving.bark(50_000)
+    serving.watchdog(50_000)
     assert value_of(serving.board.measure(77)) == 9
-    (result,) = serving.told.wait_events("results")
+    (result,) = serving.recorder.wait_events("results")
     assert (result.evaluation, result.pulses) == (evaluation, 77)
-    assert serving.told.named("failures") == []
+    assert serving.recorder.named("failures") == []
 
 
 def test_given_two_watchdogs_then_the_measurement_fails_and_the_next_goes_on(
-    serving: Bench,
+    serving: DeviceHarness,
 ) -> None:
     serving.evaluate(1, 2)
     for _ in range(2):
         serving.board.start(1000)
-        serving.bark(1000)
-    (failure,) = serving.told.wait_events("failures")
+        serving.watchdog(1000)
+    (failure,) = serving.recorder.wait_events("failures")
     assert failure.error.code == "measurement_failed"
     assert value_of(serving.board.measure(5)) == 2
-    assert [r.pulses for r in serving.told.wait_events("results")] == [5]
+    assert [r.pulses for r in serving.recorder.wait_events("results")] == [5]
 
 
 def test_given_stray_bytes_after_a_watchdog_then_nothing_is_sent_until_they_are_gone(
-    serving: Bench,
+    serving: DeviceHarness,
 ) -> None:
     (evaluation,) = serving.evaluate(3)
     serving.board.start(50_000)
-    serving.bark(50_000)
+    serving.watchdog(50_000)
     # Bytes under way when the watchdog fired start a transfer that nobody means.
     serving.board.say(text.STARTED, text.RECEIVING)
     assert serving.board.pending(0.6) == 0, "sent into a transfer of strays: every count shifts"
-    serving.board.bark(17)
+    serving.board.watchdog(17)
     assert value_of(serving.board.measure(8)) == 3
-    (result,) = serving.told.wait_events("results")
+    (result,) = serving.recorder.wait_events("results")
     assert (result.evaluation, result.pulses) == (evaluation, 8)
 
 
-def test_given_strays_that_come_in_one_breath_with_waiting_then_the_next_waits(
-    serving: Bench,
+def test_given_stray_bytes_in_one_read_with_waiting_then_the_next_transfer_waits(
+    serving: DeviceHarness,
 ) -> None:
     serving.evaluate(1, 2)
     serving.board.receive()
@@ -273,30 +285,32 @@ def test_given_strays_that_come_in_one_breath_with_waiting_then_the_next_waits(
         text.FLASH_TIMES_PREFIX, ", pulses: 1", text.WAITING, text.STARTED, text.RECEIVING
     )
     assert serving.board.pending(0.3) == 0
-    serving.board.bark(4)
+    serving.board.watchdog(4)
     assert value_of(serving.board.measure(2)) == 2
 
 
-def test_given_a_transfer_dropped_without_a_word_then_it_is_sent_again(serving: Bench) -> None:
+def test_given_a_transfer_dropped_without_a_word_then_it_is_sent_again(
+    serving: DeviceHarness,
+) -> None:
     serving.evaluate(3)
     serving.board.start(50_000)
     serving.board.say("Watchd\x00g timeo")
-    serving.bark(0)
+    serving.watchdog(0)
     assert value_of(serving.board.measure(8)) == 3
-    assert serving.told.wait_events("results")[0].pulses == 8
+    assert serving.recorder.wait_events("results")[0].pulses == 8
 
 
-def test_given_waiting_without_a_report_then_the_measurement_fails(serving: Bench) -> None:
+def test_given_waiting_without_a_report_then_the_measurement_fails(serving: DeviceHarness) -> None:
     serving.evaluate(1, 2)
     serving.board.receive()
     serving.board.say(", pul\xff: 5", text.WAITING)
     serving.board.measure(6)
-    assert serving.told.wait_events("failures")[0].error.code == "measurement_failed"
-    assert serving.told.wait_events("results")[0].pulses == 6
+    assert serving.recorder.wait_events("failures")[0].error.code == "measurement_failed"
+    assert serving.recorder.wait_events("results")[0].pulses == 6
 
 
 def test_given_a_report_before_the_transfer_is_complete_then_it_is_nobodys(
-    serving: Bench,
+    serving: DeviceHarness,
 ) -> None:
     serving.evaluate(1)
     serving.board.start()
@@ -305,8 +319,8 @@ def test_given_a_report_before_the_transfer_is_complete_then_it_is_nobodys(
     serving.board.say(RECEIVED)
     serving.board.report(5)
     serving.board.rest()
-    assert [r.pulses for r in serving.told.wait_events("results")] == [5]
-    assert serving.told.named("failures") == []
+    assert [r.pulses for r in serving.recorder.wait_events("results")] == [5]
+    assert serving.recorder.named("failures") == []
 
 
 @pytest.mark.parametrize(
@@ -321,61 +335,65 @@ def test_given_a_report_before_the_transfer_is_complete_then_it_is_nobodys(
             id="dead after the watchdog",
         ),
         pytest.param(
-            lambda board: (board.start(9), board.bark(9), board.say(text.STARTED)),
+            lambda board: (board.start(9), board.watchdog(9), board.say(text.STARTED)),
             id="dead in a transfer of strays",
         ),
         pytest.param(lambda board: (board.take(), board.say_bytes(b"babble" * 9999)), id="babble"),
     ],
 )
 def test_given_a_board_that_falls_silent_then_all_fails_and_the_device_is_tested_anew(
-    serving: Bench, monkeypatch: pytest.MonkeyPatch, misbehave: Callable[[Any], None]
+    serving: DeviceHarness, monkeypatch: pytest.MonkeyPatch, misbehave: Callable[[Any], None]
 ) -> None:
     for name in ("UPLOAD_DEADLINE", "REPORT_DEADLINE", "RETURN_DEADLINE"):
         monkeypatch.setattr(_meter, name, 0.4)
     serving.evaluate(1, 2, 3)
-    mark = len(serving.told.reports)
+    mark = len(serving.recorder.reports)
     misbehave(serving.board)
-    serving.told.wait_state(DeviceState.PREPARING, mark)
-    serving.told.wait(
-        lambda: len(serving.told.named("failures")) + len(serving.told.named("results")) == 3
+    serving.recorder.wait_state(DeviceState.PREPARING, mark)
+    serving.recorder.wait(
+        lambda: (
+            len(serving.recorder.named("failures")) + len(serving.recorder.named("results")) == 3
+        )
     )
-    serving.told.wait_events("finished")
+    serving.recorder.wait_events("finished")
     serving.answer_test()
-    serving.told.wait_state(DeviceState.SERVING, mark)
+    serving.recorder.wait_state(DeviceState.SERVING, mark)
     serving.evaluate(4, batch="b2")
     serving.board.measure(44)
-    serving.told.wait(lambda: [r for r in serving.told.named("results") if r.pulses == 44])
+    serving.recorder.wait(lambda: [r for r in serving.recorder.named("results") if r.pulses == 44])
 
 
 # --- plugs --------------------------------------------------------------------------------------
 
 
 def test_given_a_transfer_when_unplugged_then_all_fails_and_after_replugging_it_serves(
-    serving: Bench,
+    serving: DeviceHarness,
 ) -> None:
     evaluations = serving.evaluate(1, 2, 3)
     serving.board.start(50_000)
     serving.board.close()
-    failures = serving.told.wait_events("failures", 3)
+    failures = serving.recorder.wait_events("failures", 3)
     assert {f.evaluation for f in failures} == set(evaluations)
     assert {f.error.code for f in failures} == {"device_unplugged"}
-    serving.told.wait_state(DeviceState.ABSENT)
+    serving.recorder.wait_state(DeviceState.ABSENT)
     serving.device.unplug()
-    mark = len(serving.told.reports)
+    mark = len(serving.recorder.reports)
     serving.replace()
     serving.plug()
     serving.pass_test()
-    serving.told.wait_state(DeviceState.SERVING, mark)
+    serving.recorder.wait_state(DeviceState.SERVING, mark)
     (again,) = serving.evaluate(4, batch="b2")
     serving.board.measure(10)
-    serving.told.wait(lambda: [r for r in serving.told.named("results") if r.evaluation == again])
+    serving.recorder.wait(
+        lambda: [r for r in serving.recorder.named("results") if r.evaluation == again]
+    )
 
 
 def test_given_a_port_that_fails_when_the_board_stays_then_it_is_opened_again(
-    serving: Bench, monkeypatch: pytest.MonkeyPatch
+    serving: DeviceHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(absent, "REOPEN_AFTER", 0.05)
-    mark = len(serving.told.reports)
+    mark = len(serving.recorder.reports)
     # The port hangs up, and what replaces it has the same name as far as the device knows.
     old = serving.board
     serving.board = type(old)()
@@ -385,27 +403,27 @@ def test_given_a_port_that_fails_when_the_board_stays_then_it_is_opened_again(
     assert board is not None
     object.__setattr__(board, "tty", new_path)
     old.close()
-    serving.told.wait_state(DeviceState.ABSENT, mark)
+    serving.recorder.wait_state(DeviceState.ABSENT, mark)
     serving.pass_test()
-    serving.told.wait_state(DeviceState.SERVING, mark)
+    serving.recorder.wait_state(DeviceState.SERVING, mark)
 
 
 def test_given_a_flashing_device_when_its_board_is_gone_for_good_then_it_is_absent(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    harness: DeviceHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_firmware, "ANSWER", 0.05)
     monkeypatch.setattr(via_bootloader, "BOOTLOADER_DEADLINE", 0.3)
-    bench.plug()
-    bench.told.wait_state(DeviceState.FLASHING)
-    bench.device.unplug()
-    bench.told.wait_state(DeviceState.ABSENT)
+    harness.plug()
+    harness.recorder.wait_state(DeviceState.FLASHING)
+    harness.device.unplug()
+    harness.recorder.wait_state(DeviceState.ABSENT)
 
 
 # --- queue, reservations, stop ------------------------------------------------------------------
 
 
 def test_given_a_full_queue_then_nothing_of_a_call_is_accepted(
-    serving: Bench, make_file: Callable[..., File]
+    serving: DeviceHarness, make_file: Callable[..., File]
 ) -> None:
     serving.evaluate(*range(1, 61))
     files = [make_file(bytes(SIZE)) for _ in range(5)]
@@ -419,21 +437,21 @@ def test_given_a_full_queue_then_nothing_of_a_call_is_accepted(
 
 
 def test_given_the_same_evaluation_twice_then_it_is_measured_once_and_its_outcome_repeated(
-    serving: Bench, call: dict[str, Any]
+    serving: DeviceHarness, call: dict[str, Any]
 ) -> None:
     serving.invoke("evaluate", **call)
     serving.invoke("evaluate", **call)
     serving.board.measure(5)
-    serving.told.wait_events("results")
+    serving.recorder.wait_events("results")
     serving.invoke("evaluate", **call)
-    first, second = serving.told.wait_events("results", 2)
+    first, second = serving.recorder.wait_events("results", 2)
     assert first == second
     assert serving.board.pending(0.05) == 0
     assert serving.invoke("acknowledge", evaluations=["e1"]) == {"forgotten": 1}
 
 
 def test_given_one_id_for_two_bitstreams_then_the_call_is_refused(
-    serving: Bench, make_file: Callable[..., File]
+    serving: DeviceHarness, make_file: Callable[..., File]
 ) -> None:
     twice = [make_file(bytes(SIZE), "e1"), make_file(b"\1" * SIZE, "e1")]
     with pytest.raises(InvalidRequest):
@@ -441,7 +459,7 @@ def test_given_one_id_for_two_bitstreams_then_the_call_is_refused(
 
 
 def test_given_annotations_without_measure_then_they_are_refused_before_they_are_accepted(
-    serving: Bench, make_file: Callable[..., File]
+    serving: DeviceHarness, make_file: Callable[..., File]
 ) -> None:
     # They come back with the outcome, which must fit into a message of its own.
     file = make_file(bytes(SIZE), "e1", annotations={"much": ["x" * 1000] * 1000})
@@ -452,84 +470,84 @@ def test_given_annotations_without_measure_then_they_are_refused_before_they_are
     assert status["queued"] == 0
 
 
-def test_given_somebody_elses_hold_then_a_call_is_refused(serving: Bench) -> None:
+def test_given_somebody_elses_hold_then_a_call_is_refused(serving: DeviceHarness) -> None:
     with pytest.raises(DeviceNotHeld):
         serving.device.invoke(Hold("r1", "bob"), "status", {}).result(5)
 
 
-def test_given_a_device_that_does_not_serve_then_a_call_says_so(bench: Bench) -> None:
+def test_given_a_device_that_does_not_serve_then_a_call_says_so(harness: DeviceHarness) -> None:
     with pytest.raises(DeviceNotServing):
-        bench.device.invoke(HOLD, "status", {}).result(5)
+        harness.device.invoke(HOLD, "status", {}).result(5)
 
 
 def test_given_an_idle_device_when_released_then_it_is_ready_without_a_test(
-    serving: Bench,
+    serving: DeviceHarness,
 ) -> None:
-    mark = len(serving.told.reports)
+    mark = len(serving.recorder.reports)
     serving.desire(None)
-    serving.told.wait_state(DeviceState.READY, mark)
-    assert {r.state for r in serving.told.reports[mark:]} == {DeviceState.READY}
+    serving.recorder.wait_state(DeviceState.READY, mark)
+    assert {r.state for r in serving.recorder.reports[mark:]} == {DeviceState.READY}
 
 
 def test_given_a_measuring_device_when_released_then_it_comes_to_rest_first(
-    serving: Bench, monkeypatch: pytest.MonkeyPatch
+    serving: DeviceHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(testing, "LISTEN", 30.0)
     evaluations = serving.evaluate(1, 2)
     serving.board.receive()
-    mark = len(serving.told.reports)
+    mark = len(serving.recorder.reports)
     serving.desire(None)
-    failures = serving.told.wait_events("failures", 2)
+    failures = serving.recorder.wait_events("failures", 2)
     assert [f.evaluation for f in failures] == evaluations
     assert {f.error.code for f in failures} == {"reservation_ended"}
-    serving.told.wait_state(DeviceState.RELEASING, mark)
+    serving.recorder.wait_state(DeviceState.RELEASING, mark)
     serving.board.report(1)
     serving.board.rest()
-    serving.told.wait_state(DeviceState.READY, mark)
-    assert serving.told.named("results") == []
+    serving.recorder.wait_state(DeviceState.READY, mark)
+    assert serving.recorder.named("results") == []
 
 
 def test_given_a_board_that_never_saw_the_transfer_when_released_then_it_is_not_waited_for_long(
-    serving: Bench,
+    serving: DeviceHarness,
 ) -> None:
     serving.evaluate(1)
     serving.board.pending(0.02)  # taken by the line, lost on the way to the board
     serving.desire(None)
-    serving.told.wait_state(DeviceState.RELEASING)
+    serving.recorder.wait_state(DeviceState.RELEASING)
     serving.board.pending(0.01)
     serving.pass_test()
-    serving.told.wait_state(DeviceState.READY)
+    serving.recorder.wait_state(DeviceState.READY)
 
 
 def test_given_the_next_reservation_at_once_then_each_has_a_stream_of_events_of_its_own(
-    serving: Bench, monkeypatch: pytest.MonkeyPatch
+    serving: DeviceHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(testing, "LISTEN", 30.0)
     serving.evaluate(1, 2)
     serving.board.measure(1)
-    serving.told.wait_events("results")
+    serving.recorder.wait_events("results")
     serving.board.receive()
     serving.desire(Hold("r2", "bob"))
     serving.board.report(2)
     serving.board.rest()
-    serving.told.wait(lambda: serving.device.status.hold == Hold("r2", "bob"))
+    serving.recorder.wait(lambda: serving.device.status.hold == Hold("r2", "bob"))
     serving.evaluate(3, batch="b2")
     serving.board.measure(3)
-    serving.told.wait_events("results", 2)
+    serving.recorder.wait_events("results", 2)
     for hold in (HOLD, Hold("r2", "bob")):
-        sequence = [number for who, _, number, _ in serving.told.events if who == hold]
+        sequence = [number for who, _, number, _ in serving.recorder.events if who == hold]
         assert sequence == list(range(1, len(sequence) + 1))
 
 
 def test_given_a_lower_generation_then_it_is_ignored(
-    serving: Bench, make_desired: Callable[..., Any]
+    serving: DeviceHarness, make_desired: Callable[..., Any]
 ) -> None:
     serving.device.desire(make_desired("S1", 0))
     serving.invoke("status")
 
 
-def test_given_work_when_stopped_then_it_fails_explicitly_and_no_descriptor_is_left(
-    serving: Bench,
+def test_given_evaluations_when_stopped_then_they_fail_and_no_descriptor_is_left(
+    serving: DeviceHarness,
 ) -> None:
     from icebus.schemas.deadline import Deadline
 
@@ -537,69 +555,69 @@ def test_given_work_when_stopped_then_it_fails_explicitly_and_no_descriptor_is_l
     serving.board.take(10)
     serving.device.stop()
     assert serving.loop.stop(Deadline.after(5))
-    failures = serving.told.wait_events("failures", 2)
+    failures = serving.recorder.wait_events("failures", 2)
     assert {f.evaluation for f in failures} == set(evaluations)
     assert {f.error.code for f in failures} == {"worker_lost"}
 
 
-def test_given_accepted_work_when_the_worker_dies_then_its_next_life_says_so_once(
-    make_bench: MakeBench, make_file: Callable[..., File]
+def test_given_accepted_evaluations_when_the_worker_dies_then_its_next_run_fails_them_once(
+    make_harness: MakeDeviceHarness, make_file: Callable[..., File]
 ) -> None:
-    bench = make_bench()
+    harness = make_harness()
     # What a killed process leaves behind: one evaluation without, and one with an outcome.
-    bench.serve()
-    measured, lost = bench.evaluate(1, 2)
-    bench.board.measure(11)
-    bench.told.wait_events("results")
-    copy = make_bench("S2")
-    source = Journal(bench.directory / "S1.sqlite")
+    harness.serve()
+    measured, lost = harness.evaluate(1, 2)
+    harness.board.measure(11)
+    harness.recorder.wait_events("results")
+    copy = make_harness("S2")
+    source = Journal(harness.directory / "S1.sqlite")
     entries = source.without_outcome("r1")
     done = source.outcomes("r1")
     source.close()
-    journal = Journal(bench.directory / "S2.sqlite")
+    journal = Journal(harness.directory / "S2.sqlite")
     journal.accept("r1", [(measured, entries[0]), (lost, entries[0])])
     journal.write_outcome("r1", measured, done[0].event, done[0].outcome)
     journal.close()
     copy.serve()
-    (result,) = copy.told.wait_events("results")
-    (failure,) = copy.told.wait_events("failures")
+    (result,) = copy.recorder.wait_events("results")
+    (failure,) = copy.recorder.wait_events("failures")
     assert (result.evaluation, result.pulses) == (measured, 11)
     assert (failure.evaluation, failure.error.code) == (lost, "worker_restarted")
 
 
 def test_given_a_batch_of_which_more_was_to_come_when_the_device_is_released_then_it_is_finished(
-    serving: Bench,
+    serving: DeviceHarness,
 ) -> None:
     serving.evaluate(1, 2, more=True)
     serving.board.measure(11)
-    serving.told.wait_events("results")
+    serving.recorder.wait_events("results")
     serving.desire(None)
-    (finished,) = serving.told.wait_events("finished")
+    (finished,) = serving.recorder.wait_events("finished")
     assert (finished.batch, finished.results, finished.failures) == ("b", 1, 1)
-    assert serving.told.events[-1][1] == "finished", "nothing of a batch comes after its end"
+    assert serving.recorder.events[-1][1] == "finished", "nothing of a batch comes after its end"
 
 
 def test_given_a_journal_of_the_version_before_then_its_outcomes_get_the_device_they_lack(
-    bench: Bench,
+    harness: DeviceHarness,
 ) -> None:
     described = {"batch": "b", "bitstream": "a.bin", "sha256": "0" * 64, "at": "2026-01-01T00:00Z"}
     result = {"pulses": 11, "exact": True, "upload": 0.1, "window": 1.0}
-    journal = Journal(bench.directory / "S1.sqlite")
+    journal = Journal(harness.directory / "S1.sqlite")
     for evaluation in ("measured", "lost"):
         entry = json.dumps({"evaluation": evaluation, **described})
         journal.accept("r1", [(evaluation, entry)])
     outcome = json.dumps({"evaluation": "measured", **described, **result})
     journal.write_outcome("r1", "measured", "results", outcome)
     journal.close()
-    bench.serve()
-    (told,) = bench.told.wait_events("results")
-    (failure,) = bench.told.wait_events("failures")
+    harness.serve()
+    (told,) = harness.recorder.wait_events("results")
+    (failure,) = harness.recorder.wait_events("failures")
     assert (told.evaluation, told.serial, told.pulses) == ("measured", "S1", 11)
     assert (failure.evaluation, failure.serial) == ("lost", "S1")
 
 
 def test_given_arguments_that_the_kind_does_not_know_then_the_call_is_refused(
-    serving: Bench, call: dict[str, Any]
+    serving: DeviceHarness, call: dict[str, Any]
 ) -> None:
     serving.invoke("evaluate", **call, args={})
     with pytest.raises(InvalidRequest, match="repeats"):
@@ -628,8 +646,8 @@ CONNECT = port.connect
 
 
 @pytest.fixture
-def stuck(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Iterator[StuckDriver]:
-    driver = StuckDriver(bench.board.path)
+def stuck(harness: DeviceHarness, monkeypatch: pytest.MonkeyPatch) -> Iterator[StuckDriver]:
+    driver = StuckDriver(harness.board.path)
     monkeypatch.setattr(port, "connect", driver.connect)
     monkeypatch.setattr(board_port, "OPEN_DEADLINE", 0.1)
     monkeypatch.setattr(via_bootloader, "BOOTLOADER_DEADLINE", 0.1)
@@ -640,34 +658,36 @@ def stuck(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Iterator[StuckDriver
 
 
 def test_given_a_port_whose_opening_hangs_then_that_device_fails_alone_and_comes_back(
-    bench: Bench, stuck: StuckDriver, make_bench: MakeBench
+    harness: DeviceHarness, stuck: StuckDriver, make_harness: MakeDeviceHarness
 ) -> None:
-    bench.plug()
-    bench.told.wait(lambda: [r for r in bench.told.reports if "did not open" in r.reason], "why")
-    other = make_bench("S2", bench.loop)
+    harness.plug()
+    harness.recorder.wait(
+        lambda: [r for r in harness.recorder.reports if "did not open" in r.reason], "why"
+    )
+    other = make_harness("S2", harness.loop)
     other.be_ready()
-    bench.told.wait_state(DeviceState.QUARANTINED)
+    harness.recorder.wait_state(DeviceState.QUARANTINED)
     assert stuck.calls <= MOST_AT_ONCE, "each call that hangs keeps a thread"
     stuck.go_on.set()
-    mark = len(bench.told.reports)
-    bench.desire(None)  # control has a new word on it: it may be mended
-    bench.answer_test()
-    bench.told.wait_state(DeviceState.READY, mark)
+    mark = len(harness.recorder.reports)
+    harness.desire(None)  # control desires something new: it may be repaired
+    harness.answer_test()
+    harness.recorder.wait_state(DeviceState.READY, mark)
 
 
-def test_given_a_device_that_was_set_aside_when_rebooted_by_command_then_its_recovery_begins_anew(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+def test_given_a_device_in_its_longest_pause_when_rebooted_by_command_then_its_recovery_begins_anew(
+    harness: DeviceHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_firmware, "ANSWER", 0.02)
     monkeypatch.setattr(via_bootloader, "BOOTLOADER_DEADLINE", 0.02)
     monkeypatch.setattr(recovery, "REST_FIRST", 0.01)
-    bench.desire(None)
-    bench.plug()
-    bench.told.wait_state(DeviceState.QUARANTINED)
-    mark = len(bench.told.reports)
-    bench.desire(None, reboot=1)
-    bench.told.wait(lambda: len(bench.told.reports) > mark + 1, "the command")
-    first, second = (report.reason for report in bench.told.reports[mark : mark + 2])
+    harness.desire(None)
+    harness.plug()
+    harness.recorder.wait_state(DeviceState.QUARANTINED)
+    mark = len(harness.recorder.reports)
+    harness.desire(None, reboot=1)
+    harness.recorder.wait(lambda: len(harness.recorder.reports) > mark + 1, "the command")
+    first, second = (report.reason for report in harness.recorder.reports[mark : mark + 2])
     assert first == "reboot, as an administrator asked"
     assert "(1st try)" in second
 
@@ -676,38 +696,38 @@ def test_given_a_device_that_was_set_aside_when_rebooted_by_command_then_its_rec
 
 
 @contextlib.contextmanager
-def full_disk(bench: Bench) -> Iterator[None]:
+def full_disk(harness: DeviceHarness) -> Iterator[None]:
     """The journal can't grow: SQLite says what it says of a disk without room."""
 
     def grow_no_more() -> int:
-        db = bench.device.journal._db
+        db = harness.device.journal._db
         before: int = db.execute("PRAGMA max_page_count").fetchone()[0]
         (pages,) = db.execute("PRAGMA page_count").fetchone()
         db.execute(f"PRAGMA max_page_count = {pages}")
         return before
 
-    before = bench.on_loop(grow_no_more)
+    before = harness.on_loop(grow_no_more)
     yield
-    bench.on_loop(lambda: bench.device.journal._db.execute(f"PRAGMA max_page_count = {before}"))
+    harness.on_loop(lambda: harness.device.journal._db.execute(f"PRAGMA max_page_count = {before}"))
 
 
 @contextlib.contextmanager
-def locked(bench: Bench) -> Iterator[None]:
+def locked(harness: DeviceHarness) -> Iterator[None]:
     """Somebody else, such as a backup, holds the file."""
-    other = sqlite3.connect(bench.directory / "S1.sqlite", isolation_level=None)
+    other = sqlite3.connect(harness.directory / "S1.sqlite", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     yield
     other.execute("ROLLBACK")
     other.close()
 
 
-Trouble = Callable[["Bench"], contextlib.AbstractContextManager[None]]
+Trouble = Callable[["DeviceHarness"], contextlib.AbstractContextManager[None]]
 each_trouble = pytest.mark.parametrize("trouble", [full_disk, locked])
 
 
 @each_trouble
 def test_given_no_room_for_it_then_an_evaluation_is_refused_and_the_next_is_accepted(
-    serving: Bench, trouble: Trouble, make_file: Callable[..., File]
+    serving: DeviceHarness, trouble: Trouble, make_file: Callable[..., File]
 ) -> None:
     files = [make_file(bytes(SIZE), f"e{n}", annotations={"x": "y" * 9000}) for n in range(8)]
     with trouble(serving), pytest.raises(JournalUnavailable, match="journal"):
@@ -715,13 +735,13 @@ def test_given_no_room_for_it_then_an_evaluation_is_refused_and_the_next_is_acce
     assert serving.board.pending(0.05) == 0, "what was refused is not measured"
     serving.evaluate(7)
     assert value_of(serving.board.measure(5)) == 7
-    assert [r.pulses for r in serving.told.wait_events("results")] == [5]
-    assert serving.told.states[-1] is DeviceState.SERVING
+    assert [r.pulses for r in serving.recorder.wait_events("results")] == [5]
+    assert serving.recorder.states[-1] is DeviceState.SERVING
 
 
 @each_trouble
 def test_given_no_room_for_an_outcome_then_it_is_sent_once_and_written_down_later(
-    serving: Bench,
+    serving: DeviceHarness,
     trouble: Trouble,
     monkeypatch: pytest.MonkeyPatch,
     eventually: Callable[..., Any],
@@ -734,125 +754,127 @@ def test_given_no_room_for_an_outcome_then_it_is_sent_once_and_written_down_late
     with trouble(serving):
         serving.board.report(5)
         serving.board.rest()
-        (result,) = serving.told.wait_events("results")
+        (result,) = serving.recorder.wait_events("results")
         assert result.pulses == 5
         assert serving.invoke("status")["unacknowledged"] == 0  # type: ignore[call-overload, index]
     eventually(
         lambda: serving.invoke("status")["unacknowledged"] == 1,  # type: ignore[call-overload, index]
         "the outcome to be written",
     )
-    assert len(serving.told.named("results")) == 1
+    assert len(serving.recorder.named("results")) == 1
 
 
 def test_given_a_journal_that_cant_be_opened_then_the_device_says_so_and_recovers(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    harness: DeviceHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(actor, "JOURNAL_AGAIN", 0.05)
-    blocked = bench.directory / "S1.sqlite"
+    blocked = harness.directory / "S1.sqlite"
     blocked.mkdir()
-    bench.desire(HOLD)
-    bench.plug()
-    bench.pass_test()
-    report = bench.told.wait_state(DeviceState.BROKEN)
+    harness.desire(HOLD)
+    harness.plug()
+    harness.pass_test()
+    report = harness.recorder.wait_state(DeviceState.BROKEN)
     assert "journal" in report.reason
     assert report.retry is not None
-    mark = len(bench.told.reports)
+    mark = len(harness.recorder.reports)
     blocked.rmdir()
-    bench.answer_test()
-    bench.told.wait_state(DeviceState.SERVING, mark)
-    assert DeviceState.FLASHING not in bench.told.states, "it is not the board's fault"
+    harness.answer_test()
+    harness.recorder.wait_state(DeviceState.SERVING, mark)
+    assert DeviceState.FLASHING not in harness.recorder.states, "it is not the board's fault"
 
 
 # --- what a client finds that takes over ----------------------------------------------------------
 
 
 def test_given_outcomes_nobody_has_acknowledged_then_they_are_collected_in_pages(
-    serving: Bench, monkeypatch: pytest.MonkeyPatch
+    serving: DeviceHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_outcomes, "COLLECT_PAGE", 2)
     evaluations = serving.evaluate(1, 2, 3, 4)
     for pulses in (1, 2, 3):
         serving.board.measure(pulses)
-    serving.told.wait_events("results", 3)
+    serving.recorder.wait_events("results", 3)
     serving.board.receive()
     first = serving.invoke("collect")
     assert first == {"repeated": 2, "next": 2, "outstanding": 1}
     assert serving.invoke("collect", after=2) == {"repeated": 1, "next": None, "outstanding": 1}
-    told = [result.evaluation for result in serving.told.named("results")]
+    told = [result.evaluation for result in serving.recorder.named("results")]
     assert told == 2 * evaluations[:3]
     serving.invoke("acknowledge", evaluations=evaluations[:3])
     assert serving.invoke("collect") == {"repeated": 0, "next": None, "outstanding": 1}
 
 
 def test_given_an_acknowledged_evaluation_when_it_is_sent_again_then_it_is_not_measured_again(
-    serving: Bench, call: dict[str, Any]
+    serving: DeviceHarness, call: dict[str, Any]
 ) -> None:
     serving.invoke("evaluate", **call)
     serving.board.measure(5)
-    serving.told.wait_events("results")
+    serving.recorder.wait_events("results")
     serving.invoke("acknowledge", evaluations=["e1"])
     serving.invoke("evaluate", **call, retry=True)
-    first, second = serving.told.wait_events("results", 2)
+    first, second = serving.recorder.wait_events("results", 2)
     assert first == second
     assert serving.board.pending(0.05) == 0
 
 
 def test_given_a_failure_when_another_try_is_asked_for_then_it_is_measured_once_more(
-    serving: Bench, call: dict[str, Any]
+    serving: DeviceHarness, call: dict[str, Any]
 ) -> None:
     serving.invoke("evaluate", **call)
     serving.board.receive()
     serving.board.say(text.WAITING)
-    serving.told.wait_events("failures")
+    serving.recorder.wait_events("failures")
     serving.invoke("evaluate", **call)
-    serving.told.wait_events("failures", 2)
+    serving.recorder.wait_events("failures", 2)
     serving.invoke("evaluate", **call, retry=True)
     serving.board.measure(9)
-    (result,) = serving.told.wait_events("results")
+    (result,) = serving.recorder.wait_events("results")
     assert (result.evaluation, result.pulses) == ("e1", 9)
 
 
 # --- an orderly end -------------------------------------------------------------------------------
 
 
-def test_given_work_when_told_to_finish_then_what_is_on_the_board_is_measured_and_the_rest_fails(
-    serving: Bench,
+def test_given_evaluations_when_told_to_finish_then_that_on_the_board_is_measured_and_the_rest_fail(
+    serving: DeviceHarness,
 ) -> None:
     measured, *waiting = serving.evaluate(1, 2, 3)
     serving.board.receive()
     done = serving.device.finish()
-    failures = serving.told.wait_events("failures", 2)
+    failures = serving.recorder.wait_events("failures", 2)
     assert [failure.evaluation for failure in failures] == waiting
     assert {failure.error.code for failure in failures} == {"worker_lost"}
     assert not done.done()
     serving.board.report(12)
     serving.board.rest()
-    (result,) = serving.told.wait_events("results")
+    (result,) = serving.recorder.wait_events("results")
     assert (result.evaluation, result.pulses) == (measured, 12)
     done.result(10)
-    (finished,) = serving.told.wait_events("finished")
+    (finished,) = serving.recorder.wait_events("finished")
     assert (finished.results, finished.failures) == (1, 2)
 
 
 @pytest.mark.parametrize("how", ["unplugged", "idle", "not serving"])
-def test_given_nothing_to_finish_then_it_ends_at_once(bench: Bench, how: str) -> None:
+def test_given_nothing_to_finish_then_it_ends_at_once(harness: DeviceHarness, how: str) -> None:
     if how != "not serving":
-        bench.serve()
+        harness.serve()
     if how == "unplugged":
-        bench.evaluate(1)
-        bench.board.take(10)
-    done = bench.device.finish()
+        harness.evaluate(1)
+        harness.board.take(10)
+    done = harness.device.finish()
     if how == "unplugged":
-        bench.board.close()
-        (failure,) = bench.told.wait_events("failures")
+        harness.board.close()
+        (failure,) = harness.recorder.wait_events("failures")
         assert failure.error.code == "device_unplugged"
     done.result(10)
 
 
-def test_given_measurements_that_all_fail_then_the_board_is_looked_at(serving: Bench) -> None:
+def test_given_measurements_that_all_fail_then_the_board_is_probed(
+    serving: DeviceHarness,
+) -> None:
     serving.evaluate(*range(1, _state.FAILURES_IN_A_ROW + 2))
     for _ in range(_state.FAILURES_IN_A_ROW):
         serving.board.receive()
         serving.board.say(text.WAITING)
-    report = serving.told.wait_state(DeviceState.PREPARING, len(serving.told.reports) - 1)
+    report = serving.recorder.wait_state(DeviceState.PREPARING, len(serving.recorder.reports) - 1)
     assert "3 measurements in a row failed; reopening its port (1st try)" in report.reason

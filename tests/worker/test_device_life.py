@@ -100,7 +100,7 @@ class FakeLoop:
 
 
 class Lab:
-    """The board and the world around it."""
+    """The board and everything around it."""
 
     def __init__(self) -> None:
         self.loop: FakeLoop | None = None
@@ -227,8 +227,8 @@ class FakePort:
             return
         started = [text.STARTED, text.RECEIVING]
         if self.lab.health == "barking":
-            bark = text.WATCHDOG.format(received=5, size=len(data))
-            self._say(2.0, *started, bark, text.WAITING)
+            watchdog = text.WATCHDOG.format(received=5, size=len(data))
+            self._say(2.0, *started, watchdog, text.WAITING)
             return
         self._say(0.1, *started, text.RECEIVED.format(us=1))
         report = [text.FLASH_TIMES_PREFIX, text.PULSES.format(pulses=data[0]), text.IDLE]
@@ -253,7 +253,7 @@ class FakePort:
             self._loop.post(lambda: self._on_lost("hung up"))
 
 
-class Told:
+class Recorder:
     def __init__(self) -> None:
         self.reports: list[DeviceReport] = []
         self.outcomes: dict[str, list[str]] = {}
@@ -270,7 +270,7 @@ class Life(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.lab = Lab()
-        self.told = Told()
+        self.recorder = Recorder()
         self.directory = tempfile.TemporaryDirectory()
         port = type("LabPort", (FakePort,), {"lab": self.lab})
         self.patches = ExitStack()
@@ -289,7 +289,7 @@ class Life(RuleBasedStateMachine):
             "S1",
             PATH,
             Installed.load(),
-            self.told,
+            self.recorder,
             "session",
             Path(self.directory.name),
         )
@@ -381,7 +381,7 @@ class Life(RuleBasedStateMachine):
             self.lab.enumerate("application")
         self.desire(R1)
         self.loop.run(LONG)
-        assert self.device.status.hold == Hold("r1", "alice"), self.told.reports[-3:]
+        assert self.device.status.hold == Hold("r1", "alice"), self.recorder.reports[-3:]
 
     @rule(count=st.integers(1, 3))
     @precondition(lambda self: self.device.status.hold is not None)
@@ -414,10 +414,10 @@ class Life(RuleBasedStateMachine):
 
     @invariant()
     def only_allowed_transitions_are_told(self) -> None:
-        states = [report.state for report in self.told.reports]
+        states = [report.state for report in self.recorder.reports]
         for before, after in itertools.pairwise(states[max(0, self.seen - 1) :]):
             assert may_follow(before, after), f"{after} after {before}"
-        assert not [r for r in self.told.reports[self.seen :] if "may not follow" in r.reason]
+        assert not [r for r in self.recorder.reports[self.seen :] if "may not follow" in r.reason]
         self.seen = len(states)
 
     @invariant()
@@ -432,15 +432,15 @@ class Life(RuleBasedStateMachine):
 
     @invariant()
     def what_does_not_work_says_why(self) -> None:
-        if self.told.reports:
-            last = self.told.reports[-1]
+        if self.recorder.reports:
+            last = self.recorder.reports[-1]
             if last.state in (S.ABSENT, S.BROKEN, S.QUARANTINED):
                 assert last.reason
             assert last.generation == self.desired.generation or self.device.state is None
 
     @invariant()
     def no_outcome_is_told_for_what_was_not_accepted(self) -> None:
-        assert set(self.told.outcomes) <= self.accepted
+        assert set(self.recorder.outcomes) <= self.accepted
 
     def teardown(self) -> None:
         """Whatever it was: with a board that is well again, all comes to rest within bounds."""
@@ -453,12 +453,12 @@ class Life(RuleBasedStateMachine):
             self.loop.run(LONG)
             self.only_allowed_transitions_are_told()
             self.who_serves_is_wanted_and_fit()
-            assert self.told.reports[-1].state is self.expected, self.told.reports[-3:]
+            assert self.recorder.reports[-1].state is self.expected, self.recorder.reports[-3:]
             if self.device.status.hold is not None:
                 self.evaluate(1)
                 self.loop.run(5)
-            assert set(self.told.outcomes) == self.accepted
-            for outcomes in self.told.outcomes.values():
+            assert set(self.recorder.outcomes) == self.accepted
+            for outcomes in self.recorder.outcomes.values():
                 assert len(set(outcomes)) == 1, "one outcome, however often it is told"
         finally:
             self.device.stop()
@@ -480,7 +480,9 @@ TestLife = Life.TestCase
 TestLife.settings = settings(max_examples=15, stateful_step_count=40, deadline=None)
 
 
-def test_given_twins_when_one_that_was_in_its_bootloader_comes_back_then_it_serves_nobody() -> None:
+def test_given_two_boards_of_one_serial_when_one_leaves_its_bootloader_then_it_serves_nobody() -> (
+    None
+):
     life = Life()
     life.all_is_well_for_a_while()
     life.reset_by_hand("bootloader")

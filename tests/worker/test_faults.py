@@ -1,7 +1,7 @@
 """Boards that misbehave, on real serial ports: what their worker does, tells, and comes back from.
 
-All boards of the ward fall ill at the same time, each with a fault of its own, and are well again
-at the same time; the tests look at what was told meanwhile.
+All boards of a farm get a fault of their own at once, and are repaired at once; the tests look at what
+was reported meanwhile.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from icebus.worker.firmware.pulse_count import _firmware, _meter
 from icebus.worker.states.core import absent, testing, via_bootloader
 
 if TYPE_CHECKING:
-    from tests.worker.conftest import MakeWard, Ward
+    from tests.worker.conftest import FaultyFarm, MakeFaultyFarm
 
 pytestmark = pytest.mark.timeout(120)
 
-IMPATIENCE = {
+SHORT_DEADLINES = {
     (testing, "LISTEN"): 0.02,
     (_firmware, "ANSWER"): 2.0,
     (_meter, "QUIET"): 0.2,
@@ -41,60 +41,71 @@ IMPATIENCE = {
 
 @dataclass
 class Case:
-    """What was told of one board."""
+    """What was reported of one board.
+
+    Attributes:
+        outcomes: by evaluation.
+        reports: from the fault until it served again.
+        events: reasons of its device events.
+        afterwards: the outcome of an evaluation when it served again.
+    """
 
     outcomes: dict[str, list[tuple[str, dict[str, Any]]]]
-    ill: list[DeviceReport] = field(default_factory=list)
+    reports: list[DeviceReport] = field(default_factory=list)
     events: list[str] = field(default_factory=list)
-    well: str = ""
+    afterwards: str = ""
 
     @property
     def reasons(self) -> list[str]:
-        return [report.reason for report in self.ill]
+        return [report.reason for report in self.reports]
 
     @property
     def states(self) -> set[DeviceState]:
-        return {report.state for report in self.ill}
+        return {report.state for report in self.reports}
 
 
 @pytest.fixture(scope="module")
-def cases(tmp_path_factory: pytest.TempPathFactory, make_ward: MakeWard) -> dict[Fault, Case]:
+def cases(
+    tmp_path_factory: pytest.TempPathFactory, make_faulty_farm: MakeFaultyFarm
+) -> dict[Fault, Case]:
     """Every fault, from its beginning until the board serves again."""
-    directory = tmp_path_factory.mktemp("ward")
+    directory = tmp_path_factory.mktemp("faulty-farm")
     with pytest.MonkeyPatch.context() as patch:
-        for (module, name), value in IMPATIENCE.items():
+        for (module, name), value in SHORT_DEADLINES.items():
             patch.setattr(module, name, value)
-        with make_ward(directory, list(Fault)) as ward:
-            return course(ward)
+        with make_faulty_farm(directory, list(Fault)) as faulty:
+            return run_cases(faulty)
 
 
-def course(ward: Ward[Fault]) -> dict[Fault, Case]:
-    world = ward.world
-    world.reserve(*ward.serials.values())
-    marks = {fault: world.mark(serial) for fault, serial in ward.serials.items()}
-    told = len(world.device_events)
-    ward.afflict()
+def run_cases(faulty: FaultyFarm[Fault]) -> dict[Fault, Case]:
+    peers = faulty.peers
+    peers.reserve(*faulty.serials.values())
+    marks = {fault: peers.mark(serial) for fault, serial in faulty.serials.items()}
+    events_before = len(peers.device_events)
+    faulty.inject_faults()
     outstanding = {
-        fault: world.evaluate(serial, *[ward.bitstream] * 40)
-        for fault, serial in ward.serials.items()
+        fault: peers.evaluate(serial, *[faulty.bitstream] * 40)
+        for fault, serial in faulty.serials.items()
     }
-    world.desire(ward.serials[Fault.BOOTLOADER], world.hold, reboot=1)
+    peers.desire(faulty.serials[Fault.BOOTLOADER], peers.hold, reboot=1)
     for evaluations in outstanding.values():
         for evaluation in evaluations:
-            world.wait_outcome(evaluation)
-    for fault, serial in ward.serials.items():
+            peers.wait_outcome(evaluation)
+    for fault, serial in faulty.serials.items():
         if fault is not Fault.WEDGE:
-            world.wait_since(serial, marks[fault], DeviceState.BROKEN)
+            peers.wait_since(serial, marks[fault], DeviceState.BROKEN)
     cases = {
-        fault: Case({each: world.outcomes(each) for each in outstanding[fault]})
-        for fault in ward.serials
+        fault: Case({each: peers.outcomes(each) for each in outstanding[fault]})
+        for fault in faulty.serials
     }
-    ward.mend()
-    for fault, serial in ward.serials.items():
-        cases[fault].well = ward.measure_until_result(serial)
-        reports = world.reports[serial][marks[fault] :]
-        cases[fault].ill = [report for report in reports if report is not None]
-        cases[fault].events = [e.reason for e in world.device_events[told:] if e.serial == serial]
+    faulty.repair_all()
+    for fault, serial in faulty.serials.items():
+        cases[fault].afterwards = faulty.measure_until_result(serial)
+        reports = peers.reports[serial][marks[fault] :]
+        cases[fault].reports = [report for report in reports if report is not None]
+        cases[fault].events = [
+            e.reason for e in peers.device_events[events_before:] if e.serial == serial
+        ]
     return cases
 
 
@@ -112,7 +123,7 @@ def test_given_a_fault_then_every_outstanding_evaluation_has_one_typed_outcome(
         if event == "failures":
             codes.add(outcome["error"]["code"])
     assert codes <= {"measurement_failed", "device_failed"}
-    assert codes or fault is Fault.BOOTLOADER, "measured by a board that is ill?"
+    assert codes or fault is Fault.BOOTLOADER, "a board with a fault measured"
 
 
 @each_fault
@@ -141,7 +152,7 @@ def test_given_a_fault_then_each_step_of_recovery_is_told_with_its_reason(
 def test_given_a_fault_that_lasts_then_the_device_says_when_it_is_looked_at_again(
     cases: dict[Fault, Case], fault: Fault
 ) -> None:
-    broken = [report for report in cases[fault].ill if report.state is DeviceState.BROKEN]
+    broken = [report for report in cases[fault].reports if report.state is DeviceState.BROKEN]
     assert all(report.retry is not None and report.retry > report.since for report in broken)
     assert broken or fault is Fault.WEDGE, "what is wedged is mended by a reboot"
 
@@ -150,42 +161,42 @@ def test_given_a_fault_that_lasts_then_the_device_says_when_it_is_looked_at_agai
 def test_given_a_fault_that_ends_then_the_device_serves_the_same_reservation_again(
     cases: dict[Fault, Case], fault: Fault
 ) -> None:
-    assert cases[fault].well == "results"
+    assert cases[fault].afterwards == "results"
 
 
 def test_given_a_board_at_work_when_it_comes_back_elsewhere_then_it_serves_there(
-    make_ward: MakeWard, tmp_path: Path, quick: None
+    make_faulty_farm: MakeFaultyFarm, tmp_path: Path, quick: None
 ) -> None:
-    with make_ward(tmp_path, ["moving"]) as ward:
-        serial = ward.serials["moving"]
-        ward.world.reserve(serial)
-        evaluations = ward.world.evaluate(serial, *[ward.bitstream] * 40)
-        ward.move(serial, "1-2.9")
+    with make_faulty_farm(tmp_path, ["moving"]) as faulty:
+        serial = faulty.serials["moving"]
+        faulty.peers.reserve(serial)
+        evaluations = faulty.peers.evaluate(serial, *[faulty.bitstream] * 40)
+        faulty.move(serial, "1-2.9")
         for evaluation in evaluations:
-            event, outcome = ward.world.wait_outcome(evaluation)
+            event, outcome = faulty.peers.wait_outcome(evaluation)
             assert event == "results" or outcome["error"]["code"] == "device_unplugged"
-        assert ward.measure_until_result(serial) == "results"
-        report = ward.world.last(serial)
+        assert faulty.measure_until_result(serial) == "results"
+        report = faulty.peers.last(serial)
         assert report is not None
         assert report.port == "1-2.9"
 
 
 def test_given_a_hub_that_resets_then_64_boards_are_ready_again_and_nothing_leaks(
-    make_ward: MakeWard, tmp_path: Path, quick: None, eventually: Callable[..., Any]
+    make_faulty_farm: MakeFaultyFarm, tmp_path: Path, quick: None, eventually: Callable[..., Any]
 ) -> None:
     import threading
 
     def descriptors() -> int:
         return len(list(Path("/proc/self/fd").iterdir()))
 
-    with make_ward(tmp_path, range(64)) as ward:
-        for serial in ward.serials.values():
-            ward.world.wait_state(serial, DeviceState.READY)
-        ward.wait_for_helpers()
+    with make_faulty_farm(tmp_path, range(64)) as faulty:
+        for serial in faulty.serials.values():
+            faulty.peers.wait_state(serial, DeviceState.READY)
+        faulty.wait_for_helpers()
         threads, opened = set(threading.enumerate()), descriptors()
         for _ in range(2):
-            ward.reset_hub()
-        ward.wait_for_helpers()
+            faulty.reset_hub()
+        faulty.wait_for_helpers()
         assert {thread.name for thread in set(threading.enumerate()) - threads} == set()
         # A folder that is being looked through is a descriptor for a moment.
         eventually(lambda: descriptors() <= opened, "descriptors to be given back")

@@ -28,7 +28,7 @@ from icebus.worker.loop import Timer
 from icebus.worker.states import installed_kinds
 
 if TYPE_CHECKING:
-    from tests.worker.conftest import Bench, MakeBench
+    from tests.worker.conftest import DeviceHarness, MakeDeviceHarness
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -54,63 +54,63 @@ WITH_ANOTHER = Installed(installed_kinds(), {**installed_firmware(), "thermomete
 
 
 @pytest.fixture
-def unknown(make_bench: MakeBench) -> Bench:
+def unknown(make_harness: MakeDeviceHarness) -> DeviceHarness:
     """A device of whose board nothing is known, with a package installed that brings firmware."""
-    bench = make_bench(installed=WITH_ANOTHER, check_every=0.05)
-    bench.plug()
-    return bench
+    harness = make_harness(installed=WITH_ANOTHER, check_every=0.05)
+    harness.plug()
+    return harness
 
 
-def answer(bench: Bench) -> None:
-    assert bench.board.take(len(Thermometer.question)) == Thermometer.question
-    bench.board.say("?", Thermometer.answer)
+def answer(harness: DeviceHarness) -> None:
+    assert harness.board.take(len(Thermometer.question)) == Thermometer.question
+    harness.board.say("?", Thermometer.answer)
 
 
 def test_given_a_silent_board_then_firmware_of_a_package_is_asked_for_and_checked(
-    unknown: Bench,
+    unknown: DeviceHarness,
 ) -> None:
     answer(unknown)
-    assert unknown.told.wait_state(DeviceState.READY).firmware == "thermometer"
+    assert unknown.recorder.wait_state(DeviceState.READY).firmware == "thermometer"
     for _ in range(2):
         answer(unknown)
-    assert unknown.told.states == [DeviceState.TESTING, DeviceState.READY]
+    assert unknown.recorder.states == [DeviceState.TESTING, DeviceState.READY]
 
 
 def test_given_a_board_that_does_not_answer_one_then_the_next_asks(
-    unknown: Bench, monkeypatch: pytest.MonkeyPatch
+    unknown: DeviceHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Thermometer, "answers_within", 0.05)
     unknown.board.take(len(Thermometer.question))
     unknown.pass_test()
-    assert unknown.told.wait_state(DeviceState.READY).firmware == "pulse_count"
+    assert unknown.recorder.wait_state(DeviceState.READY).firmware == "pulse_count"
 
 
 def test_given_a_question_that_another_firmware_takes_for_a_transfer_then_it_is_still_recognised(
-    unknown: Bench,
+    unknown: DeviceHarness,
 ) -> None:
     unknown.board.start(len(Thermometer.question))
-    unknown.board.bark(len(Thermometer.question))
-    report = unknown.told.wait_state(DeviceState.READY)
+    unknown.board.watchdog(len(Thermometer.question))
+    report = unknown.recorder.wait_state(DeviceState.READY)
     assert report.firmware == "pulse_count"
 
 
 def test_given_a_board_that_answers_nobody_then_it_is_unrecognised(
-    unknown: Bench, monkeypatch: pytest.MonkeyPatch
+    unknown: DeviceHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Thermometer, "answers_within", 0.05)
     monkeypatch.setattr(_firmware, "ANSWER", 0.05)
-    report = unknown.told.wait_state(DeviceState.FLASHING)
+    report = unknown.recorder.wait_state(DeviceState.FLASHING)
     assert "what the board runs is not known" in report.reason
 
 
 def test_given_an_idle_board_of_a_package_that_falls_silent_then_it_is_tested_anew(
-    unknown: Bench, monkeypatch: pytest.MonkeyPatch
+    unknown: DeviceHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answer(unknown)
-    unknown.told.wait_state(DeviceState.READY)
-    mark = len(unknown.told.reports)
+    unknown.recorder.wait_state(DeviceState.READY)
+    mark = len(unknown.recorder.reports)
     monkeypatch.setattr(Thermometer, "answers_within", 0.05)
-    report = unknown.told.wait_state(DeviceState.TESTING, mark)
+    report = unknown.recorder.wait_state(DeviceState.TESTING, mark)
     assert "while idle, the board did not answer" in report.reason
 
 

@@ -20,7 +20,14 @@ from icebus.worker.states.core.ready import Ready, interval_factor
 from icebus.worker.states.kinds.pulsecount import PulseCount
 
 if TYPE_CHECKING:
-    from tests.worker.conftest import Bench, MakeBench, MakeRack, ScriptedBoard, StartWorker, World
+    from tests.worker.conftest import (
+        DeviceHarness,
+        MakeDeviceHarness,
+        MakeRack,
+        Peers,
+        ScriptedBoard,
+        StartWorker,
+    )
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -29,15 +36,15 @@ SIZE = text.BITSTREAM_SIZE
 
 
 @pytest.fixture
-def idle(make_bench: MakeBench) -> Bench:
+def idle(make_harness: MakeDeviceHarness) -> DeviceHarness:
     """A device that is ready, and looked at all the time."""
-    bench = make_bench(check_every=0.02)
-    bench.be_ready()
-    return bench
+    harness = make_harness(check_every=0.02)
+    harness.be_ready()
+    return harness
 
 
 @pytest.fixture
-def probed(idle: Bench, eventually: Callable[..., Any]) -> Bench:
+def probed(idle: DeviceHarness, eventually: Callable[..., Any]) -> DeviceHarness:
     """A device whose board is being sent the bytes of a probe."""
     eventually(
         lambda: isinstance(idle.device.state, Ready) and idle.device.state.check_under_way,
@@ -46,10 +53,12 @@ def probed(idle: Bench, eventually: Callable[..., Any]) -> Bench:
     return idle
 
 
-def test_given_an_idle_board_that_answers_then_it_is_ready_all_the_time(idle: Bench) -> None:
+def test_given_an_idle_board_that_answers_then_it_is_ready_all_the_time(
+    idle: DeviceHarness,
+) -> None:
     for _ in range(3):
         assert idle.board.measure(0) == _firmware.BLANK
-    assert idle.told.states == [DeviceState.TESTING, DeviceState.READY]
+    assert idle.recorder.states == [DeviceState.TESTING, DeviceState.READY]
 
 
 class Phase(NamedTuple):
@@ -83,108 +92,108 @@ PHASES = {
     ),
     "never answered": Phase(
         lambda board: board.take(),
-        lambda board: board.bark(17),
+        lambda board: board.watchdog(17),
     ),
 }
 
 
 @pytest.mark.parametrize("phase", PHASES.values(), ids=PHASES)
 def test_given_a_reservation_during_a_probe_then_it_serves_at_once_and_the_answer_is_nobodys(
-    probed: Bench, phase: Phase
+    probed: DeviceHarness, phase: Phase
 ) -> None:
     phase.before(probed.board)
     probed.desire(HOLD)
-    probed.told.wait_state(DeviceState.SERVING)
+    probed.recorder.wait_state(DeviceState.SERVING)
     (evaluation,) = probed.evaluate(7)
     phase.after(probed.board)
     assert set(probed.board.measure(12)) == {7}
-    (result,) = probed.told.wait_events("results")
+    (result,) = probed.recorder.wait_events("results")
     assert (result.evaluation, result.pulses) == (evaluation, 12)
-    assert probed.told.named("failures") == []
-    assert probed.told.states == [DeviceState.TESTING, DeviceState.READY, DeviceState.SERVING]
+    assert probed.recorder.named("failures") == []
+    assert probed.recorder.states == [DeviceState.TESTING, DeviceState.READY, DeviceState.SERVING]
 
 
 def test_given_a_probe_that_is_out_of_step_when_reserved_then_the_board_is_tested_first(
-    probed: Bench,
+    probed: DeviceHarness,
 ) -> None:
     probed.board.start(50_000)
-    probed.bark(50_000)
+    probed.watchdog(50_000)
     probed.desire(HOLD)
     probed.answer_test()
-    probed.told.wait_state(DeviceState.SERVING)
+    probed.recorder.wait_state(DeviceState.SERVING)
     probed.evaluate(7)
     assert set(probed.board.measure(12)) == {7}
-    assert [result.pulses for result in probed.told.wait_events("results")] == [12]
+    assert [result.pulses for result in probed.recorder.wait_events("results")] == [12]
 
 
 def test_given_a_kind_that_takes_no_probe_over_when_reserved_then_the_board_comes_to_rest_first(
-    probed: Bench, monkeypatch: pytest.MonkeyPatch, eventually: Callable[..., Any]
+    probed: DeviceHarness, monkeypatch: pytest.MonkeyPatch, eventually: Callable[..., Any]
 ) -> None:
     monkeypatch.setattr(PulseCount, "takes_over", False)
     monkeypatch.setattr(testing, "LISTEN", 30.0)
     probed.board.receive()
     probed.desire(HOLD)
-    probed.told.wait_state(DeviceState.PREPARING)
+    probed.recorder.wait_state(DeviceState.PREPARING)
     eventually(lambda: probed.device.port is not None)
     end(probed.board)
-    probed.told.wait_state(DeviceState.SERVING)
+    probed.recorder.wait_state(DeviceState.SERVING)
     probed.evaluate(7)
     assert set(probed.board.measure(12)) == {7}
-    assert [result.pulses for result in probed.told.wait_events("results")] == [12]
+    assert [result.pulses for result in probed.recorder.wait_events("results")] == [12]
 
 
 def test_given_a_reservation_that_ends_within_the_probe_it_began_in_then_the_next_is_served(
-    probed: Bench, monkeypatch: pytest.MonkeyPatch
+    probed: DeviceHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(testing, "LISTEN", 30.0)
     probed.board.receive()
     probed.desire(HOLD)
-    probed.told.wait_state(DeviceState.SERVING)
+    probed.recorder.wait_state(DeviceState.SERVING)
     probed.desire(Hold("r2", "bob"))
-    probed.told.wait_state(DeviceState.RELEASING)
+    probed.recorder.wait_state(DeviceState.RELEASING)
     end(probed.board)
-    probed.told.wait(lambda: probed.device.status.hold == Hold("r2", "bob"))
+    probed.recorder.wait(lambda: probed.device.status.hold == Hold("r2", "bob"))
     probed.evaluate(7)
     assert set(probed.board.measure(12)) == {7}
 
 
 def test_given_a_board_that_dies_in_a_probe_that_was_taken_over_then_it_is_noticed_all_the_same(
-    probed: Bench, monkeypatch: pytest.MonkeyPatch
+    probed: DeviceHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_meter, "TAKEN_OVER_DEADLINE", 0.3)
     probed.board.take()
     probed.desire(HOLD)
-    report = probed.told.wait_state(DeviceState.PREPARING)
+    report = probed.recorder.wait_state(DeviceState.PREPARING)
     assert "did not end what it was sent while idle" in report.reason
 
 
 def test_given_an_idle_board_that_goes_back_to_waiting_without_a_report_then_it_is_tested_anew(
-    idle: Bench,
+    idle: DeviceHarness,
 ) -> None:
     idle.board.receive()
-    mark = len(idle.told.reports)
+    mark = len(idle.recorder.reports)
     idle.board.rest()
-    report = idle.told.wait_state(DeviceState.TESTING, mark)
+    report = idle.recorder.wait_state(DeviceState.TESTING, mark)
     assert "while idle, the board went back to waiting without a report" in report.reason
     assert "(1st try)" in report.reason
     idle.pass_test()
-    idle.told.wait_state(DeviceState.READY, mark)
+    idle.recorder.wait_state(DeviceState.READY, mark)
 
 
 def test_given_the_default_firmware_then_its_words_are_enough_and_their_absence_is_noticed(
-    make_bench: MakeBench, monkeypatch: pytest.MonkeyPatch, eventually: Callable[..., Any]
+    make_harness: MakeDeviceHarness, monkeypatch: pytest.MonkeyPatch, eventually: Callable[..., Any]
 ) -> None:
     monkeypatch.setattr(testing, "LISTEN", 30.0)
-    bench = make_bench(check_every=0.1)
-    bench.plug()
-    eventually(lambda: bench.device.port is not None)
-    bench.board.say(text.DEFAULT_LINE)
-    bench.told.wait_state(DeviceState.READY)
-    bench.told.wait(
-        lambda: "while idle, the board said nothing" in bench.told.reports[-1].reason, "why"
+    harness = make_harness(check_every=0.1)
+    harness.plug()
+    eventually(lambda: harness.device.port is not None)
+    harness.board.say(text.DEFAULT_LINE)
+    harness.recorder.wait_state(DeviceState.READY)
+    harness.recorder.wait(
+        lambda: "while idle, the board said nothing" in harness.recorder.reports[-1].reason, "why"
     )
-    assert bench.told.states[-1] is DeviceState.TESTING
-    assert bench.board.pending() == 0, "it was only listened to"
+    assert harness.recorder.states[-1] is DeviceState.TESTING
+    assert harness.board.pending() == 0, "it was only listened to"
 
 
 @given(st.text(min_size=1))
@@ -197,21 +206,21 @@ def test_given_an_idle_board_that_hangs_when_nobody_asks_then_it_is_found_out_an
     make_rack: MakeRack,
     make_board: Callable[..., Any],
     start_worker: StartWorker,
-    world: World,
+    peers: Peers,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     rack = make_rack(make_board(1), make_board(2))
     start_worker(rack, check_every=0.1)
     for serial in ("BOARD1", "BOARD2"):
-        world.wait_state(serial, DeviceState.READY)
+        peers.wait_state(serial, DeviceState.READY)
     for name in ("UPLOAD_DEADLINE", "REPORT_DEADLINE", "RETURN_DEADLINE"):
         monkeypatch.setattr(_meter, name, 3.0)
     monkeypatch.setattr(_firmware, "ANSWER", 3.0)
     monkeypatch.setattr(recovery, "REST_FIRST", 0.5)
-    mark = world.mark("BOARD1")
+    mark = peers.mark("BOARD1")
     rack.change(lambda board: {"fault": Fault.HANG if board.serial == "BOARD1" else None})
-    report = world.wait_since("BOARD1", mark, DeviceState.TESTING)
+    report = peers.wait_since("BOARD1", mark, DeviceState.TESTING)
     assert "while idle, the board" in report.reason
     rack.change(lambda _: {"fault": None})
-    world.wait_state("BOARD1", DeviceState.READY)
-    world.reserve("BOARD1", "BOARD2")
+    peers.wait_state("BOARD1", DeviceState.READY)
+    peers.reserve("BOARD1", "BOARD2")

@@ -25,22 +25,22 @@ class FakeDevice:
         self.board: ConnectedBoard | None = None
         self.conflict = ""
         self.stopped = False
-        self.told: list[str] = []
+        self.recorder: list[str] = []
 
     def plug(self, board: ConnectedBoard) -> None:
         assert not self.stopped
         self.board = board
-        self.told.append(f"plug {board.path}")
+        self.recorder.append(f"plug {board.path}")
 
     def unplug(self) -> None:
         assert self.board is not None, "unplugged what was not plugged"
         self.board = None
-        self.told.append("unplug")
+        self.recorder.append("unplug")
 
     def set_conflict(self, reason: str) -> None:
         assert bool(reason) != bool(self.conflict)
         self.conflict = reason
-        self.told.append("conflict" if reason else "no conflict")
+        self.recorder.append("conflict" if reason else "no conflict")
 
     def set_serial(self, serial: str) -> None:
         assert self.serial is None
@@ -93,7 +93,7 @@ def test_given_a_board_when_replugged_at_the_same_port_then_it_is_the_same_devic
     lab.show(lab.application("A", "1-1"))
     lab.show()
     lab.show(lab.application("A", "1-1"))
-    assert lab.device("A").told == ["plug 1-1", "unplug", "plug 1-1"]
+    assert lab.device("A").recorder == ["plug 1-1", "unplug", "plug 1-1"]
     assert len(lab.made) == 1
     assert lab.changes == 1, "serials are listed once they are known"
 
@@ -101,16 +101,16 @@ def test_given_a_board_when_replugged_at_the_same_port_then_it_is_the_same_devic
 def test_given_a_board_when_moved_to_another_port_then_it_is_the_same_device(lab: Lab) -> None:
     lab.show(lab.application("A", "1-1"))
     lab.show(lab.application("A", "1-2"))
-    assert lab.device("A").told == ["plug 1-1", "plug 1-2"]
+    assert lab.device("A").recorder == ["plug 1-1", "plug 1-2"]
     lab.show()
-    assert lab.device("A").told[-1] == "unplug"
+    assert lab.device("A").recorder[-1] == "unplug"
 
 
 def test_given_an_unchanged_snapshot_then_nothing_is_told_again(lab: Lab) -> None:
     board = lab.application("A", "1-1")
     lab.show(board)
     lab.show(board, lab.application("B", "1-2"))
-    assert lab.device("A").told == ["plug 1-1"]
+    assert lab.device("A").recorder == ["plug 1-1"]
 
 
 def test_given_a_board_that_goes_to_its_bootloader_then_its_port_says_who_it_is(
@@ -119,7 +119,7 @@ def test_given_a_board_that_goes_to_its_bootloader_then_its_port_says_who_it_is(
     lab.show(lab.application("A", "1-1"), lab.application("B", "1-2"))
     lab.show(lab.application("B", "1-2"))
     lab.show(lab.bootloader("1-1"), lab.application("B", "1-2"))
-    assert lab.device("A").told == ["plug 1-1", "unplug", "plug 1-1"]
+    assert lab.device("A").recorder == ["plug 1-1", "unplug", "plug 1-1"]
     assert len(lab.made) == 2
 
 
@@ -151,8 +151,8 @@ def test_given_a_known_board_met_in_its_bootloader_elsewhere_then_the_stand_in_i
 def test_given_another_board_at_the_port_then_the_first_is_unplugged(lab: Lab) -> None:
     lab.show(lab.application("A", "1-1"))
     lab.show(lab.application("B", "1-1"))
-    assert lab.device("A").told == ["plug 1-1", "unplug"]
-    assert lab.device("B").told == ["plug 1-1"]
+    assert lab.device("A").recorder == ["plug 1-1", "unplug"]
+    assert lab.device("B").recorder == ["plug 1-1"]
 
 
 def test_given_a_moved_board_and_another_in_its_bootloader_at_its_old_port_then_they_differ(
@@ -171,8 +171,8 @@ def test_given_a_moved_board_and_another_in_its_bootloader_at_its_old_port_then_
 def test_given_two_boards_that_swap_ports_then_each_stays_itself(lab: Lab) -> None:
     lab.show(lab.application("A", "1-1"), lab.application("B", "1-2"))
     lab.show(lab.application("B", "1-1"), lab.application("A", "1-2"))
-    assert lab.device("A").told == ["plug 1-1", "plug 1-2"]
-    assert lab.device("B").told == ["plug 1-2", "plug 1-1"]
+    assert lab.device("A").recorder == ["plug 1-1", "plug 1-2"]
+    assert lab.device("B").recorder == ["plug 1-2", "plug 1-1"]
 
 
 def test_given_two_boards_of_one_serial_then_it_is_contested_until_one_goes(lab: Lab) -> None:
@@ -181,18 +181,18 @@ def test_given_two_boards_of_one_serial_then_it_is_contested_until_one_goes(lab:
     lab.show(first, second)
     assert "2 boards" in lab.device("A").conflict
     lab.show(second)
-    assert lab.device("A").told == ["plug 1-1", "conflict", "plug 1-2", "no conflict"]
+    assert lab.device("A").recorder == ["plug 1-1", "conflict", "plug 1-2", "no conflict"]
 
 
-def test_given_twins_from_the_start_when_both_go_then_it_is_settled(lab: Lab) -> None:
+def test_given_two_boards_of_one_serial_when_both_go_then_the_conflict_is_over(lab: Lab) -> None:
     lab.show(lab.application("A", "1-1"), lab.application("A", "1-2"))
     lab.show()
-    assert lab.device("A").told == ["conflict", "no conflict"]
+    assert lab.device("A").recorder == ["conflict", "no conflict"]
 
 
 def test_given_ports_of_one_name_in_two_racks_then_they_are_two_ports(lab: Lab) -> None:
     lab.show(lab.application("A", "1-1", "rack1"), lab.application("B", "1-1", "rack2"))
-    assert lab.device("A").told == lab.device("B").told == ["plug 1-1"]
+    assert lab.device("A").recorder == lab.device("B").recorder == ["plug 1-1"]
 
 
 def test_given_a_stop_then_every_device_is_stopped(lab: Lab) -> None:

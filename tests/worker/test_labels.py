@@ -9,9 +9,9 @@ from icebus.worker.labels import MOST, Labels
 
 
 def test_given_labels_of_the_worker_and_of_ports_then_those_of_the_port_go_first() -> None:
-    labels = Labels.parse(["rack=b", "bench=1"], ["1-1.2:bench=3", "1-1.2:lamp=on"])
-    assert labels.at("1-1.1") == {"rack": "b", "bench": "1"}
-    assert labels.at("1-1.2") == {"rack": "b", "bench": "3", "lamp": "on"}
+    labels = Labels.parse(["rack=b", "harness=1"], ["1-1.2:harness=3", "1-1.2:lamp=on"])
+    assert labels.at("1-1.1") == {"rack": "b", "harness": "1"}
+    assert labels.at("1-1.2") == {"rack": "b", "harness": "3", "lamp": "on"}
     assert Labels().at("1-1.1") == {}
 
 
@@ -25,7 +25,7 @@ def test_given_what_is_no_label_then_it_is_refused_by_name(text: str) -> None:
         Labels.parse([], [f"1-1.2:{text}"])
 
 
-@pytest.mark.parametrize("text", ["bench=3", "tty0:bench=3", ":bench=3", "1-1.2"])
+@pytest.mark.parametrize("text", ["harness=3", "tty0:harness=3", ":harness=3", "1-1.2"])
 def test_given_what_is_no_port_then_it_is_refused(text: str) -> None:
     with pytest.raises(InvalidRequest, match="USB port"):
         Labels.parse([], [text])

@@ -106,7 +106,7 @@ def test_given_a_flash_that_was_done_then_the_next_step_is_to_serve(
 
 
 class Decisions(RuleBasedStateMachine):
-    """A device's life as its decisions make it: the rules are what the world may do to it."""
+    """A device's life as its decisions make it: the rules are what the peers may do to it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -254,5 +254,5 @@ def test_given_who_is_served_then_that_goes_on_while_exactly_it_is_desired(
     assert lifecycle.still_wanted(wanted, **served) is goes_on
 
 
-def test_given_no_word_of_control_then_nobody_is_to_be_served() -> None:
+def test_given_nothing_from_control_then_nobody_is_to_be_served() -> None:
     assert not lifecycle.still_wanted(None, "r1", "alice", "pulsecount")

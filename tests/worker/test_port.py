@@ -40,7 +40,7 @@ class Host:
         )
 
     def on_loop(self, step: Callable[[], T]) -> T:
-        """Run ``step`` on the loop; what it takes longer than a blink, it must not."""
+        """Run ``step`` on the loop; what it takes longer than a moment, it must not."""
         answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
         def run() -> None:

@@ -12,7 +12,7 @@ from icebus.schemas.boards.rack import BOOT, BoardFile, Mode, remove_board_file,
 from icebus.worker.hardware.board import Snapshot
 from icebus.worker.hardware.rack import RackDiscovery
 
-PATIENCE = 20.0
+TIMEOUT = 20.0
 
 
 class Seen:
@@ -32,7 +32,7 @@ class Seen:
             return [board.session for board in self.snapshot] == list(sessions)
 
         with self._changed:
-            assert self._changed.wait_for(there, PATIENCE), f"{self.snapshot} is not {sessions}"
+            assert self._changed.wait_for(there, TIMEOUT), f"{self.snapshot} is not {sessions}"
 
 
 @pytest.fixture

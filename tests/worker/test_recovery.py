@@ -28,7 +28,7 @@ def test_given_failures_in_a_row_then_each_step_is_harder_and_flash_is_written_o
     assert set(remedies[4 + 2 * RESTS :]) == {Remedy.REBOOT, Remedy.SET_ASIDE}
 
 
-def test_given_rests_then_they_grow_within_bounds_and_setting_aside_is_longer() -> None:
+def test_given_pauses_then_they_grow_within_bounds_and_quarantine_is_longer() -> None:
     pauses = [step.pause for step in map(step_after, range(1, 200)) if step.pause]
     assert pauses[0] == REST_FIRST
     assert pauses == sorted(pauses)

@@ -37,7 +37,7 @@ from icebus.worker.states import Hold
 from icebus.worker.states.core import via_bootloader
 
 if TYPE_CHECKING:
-    from tests.worker.conftest import MakeRack, StartProcess, StartWorker, World
+    from tests.worker.conftest import MakeRack, Peers, StartProcess, StartWorker
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -48,7 +48,7 @@ Circuits = dict[str, bytes]
 
 
 def test_given_a_ready_device_when_reserved_used_and_released_then_every_step_is_told(
-    farm: World, circuits: Circuits
+    farm: Peers, circuits: Circuits
 ) -> None:
     mark = farm.mark("BOARD1")
     farm.reserve("BOARD1")
@@ -82,25 +82,25 @@ def test_given_a_ready_device_when_reserved_used_and_released_then_every_step_is
 
 
 def test_given_a_board_with_default_firmware_when_reserved_then_it_is_flashed_first(
-    world: World,
+    peers: Peers,
     make_rack: MakeRack,
     make_board: Callable[..., RackBoard],
     start_worker: StartWorker,
 ) -> None:
     start_worker(make_rack(make_board(11, "default")))
-    assert world.wait_state("BOARD11", DeviceState.READY).firmware == "default"
-    mark = world.mark("BOARD11")
-    world.reserve("BOARD11")
-    assert world.wait_state("BOARD11", DeviceState.SERVING).firmware == "pulse_count"
-    states = {report.state for report in world.reports["BOARD11"][mark:] if report}
+    assert peers.wait_state("BOARD11", DeviceState.READY).firmware == "default"
+    mark = peers.mark("BOARD11")
+    peers.reserve("BOARD11")
+    assert peers.wait_state("BOARD11", DeviceState.SERVING).firmware == "pulse_count"
+    states = {report.state for report in peers.reports["BOARD11"][mark:] if report}
     assert states - {DeviceState.READY} == {DeviceState.PREPARING, DeviceState.SERVING}
-    world.release("BOARD11")
-    released = world.last("BOARD11")
+    peers.release("BOARD11")
+    released = peers.last("BOARD11")
     assert released is not None
     assert released.firmware == "pulse_count", "flash wears: it stays until another is needed"
 
 
-def test_given_one_call_for_two_devices_then_both_answer(farm: World, circuits: Circuits) -> None:
+def test_given_one_call_for_two_devices_then_both_answer(farm: Peers, circuits: Circuits) -> None:
     farm.reserve("BOARD1", "BOARD2")
     sha256 = farm.send_blob(circuits["pulse_8khz"])
     file = {"id": "e1", "sha256": sha256, "annotations": {"generation": [1, {"x": None}]}}
@@ -114,7 +114,7 @@ def test_given_one_call_for_two_devices_then_both_answer(farm: World, circuits: 
 
 
 def test_given_a_small_file_inline_then_it_is_evaluated_like_any_other(
-    farm: World, circuits: Circuits
+    farm: Peers, circuits: Circuits
 ) -> None:
     farm.reserve("BOARD1")
     data = base64.b64encode(circuits["pulse_2khz"]).decode()
@@ -126,7 +126,7 @@ def test_given_a_small_file_inline_then_it_is_evaluated_like_any_other(
 
 
 def test_given_a_call_that_may_not_be_then_a_typed_error_says_why_and_nothing_happens(
-    farm: World, circuits: Circuits
+    farm: Peers, circuits: Circuits
 ) -> None:
     farm.reserve("BOARD1")
     file = {"id": "e1", "sha256": farm.send_blob(circuits["pulse_2khz"])}
@@ -153,22 +153,22 @@ def test_given_a_call_that_may_not_be_then_a_typed_error_says_why_and_nothing_ha
 
 
 def test_given_a_device_on_its_way_then_its_holder_is_told_to_wait(
-    world: World,
+    peers: Peers,
     make_rack: MakeRack,
     make_board: Callable[..., RackBoard],
     start_worker: StartWorker,
 ) -> None:
-    world.desire("BOARD12", world.hold)
+    peers.desire("BOARD12", peers.hold)
     start_worker(make_rack(make_board(12, "default")))
-    world.wait_state("BOARD12", DeviceState.PREPARING, generation=1)
-    assert world.refused("status", "BOARD12").code == "device_not_serving"
-    assert world.refused("status", "BOARD12", user="bob").code == "device_not_held"
-    world.wait_state("BOARD12", DeviceState.SERVING)
+    peers.wait_state("BOARD12", DeviceState.PREPARING, generation=1)
+    assert peers.refused("status", "BOARD12").code == "device_not_serving"
+    assert peers.refused("status", "BOARD12", user="bob").code == "device_not_held"
+    peers.wait_state("BOARD12", DeviceState.SERVING)
 
 
 @pytest.mark.parametrize("damage", ["10 bytes", "flipped bit", "100 too long", "none at all"])
 def test_given_what_is_no_bitstream_then_it_is_refused_and_nothing_is_disturbed(
-    farm: World, circuits: Circuits, damage: str
+    farm: Peers, circuits: Circuits, damage: str
 ) -> None:
     good = circuits["pulse_2khz"]
     flipped = bytearray(good)
@@ -191,7 +191,7 @@ def test_given_what_is_no_bitstream_then_it_is_refused_and_nothing_is_disturbed(
 
 
 def test_given_a_damaged_bitstream_when_asked_not_to_validate_then_the_board_refuses_it(
-    farm: World, circuits: Circuits
+    farm: Peers, circuits: Circuits
 ) -> None:
     flipped = bytearray(circuits["pulse_2khz"])
     flipped[50_000] ^= 4
@@ -202,7 +202,7 @@ def test_given_a_damaged_bitstream_when_asked_not_to_validate_then_the_board_ref
     assert farm.wait_outcome(good)[1]["pulses"] in range(98, 101)
 
 
-def test_given_blobs_that_may_not_be_then_they_are_dropped(farm: World, circuits: Circuits) -> None:
+def test_given_blobs_that_may_not_be_then_they_are_dropped(farm: Peers, circuits: Circuits) -> None:
     farm.reserve("BOARD1")
     good = circuits["pulse_2khz"] + new_id().encode()  # not sent by any other test
     name = sha256_of(good)
@@ -224,7 +224,7 @@ def test_given_blobs_that_may_not_be_then_they_are_dropped(farm: World, circuits
     assert error.code == "blob_missing", "another's file can't be had by its hash"
 
 
-def test_given_a_full_queue_then_a_call_is_refused_whole(farm: World, circuits: Circuits) -> None:
+def test_given_a_full_queue_then_a_call_is_refused_whole(farm: Peers, circuits: Circuits) -> None:
     farm.reserve("BOARD1")
     farm.evaluate("BOARD1", *[circuits["pulse_2khz"]] * 60)
     sha256 = farm.send_blob(circuits["pulse_8khz"])
@@ -236,7 +236,7 @@ def test_given_a_full_queue_then_a_call_is_refused_whole(farm: World, circuits: 
 
 
 def test_given_the_same_evaluation_in_two_calls_then_it_is_measured_once(
-    farm: World, circuits: Circuits
+    farm: Peers, circuits: Circuits
 ) -> None:
     farm.reserve("BOARD1")
     files = [{"id": "e1", "sha256": farm.send_blob(circuits["pulse_2khz"])}]
@@ -288,18 +288,18 @@ def places() -> list[str]:
     ]
 
 
-def throw(world: World, topic: str, payload: bytes) -> None:
-    bus = world.users["alice"] if "/alice/" in topic else world.control
+def throw(peers: Peers, topic: str, payload: bytes) -> None:
+    bus = peers.users["alice"] if "/alice/" in topic else peers.control
     reply_to = "user/alice/client/c/reply/w1"
     publish_by_hand(bus, topic, payload, response_topic=reply_to).result(10)
 
 
-def is_well(world: World) -> None:
-    answer = world.call("status", "BOARD1")
+def is_well(peers: Peers) -> None:
+    answer = peers.call("status", "BOARD1")
     assert answer.errors == {}
 
 
-def test_given_nasty_messages_on_every_topic_then_the_worker_goes_on(farm: World) -> None:
+def test_given_nasty_messages_on_every_topic_then_the_worker_goes_on(farm: Peers) -> None:
     farm.reserve("BOARD1")
     for topic in places():
         for payload in NASTY:
@@ -326,7 +326,7 @@ PLAUSIBLE = st.dictionaries(FIELDS, st.sampled_from(["BOARD1", "r1", "alice", 1,
     st.binary(max_size=50) | PLAUSIBLE.map(lambda value: json.dumps(value).encode()),
 )
 def test_given_any_bytes_on_any_topic_then_the_worker_goes_on(
-    farm: World, topic: str, payload: bytes
+    farm: Peers, topic: str, payload: bytes
 ) -> None:
     if (report := farm.last("BOARD1")) is None or report.state is not DeviceState.SERVING:
         farm.reserve("BOARD1")
@@ -338,7 +338,7 @@ def test_given_any_bytes_on_any_topic_then_the_worker_goes_on(
     "value", ["NaN", "1e999", "9" * 4000, '"\\ud83d\\ude00"', "[" * 90 + "]" * 90]
 )
 def test_given_odd_annotations_then_the_evaluation_is_refused_or_has_its_outcome(
-    farm: World, circuits: Circuits, value: str
+    farm: Peers, circuits: Circuits, value: str
 ) -> None:
     farm.reserve("BOARD1")
     sha256 = farm.send_blob(circuits["pulse_2khz"])
@@ -379,7 +379,7 @@ def test_given_odd_annotations_then_the_evaluation_is_refused_or_has_its_outcome
 
 
 def test_given_a_lower_generation_then_it_is_ignored(
-    farm: World, make_desired: Callable[..., Desired]
+    farm: Peers, make_desired: Callable[..., Desired]
 ) -> None:
     farm.generations["BOARD1"] += 10
     farm.reserve("BOARD1")
@@ -390,7 +390,7 @@ def test_given_a_lower_generation_then_it_is_ignored(
 
 
 def test_given_args_or_kinds_that_cant_be_had_then_the_device_says_why_and_comes_back(
-    farm: World,
+    farm: Peers,
 ) -> None:
     for fields in ({"kind": "nosuch"}, {"args": {"window": 5}}):
         generation = farm.desire("BOARD1", farm.hold, **fields)
@@ -400,7 +400,7 @@ def test_given_args_or_kinds_that_cant_be_had_then_the_device_says_why_and_comes
 
 
 def test_given_a_quarantine_then_the_device_leaves_its_holder_and_comes_back_when_lifted(
-    farm: World,
+    farm: Peers,
 ) -> None:
     farm.reserve("BOARD1")
     generation = farm.desire("BOARD1", farm.hold, quarantined="smoke")
@@ -411,8 +411,8 @@ def test_given_a_quarantine_then_the_device_leaves_its_holder_and_comes_back_whe
 
 
 @pytest.mark.parametrize("command", ["reboot", "reflash"])
-def test_given_a_command_while_serving_then_work_fails_and_the_device_serves_on_once(
-    farm: World, circuits: Circuits, command: str
+def test_given_a_command_while_serving_then_evaluations_fail_and_the_device_serves_on_once(
+    farm: Peers, circuits: Circuits, command: str
 ) -> None:
     farm.reserve("BOARD1")
     evaluations = farm.evaluate("BOARD1", *[circuits["pulse_2khz"]] * 60)
@@ -433,41 +433,41 @@ def test_given_a_command_while_serving_then_work_fails_and_the_device_serves_on_
     assert farm.wait_outcome(again)[0] == "results"
 
 
-def test_given_a_command_that_was_carried_out_then_no_later_life_does_it_again(
-    world: World,
+def test_given_a_command_that_was_carried_out_then_no_later_run_does_it_again(
+    peers: Peers,
     make_rack: MakeRack,
     make_board: Callable[..., RackBoard],
     start_process: StartProcess,
 ) -> None:
     rack = make_rack(make_board(1))
     first = start_process(rack)
-    world.desire("BOARD1", None)
-    world.wait_state("BOARD1", DeviceState.READY, generation=1)
-    mark = world.mark("BOARD1")
-    world.desire("BOARD1", None, reboot=1)
-    world.wait_since("BOARD1", mark, DeviceState.TESTING)
-    world.wait_state("BOARD1", DeviceState.READY, generation=2)
+    peers.desire("BOARD1", None)
+    peers.wait_state("BOARD1", DeviceState.READY, generation=1)
+    mark = peers.mark("BOARD1")
+    peers.desire("BOARD1", None, reboot=1)
+    peers.wait_since("BOARD1", mark, DeviceState.TESTING)
+    peers.wait_state("BOARD1", DeviceState.READY, generation=2)
     first.kill()
-    world.wait_worker(lambda state: state.state is WorkerPhase.LOST)
-    mark, session = world.mark("BOARD1"), world.worker_states[-1].session
+    peers.wait_worker(lambda state: state.state is WorkerPhase.LOST)
+    mark, session = peers.mark("BOARD1"), peers.worker_states[-1].session
     second = start_process(rack)
-    world.wait_worker(lambda state: state.session != session)
-    world.wait_since("BOARD1", mark, DeviceState.READY)
-    told = [report.reason for report in world.reports["BOARD1"][mark:] if report]
+    peers.wait_worker(lambda state: state.session != session)
+    peers.wait_since("BOARD1", mark, DeviceState.READY)
+    told = [report.reason for report in peers.reports["BOARD1"][mark:] if report]
     assert not [reason for reason in told if "administrator" in reason]
     second.kill()
-    world.wait_worker(lambda state: state.state is WorkerPhase.LOST)
-    mark = world.mark("BOARD1")
-    world.desire("BOARD1", None, reboot=2)  # while nobody is there to hear it
+    peers.wait_worker(lambda state: state.state is WorkerPhase.LOST)
+    mark = peers.mark("BOARD1")
+    peers.desire("BOARD1", None, reboot=2)  # while nobody is there to hear it
     start_process(rack)
-    world.wait(
-        lambda: [r for r in world.reports["BOARD1"][mark:] if r and "administrator" in r.reason],
+    peers.wait(
+        lambda: [r for r in peers.reports["BOARD1"][mark:] if r and "administrator" in r.reason],
         "the command to be carried out",
     )
-    world.wait_state("BOARD1", DeviceState.READY, generation=3)
+    peers.wait_state("BOARD1", DeviceState.READY, generation=3)
 
 
-def test_given_a_worker_that_is_drained_then_it_says_so_until_that_is_lifted(farm: World) -> None:
+def test_given_a_worker_that_is_drained_then_it_says_so_until_that_is_lifted(farm: Peers) -> None:
     told = [
         ("new cables", WorkerPhase.DRAINING),
         ("new kernel", WorkerPhase.DRAINING),
@@ -485,7 +485,7 @@ def test_given_a_worker_that_is_drained_then_it_says_so_until_that_is_lifted(far
 # --- what it says of itself -----------------------------------------------------------------------
 
 
-def test_given_a_worker_then_its_state_lists_its_devices(farm: World) -> None:
+def test_given_a_worker_then_its_state_lists_its_devices(farm: Peers) -> None:
     state = farm.wait_worker(lambda s: s.state is WorkerPhase.READY and len(s.serials) == 2)
     assert state.serials == ["BOARD1", "BOARD2"]
     for serial in state.serials:
@@ -494,7 +494,7 @@ def test_given_a_worker_then_its_state_lists_its_devices(farm: World) -> None:
         assert report.session == state.session
 
 
-def test_given_a_heartbeat_then_it_is_echoed_with_the_load(farm: World) -> None:
+def test_given_a_heartbeat_then_it_is_echoed_with_the_load(farm: Peers) -> None:
     farm.reserve("BOARD1")
     echoes: list[WorkerHeartbeat] = []
 
@@ -512,7 +512,7 @@ def test_given_a_heartbeat_then_it_is_echoed_with_the_load(farm: World) -> None:
 
 
 def test_given_its_kinds_then_their_schemas_hold_for_what_crosses(
-    farm: World, circuits: Circuits
+    farm: Peers, circuits: Circuits
 ) -> None:
     found: list[WorkerKinds] = []
     farm.control.subscribe(
@@ -545,8 +545,8 @@ def test_given_its_kinds_then_their_schemas_hold_for_what_crosses(
     jsonschema.validate(status, kind.methods["status"].returns)
 
 
-def test_given_devices_of_an_earlier_life_that_are_gone_then_their_topics_are_cleared(
-    world: World,
+def test_given_devices_of_an_earlier_run_that_are_gone_then_their_topics_are_cleared(
+    peers: Peers,
     make_rack: MakeRack,
     make_board: Callable[..., RackBoard],
     start_worker: StartWorker,
@@ -557,15 +557,15 @@ def test_given_devices_of_an_earlier_life_that_are_gone_then_their_topics_are_cl
     for serial in ("GHOST", "BOARD1"):
         report = DeviceReport(serial=serial, state=DeviceState.READY, since=now(), session=new_id())
         ghost.publish(DEVICE(worker="w1", serial=serial), report).result(10)
-    world.wait(lambda: world.last("GHOST"), "the ghost")
+    peers.wait(lambda: peers.last("GHOST"), "the ghost")
     ghost.close(Deadline.after(5))
     worker = start_worker(make_rack(make_board(1)))
-    world.wait(lambda: world.reports["GHOST"][-1] is None, "the ghost to be gone")
-    world.wait_state("BOARD1", DeviceState.READY, session=worker.session)
+    peers.wait(lambda: peers.reports["GHOST"][-1] is None, "the ghost to be gone")
+    peers.wait_state("BOARD1", DeviceState.READY, session=worker.session)
 
 
 def test_given_two_racks_then_the_boards_of_both_are_owned(
-    world: World,
+    peers: Peers,
     make_board: Callable[..., RackBoard],
     make_rack: MakeRack,
     start_worker: StartWorker,
@@ -575,40 +575,40 @@ def test_given_two_racks_then_the_boards_of_both_are_owned(
     other = make_rack(RackBoard(port="1-1.1", serial="OTHER", firmware="pulse_count"), window=0.05)
     start_worker(rack, other, labels=Labels.parse(["rack=b"], ["1-1.1:lamp=on", "1-1.9:x=y"]))
     for serial in ("BOARD1", "OTHER"):
-        report = world.wait_state(serial, DeviceState.READY)
+        report = peers.wait_state(serial, DeviceState.READY)
         assert report.labels == {"rack": "b", "lamp": "on"}
     other.unplug("OTHER")
-    world.wait_state("OTHER", DeviceState.ABSENT)
-    world.reserve("BOARD1")
+    peers.wait_state("OTHER", DeviceState.ABSENT)
+    peers.reserve("BOARD1")
 
 
 # --- plugs ----------------------------------------------------------------------------------------
 
 
 def test_given_an_idle_board_when_unplugged_and_replugged_then_it_is_ready_again(
-    world: World,
+    peers: Peers,
     make_rack: MakeRack,
     make_board: Callable[..., RackBoard],
     start_worker: StartWorker,
 ) -> None:
     rack = make_rack(make_board(1))
     start_worker(rack)
-    world.wait_state("BOARD1", DeviceState.READY)
+    peers.wait_state("BOARD1", DeviceState.READY)
     rack.unplug("BOARD1")
-    world.wait_state("BOARD1", DeviceState.ABSENT)
+    peers.wait_state("BOARD1", DeviceState.ABSENT)
     elsewhere = RackBoard(port="1-1.7", serial="BOARD1", firmware="pulse_count")
     rack.plug(elsewhere)
-    assert world.wait_state("BOARD1", DeviceState.READY).port == "1-1.7"
+    assert peers.wait_state("BOARD1", DeviceState.READY).port == "1-1.7"
     twin = RackBoard(port="1-1.8", serial="BOARD1", firmware="pulse_count")
     rack.plug(twin)
-    assert "BOARD1" in world.wait_state("BOARD1", DeviceState.BROKEN).reason
+    assert "BOARD1" in peers.wait_state("BOARD1", DeviceState.BROKEN).reason
     rack.unplug("BOARD1")
-    world.wait_state("BOARD1", DeviceState.ABSENT)
+    peers.wait_state("BOARD1", DeviceState.ABSENT)
 
 
 @pytest.mark.parametrize("when", ["uploading", "measuring"])
 def test_given_a_board_at_work_when_unplugged_then_all_fails_and_replugged_it_serves(
-    world: World,
+    peers: Peers,
     make_rack: MakeRack,
     make_board: Callable[..., RackBoard],
     start_worker: StartWorker,
@@ -619,24 +619,24 @@ def test_given_a_board_at_work_when_unplugged_then_all_fails_and_replugged_it_se
     options = {"bandwidth": 250_000} if when == "uploading" else {"window": 0.5}
     rack = make_rack(make_board(1), **options)
     start_worker(rack)
-    world.wait_state("BOARD1", DeviceState.READY)
-    world.reserve("BOARD1")
-    evaluations = world.evaluate("BOARD1", *[circuits["pulse_2khz"]] * 3)
+    peers.wait_state("BOARD1", DeviceState.READY)
+    peers.reserve("BOARD1")
+    evaluations = peers.evaluate("BOARD1", *[circuits["pulse_2khz"]] * 3)
     rack.unplug("BOARD1")
     for evaluation in evaluations:
-        event, outcome = world.wait_outcome(evaluation)
+        event, outcome = peers.wait_outcome(evaluation)
         assert (event, outcome["error"]["code"]) == ("failures", "device_unplugged")
-    world.wait_event("finished")
-    world.wait_state("BOARD1", DeviceState.ABSENT)
+    peers.wait_event("finished")
+    peers.wait_state("BOARD1", DeviceState.ABSENT)
     rack.plug(make_board(1))
-    world.wait_state("BOARD1", DeviceState.SERVING)
-    (again,) = world.evaluate("BOARD1", circuits["pulse_2khz"], batch="again")
-    assert world.wait_outcome(again)[0] == "results"
-    assert all(len(world.outcomes(each)) >= 1 for each in evaluations)
+    peers.wait_state("BOARD1", DeviceState.SERVING)
+    (again,) = peers.evaluate("BOARD1", circuits["pulse_2khz"], batch="again")
+    assert peers.wait_outcome(again)[0] == "results"
+    assert all(len(peers.outcomes(each)) >= 1 for each in evaluations)
 
 
 def test_given_a_board_when_unplugged_while_flashed_then_it_is_absent_and_comes_back(
-    world: World,
+    peers: Peers,
     make_rack: MakeRack,
     make_board: Callable[..., RackBoard],
     start_worker: StartWorker,
@@ -647,21 +647,21 @@ def test_given_a_board_when_unplugged_while_flashed_then_it_is_absent_and_comes_
     monkeypatch.setattr(via_bootloader, "RESTART_DEADLINE", 0.5)
     rack = make_rack(make_board(1, "default"), absence=0.2)
     start_worker(rack)
-    world.wait_state("BOARD1", DeviceState.READY)
-    world.desire("BOARD1", world.hold)
-    world.wait_state("BOARD1", DeviceState.PREPARING)
+    peers.wait_state("BOARD1", DeviceState.READY)
+    peers.desire("BOARD1", peers.hold)
+    peers.wait_state("BOARD1", DeviceState.PREPARING)
     rack.unplug("BOARD1")
-    world.wait_state("BOARD1", DeviceState.ABSENT)
+    peers.wait_state("BOARD1", DeviceState.ABSENT)
     rack.plug(make_board(1))
-    world.wait_state("BOARD1", DeviceState.SERVING)
+    peers.wait_state("BOARD1", DeviceState.SERVING)
 
 
 # --- life and death -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("when", ["uploading", "measuring"])
-def test_given_a_worker_that_is_killed_at_work_then_its_next_life_has_one_outcome_for_each(
-    world: World,
+def test_given_a_worker_that_is_killed_at_work_then_its_next_run_has_one_outcome_for_each(
+    peers: Peers,
     make_rack: MakeRack,
     make_board: Callable[..., RackBoard],
     start_process: StartProcess,
@@ -671,62 +671,62 @@ def test_given_a_worker_that_is_killed_at_work_then_its_next_life_has_one_outcom
     options = {"bandwidth": 250_000} if when == "uploading" else {"window": 0.5}
     rack = make_rack(make_board(1), **options)
     first = start_process(rack)
-    world.wait_state("BOARD1", DeviceState.READY)
-    world.reserve("BOARD1")
-    evaluations = world.evaluate("BOARD1", *[circuits["pulse_2khz"]] * 3)
+    peers.wait_state("BOARD1", DeviceState.READY)
+    peers.reserve("BOARD1")
+    evaluations = peers.evaluate("BOARD1", *[circuits["pulse_2khz"]] * 3)
     done = evaluations[0]
-    world.wait_outcome(done)
-    session = world.worker_states[-1].session
+    peers.wait_outcome(done)
+    session = peers.worker_states[-1].session
     first.kill()
-    lost = world.wait_worker(lambda state: state.state is WorkerPhase.LOST)
+    lost = peers.wait_worker(lambda state: state.state is WorkerPhase.LOST)
     assert lost.session == session
     start_process(rack)
-    world.wait_worker(lambda state: state.session != session)
-    world.wait(
+    peers.wait_worker(lambda state: state.session != session)
+    peers.wait(
         lambda: (
-            (report := world.last("BOARD1"))
+            (report := peers.last("BOARD1"))
             and report.session != session
             and report.state is DeviceState.SERVING
         ),
         "the device to be back",
     )
-    told = world.wait_outcome(done, 2)
-    assert told == world.outcomes(done)[0], "what was not acknowledged is told again, unchanged"
+    told = peers.wait_outcome(done, 2)
+    assert told == peers.outcomes(done)[0], "what was not acknowledged is told again, unchanged"
     for evaluation in evaluations[1:]:
-        event, outcome = world.wait_outcome(evaluation)
+        event, outcome = peers.wait_outcome(evaluation)
         assert (event, outcome["error"]["code"]) == ("failures", "worker_restarted")
-    world.call("acknowledge", "BOARD1", evaluations=evaluations)
-    (again,) = world.evaluate("BOARD1", circuits["pulse_8khz"], batch="again")
-    assert world.wait_outcome(again)[0] == "results"
+    peers.call("acknowledge", "BOARD1", evaluations=evaluations)
+    (again,) = peers.evaluate("BOARD1", circuits["pulse_8khz"], batch="again")
+    assert peers.wait_outcome(again)[0] == "results"
     for evaluation in evaluations:
-        assert len({json.dumps(o, sort_keys=True) for o in world.outcomes(evaluation)}) == 1
+        assert len({json.dumps(o, sort_keys=True) for o in peers.outcomes(evaluation)}) == 1
 
 
 def test_given_a_worker_that_is_stopped_then_what_waits_fails_and_it_says_goodbye(
-    world: World,
+    peers: Peers,
     make_rack: MakeRack,
     make_board: Callable[..., RackBoard],
     start_process: StartProcess,
     circuits: Circuits,
 ) -> None:
     process = start_process(make_rack(make_board(1)))
-    world.wait_state("BOARD1", DeviceState.READY)
-    world.reserve("BOARD1")
-    evaluations = world.evaluate("BOARD1", *[circuits["pulse_2khz"]] * 60)
+    peers.wait_state("BOARD1", DeviceState.READY)
+    peers.reserve("BOARD1")
+    evaluations = peers.evaluate("BOARD1", *[circuits["pulse_2khz"]] * 60)
     begun = Deadline.after(5)
     assert process.terminate() == 0
     assert not begun.expired, "it took too long to stop"
     for evaluation in evaluations:
-        event, outcome = world.wait_outcome(evaluation)
+        event, outcome = peers.wait_outcome(evaluation)
         assert event == "results" or outcome["error"]["code"] == "worker_lost"
-    assert world.outcomes(evaluations[-1])[0][0] == "failures"
-    world.wait_worker(lambda state: state.state is WorkerPhase.OFFLINE)
-    ended = world.wait_event("finished")
+    assert peers.outcomes(evaluations[-1])[0][0] == "failures"
+    peers.wait_worker(lambda state: state.state is WorkerPhase.OFFLINE)
+    ended = peers.wait_event("finished")
     assert ended["results"] + ended["failures"] == 60
 
 
-def test_given_a_worker_that_is_stopped_twice_then_it_ends_at_once_and_its_next_life_settles_all(
-    world: World,
+def test_given_a_worker_that_is_stopped_twice_then_it_ends_at_once_and_its_next_run_ends_the_rest(
+    peers: Peers,
     make_rack: MakeRack,
     make_board: Callable[..., RackBoard],
     start_process: StartProcess,
@@ -734,23 +734,23 @@ def test_given_a_worker_that_is_stopped_twice_then_it_ends_at_once_and_its_next_
 ) -> None:
     rack = make_rack(make_board(1))
     process = start_process(rack)
-    world.wait_state("BOARD1", DeviceState.READY)
-    world.reserve("BOARD1")
+    peers.wait_state("BOARD1", DeviceState.READY)
+    peers.reserve("BOARD1")
     with rack.frozen():  # what is on the board would be waited for
-        measured, waiting = world.evaluate("BOARD1", *[circuits["pulse_2khz"]] * 2)
+        measured, waiting = peers.evaluate("BOARD1", *[circuits["pulse_2khz"]] * 2)
         process.process.terminate()
-        world.wait_worker(lambda state: state.state is WorkerPhase.DRAINING)
-        assert world.wait_outcome(waiting)[1]["error"]["code"] == "worker_lost"
+        peers.wait_worker(lambda state: state.state is WorkerPhase.DRAINING)
+        assert peers.wait_outcome(waiting)[1]["error"]["code"] == "worker_lost"
         process.process.terminate()
         assert process.process.wait(10) == -signal.SIGTERM
-    assert world.outcomes(measured) == []
+    assert peers.outcomes(measured) == []
     start_process(rack)
-    event, outcome = world.wait_outcome(measured)
+    event, outcome = peers.wait_outcome(measured)
     assert (event, outcome["error"]["code"]) == ("failures", "worker_restarted")
 
 
 def test_given_a_worker_in_this_process_when_stopped_then_no_thread_or_descriptor_is_left(
-    world: World,
+    peers: Peers,
     make_rack: MakeRack,
     make_board: Callable[..., RackBoard],
     start_worker: StartWorker,
@@ -762,9 +762,9 @@ def test_given_a_worker_in_this_process_when_stopped_then_no_thread_or_descripto
 
     threads, before = set(threading.enumerate()), descriptors()
     worker = start_worker(make_rack(make_board(1)))
-    world.wait_state("BOARD1", DeviceState.READY)
+    peers.wait_state("BOARD1", DeviceState.READY)
     worker.stop(Deadline.after(10))
-    world.wait_worker(lambda state: state.state is WorkerPhase.OFFLINE)
+    peers.wait_worker(lambda state: state.state is WorkerPhase.OFFLINE)
     left = {thread for thread in threading.enumerate() if thread not in threads}
     for thread in left:
         thread.join(5)
