@@ -21,7 +21,7 @@ from icebus.worker.hardware.port import Port
 from icebus.worker.loop import Loop
 
 if TYPE_CHECKING:
-    from tests.worker.conftest import ScriptedBoard
+    from tests.worker.scripted_board import ScriptedBoard
 
 pytestmark = pytest.mark.timeout(60)
 

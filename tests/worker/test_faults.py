@@ -1,7 +1,7 @@
 """Boards that misbehave, on real serial ports: what their worker does, tells, and comes back from.
 
-All boards of a farm get a fault of their own at once, and are repaired at once; the tests look at what
-was reported meanwhile.
+All boards of a farm get a fault of their own at once, and are repaired at once; the tests look at
+what was reported meanwhile.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from icebus.worker.firmware.pulse_count import _firmware, _meter
 from icebus.worker.states.core import absent, testing, via_bootloader
 
 if TYPE_CHECKING:
-    from tests.worker.conftest import FaultyFarm, MakeFaultyFarm
+    from tests.worker.conftest import MakeFaultyFarm
+    from tests.worker.workers import FaultyFarm
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -28,7 +28,8 @@ from icebus.worker.loop import Timer
 from icebus.worker.states import installed_kinds
 
 if TYPE_CHECKING:
-    from tests.worker.conftest import DeviceHarness, MakeDeviceHarness
+    from tests.worker.conftest import MakeDeviceHarness
+    from tests.worker.device_harness import DeviceHarness
 
 pytestmark = pytest.mark.timeout(60)
 

@@ -20,14 +20,10 @@ from icebus.worker.states.core.ready import Ready, interval_factor
 from icebus.worker.states.kinds.pulsecount import PulseCount
 
 if TYPE_CHECKING:
-    from tests.worker.conftest import (
-        DeviceHarness,
-        MakeDeviceHarness,
-        MakeRack,
-        Peers,
-        ScriptedBoard,
-        StartWorker,
-    )
+    from tests.worker.conftest import MakeDeviceHarness, MakeRack, StartWorker
+    from tests.worker.device_harness import DeviceHarness
+    from tests.worker.peers import Peers
+    from tests.worker.scripted_board import ScriptedBoard
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -76,7 +72,7 @@ def receive_rest(board: ScriptedBoard) -> None:
 
 def end(board: ScriptedBoard) -> None:
     board.report(4711)
-    board.rest()
+    board.go_idle()
 
 
 PHASES = {
@@ -85,10 +81,10 @@ PHASES = {
     "measured": Phase(lambda board: board.receive(), end),
     "in the middle of a word": Phase(
         lambda board: (board.receive(), board.say_bytes(b", pulses: 47")),
-        lambda board: (board.say_bytes(b"11\r\n"), board.rest()),
+        lambda board: (board.say_bytes(b"11\r\n"), board.go_idle()),
     ),
     "reported": Phase(
-        lambda board: (board.receive(), board.report(4711)), lambda board: board.rest()
+        lambda board: (board.receive(), board.report(4711)), lambda board: board.go_idle()
     ),
     "never answered": Phase(
         lambda board: board.take(),
@@ -172,7 +168,7 @@ def test_given_an_idle_board_that_goes_back_to_waiting_without_a_report_then_it_
 ) -> None:
     idle.board.receive()
     mark = len(idle.recorder.reports)
-    idle.board.rest()
+    idle.board.go_idle()
     report = idle.recorder.wait_state(DeviceState.TESTING, mark)
     assert "while idle, the board went back to waiting without a report" in report.reason
     assert "(1st try)" in report.reason

@@ -18,7 +18,7 @@ from icebus.worker.hardware.port import Port, connect
 from icebus.worker.loop import Loop
 
 if TYPE_CHECKING:
-    from tests.worker.conftest import ScriptedBoard
+    from tests.worker.scripted_board import ScriptedBoard
 
 T = TypeVar("T")
 MUCH = 500_000
