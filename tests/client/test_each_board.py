@@ -20,7 +20,7 @@ SPARE = ("x", "y")
 """Boards that may take the place of others."""
 
 
-class Evaluating(RuleBasedStateMachine):
+class EachBoardMachine(RuleBasedStateMachine):
     """Boards that accept, refuse, answer late, twice, out of order, and die."""
 
     def __init__(self) -> None:
@@ -221,8 +221,8 @@ class Evaluating(RuleBasedStateMachine):
         self.at_most_one_outcome_each()
 
 
-TestEvaluating = Evaluating.TestCase
-TestEvaluating.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)
+TestEachBoard = EachBoardMachine.TestCase
+TestEachBoard.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)
 
 
 def started(count: int, *boards: str) -> EachBoard[int]:
