@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
+from typing import Any
 
 from icebus.bus import BrokerAddress, Bus, Incoming, StatePublisher, Will
 from icebus.schemas.components import (
@@ -37,83 +39,133 @@ TIMEOUT = 30.0
 
 
 class SimulatedWorker:
-    """One worker: its id is the user of the address, its devices are called after it."""
+    """One worker, whose id is the user of the address.
 
-    def __init__(self, address: BrokerAddress, devices: int) -> None:
+    Args:
+        address: of the broker.
+        serials: of its devices.
+        kinds: that it offers.
+
+    Attributes:
+        id: of the worker.
+        session: of this run.
+        bus: that it speaks through.
+        desired: what control wants of each device.
+        reports: what it reports of each device.
+        changed: notified when something new is desired.
+        echoing: whether it answers heartbeats.
+    """
+
+    def __init__(self, address: BrokerAddress, serials: list[str], kinds: WorkerKinds) -> None:
         self.id = address.user
-        self._session = new_id()
-        self._desired: dict[str, Desired | None] = {
-            f"{self.id}-{number}": None for number in range(devices)
-        }
+        self.session = new_id()
+        self.desired: dict[str, Desired] = {}
+        self.changed = threading.Condition()
+        self.echoing = True
+        self.reports = {serial: self._first_report(serial) for serial in serials}
+        self._kinds = kinds
         will = Will(WORKER_STATE(worker=self.id), self._state(WorkerPhase.LOST))
-        self._bus = Bus(address, f"simulated-{self.id}", will=will)
-        self._state_publisher = StatePublisher(self._bus, WORKER_STATE, worker=self.id)
-        self._bus.subscribe(DESIRED, self._on_desired, worker=self.id)
-        self._bus.subscribe(CONTROL_HEARTBEAT, self._on_heartbeat)
-        self._bus.on_connected(self._announce)
-        self._state_publisher.publish(self._state(WorkerPhase.READY))
+        self.bus = Bus(address, self.id, will=will)
+        self._state_publisher = StatePublisher(self.bus, WORKER_STATE, worker=self.id)
+        self.bus.subscribe(DESIRED, self._on_desired, worker=self.id)
+        self.bus.subscribe(CONTROL_HEARTBEAT, self._on_heartbeat)
+        self.bus.on_connected(self._announce)
+        self.publish_state(WorkerPhase.READY)
 
     def start(self) -> None:
         """Connect."""
-        self._bus.connect(Deadline.after(TIMEOUT))
+        self.bus.connect(Deadline.after(TIMEOUT))
 
     def stop(self) -> None:
-        """Say goodbye."""
+        """Say that it ends, and disconnect."""
         self._state_publisher.close(self._state(WorkerPhase.OFFLINE))
-        self._bus.close(Deadline.after(TIMEOUT))
+        self.bus.close(Deadline.after(TIMEOUT))
+
+    def publish_state(self, phase: WorkerPhase) -> None:
+        """Say how the worker is."""
+        self._state_publisher.publish(self._state(phase))
+
+    def report(self, serial: str, state: DeviceState, **fields: Any) -> None:
+        """Report on a device; what is not given stays as it was reported before."""
+        changes = {"state": state, "since": now(), "reason": "", **fields}
+        self.reports[serial] = self.reports[serial].model_copy(update=changes)
+        self._publish_report(serial)
+
+    def carry_out(self, desired: Desired) -> None:
+        """Report that a device does what is desired of it."""
+        if desired.quarantined is not None:
+            state = DeviceState.QUARANTINED
+        elif desired.reservation is None:
+            state = DeviceState.READY
+        else:
+            state = DeviceState.SERVING
+        self.report(desired.serial, state, **copied_fields(desired))
+
+    def _first_report(self, serial: str) -> DeviceReport:
+        return DeviceReport(
+            serial=serial,
+            state=DeviceState.READY,
+            since=now(),
+            session=self.session,
+            chip="rp2040",
+            firmware=FIRMWARE,
+        )
 
     def _state(self, phase: WorkerPhase) -> WorkerState:
-        return WorkerState(state=phase, session=self._session, serials=sorted(self._desired))
+        return WorkerState(state=phase, session=self.session, serials=sorted(self.reports))
 
     def _announce(self) -> None:
-        kinds = WorkerKinds(kinds={PulseCount.kind: PulseCount.info()})
-        self._bus.publish(WORKER_KINDS(worker=self.id), kinds)
-        for serial in self._desired:
-            self._report(serial)
+        self.bus.publish(WORKER_KINDS(worker=self.id), self._kinds)
+        for serial in self.reports:
+            self._publish_report(serial)
+
+    def _publish_report(self, serial: str) -> None:
+        self.bus.publish(DEVICE(worker=self.id, serial=serial), self.reports[serial])
 
     def _on_heartbeat(self, incoming: Incoming) -> None:
-        if incoming.payload:
+        if incoming.payload and self.echoing:
             beat = decode(Heartbeat, incoming.payload)
             echo = WorkerHeartbeat(
                 epoch=beat.epoch,
                 sequence=beat.sequence,
-                session=self._session,
-                load=WorkerLoad(devices=len(self._desired)),
+                session=self.session,
+                load=WorkerLoad(devices=len(self.reports)),
             )
-            self._bus.publish(WORKER_HEARTBEAT(worker=self.id), echo, interval=beat.interval)
+            self.bus.publish(WORKER_HEARTBEAT(worker=self.id), echo, interval=beat.interval)
 
     def _on_desired(self, incoming: Incoming) -> None:
-        if incoming.payload:
-            desired = decode(Desired, incoming.payload)
-            known = self._desired.get(desired.serial)
-            if known is None or desired.generation >= known.generation:
-                self._desired[desired.serial] = desired
-                self._report(desired.serial)
+        if not incoming.payload:
+            return
+        desired = decode(Desired, incoming.payload)
+        with self.changed:
+            known = self.desired.get(desired.serial)
+            if known is not None and desired.generation < known.generation:
+                return
+            self.desired[desired.serial] = desired
+            self.changed.notify_all()
+        if desired.serial in self.reports:
+            self.carry_out(desired)
 
-    def _report(self, serial: str) -> None:
-        desired = self._desired[serial]
-        held = desired is not None and desired.reservation is not None
-        report = DeviceReport(
-            serial=serial,
-            state=DeviceState.SERVING if held else DeviceState.READY,
-            since=now(),
-            session=self._session,
-            generation=desired.generation if desired else 0,
-            reservation=desired.reservation if desired else None,
-            user=desired.user if desired else None,
-            kind=desired.kind if desired else None,
-            chip="rp2040",
-            firmware=FIRMWARE,
-        )
-        self._bus.publish(DEVICE(worker=self.id, serial=serial), report)
+
+def copied_fields(desired: Desired) -> dict[str, Any]:
+    """What a report repeats of what is desired."""
+    return {
+        "generation": desired.generation,
+        "reservation": desired.reservation,
+        "user": desired.user,
+        "kind": desired.kind,
+    }
 
 
 def main() -> None:
     """Run the workers that standard input names."""
     logging.basicConfig(level=logging.ERROR)  # that the broker goes is part of what is measured
+    kinds = WorkerKinds(kinds={PulseCount.kind: PulseCount.info()})
     workers = []
     for line in sys.stdin:
-        worker = SimulatedWorker(BrokerAddress.parse(line.strip()), int(sys.argv[1]))
+        address = BrokerAddress.parse(line.strip())
+        serials = [f"{address.user}-{number}" for number in range(int(sys.argv[1]))]
+        worker = SimulatedWorker(address, serials, kinds)
         worker.start()
         workers.append(worker)
     for worker in workers:

@@ -49,7 +49,8 @@ from icebus.schemas.topics import (
 )
 
 if TYPE_CHECKING:
-    from tests.control.conftest import FakeClient, FakeWorker, MakeClient, MakeWorker
+    from tests.control.conftest import MakeClient, MakeWorker
+    from tests.control.fakes import FakeClient, FakeWorker
 
 
 with_longer_grace = pytest.mark.parametrize("control_settings", [Settings(interval=1.0, grace=5.0)])

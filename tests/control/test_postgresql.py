@@ -20,7 +20,8 @@ from icebus.control.watch.workers import Workers
 from icebus.schemas.errors import InternalError
 
 if TYPE_CHECKING:
-    from tests.control.conftest import FakeClient, MakeWorker
+    from tests.control.conftest import MakeWorker
+    from tests.control.fakes import FakeClient
     from tests.postgresql import PostgresServer
 
 

@@ -22,7 +22,8 @@ from icebus.schemas.reservations import EndReason, ReservationReply, Reservation
 from icebus.schemas.topics import ADMIN, DESIRED, DEVICE, WORKER_DESIRED
 
 if TYPE_CHECKING:
-    from tests.control.conftest import FakeClient, MakeClient, MakeWorker
+    from tests.control.conftest import MakeClient, MakeWorker
+    from tests.control.fakes import FakeClient
 
 PATIENT = Settings(interval=1.0, grace=5.0, max_duration=7200)
 

@@ -34,7 +34,8 @@ from icebus.schemas.reservations import (
 from icebus.schemas.topics import OPERATION, REPLY
 
 if TYPE_CHECKING:
-    from tests.control.conftest import FakeClient, MakeClient, MakeWorker
+    from tests.control.conftest import MakeClient, MakeWorker
+    from tests.control.fakes import FakeClient
 
 
 def is_active(document: Reservation) -> bool:
@@ -202,7 +203,7 @@ def test_given_a_draining_worker_then_it_keeps_its_reservations_and_gets_no_new_
     made = alice.reserve(serials=["a"])
     alice.wait_document(made.id, is_active)
 
-    worker.say(WorkerPhase.DRAINING)
+    worker.publish_state(WorkerPhase.DRAINING)
     alice.wait_available(0)
 
     with pytest.raises(NotEnoughDevices, match="on workers that drain"):
@@ -218,11 +219,11 @@ def test_given_a_held_device_that_breaks_then_the_holder_is_told_once_and_again_
     made = alice.reserve(count=2)
     alice.wait_document(made.id, is_active)
 
-    worker.show("a", DeviceState.BROKEN)
+    worker.report("a", DeviceState.BROKEN)
     failed = alice.wait_event("device_failed", serial="a")
-    worker.show("a", DeviceState.QUARANTINED)
-    worker.show("a", DeviceState.PREPARING)
-    worker.show("a", DeviceState.SERVING)
+    worker.report("a", DeviceState.QUARANTINED)
+    worker.report("a", DeviceState.PREPARING)
+    worker.report("a", DeviceState.SERVING)
     alice.wait_event("initialized", number=2, serial="a")
 
     assert failed.data["code"] == "device_failed"
@@ -240,7 +241,7 @@ def test_given_a_device_unplugged_then_its_holder_is_told_and_others_cannot_have
 
     del worker.reports["a"]
     del worker.reports["b"]
-    worker.say(WorkerPhase.READY)
+    worker.publish_state(WorkerPhase.READY)
     failed = alice.wait_event("device_failed", serial="a")
     alice.wait_available(0)
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 from sqlmodel import col, select
-from tests.control.conftest import TIMEOUT, FakeClient, FakeWorker, until
+from tests.control.fakes import TIMEOUT, FakeClient, FakeWorker, until
 
 from icebus.broker.access import Principal
 from icebus.broker.embedded import EmbeddedBroker
