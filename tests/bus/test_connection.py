@@ -20,6 +20,7 @@ from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import BrokerUnavailable, NotAuthorized
 from icebus.schemas.topics import (
     CLIENT_STATE,
+    CONTROL_HEARTBEAT,
     DEVICE,
     OPERATION,
     REPLY,
@@ -157,6 +158,27 @@ def test_when_closed_after_a_last_state_then_it_stands_and_no_will_is_published(
     late.wait(1)
     assert [b"lost" in payload for payload in kept.payloads + late.payloads] == [False] * 3
     assert b"offline" in late.payloads[0]
+
+
+@pytest.mark.parametrize("attempt", range(3))
+def test_given_messages_not_read_yet_when_closed_then_no_will_is_published(
+    connect: Any, inbox: Any, eventually: Any, attempt: int
+) -> None:
+    main, kept = connect("main"), inbox()
+    subscribed(main, CLIENT_STATE, kept)
+    bus = connect("alice", will=WILL)
+    subscribed(bus, CONTROL_HEARTBEAT, inbox())
+    closing, reading = threading.Thread(target=bus.close, args=[soon()]), threading.Event()
+    bus._client.on_message = lambda *_: reading.wait(10)  # more than the socket's buffer holds
+    for _ in range(40):
+        published(main, CONTROL_HEARTBEAT(), bytes(500_000), interval=1)
+    closing.start()
+    eventually(lambda: bool(bus._client._out_packet))
+    reading.set()
+    closing.join(10)
+    late = inbox()
+    subscribed(connect("main"), CLIENT_STATE, late)
+    assert kept.payloads + late.payloads == []
 
 
 def test_when_killed_then_the_will_fires(connect: Any, inbox: Any) -> None:

@@ -42,7 +42,7 @@ from icebus.bus._messages import (
     publish_properties,
 )
 from icebus.bus._subscriptions import Handler, Subscription, Subscriptions
-from icebus.bus._tcp import send_at_once
+from icebus.bus._tcp import HasDescriptor, close_after_reading, send_at_once
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import BrokerUnavailable, IcebusError, MessageTooLarge
 from icebus.schemas.ids import to_id
@@ -121,6 +121,7 @@ class Bus:
                 properties=will.properties,
             )
         self._client.on_socket_open = lambda _client, _userdata, sock: send_at_once(sock)
+        self._client.on_socket_close = self._on_socket_close
         self._client.on_connect = self._on_connect
         self._client.on_disconnect = self._on_disconnect
         self._client.on_message = self._on_message
@@ -296,6 +297,12 @@ class Bus:
         self._dispatcher.call_later(seconds, callback)
 
     # --- paho's callbacks: on the network thread, enqueue only ---------------------------------
+
+    def _on_socket_close(
+        self, _client: paho.Client, _userdata: object, connection: HasDescriptor
+    ) -> None:
+        if self._closing:
+            close_after_reading(connection)
 
     def _on_connect(
         self,
