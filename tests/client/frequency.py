@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from pydantic import Field
-from tests.client.conftest import SOON, ScriptedWorker
+from tests.client.observed import SOON
+from tests.client.scripted_worker import ScriptedWorker
 
 from icebus.broker.embedded import EmbeddedBroker
 from icebus.schemas.calls import Call

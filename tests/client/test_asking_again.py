@@ -11,7 +11,8 @@ from icebus.client import PulseCountClient
 from icebus.client._evaluating import timeouts
 
 if TYPE_CHECKING:
-    from tests.client.conftest import ScriptedControl, ScriptedWorker
+    from tests.client.scripted_control import ScriptedControl
+    from tests.client.scripted_worker import ScriptedWorker
 
 
 @pytest.mark.parametrize("way", ["map", "evaluate"])

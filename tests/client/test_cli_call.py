@@ -11,7 +11,8 @@ from icebus.schemas.errors import DeviceFailed
 from icebus.schemas.reservations import HoldState
 
 if TYPE_CHECKING:
-    from tests.client.conftest import ScriptedControl, ScriptedWorker
+    from tests.client.scripted_control import ScriptedControl
+    from tests.client.scripted_worker import ScriptedWorker
 
 
 def test_given_a_board_that_failed_when_attaching_without_waiting_then_the_others_can_be_used(

@@ -24,7 +24,7 @@ from icebus.client.cli.completion import (
 from icebus.client.cli.kind_schemas import columns, measured_fields
 
 if TYPE_CHECKING:
-    from tests.client.conftest import ScriptedControl
+    from tests.client.scripted_control import ScriptedControl
 
     from icebus.broker.embedded import EmbeddedBroker
 

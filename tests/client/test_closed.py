@@ -16,7 +16,8 @@ from icebus.schemas.errors import BrokerUnavailable, ClientClosed, DeadlineExcee
 from icebus.schemas.reservations import ListArgs, ReservationsReply
 
 if TYPE_CHECKING:
-    from tests.client.conftest import ScriptedControl, ScriptedWorker
+    from tests.client.scripted_control import ScriptedControl
+    from tests.client.scripted_worker import ScriptedWorker
 
     from icebus.broker.embedded import EmbeddedBroker
 

@@ -13,7 +13,7 @@ from icebus.schemas.components import WorkerPhase
 from icebus.schemas.errors import WorkerLost
 
 if TYPE_CHECKING:
-    from tests.client.conftest import ScriptedWorker
+    from tests.client.scripted_worker import ScriptedWorker
 
 KEPT = [f"e{number}" for number in range(150)]
 

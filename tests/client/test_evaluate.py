@@ -33,7 +33,7 @@ from icebus.schemas.errors import (
 from icebus.schemas.measuring import BatchFinished
 
 if TYPE_CHECKING:
-    from tests.client.conftest import ScriptedWorker
+    from tests.client.scripted_worker import ScriptedWorker
 
 
 def test_given_two_boards_of_two_workers_when_evaluated_then_each_measures_each(

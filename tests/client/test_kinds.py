@@ -13,7 +13,7 @@ from tests.client.frequency import KIND, FrequencyResult, FrequencyWorker
 from icebus.client import GenericMeasuringClient, MeasuringClient, MeasuringHandler
 
 if TYPE_CHECKING:
-    from tests.client.conftest import ScriptedControl
+    from tests.client.scripted_control import ScriptedControl
 
     from icebus.broker.embedded import EmbeddedBroker
 

@@ -34,7 +34,8 @@ from icebus.schemas.errors import (
 from icebus.schemas.reservations import DeviceFailedEvent, HoldState
 
 if TYPE_CHECKING:
-    from tests.client.conftest import ScriptedControl, ScriptedWorker
+    from tests.client.scripted_control import ScriptedControl
+    from tests.client.scripted_worker import ScriptedWorker
 
     from icebus.broker.embedded import EmbeddedBroker
 

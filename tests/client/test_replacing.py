@@ -19,7 +19,8 @@ from icebus.schemas.errors import DeviceFailed, DeviceNotHeld, ReservationEnded,
 from icebus.schemas.reservations import HoldState, Transferred
 
 if TYPE_CHECKING:
-    from tests.client.conftest import ScriptedControl, ScriptedWorker
+    from tests.client.scripted_control import ScriptedControl
+    from tests.client.scripted_worker import ScriptedWorker
 
     from icebus.broker.embedded import EmbeddedBroker
 

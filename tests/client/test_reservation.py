@@ -38,7 +38,8 @@ from icebus.schemas.reservations import (
 )
 
 if TYPE_CHECKING:
-    from tests.client.conftest import ScriptedControl, ScriptedWorker
+    from tests.client.scripted_control import ScriptedControl
+    from tests.client.scripted_worker import ScriptedWorker
 
     from icebus.broker.embedded import EmbeddedBroker
 

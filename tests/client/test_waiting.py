@@ -20,7 +20,7 @@ from icebus.schemas.message import now
 from icebus.schemas.reservations import EndReason, Queue
 
 if TYPE_CHECKING:
-    from tests.client.conftest import ScriptedControl
+    from tests.client.scripted_control import ScriptedControl
 
     from icebus.broker.embedded import EmbeddedBroker
 

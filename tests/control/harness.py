@@ -20,7 +20,7 @@ from icebus.schemas.calls import Event, Request
 from icebus.schemas.components import KindInfo, WorkerHeartbeat, WorkerPhase, WorkerState
 from icebus.schemas.devices import Desired, DeviceReport, DeviceState
 from icebus.schemas.message import now
-from icebus.schemas.reservations import Reservation
+from icebus.schemas.reservations import EndReason, Reservation, ReservationState
 
 T = TypeVar("T")
 
@@ -158,6 +158,11 @@ class Harness:
     def documents(self) -> list[Reservation]:
         """The documents that the last transaction published."""
         return [each.message for each in self.sent if isinstance(each.message, Reservation)]
+
+    def end_reasons(self) -> list[EndReason | None]:
+        """Why reservations ended in the last transaction."""
+        ended = ReservationState.ENDED
+        return [each.reason for each in self.documents() if each.state is ended]
 
     def report_ready(self, worker: str, *serials: str) -> None:
         """The worker reports that these devices are free."""

@@ -13,19 +13,16 @@ from icebus.control.operations import absent_clients, republishing
 from icebus.control.settings import Settings
 from icebus.control.store.outbox import CLEAR
 from icebus.schemas.components import ClientState, Presence
-from icebus.schemas.devices import Desired, DeviceState
+from icebus.schemas.devices import DeviceState
 from icebus.schemas.errors import (
     Conflict,
-    DeviceNotHeld,
     DeviceUnavailable,
-    Forbidden,
     InvalidRequest,
     LimitExceeded,
     NotEnoughDevices,
     ReservationQueued,
 )
-from icebus.schemas.liveness import RETURN_TIME
-from icebus.schemas.reservations import EndReason, HoldState, Reservation, ReservationState
+from icebus.schemas.reservations import EndReason, Reservation, ReservationState
 from icebus.schemas.topics import RESERVATION
 
 if TYPE_CHECKING:
@@ -36,10 +33,6 @@ QUEUED, PREPARING, ACTIVE = (
     ReservationState.PREPARING,
     ReservationState.ACTIVE,
 )
-
-
-def ends(harness: Harness) -> list[EndReason | None]:
-    return [each.reason for each in harness.documents() if each.state is ReservationState.ENDED]
 
 
 def limited(**of_alice: int) -> Settings:
@@ -155,7 +148,7 @@ def test_given_one_who_waits_when_the_wait_ends_then_not_in_time_and_the_next_mo
 
     harness.wait(seconds=60)
 
-    assert ends(harness) == [EndReason.NOT_IN_TIME]
+    assert harness.end_reasons() == [EndReason.NOT_IN_TIME]
     assert harness.events() == ["reservation_ended"]
     assert [each.id for each in harness.documents() if each.state is PREPARING] == [small.id]
     assert large.id not in [each.id for each in harness.live()]
@@ -176,7 +169,7 @@ def test_given_a_queued_one_then_only_ending_it_transferring_and_attaching_make_
     harness.ask("carol", "attach", reservation=waiting.id, client="c")
     harness.wait(seconds=10)
 
-    assert ends(harness) == [EndReason.CLIENT_LOST]
+    assert harness.end_reasons() == [EndReason.CLIENT_LOST]
 
 
 def test_given_an_attached_client_that_waits_when_it_leaves_then_its_place_is_free(
@@ -193,7 +186,7 @@ def test_given_an_attached_client_that_waits_when_it_leaves_then_its_place_is_fr
         lambda transaction: absent_clients.on_presence(transaction, "alice", "c", Presence.OFFLINE)
     )
 
-    assert ends(harness) == [EndReason.RELEASED]
+    assert harness.end_reasons() == [EndReason.RELEASED]
     assert [each.user for each in harness.live()] == ["bob"]
 
 
@@ -265,211 +258,6 @@ def test_given_a_receiver_at_the_limit_then_nothing_is_transferred(harness: Harn
     assert harness.current(made).user == "bob"
 
 
-# --- parts of a reservation, other holders --------------------------------------------------------
-
-
-def test_given_some_devices_released_then_the_others_stay_and_without_the_last_it_ends(
-    harness: Harness,
-) -> None:
-    harness.worker("w1", "a", "b", "c")
-    made = harness.reserve(count=3)
-    for serial in "bc":
-        harness.report("w1", serial, DeviceState.SERVING, reservation=made.id)
-
-    reply = harness.ask("alice", "end", reservation=made.id, serials=["a"])
-    part = Reservation.model_validate(reply["reservation"])
-    wanted = harness.published_desired()
-    with pytest.raises(DeviceNotHeld, match="does not hold a"):
-        harness.ask("alice", "end", reservation=made.id, serials=["a", "b"])
-    harness.ask("alice", "end", reservation=made.id, serials=["c", "b"])
-
-    # What it still waited for was the device that is gone.
-    assert part.state is ACTIVE
-    assert [device.state for device in part.devices] == [
-        HoldState.RELEASED,
-        HoldState.SERVING,
-        HoldState.SERVING,
-    ]
-    assert wanted == {"a": None}
-    assert ends(harness) == [EndReason.RELEASED]
-    assert [serial for event, _, serial in harness.history() if event == "released"] == [
-        "a",
-        "b",
-        "c",
-    ]
-
-
-def test_when_transferred_then_its_new_user_alone_has_it_and_hears_of_it_anew(
-    harness: Harness,
-) -> None:
-    harness.worker("w1", "a")
-    made = harness.reserve(count=1, client="c")
-    harness.report_serving("w1", made)
-
-    reply = harness.ask("alice", "transfer", reservation=made.id, user="bob")
-    moved = Reservation.model_validate(reply["reservation"])
-    told = [each.topic for each in harness.sent if "/event/" in each.topic]
-    [desired] = [each.message for each in harness.sent if isinstance(each.message, Desired)]
-    harness.report_serving("w1", made)
-    heard = [each.topic for each in harness.sent if "/event/" in each.topic]
-
-    assert (moved.user, moved.client, moved.state) == ("bob", None, ACTIVE)
-    assert told == [f"user/alice/reservation/{made.id}/event/control/all/transferred"]
-    assert (desired.user, desired.generation) == ("bob", 2)
-    assert heard == [f"user/bob/reservation/{made.id}/event/control/a/initialized"]
-    with pytest.raises(Forbidden):
-        harness.ask("alice", "end", reservation=made.id)
-    harness.wait(seconds=60)
-    assert [each.user for each in harness.live()] == ["bob"]
-    assert ("transferred", "alice", None) in harness.history(user="bob")
-
-
-def test_when_attached_to_another_client_then_it_depends_on_that_one_alone(
-    harness: Harness,
-) -> None:
-    harness.worker("w1", "a")
-    for client in ("old", "new"):
-        online = ClientState(state=Presence.ONLINE, session="s")
-        harness.clients.on_state("alice", client, online, harness.at)
-    made = harness.reserve(count=1, client="old")
-
-    harness.ask("alice", "attach", reservation=made.id, client="new")
-    harness.run(
-        lambda transaction: absent_clients.on_presence(
-            transaction, "alice", "old", Presence.OFFLINE
-        )
-    )
-    kept = [each.client for each in harness.live()]
-    detached = harness.ask("alice", "attach", reservation=made.id, client=None)
-    harness.run(
-        lambda transaction: absent_clients.on_presence(
-            transaction, "alice", "new", Presence.OFFLINE
-        )
-    )
-
-    assert kept == ["new"]
-    assert detached["reservation"]["client"] is None
-    assert [each.id for each in harness.live()] == [made.id]
-    assert [event for event, _, _ in harness.history()][-2:] == ["attached", "attached"]
-
-
-@pytest.mark.parametrize("wanted", [{"count": 2}, {"serials": ["b"]}])
-def test_given_devices_that_are_being_made_ready_when_refused_then_it_says_they_come_soon(
-    harness: Harness, wanted: dict[str, Any]
-) -> None:
-    harness.worker("w1", "a", "b")
-    harness.report("w1", "b", DeviceState.RELEASING)
-    with pytest.raises((NotEnoughDevices, DeviceUnavailable)) as releasing:
-        harness.reserve(**wanted)
-    harness.report("w1", "b", DeviceState.BROKEN)
-    with pytest.raises((NotEnoughDevices, DeviceUnavailable)) as broken:
-        harness.reserve(**wanted)
-
-    assert (releasing.value.details["soon"], broken.value.details["soon"]) == (True, False)
-
-
-# --- replacing what fails -------------------------------------------------------------------------
-
-
-def test_given_a_device_that_fails_then_another_takes_its_place_at_once(harness: Harness) -> None:
-    harness.worker("w1", "a", "b", "c")
-    harness.report("w1", "c", DeviceState.READY, labels={"rack": "z"})
-    made = harness.reserve(count=1, replace=True, selector="!rack")
-    harness.report_serving("w1", made)
-
-    harness.report("w1", "a", DeviceState.BROKEN, reason="no answer")
-    told, wanted = harness.events(), harness.published_desired()
-    [replaced] = harness.documents()
-    harness.report("w1", "b", DeviceState.SERVING, reservation=made.id)
-
-    assert told == ["device_failed", "device_replaced"]
-    assert wanted == {"a": None, "b": made.id}
-    assert {device.serial: device.state for device in replaced.devices} == {
-        "a": HoldState.RELEASED,
-        "b": HoldState.PREPARING,
-    }
-    assert harness.events() == ["initialized"]
-    assert harness.history()[-4:] == [
-        ("device_failed", "control", "a"),
-        ("released", "control", "a"),
-        ("reserved", "control", "b"),
-        ("device_replaced", "control", "a"),
-    ]
-
-
-def test_given_no_other_device_then_a_failed_one_is_replaced_as_soon_as_there_is_one(
-    harness: Harness,
-) -> None:
-    harness.worker("w1", "a", "b")
-    other = harness.reserve("bob", serials=["b"])
-    made = harness.reserve(serials=["a"], replace=True)
-    waiting = harness.reserve("carol", count=1, wait=60)
-
-    harness.report("w1", "a", DeviceState.BROKEN)
-    failed = [device.state for device in harness.current(made).devices]
-    harness.ask("bob", "end", reservation=other.id)
-    harness.report_ready("w1", "b")
-    replaced = {device.serial: device.state for device in harness.current(made).devices}
-    harness.report("w1", "b", DeviceState.BROKEN)
-    harness.report_ready("w1", "a")
-    again = {device.serial: device.state for device in harness.current(made).devices}
-
-    assert failed == [HoldState.FAILED]
-    assert replaced == {"a": HoldState.RELEASED, "b": HoldState.PREPARING}
-    assert again == {"a": HoldState.PREPARING, "b": HoldState.RELEASED}
-    assert harness.current(waiting).state is QUEUED
-
-
-def test_given_a_reservation_that_does_not_want_it_then_nothing_is_replaced(
-    harness: Harness,
-) -> None:
-    harness.worker("w1", "a", "b")
-    made = harness.reserve(serials=["a"])
-
-    harness.report("w1", "a", DeviceState.BROKEN)
-
-    assert [device.serial for device in harness.current(made).devices] == ["a"]
-
-
-@pytest.fixture
-def made(harness: Harness) -> Reservation:
-    """A device of w1 that serves and may be replaced by one of w2."""
-    harness.worker("w1", "a")
-    harness.worker("w2", "b")
-    reservation = harness.reserve(serials=["a"], replace=True)
-    harness.report_serving("w1", reservation)
-    return reservation
-
-
-def test_given_a_worker_that_reconnects_then_its_devices_are_not_replaced(
-    harness: Harness, made: Reservation
-) -> None:
-    harness.lose("w1")
-    blinked = {device.serial: device.state for device in harness.current(made).devices}
-    harness.introduce("w1", "a")
-    harness.run(republishing.repeat_desired)
-    harness.report_serving("w1", made)
-
-    assert blinked == {"a": HoldState.FAILED}
-    assert {device.serial: device.state for device in harness.current(made).devices} == {
-        "a": HoldState.SERVING
-    }
-
-
-def test_given_a_worker_that_does_not_return_then_its_devices_are_replaced(
-    harness: Harness, made: Reservation
-) -> None:
-    harness.lose("w1")
-    harness.at += RETURN_TIME
-    harness.beat("w2")
-    harness.run(republishing.repeat_desired)
-
-    assert {device.serial: device.state for device in harness.current(made).devices} == {
-        "a": HoldState.RELEASED,
-        "b": HoldState.PREPARING,
-    }
-
-
 # --- documents ------------------------------------------------------------------------------------
 
 
@@ -500,7 +288,7 @@ def test_given_an_end_that_nobody_was_told_of_when_its_document_is_cleared_then_
         lambda transaction: republishing.clear_documents(transaction, [made.id, "unheard-of"])
     )
 
-    assert ends(harness) == [EndReason.RELEASED]
+    assert harness.end_reasons() == [EndReason.RELEASED]
     assert [each.topic for each in harness.sent if each.message == CLEAR] == [
         RESERVATION(reservation=made.id),
         RESERVATION(reservation="unheard-of"),
