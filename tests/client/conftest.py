@@ -11,7 +11,6 @@ from tests.client.scripted_worker import ScriptedWorker
 
 from icebus.broker.embedded import EmbeddedBroker
 from icebus.client import PulseCountClient
-from icebus.schemas.components import Presence
 
 
 @pytest.fixture(autouse=True)
@@ -57,6 +56,3 @@ def circuits() -> list[Path]:
     found = sorted((Path(__file__).parents[2] / "examples" / "circuits").glob("*.bin"))
     assert len(found) >= 3
     return found
-
-
-__all__ = ["Counter", "Presence", "ScriptedControl", "ScriptedWorker"]

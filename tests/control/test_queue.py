@@ -1,4 +1,4 @@
-"""The queue, what is done with a part of a reservation, and limits, on a real database."""
+"""The queue, limits, and requests that are withdrawn, on a real database."""
 
 from __future__ import annotations
 
