@@ -55,7 +55,7 @@ wishes = st.one_of(
 )
 HAPPENINGS = [
     *("ask", "ask", "ask", "leave", "release"),
-    *("fail", "mend", "drain"),
+    *("fail", "repair", "drain"),
     *("time_goes_by", "time_goes_by", "a_crowd_comes"),
 ]
 Draw = Callable[[st.SearchStrategy[Any]], Any]
@@ -193,7 +193,7 @@ class Queue(RuleBasedStateMachine):
         for serial in draw(several):
             self.boards[serial].trouble = trouble
 
-    def mend(self, draw: Draw) -> None:
+    def repair(self, draw: Draw) -> None:
         for serial in draw(several):
             self.boards[serial].trouble = None
 

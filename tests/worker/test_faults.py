@@ -135,7 +135,7 @@ def test_given_a_fault_then_each_step_of_recovery_is_told_with_its_reason(
     if fault is Fault.BOOTLOADER:
         steps = steps[1:]  # there is no port to open again
     if fault is Fault.WEDGE:
-        steps = steps[:2]  # a reboot mends it
+        steps = steps[:2]  # a reboot repairs it
     for told in (cases[fault].reasons, cases[fault].events):
         places = [
             next((n for n, reason in enumerate(told) if step in reason), -1) for step in steps
@@ -155,7 +155,7 @@ def test_given_a_fault_that_lasts_then_the_device_says_when_it_is_looked_at_agai
 ) -> None:
     broken = [report for report in cases[fault].reports if report.state is DeviceState.BROKEN]
     assert all(report.retry is not None and report.retry > report.since for report in broken)
-    assert broken or fault is Fault.WEDGE, "what is wedged is mended by a reboot"
+    assert broken or fault is Fault.WEDGE, "what is wedged is repaired by a reboot"
 
 
 @each_fault

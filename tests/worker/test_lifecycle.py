@@ -227,7 +227,7 @@ class Decisions(RuleBasedStateMachine):
 
     @invariant()
     def flash_does_not_wear(self) -> None:
-        assert self.reflashes <= 1, "a board that can't be mended is not flashed again and again"
+        assert self.reflashes <= 1, "a board that can't be repaired is not flashed again and again"
 
 
 TestDecisions = Decisions.TestCase
