@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 from icebus.client._connection import operations
 from icebus.client._connection.connection import check_id, validated
 from icebus.client._handlers import EventHandler
+from icebus.client._json_values import json_object
 from icebus.client._offers import commonest, merge
 from icebus.client._reservation.device_calls import call_devices
 from icebus.client._reservation.queue_place import waited_in_vain_error
@@ -127,7 +128,7 @@ class BaseClient(Session, ABC, Generic[R]):
             count=1 if count is None and serials is None else count,
             serials=None if serials is None else list(serials),
             selector=selector,
-            args=dict(args or {}),
+            args=json_object(args, "args"),
             duration=duration,
             client=None if detached else self.id,
             wait=wait,
@@ -319,7 +320,7 @@ class BaseClient(Session, ABC, Generic[R]):
             reservation,
             serials,
             method,
-            args or {},
+            args,
             files,
             Deadline.after(timeout),
         )

@@ -8,15 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import JsonValue, TypeAdapter, ValidationError
+from pydantic import JsonValue
 
+from icebus.client._json_values import json_object, json_text, printable
 from icebus.schemas.boards import bitstream
 from icebus.schemas.errors import BitstreamInvalid, InvalidRequest
 from icebus.schemas.files import MAX_FILE_SIZE, Blob
 
 MAX_NAME = 255
-
-_ANNOTATIONS: TypeAdapter[dict[str, JsonValue]] = TypeAdapter(dict[str, JsonValue])
 
 Source = Any
 """A path, bytes, ``(name, bytes)``, a :class:`Bitstream`, or an object with ``data`` and perhaps
@@ -32,12 +31,21 @@ class Bitstream:
         blob: its bytes, packed, under their hash.
         annotations: JSON that comes back with results.
         problem: why it is not valid; None when it is, or wasn't checked.
+
+    Raises:
+        InvalidRequest: the name is not text, or the annotations are not what JSON can hold.
     """
 
     name: str
     blob: Blob = field(repr=False)
     annotations: Mapping[str, JsonValue] = field(default_factory=dict)
     problem: BitstreamInvalid | None = None
+
+    def __post_init__(self) -> None:
+        name = json_text(self.name, "the name of a bitstream")
+        annotations = json_object(self.annotations, f"{name}: annotations")
+        object.__setattr__(self, "name", name[:MAX_NAME])
+        object.__setattr__(self, "annotations", annotations)
 
     @classmethod
     def of(
@@ -53,7 +61,7 @@ class Bitstream:
         Raises:
             InvalidRequest: more bytes than any file may have, and not to be validated.
         """
-        return cls._make(data, name, annotations, validate, name)
+        return cls._make(data, name, annotations, validate, printable(str(name)))
 
     @classmethod
     def read(
@@ -70,6 +78,7 @@ class Bitstream:
             InvalidRequest: the file can't be read.
         """
         where = Path(path)
+        shown = printable(str(where))
         try:
             with where.open("rb") as file:
                 # One byte more than the largest tells that it is too large without reading it.
@@ -77,12 +86,12 @@ class Bitstream:
                 size = os.fstat(file.fileno()).st_size
         except OSError as error:
             raise InvalidRequest(
-                f"{where}: {error.strerror}; give the path of a bitstream made by icepack",
-                path=str(where),
+                f"{shown}: {error.strerror}; give the path of a bitstream made by icepack",
+                path=shown,
             ) from None
         if size > MAX_FILE_SIZE:
-            raise _too_large(where, size)
-        return cls._make(data, name or where.name, annotations, validate, str(where))
+            raise _too_large(shown, size)
+        return cls._make(data, name or where.name, annotations, validate, shown)
 
     @classmethod
     def _make(
@@ -94,7 +103,6 @@ class Bitstream:
         called: str,
     ) -> Bitstream:
         problem = None
-        kept = _json(annotations or {}, called)
         if validate:
             try:
                 bitstream.validate(data)
@@ -105,7 +113,7 @@ class Bitstream:
             raise InvalidRequest(
                 f"{called}: {len(data):,} bytes; the bus carries files of at most {MAX_FILE_SIZE:,}"
             )
-        return cls(name[:MAX_NAME], Blob.of(data), kept, problem)
+        return cls(name, Blob.of(data), annotations or {}, problem)
 
     def check(self) -> None:
         """Raise what is wrong with it.
@@ -130,20 +138,11 @@ class Item:
     bitstream: Bitstream
 
 
-def _json(annotations: Mapping[str, JsonValue], name: str) -> dict[str, JsonValue]:
-    try:
-        return _ANNOTATIONS.validate_python(dict(annotations))
-    except (ValidationError, ValueError, TypeError):
-        raise InvalidRequest(
-            f"{name}: annotations must be a mapping of what JSON can hold"
-        ) from None
-
-
-def _too_large(where: Path, size: int) -> BitstreamInvalid:
+def _too_large(where: str, size: int) -> BitstreamInvalid:
     return BitstreamInvalid(
         f"{where}: {size:,} bytes are not a bitstream for the iCE40UP5K, which has "
         f"{bitstream.BITSTREAM_SIZE:,}; give the .bin that icepack wrote",
-        path=str(where),
+        path=where,
         size=size,
         problem="size",
     )

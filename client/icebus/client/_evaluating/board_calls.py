@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from base64 import b64encode
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
@@ -9,14 +10,18 @@ from functools import partial
 
 from pydantic import JsonValue
 
+from icebus.bus import Answer
 from icebus.client._connection.connection import Connection
 from icebus.client._evaluating.acknowledging import Acknowledger
 from icebus.client._evaluating.bitstreams import Item
 from icebus.client._evaluating.board_queue import EvaluateCall, Evaluation
+from icebus.client._json_values import json_object
 from icebus.client._reservation.reservation import Reservation
 from icebus.schemas.calls import Call, CallResults
 from icebus.schemas.deadline import Deadline
-from icebus.schemas.errors import BlobMissing, IcebusError, RemoteError
+from icebus.schemas.errors import BlobMissing, IcebusError, InternalError, RemoteError
+
+log = logging.getLogger(__name__)
 
 TIMEOUT = 150.0
 """Seconds for a worker to answer a call. It answers within milliseconds, and that it is gone is
@@ -65,10 +70,18 @@ class BoardCalls:
         self._largest = INLINE if inline else 0
         self._validate = validate
         # Kinds of earlier versions know no such argument.
-        self._args = {"args": dict(args)} if args else {}
+        self._args = {"args": checked} if (checked := json_object(args, "args")) else {}
 
     def make(self, call: EvaluateCall[Item], answered: OnAnswer, attempt: int = 1) -> None:
         """Call `evaluate` on one board; files that the worker lacks are sent again."""
+        try:
+            answer = self._send(call)
+        except Exception as error:  # noqa: BLE001 (whoever waits has to hear of it)
+            answered(call, _as_icebus_error(error))
+        else:
+            answer.add_done_callback(partial(self._on_answer, call, answered, attempt))
+
+    def _send(self, call: EvaluateCall[Item]) -> Answer[CallResults]:
         request = Call(
             reservation=self._reservation.id,
             serials=[call.serial],
@@ -83,15 +96,10 @@ class BoardCalls:
         )
         blobs = [each.item.bitstream.blob for each in call.evaluations]
         large = [blob for blob in blobs if len(blob.packed) > self._largest]
-        try:
-            worker = self._reservation.device(call.serial).worker
-            if large:
-                self._connection.blobs.send(worker, large)
-            answer = self._connection.call(worker, "evaluate", request, Deadline.after(TIMEOUT))
-        except IcebusError as error:
-            answered(call, error)
-        else:
-            answer.add_done_callback(partial(self._on_answer, call, answered, attempt))
+        worker = self._reservation.device(call.serial).worker
+        if large:
+            self._connection.blobs.send(worker, large)
+        return self._connection.call(worker, "evaluate", request, Deadline.after(TIMEOUT))
 
     def _on_answer(
         self,
@@ -110,12 +118,19 @@ class BoardCalls:
             if attempt >= BLOB_ATTEMPTS:
                 answered(call, error)
                 return
-            self._connection.blobs.forget(self._reservation.device(call.serial).worker)
-            self.make(call, answered, attempt + 1)
-        except IcebusError as error:
-            answered(call, error)
+            self._send_again(call, answered, attempt + 1)
+        except Exception as error:  # noqa: BLE001 (whoever waits has to hear of it)
+            answered(call, _as_icebus_error(error))
         else:
             answered(call, None)
+
+    def _send_again(self, call: EvaluateCall[Item], answered: OnAnswer, attempt: int) -> None:
+        try:
+            self._connection.blobs.forget(self._reservation.device(call.serial).worker)
+        except IcebusError as error:  # it was taken from the reservation meanwhile
+            answered(call, error)
+        else:
+            self.make(call, answered, attempt)
 
     def _file(self, evaluation: Evaluation[Item]) -> dict[str, JsonValue]:
         bitstream = evaluation.item.bitstream
@@ -128,3 +143,11 @@ class BoardCalls:
         if len(blob.packed) > self._largest:
             return {**file, "sha256": blob.sha256}
         return {**file, "data": b64encode(blob.packed).decode(), "encoding": blob.encoding}
+
+
+def _as_icebus_error(error: Exception) -> IcebusError:
+    """What ended a call, as the outcome of what it was for."""
+    if isinstance(error, IcebusError):
+        return error
+    log.error("a call could not be made", exc_info=error)
+    return InternalError(f"a call to evaluate could not be made: {error!r}")

@@ -23,9 +23,9 @@ from icebus.client._reservation.reservation import Reservation
 from icebus.schemas import reservations
 from icebus.schemas.calls import read_event
 from icebus.schemas.deadline import Deadline
-from icebus.schemas.errors import IcebusError, InvalidRequest
+from icebus.schemas.errors import IcebusError, InvalidRequest, RemoteError
 from icebus.schemas.ids import new_id
-from icebus.schemas.measuring import BatchFinished, Failure, Result
+from icebus.schemas.measuring import BatchFinished, Failure, Outcome, Result
 
 KEPT_FAILURES = 1000
 """Failures that `evaluate` keeps to raise at the end: an endless run must not fill the memory."""
@@ -92,7 +92,9 @@ class MeasuringBoards(Reservation, Generic[R]):
 
         Raises:
             EvaluationsFailed: after the last outcome, if any evaluation has no result.
-            InvalidRequest: something that is no bitstream at all, such as a missing file.
+            InvalidRequest: something that is no bitstream at all, such as a missing file, or
+                ``args`` that JSON can't hold.
+            InternalError: something failed in the client that nobody foresaw.
             ReservationEnded: it was over before it began.
         """
         return _results(*self._on_each(bitstreams, Options(**options)))
@@ -103,7 +105,9 @@ class MeasuringBoards(Reservation, Generic[R]):
         """Like :meth:`evaluate`, but yield failures too instead of raising them at the end.
 
         Raises:
-            InvalidRequest: something that is no bitstream at all, such as a missing file.
+            InvalidRequest: something that is no bitstream at all, such as a missing file, or
+                ``args`` that JSON can't hold.
+            InternalError: something failed in the client that nobody foresaw.
             ReservationEnded: it was over before it began.
             IcebusError: no board is left for a source that has no length to go by.
         """
@@ -128,7 +132,9 @@ class MeasuringBoards(Reservation, Generic[R]):
 
         Raises:
             EvaluationsFailed: after the last outcome, if any bitstream has no result.
-            InvalidRequest: something that is no bitstream at all, such as a missing file.
+            InvalidRequest: something that is no bitstream at all, such as a missing file, or
+                ``args`` that JSON can't hold.
+            InternalError: something failed in the client that nobody foresaw.
             ReservationEnded: it was over before it began.
         """
         return _results(*self._on_any(population, Options(**options)))
@@ -139,7 +145,9 @@ class MeasuringBoards(Reservation, Generic[R]):
         """Like :meth:`map`, but yield failures too instead of raising them at the end.
 
         Raises:
-            InvalidRequest: something that is no bitstream at all, such as a missing file.
+            InvalidRequest: something that is no bitstream at all, such as a missing file, or
+                ``args`` that JSON can't hold.
+            InternalError: something failed in the client that nobody foresaw.
             ReservationEnded: it was over before it began.
             IcebusError: no board is left for a source that has no length to go by.
         """
@@ -225,7 +233,7 @@ class MeasuringBoards(Reservation, Generic[R]):
     def on_kind_event(self, name: str, serial: str, worker: str, payload: bytes) -> None:
         """Outcomes go to the run they belong to, and to hooks."""
         if name == "results":
-            self._on_outcome(name, serial, read_event(self._result, payload))
+            self._on_result(serial, payload)
         elif name == "failures":
             self._on_outcome(name, serial, read_event(Failure, payload))
         elif name == "finished":
@@ -235,6 +243,21 @@ class MeasuringBoards(Reservation, Generic[R]):
                 run.finished(serial)
         else:
             super().on_kind_event(name, serial, worker, payload)
+
+    def _on_result(self, serial: str, payload: bytes) -> None:
+        try:
+            result = read_event(self._result, payload)
+        except InvalidRequest as error:
+            # Whoever waits for it would wait in vain.
+            unread = read_event(Outcome, payload)
+            refusal = RemoteError(
+                f"the worker's result is not what this client expects: {error.message}; "
+                "are both of one version?",
+                **error.details,
+            )
+            self._on_outcome("failures", serial, Failure(**dict(unread), error=refusal))
+        else:
+            self._on_outcome("results", serial, result)
 
     def _on_outcome(self, name: str, serial: str, outcome: R | Failure) -> None:
         if not outcome.serial:  # journalled by an earlier version

@@ -7,10 +7,12 @@ supplied while the caller is busy with a result.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence, Sized
+from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
 
 from icebus.client._connection.connection import Connection
@@ -37,9 +39,11 @@ from icebus.client._evaluating.run_state import (
 )
 from icebus.client._reservation.reservation import Reservation
 from icebus.schemas.deadline import Deadline
-from icebus.schemas.errors import IcebusError
+from icebus.schemas.errors import IcebusError, InternalError
 from icebus.schemas.measuring import Failure, Result
 from icebus.schemas.message import now as present
+
+log = logging.getLogger(__name__)
 
 TICK = 1.0
 """Seconds between looks at the clock."""
@@ -96,6 +100,7 @@ class Run(Generic[R]):
         self._next_tick = now + TICK
         self._ready: deque[R | Failure] = deque()
         self._calls_scheduled = False
+        self._internal_error: InternalError | None = None
 
     # --- the caller's thread ------------------------------------------------------------------
 
@@ -104,6 +109,9 @@ class Run(Generic[R]):
 
         When no board is left, a source of known length is still drained, for each of its
         bitstreams has an outcome; another one is left, and ``no_board_error`` says why.
+
+        Raises:
+            InternalError: something failed on the dispatcher that nobody foresaw.
         """
         for serial in list(self._state.serials):
             if (problem := self._reservation.problem(serial)) is not None:
@@ -118,6 +126,8 @@ class Run(Generic[R]):
             with self._condition:
                 if self._ready:
                     continue
+                if self._internal_error is not None:
+                    raise self._internal_error
                 if self._state.done:
                     return
                 no_board_error = self._state.no_board_error
@@ -137,7 +147,10 @@ class Run(Generic[R]):
     def wait_finished(self, deadline: Deadline) -> None:
         """Wait until the boards have told that the batch is finished, if they do in time."""
         with self._condition:
-            self._condition.wait_for(lambda: not self._state.unfinished, deadline.remaining)
+            self._condition.wait_for(
+                lambda: not self._state.unfinished or self._internal_error is not None,
+                deadline.remaining,
+            )
 
     def _take_ready(self) -> Iterator[R | Failure]:
         while True:
@@ -168,7 +181,12 @@ class Run(Generic[R]):
 
     def _has_work(self) -> bool:
         """Whether there is anything for the caller's thread to do."""
-        return bool(self._ready) or self._state.wants_more or self._state.done
+        return (
+            bool(self._ready)
+            or self._internal_error is not None
+            or self._state.wants_more
+            or self._state.done
+        )
 
     # --- what happens: on the dispatcher ------------------------------------------------------
 
@@ -199,16 +217,17 @@ class Run(Generic[R]):
         self._handle(Reconnected())
 
     def _tick(self) -> None:
-        # A copy: boards may be added meanwhile.
-        serving = self._serving(list(self._state.serials))
-        self._handle(Tick(self._connection.bus.connected, serving))
+        with self._failing_the_run():
+            # A copy: boards may be added meanwhile.
+            serving = self._serving(list(self._state.serials))
+            self._handle(Tick(self._connection.bus.connected, serving))
 
     def _serving(self, serials: Iterable[str]) -> set[str]:
         ours = self._state.serials
         return {each for each in serials if each in ours and self._reservation.serves(each)}
 
     def _handle(self, happening: Happening[Item]) -> None:
-        with self._condition:
+        with self._failing_the_run(), self._condition:
             effects = self._state.handle(happening, time.monotonic())
             for evaluation, outcome in effects.outcomes:
                 self._ready.append(self._outcome(evaluation, outcome))
@@ -216,8 +235,19 @@ class Run(Generic[R]):
                 self._schedule_calls()
             if effects.outcomes or not self._state.unfinished:
                 self._condition.notify_all()
-        if effects.tick_in is not None:
-            self._connection.bus.call_later(effects.tick_in, self._tick)
+            if effects.tick_in is not None:
+                self._connection.bus.call_later(effects.tick_in, self._tick)
+
+    @contextmanager
+    def _failing_the_run(self) -> Iterator[None]:
+        """Whoever waits hears of what fails in here, which would be lost on the dispatcher."""
+        try:
+            yield
+        except Exception as error:
+            log.exception("a step of a run failed")
+            with self._condition:
+                self._internal_error = InternalError(f"the run failed: {error!r}")
+                self._condition.notify_all()
 
     def _outcome(self, evaluation: Evaluation[Item], outcome: Result | IcebusError) -> Any:
         """What the user is handed."""
@@ -244,14 +274,15 @@ class Run(Generic[R]):
             self._connection.bus.call_soon(self._make_calls)
 
     def _make_calls(self) -> None:
-        with self._condition:
-            self._calls_scheduled = False
-            calls = self._state.calls(time.monotonic())
-            # To be woken for nothing would cost the caller more than all else here.
-            if self._has_work():
-                self._condition.notify_all()
-        for call in calls:
-            self._calls.make(call, self._answered)
+        with self._failing_the_run():
+            with self._condition:
+                self._calls_scheduled = False
+                calls = self._state.calls(time.monotonic())
+                # To be woken for nothing would cost the caller more than all else here.
+                if self._has_work():
+                    self._condition.notify_all()
+            for call in calls:
+                self._calls.make(call, self._answered)
 
     def _answered(self, call: EvaluateCall[Item], error: IcebusError | None) -> None:
         self._handle(Answered(call, error))

@@ -9,6 +9,7 @@ from pydantic import JsonValue
 
 from icebus.bus import Answer
 from icebus.client._connection.connection import Connection, check_id
+from icebus.client._json_values import json_object
 from icebus.client._reservation import document as documents
 from icebus.client._reservation.reservation import Reservation
 from icebus.schemas.calls import Call, CallResults
@@ -22,17 +23,18 @@ def call_devices(
     reservation: Reservation,
     serials: Sequence[str] | None,
     method: str,
-    args: Mapping[str, Any],
+    args: Mapping[str, Any] | None,
     files: Sequence[Blob],
     deadline: Deadline,
 ) -> CallResults:
     """One call to each worker that owns some of the devices, and their answers together."""
     check_id(method, "method")
+    checked = json_object(args, "args")
     groups = by_worker(reservation, serials)
 
     def send(worker: str) -> Answer[CallResults]:
         connection.blobs.send(worker, files)
-        call = Call(reservation=reservation.id, serials=groups[worker], args=dict(args))
+        call = Call(reservation=reservation.id, serials=groups[worker], args=checked)
         return connection.call(worker, method, call, deadline)
 
     answers = {worker: send(worker) for worker in groups}
