@@ -89,7 +89,7 @@ def info(**change: Any) -> KindInfo:
     facts: dict[str, Any] = {
         "description": "Counts.\n\nMore of it.",
         "firmware": "f",
-        "args": {"properties": {"speed": {"type": "integer", "default": 3}}},
+        "args": {"properties": {"speed": {"type": "integer", "default": 3, "exclusiveMinimum": 0}}},
         "methods": {
             "go": MethodInfo(
                 description="Go ``on``.",
@@ -153,8 +153,8 @@ def test_given_a_kind_when_described_then_all_that_crosses_is_there() -> None:
         "",
         "  More of it.",
         "",
-        "RESERVE",
-        "  speed  integer  = 3",
+        "RESERVE with --arg NAME=VALUE",
+        "  speed  integer  = 3  above 0",
         "",
         "METHOD go(way: string)",
         "  Go `on`.",

@@ -100,6 +100,31 @@ def test_given_another_kind_when_measured_then_each_form_has_its_fields(
     assert icebus(*words, "name").stdout == f"{circuits[0].name} d1 1000.0\n"
 
 
+def test_given_another_kind_when_described_then_its_arguments_stand_with_their_options(
+    icebus: Icebus,
+) -> None:
+    lines = icebus("kinds", KIND).stdout.splitlines()
+    reserve, measure = (
+        lines.index("RESERVE with --arg NAME=VALUE"),
+        lines.index("MEASURE with --measure NAME=VALUE"),
+    )
+    assert lines[reserve + 1] == "  gate  number  = 0.1  above 0, at most 10  Seconds to count for."
+    assert lines[measure + 1] == "  repeats  integer  = 1  at least 1  Times to measure."
+    rows = csv.DictReader(io.StringIO(icebus("kinds", KIND, "-o", "csv").stdout, newline=""))
+    assert [
+        (row["field"], row["type"], row["default"]) for row in rows if row["part"] == "measure"
+    ] == [("repeats", "integer", "1")]
+
+
+def test_given_a_kind_that_takes_no_arguments_when_described_then_that_is_said(
+    icebus: Icebus, w1: FrequencyWorker
+) -> None:
+    w1.offer(plain=offer().model_copy(update={"args": {}, "methods": {}}))
+    lines = icebus("kinds", "plain").stdout.splitlines()
+    assert lines[lines.index("RESERVE") + 1] == "  no arguments"
+    assert not any(line.startswith("MEASURE") for line in lines)
+
+
 def test_given_results_that_nobody_took_when_collected_then_their_fields_are_printed(
     icebus: Icebus, w1: FrequencyWorker
 ) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from icebus.client.cli.signatures import (
+    LIMITS,
     Field,
     Schema,
     alternatives,
@@ -194,21 +194,13 @@ def coerce(text: str, schema: Schema) -> Any:
     return value
 
 
-_LIMITS: Mapping[str, tuple[str, Callable[[float, float], bool]]] = {
-    "minimum": ("at least", operator.ge),
-    "exclusiveMinimum": ("above", operator.gt),
-    "maximum": ("at most", operator.le),
-    "exclusiveMaximum": ("below", operator.lt),
-}
-
-
 def _limit_missed(value: float, schema: Schema) -> str:
     """The limit that keeps a number from being any of what is allowed; empty where none does."""
     missed = [
         next(
             (
                 f"{words} {each[key]}"
-                for key, (words, holds) in _LIMITS.items()
+                for key, (words, holds) in LIMITS.items()
                 if key in each and not holds(value, each[key])
             ),
             "",

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 IN_TABLES = "table"
 """Keyword of a field's schema: false where it is for programs only."""
 
+MEASUREMENT_ARGUMENT = "args"
+"""The argument of ``evaluate`` that has what a measurement takes."""
+
 NUMBERS = frozenset({"integer", "number", "null"})
 
 
@@ -62,7 +65,7 @@ def measurement_args(kind: str, info: KindInfo, words: Sequence[str]) -> dict[st
 def measurement_schema(info: KindInfo) -> Schema:
     """The schema of what a measurement takes; an empty one where it takes nothing."""
     evaluate = info.methods["evaluate"].args
-    args = evaluate.get("properties", {}).get("args", {})
+    args = evaluate.get("properties", {}).get(MEASUREMENT_ARGUMENT, {})
     return resolve(args, evaluate.get("$defs", {}))
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import operator
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,15 @@ MISSING = object()
 DEPTH = 6
 """Levels to which references are followed: more than it takes to see a list of files, and few
 enough for what refers to itself on many branches."""
+
+
+LIMITS: Mapping[str, tuple[str, Callable[[float, float], bool]]] = {
+    "minimum": ("at least", operator.ge),
+    "exclusiveMinimum": ("above", operator.gt),
+    "maximum": ("at most", operator.le),
+    "exclusiveMaximum": ("below", operator.lt),
+}
+"""Keywords that limit a number: in words, and whether a number keeps to them."""
 
 
 @dataclass(frozen=True)
@@ -146,6 +156,17 @@ def _one_type(schema: Schema) -> str:
     if named == "string" and "format" in schema:
         return str(schema["format"])
     return " | ".join(named) if isinstance(named, list) else str(named)
+
+
+def limits_of(schema: Schema) -> str:
+    """The limits of a number, in a few words; empty where there are none."""
+    limits = [
+        f"{words} {json.dumps(each[key])}"
+        for each in alternatives(schema)
+        for key, (words, _) in LIMITS.items()
+        if key in each
+    ]
+    return ", ".join(dict.fromkeys(limits))
 
 
 def signature(method: str, args: Schema) -> str:

@@ -9,9 +9,18 @@ import typer
 
 from icebus.client.cli.completion import complete_kind
 from icebus.client.cli.connecting import survey_farm
+from icebus.client.cli.kind_schemas import measurement_schema
 from icebus.client.cli.options import Output
 from icebus.client.cli.output import Column, Format, aligned, print_line, print_message, print_rows
-from icebus.client.cli.signatures import MISSING, Schema, fields, resolve, signature, type_of
+from icebus.client.cli.signatures import (
+    MISSING,
+    Schema,
+    fields,
+    limits_of,
+    resolve,
+    signature,
+    type_of,
+)
 
 if TYPE_CHECKING:
     from icebus.client._offers import Offer
@@ -35,7 +44,9 @@ def kinds(
     ] = None,
     output: Output = Format.TABLE,
 ) -> None:
-    """List what boards can be reserved for; of a KIND, its methods, events and arguments.
+    """List what boards can be reserved for; of a KIND, its arguments, methods and events.
+
+    RESERVE and MEASURE list what --arg and --measure of other commands take.
 
     JSON has the JSON Schemas as the workers publish them.
 
@@ -95,10 +106,14 @@ def _for_people(row: dict[str, Any]) -> dict[str, Any]:
 
 def describe(offer: Offer) -> str:
     """A kind for people: what it is for, and how its methods are called."""
+    from icebus.client._offers import measures
+
     info = offer.info
     on = f"on {' '.join(offer.workers)}, firmware {info.firmware}"
     blocks = [f"{offer.kind}: {on}\n{_indented(info.description)}"]
-    blocks.append("RESERVE\n" + (_fields(info.args, "required") or "  no arguments"))
+    blocks.append(_arguments("RESERVE", "--arg", info.args))
+    if measures(info):
+        blocks.append(_arguments("MEASURE", "--measure", measurement_schema(info)))
     for name, method in sorted(info.methods.items()):
         answer = resolve(method.returns, method.returns.get("$defs", {}))
         returns = _fields(method.returns) or f"  {type_of(answer)}"
@@ -110,6 +125,12 @@ def describe(offer: Offer) -> str:
     for name, event in sorted(info.events.items()):
         blocks.append(f"EVENT {name}\n{_indented(event.description)}\n{_fields(event.data)}")
     return "\n\n".join(block.rstrip() for block in blocks)
+
+
+def _arguments(heading: str, option: str, schema: Schema) -> str:
+    """What is given as ``name=value`` with an option of the command line."""
+    rows = _fields(schema, "required")
+    return f"{heading} with {option} NAME=VALUE\n{rows}" if rows else f"{heading}\n  no arguments"
 
 
 def _after(before: str, text: str) -> str:
@@ -128,6 +149,7 @@ def _fields(schema: Schema, required: str = "") -> str:
             each.name,
             type_of(each.schema),
             required if each.required else _default(each.default),
+            limits_of(each.schema),
             each.description,
         ]
         for each in fields(schema)
@@ -141,8 +163,12 @@ def _default(value: Any) -> str:
 
 def parts_of(offer: Offer) -> list[dict[str, Any]]:
     """A kind as rows: each field of what a reservation, its methods and its events have."""
+    from icebus.client._offers import measures
+
     info = offer.info
     schemas: list[tuple[str, str, Schema]] = [("reserve", "", info.args)]
+    if measures(info):
+        schemas.append(("measure", "", measurement_schema(info)))
     for name, method in sorted(info.methods.items()):
         schemas += [("method", name, method.args), ("answer", name, method.returns)]
     schemas += [("event", name, event.data) for name, event in sorted(info.events.items())]
