@@ -137,7 +137,7 @@ def test_given_an_unknown_kind_or_method_when_looked_for_then_the_error_lists_wh
     None
 ):
     offers = merge({"w": WorkerKinds(kinds={"count": info()})})
-    with pytest.raises(UnknownKind, match="there are count"):
+    with pytest.raises(UnknownKind, match="there is count"):
         find(offers, "nonsense")
     with pytest.raises(UnknownKind, match="no worker offers any"):
         find([], "count")

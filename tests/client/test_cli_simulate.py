@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -124,6 +125,36 @@ def test_given_a_file_without_count_when_simulated_then_stderr_says_why_and_stdo
     assert f"{broken}: a bitstream for the iCE40UP5K has 104,090 bytes" in done.err
     assert "SB_HFOSC" in done.err
     assert "2 of 3 bitstreams not counted" in done.err
+
+
+def test_given_files_that_can_not_be_read_when_simulated_then_each_has_an_error_of_its_own(
+    icebus: Icebus, circuit: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large = tmp_path / "large.bin"
+    with large.open("wb") as file:
+        file.truncate(300 << 20)
+    # Whether a file can be read is found out by reading it; to ask before is a usage error.
+    monkeypatch.setattr(os, "access", lambda *_args, **_options: False)
+
+    done = icebus(
+        "simulate",
+        circuit("clock"),
+        tmp_path,
+        tmp_path / "absent",
+        large,
+        "/dev/zero",
+        "-o",
+        "json",
+    )
+
+    assert done.code == 1
+    counted, *refused = done.rows
+    assert counted["pulses"] == 48_000_000
+    folder, absent, too_large, device = (row["error"]["message"] for row in refused)
+    assert folder.startswith("Is a directory;")
+    assert absent.startswith("No such file or directory;")
+    assert too_large.startswith("314,572,800 bytes are not a bitstream")
+    assert device.startswith("1,048,576 or more bytes are not a bitstream")
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from icebus.client import Bitstream, PulseCountClient
 from icebus.client._evaluating.board_calls import BoardCalls
 from icebus.client._evaluating.each_board import EachBoard
 from icebus.client._json_values import json_object
-from icebus.schemas.errors import InternalError, InvalidRequest, RemoteError
+from icebus.schemas.errors import BitstreamInvalid, InternalError, InvalidRequest, RemoteError
 
 NOT_UNICODE = "caf\udce9.bin"
 
@@ -126,6 +126,19 @@ def test_given_names_that_are_no_text_when_evaluated_then_they_are_refused(
             assert "caf\\udce9.bin" in caught.value.message
             assert caught.value.info().model_dump_json()
     assert w1.evaluations.seen == []
+
+
+def test_given_files_that_can_not_be_read_when_evaluated_then_the_error_names_them_once(
+    tmp_path: Path,
+) -> None:
+    large = tmp_path / "large.bin"
+    with large.open("wb") as file:
+        file.truncate(2 << 20)
+    for path, told in ((large, "2,097,152 bytes are not"), (tmp_path / "absent", "No such file")):
+        with pytest.raises((InvalidRequest, BitstreamInvalid)) as caught:
+            Bitstream.read(path)
+        assert caught.value.message.startswith(f"{path}: {told}")
+        assert caught.value.details["path"] == str(path)
 
 
 def test_given_a_defect_in_distributing_when_evaluated_then_the_run_fails_with_it(

@@ -155,7 +155,7 @@ def test_given_a_reservation_when_extended_then_its_end_moves_by_that_much(
         (["extend", "nonsense", "5m"], 3, "nonsense"),
         (["extend", "nonsense"], 2, "no duration"),
         (["extend", "a", "b", "c"], 2, "a reservation"),
-        (["kinds", "nonsense"], 3, "there are pulsecount"),
+        (["kinds", "nonsense"], 3, "there is pulsecount"),
         (["call", "nonsense", "status"], 3, "icebus reserve --serial nonsense"),
         (["circuit", "nonsense"], 6, "no frequency"),
         (["circuit", "25MHz"], 6, "24 MHz"),

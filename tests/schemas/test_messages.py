@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from icebus.schemas import administration, calls, components, devices, history, kinds, reservations
 from icebus.schemas.calls import Call, Event, Reply, Request
 from icebus.schemas.errors import InvalidRequest
 from icebus.schemas.kinds import pulsecount
-from icebus.schemas.message import LONGEST_FIELD, Args, Message, decode
+from icebus.schemas.message import LONGEST_FIELD, Args, Message, decode, invalid
 from icebus.schemas.reservations import ReserveArgs
 
 
@@ -87,6 +87,17 @@ def test_given_a_misspelt_argument_then_it_is_refused_by_name(
         decode(model, json.dumps(wire).encode())
     assert {"field": "durration", "problem": "Extra inputs are not permitted"} in (
         caught.value.details["problems"]
+    )
+
+
+def test_given_no_object_where_one_belongs_then_the_refusal_names_no_class_of_ours() -> None:
+    class Outer(Args):
+        inner: Args
+
+    with pytest.raises(ValidationError) as caught:
+        Outer.model_validate({"inner": 3})
+    assert invalid(caught.value, "it").message == (
+        "it is not valid: inner: Input should be an object"
     )
 
 

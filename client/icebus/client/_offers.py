@@ -73,7 +73,8 @@ def find(offers: Iterable[Offer], kind: str) -> list[Offer]:
 
 def _unknown(kind: str, known: Iterable[str]) -> UnknownKind:
     names = sorted(set(known))
-    there = f"there are {', '.join(names)}" if names else "no worker offers any"
+    verb = "is" if len(names) == 1 else "are"
+    there = f"there {verb} {', '.join(names)}" if names else "no worker offers any"
     return UnknownKind(f"no worker offers kind {kind!r}; {there}", kind=kind)
 
 

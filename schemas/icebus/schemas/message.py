@@ -58,6 +58,9 @@ looking at every value again would cost more than all else that is done to a mes
 
 LONGEST_FIELD = 200
 
+NO_OBJECT = "Input should be an object"
+"""In place of a message that names a class of ours."""
+
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -72,7 +75,7 @@ def problems(error: ValidationError) -> list[dict[str, str]]:
         {
             # A field can be called anything by who sends it.
             "field": ".".join(str(part) for part in found["loc"])[:LONGEST_FIELD],
-            "problem": found["msg"],
+            "problem": NO_OBJECT if found["type"] == "model_type" else found["msg"],
         }
         for found in error.errors(include_url=False, include_input=False, include_context=False)
     ]

@@ -105,7 +105,8 @@ class Workers:
         error = find_loss(worker, before, after)
         if error is None or (before is not None and before == after):
             return
-        log.warning("%s", error)
+        # Whoever waits for what is lost is told with the error, or has it measured elsewhere.
+        log.info("a session of worker %s has ended: %s", worker, error.details["how"])
         with self._lock:
             self._losses[worker] = (time.monotonic(), error)
         for listener in listeners:

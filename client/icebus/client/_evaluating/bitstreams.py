@@ -80,17 +80,9 @@ class Bitstream:
         where = Path(path)
         shown = printable(str(where))
         try:
-            with where.open("rb") as file:
-                # One byte more than the largest tells that it is too large without reading it.
-                data = file.read(MAX_FILE_SIZE + 1)
-                size = os.fstat(file.fileno()).st_size
-        except OSError as error:
-            raise InvalidRequest(
-                f"{shown}: {error.strerror}; give the path of a bitstream made by icepack",
-                path=shown,
-            ) from None
-        if size > MAX_FILE_SIZE:
-            raise _too_large(shown, size)
+            data = read_file(where)
+        except (InvalidRequest, BitstreamInvalid) as error:
+            raise type(error)(f"{shown}: {error.message}", **error.details) from None
         return cls._make(data, name or where.name, annotations, validate, shown)
 
     @classmethod
@@ -138,14 +130,34 @@ class Item:
     bitstream: Bitstream
 
 
-def _too_large(where: str, size: int) -> BitstreamInvalid:
-    return BitstreamInvalid(
-        f"{where}: {size:,} bytes are not a bitstream for the iCE40UP5K, which has "
-        f"{bitstream.BITSTREAM_SIZE:,}; give the .bin that icepack wrote",
-        path=where,
-        size=size,
-        problem="size",
-    )
+def read_file(path: Path) -> bytes:
+    """The bytes of a file that may be a bitstream; the errors' messages do not name it.
+
+    Raises:
+        InvalidRequest: it can't be read.
+        BitstreamInvalid: it is far too large.
+    """
+    shown = printable(str(path))
+    try:
+        with path.open("rb") as file:
+            # One byte more than the largest tells that it is too large without reading it.
+            data = file.read(MAX_FILE_SIZE + 1)
+            size = max(os.fstat(file.fileno()).st_size, len(data))
+    except OSError as error:
+        raise InvalidRequest(
+            f"{error.strerror}; give the path of a bitstream made by icepack", path=shown
+        ) from None
+    if size > MAX_FILE_SIZE:
+        # What has no size of its own, such as a device, may go on without end.
+        count = f"{size:,}" if size > len(data) else f"{MAX_FILE_SIZE:,} or more"
+        raise BitstreamInvalid(
+            f"{count} bytes are not a bitstream for the iCE40UP5K, which has "
+            f"{bitstream.BITSTREAM_SIZE:,}; give the .bin that icepack wrote",
+            path=shown,
+            size=size,
+            problem="size",
+        )
+    return data
 
 
 def load(source: Source, *, validate: bool = True) -> Bitstream:

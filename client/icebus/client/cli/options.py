@@ -62,7 +62,11 @@ MeasurementArgs = Annotated[
         autocompletion=complete_measurement_argument,
     ),
 ]
-Files = Annotated[list[Path], typer.Argument(help="Bitstreams (.bin) for the iCE40UP5K.")]
+Files = Annotated[
+    list[Path],
+    # Each that can't be read has an error of its own, whatever keeps it from being read.
+    typer.Argument(help="Bitstreams (.bin) for the iCE40UP5K.", readable=False),
+]
 ReservationId = Annotated[
     str | None,
     typer.Option(

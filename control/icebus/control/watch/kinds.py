@@ -66,10 +66,10 @@ class Kind:
         if not errors:
             return
         problems = [
-            {"field": each.json_path, "problem": each.message[:200]}
+            {"field": ".".join(map(str, each.absolute_path)), "problem": each.message[:200]}
             for each in errors[:MOST_PROBLEMS]
         ]
-        listing = "; ".join(f"{each['field']}: {each['problem']}" for each in problems[:5])
+        listing = "; ".join(": ".join(filter(None, each.values())) for each in problems[:5])
         raise InvalidRequest(f"args of kind {self.name}: {listing}", problems=problems)
 
 

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from icebus.client.cli.exit_codes import FAILED
-from icebus.client.cli.options import Output
+from icebus.client.cli.options import Files, Output
 from icebus.client.cli.options import duration as duration_of
 from icebus.client.cli.output import (
     Column,
@@ -90,7 +90,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def simulate(
-    files: Annotated[list[Path], typer.Argument(help="Bitstreams (.bin) for the iCE40UP5K.")],
+    files: Files,
     window: Annotated[
         float,
         typer.Option(parser=duration_of, metavar="DURATION", help="For how long to count."),
@@ -172,11 +172,12 @@ def _leave_interrupts_to_the_command() -> None:
 def answer(path: Path, question: Question) -> Row:
     """What there is to tell of one file; never raises, as every file has a row."""
     from icebus import fpga
+    from icebus.client._evaluating.bitstreams import read_file
     from icebus.schemas.errors import IcebusError, InternalError
 
     row: dict[str, Any] = dict.fromkeys(FIELDS) | {"file": str(path), "note": ""}
     try:
-        bitstream = _read(path)
+        bitstream = read_file(path)
         inspection = fpga.inspect(bitstream, pin=question.pin)
         row |= {"driver": inspection.driver, "blocks": asdict(inspection.blocks)}
         result = fpga.simulate(bitstream, question.window, seed=question.seed, pin=question.pin)
@@ -186,20 +187,6 @@ def answer(path: Path, question: Question) -> Row:
     except Exception as error:  # noqa: BLE001 (one file's trouble is not the others')
         row["error"] = InternalError(f"simulation failed: {error!r}").info().model_dump(mode="json")
     return row
-
-
-def _read(path: Path) -> bytes:
-    from icebus.schemas.errors import InvalidRequest
-    from icebus.schemas.files import MAX_FILE_SIZE
-
-    try:
-        with path.open("rb") as file:
-            # No bitstream is longer, and what is given may be a device without end.
-            return file.read(MAX_FILE_SIZE)
-    except OSError as error:
-        raise InvalidRequest(
-            f"{error.strerror}; give the path of a bitstream made by icepack", path=str(path)
-        ) from None
 
 
 class Printer:
