@@ -12,7 +12,7 @@ from hypothesis import given
 from pydantic import BaseModel, ConfigDict, Field
 
 from icebus.client.cli.arguments import coerce, parse
-from icebus.client.cli.signatures import fields, signature, type_of, types
+from icebus.client.cli.signatures import fields, limits_of, signature, type_of, types
 from icebus.schemas.errors import InvalidRequest
 from icebus.schemas.files import MAX_FILE_SIZE, File, sha256_of
 from icebus.schemas.ids import Id
@@ -209,3 +209,18 @@ def test_given_a_schema_that_refers_to_itself_when_read_then_that_ends() -> None
     tree, odd = fields(schema)
     assert (tree.required, types(tree.schema), types(odd.schema)) == (True, {"object"}, set())
     assert signature("grow", schema) == "grow(tree: object, odd: any)"
+
+
+@pytest.mark.parametrize(
+    ("schema", "told"),
+    [
+        ({"type": "string"}, ""),
+        ({"type": "number", "exclusiveMinimum": 0, "maximum": 1.5}, "above 0, at most 1.5"),
+        ({"anyOf": [{"type": "integer", "minimum": 1}, {"type": "null"}]}, "at least 1"),
+        ({"type": "integer", "minimum": 0, "maximum": 2**63 - 1}, "at least 0"),
+    ],
+)
+def test_given_a_number_s_schema_when_its_limits_are_told_then_it_is_in_words(
+    schema: dict[str, Any], told: str
+) -> None:
+    assert limits_of(schema) == told

@@ -30,6 +30,10 @@ LIMITS: Mapping[str, tuple[str, Callable[[float, float], bool]]] = {
 """Keywords that limit a number: in words, and whether a number keeps to them."""
 
 
+LARGEST_INTEGER = 2**63 - 1
+"""Where databases and languages cease to count: no limit that anybody meets."""
+
+
 @dataclass(frozen=True)
 class Field:
     """A field of an object.
@@ -159,12 +163,12 @@ def _one_type(schema: Schema) -> str:
 
 
 def limits_of(schema: Schema) -> str:
-    """The limits of a number, in a few words; empty where there are none."""
+    """The limits of a number, in a few words; empty where there are none but those of integers."""
     limits = [
         f"{words} {json.dumps(each[key])}"
         for each in alternatives(schema)
         for key, (words, _) in LIMITS.items()
-        if key in each
+        if key in each and abs(each[key]) < LARGEST_INTEGER
     ]
     return ", ".join(dict.fromkeys(limits))
 

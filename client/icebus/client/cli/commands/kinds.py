@@ -119,7 +119,7 @@ def describe(offer: Offer) -> str:
         returns = _fields(method.returns) or f"  {type_of(answer)}"
         blocks.append(
             f"METHOD {signature(name, method.args)}\n{_indented(method.description)}"
-            + _after("\n\n", _fields(method.args, "required"))
+            + _after("\n\n", _fields(method.args, arguments=True))
             + f"\n  answer:\n{_indented(returns)}"
         )
     for name, event in sorted(info.events.items()):
@@ -129,7 +129,7 @@ def describe(offer: Offer) -> str:
 
 def _arguments(heading: str, option: str, schema: Schema) -> str:
     """What is given as ``name=value`` with an option of the command line."""
-    rows = _fields(schema, "required")
+    rows = _fields(schema, arguments=True)
     return f"{heading} with {option} NAME=VALUE\n{rows}" if rows else f"{heading}\n  no arguments"
 
 
@@ -142,14 +142,14 @@ def _indented(text: str) -> str:
     return "\n".join(f"  {line}".rstrip() for line in text.replace("``", "`").split("\n"))
 
 
-def _fields(schema: Schema, required: str = "") -> str:
-    """The fields of an object as lines that line up; ``required`` is said of those that are."""
+def _fields(schema: Schema, *, arguments: bool = False) -> str:
+    """The fields of an object as lines that line up; of arguments, what one has to give."""
     rows = [
         [
             each.name,
             type_of(each.schema),
-            required if each.required else _default(each.default),
-            limits_of(each.schema),
+            "required" if each.required and arguments else _default(each.default),
+            limits_of(each.schema) if arguments else "",
             each.description,
         ]
         for each in fields(schema)
