@@ -17,18 +17,21 @@ from icebus.schemas.files import Blob, File
 from icebus.schemas.ids import Id
 from icebus.schemas.message import Message
 from icebus.worker.device.actor import DeviceActor
+from icebus.worker.installed import Installed
 from icebus.worker.states import (
     Event,
     Hold,
     Host,
     Measuring,
     Reservable,
+    _registry,
     installed_kinds,
     method,
     reservable,
 )
 from icebus.worker.states._methods import Method
 from icebus.worker.states.core import CoreHost
+from icebus.worker.states.kinds.pulsecount import PulseCount
 
 ATTRIBUTES = ("name", "board", "desired", "firmware")
 """What a device has besides methods and properties."""
@@ -255,3 +258,59 @@ def test_given_a_second_pulsecount_then_one_of_them_is_ignored_and_that_is_logge
     install("other_counts", "pulsecount", "other_counts:Foreign")
     assert set(installed_kinds()) == {"pulsecount"}
     assert "installed twice" in caplog.text
+
+
+UNFIT = {
+    "no JSON schema": """
+class Unfit(Reservable):
+    class Args(Reservable.Args):
+        function: Callable = len
+""",
+    "three megabytes": """
+class Unfit(Reservable):
+    __doc__ = "x" * 3_000_000
+""",
+    "no description": """
+class Unfit(Reservable):
+    @classmethod
+    def info(cls):
+        return None
+""",
+    "ends the program": """
+class Unfit(Reservable):
+    @classmethod
+    def info(cls):
+        raise SystemExit("bye")
+""",
+}
+
+
+@pytest.mark.parametrize("definition", UNFIT.values(), ids=UNFIT)
+def test_given_a_kind_that_can_not_be_published_then_it_is_left_out_and_that_is_logged(
+    install: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture, definition: str
+) -> None:
+    install("unfit_kinds", "fit", "unfit_kinds:Foreign", "unfit_kinds:Unfit")
+    marked = definition.replace("\nclass", '\n@reservable("unfit", firmware="default")\nclass', 1)
+    with (tmp_path / "unfit_kinds.py").open("a") as module:
+        module.write(f"from collections.abc import Callable\n{marked}")
+    assert set(installed_kinds()) == {"pulsecount", "fit"}
+    assert "unfit_kinds:Unfit is left out" in caplog.text
+
+
+def test_given_more_kinds_than_fit_into_a_message_then_those_left_out_are_logged(
+    install: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(_registry, "LONGEST_INFOS", 10 + _registry.length_of_info(PulseCount))
+    install("foreign_kinds", "foreign", "foreign_kinds:Foreign")
+    assert set(installed_kinds()) == {"pulsecount"}
+    assert "kind foreign is left out" in caplog.text
+
+
+def test_given_a_kind_whose_firmware_is_not_installed_then_it_is_left_out_and_that_is_logged(
+    install: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    install("foreign_kinds", "foreign", "foreign_kinds:Foreign")
+    module = tmp_path / "foreign_kinds.py"
+    module.write_text(module.read_text().replace('"default"', '"laser"'))
+    assert set(Installed.load().kinds) == {"pulsecount"}
+    assert "its firmware laser is not installed" in caplog.text

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from icebus.worker.firmware import Firmware, installed_firmware
 from icebus.worker.states import Reservable, installed_kinds
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -18,8 +21,17 @@ class Installed:
 
     @classmethod
     def load(cls) -> Installed:
-        """All that is installed."""
-        return cls(installed_kinds(), installed_firmware())
+        """All that is installed, but for kinds whose firmware is not: no board could serve them."""
+        firmware = installed_firmware()
+        kinds: dict[str, type[Reservable]] = {}
+        for name, kind in installed_kinds().items():
+            if kind.firmware in firmware:
+                kinds[name] = kind
+            else:
+                log.error(
+                    "kind %s is left out: its firmware %s is not installed", name, kind.firmware
+                )
+        return cls(kinds, firmware)
 
     def likely_firmware(self, last: str, kind: str | None) -> dict[str, Firmware]:
         """All firmware: what a board ran last, what ``kind`` needs, then what answers soonest."""

@@ -231,6 +231,9 @@ class Worker:
         return WorkerPhase.DRAINING if leaving else WorkerPhase.READY
 
     def _publish_again(self) -> None:
-        self._publishing.kinds(self._installed.kinds)
+        try:
+            self._publishing.kinds(self._installed.kinds)
+        except Exception:  # a kind's mistake must not keep the devices from being reported
+            log.exception("the kinds could not be published")
         for device in self._inventory.devices.values():
             device.report_again()
