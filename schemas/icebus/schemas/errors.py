@@ -317,6 +317,12 @@ class MeasurementFailed(IcebusError):
     code = "measurement_failed"
 
 
+class KindFailed(IcebusError):
+    """The kind's own code has a mistake; the board is well. ``details`` has ``kind``."""
+
+    code = "kind_failed"
+
+
 class EvaluationsFailed(IcebusError):
     """Some evaluations ended in failures; ``failures`` on the exception lists them."""
 

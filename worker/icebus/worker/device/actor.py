@@ -28,7 +28,7 @@ from icebus.worker.hardware.board import ConnectedBoard
 from icebus.worker.hardware.port import Port
 from icebus.worker.installed import Installed
 from icebus.worker.loop import Callback, Loop, Timer
-from icebus.worker.states import Hold, Reservable, State
+from icebus.worker.states import Hold, Reservable, State, kind_failed
 from icebus.worker.states.core import Absent, Broken, CoreHost, CoreState, Ready, Testing
 
 log = logging.getLogger(__name__)
@@ -382,8 +382,12 @@ class DeviceActor:
         if self.state is new and new.commandable:
             self._carry_out_command()
 
-    def _on_failure(self, error: Exception) -> None:
-        if not isinstance(self.state, Broken):
+    def _on_failure(self, error: BaseException) -> None:
+        state = self.state
+        if isinstance(state, Reservable):
+            mistake = kind_failed(state.kind, "one of its steps", error)
+            self._go(self._next_state.kind_failed(self._facts, state, mistake))
+        elif not isinstance(self.state, Broken):
             self.fail(f"internal error: {error!r}")
 
     def _report(self) -> None:

@@ -50,6 +50,8 @@ class HelperThreads:
                 report = partial(then, step())
             except Exception as error:  # noqa: BLE001 - whoever waits learns it, whatever it is
                 report = partial(otherwise, error)
+            except SystemExit as error:  # raised by code of a package
+                report = partial(otherwise, RuntimeError(repr(error)))
             self._loop.post(partial(self._done, report))
 
         self._loop.offload(work, self.name)

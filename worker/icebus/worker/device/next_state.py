@@ -18,6 +18,7 @@ from icebus.schemas.errors import (
     DeviceUnplugged,
     FirmwareUnknown,
     IcebusError,
+    KindFailed,
     ReservationEnded,
 )
 from icebus.worker.device import lifecycle
@@ -25,7 +26,7 @@ from icebus.worker.device.commands import Command
 from icebus.worker.device.recovery import Recovery, Remedy
 from icebus.worker.firmware import RECOVERY, Firmware, Probe
 from icebus.worker.hardware.board import ConnectedBoard
-from icebus.worker.states import Hold, Reservable, State
+from icebus.worker.states import Hold, Reservable, State, kind_failed
 from icebus.worker.states.core import (
     Absent,
     Broken,
@@ -94,9 +95,11 @@ class NextState:
         self._check_every = check_every
         self._needed = {name: kind.firmware for name, kind in kinds.items()}
         self._recovery = Recovery()
+        self._reached: State | None = None
 
     def reached(self, state: State) -> None:
         """The device is in ``state``: in one where nothing is wrong with it, failures are over."""
+        self._reached = state
         if state.reported in lifecycle.HEALTHY:
             self._recovery.reset()
 
@@ -158,6 +161,20 @@ class NextState:
             case Remedy.SET_ASIDE:
                 return Transition(SetAside(doing, step.pause), why)
 
+    def kind_failed(self, facts: DeviceFacts, state: Reservable, mistake: KindFailed) -> Transition:
+        """The code of a kind has a mistake, and the board none that it would have to recover from.
+
+        It is tested, as nobody knows what it was told last, and may serve again. A kind that can't
+        even begin is refused until something else is desired.
+        """
+        if facts.board is None:
+            return self.lost(facts, mistake.message)
+        if state is not self._reached:
+            return Transition(Broken(mistake.message, retry=None), mistake)
+        reported = lifecycle.preparing_or(facts.desired, DeviceState.RELEASING)
+        testing = Testing(reported, facts.firmware, mistake.message)
+        return Transition(testing, mistake, reopen=True)
+
     def unrecognised(self, facts: DeviceFacts) -> Transition:
         """No firmware was recognised: a board of which none ever was is flashed at once."""
         if not facts.firmware:
@@ -191,12 +208,26 @@ class NextState:
             args = kind.Args.model_validate(desired.args)
         except ValidationError as error:
             return self.refuse(facts, f"args of {kind.kind}: {error.errors()[0]['msg']}")
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a package's code
+            return self._refuse_kind(facts, kind, "its Args", error)
         meter = check.meter if check is not None else None
         if check is not None and not (kind.takes_over and meter is not None and meter.in_step):
             return self._test(facts, _released(), reopen=True)
-        serving = kind(Hold(reservation=str(desired.reservation), user=str(desired.user)), args)
+        hold = Hold(reservation=str(desired.reservation), user=str(desired.user))
+        try:
+            serving = kind(hold, args)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a package's code
+            return self._refuse_kind(facts, kind, "its constructor", error)
         serving.probe = meter
         return Transition(serving, _released())
+
+    def _refuse_kind(
+        self, facts: DeviceFacts, kind: type[Reservable], doing: str, error: BaseException
+    ) -> Transition:
+        """A kind that can't begin, until another is desired: the board is left as it is."""
+        mistake = kind_failed(kind.kind, doing, error)
+        log.error("device %s: %s", facts.name, mistake.message, exc_info=error)
+        return Transition(Broken(mistake.message, retry=None), mistake)
 
     def _firmware_named(self, name: str) -> Firmware:
         if name not in self._firmware:

@@ -42,7 +42,7 @@ class StateRunner:
         self,
         loop: Loop,
         name: Callable[[], str],
-        on_failure: Callable[[Exception], None],
+        on_failure: Callable[[BaseException], None],
         on_journal: Callable[[JournalUnavailable], None],
     ) -> None:
         self.state: State | None = None
@@ -59,7 +59,7 @@ class StateRunner:
             log.warning("device %s: %s", self._name(), error.message)
             if self.state is state:
                 self._on_journal(error)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             log.exception("device %s: state %s failed", self._name(), type(state).__name__)
             if self.state is state:
                 self._on_failure(error)
@@ -80,7 +80,7 @@ class StateRunner:
         state, self.state = self.state, None
         try:
             state.leave(why)
-        except Exception:
+        except (Exception, SystemExit):
             log.exception("device %s: leaving %s failed", self._name(), type(state).__name__)
 
 
@@ -107,6 +107,6 @@ def invoke(
         return state.methods[method].call(state, arguments)
     except IcebusError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         log.exception("method %s of %s failed", method, device)
         raise InternalError(f"method {method} failed: {error!r}") from error

@@ -6,6 +6,7 @@ from icebus.worker.hardware.port import Port
 from icebus.worker.states._framework import Event, Reservable, State, reservable
 from icebus.worker.states._hosts import Hold, Host
 from icebus.worker.states._methods import method
+from icebus.worker.states._mistakes import kind_failed
 from icebus.worker.states._registry import installed_kinds
 from icebus.worker.states.measuring import Measuring
 
@@ -21,6 +22,7 @@ __all__ = [
     "Reservable",
     "State",
     "installed_kinds",
+    "kind_failed",
     "method",
     "reservable",
 ]

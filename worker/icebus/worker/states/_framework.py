@@ -17,6 +17,7 @@ from icebus.schemas.components import EventInfo, KindInfo
 from icebus.schemas.devices import DeviceState
 from icebus.schemas.errors import IcebusError, InvalidRequest
 from icebus.schemas.ids import is_id
+from icebus.schemas.measuring import Result
 from icebus.schemas.message import Args, Message
 from icebus.worker.firmware import Meter
 from icebus.worker.hardware.port import Port
@@ -200,7 +201,8 @@ def reservable(kind: str, firmware: str) -> Callable[[S], S]:
         cls.firmware = firmware
         cls.methods = methods_in(members, cls)
         cls.events = {name: value for name, value in members.items() if isinstance(value, Event)}
-        if cls.measures and "results" not in cls.events:
+        results = cls.events.get("results")
+        if cls.measures and not (results is not None and issubclass(results.data, Result)):
             raise TypeError(f"kind {kind} measures, so it needs `results = Event(ItsResult)`")
         return cls
 

@@ -10,12 +10,13 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from icebus.schemas.errors import IcebusError, InvalidRequest, JournalUnavailable
+from icebus.schemas.errors import IcebusError, InvalidRequest, JournalUnavailable, KindFailed
 from icebus.schemas.files import File
 from icebus.schemas.measuring import COLLECT_PAGE, Failure, Outcome
 from icebus.schemas.message import now
 from icebus.worker.device.journal import Journal, StoredOutcome
 from icebus.worker.states._framework import Reservable
+from icebus.worker.states._mistakes import mistakes_of
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +29,9 @@ WRITE_AGAIN = 5.0
 LONGEST_ENTRY = 64 << 10
 """Bytes of JSON that an evaluation is described with, mostly the client's annotations: they go back
 with its outcome, which has to fit into one message."""
+
+LONGEST_OUTCOME = 1 << 20
+"""Bytes of JSON of an outcome: a broker takes 2 MiB in one message."""
 
 
 class Entry(Outcome):
@@ -122,8 +126,21 @@ class Outcomes:
         return outcome is not None and outcome.event == "failures"
 
     def add(self, event: str, outcome: Outcome) -> None:
-        """Write down an outcome and send it."""
-        text = outcome.model_dump_json()
+        """Write down an outcome and send it.
+
+        Raises:
+            KindFailed: it can't be sent, for what the kind has put into it; nothing was done.
+        """
+        kind = self._state.kind
+        with mistakes_of(kind, "what it gives"):
+            text = outcome.model_dump_json()
+            length = len(text.encode())
+        if length > LONGEST_OUTCOME:
+            raise KindFailed(
+                f"kind {kind} gives {length} bytes for {outcome.bitstream}, of at most "
+                f"{LONGEST_OUTCOME}; the board is well, the kind has to be mended",
+                kind=kind,
+            )
         self._unwritten.append(StoredOutcome(outcome.evaluation, event, text))
         if len(self._unwritten) == 1:  # or the others are waited for
             self.write()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 from abc import ABC, abstractmethod
 from collections import deque
+from functools import partial
 from typing import Annotated, Any, ClassVar, Generic, TypeVar
 
 from pydantic import BaseModel, Field
@@ -13,6 +16,7 @@ from icebus.schemas.errors import (
     BitstreamInvalid,
     IcebusError,
     InvalidRequest,
+    KindFailed,
     MeasurementFailed,
     QueueFull,
     WorkerRestarted,
@@ -34,8 +38,11 @@ from icebus.worker.firmware import Measured, Meter, MeterCallbacks
 from icebus.worker.states._framework import Event, Reservable
 from icebus.worker.states._hosts import Hold
 from icebus.worker.states._methods import ModelOfKind, method
+from icebus.worker.states._mistakes import kind_failed, mistakes_of
 from icebus.worker.states.measuring._batches import Batches, EndedBatch
 from icebus.worker.states.measuring._outcomes import Evaluation, Outcomes
+
+log = logging.getLogger(__name__)
 
 FAILURES_IN_A_ROW = 3
 """Measurements in a row that may fail before the board is tested: one is a bad cable's, three are a
@@ -75,7 +82,7 @@ class Measuring(Reservable, ABC, Generic[R]):
         self._batches = Batches()
         self._stopping = False
         self._failed_in_a_row = 0
-        self._meter = self.make_meter(
+        self._meter: Meter[R] = self.make_meter(
             MeterCallbacks(
                 port=lambda: self.device.port,
                 after=self.after,
@@ -85,6 +92,8 @@ class Measuring(Reservable, ABC, Generic[R]):
                 on_silence=lambda how: self.device.fail(f"the board {how}"),
             )
         )
+        if not isinstance(self._meter, Meter):
+            raise TypeError(f"make_meter() gave {type(self._meter).__name__}, which is no Meter")
 
     # --- what a kind says -----------------------------------------------------------------------
 
@@ -151,7 +160,7 @@ class Measuring(Reservable, ABC, Generic[R]):
             first = first or data
         ahead = self._read_ahead
         if fresh and not self._queue and ahead is None:  # it is next, and need not be read again
-            ahead = (fresh[0].id, self.to_send(first, args))
+            ahead = (fresh[0].id, self._to_send(first, args))
         name = batch or new_id()
         serial = self.device.name
         accepted = [Evaluation.accepted(serial, file, name, args) for file in fresh]
@@ -223,13 +232,21 @@ class Measuring(Reservable, ABC, Generic[R]):
         self._fail_queue(why)
         self._stop_when_done()
 
-    def on_exit(self, why: IcebusError) -> None:
-        """Every evaluation that has no outcome yet fails with ``why``."""
-        self._meter.abandon()
+    def leave(self, why: IcebusError) -> None:
+        """End the state: every evaluation that has no outcome yet fails with ``why``."""
+        try:
+            super().leave(why)
+        finally:  # whatever code of the kind raises
+            try:
+                self._meter.abandon()
+            finally:
+                self._end_all(why)
+
+    def _end_all(self, why: IcebusError) -> None:
         self._end_measured()
         under_way, self._under_way = self._under_way, {}
         for evaluation in under_way.values():
-            self._end(evaluation, "failures", evaluation.entry.failure(why))
+            self._end(evaluation, why)
         self._fail_queue(why)
         for batch in self._batches.abandon():
             self._on_batch_ended(batch)
@@ -238,21 +255,49 @@ class Measuring(Reservable, ABC, Generic[R]):
     # --- measuring ------------------------------------------------------------------------------
 
     def _begin_next(self) -> None:
-        while self._queue and self._meter.wants_more:
-            evaluation = self._queue.popleft()
-            self._under_way[evaluation.id] = evaluation
-            self._meter.measure(evaluation.id, self._read(evaluation))
+        try:
+            while self._queue and self._meter.wants_more:
+                self._begin(self._queue.popleft())
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - raised again, in a step
+            # Whoever calls may be about to answer that evaluations are accepted, which is so.
+            self.after(0, partial(_raise, error))
+
+    def _begin(self, evaluation: Evaluation) -> None:
+        self._under_way[evaluation.id] = evaluation
+        try:
+            data = self._read(evaluation)
+        except IcebusError as error:
+            self._on_end(evaluation.id, error)
+            return
+        try:
+            self._meter.measure(evaluation.id, data)
+        except (Exception, SystemExit) as error:
+            log.exception("device %s: %s was not begun", self.device.name, evaluation.id)
+            self._on_end(evaluation.id, kind_failed(self.kind, "measure", error))
+            if not self._meter.wants_more:  # it may wait for the end of what was never sent
+                raise
 
     def _read_next(self) -> None:
         """Unpack the next while the board measures, so that it need not wait for that."""
         if self._queue:
-            self._read_ahead = (self._queue[0].id, self._read(self._queue[0]))
+            following = self._queue[0]
+            with contextlib.suppress(IcebusError):  # told when it is its turn
+                self._read_ahead = (following.id, self._read(following))
 
     def _read(self, evaluation: Evaluation) -> bytes:
         ahead, self._read_ahead = self._read_ahead, None
         if ahead is not None and ahead[0] == evaluation.id:
             return ahead[1]
-        return self.to_send(evaluation.file.blob.read(), evaluation.args)
+        return self._to_send(evaluation.file.blob.read(), evaluation.args)
+
+    def _to_send(self, data: bytes, args: BaseModel) -> bytes:
+        with mistakes_of(self.kind, "to_send"):
+            sent = self.to_send(data, args)
+            if not isinstance(sent, bytes):
+                raise TypeError(f"it gave {type(sent).__name__}, not bytes")
+            if not sent:  # a board would be waited for that was sent nothing
+                raise ValueError("it gave no bytes")
+        return sent
 
     def _on_end(self, key: str, how: Measured[R] | IcebusError) -> None:
         evaluation = self._under_way.pop(key, None)
@@ -266,9 +311,9 @@ class Measuring(Reservable, ABC, Generic[R]):
         ended, self._ended = self._ended, []
         for evaluation, how in ended:
             if isinstance(how, Measured):
-                self._end(evaluation, "results", self._result(evaluation, how))
+                self._end(evaluation, self._result(evaluation, how))
             else:
-                self._end(evaluation, "failures", evaluation.entry.failure(how))
+                self._end(evaluation, how)
             failed = isinstance(how, MeasurementFailed)
             self._failed_in_a_row = self._failed_in_a_row + 1 if failed else 0
         self._stop_when_done()
@@ -276,20 +321,32 @@ class Measuring(Reservable, ABC, Generic[R]):
             self._failed_in_a_row = 0
             self.device.fail(f"{FAILURES_IN_A_ROW} measurements in a row failed")
 
-    def _result(self, evaluation: Evaluation, measured: Measured[R]) -> Result:
-        result: Result = self.events["results"].data(
-            **evaluation.entry.envelope(),
-            **self.result(measured.report),
-            upload=measured.upload,
-            window=measured.window,
-        )
+    def _result(self, evaluation: Evaluation, measured: Measured[R]) -> Result | IcebusError:
+        try:
+            with mistakes_of(self.kind, "result"):
+                result: Result = self.events["results"].data(
+                    **evaluation.entry.envelope(),
+                    **self.result(measured.report),
+                    upload=measured.upload,
+                    window=measured.window,
+                )
+        except IcebusError as error:
+            log.exception("device %s: no result of %s", self.device.name, evaluation.id)
+            return error
         return result
 
-    def _end(self, evaluation: Evaluation, event: str, outcome: Result | Failure) -> None:
-        self._outcomes.add(event, outcome)
-        self._on_batch_ended(
-            self._batches.end_one(evaluation.entry.batch, succeeded=event == "results")
-        )
+    def _end(self, evaluation: Evaluation, how: Result | IcebusError) -> None:
+        """Give an evaluation its outcome, or if that can't be sent, one that says so."""
+        failed = isinstance(how, IcebusError)
+        try:
+            if isinstance(how, IcebusError):
+                self._outcomes.add("failures", evaluation.entry.failure(how))
+            else:
+                self._outcomes.add("results", how)
+        except KindFailed as mistake:
+            failed = True
+            self._outcomes.add("failures", evaluation.entry.failure(mistake))
+        self._on_batch_ended(self._batches.end_one(evaluation.entry.batch, succeeded=not failed))
 
     def _on_batch_ended(self, batch: EndedBatch | None) -> None:
         if batch is not None:
@@ -306,7 +363,7 @@ class Measuring(Reservable, ABC, Generic[R]):
     def _fail_queue(self, why: IcebusError) -> None:
         queue, self._queue = self._queue, deque()
         for evaluation in queue:
-            self._end(evaluation, "failures", evaluation.entry.failure(why))
+            self._end(evaluation, why)
 
     def _stop_when_done(self) -> None:
         if self._stopping and not self._under_way and not self._ended:
@@ -321,3 +378,7 @@ class Measuring(Reservable, ABC, Generic[R]):
                 f"{file.name}: {error.message}", **{**error.details, "bitstream": file.name}
             ) from None
         return data
+
+
+def _raise(error: BaseException) -> None:
+    raise error
