@@ -64,6 +64,30 @@ def test_given_steps_that_raise_then_the_loop_goes_on(
     assert caplog.text.count("a step of the loop failed") == 2
 
 
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt])
+def test_given_a_step_that_ends_the_program_then_the_loop_goes_on(
+    loop: Loop, caplog: pytest.LogCaptureFixture, error: type[BaseException]
+) -> None:
+    done = threading.Event()
+
+    def end() -> None:
+        raise error
+
+    loop.post(end)
+    loop.post(done.set)
+    assert done.wait(5)
+    assert caplog.text.count("a step of the loop failed") == 1
+
+
+def test_given_a_loop_that_can_not_go_on_then_that_is_told() -> None:
+    told: list[str] = []
+    crashing = Loop("test", told.append)
+    crashing._selector.close()
+    crashing.start()
+    assert crashing.stop(Deadline.after(5))
+    assert "test has ended" in told[0]
+
+
 def test_given_timers_then_they_run_in_the_order_of_their_times_and_cancelled_ones_never(
     loop: Loop,
 ) -> None:

@@ -16,7 +16,7 @@ import typer
 
 from icebus.bus import BrokerAddress
 from icebus.schemas.deadline import Deadline
-from icebus.schemas.errors import IcebusError, InvalidRequest
+from icebus.schemas.errors import IcebusError, InternalError, InvalidRequest
 from icebus.schemas.signals import wait_told
 from icebus.worker.device.device import CHECK_EVERY
 from icebus.worker.hardware.board import Discovery
@@ -97,14 +97,21 @@ def serve(
 
     Raises:
         IcebusError: it can't start.
+        InternalError: it could not go on.
     """
     address = BrokerAddress.parse(broker)
     discoveries: list[Discovery] = [RackDiscovery(each) for each in racks]
     if not discoveries:
         raise InvalidRequest("no boards to own: name a rack's directory with --rack")
     state = directory or platformdirs.user_state_path("icebus") / "worker" / address.user
-    worker = Worker(address, discoveries, state, labels, probe_every)
     stop = threading.Event()
+    failures: list[str] = []
+
+    def stop_failed(why: str) -> None:
+        failures.append(why)
+        stop.set()
+
+    worker = Worker(address, discoveries, state, labels, probe_every, stop_failed)
 
     def stop_gracefully(_number: int, _frame: FrameType | None) -> None:
         stop.set()
@@ -119,6 +126,8 @@ def serve(
     gc.set_threshold(GARBAGE)
     wait_told(stop)
     worker.stop(Deadline.after(STOP_DEADLINE))
+    if failures:
+        raise InternalError(f"{failures[0]}; the log may say why. Start it again")
 
 
 def main() -> None:

@@ -57,9 +57,11 @@ class Loop:
 
     Args:
         name: of the thread.
+        on_crash: called on the thread when it ends although nobody has stopped it.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, on_crash: Callable[[str], None] = lambda _why: None) -> None:
+        self._on_crash = on_crash
         self._selector = selectors.DefaultSelector()
         self._wake_read, self._wake_write = os.pipe()
         self._selector.register(self._wake_read, READ, self._drain)
@@ -128,23 +130,30 @@ class Loop:
             self._selector.unregister(descriptor)
 
     def _run(self) -> None:
-        while not self._stopping:
-            for key, events in self._selector.select(self._wait()):
-                self._guard(key.data, events)
-            with self._wake_lock:  # from here on a post is to wake us again
-                self._awake = False
-            while self._inbox:
-                self._guard(self._inbox.popleft())
-            while self._timers and self._timers[0][0] <= time.monotonic():
-                timer = heapq.heappop(self._timers)[2]
-                callback, timer.callback = timer.callback, None
-                if callback is not None:
-                    self._guard(callback)
+        try:
+            while not self._stopping:
+                self._turn()
+        except BaseException as error:
+            log.exception("the loop has ended")
+            self._on_crash(f"the loop of {self._thread.name} has ended: {error!r}")
         with self._wake_lock:
             self._closed = True
             self._selector.close()
             os.close(self._wake_read)
             os.close(self._wake_write)
+
+    def _turn(self) -> None:
+        for key, events in self._selector.select(self._wait()):
+            self._guard(key.data, events)
+        with self._wake_lock:  # from here on a post is to wake us again
+            self._awake = False
+        while self._inbox:
+            self._guard(self._inbox.popleft())
+        while self._timers and self._timers[0][0] <= time.monotonic():
+            timer = heapq.heappop(self._timers)[2]
+            callback, timer.callback = timer.callback, None
+            if callback is not None:
+                self._guard(callback)
 
     def _wait(self) -> float | None:
         if self._inbox:
@@ -157,7 +166,7 @@ class Loop:
     def _guard(callback: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> None:
         try:
             callback(*args, **kwargs)
-        except Exception:
+        except BaseException:  # a package's code that ends "the program" would end all devices
             log.exception("a step of the loop failed")
 
     def _drain(self, _events: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import wait
 from functools import partial
 from pathlib import Path
@@ -28,6 +28,7 @@ from icebus.worker.blobs import BlobStore
 from icebus.worker.calls import Calls
 from icebus.worker.device.device import CHECK_EVERY, Device
 from icebus.worker.hardware.board import Discovery, Snapshot
+from icebus.worker.heartbeats import Heartbeats
 from icebus.worker.installed import Installed
 from icebus.worker.inventory import Inventory
 from icebus.worker.labels import Labels
@@ -53,6 +54,7 @@ class Worker:
         directory: for journals; must be the same at the next start.
         labels: of its devices.
         check_every: seconds between checks of a board that nobody uses, about; 0 for never.
+        on_failure: called, on any thread, when the worker can't go on: it is to be stopped.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Worker:
         directory: Path,
         labels: Labels | None = None,
         check_every: float = CHECK_EVERY,
+        on_failure: Callable[[str], None] = log.critical,
     ) -> None:
         self.id = address.user
         self.session = new_id()
@@ -71,7 +74,8 @@ class Worker:
         self._discoveries = discoveries
         self._installed = Installed.load()
         self._blobs = BlobStore()
-        self._loop = Loop("devices")
+        self._loop = Loop("devices", on_failure)
+        self._heartbeats = Heartbeats(self._loop, self._answer_heartbeat, on_failure)
         self._inventory = Inventory(self._make_device, self._publish_state)
         self._found_all = False
         self._draining: str | None = None
@@ -196,9 +200,10 @@ class Worker:
             self._loop.post(self._publish_state)
 
     def _on_heartbeat(self, incoming: Incoming) -> None:
-        if not incoming.payload:
-            return
-        beat = decode(Heartbeat, incoming.payload)
+        if incoming.payload:
+            self._heartbeats.take(decode(Heartbeat, incoming.payload))
+
+    def _answer_heartbeat(self, beat: Heartbeat) -> None:
         statuses = [device.status for device in self._inventory.devices.values()]
         self._publishing.heartbeat(beat, statuses)
 
