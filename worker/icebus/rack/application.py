@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import select
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, ParamSpec
 
-from icebus.rack.firmware import EOL, NOTHING, Faulty
+from icebus.rack.firmware import EOL, NOTHING, Faulty, name_of
 from icebus.rack.pacing import Pacer
 from icebus.rack.pty import EVENTS, PtyPort, Signal
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from icebus.schemas.boards.rack import Fault
 
 _LOG = logging.getLogger(__name__)
+
+P = ParamSpec("P")
 
 _READS_A_TURN: Final = 2
 """Then the other boards have their turn."""
@@ -72,7 +74,7 @@ class Application:
     def start(self) -> None:
         """Start the firmware."""
         self._loop.register(self._port.fileno(), EVENTS, self._on_events)
-        self._do(self._firmware.start(self._loop.now()))
+        self._do(self._run(self._firmware.start, self._loop.now()))
 
     def set_fault(self, fault: Fault | None, random: Random) -> None:
         """Have something wrong with the board from now on, or nothing any more."""
@@ -109,7 +111,7 @@ class Application:
             got = self._port.read(self._pacer.allowance(now, wanted))
             if isinstance(got, bytes):
                 self._pacer.spent(len(got))
-                step = self._firmware.receive(got, now)
+                step = self._run(self._firmware.receive, got, now)
                 if step is not NOTHING:
                     self._do(step)
             elif got is Signal.WAITING:
@@ -142,7 +144,7 @@ class Application:
         now = self._loop.now()
         while (got := self._port.read(self._wanted)) not in (Signal.CLOSED, Signal.EMPTY):
             if isinstance(got, bytes):
-                self._do(self._firmware.receive(got, now))
+                self._do(self._run(self._firmware.receive, got, now))
             elif got is Signal.WAITING:
                 self._port.drop_unreceived()
             elif self._port.is_closed():
@@ -170,7 +172,7 @@ class Application:
             # the watchdog notices, than counted.
             _LOG.warning("%s: its port was reopened within a transfer; dropped", self._serial)
             self._port.drop_unreceived()
-        self._do(self._firmware.host_closed(now))
+        self._do(self._run(self._firmware.host_closed, now))
 
     def _pace(self, deadline: float) -> None:
         if self._pace_timer is None:
@@ -186,7 +188,16 @@ class Application:
             return
         self._port.drop_unread()
         self._pacer.empty(now)
-        self._do(self._firmware.host_closed(now))
+        self._do(self._run(self._firmware.host_closed, now))
+
+    def _run(self, take: Callable[P, Step], *args: P.args, **kwargs: P.kwargs) -> Step:
+        """Have the firmware take an input; one that fails does nothing, and the log names it."""
+        try:
+            return take(*args, **kwargs)
+        except (Exception, SystemExit):  # noqa: BLE001 (logged; it is a package's code)
+            name = name_of(type(self._healthy_firmware))
+            _LOG.exception("%s: %s failed", self._serial, name)
+            return NOTHING
 
     def _do(self, step: Step) -> None:
         if step.lines and self._detach_timer is None:
@@ -209,11 +220,11 @@ class Application:
 
     def _wake(self) -> None:
         self._firmware_timer = None
-        self._advance(self._firmware.wake(self._loop.now()))
+        self._advance(self._run(self._firmware.wake, self._loop.now()))
 
     def _measured(self, verdict: Verdict) -> None:
         if not self._closed:
-            self._advance(self._firmware.measured(verdict, self._loop.now()))
+            self._advance(self._run(self._firmware.measured, verdict, self._loop.now()))
 
     def _advance(self, step: Step) -> None:
         self._do(step)

@@ -151,5 +151,5 @@ class Loop:
     def _call(callback: Callable[..., None], *args: int) -> None:
         try:
             callback(*args)
-        except Exception:  # noqa: BLE001 (logged; the loop serves the other boards)
+        except (Exception, SystemExit):  # noqa: BLE001 (logged; the loop serves other boards)
             _LOG.exception("a callback failed")

@@ -10,7 +10,7 @@ from icebus.rack.firmware.base import (
     Step,
 )
 from icebus.rack.firmware.faulty import Faulty
-from icebus.rack.firmware.installed import firmware_of, installed_firmware
+from icebus.rack.firmware.installed import firmware_of, installed_firmware, name_of
 
 __all__ = [
     "EOL",
@@ -23,4 +23,5 @@ __all__ = [
     "Step",
     "firmware_of",
     "installed_firmware",
+    "name_of",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 from typing import TYPE_CHECKING, Final
 
 from icebus.rack.firmware.base import Firmware, FirmwareSettings, Silent
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from random import Random
 
     from icebus.schemas.boards.firmware import FirmwareMarker
+
+_LOG = logging.getLogger(__name__)
 
 GROUP: Final = "icebus.virtual_firmware"
 """The entry-point group under which a package offers virtual firmware."""
@@ -36,6 +39,15 @@ def installed_firmware() -> Mapping[str, type[Firmware]]:
 def firmware_of(
     marker: FirmwareMarker | None, settings: FirmwareSettings, random: Random
 ) -> Firmware:
-    """A freshly started firmware of that name; one that isn't known is silent."""
+    """A freshly started firmware of that name; one that isn't known, or can't start, is silent."""
     firmware = installed_firmware().get(marker.name, Silent) if marker else Silent
-    return firmware(settings, random)
+    try:
+        return firmware(settings, random)
+    except (Exception, SystemExit):  # noqa: BLE001 (logged; it is a package's code)
+        _LOG.exception("%s can't start", name_of(firmware))
+        return Silent(settings, random)
+
+
+def name_of(firmware: type[Firmware]) -> str:
+    """What a log calls a firmware, so that whoever wrote it knows it."""
+    return f"firmware {firmware.__module__}.{firmware.__qualname__}"
