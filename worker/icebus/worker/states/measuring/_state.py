@@ -77,7 +77,7 @@ class Measuring(Reservable, ABC, Generic[R]):
         self._queue: deque[Evaluation] = deque()
         self._under_way: dict[str, Evaluation] = {}
         self._read_ahead: tuple[str, bytes] | None = None
-        self._ended: list[tuple[Evaluation, Measured[R] | IcebusError]] = []
+        self._ended: deque[tuple[Evaluation, Measured[R] | IcebusError]] = deque()
         self._outcomes = Outcomes(self)
         self._batches = Batches()
         self._stopping = False
@@ -308,8 +308,8 @@ class Measuring(Reservable, ABC, Generic[R]):
             self.after(0, self._end_measured)
 
     def _end_measured(self) -> None:
-        ended, self._ended = self._ended, []
-        for evaluation, how in ended:
+        while self._ended:
+            evaluation, how = self._ended.popleft()
             if isinstance(how, Measured):
                 self._end(evaluation, self._result(evaluation, how))
             else:
