@@ -50,8 +50,10 @@ def test_given_a_loss_when_the_broker_was_away_meanwhile_then_it_still_explains(
     workers = Workers(bus)
     workers.watch("w1")
     clock.now += 2 * RETURN_TIME
-    for phase in (WorkerPhase.READY, WorkerPhase.LOST, WorkerPhase.READY):
-        worker.publish(TOPIC, state(phase))
+    worker.publish(TOPIC, state(WorkerPhase.READY))
+    eventually(lambda: workers.session("w1"))
+    worker.publish(TOPIC, state(WorkerPhase.LOST))
+    worker.publish(TOPIC, state(WorkerPhase.READY))
     eventually(lambda: workers.recent_loss("w1") and workers.problem("w1") is None)
     clock.now += 2 * RETURN_TIME
     assert workers.recent_loss("w1") is None
