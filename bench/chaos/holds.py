@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator
 
 from icebus.bus import BrokerAddress, Bus, Incoming
 from icebus.schemas.deadline import Deadline
-from icebus.schemas.history import HistoryEntry, HistoryEvent
 from icebus.schemas.message import decode
-from icebus.schemas.reservations import Reservation
+from icebus.schemas.operations.history import HistoryEntry, HistoryEvent
+from icebus.schemas.operations.reservations import Reservation
 from icebus.schemas.topics import RESERVATION
 
 TIMEOUT = 20.0

@@ -19,9 +19,9 @@ from icebus.client import PulseCountClient
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.devices import DeviceState
 from icebus.schemas.errors import IcebusError
-from icebus.schemas.history import HistoryEvent
 from icebus.schemas.message import now
-from icebus.schemas.reservations import KnownDevice
+from icebus.schemas.operations.history import HistoryEvent
+from icebus.schemas.operations.reservations import KnownDevice
 
 READY_TIMEOUT = 120.0
 """Seconds for the farm to be idle and ready, once clients have finished and pauses of broken boards

@@ -23,8 +23,8 @@ from bench.chaos.timers import Timers
 from bench.network import Network
 from bench.population import individual
 from bench.postgresql import PostgresServer, find
-from icebus.schemas.history import HistoryEntry, HistoryEvent
 from icebus.schemas.message import now
+from icebus.schemas.operations.history import HistoryEntry, HistoryEvent
 
 TARGETS = [
     "broker",

@@ -9,9 +9,7 @@ import pytest
 
 from icebus.broker.embedded import EmbeddedBroker
 from icebus.broker.mosquitto import find_program
-from icebus.schemas.errors import (
-    ProgramMissing,
-)
+from icebus.schemas.errors import ProgramMissing
 
 
 def test_when_mosquitto_is_missing_then_the_error_names_the_command_that_installs_it(

@@ -5,9 +5,7 @@ from __future__ import annotations
 import pytest
 
 from icebus.bus import BrokerAddress
-from icebus.schemas.errors import (
-    InvalidRequest,
-)
+from icebus.schemas.errors import InvalidRequest
 
 
 @pytest.mark.parametrize(

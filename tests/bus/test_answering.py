@@ -17,12 +17,7 @@ from icebus.bus import _answering as answering
 from icebus.bus._messages import publish_properties
 from icebus.schemas.calls import Reply, Request
 from icebus.schemas.deadline import Deadline
-from icebus.schemas.errors import (
-    IcebusError,
-    InvalidRequest,
-    NotEnoughDevices,
-    QueueFull,
-)
+from icebus.schemas.errors import IcebusError, InvalidRequest, NotEnoughDevices, QueueFull
 from icebus.schemas.topics import OPERATION, REPLY
 
 # --- trust --------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import IcebusError, UnknownReservation
 from icebus.schemas.ids import CONTROL, new_id
 from icebus.schemas.message import Message, now
-from icebus.schemas.reservations import (
+from icebus.schemas.operations.reservations import (
     DeviceReplaced,
     DevicesReply,
     EndReason,
@@ -30,13 +30,7 @@ from icebus.schemas.reservations import (
     ReservationState,
     WithdrawReply,
 )
-from icebus.schemas.topics import (
-    CLIENT_STATE,
-    EVENT,
-    OPERATION,
-    RESERVATION,
-    SHARED_OPERATIONS,
-)
+from icebus.schemas.topics import CLIENT_STATE, EVENT, OPERATION, RESERVATION, SHARED_OPERATIONS
 
 
 def device(serial: str, state: HoldState) -> HeldDevice:

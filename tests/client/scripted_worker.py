@@ -18,12 +18,7 @@ from icebus.schemas.ids import new_id
 from icebus.schemas.kinds.pulsecount import PulseCountResult
 from icebus.schemas.measuring import BatchFinished, Failure, Queued, Result
 from icebus.schemas.message import Message, now
-from icebus.schemas.topics import (
-    BLOB,
-    CALL,
-    EVENT,
-    WORKER_STATE,
-)
+from icebus.schemas.topics import BLOB, CALL, EVENT, WORKER_STATE
 
 
 class ScriptedWorker:

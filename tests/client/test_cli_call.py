@@ -8,7 +8,7 @@ import pytest
 
 from icebus.client import PulseCountClient, Survey
 from icebus.schemas.errors import DeviceFailed
-from icebus.schemas.reservations import HoldState
+from icebus.schemas.operations.reservations import HoldState
 
 if TYPE_CHECKING:
     from tests.client.scripted_control import ScriptedControl

@@ -29,7 +29,7 @@ from icebus.schemas.components import (
 from icebus.schemas.devices import DeviceReport, DeviceState
 from icebus.schemas.errors import BrokerUnavailable, InvalidRequest, NoProfile, NotAuthorized
 from icebus.schemas.message import now
-from icebus.schemas.reservations import Reservation, ReservationState
+from icebus.schemas.operations.reservations import Reservation, ReservationState
 
 NOW = now()
 ADDRESS = BrokerAddress.parse("mqtt://ann:secret@lab.example:1883")

@@ -13,7 +13,7 @@ from icebus.client import Admin, Boards, EventHandler, PulseCountClient
 from icebus.client._connection import operations
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import BrokerUnavailable, ClientClosed, DeadlineExceeded
-from icebus.schemas.reservations import ListArgs, ReservationsReply
+from icebus.schemas.operations.reservations import ListArgs, ReservationsReply
 
 if TYPE_CHECKING:
     from tests.client.scripted_control import ScriptedControl

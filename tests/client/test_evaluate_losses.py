@@ -13,12 +13,7 @@ import pytest
 from tests.client.background import in_background
 from tests.client.outcomes import by_board_and_bitstream
 
-from icebus.client import (
-    EvaluationsFailed,
-    Failure,
-    PulseCountClient,
-    PulseCountResult,
-)
+from icebus.client import EvaluationsFailed, Failure, PulseCountClient, PulseCountResult
 from icebus.client._evaluating.acknowledging import Acknowledger
 from icebus.client._evaluating.bitstreams import Item
 from icebus.client._evaluating.each_board import EachBoard
@@ -34,7 +29,7 @@ from icebus.schemas.errors import (
     ReservationEnded,
     WorkerLost,
 )
-from icebus.schemas.reservations import DeviceFailedEvent, HoldState
+from icebus.schemas.operations.reservations import DeviceFailedEvent, HoldState
 
 if TYPE_CHECKING:
     from tests.client.scripted_control import ScriptedControl

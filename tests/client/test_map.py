@@ -31,7 +31,7 @@ from icebus.schemas.errors import (
     WorkerLost,
     WorkerRestarted,
 )
-from icebus.schemas.reservations import DeviceFailedEvent, HoldState
+from icebus.schemas.operations.reservations import DeviceFailedEvent, HoldState
 
 if TYPE_CHECKING:
     from tests.client.scripted_control import ScriptedControl

@@ -9,12 +9,7 @@ from pathlib import Path
 import pytest
 
 from icebus.client._farm_directory import lock_path, profile_path, state_directory
-from icebus.client._profile import (
-    Profile,
-    default_profile_path,
-    find_profile,
-    find_url,
-)
+from icebus.client._profile import Profile, default_profile_path, find_profile, find_url
 from icebus.schemas.errors import InvalidRequest, NoProfile
 
 URL = "mqtt://alice:secret@127.0.0.1:1883/icebus/v1"

@@ -15,7 +15,7 @@ from icebus.client._reservation import document as holding
 from icebus.schemas.components import WorkerPhase, WorkerState
 from icebus.schemas.errors import DeviceFailed, DeviceNotHeld, DeviceUnplugged, WorkerLost
 from icebus.schemas.message import now
-from icebus.schemas.reservations import (
+from icebus.schemas.operations.reservations import (
     DeviceFailedEvent,
     EndReason,
     HeldDevice,

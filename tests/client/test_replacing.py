@@ -16,7 +16,7 @@ from icebus.client import Failure, PulseCountClient, PulseCountResult, Reservati
 from icebus.client._evaluating.each_board import DEPTH
 from icebus.client.kinds.pulsecount import PulseCountOutcome
 from icebus.schemas.errors import DeviceFailed, DeviceNotHeld, ReservationEnded, UnknownReservation
-from icebus.schemas.reservations import HoldState, Transferred
+from icebus.schemas.operations.reservations import HoldState, Transferred
 
 if TYPE_CHECKING:
     from tests.client.scripted_control import ScriptedControl

@@ -27,7 +27,7 @@ from icebus.schemas.errors import (
 )
 from icebus.schemas.measuring import Acknowledged
 from icebus.schemas.message import decode, now
-from icebus.schemas.reservations import (
+from icebus.schemas.operations.reservations import (
     DeviceFailedEvent,
     Ended,
     EndingSoon,

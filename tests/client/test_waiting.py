@@ -17,7 +17,7 @@ from icebus.schemas.errors import (
     ReservationQueued,
 )
 from icebus.schemas.message import now
-from icebus.schemas.reservations import EndReason, Queue
+from icebus.schemas.operations.reservations import EndReason, Queue
 
 if TYPE_CHECKING:
     from tests.client.scripted_control import ScriptedControl

@@ -16,18 +16,13 @@ from bench.simulated import SimulatedWorker, copied_fields
 from icebus.bus import BrokerAddress, Bus, Incoming, Requester, Will
 from icebus.schemas import components
 from icebus.schemas.calls import RawEvent, Request
-from icebus.schemas.components import (
-    ClientState,
-    Heartbeat,
-    KindInfo,
-    WorkerKinds,
-)
+from icebus.schemas.components import ClientState, Heartbeat, KindInfo, WorkerKinds
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.devices import Desired, DeviceState
 from icebus.schemas.errors import UnknownKind
 from icebus.schemas.ids import CONTROL, new_id
 from icebus.schemas.message import decode
-from icebus.schemas.reservations import (
+from icebus.schemas.operations.reservations import (
     AvailableReply,
     DevicesReply,
     ExtendReply,
@@ -35,13 +30,7 @@ from icebus.schemas.reservations import (
     ReservationReply,
     ReservationsReply,
 )
-from icebus.schemas.topics import (
-    CLIENT_STATE,
-    CONTROL_HEARTBEAT,
-    EVENT,
-    OPERATION,
-    RESERVATION,
-)
+from icebus.schemas.topics import CLIENT_STATE, CONTROL_HEARTBEAT, EVENT, OPERATION, RESERVATION
 
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)

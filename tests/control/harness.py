@@ -20,7 +20,7 @@ from icebus.schemas.calls import Event, Request
 from icebus.schemas.components import KindInfo, WorkerHeartbeat, WorkerPhase, WorkerState
 from icebus.schemas.devices import Desired, DeviceReport, DeviceState
 from icebus.schemas.message import now
-from icebus.schemas.reservations import EndReason, Reservation, ReservationState
+from icebus.schemas.operations.reservations import EndReason, Reservation, ReservationState
 
 T = TypeVar("T")
 

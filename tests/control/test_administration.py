@@ -20,7 +20,7 @@ from icebus.schemas.errors import (
     UnknownDevice,
     UnknownOperation,
 )
-from icebus.schemas.reservations import ReservationState
+from icebus.schemas.operations.reservations import ReservationState
 
 if TYPE_CHECKING:
     from tests.control.harness import Harness

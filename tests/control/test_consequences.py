@@ -14,7 +14,7 @@ from icebus.control.operations import absent_clients
 from icebus.control.settings import Settings
 from icebus.schemas.components import ClientState, Presence
 from icebus.schemas.devices import DeviceState
-from icebus.schemas.reservations import EndReason, ReservationState
+from icebus.schemas.operations.reservations import EndReason, ReservationState
 
 if TYPE_CHECKING:
     from tests.control.harness import Harness

@@ -19,7 +19,7 @@ from sqlmodel import SQLModel, select
 from icebus.control.store.database import MIGRATIONS, Database
 from icebus.control.store.tables import DeviceRow, HoldRow, ReservationRow
 from icebus.schemas.errors import InvalidRequest
-from icebus.schemas.reservations import EndReason, HoldState, ReservationState
+from icebus.schemas.operations.reservations import EndReason, HoldState, ReservationState
 
 NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
 

@@ -29,7 +29,7 @@ from icebus.schemas.components import (
 from icebus.schemas.devices import Desired, DeviceReport, DeviceState
 from icebus.schemas.errors import IcebusError, InternalError
 from icebus.schemas.message import now
-from icebus.schemas.reservations import DevicesReply, Reservation
+from icebus.schemas.operations.reservations import DevicesReply, Reservation
 
 
 class FragileDatabase(Database):

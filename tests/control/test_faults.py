@@ -29,7 +29,7 @@ from icebus.schemas.deadline import Deadline
 from icebus.schemas.devices import Desired
 from icebus.schemas.errors import InternalError
 from icebus.schemas.message import decode
-from icebus.schemas.reservations import (
+from icebus.schemas.operations.reservations import (
     EndReason,
     HoldState,
     Reservation,

@@ -33,9 +33,9 @@ from icebus.control.watch.workers import Workers
 from icebus.schemas.components import ClientState, Presence, WorkerPhase, WorkerState
 from icebus.schemas.devices import Desired, DeviceReport, DeviceState
 from icebus.schemas.errors import IcebusError
-from icebus.schemas.history import HistoryEvent
 from icebus.schemas.ids import new_id
-from icebus.schemas.reservations import Reservation, ReservationState
+from icebus.schemas.operations.history import HistoryEvent
+from icebus.schemas.operations.reservations import Reservation, ReservationState
 from icebus.schemas.topics import DESIRED
 
 pytestmark = pytest.mark.slow

@@ -20,7 +20,7 @@ from icebus.control.store.tables import DeviceRow, ReservationRow
 from icebus.schemas.devices import DeviceReport, DeviceState
 from icebus.schemas.liveness import Health
 from icebus.schemas.message import now
-from icebus.schemas.reservations import HoldState, ReservationState
+from icebus.schemas.operations.reservations import HoldState, ReservationState
 
 GENERATION = 7
 

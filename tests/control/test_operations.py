@@ -29,7 +29,7 @@ from icebus.schemas.errors import (
     UnknownOperation,
     UnknownReservation,
 )
-from icebus.schemas.reservations import EndReason, Reservation, ReservationState
+from icebus.schemas.operations.reservations import EndReason, Reservation, ReservationState
 
 if TYPE_CHECKING:
     from tests.control.harness import Harness

@@ -9,13 +9,13 @@ import pytest
 from icebus.control.operations import absent_clients
 from icebus.schemas.components import ClientState, Presence
 from icebus.schemas.devices import Desired, DeviceState
-from icebus.schemas.errors import (
-    DeviceNotHeld,
-    DeviceUnavailable,
-    Forbidden,
-    NotEnoughDevices,
+from icebus.schemas.errors import DeviceNotHeld, DeviceUnavailable, Forbidden, NotEnoughDevices
+from icebus.schemas.operations.reservations import (
+    EndReason,
+    HoldState,
+    Reservation,
+    ReservationState,
 )
-from icebus.schemas.reservations import EndReason, HoldState, Reservation, ReservationState
 
 if TYPE_CHECKING:
     from tests.control.harness import Harness

@@ -22,7 +22,7 @@ from icebus.schemas.errors import (
     NotEnoughDevices,
     ReservationQueued,
 )
-from icebus.schemas.reservations import EndReason, Reservation, ReservationState
+from icebus.schemas.operations.reservations import EndReason, Reservation, ReservationState
 from icebus.schemas.topics import RESERVATION
 
 if TYPE_CHECKING:

@@ -11,14 +11,14 @@ from icebus.bus import Incoming, wait_for
 from icebus.control.server import Control
 from icebus.control.settings import Settings
 from icebus.control.store.database import Database
-from icebus.schemas.administration import DevicesChanged, WorkerChanged
 from icebus.schemas.calls import Request
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.devices import WorkerDesired
-from icebus.schemas.history import HistoryReply
 from icebus.schemas.ids import CONTROL, new_id
 from icebus.schemas.message import decode
-from icebus.schemas.reservations import EndReason, ReservationReply, ReservationState
+from icebus.schemas.operations.administration import DevicesChanged, WorkerChanged
+from icebus.schemas.operations.history import HistoryReply
+from icebus.schemas.operations.reservations import EndReason, ReservationReply, ReservationState
 from icebus.schemas.topics import ADMIN, DESIRED, DEVICE, WORKER_DESIRED
 
 if TYPE_CHECKING:

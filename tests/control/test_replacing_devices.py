@@ -9,7 +9,7 @@ import pytest
 from icebus.control.operations import republishing
 from icebus.schemas.devices import DeviceState
 from icebus.schemas.liveness import RETURN_TIME
-from icebus.schemas.reservations import HoldState, Reservation, ReservationState
+from icebus.schemas.operations.reservations import HoldState, Reservation, ReservationState
 
 if TYPE_CHECKING:
     from tests.control.harness import Harness

@@ -24,7 +24,7 @@ from icebus.schemas.errors import (
     UnknownOperation,
 )
 from icebus.schemas.message import now
-from icebus.schemas.reservations import (
+from icebus.schemas.operations.reservations import (
     EndReason,
     HoldState,
     Reservation,

@@ -40,7 +40,7 @@ from icebus.schemas.errors import (
 )
 from icebus.schemas.ids import new_id
 from icebus.schemas.message import decode
-from icebus.schemas.reservations import ReservationReply
+from icebus.schemas.operations.reservations import ReservationReply
 from icebus.schemas.topics import CONTROL_HEARTBEAT, CONTROL_STATE, DESIRED, RESERVATION, Role
 
 log = logging.getLogger(__name__)

@@ -19,7 +19,7 @@ from tests.docs.rooms import room_map
 
 from icebus.control.decide.lifecycle import HOLD, RESERVATION
 from icebus.schemas.devices import DeviceState
-from icebus.schemas.reservations import HoldState, ReservationState
+from icebus.schemas.operations.reservations import HoldState, ReservationState
 from icebus.worker.device.lifecycle import INITIAL, TRANSITIONS
 
 S = TypeVar("S", bound=StrEnum)

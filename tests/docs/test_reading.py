@@ -24,11 +24,11 @@ from tests.packages import install
 from icebus.broker.cli import main as broker_main
 from icebus.client import PulseCountClient
 from icebus.client.circuits.tools import PROGRAMS
-from icebus.schemas import administration
 from icebus.schemas.calls import CallResults
 from icebus.schemas.errors import IcebusError
 from icebus.schemas.kinds import pulsecount
-from icebus.schemas.reservations import EVENTS, OPERATIONS
+from icebus.schemas.operations import administration
+from icebus.schemas.operations.reservations import EVENTS, OPERATIONS
 from icebus.schemas.topics import DEFAULT_ROOT, TOPICS, Topic
 from icebus.worker.states import installed_kinds
 

@@ -12,10 +12,10 @@ import pytest
 
 from icebus.control.operations.remembered_requests import Operations
 from icebus.control.operations.table import ADMINISTRATORS, USERS
-from icebus.schemas import administration, reservations
 from icebus.schemas.documents.asyncapi import document, event_models
 from icebus.schemas.documents.topics_page import renew
 from icebus.schemas.kinds import pulsecount
+from icebus.schemas.operations import administration, reservations
 from icebus.schemas.topics import TOPICS
 from icebus.worker.states import installed_kinds
 

@@ -14,12 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
-from icebus.schemas import administration, calls, components, devices, history, kinds, reservations
+from icebus.schemas import calls, components, devices, kinds
 from icebus.schemas.calls import Call, Event, Reply, Request
 from icebus.schemas.errors import InvalidRequest
 from icebus.schemas.kinds import pulsecount
 from icebus.schemas.message import LONGEST_FIELD, Args, Message, decode, invalid
-from icebus.schemas.reservations import ReserveArgs
+from icebus.schemas.operations import administration, history, reservations
+from icebus.schemas.operations.reservations import ReserveArgs
 
 
 def defined_in(module: Any) -> list[type[BaseModel]]:

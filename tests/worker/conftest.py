@@ -17,12 +17,7 @@ from tests.worker.waiting import TIMEOUT, eventually
 from tests.worker.workers import CIRCUITS, PEOPLE, FaultyFarm, WorkerProcess, make_worker
 
 from icebus.broker.embedded import EmbeddedBroker
-from icebus.schemas.boards.rack import (
-    RackBoard,
-    RackFile,
-    edit_rack_file,
-    read_boards,
-)
+from icebus.schemas.boards.rack import RackBoard, RackFile, edit_rack_file, read_boards
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.devices import Desired, DeviceState
 from icebus.schemas.files import File

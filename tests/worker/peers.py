@@ -22,15 +22,7 @@ from icebus.schemas.errors import IcebusError
 from icebus.schemas.files import ENCODING_PROPERTY, pack, sha256_of
 from icebus.schemas.ids import new_id
 from icebus.schemas.message import decode
-from icebus.schemas.topics import (
-    BLOB,
-    CALL,
-    DESIRED,
-    DEVICE,
-    EVENT,
-    WORKER_EVENT,
-    WORKER_STATE,
-)
+from icebus.schemas.topics import BLOB, CALL, DESIRED, DEVICE, EVENT, WORKER_EVENT, WORKER_STATE
 from icebus.worker.states import Hold
 
 T = TypeVar("T")

@@ -12,12 +12,7 @@ from tests.worker.scripted_board import SIZE
 
 from icebus.schemas.boards import pulse_count_text as text
 from icebus.schemas.devices import DeviceState
-from icebus.schemas.errors import (
-    DeviceNotHeld,
-    DeviceNotServing,
-    InvalidRequest,
-    QueueFull,
-)
+from icebus.schemas.errors import DeviceNotHeld, DeviceNotServing, InvalidRequest, QueueFull
 from icebus.schemas.files import File
 from icebus.schemas.measuring import QUEUE_CAPACITY
 from icebus.worker.device import recovery

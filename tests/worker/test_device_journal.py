@@ -13,9 +13,7 @@ from tests.worker.scripted_board import SIZE, value_of
 
 from icebus.schemas.boards import pulse_count_text as text
 from icebus.schemas.devices import DeviceState
-from icebus.schemas.errors import (
-    JournalUnavailable,
-)
+from icebus.schemas.errors import JournalUnavailable
 from icebus.schemas.files import File
 from icebus.schemas.kinds.pulsecount import PulseCountResult
 from icebus.worker.device import actor

@@ -13,10 +13,7 @@ from tests.by_hand import publish_by_hand
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.devices import DeviceState
 from icebus.schemas.ids import new_id
-from icebus.schemas.topics import (
-    CALL,
-    REPLY,
-)
+from icebus.schemas.topics import CALL, REPLY
 
 if TYPE_CHECKING:
     from tests.worker.peers import Peers

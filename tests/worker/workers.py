@@ -17,16 +17,11 @@ from tests.worker.waiting import TIMEOUT, eventually
 
 from icebus.broker.access import Principal
 from icebus.broker.embedded import EmbeddedBroker
-from icebus.schemas.boards.rack import (
-    RackFile,
-    edit_rack_file,
-)
+from icebus.schemas.boards.rack import RackFile, edit_rack_file
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.devices import DeviceState
 from icebus.schemas.errors import IcebusError
-from icebus.schemas.topics import (
-    Role,
-)
+from icebus.schemas.topics import Role
 from icebus.worker.hardware.rack import RackDiscovery
 from icebus.worker.worker import Worker
 

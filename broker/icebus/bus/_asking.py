@@ -17,12 +17,7 @@ from icebus.bus._messages import Incoming
 from icebus.bus._waiting import wait_for
 from icebus.schemas.calls import Reply, Request
 from icebus.schemas.deadline import Deadline
-from icebus.schemas.errors import (
-    ClientClosed,
-    DeadlineExceeded,
-    IcebusError,
-    RemoteError,
-)
+from icebus.schemas.errors import ClientClosed, DeadlineExceeded, IcebusError, RemoteError
 from icebus.schemas.message import decode, invalid
 from icebus.schemas.topics import REPLY, TopicName
 

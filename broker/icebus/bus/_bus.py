@@ -29,18 +29,8 @@ from icebus.bus import _subscriptions as subscriptions
 from icebus.bus._acknowledgements import Acknowledgements
 from icebus.bus._address import BrokerAddress
 from icebus.bus._dispatcher import Dispatcher
-from icebus.bus._first_connection import (
-    REFUSED_CREDENTIALS,
-    open_connection,
-    why_not_connected,
-)
-from icebus.bus._messages import (
-    QuickReadingClient,
-    Root,
-    Will,
-    from_paho,
-    publish_properties,
-)
+from icebus.bus._first_connection import REFUSED_CREDENTIALS, open_connection, why_not_connected
+from icebus.bus._messages import QuickReadingClient, Root, Will, from_paho, publish_properties
 from icebus.bus._subscriptions import Handler, Subscription, Subscriptions
 from icebus.bus._tcp import HasDescriptor, close_after_reading, send_at_once
 from icebus.schemas.deadline import Deadline

@@ -11,10 +11,10 @@ from icebus.client._connection import operations
 from icebus.client._connection.connection import validated
 from icebus.client._connection.operations import TIMEOUT
 from icebus.client._session import Session
-from icebus.schemas import administration, reservations
-from icebus.schemas.administration import DevicesChanged, WorkerChanged
 from icebus.schemas.errors import NotAuthorized
-from icebus.schemas.reservations import ReservationReply
+from icebus.schemas.operations import administration, reservations
+from icebus.schemas.operations.administration import DevicesChanged, WorkerChanged
+from icebus.schemas.operations.reservations import ReservationReply
 from icebus.schemas.topics import ADMIN
 
 A = TypeVar("A", bound=BaseModel)

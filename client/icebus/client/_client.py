@@ -18,7 +18,6 @@ from icebus.client._reservation.queue_place import waited_in_vain_error
 from icebus.client._reservation.reservation import Reservation
 from icebus.client._session import CLOSE_TIMEOUT, CONNECT_TIMEOUT, Session
 from icebus.client._survey import Survey, survey
-from icebus.schemas import reservations
 from icebus.schemas.calls import CallResults
 from icebus.schemas.components import KindInfo
 from icebus.schemas.deadline import Deadline
@@ -32,7 +31,8 @@ from icebus.schemas.errors import (
 )
 from icebus.schemas.files import Blob
 from icebus.schemas.message import now
-from icebus.schemas.reservations import EndReason, ReservationState, ReserveArgs
+from icebus.schemas.operations import reservations
+from icebus.schemas.operations.reservations import EndReason, ReservationState, ReserveArgs
 from icebus.schemas.topics import WORKER_KINDS
 
 log = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from icebus.schemas.measuring import BatchFinished, Failure, Result
 
 if TYPE_CHECKING:
     from icebus.client._reservation.queue_place import Waiting
-    from icebus.schemas.reservations import (
+    from icebus.schemas.operations.reservations import (
         DeviceFailedEvent,
         DeviceReplaced,
         Ended,

@@ -13,8 +13,8 @@ from icebus.client._client import BaseClient
 from icebus.client._evaluating.boards import MeasuringBoards
 from icebus.client._handlers import EventHandler, MeasuringHandler, event_names
 from icebus.client._session import CONNECT_TIMEOUT
-from icebus.schemas import reservations
 from icebus.schemas.measuring import Result
+from icebus.schemas.operations import reservations
 
 R = TypeVar("R", bound=Result)
 B = TypeVar("B", bound=MeasuringBoards[Any], default=MeasuringBoards[R])

@@ -14,11 +14,11 @@ from icebus.client._connection.connection import Connection
 from icebus.client._connection.hook_runner import Hook
 from icebus.client._handlers import EventHandler
 from icebus.client._profile import find_url
-from icebus.schemas import reservations
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import InvalidRequest
-from icebus.schemas.history import HistoryEntry, HistoryEvent
-from icebus.schemas.reservations import KnownDevice
+from icebus.schemas.operations import reservations
+from icebus.schemas.operations.history import HistoryEntry, HistoryEvent
+from icebus.schemas.operations.reservations import KnownDevice
 
 CONNECT_TIMEOUT = 10.0
 """Seconds for the broker to take us in."""

@@ -22,7 +22,7 @@ from icebus.schemas.errors import DeadlineExceeded
 from icebus.schemas.ids import new_id
 from icebus.schemas.liveness import Health, echo_age, retained_health
 from icebus.schemas.message import decode
-from icebus.schemas.reservations import Reservation
+from icebus.schemas.operations.reservations import Reservation
 from icebus.schemas.topics import (
     CLIENT_STATE,
     CONTROL_HEARTBEAT,

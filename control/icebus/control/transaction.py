@@ -15,11 +15,11 @@ from icebus.control.watch.clients import Clients
 from icebus.control.watch.workers import Workers
 from icebus.schemas.calls import Event
 from icebus.schemas.devices import WorkerDesired
-from icebus.schemas.history import HistoryEvent
 from icebus.schemas.ids import ALL_DEVICES, CONTROL
 from icebus.schemas.liveness import Health
 from icebus.schemas.message import Message
-from icebus.schemas.reservations import Reservation, ReservationState
+from icebus.schemas.operations.history import HistoryEvent
+from icebus.schemas.operations.reservations import Reservation, ReservationState
 from icebus.schemas.topics import DESIRED, DEVICE, EVENT, RESERVATION, WORKER_DESIRED
 
 

@@ -17,10 +17,11 @@ from typing import Self
 
 from pydantic import BaseModel
 
-from icebus.schemas import calls, components, devices, reservations
+from icebus.schemas import calls, components, devices
 from icebus.schemas.expiry import AT_DEADLINE, NEVER, Expiry
 from icebus.schemas.ids import CONTROL, ID_PATTERN, is_id
 from icebus.schemas.liveness import SILENT_AFTER, STALE_AFTER
+from icebus.schemas.operations import reservations
 
 DEFAULT_ROOT = "icebus/v1"
 

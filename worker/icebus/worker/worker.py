@@ -16,14 +16,7 @@ from icebus.schemas.devices import Desired, WorkerDesired
 from icebus.schemas.files import ENCODING_PROPERTY, IDENTITY
 from icebus.schemas.ids import new_id
 from icebus.schemas.message import decode
-from icebus.schemas.topics import (
-    BLOB,
-    CALL,
-    CONTROL_HEARTBEAT,
-    DESIRED,
-    DEVICE,
-    WORKER_DESIRED,
-)
+from icebus.schemas.topics import BLOB, CALL, CONTROL_HEARTBEAT, DESIRED, DEVICE, WORKER_DESIRED
 from icebus.worker.blobs import BlobStore
 from icebus.worker.calls import Calls
 from icebus.worker.device.device import CHECK_EVERY, Device

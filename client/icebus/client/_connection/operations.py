@@ -16,9 +16,9 @@ from icebus.client._connection.connection import Connection, validated
 from icebus.schemas.calls import Request
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import BrokerUnavailable, DeadlineExceeded, IcebusError, InternalError
-from icebus.schemas.history import HistoryArgs, HistoryEntry, HistoryEvent, HistoryReply
 from icebus.schemas.ids import CONTROL, new_id
-from icebus.schemas.reservations import (
+from icebus.schemas.operations.history import HistoryArgs, HistoryEntry, HistoryEvent, HistoryReply
+from icebus.schemas.operations.reservations import (
     AttachArgs,
     AvailableArgs,
     AvailableReply,

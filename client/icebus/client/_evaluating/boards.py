@@ -20,12 +20,12 @@ from icebus.client._evaluating.run import Run
 from icebus.client._reservation.document import is_queued
 from icebus.client._reservation.queue_place import still_queued_error
 from icebus.client._reservation.reservation import Reservation
-from icebus.schemas import reservations
 from icebus.schemas.calls import read_event
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import IcebusError, InvalidRequest, RemoteError
 from icebus.schemas.ids import new_id
 from icebus.schemas.measuring import BatchFinished, Failure, Outcome, Result
+from icebus.schemas.operations import reservations
 
 KEPT_FAILURES = 1000
 """Failures that `evaluate` keeps to raise at the end: an endless run must not fill the memory."""

@@ -10,7 +10,7 @@ from icebus.schemas.errors import (
     IcebusError,
     ReservationEnded,
 )
-from icebus.schemas.reservations import (
+from icebus.schemas.operations.reservations import (
     DeviceFailedEvent,
     EndReason,
     HeldDevice,

@@ -11,7 +11,7 @@ from icebus.client._connection import operations
 from icebus.client._connection.connection import Connection
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import IcebusError, ReservationEnded, UnknownReservation
-from icebus.schemas.reservations import ExtendArgs, ExtendReply, Reservation
+from icebus.schemas.operations.reservations import ExtendArgs, ExtendReply, Reservation
 
 log = logging.getLogger(__name__)
 

@@ -13,18 +13,13 @@ from icebus.client._connection.hook_runner import ReceivedEvent
 from icebus.client._reservation import document as documents
 from icebus.client._reservation.extension import AutomaticExtension
 from icebus.client._reservation.reservation_state import Change, ReservationState
-from icebus.schemas import reservations
 from icebus.schemas.calls import RawEvent, read_event
 from icebus.schemas.deadline import Deadline
-from icebus.schemas.errors import (
-    IcebusError,
-    ReservationEnded,
-    UnknownDevice,
-    WorkerLost,
-)
+from icebus.schemas.errors import IcebusError, ReservationEnded, UnknownDevice, WorkerLost
 from icebus.schemas.ids import CONTROL
 from icebus.schemas.message import decode, now
-from icebus.schemas.reservations import (
+from icebus.schemas.operations import reservations
+from icebus.schemas.operations.reservations import (
     DeviceFailedEvent,
     DeviceReplaced,
     Ended,

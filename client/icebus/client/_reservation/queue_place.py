@@ -11,7 +11,7 @@ from icebus.schemas.errors import (
     NotEnoughDevices,
     ReservationQueued,
 )
-from icebus.schemas.reservations import Reservation, ReserveArgs
+from icebus.schemas.operations.reservations import Reservation, ReserveArgs
 from icebus.schemas.wording import counted
 
 

@@ -19,10 +19,7 @@ from icebus.schemas.errors import (
     ReservationEnded,
     UnknownReservation,
 )
-from icebus.schemas.reservations import (
-    EndReason,
-    HoldState,
-)
+from icebus.schemas.operations.reservations import EndReason, HoldState
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from icebus.client._reservation import document as documents
 from icebus.client._reservation.queue_place import Waiting
 from icebus.schemas.errors import IcebusError, ReservationEnded
-from icebus.schemas.reservations import Reservation
+from icebus.schemas.operations.reservations import Reservation
 
 
 @dataclass(frozen=True)

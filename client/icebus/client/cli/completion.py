@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from icebus.client._survey import Survey
     from icebus.client.cli.signatures import Schema
     from icebus.schemas.components import KindInfo
-    from icebus.schemas.reservations import Reservation
+    from icebus.schemas.operations.reservations import Reservation
 
 ANSWER_TIME = 1.0
 """Seconds that somebody who has pressed TAB waits at most."""

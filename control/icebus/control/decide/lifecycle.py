@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TypeVar
 
-from icebus.schemas.reservations import HoldState, ReservationState
+from icebus.schemas.operations.reservations import HoldState, ReservationState
 
 RESERVATION: Mapping[ReservationState, frozenset[ReservationState]] = {
     ReservationState.QUEUED: frozenset({ReservationState.PREPARING, ReservationState.ENDING}),

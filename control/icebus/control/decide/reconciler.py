@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from icebus.schemas.devices import DeviceReport, DeviceState
 from icebus.schemas.errors import DeviceFailed, DeviceUnplugged, WorkerLost
 from icebus.schemas.liveness import Health
-from icebus.schemas.reservations import HoldState
+from icebus.schemas.operations.reservations import HoldState
 
 BROKEN = (DeviceState.BROKEN, DeviceState.QUARANTINED)
 """States of devices that fail whoever holds them."""

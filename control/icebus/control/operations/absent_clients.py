@@ -15,7 +15,7 @@ from icebus.control.operations.reservations import end_reservation
 from icebus.control.store.tables import ReservationRow
 from icebus.control.transaction import Transaction
 from icebus.schemas.components import Presence
-from icebus.schemas.reservations import EndReason
+from icebus.schemas.operations.reservations import EndReason
 
 
 def on_presence(transaction: Transaction, user: str, client: str, presence: Presence) -> None:

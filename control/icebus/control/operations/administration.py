@@ -16,7 +16,10 @@ from icebus.control.operations.reservations import (
 )
 from icebus.control.store.tables import DeviceRow, HoldRow, WorkerRow
 from icebus.control.transaction import Transaction
-from icebus.schemas.administration import (
+from icebus.schemas.devices import DeviceState
+from icebus.schemas.errors import Conflict, InvalidRequest, UnknownDevice
+from icebus.schemas.liveness import Health
+from icebus.schemas.operations.administration import (
     DevicesChanged,
     DrainArgs,
     EndReservationArgs,
@@ -28,11 +31,8 @@ from icebus.schemas.administration import (
     UnquarantineArgs,
     WorkerChanged,
 )
-from icebus.schemas.devices import DeviceState
-from icebus.schemas.errors import Conflict, InvalidRequest, UnknownDevice
-from icebus.schemas.history import HistoryEvent
-from icebus.schemas.liveness import Health
-from icebus.schemas.reservations import EndReason, ReservationReply
+from icebus.schemas.operations.history import HistoryEvent
+from icebus.schemas.operations.reservations import EndReason, ReservationReply
 
 
 def end(transaction: Transaction, user: str, args: EndReservationArgs) -> ReservationReply:

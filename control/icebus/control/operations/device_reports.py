@@ -15,9 +15,9 @@ from icebus.control.store.database import batches
 from icebus.control.store.tables import DeviceRow, HoldRow, ReservationRow
 from icebus.control.transaction import Transaction
 from icebus.schemas.devices import DeviceReport, DeviceState
-from icebus.schemas.history import HistoryEvent
 from icebus.schemas.liveness import Health
-from icebus.schemas.reservations import (
+from icebus.schemas.operations.history import HistoryEvent
+from icebus.schemas.operations.reservations import (
     DeviceFailedEvent,
     HoldState,
     Initialized,

@@ -12,7 +12,7 @@ from icebus.control.operations.reservations import end_reservation
 from icebus.control.store import history
 from icebus.control.store.tables import RequestRow, ReservationRow
 from icebus.control.transaction import Transaction
-from icebus.schemas.reservations import EndingSoon, EndReason, ReservationState
+from icebus.schemas.operations.reservations import EndingSoon, EndReason, ReservationState
 
 REQUESTS_REMEMBERED = timedelta(hours=1)
 """How long answers are remembered in the database: far longer than anybody goes on retrying."""

@@ -12,9 +12,9 @@ from icebus.control.operations.candidates import candidates, draining_workers, s
 from icebus.control.store import history as stored_history
 from icebus.control.store.tables import ReservationRow
 from icebus.control.transaction import Transaction
-from icebus.schemas.history import HistoryArgs, HistoryReply
 from icebus.schemas.liveness import Health
-from icebus.schemas.reservations import (
+from icebus.schemas.operations.history import HistoryArgs, HistoryReply
+from icebus.schemas.operations.reservations import (
     AvailableArgs,
     AvailableReply,
     DevicesArgs,

@@ -20,7 +20,7 @@ from icebus.control.watch.kinds import KindLookup
 from icebus.schemas.devices import DeviceState
 from icebus.schemas.errors import InvalidRequest, UnknownKind
 from icebus.schemas.liveness import Health
-from icebus.schemas.reservations import HoldState, ReservationState
+from icebus.schemas.operations.reservations import HoldState, ReservationState
 from icebus.schemas.selectors import parse
 
 QUEUED = ReservationState.QUEUED

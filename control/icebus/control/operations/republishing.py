@@ -15,7 +15,7 @@ from icebus.control.operations.device_reports import record_devices
 from icebus.control.store.database import batches
 from icebus.control.store.tables import DeviceRow, HoldRow, ReservationRow, WorkerRow
 from icebus.control.transaction import Transaction
-from icebus.schemas.reservations import ReservationState
+from icebus.schemas.operations.reservations import ReservationState
 
 
 def publish_everything(transaction: Transaction) -> None:

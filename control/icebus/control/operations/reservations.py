@@ -12,9 +12,9 @@ from icebus.control.decide.lifecycle import LIVE_HOLDS, advance, advance_hold
 from icebus.control.store.tables import DeviceRow, HoldRow, ReservationRow
 from icebus.control.transaction import Transaction
 from icebus.schemas.errors import ReservationEnded, UnknownReservation
-from icebus.schemas.history import HistoryEvent
 from icebus.schemas.ids import CONTROL
-from icebus.schemas.reservations import (
+from icebus.schemas.operations.history import HistoryEvent
+from icebus.schemas.operations.reservations import (
     DeviceReplaced,
     Ended,
     EndReason,

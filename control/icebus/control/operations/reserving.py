@@ -30,9 +30,9 @@ from icebus.schemas.errors import (
     ReservationQueued,
     UnknownDevice,
 )
-from icebus.schemas.history import HistoryEvent
 from icebus.schemas.ids import new_id
-from icebus.schemas.reservations import (
+from icebus.schemas.operations.history import HistoryEvent
+from icebus.schemas.operations.reservations import (
     AttachArgs,
     EndArgs,
     EndReason,

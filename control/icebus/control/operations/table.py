@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from icebus.control.operations import administration, queries, reserving
 from icebus.control.operations.remembered_requests import Operation, Operations
-from icebus.schemas import administration as administrators
-from icebus.schemas import reservations as users
+from icebus.schemas.operations import administration as administrators
+from icebus.schemas.operations import reservations as users
 
 USERS: Operations = {
     name: Operation(name, users.OPERATIONS[name][0], run, changes=changes)

@@ -8,7 +8,7 @@ from sqlalchemy import delete
 from sqlmodel import Session, col, select
 
 from icebus.control.store.tables import HistoryRow
-from icebus.schemas.history import HistoryArgs, HistoryEntry
+from icebus.schemas.operations.history import HistoryArgs, HistoryEntry
 
 
 def read(session: Session, args: HistoryArgs) -> list[HistoryEntry]:

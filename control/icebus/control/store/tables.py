@@ -12,8 +12,8 @@ from sqlalchemy.types import TypeDecorator
 from sqlmodel import Field, SQLModel
 
 from icebus.schemas.devices import Desired
-from icebus.schemas.history import HistoryEvent
-from icebus.schemas.reservations import (
+from icebus.schemas.operations.history import HistoryEvent
+from icebus.schemas.operations.reservations import (
     EndReason,
     HeldDevice,
     HoldState,

@@ -16,10 +16,11 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from icebus.schemas import administration, kinds, measuring, reservations
+from icebus.schemas import kinds, measuring
 from icebus.schemas.calls import CallResults, RawEvent
 from icebus.schemas.files import File
 from icebus.schemas.ids import CONTROL, ID_PATTERN
+from icebus.schemas.operations import administration, reservations
 from icebus.schemas.topics import DEFAULT_ROOT, EVENT, SELF, TOPICS, Grant, Role, Topic
 
 Json = dict[str, Any]

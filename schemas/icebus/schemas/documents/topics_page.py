@@ -10,9 +10,9 @@ import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from icebus.schemas import administration, reservations
 from icebus.schemas.documents.asyncapi import kind_modules
 from icebus.schemas.expiry import NEVER
+from icebus.schemas.operations import administration, reservations
 from icebus.schemas.topics import ALL, SELF, TOPICS, Grant, Role
 
 _PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->\n)", re.DOTALL)

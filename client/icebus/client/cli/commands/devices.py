@@ -21,7 +21,7 @@ from icebus.client.cli.output import (
 )
 
 if TYPE_CHECKING:
-    from icebus.schemas.reservations import KnownDevice
+    from icebus.schemas.operations.reservations import KnownDevice
 
 FIELDS = (
     *("serial", "state", "since", "worker", "chip", "firmware", "virtual", "port"),

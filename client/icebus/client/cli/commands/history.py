@@ -76,7 +76,7 @@ def history(
       icebus history --user ann --event ended --limit 10
     """
     from icebus.schemas.errors import InvalidRequest
-    from icebus.schemas.history import HistoryEvent
+    from icebus.schemas.operations.history import HistoryEvent
 
     for each in event or []:
         if each not in set(HistoryEvent):

@@ -33,7 +33,7 @@ from icebus.schemas.wording import counted
 
 if TYPE_CHECKING:
     from icebus.client._client import BaseClient, Client
-    from icebus.schemas.reservations import Reservation
+    from icebus.schemas.operations.reservations import Reservation
 
 FIELDS = (
     *("id", "user", "kind", "state", "devices", "created", "until"),
@@ -347,7 +347,7 @@ def _shown(row: dict[str, Any], document: Reservation) -> dict[str, Any]:
 
 def _devices(document: Reservation) -> list[str]:
     from icebus.client._reservation.document import held
-    from icebus.schemas.reservations import HoldState
+    from icebus.schemas.operations.reservations import HoldState
 
     return [
         f"{device.serial} (failed)" if device.state is HoldState.FAILED else device.serial

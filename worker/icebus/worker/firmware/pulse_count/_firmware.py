@@ -4,14 +4,7 @@ from __future__ import annotations
 
 from icebus.schemas.boards import pulse_count_text as text
 from icebus.schemas.errors import IcebusError, MeasurementFailed
-from icebus.worker.firmware import (
-    Firmware,
-    Lines,
-    Measured,
-    MeterCallbacks,
-    Probe,
-    ProbedBoard,
-)
+from icebus.worker.firmware import Firmware, Lines, Measured, MeterCallbacks, Probe, ProbedBoard
 from icebus.worker.firmware.pulse_count._conversation import (
     QUIET,
     Conversation,

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from icebus.schemas.ids import Id, Serial
 from icebus.schemas.message import Args, Message
-from icebus.schemas.reservations import ReservationReply
+from icebus.schemas.operations.reservations import ReservationReply
 
 Serials = Annotated[list[Serial], Field(min_length=1, max_length=10_000)]
 Reason = Annotated[str, Field(max_length=200, description="Why, for the history and for users.")]

@@ -8,9 +8,9 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from icebus.schemas.devices import DeviceReport
-from icebus.schemas.history import HistoryArgs, HistoryReply
 from icebus.schemas.ids import Id, Serial
 from icebus.schemas.message import Args, Message, Natural, Timestamp
+from icebus.schemas.operations.history import HistoryArgs, HistoryReply
 
 DEFAULT_DURATION = 3600.0
 """Seconds a reservation lasts when the request does not say."""
