@@ -7,8 +7,10 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from tests.worker.peers import Peers
@@ -92,6 +94,17 @@ def test_given_a_loop_that_stands_for_long_then_that_is_told(
     assert answering.stuck == []
     answering.take(2)
     assert "has not turned" in answering.stuck[0]
+
+
+def test_given_a_process_that_was_stopped_for_an_hour_then_its_loop_is_not_taken_for_stuck(
+    answering: Answering, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answering.hold_up()
+    answering.take(1)
+    later = SimpleNamespace(monotonic=lambda: time.monotonic() + 3600)
+    monkeypatch.setattr(module, "time", later)
+    answering.take(2)
+    assert answering.stuck == []
 
 
 WORKER_WITH_A_BAD_LOOP = """

@@ -13,6 +13,10 @@ STUCK_AFTER = 30.0
 """Seconds that a heartbeat may wait for the loop. After three of them control takes the worker for
 gone; a loop that then still does not turn is not going to."""
 
+LONGEST_PAUSE = 2.0
+"""Intervals that count as waiting, of those between two heartbeats: in more, nobody beat, or this
+process stood still itself."""
+
 
 class Heartbeats:
     """Answers heartbeats on the loop, so that they stop when it does.
@@ -31,7 +35,8 @@ class Heartbeats:
         self._on_stuck = on_stuck
         self._lock = threading.Lock()
         self._latest: Heartbeat | None = None
-        self._waiting_since = 0.0
+        self._taken_at = 0.0
+        self._waited = 0.0
 
     def take(self, beat: Heartbeat) -> None:
         """Answer a heartbeat once the loop turns, or rather the latest that has come by then."""
@@ -39,9 +44,11 @@ class Heartbeats:
         with self._lock:
             waiting = self._latest is not None
             self._latest = beat
-            if not waiting:
-                self._waiting_since = at
-            waited = at - self._waiting_since
+            # A process that was stopped has waited for itself, which is not the loop's fault.
+            passed = min(at - self._taken_at, LONGEST_PAUSE * beat.interval)
+            self._waited = self._waited + passed if waiting else 0.0
+            self._taken_at = at
+            waited = self._waited
         if not waiting:
             self._loop.post(self._answer_latest)
         elif waited > STUCK_AFTER:
