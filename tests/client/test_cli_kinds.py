@@ -5,17 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import json
-import signal
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import pytest
 import typer
 from tests.client.frequency import KIND, FrequencyWorker, offer
+from tests.command_line import Icebus, in_this_process
 
-from icebus.client.cli import main
 from icebus.client.cli.completion import (
     complete_measurement_argument,
     complete_measuring_kind,
@@ -29,15 +27,6 @@ if TYPE_CHECKING:
     from icebus.broker.embedded import EmbeddedBroker
 
 MEASURED = ("hertz", "resolution", "raw")
-
-
-class Done(NamedTuple):
-    code: int
-    stdout: str
-    stderr: str
-
-
-Icebus = Callable[..., Done]
 
 
 @pytest.fixture
@@ -57,19 +46,8 @@ def icebus(
 ) -> Iterator[Icebus]:
     """The command line as alice uses it, in this process."""
     monkeypatch.setenv("ICEBUS_URL", broker.address("alice").url())
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
-
-    def run(*arguments: object) -> Done:
-        monkeypatch.setattr(sys, "argv", ["icebus", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        code = ended.value.code
-        out, err = capsys.readouterr()
-        return Done(code if isinstance(code, int) else 0, out, err)
-
-    yield run
-    for number, handler in before.items():
-        signal.signal(number, handler)
+    with in_this_process(monkeypatch, capsys) as run:
+        yield run
 
 
 def test_given_another_kind_when_evaluated_then_its_fields_stand_in_a_table(

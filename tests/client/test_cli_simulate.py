@@ -7,17 +7,15 @@ import gzip
 import io
 import json
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.command_line import Done, Icebus, in_this_process
 
-from icebus.client.cli import main
 from icebus.client.cli.commands import simulate as command
 from icebus.client.cli.commands.simulate import FIELDS
 
@@ -27,38 +25,17 @@ EXAMPLES = ROOT / "examples" / "circuits"
 DEADLINE = 60
 
 
-@dataclass
-class Done:
-    code: int
-    out: str
-    err: str
-
-    @property
-    def rows(self) -> list[dict[str, Any]]:
-        rows: list[dict[str, Any]] = json.loads(self.out)
-        return rows
-
-
-Icebus = Callable[..., Done]
+def rows_of(done: Done) -> list[dict[str, Any]]:
+    """What was told of each bitstream, also by a command that failed for some."""
+    rows: list[dict[str, Any]] = json.loads(done.stdout)
+    return rows
 
 
 @pytest.fixture
 def icebus(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Icebus]:
     """The command line, in this process."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
-
-    def run(*arguments: object) -> Done:
-        monkeypatch.setattr(sys, "argv", ["icebus", *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main()
-        told = capsys.readouterr()
-        assert isinstance(ended.value.code, int)
-        return Done(ended.value.code, told.out, told.err)
-
-    yield run
-    for number, handler in before.items():
-        signal.signal(number, handler)
+    with in_this_process(monkeypatch, capsys) as run:
+        yield run
 
 
 @pytest.fixture
@@ -76,8 +53,8 @@ def circuit(tmp_path: Path) -> Callable[[str], Path]:
 def test_given_examples_when_simulated_then_a_table_has_their_counts(icebus: Icebus) -> None:
     done = icebus("simulate", *sorted(EXAMPLES.glob("*.bin")))
 
-    assert done.code == 0, done.err
-    header, *rows = (line.split() for line in done.out.splitlines())
+    assert done.code == 0, done.stderr
+    header, *rows = (line.split() for line in done.stdout.splitlines())
     assert header == ["FILE", "PULSES", "EXACT", "DRIVER", "BLOCKS", "NOTE"]
     assert [row[1:3] for row in rows] == [["2000", "yes"], ["32000", "yes"], ["8000", "yes"]]
 
@@ -85,7 +62,7 @@ def test_given_examples_when_simulated_then_a_table_has_their_counts(icebus: Ice
 def test_given_a_window_when_simulated_then_it_is_what_is_counted(icebus: Icebus) -> None:
     done = icebus("simulate", EXAMPLES / "pulse_2khz.bin", "--window", "0.05", "-o", "json")
 
-    assert [row["pulses"] for row in done.rows] == [100]
+    assert [row["pulses"] for row in rows_of(done)] == [100]
 
 
 def test_given_json_when_simulated_then_every_row_has_all_fields(
@@ -96,8 +73,8 @@ def test_given_json_when_simulated_then_every_row_has_all_fields(
     done = icebus("simulate", good, unknown, absent, "-o", "json")
 
     assert done.code == 1
-    assert [tuple(row) for row in done.rows] == [FIELDS] * 3
-    counted, refused, missing = done.rows
+    assert [tuple(row) for row in rows_of(done)] == [FIELDS] * 3
+    counted, refused, missing = rows_of(done)
     assert counted["file"] == str(good)
     assert (counted["pulses"], counted["exact"], counted["note"]) == (3000, True, "")
     assert counted["driver"] == "flip-flop"
@@ -121,10 +98,10 @@ def test_given_a_file_without_count_when_simulated_then_stderr_says_why_and_stdo
     done = icebus("simulate", broken, circuit("hfosc"), circuit("clock"), "-o", "name")
 
     assert done.code == 1
-    assert done.out.splitlines() == [f"{tmp_path / 'clock.bin'} 48000000"]
-    assert f"{broken}: a bitstream for the iCE40UP5K has 104,090 bytes" in done.err
-    assert "SB_HFOSC" in done.err
-    assert "2 of 3 bitstreams not counted" in done.err
+    assert done.stdout.splitlines() == [f"{tmp_path / 'clock.bin'} 48000000"]
+    assert f"{broken}: a bitstream for the iCE40UP5K has 104,090 bytes" in done.stderr
+    assert "SB_HFOSC" in done.stderr
+    assert "2 of 3 bitstreams not counted" in done.stderr
 
 
 def test_given_files_that_can_not_be_read_when_simulated_then_each_has_an_error_of_its_own(
@@ -148,7 +125,7 @@ def test_given_files_that_can_not_be_read_when_simulated_then_each_has_an_error_
     )
 
     assert done.code == 1
-    counted, *refused = done.rows
+    counted, *refused = rows_of(done)
     assert counted["pulses"] == 48_000_000
     folder, absent, too_large, device = (row["error"]["message"] for row in refused)
     assert folder.startswith("Is a directory;")
@@ -174,7 +151,7 @@ def test_given_a_circuit_when_simulated_then_what_drives_the_pin_is_named(
 ) -> None:
     done = icebus("simulate", circuit(name), "--window", "0.01", "-o", "jsonl")
 
-    assert json.loads(done.out)["driver"] == driver
+    assert json.loads(done.stdout)["driver"] == driver
 
 
 def test_given_csv_when_simulated_then_it_has_the_fields_of_json(
@@ -182,7 +159,7 @@ def test_given_csv_when_simulated_then_it_has_the_fields_of_json(
 ) -> None:
     done = icebus("simulate", circuit("latch"), circuit("pll"), "-o", "csv")
 
-    latch, pll = csv.DictReader(io.StringIO(done.out, newline=""), strict=True)
+    latch, pll = csv.DictReader(io.StringIO(done.stdout, newline=""), strict=True)
     assert tuple(latch) == FIELDS
     assert (latch["pulses"], latch["exact"]) == ("46875", "false")
     assert "loop" in latch["note"]
@@ -196,7 +173,7 @@ def test_given_another_pin_when_simulated_then_it_is_the_one_that_counts(
     path = circuit("divider_3khz")
 
     driven, none = (
-        icebus("simulate", path, "--pin", pin, "-o", "json").rows[0] for pin in ("27", "39")
+        rows_of(icebus("simulate", path, "--pin", pin, "-o", "json"))[0] for pin in ("27", "39")
     )
 
     assert (driven["pulses"], driven["driver"]) == (3000, "flip-flop")
@@ -209,7 +186,7 @@ def test_given_a_pin_that_is_no_io_when_simulated_then_the_usage_names_those_tha
     done = icebus("simulate", EXAMPLES / "pulse_2khz.bin", "--pin", 5)
 
     assert done.code == 2
-    assert "pin 5 is no IO" in done.err
+    assert "pin 5 is no IO" in done.stderr
 
 
 def test_given_many_files_when_simulated_in_processes_then_rows_come_in_their_order(
@@ -220,8 +197,8 @@ def test_given_many_files_when_simulated_in_processes_then_rows_come_in_their_or
 
     done = icebus("simulate", *map(circuit, names), "-o", "json")
 
-    assert [row["pulses"] for row in done.rows] == [100, None, 12_000_000, 1]
-    assert [Path(row["file"]).stem for row in done.rows] == list(names)
+    assert [row["pulses"] for row in rows_of(done)] == [100, None, 12_000_000, 1]
+    assert [Path(row["file"]).stem for row in rows_of(done)] == list(names)
 
 
 def test_given_no_virtual_extra_when_simulated_then_the_error_names_it() -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import csv
-import io
 import json
 import os
 import signal
@@ -12,14 +10,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.command_line import Icebus, in_this_process
 
 from icebus.client._profile import Profile
-from icebus.client.cli import main
 
 ICEBUS = [sys.executable, "-m", "icebus.client.cli"]
 
@@ -164,26 +161,6 @@ def circuits() -> Sequence[Path]:
     return [folder / f"pulse_{frequency}khz.bin" for frequency in (2, 8, 32)]
 
 
-@dataclass(frozen=True)
-class Done:
-    """How a command ended."""
-
-    code: int
-    stdout: str
-    stderr: str
-
-    def json(self) -> Any:
-        assert self.code == 0, self.stderr
-        return json.loads(self.stdout)
-
-    def csv(self) -> list[dict[str, str]]:
-        assert self.code == 0, self.stderr
-        return list(csv.DictReader(io.StringIO(self.stdout, newline=""), strict=True))
-
-
-Icebus = Callable[..., Done]
-
-
 @pytest.fixture
 def icebus(
     farm: Up, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -193,17 +170,5 @@ def icebus(
         monkeypatch.delenv(name)
     for name in ("HOME", "XDG_STATE_HOME"):
         monkeypatch.setenv(name, farm.machine.environment[name])
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
-
-    def run(*arguments: str) -> Done:
-        monkeypatch.setattr(sys, "argv", ["icebus", *arguments])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main()
-        told = capsys.readouterr()
-        assert isinstance(ended.value.code, int)
-        return Done(ended.value.code, told.out, told.err)
-
-    yield run
-    for number, handler in before.items():
-        signal.signal(number, handler)
+    with in_this_process(monkeypatch, capsys) as run:
+        yield run

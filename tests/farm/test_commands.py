@@ -16,7 +16,8 @@ import pytest
 from icebus.client._farm_directory import profile_path
 
 if TYPE_CHECKING:
-    from tests.farm.conftest import Icebus, Machine, Up
+    from tests.command_line import Icebus
+    from tests.farm.conftest import Machine, Up
 
 
 def complete(farm: Up, typed: str, **environment: str) -> dict[str, str]:

@@ -18,7 +18,8 @@ from icebus.client import Admin, PulseCountClient
 from icebus.client._farm_directory import profile_path
 
 if TYPE_CHECKING:
-    from tests.farm.conftest import Icebus, Up
+    from tests.command_line import Icebus
+    from tests.farm.conftest import Up
 
 BOARDS = 3
 
