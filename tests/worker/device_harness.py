@@ -16,6 +16,7 @@ from tests.worker.waiting import TIMEOUT, eventually
 
 from icebus.schemas.boards import pulse_count_text as text
 from icebus.schemas.boards.firmware import Chip
+from icebus.schemas.boards.rack import Mode
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.devices import Desired, DeviceReport, DeviceState
 from icebus.schemas.files import File
@@ -120,6 +121,7 @@ class DeviceHarness:
                 tty=self.board.path,
                 drive=None,
                 virtual=True,
+                mode=Mode.APPLICATION,
             )
         )
 

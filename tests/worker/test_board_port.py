@@ -11,6 +11,7 @@ import pytest
 import serial
 
 from icebus.schemas.boards.firmware import Chip
+from icebus.schemas.boards.rack import Mode
 from icebus.schemas.deadline import Deadline
 from icebus.worker.device import board_port
 from icebus.worker.device.board_port import BoardPort, PortCallbacks
@@ -27,7 +28,7 @@ pytestmark = pytest.mark.timeout(60)
 
 
 def board(tty: Path) -> ConnectedBoard:
-    return ConnectedBoard("1-1.1", "s1", Chip.RP2040, "S1", tty, None, True)
+    return ConnectedBoard("1-1.1", "s1", Chip.RP2040, "S1", tty, None, True, Mode.APPLICATION)
 
 
 class Opener:

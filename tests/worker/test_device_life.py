@@ -23,6 +23,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from icebus.schemas.boards import pulse_count_text as text
 from icebus.schemas.boards.firmware import Chip, read_marker
+from icebus.schemas.boards.rack import Mode
 from icebus.schemas.boards.uf2 import decode
 from icebus.schemas.devices import Desired, DeviceReport, DeviceState
 from icebus.schemas.errors import IcebusError
@@ -141,6 +142,7 @@ class Lab:
                 Path("/tty") if application else None,
                 None if application else Path("/drive"),
                 True,
+                Mode(mode),
             )
         )
 

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from icebus.schemas.boards.firmware import Chip, read_marker
+from icebus.schemas.boards.rack import Mode
 from icebus.schemas.boards.uf2 import decode
 from icebus.schemas.devices import DeviceState
 from icebus.schemas.errors import BitstreamUnsupported, FirmwareUnknown, IcebusError
@@ -119,7 +120,7 @@ def test_given_an_idle_board_of_a_package_that_falls_silent_then_it_is_tested_an
 
 
 def board(chip: Chip, virtual: bool) -> ConnectedBoard:
-    return ConnectedBoard("1-1", "s", chip, "S1", None, None, virtual)
+    return ConnectedBoard("1-1", "s", chip, "S1", None, None, virtual, Mode.APPLICATION)
 
 
 @pytest.mark.parametrize("chip", list(Chip))

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from icebus.schemas.boards.firmware import Chip
+from icebus.schemas.boards.rack import Mode
 from icebus.worker.device.device import Device
 from icebus.worker.hardware.board import ConnectedBoard
 from icebus.worker.inventory import Inventory
@@ -75,11 +76,15 @@ class Lab:
     def application(self, serial: str, path: str, source: str = "") -> ConnectedBoard:
         session = f"s{next(self._sessions)}"
         tty = Path("/dev") / serial
-        return ConnectedBoard(path, session, Chip.RP2040, serial, tty, None, True, source)
+        return ConnectedBoard(
+            path, session, Chip.RP2040, serial, tty, None, True, Mode.APPLICATION, source
+        )
 
     def bootloader(self, path: str, serial: str | None = None) -> ConnectedBoard:
         session = f"s{next(self._sessions)}"
-        return ConnectedBoard(path, session, Chip.RP2040, serial, None, Path("/boot"), True)
+        return ConnectedBoard(
+            path, session, Chip.RP2040, serial, None, Path("/boot"), True, Mode.BOOTLOADER
+        )
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from icebus.schemas.boards.firmware import Chip
+from icebus.schemas.boards.rack import Mode
 from icebus.schemas.devices import Desired, DeviceState
 from icebus.worker.device import recovery
 from icebus.worker.device.commands import Command
@@ -26,7 +27,8 @@ COUNTING = {"reservation": "r1", "user": "alice", "kind": "pulsecount"}
 
 def board(virtual: bool = True, bootloader: bool = False) -> ConnectedBoard:
     drive, tty = (Path("/drive"), None) if bootloader else (None, Path("/tty"))
-    return ConnectedBoard("1-1.1", "s1", Chip.RP2040, "S1", tty, drive, virtual)
+    mode = Mode.BOOTLOADER if bootloader else Mode.APPLICATION
+    return ConnectedBoard("1-1.1", "s1", Chip.RP2040, "S1", tty, drive, virtual, mode)
 
 
 def facts(

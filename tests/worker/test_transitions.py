@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from icebus.schemas.boards.firmware import Chip
+from icebus.schemas.boards.rack import Mode
 from icebus.schemas.devices import Desired, DeviceState
 from icebus.worker.device import lifecycle, recovery
 from icebus.worker.device.commands import Command
@@ -79,9 +80,12 @@ QUARANTINED_ONLY: Happening = IDLE
 
 def boards() -> Iterator[ConnectedBoard | None]:
     yield None
-    for tty, drive in ((Path("/tty"), None), (None, Path("/drive"))):
+    for mode, tty, drive in (
+        (Mode.APPLICATION, Path("/tty"), None),
+        (Mode.BOOTLOADER, None, Path("/drive")),
+    ):
         for virtual in (True, False):
-            yield ConnectedBoard("1-1", "s1", Chip.RP2040, "S1", tty, drive, virtual)
+            yield ConnectedBoard("1-1", "s1", Chip.RP2040, "S1", tty, drive, virtual, mode)
 
 
 def circumstances() -> Iterator[DeviceFacts]:

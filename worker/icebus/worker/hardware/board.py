@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from icebus.schemas.boards.firmware import Chip
+from icebus.schemas.boards.rack import Mode
 
 
 @dataclass(frozen=True)
@@ -21,9 +22,12 @@ class ConnectedBoard:
         serial: the application's USB serial; None where it is not known, as in the bootloader of
             an RP2040, which shows the same constant on every board.
         tty: the serial port, while its application runs.
-        drive: the bootloader's drive, while that runs.
-        virtual: whether it is a board of the rack.
+        drive: the bootloader's drive, while that runs and where it is mounted.
+        virtual: whether it is a board of the rack, whose bootloader takes marker images only.
+        mode: which of the two runs.
         source: what found it: two racks may give their ports the same names.
+        labels: what was detected besides, such as its hub.
+        slowness: how many times slower than a real one it is; deadlines are stretched by it.
     """
 
     path: str
@@ -33,12 +37,15 @@ class ConnectedBoard:
     tty: Path | None
     drive: Path | None
     virtual: bool
+    mode: Mode
     source: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict, hash=False)
+    slowness: float = 1.0
 
     @property
     def in_bootloader(self) -> bool:
         """Whether it waits for firmware."""
-        return self.drive is not None
+        return self.mode is Mode.BOOTLOADER
 
 
 Snapshot = Sequence[ConnectedBoard]

@@ -83,5 +83,6 @@ def _board(directory: Path, found: BoardFile) -> ConnectedBoard:
         tty=folder / found.tty if found.tty else None,
         drive=folder / found.boot if found.boot else None,
         virtual=True,
+        mode=found.mode,
         source=str(directory),
     )
