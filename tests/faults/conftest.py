@@ -31,7 +31,11 @@ from icebus.schemas.topics import Role
 
 WINDOW = 0.05
 BOARDS = 6
-GRACE = 6.0
+GRACE = 10.0
+"""Seconds, as control has it unless it is told otherwise. Of a connection that is dead but open the
+broker learns 15 s after the last word and the client up to 5 s later: a grace of little more than
+that would end reservations whenever the machine is busy just then.
+"""
 
 HEARTBEAT = 2.0
 """Seconds. A worker is missed after three of them, and none may be for this machine's slowness."""
