@@ -18,14 +18,15 @@ from icebus.schemas.selectors import parse
 NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 WORKERS = ["w1", "w2", "w3"]
-FIRMWARE = dict.fromkeys(WORKERS, "pulse_count")
+SUITABLE = ("icebus", "pulse_count")
+FIRMWARE = dict.fromkeys(WORKERS, SUITABLE)
 OF_A_DEVICE = [each for each in Obstacle if each is not Obstacle.HELD_BACK]
 
 devices = st.builds(
     Candidate,
     serial=st.sampled_from("abcdefghij"),
     worker=st.sampled_from(WORKERS),
-    firmware=st.sampled_from(["pulse_count", "default"]),
+    firmware=st.sampled_from(["icebus", "pulse_count", "default"]),
     labels=st.fixed_dictionaries({"rack": st.sampled_from("ab")}),
     obstacle=st.sampled_from([None, None, None, *OF_A_DEVICE]),
     why=st.just("in the way"),
@@ -37,7 +38,7 @@ wishes = st.one_of(
     st.builds(
         Wanted,
         kind=st.just("pulsecount"),
-        firmware=st.sampled_from([FIRMWARE, {"w1": "pulse_count"}]),
+        firmware=st.sampled_from([FIRMWARE, {"w1": SUITABLE}]),
         count=st.integers(1, 6),
         selector=selectors,
     ),
@@ -236,7 +237,7 @@ def test_when_given_by_count_then_a_device_is_flashed_only_when_no_warm_one_is_l
 ) -> None:
     chosen = given_to(one(farm, wanting(count)))
 
-    warm = {each.serial for each in farm if not each.obstacle and each.firmware == "pulse_count"}
+    warm = {each.serial for each in farm if not each.obstacle and each.firmware in SUITABLE}
     assert not chosen or len(warm & set(chosen)) == min(count, len(warm))
 
 

@@ -85,7 +85,7 @@ def test_given_a_state_then_only_its_marked_methods_and_events_are_offered() -> 
     assert set(Blink.methods) == {"blink", "show"}
     assert set(Blink.events) == {"blinked"}
     info = Blink.info()
-    assert (info.description, info.firmware) == ("Blinks.", "default")
+    assert (info.description, info.all_firmware) == ("Blinks.", ("default",))
     assert info.methods["blink"].description == "Blink that often."
     assert info.events["blinked"].data["properties"]["times"]["type"] == "integer"
     assert info.args["properties"]["colour"]["default"] == "green"
@@ -107,7 +107,8 @@ def test_given_a_kind_that_measures_without_a_result_then_it_is_a_type_error() -
 
 def test_given_the_state_of_a_kind_then_it_sees_little_of_its_device() -> None:
     seen = {name for name in vars(Host) if not name.startswith("_")}
-    assert seen == {"name", "board", "port", "journal", "after", "emit", "fail", "finished"}
+    steps = {"after", "emit", "fail", "finished"}
+    assert seen == {"name", "board", "firmware", "port", "journal"} | steps
     core = {name for name in vars(CoreHost) if not name.startswith("_")}
     assert not core & seen
     assert all(hasattr(DeviceActor, name) for name in (core | seen) - {*ATTRIBUTES})

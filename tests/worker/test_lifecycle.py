@@ -25,7 +25,7 @@ from icebus.worker.device.lifecycle import (
 from icebus.worker.device.recovery import Remedy
 
 S = DeviceState
-NEEDED = {"pulsecount": "pulse_count", "blink": "default"}
+USABLE = {"pulsecount": ("icebus", "pulse_count"), "blink": ("default",)}
 
 
 # --- the table ----------------------------------------------------------------------------------
@@ -73,7 +73,8 @@ HELD = {"reservation": "r1", "user": "alice", "kind": "pulsecount"}
         (wanted(**{**HELD, "user": None}), "pulse_count", BeReady()),
         (wanted(**{**HELD, "kind": None}), "pulse_count", BeReady()),
         (wanted(**HELD), "pulse_count", Serve("pulsecount")),
-        (wanted(**HELD), "default", Flash("pulse_count")),
+        (wanted(**HELD), "icebus", Serve("pulsecount")),
+        (wanted(**HELD), "default", Flash(("icebus", "pulse_count"))),
         (wanted(**{**HELD, "kind": "blink"}), "default", Serve("blink")),
         (wanted(quarantined="smoke"), "default", Quarantine("smoke")),
         (wanted(**HELD, quarantined="smoke"), "pulse_count", Quarantine("smoke")),
@@ -82,23 +83,27 @@ HELD = {"reservation": "r1", "user": "alice", "kind": "pulsecount"}
 def test_given_what_is_desired_then_the_next_step_follows(
     desired: Desired | None, firmware: str, step: Step
 ) -> None:
-    assert next_step(desired, firmware, NEEDED) == step
+    assert next_step(desired, firmware, USABLE) == step
 
 
 def test_given_an_unknown_kind_then_it_is_refused_by_name() -> None:
-    step = next_step(wanted(**{**HELD, "kind": "nosuch"}), "default", NEEDED)
+    step = next_step(wanted(**{**HELD, "kind": "nosuch"}), "default", USABLE)
     assert isinstance(step, Refuse)
     assert "nosuch" in step.reason
 
 
-@given(st.sampled_from(["default", "pulse_count", ""]), st.sampled_from(sorted(NEEDED)))
+@given(
+    st.sampled_from(["default", "pulse_count", "icebus", ""]),
+    st.sampled_from(sorted(USABLE)),
+    st.data(),
+)
 def test_given_a_flash_that_was_done_then_the_next_step_is_to_serve(
-    firmware: str, kind: str
+    firmware: str, kind: str, data: st.DataObject
 ) -> None:
     desired = wanted(**{**HELD, "kind": kind})
-    step = next_step(desired, firmware, NEEDED)
+    step = next_step(desired, firmware, USABLE)
     if isinstance(step, Flash):
-        step = next_step(desired, step.firmware, NEEDED)
+        step = next_step(desired, data.draw(st.sampled_from(step.firmware)), USABLE)
     assert step == Serve(kind)
 
 
@@ -132,15 +137,15 @@ class Decisions(RuleBasedStateMachine):
 
     def become_desired(self) -> None:
         assert self.tested
-        match next_step(self.desired, self.firmware, NEEDED):
+        match next_step(self.desired, self.firmware, USABLE):
             case BeReady():
                 self.go(S.READY)
             case Quarantine(_):
                 self.go(S.QUARANTINED)
             case Refuse(_):
                 self.go(S.BROKEN)
-            case Flash(firmware):
-                self.flash(firmware)
+            case Flash((preferred, *_)):
+                self.flash(preferred)
             case Serve(_):
                 self.go(S.SERVING)
         if self.state in lifecycle.HEALTHY:
@@ -189,7 +194,7 @@ class Decisions(RuleBasedStateMachine):
 
     @rule(
         reservation=st.sampled_from([None, "r1", "r2"]),
-        kind=st.sampled_from([*NEEDED, "nosuch"]),
+        kind=st.sampled_from([*USABLE, "nosuch"]),
         quarantined=st.sampled_from([None, None, "smoke"]),
     )
     def control_desires(self, reservation: str | None, kind: str, quarantined: str | None) -> None:
@@ -223,7 +228,7 @@ class Decisions(RuleBasedStateMachine):
     def who_serves_runs_what_its_kind_needs(self) -> None:
         if self.state is S.SERVING:
             assert self.desired is not None
-            assert NEEDED[str(self.desired.kind)] == self.firmware
+            assert self.firmware in USABLE[str(self.desired.kind)]
 
     @invariant()
     def flash_does_not_wear(self) -> None:

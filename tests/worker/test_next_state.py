@@ -16,9 +16,9 @@ from icebus.schemas.devices import Desired, DeviceState
 from icebus.worker.device import recovery
 from icebus.worker.device.commands import Command
 from icebus.worker.device.next_state import DeviceFacts, NextState, Transition
-from icebus.worker.firmware import installed_firmware
+from icebus.worker.firmware import Firmware, Probe, ProbedBoard, installed_firmware
 from icebus.worker.hardware.board import ConnectedBoard
-from icebus.worker.states import core
+from icebus.worker.states import core, reservable
 from icebus.worker.states.core import Absent, Broken, Flashing, Quarantined, Ready, Rebooting
 from icebus.worker.states.kinds.pulsecount import PulseCount
 
@@ -63,6 +63,64 @@ def test_given_a_healthy_board_then_it_becomes_what_is_desired(
     known: DeviceFacts, state: type[object]
 ) -> None:
     assert type(next_state().idle(known).state) is state
+
+
+class Bare(Firmware):
+    """Brings no image for a real board."""
+
+    name = "bare"
+
+    def test(self, board: ProbedBoard) -> Probe:
+        """Not needed here."""
+        raise NotImplementedError
+
+
+class Imaged(Bare):
+    """Brings one."""
+
+    name = "imaged"
+
+    def uf2(self, chip: Chip) -> bytes:
+        """Whatever the chip."""
+        return b"image"
+
+
+@reservable("pulsecount", firmware=("unknown", "bare", "imaged"))
+class Either(PulseCount):
+    """May run on either."""
+
+
+EITHER = NextState({"pulsecount": Either}, {"bare": Bare(), "imaged": Imaged()}, check_every=60.0)
+
+
+@pytest.mark.parametrize("firmware", ["bare", "imaged"])
+def test_given_a_board_that_runs_any_firmware_of_its_kind_then_it_serves_without_a_flash(
+    firmware: str,
+) -> None:
+    known = facts(board(virtual=False), firmware, **COUNTING)
+    assert isinstance(EITHER.idle(known).state, Either)
+
+
+@pytest.mark.parametrize(
+    ("virtual", "given_firmware"),
+    [
+        pytest.param(False, "imaged", id="real"),
+        pytest.param(True, "bare", id="virtual"),
+    ],
+)
+def test_given_a_board_that_runs_none_of_them_then_it_is_flashed_with_the_first_that_has_an_image(
+    virtual: bool, given_firmware: str
+) -> None:
+    flashing = EITHER.idle(facts(board(virtual), "default", **COUNTING)).state
+    assert isinstance(flashing, Flashing)
+    assert flashing.firmware == given_firmware
+
+
+def test_when_an_administrator_has_it_reflashed_then_it_keeps_the_firmware_that_it_runs() -> None:
+    known = facts(board(), "imaged", **COUNTING)
+    flashing = EITHER.commanded(known, Command.REFLASH).state
+    assert isinstance(flashing, Flashing)
+    assert flashing.firmware == "imaged"
 
 
 LOOKS: dict[str, Callable[[NextState, DeviceFacts], Transition]] = {

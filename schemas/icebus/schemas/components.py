@@ -105,13 +105,21 @@ class KindInfo(Message):
     """A reservable state as a worker offers it, with JSON Schemas of all that crosses."""
 
     description: str = ""
-    firmware: str
+    firmware: str = Field(description="Name of the firmware that it prefers.")
+    other_firmware: list[str] = Field(
+        default_factory=list, description="Firmware that boards may run as well, preferred first."
+    )
     measures: bool = Field(
         default=False, description="Whether it measures files: it then has `evaluate`."
     )
     args: JsonSchema
     methods: dict[str, MethodInfo] = Field(default_factory=dict)
     events: dict[str, EventInfo] = Field(default_factory=dict)
+
+    @property
+    def all_firmware(self) -> tuple[str, ...]:
+        """What a board may run for it, preferred first."""
+        return (self.firmware, *self.other_firmware)
 
 
 class WorkerKinds(Message):

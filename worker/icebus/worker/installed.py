@@ -25,19 +25,21 @@ class Installed:
         firmware = installed_firmware()
         kinds: dict[str, type[Reservable]] = {}
         for name, kind in installed_kinds().items():
-            if kind.firmware in firmware:
+            if any(each in firmware for each in kind.firmware):
                 kinds[name] = kind
             else:
                 log.error(
-                    "kind %s is left out: its firmware %s is not installed", name, kind.firmware
+                    "kind %s is left out: its firmware %s is not installed",
+                    name,
+                    " or ".join(kind.firmware),
                 )
         return cls(kinds, firmware)
 
     def likely_firmware(self, last: str, kind: str | None) -> dict[str, Firmware]:
-        """All firmware: what a board ran last, what ``kind`` needs, then what answers soonest."""
-        needed = self.kinds[kind].firmware if kind is not None and kind in self.kinds else None
+        """All firmware: what a board ran last, what ``kind`` takes, then what answers soonest."""
+        usable = self.kinds[kind].firmware if kind is not None and kind in self.kinds else ()
 
         def rank(firmware: Firmware) -> tuple[bool, bool, float]:
-            return firmware.name != last, firmware.name != needed, firmware.answers_within
+            return firmware.name != last, firmware.name not in usable, firmware.answers_within
 
         return {each.name: each for each in sorted(self.firmware.values(), key=rank)}

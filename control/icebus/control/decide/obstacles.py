@@ -124,14 +124,14 @@ class Wanted:
 
     Attributes:
         kind: what they are to do.
-        firmware: what that needs, by the workers that offer the kind and take its arguments.
+        firmware: what may run for that, by the workers that offer the kind and take its arguments.
         count: how many; None when they are named.
         serials: which ones.
         selector: what labels they must have.
     """
 
     kind: str
-    firmware: Mapping[str, str]
+    firmware: Mapping[str, tuple[str, ...]]
     count: int | None = None
     serials: tuple[str, ...] = ()
     selector: Selector = field(default_factory=Selector)
@@ -143,7 +143,7 @@ class Wanted:
 
     def needs_flashing(self, worker: str, firmware: str) -> bool:
         """Whether a device at that worker, with that firmware, has to be flashed for it."""
-        return firmware != self.firmware[worker]
+        return firmware not in self.firmware[worker]
 
     def mismatch(self, candidate: Candidate) -> Obstacle | None:
         """Why this request could never use that device, free or not."""

@@ -28,7 +28,7 @@ class Kind:
 
     Attributes:
         name: of the kind.
-        firmware: what a board must run for it.
+        firmware: what a board may run for it.
         schema: of its arguments, as a text; workers of one version have the same.
 
     Raises:
@@ -37,7 +37,7 @@ class Kind:
 
     def __init__(self, name: str, info: KindInfo) -> None:
         self.name = name
-        self.firmware = info.firmware
+        self.firmware = info.all_firmware
         self.schema = json.dumps(info.args, sort_keys=True)
         try:
             Draft202012Validator.check_schema(info.args)
@@ -91,18 +91,18 @@ class KindLookup:
 
     def __init__(self, offers: Mapping[str, Mapping[str, Kind]]) -> None:
         self._offers = offers
-        self._known: dict[tuple[str, str], dict[str, str] | IcebusError] = {}
+        self._known: dict[tuple[str, str], dict[str, tuple[str, ...]] | IcebusError] = {}
 
-    def offering(self, kind: str) -> dict[str, str]:
-        """The firmware that a kind needs, by the workers that offer it.
+    def offering(self, kind: str) -> dict[str, tuple[str, ...]]:
+        """The firmware that a kind can be served with, by the workers that offer it.
 
         Raises:
             UnknownKind: there are none.
         """
         return {worker: each.firmware for worker, each in self._offering(kind).items()}
 
-    def accepting(self, kind: str, args: Mapping[str, Any]) -> dict[str, str]:
-        """The firmware that a request needs, by the workers that take its arguments.
+    def accepting(self, kind: str, args: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+        """The firmware that will do for a request, by the workers that take its arguments.
 
         Raises:
             UnknownKind: nobody offers the kind.
@@ -128,8 +128,8 @@ class KindLookup:
         return found
 
 
-def _accepting(offers: Mapping[str, Kind], args: Mapping[str, Any]) -> dict[str, str]:
-    found: dict[str, str] = {}
+def _accepting(offers: Mapping[str, Kind], args: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    found: dict[str, tuple[str, ...]] = {}
     # Nearly always all workers have the same schema, and to follow it takes its time.
     refusals: dict[str, InvalidRequest | None] = {}
     for worker, kind in sorted(offers.items()):

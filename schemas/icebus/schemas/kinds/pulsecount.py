@@ -9,7 +9,12 @@ from icebus.schemas.measuring import Result
 from icebus.schemas.message import Args, Natural
 
 KIND = "pulsecount"
-FIRMWARE = "pulse_count"
+
+FIRMWARE = "icebus"
+"""Our own firmware, for all kinds that icebus ships."""
+
+TEXT_FIRMWARE = "pulse_count"
+"""Firmware that labs have on their boards, and that speaks in lines of text."""
 
 
 class PulseCountArgs(Args):

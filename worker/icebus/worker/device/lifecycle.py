@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from icebus.schemas.devices import Desired, DeviceState
@@ -96,9 +97,9 @@ class Quarantine:
 
 @dataclass(frozen=True)
 class Flash:
-    """Put this firmware on the board first."""
+    """Put one of this firmware on the board first: the first of which there is an image."""
 
-    firmware: str
+    firmware: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -118,13 +119,15 @@ class Refuse:
 Step = BeReady | Quarantine | Flash | Serve | Refuse
 
 
-def next_step(desired: Desired | None, firmware: str, needed: dict[str, str]) -> Step:
+def next_step(
+    desired: Desired | None, firmware: str, usable: Mapping[str, tuple[str, ...]]
+) -> Step:
     """What a healthy, idle device does next.
 
     Args:
         desired: what control wants; None while it has not said.
         firmware: what the board was proved to run.
-        needed: the firmware of each kind this worker offers.
+        usable: the firmware that will do for each kind this worker offers, preferred first.
     """
     if desired is None:
         return BeReady()
@@ -132,8 +135,8 @@ def next_step(desired: Desired | None, firmware: str, needed: dict[str, str]) ->
         return Quarantine(desired.quarantined)
     if desired.reservation is None or desired.user is None or desired.kind is None:
         return BeReady()
-    if desired.kind not in needed:
+    if desired.kind not in usable:
         return Refuse(f"this worker does not offer kind {desired.kind!r}")
-    if needed[desired.kind] != firmware:
-        return Flash(needed[desired.kind])
+    if firmware not in usable[desired.kind]:
+        return Flash(usable[desired.kind])
     return Serve(desired.kind)

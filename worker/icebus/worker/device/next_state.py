@@ -7,7 +7,7 @@ A healthy device becomes what is desired (:mod:`.lifecycle`), one that fails is 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pydantic import ValidationError
@@ -93,7 +93,10 @@ class NextState:
         self._kinds = kinds
         self._firmware = firmware
         self._check_every = check_every
-        self._needed = {name: kind.firmware for name, kind in kinds.items()}
+        self._usable = {
+            name: tuple(each for each in kind.firmware if each in firmware)
+            for name, kind in kinds.items()
+        }
         self._recovery = Recovery()
         self._reached: State | None = None
 
@@ -106,7 +109,7 @@ class NextState:
     def plugged(self, facts: DeviceFacts) -> Transition:
         """A board was plugged that nothing is known of."""
         if facts.board is not None and facts.board.in_bootloader:
-            return self._flash(facts, RECOVERY, _released())
+            return self._flash(facts, (RECOVERY,), _released())
         return self.found(facts)
 
     def found(self, facts: DeviceFacts, expect: str | None = None) -> Transition:
@@ -116,7 +119,7 @@ class NextState:
     def idle(self, facts: DeviceFacts, check: Probe | None = None) -> Transition:
         """The board is proved and idle, but for ``check``: be what is desired."""
         desired = facts.desired
-        match lifecycle.next_step(desired, facts.firmware, self._needed):
+        match lifecycle.next_step(desired, facts.firmware, self._usable):
             case lifecycle.Quarantine(reason):
                 return Transition(Quarantined(reason), _failed(facts.name, reason))
             case lifecycle.Refuse(reason):
@@ -155,7 +158,7 @@ class NextState:
             case Remedy.REBOOT:
                 return self._reboot(facts, why, doing)
             case Remedy.REFLASH:
-                return self._flash(facts, RECOVERY, why, doing)
+                return self._flash(facts, (RECOVERY,), why, doing)
             case Remedy.REST:
                 return Transition(Broken(doing, step.pause), why)
             case Remedy.SET_ASIDE:
@@ -186,7 +189,7 @@ class NextState:
         if facts.board is None:
             return self.lost(facts, "the board is not there")
         if facts.board.in_bootloader:
-            return self._flash(facts, RECOVERY, _released())
+            return self._flash(facts, (RECOVERY,), _released())
         doing = "looked at again" if self._recovery.has_failed else ""
         return self._test(facts, _released(), doing, reopen=True)
 
@@ -198,8 +201,10 @@ class NextState:
         if command is Command.REBOOT:
             return self._reboot(facts, why, doing)
         wanted = facts.desired.kind if facts.desired is not None else None
-        firmware = self._needed.get(wanted or "", facts.firmware or RECOVERY)
-        return self._flash(facts, firmware, why, doing)
+        usable = self._usable.get(wanted or "", (facts.firmware or RECOVERY,))
+        # What it runs is written anew, if that will do.
+        usable = tuple(sorted(usable, key=lambda each: each != facts.firmware))
+        return self._flash(facts, usable, why, doing)
 
     def _serve(
         self, facts: DeviceFacts, kind: type[Reservable], desired: Desired, check: Probe | None
@@ -229,6 +234,20 @@ class NextState:
         log.error("device %s: %s", facts.name, mistake.message, exc_info=error)
         return Transition(Broken(mistake.message, retry=None), mistake)
 
+    def _image(self, names: Sequence[str], board: ConnectedBoard) -> tuple[str, bytes]:
+        """The first of this firmware of which there is an image for ``board``, with that.
+
+        Raises:
+            FirmwareUnknown: there is none of any.
+        """
+        problems: list[FirmwareUnknown] = []
+        for name in names:
+            try:
+                return name, self._firmware_named(name).image(board)
+            except FirmwareUnknown as problem:
+                problems.append(problem)
+        raise problems[0]
+
     def _firmware_named(self, name: str) -> Firmware:
         if name not in self._firmware:
             raise FirmwareUnknown(
@@ -242,12 +261,13 @@ class NextState:
         return Transition(Rebooting(reported, doing), why)
 
     def _flash(
-        self, facts: DeviceFacts, firmware: str, why: IcebusError, doing: str = ""
+        self, facts: DeviceFacts, names: Sequence[str], why: IcebusError, doing: str = ""
     ) -> Transition:
+        """Put the first of ``names`` on it of which there is an image."""
         if facts.board is None:
             return self.lost(facts, "the board went away")
         try:
-            image = self._firmware_named(firmware).image(facts.board)
+            firmware, image = self._image(names, facts.board)
         except FirmwareUnknown as error:
             return Transition(Broken(error.message, retry=None), error)
         reported = lifecycle.preparing_or(facts.desired, DeviceState.FLASHING)

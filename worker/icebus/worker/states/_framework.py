@@ -93,7 +93,7 @@ class Reservable(State):
 
     Attributes:
         kind: its name on the bus.
-        firmware: what a board must run for it.
+        firmware: what a board may run for it, preferred first.
         Args: what a reservation may ask for.
         measures: whether it measures files, as :class:`~icebus.worker.states.Measuring` does.
         takes_over: whether it can begin while the board still answers a check of the idle board.
@@ -106,7 +106,7 @@ class Reservable(State):
     reported = DeviceState.SERVING
     commandable = True
     kind: ClassVar[str]
-    firmware: ClassVar[str]
+    firmware: ClassVar[tuple[str, ...]]
     measures: ClassVar[bool] = False
     takes_over: ClassVar[bool] = False
     methods: ClassVar[dict[str, Method]]
@@ -138,12 +138,18 @@ class Reservable(State):
         """How many pieces of work wait or are under way."""
         return 0
 
+    @property
+    def board_firmware(self) -> str:
+        """Which of its firmware the board runs; known from :meth:`on_enter` on."""
+        return self.device.firmware
+
     @classmethod
     def info(cls) -> KindInfo:
         """The kind as workers publish it."""
         return KindInfo(
             description=inspect.getdoc(cls) or "",
-            firmware=cls.firmware,
+            firmware=cls.firmware[0],
+            other_firmware=list(cls.firmware[1:]),
             measures=cls.measures,
             args=cls.Args.model_json_schema(),
             methods={name: method.info() for name, method in cls.methods.items()},
@@ -183,13 +189,17 @@ class Event(Generic[D]):
         return EventInfo(description=self.description, data=self.data.model_json_schema())
 
 
-def reservable(kind: str, firmware: str) -> Callable[[S], S]:
+def reservable(kind: str, firmware: str | tuple[str, ...]) -> Callable[[S], S]:
     """Make a state one that clients can reserve devices for.
 
     Args:
         kind: its name on the bus.
-        firmware: the name of what a board must run for it.
+        firmware: the name of what a board must run for it; of several, any will do, and a board
+            that runs none of them is given the first of which there is an image for it.
     """
+    names = (firmware,) if isinstance(firmware, str) else firmware
+    if not names:
+        raise InvalidRequest(f"kind {kind} needs the name of a firmware to run on")
     if not is_id(kind):
         raise InvalidRequest(f"{kind!r} can't name a kind: letters, digits, _ and - only")
 
@@ -198,7 +208,7 @@ def reservable(kind: str, firmware: str) -> Callable[[S], S]:
             name: value for base in reversed(cls.__mro__) for name, value in vars(base).items()
         }
         cls.kind = kind
-        cls.firmware = firmware
+        cls.firmware = names
         cls.methods = methods_in(members, cls)
         cls.events = {name: value for name, value in members.items() if isinstance(value, Event)}
         results = cls.events.get("results")

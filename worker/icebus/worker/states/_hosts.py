@@ -42,6 +42,10 @@ class Host(Protocol):
         """The board as it is plugged."""
 
     @property
+    def firmware(self) -> str:
+        """The name of what the board was last proved to run; empty when it never was."""
+
+    @property
     def port(self) -> Port | None:
         """Its serial port, while that is open."""
 
@@ -68,10 +72,6 @@ class CoreHost(Host, Protocol):
     @property
     def desired(self) -> Desired | None:
         """What control wants of the device."""
-
-    @property
-    def firmware(self) -> str:
-        """The name of what the board was last proved to run; empty when it never was."""
 
     @property
     def known_firmware(self) -> Mapping[str, Firmware]:

@@ -99,8 +99,11 @@ def _row(offer: Offer) -> dict[str, Any]:
 
 def _for_people(row: dict[str, Any]) -> dict[str, Any]:
     first, *_ = row["description"].split("\n")
-    return {**row, "methods": list(row["methods"]), "events": list(row["events"])} | {
-        "description": first
+    return row | {
+        "firmware": [row["firmware"], *row["other_firmware"]],
+        "methods": list(row["methods"]),
+        "events": list(row["events"]),
+        "description": first,
     }
 
 
@@ -109,7 +112,7 @@ def describe(offer: Offer) -> str:
     from icebus.client._offers import measures
 
     info = offer.info
-    on = f"on {' '.join(offer.workers)}, firmware {info.firmware}"
+    on = f"on {' '.join(offer.workers)}, firmware {' or '.join(info.all_firmware)}"
     blocks = [f"{offer.kind}: {on}\n{_indented(info.description)}"]
     blocks.append(_arguments("RESERVE", "--arg", info.args))
     if measures(info):

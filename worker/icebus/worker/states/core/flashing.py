@@ -23,13 +23,16 @@ class Flashing(ViaBootloader):
         firmware: its name.
         image: the UF2 file.
         reason: why, where it is not the usual way to another firmware.
+
+    Attributes:
+        firmware: its name.
     """
 
     def __init__(
         self, reported: DeviceState, firmware: str, image: bytes, reason: str = ""
     ) -> None:
         super().__init__(reported, reason or f"flashing {firmware}")
-        self._firmware = firmware
+        self.firmware = firmware
         self._image = image
 
     def step(self, board: ConnectedBoard) -> Callable[[], None]:
@@ -39,4 +42,4 @@ class Flashing(ViaBootloader):
 
     def returned(self) -> None:
         """See that it runs what was copied."""
-        self.device.found(expect=self._firmware)
+        self.device.found(expect=self.firmware)

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from icebus.schemas.boards import pulse_count_text as text
 from icebus.schemas.errors import BitstreamInvalid
-from icebus.schemas.kinds.pulsecount import FIRMWARE, KIND, PulseCountArgs, PulseCountResult
+from icebus.schemas.kinds.pulsecount import (
+    FIRMWARE,
+    KIND,
+    TEXT_FIRMWARE,
+    PulseCountArgs,
+    PulseCountResult,
+)
 from icebus.worker.firmware import MeterCallbacks
 from icebus.worker.firmware.pulse_count import PulseCountMeter, Report
 from icebus.worker.states._framework import Event, reservable
@@ -13,7 +19,7 @@ from icebus.worker.states.measuring import Measuring
 REFUSED = "the FPGA refused the bitstream (CDONE low)"
 
 
-@reservable(KIND, firmware=FIRMWARE)
+@reservable(KIND, firmware=(FIRMWARE, TEXT_FIRMWARE))
 class PulseCount(Measuring[Report]):
     """Counts the pulses that circuits give on pin ICE_27 in the firmware's measuring window."""
 

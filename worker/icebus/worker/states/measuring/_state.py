@@ -82,24 +82,13 @@ class Measuring(Reservable, ABC, Generic[R]):
         self._batches = Batches()
         self._stopping = False
         self._failed_in_a_row = 0
-        self._meter: Meter[R] = self.make_meter(
-            MeterCallbacks(
-                port=lambda: self.device.port,
-                after=self.after,
-                on_measuring=lambda _key: self._read_next(),
-                on_end=self._on_end,
-                on_wants_more=self._begin_next,
-                on_silence=lambda how: self.device.fail(f"the board {how}"),
-            )
-        )
-        if not isinstance(self._meter, Meter):
-            raise TypeError(f"make_meter() gave {type(self._meter).__name__}, which is no Meter")
+        self._meter: Meter[R] | None = None
 
     # --- what a kind says -----------------------------------------------------------------------
 
     @abstractmethod
     def make_meter(self, callbacks: MeterCallbacks[R]) -> Meter[R]:
-        """What drives the board's firmware."""
+        """What drives the board's firmware, which is ``board_firmware``."""
 
     @abstractmethod
     def result(self, report: R) -> dict[str, object]:
@@ -205,12 +194,13 @@ class Measuring(Reservable, ABC, Generic[R]):
     @property
     def idle(self) -> bool:
         """Whether the board waits for a measurement and none is under way."""
-        return self._meter.idle
+        return self._meter is not None and self._meter.idle
 
     # --- hooks --------------------------------------------------------------------------------
 
     def on_enter(self) -> None:
         """Fail what was accepted before the worker was restarted, and repeat what was measured."""
+        self._meter = self._made_meter()
         if self.probe is not None:
             self._meter.take_over(self.probe)
         self._outcomes.forget_others()
@@ -224,7 +214,8 @@ class Measuring(Reservable, ABC, Generic[R]):
 
     def on_data(self, data: bytes) -> None:
         """Hand it to the meter."""
-        self._meter.receive(data)
+        if self._meter is not None:
+            self._meter.receive(data)
 
     def on_stop(self, why: IcebusError) -> None:
         """What waits fails; what is on the board is seen through."""
@@ -238,7 +229,8 @@ class Measuring(Reservable, ABC, Generic[R]):
             super().leave(why)
         finally:  # whatever code of the kind raises
             try:
-                self._meter.abandon()
+                if self._meter is not None:
+                    self._meter.abandon()
             finally:
                 self._end_all(why)
 
@@ -256,13 +248,29 @@ class Measuring(Reservable, ABC, Generic[R]):
 
     def _begin_next(self) -> None:
         try:
-            while self._queue and self._meter.wants_more:
-                self._begin(self._queue.popleft())
+            while self._queue and self._meter is not None and self._meter.wants_more:
+                self._begin(self._queue.popleft(), self._meter)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - raised again, in a step
             # Whoever calls may be about to answer that evaluations are accepted, which is so.
             self.after(0, partial(_raise, error))
 
-    def _begin(self, evaluation: Evaluation) -> None:
+    def _made_meter(self) -> Meter[R]:
+        with mistakes_of(self.kind, "make_meter"):
+            meter = self.make_meter(
+                MeterCallbacks(
+                    port=lambda: self.device.port,
+                    after=self.after,
+                    on_measuring=lambda _key: self._read_next(),
+                    on_end=self._on_end,
+                    on_wants_more=self._begin_next,
+                    on_silence=lambda how: self.device.fail(f"the board {how}"),
+                )
+            )
+            if not isinstance(meter, Meter):
+                raise TypeError(f"it gave {type(meter).__name__}, which is no Meter")
+        return meter
+
+    def _begin(self, evaluation: Evaluation, meter: Meter[R]) -> None:
         self._under_way[evaluation.id] = evaluation
         try:
             data = self._read(evaluation)
@@ -270,11 +278,11 @@ class Measuring(Reservable, ABC, Generic[R]):
             self._on_end(evaluation.id, error)
             return
         try:
-            self._meter.measure(evaluation.id, data)
+            meter.measure(evaluation.id, data)
         except (Exception, SystemExit) as error:
             log.exception("device %s: %s was not begun", self.device.name, evaluation.id)
             self._on_end(evaluation.id, kind_failed(self.kind, "measure", error))
-            if not self._meter.wants_more:  # it may wait for the end of what was never sent
+            if not meter.wants_more:  # it may wait for the end of what was never sent
                 raise
 
     def _read_next(self) -> None:
