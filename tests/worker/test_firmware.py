@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +13,14 @@ from hypothesis import strategies as st
 
 from icebus.schemas.boards.firmware import Chip, read_marker
 from icebus.schemas.boards.rack import Mode
-from icebus.schemas.boards.uf2 import decode
+from icebus.schemas.boards.uf2 import FLASH_ADDRESS, decode, encode
 from icebus.schemas.devices import DeviceState
-from icebus.schemas.errors import BitstreamUnsupported, FirmwareUnknown, IcebusError
+from icebus.schemas.errors import (
+    BitstreamUnsupported,
+    FirmwareInvalid,
+    FirmwareUnknown,
+    IcebusError,
+)
 from icebus.worker.firmware import (
     AnsweringFirmware,
     AnsweringMeter,
@@ -24,6 +30,7 @@ from icebus.worker.firmware import (
 )
 from icebus.worker.firmware.pulse_count import PulseCountFirmware, _firmware
 from icebus.worker.hardware.board import ConnectedBoard
+from icebus.worker.hardware.flashing import check_family
 from icebus.worker.installed import Installed
 from icebus.worker.loop import Timer
 from icebus.worker.states import installed_kinds
@@ -138,6 +145,20 @@ def test_given_a_real_board_then_its_image_is_what_the_package_brings_or_there_i
     assert Bringing().image(board(Chip.RP2350, virtual=False)) == b"uf2"
     with pytest.raises(FirmwareUnknown, match="rp2040"):
         Bringing().image(board(Chip.RP2040, virtual=False))
+
+
+def test_given_an_emulated_board_then_its_image_is_that_of_real_ones_and_no_other_is_copied() -> (
+    None
+):
+    class Bringing(Thermometer):
+        def uf2(self, chip: Chip) -> bytes | None:
+            return encode(b"program", chip.family, FLASH_ADDRESS)
+
+    emulated = replace(board(Chip.RP2040, virtual=True), emulated=True)
+    image = Bringing().image(emulated)
+    check_family(image, emulated)
+    with pytest.raises(FirmwareInvalid, match="takes 0xE48BFF56"):
+        check_family(Bringing().image(board(Chip.RP2040, virtual=True)), emulated)
 
 
 def test_given_what_is_installed_then_silent_firmware_of_ours_is_asked_and_the_rest_heard() -> None:

@@ -8,7 +8,14 @@ from pathlib import Path
 import pytest
 
 from icebus.schemas.boards.firmware import Chip
-from icebus.schemas.boards.rack import BOOT, BoardFile, Mode, remove_board_file, write_board_file
+from icebus.schemas.boards.rack import (
+    BOOT,
+    BoardFile,
+    Mode,
+    read_board_file,
+    remove_board_file,
+    write_board_file,
+)
 from icebus.worker.hardware.board import Snapshot
 from icebus.worker.hardware.rack import RackDiscovery
 
@@ -69,6 +76,22 @@ def test_given_a_board_when_it_comes_changes_and_goes_then_each_is_seen(
     seen.wait_sessions("two")
     remove_board_file(folder)
     seen.wait_sessions()
+
+
+def test_given_an_emulated_board_then_the_worker_is_told_so_and_how_slow_it_is(
+    tmp_path: Path, seen: Seen
+) -> None:
+    folder = enumerate_board(tmp_path, "one")
+    found = read_board_file(folder)
+    assert found is not None
+    changed = found.model_copy(update={"session": "two", "emulated": True, "slowness": 4.0})
+    write_board_file(folder, changed)
+    seen.wait_sessions("two")
+    [board] = seen.snapshot
+    assert board.virtual
+    assert not board.takes_markers
+    assert board.slowness == 4.0
+    assert board.labels == {"emulated": "true"}
 
 
 def test_given_a_board_that_comes_and_goes_hundreds_of_times_then_the_last_state_is_seen(

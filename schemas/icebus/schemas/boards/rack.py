@@ -115,6 +115,16 @@ class BoardFile(BaseModel):
     boot: Literal["boot"] | None = Field(
         default=None, description="Name of the bootloader's drive in the board's folder."
     )
+    emulated: bool = Field(
+        default=False,
+        description="Whether its chip is emulated: its bootloader takes the images of real boards "
+        "then, and runs them. Others take marker images.",
+    )
+    slowness: float = Field(
+        default=1.0,
+        ge=1.0,
+        description="How many times slower than a real one it is: deadlines stretch by it.",
+    )
 
 
 class Fault(StrEnum):
@@ -136,6 +146,13 @@ class Fault(StrEnum):
     """Whenever it starts, it starts its bootloader."""
 
 
+EMULATED_FAULTS: Final = (None, Fault.HANG, Fault.BOOTLOADER)
+"""What may be wrong with an emulated board; what it says is its firmware's own."""
+
+FLASH_ID_PATTERN: Final = r"[0-9A-F]{16}"
+"""The unique id of a board's flash, as firmware made with pico-sdk gives it as its USB serial."""
+
+
 class RackBoard(BaseModel):
     """A board that shall be plugged."""
 
@@ -149,7 +166,28 @@ class RackBoard(BaseModel):
         pattern=r"^[a-z][a-z0-9_]{0,63}$",
         description="What is in its flash when it is plugged for the first time.",
     )
+    emulated: bool = Field(
+        default=False,
+        description="Whether its chip is emulated, and runs the image of the firmware unchanged. "
+        "It comes with the firmware of icebus then, whatever `firmware` says.",
+    )
     fault: Fault | None = Field(default=None, description="What is wrong with it, from now on.")
+
+    @model_validator(mode="after")
+    def _can_be_emulated(self) -> RackBoard:
+        if not self.emulated:
+            return self
+        if self.chip is not Chip.RP2040:
+            raise ValueError(f"nothing emulates the {self.chip.value}, only the rp2040")
+        if not re.fullmatch(FLASH_ID_PATTERN, self.serial):
+            raise ValueError(
+                f"{self.serial} is no flash id, which an emulated board's serial has to be: "
+                "16 digits of 0-9A-F"
+            )
+        if self.fault not in EMULATED_FAULTS:
+            known = ", ".join(fault.value for fault in EMULATED_FAULTS if fault)
+            raise ValueError(f"an emulated board can't {self.fault}; it can: {known}")
+        return self
 
     def same_plug(self, other: RackBoard | None) -> bool:
         """Whether ``other`` is this board in this port, however well it is."""

@@ -91,13 +91,13 @@ class Firmware(ABC):
     def image(self, board: ConnectedBoard) -> bytes:
         """The UF2 file for ``board``.
 
-        Virtual boards are given marker images: true UF2 files that hold nothing but the firmware's
-        name, under a family that real bootloaders refuse.
+        Virtual boards are given marker images, unless they are emulated: true UF2 files that hold
+        nothing but the firmware's name, under a family that real bootloaders refuse.
 
         Raises:
             FirmwareUnknown: there is no such image.
         """
-        if board.virtual:
+        if board.takes_markers:
             return marker_image(FirmwareMarker(name=self.name, chip=board.chip))
         image = self.uf2(board.chip)
         if image is None:

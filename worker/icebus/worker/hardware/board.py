@@ -23,7 +23,9 @@ class ConnectedBoard:
             an RP2040, which shows the same constant on every board.
         tty: the serial port, while its application runs.
         drive: the bootloader's drive, while that runs and where it is mounted.
-        virtual: whether it is a board of the rack, whose bootloader takes marker images only.
+        virtual: whether it is a board of the rack.
+        emulated: whether it is a virtual board whose chip is emulated, so that it takes and runs
+            the images of real boards.
         mode: which of the two runs.
         source: what found it: two racks may give their ports the same names.
         labels: what was detected besides, such as its hub.
@@ -41,11 +43,17 @@ class ConnectedBoard:
     source: str = ""
     labels: Mapping[str, str] = field(default_factory=dict, hash=False)
     slowness: float = 1.0
+    emulated: bool = False
 
     @property
     def in_bootloader(self) -> bool:
         """Whether it waits for firmware."""
         return self.mode is Mode.BOOTLOADER
+
+    @property
+    def takes_markers(self) -> bool:
+        """Whether its bootloader takes marker images only, which hold nothing but a name."""
+        return self.virtual and not self.emulated
 
 
 Snapshot = Sequence[ConnectedBoard]

@@ -48,7 +48,7 @@ def check_family(image: bytes, board: ConnectedBoard) -> None:
             family never go to real boards.
     """
     family = uf2.decode(image).family
-    wanted = board.chip.rack_family if board.virtual else board.chip.family
+    wanted = board.chip.rack_family if board.takes_markers else board.chip.family
     if family != wanted:
         raise FirmwareInvalid(
             f"the image is of family 0x{family:08X}, but the board at {board.path} "

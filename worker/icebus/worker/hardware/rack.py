@@ -85,4 +85,7 @@ def _board(directory: Path, found: BoardFile) -> ConnectedBoard:
         virtual=True,
         mode=found.mode,
         source=str(directory),
+        labels={"emulated": "true"} if found.emulated else {},
+        slowness=found.slowness,
+        emulated=found.emulated,
     )
