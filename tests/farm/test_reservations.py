@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.farm.conftest import wait_until
 
-from icebus.client import Admin, PulseCountClient
+from icebus.client import Admin, Failure, PulseCountClient
 from icebus.client._farm_directory import profile_path
+from icebus.schemas.errors import DeviceFailed, DeviceNotHeld, DeviceNotServing
 
 if TYPE_CHECKING:
     from tests.command_line import Icebus
@@ -231,6 +232,57 @@ def test_given_a_board_that_fails_when_mapping_then_another_that_is_ready_takes_
     assert {result.serial for result in taken} > {first}
     events = icebus("history", "-s", first, "--limit", "6", "-o", "json").json()
     assert {"quarantined", "unquarantined"} <= {each["event"] for each in events}
+
+
+# --- rebooting what one holds -----------------------------------------------------------------
+
+
+def test_given_boards_at_work_when_their_holder_reboots_one_then_all_goes_on_with_it(
+    farm: Up, icebus: Icebus, circuits: Sequence[Path]
+) -> None:
+    profile = profile_path(farm.directory, "ann")
+    with PulseCountClient(profile=profile) as client, client.reserve(2) as boards:
+        first, other = boards.serials
+        outcomes = boards.evaluate_outcomes([circuits[0]] * 40)
+        taken = [next(outcomes) for _ in range(4)]
+        boards.reboot(first)
+        assert boards.serves(first), "it is back when the call returns"
+        taken += outcomes
+        failures = [each for each in taken if isinstance(each, Failure)]
+        assert len(taken) == 80
+        assert {each.serial for each in failures} == {first}
+        owed = [each.error for each in failures if isinstance(each.error, DeviceFailed)]
+        assert owed
+        assert all("ann asked for a reboot" in error.message for error in owed)
+        others = [each.error for each in failures if not isinstance(each.error, DeviceFailed)]
+        assert all(isinstance(error, DeviceNotServing) for error in others), "sent meanwhile"
+        population = boards.map([circuits[0]] * 40)
+        results = [next(population)]
+        boards.reboot(other)
+        results += population
+        assert len(results) == 40, "what a board owed is measured again"
+        with pytest.raises(DeviceNotHeld):
+            boards.reboot("nobodys")
+    entries = icebus("history", "-s", first, "-e", "rebooted", "-o", "json").json()
+    assert entries[0]["actor"] == "ann"
+
+
+def test_given_boards_that_are_held_when_rebooted_by_name_or_all_then_they_serve_again(
+    icebus: Icebus,
+) -> None:
+    held = reserve(icebus, "2")
+    first, other = serials(held)
+    since = device(icebus, first)["since"]
+    assert icebus("reboot", first).stdout == f"{first} rebooted\n"
+    assert device(icebus, first)["state"] == "serving"
+    assert device(icebus, first)["since"] != since
+    assert icebus("reboot").stdout.split("\n")[:2] == [f"{first} rebooted", f"{other} rebooted"]
+    assert icebus("reboot", other, "--no-wait").stdout == f"{other} will be rebooted\n"
+    theirs = icebus("--profile", "ben", "reboot", first)
+    assert theirs.code != 0
+    assert f"you do not hold device '{first}'" in theirs.stderr
+    by_id = icebus("--profile", "ben", "reboot", first, "-r", held["id"])
+    assert (by_id.code, held["id"] in by_id.stderr) == (3, True)
 
 
 # --- administration -------------------------------------------------------------------------------

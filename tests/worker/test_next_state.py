@@ -186,3 +186,5 @@ def test_given_work_on_a_board_then_it_appears_as_preparing_when_it_is_for_a_res
     else:
         assert move.state.reported in (DeviceState.TESTING, DeviceState.FLASHING)
     assert "an administrator asked" in move.why.message
+    told = next_state().commanded(facts(WELL, **wanted, asked_by="alice"), command).why
+    assert f"alice asked for a {command}" in told.message

@@ -275,6 +275,30 @@ class BaseClient(Session, ABC, Generic[R]):
         """
         return operations.end(self._connection, reservation, serials, timeout=timeout)
 
+    def reboot(
+        self,
+        reservation: str,
+        serials: Sequence[str] | None = None,
+        *,
+        timeout: float = operations.TIMEOUT,
+    ) -> reservations.Reservation:
+        """Have boards of a reservation restarted; what they measure fails, and it keeps them.
+
+        They are ``preparing`` until they serve again; :meth:`Reservation.reboot` waits for that.
+
+        Args:
+            reservation: its id.
+            serials: the boards; None for all.
+            timeout: seconds for control to answer.
+
+        Raises:
+            UnknownReservation: there is none of that id.
+            DeviceNotHeld: it does not hold one of the boards.
+            Forbidden: it is somebody else's.
+            ReservationQueued: it has no boards yet.
+        """
+        return operations.reboot(self._connection, reservation, serials, timeout=timeout)
+
     def transfer(
         self, reservation: str, user: str, timeout: float = operations.TIMEOUT
     ) -> reservations.Reservation:

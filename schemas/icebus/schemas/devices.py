@@ -84,6 +84,9 @@ class Desired(Message):
     quarantined: str | None = Field(default=None, description="The reason, or null.")
     reboot: Natural = Field(default=0, description="Nonce: a higher one asks for a reboot.")
     reflash: Natural = Field(default=0, description="Nonce: a higher one asks for a reflash.")
+    asked_by: Id | None = Field(
+        default=None, description="Who raised a nonce last: an administrator, or the holder."
+    )
 
 
 class WorkerDesired(Message):

@@ -103,8 +103,9 @@ class Calls:
             hold.user,
         ):
             state = status.state.value if status.state is not None else "starting"
+            why = f" ({status.reason})" if status.reason else ""
             raise DeviceNotServing(
-                f"device {serial} is {state}; wait for its `initialized` event", serial=serial
+                f"device {serial} is {state}{why}; wait for its `initialized` event", serial=serial
             )
         raise DeviceNotHeld(
             f"device {serial} is not held by your reservation {hold.reservation}; "

@@ -29,6 +29,7 @@ from icebus.schemas.operations.reservations import (
     ExtendReply,
     KnownDevice,
     ListArgs,
+    RebootArgs,
     Reservation,
     ReservationReply,
     ReservationsReply,
@@ -167,6 +168,23 @@ def end(
         serials=None if serials is None else list(serials),
     )
     return ask(connection, "end", args, ReservationReply, timeout).reservation
+
+
+def reboot(
+    connection: Connection,
+    reservation: str,
+    serials: Sequence[str] | None = None,
+    *,
+    timeout: float = TIMEOUT,
+) -> Reservation:
+    """Have devices of a reservation restarted."""
+    args = validated(
+        RebootArgs,
+        "reboot",
+        reservation=reservation,
+        serials=None if serials is None else list(serials),
+    )
+    return ask(connection, "reboot", args, ReservationReply, timeout).reservation
 
 
 def transfer(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from types import TracebackType
 from typing import Self
 
@@ -22,6 +22,10 @@ from icebus.schemas.errors import (
 from icebus.schemas.operations.reservations import EndReason, HoldState
 
 log = logging.getLogger(__name__)
+
+REBOOT_TIMEOUT = 180.0
+"""Seconds for boards to be restarted and serve again: if a board fails at it, its recovery takes a
+minute."""
 
 
 class Reservation(FollowedReservation):
@@ -112,11 +116,7 @@ class Reservation(FollowedReservation):
                 if not self._condition.wait(deadline.remaining):
                     if failed:
                         raise failed[0]
-                    raise DeadlineExceeded(
-                        f"reservation {self.id}: {', '.join(waiting)} not ready in time; "
-                        "`icebus devices` shows what they do",
-                        serials=waiting,
-                    )
+                    raise _not_ready(self.id, waiting)
 
     def _wait_subscribed(self, deadline: Deadline) -> None:
         """From then on no event passes us by."""
@@ -164,6 +164,58 @@ class Reservation(FollowedReservation):
         finally:
             self.close()
 
+    def reboot(
+        self,
+        serials: str | Sequence[str] | None = None,
+        *,
+        ready: bool = True,
+        timeout: float = REBOOT_TIMEOUT,
+    ) -> None:
+        """Restart boards, which stay in the reservation. What they measure fails, and says why.
+
+        A run that is under way does with such failures as with any; boards that are back take part
+        again.
+
+        Args:
+            serials: a board, or some; None for all.
+            ready: whether to wait until they are ready for calls again.
+            timeout: seconds for all of it.
+
+        Raises:
+            DeviceNotHeld: it does not hold one of the boards.
+            DeviceFailed: one does not come back as it should.
+            DeadlineExceeded: one is not back in time.
+            ReservationEnded: it is over.
+        """
+        deadline = Deadline.after(timeout)
+        chosen = [serials] if isinstance(serials, str) else serials
+        wanted = list(self.serials if chosen is None else chosen)
+        if ready:
+            self._wait_subscribed(deadline)
+        with self._condition:
+            broken = {serial for serial in wanted if self._state.error_of(serial) is not None}
+        within = min(operations.TIMEOUT, deadline.remaining)
+        self._update(operations.reboot(self._connection, self.id, wanted, timeout=within))
+        if ready:
+            self._wait_serving(wanted, broken, deadline)
+
+    def _wait_serving(self, serials: Sequence[str], broken: Set[str], deadline: Deadline) -> None:
+        """Wait until those devices serve; those that were broken may go on to be for a while."""
+        with self._condition:
+            while True:
+                if self._state.ended is not None:
+                    raise self._state.ended
+                serving = documents.serving(self._state.document)
+                waiting = [serial for serial in serials if serial not in serving]
+                errors = {s: e for s in waiting if (e := self._state.error_of(s)) is not None}
+                for serial, error in errors.items():
+                    if serial not in broken:
+                        raise error
+                if not waiting:
+                    return
+                if not self._condition.wait(deadline.remaining):
+                    raise next(iter(errors.values()), _not_ready(self.id, waiting))
+
     def transfer(self, user: str, timeout: float = operations.TIMEOUT) -> None:
         """Give it to another user; for this client it is over then.
 
@@ -193,3 +245,11 @@ class Reservation(FollowedReservation):
         except IcebusError as failed:
             # It is attached: control ends it when this client is gone.
             log.warning("could not release reservation %s: %s", self.id, failed)
+
+
+def _not_ready(reservation: str, serials: Sequence[str]) -> DeadlineExceeded:
+    return DeadlineExceeded(
+        f"reservation {reservation}: {', '.join(serials)} not ready in time; "
+        "`icebus devices` shows what they do",
+        serials=list(serials),
+    )

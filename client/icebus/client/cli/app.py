@@ -24,6 +24,7 @@ from icebus.client.cli.commands import (
     kinds,
     map,  # noqa: A004 - the command's name
     profiles,
+    reboot,
     reservations,
     results,
     simulate,
@@ -98,14 +99,16 @@ def options(
 
 PANELS = {
     "Farm": ("up", "doctor", "workers", "devices", "kinds", "watch", "history", "profile"),
-    "Boards": ("available", "reserve", "reservations", "extend", "release", "transfer"),
+    "Boards": (
+        *("available", "reserve", "reservations", "extend", "reboot", "release", "transfer"),
+    ),
     "Evaluate": ("evaluate", "map", "results", "call", "simulate", "circuit"),
 }
 """How `icebus --help` groups the commands."""
 
 for _module in (
     *(up, doctor, workers, devices, kinds, watch, history, profiles, admin),
-    *(reservations, evaluate, map, results, call, simulate, circuit),
+    *(reservations, reboot, evaluate, map, results, call, simulate, circuit),
 ):
     _module.add_to(app)
 

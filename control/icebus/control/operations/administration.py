@@ -8,10 +8,10 @@ from sqlalchemy import delete
 from sqlmodel import col, select
 
 from icebus.control.decide.lifecycle import LIVE_HOLDS
+from icebus.control.operations.commands import change_devices, reboot_devices, reflash_devices
 from icebus.control.operations.reservations import (
     end_reservation,
     find_live,
-    increment_generation,
     live_holds_by_serial,
 )
 from icebus.control.store.tables import DeviceRow, HoldRow, WorkerRow
@@ -44,12 +44,16 @@ def end(transaction: Transaction, user: str, args: EndReservationArgs) -> Reserv
 
 def reboot(transaction: Transaction, user: str, args: RebootArgs) -> DevicesChanged:
     """Have boards restarted."""
-    return _change(transaction, user, args.serials, HistoryEvent.REBOOTED, args.reason, reboot=1)
+    serials = [device.serial for device in _known(transaction, args.serials)]
+    reboot_devices(transaction, user, serials, reason=args.reason)
+    return DevicesChanged(serials=serials)
 
 
 def reflash(transaction: Transaction, user: str, args: ReflashArgs) -> DevicesChanged:
     """Have boards' firmware written anew."""
-    return _change(transaction, user, args.serials, HistoryEvent.REFLASHED, args.reason, reflash=1)
+    serials = [device.serial for device in _known(transaction, args.serials)]
+    reflash_devices(transaction, user, serials, args.reason)
+    return DevicesChanged(serials=serials)
 
 
 def quarantine(transaction: Transaction, user: str, args: QuarantineArgs) -> DevicesChanged:
@@ -59,9 +63,8 @@ def quarantine(transaction: Transaction, user: str, args: QuarantineArgs) -> Dev
         for device in _known(transaction, args.serials)
         if device.quarantined != args.reason
     ]
-    for device in _known(transaction, serials):
-        device.quarantined = args.reason
-    return _change(transaction, user, serials, HistoryEvent.QUARANTINED, args.reason)
+    _set_quarantine(transaction, user, serials, args.reason, args.reason)
+    return DevicesChanged(serials=serials)
 
 
 def unquarantine(transaction: Transaction, user: str, args: UnquarantineArgs) -> DevicesChanged:
@@ -73,12 +76,9 @@ def unquarantine(transaction: Transaction, user: str, args: UnquarantineArgs) ->
         for device in known
         if device.quarantined is None and _reported(transaction, device) is DeviceState.QUARANTINED
     ]
-    for device in known:
-        device.quarantined = None
-    event = HistoryEvent.UNQUARANTINED
-    _change(transaction, user, ours, event, args.reason)
+    _set_quarantine(transaction, user, ours, None, args.reason)
     # Nothing that we desire keeps these away: a reboot has their worker try once more.
-    _change(transaction, user, theirs, event, args.reason, reboot=1)
+    reboot_devices(transaction, user, theirs, HistoryEvent.UNQUARANTINED, args.reason)
     return DevicesChanged(serials=sorted(ours + theirs))
 
 
@@ -148,34 +148,19 @@ def _reported(transaction: Transaction, device: DeviceRow) -> DeviceState | None
     return None if report is None else report.state
 
 
-def _change(
+def _set_quarantine(
     transaction: Transaction,
     user: str,
     serials: Collection[str],
-    event: HistoryEvent,
+    quarantined: str | None,
     reason: str,
-    **nonces: int,
-) -> DevicesChanged:
-    """Want something else of devices, whoever holds them."""
-    _known(transaction, serials)
-    held = live_holds_by_serial(transaction, serials)
-    transaction.session.flush()
-    for device in increment_generation(transaction, serials):
-        _, reservation = held.get(device.serial, (None, None))
-        for nonce, more in nonces.items():
-            setattr(device, nonce, getattr(device, nonce) + more)
+) -> None:
+    """Give devices to nobody, for that reason; None lets them be given again."""
+    lifted = quarantined is None
+    event = HistoryEvent.UNQUARANTINED if lifted else HistoryEvent.QUARANTINED
+    for device, _, reservation in change_devices(transaction, user, serials, event, reason):
+        device.quarantined = quarantined
         transaction.publish_desired(device, reservation)
-        transaction.record_history(
-            event,
-            reservation,
-            actor=user,
-            serial=device.serial,
-            worker=device.worker,
-            reason=reason,
-        )
-        transaction.log(f"{device.serial} {event} by {user}", serial=device.serial)
-    transaction.request_scheduling()
-    return DevicesChanged(serials=sorted(serials))
 
 
 def _drain(

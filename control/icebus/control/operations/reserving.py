@@ -10,6 +10,7 @@ from sqlmodel import col, select
 
 from icebus.control.decide.lifecycle import LIVE_HOLDS, LIVE_RESERVATIONS
 from icebus.control.operations import queue
+from icebus.control.operations.commands import reboot_devices
 from icebus.control.operations.remembered_requests import withdraw_request
 from icebus.control.operations.reservations import (
     activate_if_served,
@@ -39,6 +40,7 @@ from icebus.schemas.operations.reservations import (
     ExtendArgs,
     ExtendReply,
     HoldState,
+    RebootArgs,
     ReservationReply,
     ReservationState,
     ReserveArgs,
@@ -137,13 +139,7 @@ def end(transaction: Transaction, user: str, args: EndArgs) -> ReservationReply:
     """Release devices of a reservation; without the last one it is over."""
     row = _find_own(transaction, user, args.reservation)
     if args.serials is not None:
-        _refuse_queued(row)
-        live = {hold.serial: hold for hold in _live_holds(transaction, row)}
-        missing = sorted(set(args.serials) - live.keys())
-        if missing:
-            raise DeviceNotHeld(
-                f"reservation {row.id} does not hold {', '.join(missing)}", serials=missing
-            )
+        live = _holds_of(transaction, row, args.serials)
         if live.keys() > set(args.serials):
             released = [live[serial] for serial in sorted(set(args.serials))]
             release_devices(transaction, row, released, EndReason.RELEASED.value, actor=user)
@@ -151,6 +147,14 @@ def end(transaction: Transaction, user: str, args: EndArgs) -> ReservationReply:
             return ReservationReply(reservation=transaction.document(row))
     holds = end_reservation(transaction, row, EndReason.RELEASED, actor=user)
     return ReservationReply(reservation=transaction.document(row, holds))
+
+
+def reboot(transaction: Transaction, user: str, args: RebootArgs) -> ReservationReply:
+    """Have boards of a reservation restarted, which keeps them."""
+    row = _find_own(transaction, user, args.reservation)
+    live = _holds_of(transaction, row, args.serials or ())
+    reboot_devices(transaction, user, args.serials or list(live))
+    return ReservationReply(reservation=transaction.document(row))
 
 
 def transfer(transaction: Transaction, user: str, args: TransferArgs) -> ReservationReply:
@@ -191,6 +195,20 @@ def _find_own(transaction: Transaction, user: str, name: str) -> ReservationRow:
     if row is not None and row.user != user:
         raise Forbidden(f"reservation {name} is {row.user}'s", reservation=name, user=row.user)
     return find_live(transaction, name)
+
+
+def _holds_of(
+    transaction: Transaction, row: ReservationRow, serials: Collection[str]
+) -> dict[str, HoldRow]:
+    """All live holds of a reservation, by serial; those devices must be among them."""
+    _refuse_queued(row)
+    live = {hold.serial: hold for hold in _live_holds(transaction, row)}
+    missing = sorted(set(serials) - live.keys())
+    if missing:
+        raise DeviceNotHeld(
+            f"reservation {row.id} does not hold {', '.join(missing)}", serials=missing
+        )
+    return live
 
 
 def _refuse_queued(row: ReservationRow) -> None:

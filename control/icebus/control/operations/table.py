@@ -17,6 +17,7 @@ USERS: Operations = {
         ("withdraw", reserving.withdraw, True),
         ("extend", reserving.extend, True),
         ("end", reserving.end, True),
+        ("reboot", reserving.reboot, True),
         ("transfer", reserving.transfer, True),
         ("attach", reserving.attach, True),
         ("list", queries.reservations, False),

@@ -85,6 +85,9 @@ class DeviceRow(SQLModel, table=True):
     quarantined: str | None = Field(default=None, description="Why nobody gets it.")
     reboot: int = Field(default=0, sa_type=BigInteger, sa_column_kwargs=_ZERO)
     reflash: int = Field(default=0, sa_type=BigInteger, sa_column_kwargs=_ZERO)
+    asked_by: str | None = Field(
+        default=None, max_length=_ID, description="Who asked for one of the two last."
+    )
 
     def desired(self, reservation: ReservationRow | None) -> Desired:
         """What control wants of it, given the live reservation that holds it."""
@@ -94,6 +97,7 @@ class DeviceRow(SQLModel, table=True):
             quarantined=self.quarantined,
             reboot=self.reboot,
             reflash=self.reflash,
+            asked_by=self.asked_by,
         )
         if reservation is None:
             return desired

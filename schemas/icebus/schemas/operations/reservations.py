@@ -148,6 +148,15 @@ class EndArgs(Args):
     )
 
 
+class RebootArgs(Args):
+    """``reboot``: restart devices of a reservation, which keeps them; what they measure fails."""
+
+    reservation: Id
+    serials: list[Serial] | None = Field(
+        default=None, min_length=1, max_length=10_000, description="null means all."
+    )
+
+
 class TransferArgs(Args):
     """``transfer``: give a reservation to another user; it is detached from then on."""
 
@@ -314,6 +323,7 @@ OPERATIONS: dict[str, tuple[type[Args], type[Message]]] = {
     "withdraw": (WithdrawArgs, WithdrawReply),
     "extend": (ExtendArgs, ExtendReply),
     "end": (EndArgs, ReservationReply),
+    "reboot": (RebootArgs, ReservationReply),
     "transfer": (TransferArgs, ReservationReply),
     "attach": (AttachArgs, ReservationReply),
     "list": (ListArgs, ReservationsReply),

@@ -332,7 +332,7 @@ class DeviceActor:
         return DeviceFacts(self.name, self.board, self.desired, self.firmware)
 
     def _carry_out_command(self) -> bool:
-        """Begin with a command of an administrator, if there is one to be carried out."""
+        """Begin with a command, if there is one to be carried out."""
         desired = self.desired
         if desired is None or self.board is None or self._conflict:
             return False

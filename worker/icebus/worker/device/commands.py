@@ -1,4 +1,4 @@
-"""Commands of administrators: each is carried out once, over restarts of the worker, too.
+"""Commands of administrators and holders: each is carried out once, over restarts of the worker.
 
 A command is a number in the desired state that has grown. What was acted on stands in the device's
 journal before it is begun: a worker that dies at it does not begin it again.
@@ -14,7 +14,7 @@ from icebus.worker.device.journal import Journal
 
 
 class Command(StrEnum):
-    """What an administrator may want of a device once."""
+    """What somebody may want of a device once: the holder a reboot, an administrator both."""
 
     REBOOT = "reboot"
     REFLASH = "reflash"

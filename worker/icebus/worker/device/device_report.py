@@ -32,13 +32,14 @@ class DeviceStatus:
     hold: Hold | None = None
     kind: str | None = None
     load: int = 0
+    reason: str = ""
 
     @classmethod
     def of(cls, state: State | None) -> DeviceStatus:
         """The snapshot of a device in ``state``."""
         if isinstance(state, Reservable):
             return cls(state.reported, state.hold, state.kind, state.load)
-        return cls(state.reported if state is not None else None)
+        return cls() if state is None else cls(state.reported, reason=state.reason)
 
 
 class Reporter:

@@ -1,7 +1,7 @@
 """Which state of a device comes next, and what the one before ends with: nothing is done here.
 
 A healthy device becomes what is desired (:mod:`.lifecycle`), one that fails is recovered
-(:mod:`.recovery`), and an administrator's command goes before both.
+(:mod:`.recovery`), and a command of an administrator or of the holder goes before both.
 """
 
 from __future__ import annotations
@@ -194,10 +194,12 @@ class NextState:
         return self._test(facts, _released(), doing, reopen=True)
 
     def commanded(self, facts: DeviceFacts, command: Command) -> Transition:
-        """An administrator has asked for something; what failed before is forgotten."""
+        """Somebody has asked for something; what failed before is forgotten."""
         self._recovery.reset()
-        why = _failed(facts.name, f"an administrator asked for a {command}")
-        doing = f"{command}, as an administrator asked"
+        by = facts.desired.asked_by if facts.desired is not None else None
+        who = by or "an administrator"  # controls of earlier versions don't say
+        why = _failed(facts.name, f"{who} asked for a {command}")
+        doing = f"{command}, as {who} asked"
         if command is Command.REBOOT:
             return self._reboot(facts, why, doing)
         wanted = facts.desired.kind if facts.desired is not None else None

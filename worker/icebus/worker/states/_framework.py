@@ -36,7 +36,7 @@ class State:
         reported: the name under which the bus knows it.
         reason: why, where the name alone does not say.
         retry_at: when it is left by itself, where that is to be known.
-        commandable: whether a command of an administrator may end it at once.
+        commandable: whether a reboot or reflash that is asked for may end it at once.
         outlives_port: whether it goes on when the board's port is gone.
         device: whose state this is; set before :meth:`on_enter`.
     """

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from icebus.client.cli.commands.reservations import holding_reservation
 from icebus.client.cli.completion import complete_held_serial, complete_method, complete_reservation
 from icebus.client.cli.connecting import connect
 from icebus.client.cli.options import duration as duration_of
@@ -108,7 +109,9 @@ def call(
 
     with connect() as client:
         # Other boards of the reservation need not be well.
-        held = client.attach(reservation or _holder(client, serial), ready=False, take_over=False)
+        held = client.attach(
+            reservation or holding_reservation(client, serial).id, ready=False, take_over=False
+        )
         if (problem := held.problem(serial)) is not None:
             raise problem
         info = _offer(client, held, serial)
@@ -132,26 +135,6 @@ def call(
             return
         print_message(_compact(answer))
         _print_events(_until_finished(events, held, serial, batch), output)
-
-
-def _holder(client: Client, serial: str) -> str:
-    """The reservation of the user that holds the board.
-
-    Raises:
-        DeviceNotHeld: none does.
-    """
-    from icebus.schemas.errors import DeviceNotHeld
-
-    held = client.reservations()
-    for document in held:
-        if any(device.serial == serial for device in document.devices):
-            return document.id
-    yours = [device.serial for document in held for device in document.devices]
-    has = f"you hold {', '.join(yours)}" if yours else "you hold none"
-    raise DeviceNotHeld(
-        f"you do not hold device {serial!r}; {has}; `icebus reserve --serial {serial}` reserves it",
-        serial=serial,
-    )
 
 
 def _offer(client: Client, held: Reservation, serial: str) -> KindInfo:

@@ -225,6 +225,25 @@ def chosen_reservation(client: BaseClient[Any], name: str | None) -> Reservation
     return found[0]
 
 
+def holding_reservation(client: BaseClient[Any], serial: str) -> Reservation:
+    """The reservation of the user that holds the board.
+
+    Raises:
+        DeviceNotHeld: none does.
+    """
+    from icebus.client._reservation.document import held
+    from icebus.schemas.errors import DeviceNotHeld
+
+    devices = {device.serial: each for each in client.reservations() for device in held(each)}
+    if serial in devices:
+        return devices[serial]
+    has = f"you hold {', '.join(devices)}" if devices else "you hold none"
+    raise DeviceNotHeld(
+        f"you do not hold device {serial!r}; {has}; `icebus reserve --serial {serial}` reserves it",
+        serial=serial,
+    )
+
+
 def _local(at: str) -> str:
     """A moment as the clock on the wall shows it."""
     return datetime.fromisoformat(at).astimezone().strftime("%Y-%m-%d %H:%M:%S")
