@@ -109,9 +109,13 @@ class DeviceHarness:
     sessions: int = 0
     boards: list[ScriptedBoard] = field(default_factory=list)
 
-    def plug(self) -> None:
+    def plug(self, problem: str = "") -> None:
         """Plug the board into its port."""
         self.sessions += 1
+        self.show(problem)
+
+    def show(self, problem: str = "") -> None:
+        """Say how the plugged board is now."""
         self.device.plug(
             ConnectedBoard(
                 path="1-1.1",
@@ -122,6 +126,8 @@ class DeviceHarness:
                 drive=None,
                 virtual=True,
                 mode=Mode.APPLICATION,
+                labels={"hub": "1-1"},
+                problem=problem,
             )
         )
 

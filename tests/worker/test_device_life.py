@@ -108,6 +108,7 @@ class Lab:
         self.firmware = "default"
         self.health = "well"
         self.mode = "absent"
+        self.problem = ""
         self.port: FakePort | None = None
         self.session = 0
         self.reboots = 0
@@ -132,7 +133,18 @@ class Lab:
         if mode == "absent":
             self.device.unplug()
             return
-        application = mode == "application"
+        self.show()
+
+    def set_problem(self, problem: str) -> None:
+        """The rights to the port change, or whatever keeps the worker from it."""
+        self.problem = problem
+        if self.mode != "absent":
+            self.show()
+
+    def show(self) -> None:
+        """Tell the device how its board is plugged."""
+        assert self.device is not None
+        application = self.mode == "application"
         self.device.plug(
             ConnectedBoard(
                 PATH,
@@ -142,14 +154,15 @@ class Lab:
                 Path("/tty") if application else None,
                 None if application else Path("/drive"),
                 True,
-                Mode(mode),
+                Mode(self.mode),
+                problem=self.problem if application else "",
             )
         )
 
     def connect(self, _path: Path) -> mock.Mock:
         if self.health == "stuck":
             raise Hangs
-        if self.mode != "application" or self.health == "shut":
+        if self.mode != "application" or self.health == "shut" or self.problem:
             raise OSError(5, "Input/output error")
         return mock.Mock()
 
@@ -162,7 +175,7 @@ class Lab:
     def touch(self, _tty: Path) -> None:
         if self.health == "stuck":
             raise Hangs
-        if self.mode != "application":
+        if self.mode != "application" or self.problem:
             raise FileNotFoundError(2, "gone")
         if self.health != "untouchable":
             self.later(0.1, "absent", "bootloader")
@@ -349,6 +362,11 @@ class Life(RuleBasedStateMachine):
         self.lab.change(health)
         self.loop.run(0)
 
+    @rule(problem=st.sampled_from(["", "no right to open its port", "no serial port"]))
+    def rights_change(self, problem: str) -> None:
+        self.lab.set_problem(problem)
+        self.loop.run(0)
+
     @rule()
     def twins(self) -> None:
         self.conflict = not self.conflict
@@ -378,6 +396,7 @@ class Life(RuleBasedStateMachine):
     def all_is_well_for_a_while(self) -> None:
         if self.conflict:
             self.twins()
+        self.lab.set_problem("")
         self.lab.change("well")
         if self.lab.mode == "absent":
             self.lab.enumerate("application")
@@ -449,6 +468,7 @@ class Life(RuleBasedStateMachine):
         try:
             if self.conflict:
                 self.twins()
+            self.lab.set_problem("")
             self.lab.change("well")
             if self.lab.mode == "absent":
                 self.lab.enumerate("application")

@@ -49,6 +49,31 @@ def test_given_a_transfer_when_unplugged_then_all_fails_and_after_replugging_it_
     )
 
 
+def test_given_a_board_that_may_not_be_used_then_its_report_says_why_until_that_changes(
+    harness: DeviceHarness,
+) -> None:
+    harness.plug(problem="no right to open its port; add a rule")
+    report = harness.recorder.wait_state(DeviceState.BROKEN)
+    assert (report.reason, report.retry) == ("no right to open its port; add a rule", None)
+    assert report.labels == {"hub": "1-1"}
+    mark = len(harness.recorder.reports)
+    harness.desire(None)
+    harness.show(problem="no right to open its port; add a rule")
+    harness.show()
+    harness.pass_test()
+    harness.recorder.wait_state(DeviceState.READY, mark)
+
+
+def test_given_a_board_in_use_when_its_port_could_not_be_opened_again_then_it_goes_on(
+    serving: DeviceHarness,
+) -> None:
+    serving.show(problem="no right to open its port; add a rule")
+    serving.evaluate(1)
+    serving.board.measure(10)
+    serving.recorder.wait_events("results")
+    assert serving.recorder.reports[-1].state is DeviceState.SERVING
+
+
 def test_given_a_port_that_fails_when_the_board_stays_then_it_is_opened_again(
     serving: DeviceHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -126,7 +126,7 @@ def test_given_an_idle_board_of_a_package_that_falls_silent_then_it_is_tested_an
 # --- images -------------------------------------------------------------------------------------
 
 
-def board(chip: Chip, virtual: bool) -> ConnectedBoard:
+def board(chip: Chip | None, virtual: bool) -> ConnectedBoard:
     return ConnectedBoard("1-1", "s", chip, "S1", None, None, virtual, Mode.APPLICATION)
 
 
@@ -159,6 +159,11 @@ def test_given_an_emulated_board_then_its_image_is_that_of_real_ones_and_no_othe
     check_family(image, emulated)
     with pytest.raises(FirmwareInvalid, match="takes 0xE48BFF56"):
         check_family(Bringing().image(board(Chip.RP2040, virtual=True)), emulated)
+
+
+def test_given_a_board_whose_chip_nobody_has_said_then_no_image_is_guessed() -> None:
+    with pytest.raises(FirmwareUnknown, match=r"\[\[usb\.boards\]\]"):
+        Thermometer().image(board(None, virtual=False))
 
 
 def test_given_what_is_installed_then_silent_firmware_of_ours_is_asked_and_the_rest_heard() -> None:

@@ -108,10 +108,18 @@ class DeviceActor:
         if self._stopped:
             return
         before, self.board = self.board, board
-        if before is not None and before.session == board.session:
+        same = before is not None and before.session == board.session
+        if same and (self.port is not None or before == board):
             return
         if self._conflict:
             self.close()
+            return
+        if board.problem:
+            self._refuse(board.problem)
+            return
+        if same:
+            if before is not None and before.problem:
+                self.look_again()
             return
         if self.port is not None or (before is not None and self.state is not None):
             self._on_removed()
@@ -145,10 +153,21 @@ class DeviceActor:
             return
         self._conflict = reason
         if reason:
-            self.close()
-            self._go(self._next_state.refuse(self._facts, reason))
+            self._refuse(reason)
+        elif self.board is not None and self.board.problem:
+            self._refuse(self.board.problem)
         else:
             self.look_again()
+
+    def _refuse(self, reason: str) -> None:
+        self.close()
+        if not isinstance(self.state, Broken) or self.state.reason != reason:
+            self._go(self._next_state.refuse(self._facts, reason))
+
+    @property
+    def _is_refused(self) -> bool:
+        """Whether something is wrong that only a change of the hardware, or of rights, mends."""
+        return bool(self._conflict or (self.board is not None and self.board.problem))
 
     def _on_desired(self, desired: Desired) -> None:
         current = self.desired
@@ -264,7 +283,7 @@ class DeviceActor:
 
     def look_again(self) -> None:
         """It was left alone long enough, or something about it has changed: test it anew."""
-        if not self._conflict:
+        if not self._is_refused:
             self._go(self._next_state.look_again(self._facts))
 
     def become_desired(self) -> None:
@@ -334,7 +353,7 @@ class DeviceActor:
     def _carry_out_command(self) -> bool:
         """Begin with a command, if there is one to be carried out."""
         desired = self.desired
-        if desired is None or self.board is None or self._conflict:
+        if desired is None or self.board is None or self._is_refused:
             return False
         try:
             command = self._commands.next(desired)

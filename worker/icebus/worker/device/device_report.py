@@ -102,12 +102,12 @@ class Reporter:
                 reservation=None if desired is None else desired.reservation,
                 user=None if desired is None else desired.user,
                 kind=None if desired is None else desired.kind,
-                chip="" if board is None else board.chip.value,
+                chip="" if board is None or board.chip is None else board.chip.value,
                 firmware=facts.firmware,
                 port=port,
                 virtual=board is not None and board.virtual,
                 progress=self._progress,
-                labels=dict(self._labels(port)),
+                labels={**(board.labels if board is not None else {}), **self._labels(port)},
                 retry=state.retry_at,
             )
         )

@@ -97,6 +97,13 @@ class Firmware(ABC):
         Raises:
             FirmwareUnknown: there is no such image.
         """
+        if board.chip is None:
+            raise FirmwareUnknown(
+                f"which chip the board at {board.path} has is not known, so no image of "
+                f"{self.name!r} is chosen for it; say it in the worker's configuration, as `chip` "
+                "in [[usb.boards]]",
+                firmware=self.name,
+            )
         if board.takes_markers:
             return marker_image(FirmwareMarker(name=self.name, chip=board.chip))
         image = self.uf2(board.chip)

@@ -18,7 +18,7 @@ class ConnectedBoard:
     Attributes:
         path: USB port path such as ``1-1.2``; a board is tracked by it between its two modes.
         session: changes whenever the board enumerates anew.
-        chip: its microcontroller.
+        chip: its microcontroller; None where an application does not say and nobody has said it.
         serial: the application's USB serial; None where it is not known, as in the bootloader of
             an RP2040, which shows the same constant on every board.
         tty: the serial port, while its application runs.
@@ -30,11 +30,12 @@ class ConnectedBoard:
         source: what found it: two racks may give their ports the same names.
         labels: what was detected besides, such as its hub.
         slowness: how many times slower than a real one it is; deadlines are stretched by it.
+        problem: why it can't be used though it is there, with the remedy; empty when it can.
     """
 
     path: str
     session: str
-    chip: Chip
+    chip: Chip | None
     serial: str | None
     tty: Path | None
     drive: Path | None
@@ -44,6 +45,7 @@ class ConnectedBoard:
     labels: Mapping[str, str] = field(default_factory=dict, hash=False)
     slowness: float = 1.0
     emulated: bool = False
+    problem: str = ""
 
     @property
     def in_bootloader(self) -> bool:

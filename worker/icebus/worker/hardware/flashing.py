@@ -13,6 +13,7 @@ import termios
 from pathlib import Path
 
 from icebus.schemas.boards import picoboot, uf2
+from icebus.schemas.boards.firmware import Chip
 from icebus.schemas.boards.rack import PICOBOOT
 from icebus.schemas.errors import FirmwareInvalid
 from icebus.worker.hardware.board import ConnectedBoard
@@ -48,11 +49,12 @@ def check_family(image: bytes, board: ConnectedBoard) -> None:
             family never go to real boards.
     """
     family = uf2.decode(image).family
-    wanted = board.chip.rack_family if board.takes_markers else board.chip.family
+    chip = _chip_of(board)
+    wanted = chip.rack_family if board.takes_markers else chip.family
     if family != wanted:
         raise FirmwareInvalid(
             f"the image is of family 0x{family:08X}, but the board at {board.path} "
-            f"({board.chip}) takes 0x{wanted:08X}",
+            f"({chip}) takes 0x{wanted:08X}",
             family=family,
             wanted=wanted,
         )
@@ -81,10 +83,16 @@ def reboot(board: ConnectedBoard) -> None:
     Raises:
         OSError: the bootloader is gone.
     """
-    command = picoboot.reboot(board.chip)
+    command = picoboot.reboot(_chip_of(board))
     place = _drive_of(board) / PICOBOOT
     with place.open("wb") as file:
         file.write(command)
+
+
+def _chip_of(board: ConnectedBoard) -> Chip:
+    if board.chip is None:  # every bootloader says it by its product id
+        raise FirmwareInvalid(f"the chip of the board at {board.path} is not known")
+    return board.chip
 
 
 def _drive_of(board: ConnectedBoard) -> Path:
