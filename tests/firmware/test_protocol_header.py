@@ -10,7 +10,13 @@ import pytest
 
 from icebus.schemas.boards import framed
 from icebus.schemas.boards.framed import FrameType
-from icebus.schemas.boards.framed_replies import SAMPLES_PER_FRAME, Outcome, Phase, Reason
+from icebus.schemas.boards.framed_replies import (
+    SAMPLES_PER_FRAME,
+    Outcome,
+    Phase,
+    Reason,
+    ResultFlag,
+)
 from icebus.schemas.boards.framed_requests import PINS_AT_ONCE, Encoding, MeasurementKind
 
 ROOT = Path(__file__).parents[2]
@@ -24,6 +30,7 @@ PREFIXES = {
     Outcome: "OUTCOME_",
     Reason: "REASON_",
     Phase: "PHASE_",
+    ResultFlag: "RESULT_FLAG_",
 }
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from icebus.schemas.boards.framed import HEADER_SIZE, MAGIC, Frame, FrameParser, FrameType
 from icebus.schemas.boards.framed_replies import (
+    LONGEST_NOTE,
     Banner,
     BoardStatus,
     Outcome,
@@ -61,6 +63,8 @@ RESULTS = st.builds(
     inflate_us=WORDS,
     configure_us=WORDS,
     gap_us=WORDS,
+    estimate=st.booleans(),
+    note=st.text(max_size=128),
 )
 REJECTIONS = st.builds(Rejected, reason=st.sampled_from(Reason), detail=WORDS)
 SOME_SAMPLES = st.builds(
@@ -189,8 +193,32 @@ def test_given_any_measurement_when_requested_then_it_is_read_back(
     assert request.bitstream_crc == zlib.crc32(inflated)
 
 
-@given(st.one_of(STATUSES, RESULTS, REJECTIONS, SOME_SAMPLES))
-def test_given_any_reply_when_packed_then_it_is_read_back_also_with_fields_added(
+@given(RESULTS)
+def test_given_any_result_when_packed_then_it_is_read_back(result: Any) -> None:
+    assert Result.parse(result.pack()) == result
+
+
+@given(RESULTS, st.text(min_size=1))
+def test_given_a_note_of_any_length_when_packed_then_it_ends_with_a_whole_character(
+    result: Any, text: str
+) -> None:
+    long = replace(result, note=text * 513)
+    read = Result.parse(long.pack())
+
+    assert long.note.startswith(read.note)
+    assert LONGEST_NOTE - 3 <= len(read.note.encode()) <= LONGEST_NOTE
+
+
+def test_given_a_result_of_a_real_board_when_parsed_then_it_is_no_estimate_without_a_note() -> None:
+    real = struct.pack("<BBBxHxxIiIII4I", 0, 1, 1, 0, 1_000_000, 25_000, 1, 2, 3, 8000, 0, 0, 0)
+
+    result = Result.parse(real)
+
+    assert (result.pulses, result.estimate, result.note) == ((8000,), False, "")
+
+
+@given(st.one_of(STATUSES, REJECTIONS, SOME_SAMPLES))
+def test_given_any_other_reply_when_packed_then_it_is_read_back_also_with_fields_added(
     reply: Any,
 ) -> None:
     assert type(reply).parse(reply.pack()) == reply

@@ -37,7 +37,12 @@ enum outcome {
     OUTCOME_ABORTED = 1,
     OUTCOME_NOT_CONFIGURED = 2,
     OUTCOME_BITSTREAM_DAMAGED = 3,
+    // Only virtual boards say these.
+    OUTCOME_UNSUPPORTED = 4,
+    OUTCOME_UNAVAILABLE = 5,
 };
+
+enum result_flag { RESULT_FLAG_ESTIMATE = 1 };
 
 enum reason {
     REASON_HEADER_DAMAGED = 1,
@@ -96,9 +101,9 @@ typedef struct {
     uint8_t outcome;
     uint8_t cdone;
     uint8_t pin_count;
-    uint8_t reserved;
+    uint8_t flags; // RESULT_FLAG_…, of virtual boards
     uint16_t sample_count;
-    uint16_t reserved2;
+    uint16_t reserved;
     uint32_t window_us;
     int32_t temperature_mc;
     uint32_t inflate_us;

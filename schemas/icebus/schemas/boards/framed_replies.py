@@ -2,14 +2,14 @@
 
 A payload that is not one raises ``ValueError``: its checksum was right, so the other side speaks
 another version of the protocol. Bytes after the known fields are ignored, so that fields can be
-added.
+added; only a result ends with text of any length.
 """
 
 from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import IntEnum, IntFlag
 from typing import Final
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -19,18 +19,31 @@ from icebus.schemas.boards.framed_requests import PINS_AT_ONCE
 
 SAMPLES_PER_FRAME: Final = 256
 
+LONGEST_NOTE: Final = 512
+"""Bytes of the longest note of a result."""
+
 
 class Outcome(IntEnum):
     """How a measurement ended.
 
     ``NOT_CONFIGURED``: the FPGA left CDONE low. ``BITSTREAM_DAMAGED``: it did not inflate to what
-    was announced, so that the FPGA was not touched.
+    was announced, so that the FPGA was not touched. Virtual boards alone say ``UNSUPPORTED``, of a
+    circuit that they can't simulate, and ``UNAVAILABLE``, when they have nothing to simulate with;
+    the note says why.
     """
 
     MEASURED = 0
     ABORTED = 1
     NOT_CONFIGURED = 2
     BITSTREAM_DAMAGED = 3
+    UNSUPPORTED = 4
+    UNAVAILABLE = 5
+
+
+class ResultFlag(IntFlag):
+    """What else a result says of itself. ``ESTIMATE``: its pulses are not exact."""
+
+    ESTIMATE = 1
 
 
 class Reason(IntEnum):
@@ -150,6 +163,8 @@ class Result:
             before to be sent included.
         configure_us: that configuring the FPGA took.
         gap_us: from the end of the measurement before to the start of this one.
+        estimate: whether the pulses are estimated; only virtual boards do.
+        note: what a virtual board has to say of its measurement; real ones say nothing.
     """
 
     outcome: Outcome
@@ -161,24 +176,30 @@ class Result:
     inflate_us: int
     configure_us: int
     gap_us: int
+    estimate: bool = False
+    note: str = ""
 
-    _LAYOUT = struct.Struct("<BBBxHxxIiIII4I")
+    _LAYOUT = struct.Struct("<BBBBHxxIiIII4I")
 
     def pack(self) -> bytes:
         """As the payload of a frame."""
         unused = (0,) * (PINS_AT_ONCE - len(self.pulses))
-        return self._LAYOUT.pack(
-            self.outcome,
-            self.cdone,
-            len(self.pulses),
-            self.samples,
-            self.window_us,
-            self.temperature_mc,
-            self.inflate_us,
-            self.configure_us,
-            self.gap_us,
-            *self.pulses,
-            *unused,
+        return (
+            self._LAYOUT.pack(
+                self.outcome,
+                self.cdone,
+                len(self.pulses),
+                ResultFlag.ESTIMATE if self.estimate else 0,
+                self.samples,
+                self.window_us,
+                self.temperature_mc,
+                self.inflate_us,
+                self.configure_us,
+                self.gap_us,
+                *self.pulses,
+                *unused,
+            )
+            + cut_note(self.note).encode()
         )
 
     @classmethod
@@ -188,9 +209,26 @@ class Result:
         Raises:
             ValueError: it is not one.
         """
-        outcome, cdone, pin_count, samples, *times = unpack(cls._LAYOUT, payload)
-        pulses = tuple(times[-PINS_AT_ONCE:])[:pin_count]
-        return cls(Outcome(outcome), bool(cdone), pulses, samples, *times[:-PINS_AT_ONCE])
+        outcome, cdone, pin_count, flags, samples, *numbers = unpack(cls._LAYOUT, payload)
+        window, temperature, inflate, configure, gap, *pulses = numbers
+        return cls(
+            Outcome(outcome),
+            bool(cdone),
+            tuple(pulses[:pin_count]),
+            samples,
+            window,
+            temperature,
+            inflate,
+            configure,
+            gap,
+            estimate=bool(flags & ResultFlag.ESTIMATE),
+            note=payload[cls._LAYOUT.size :].decode(errors="replace"),
+        )
+
+
+def cut_note(note: str) -> str:
+    """``note`` as far as it fits into a result, whole characters only."""
+    return note.encode(errors="replace")[:LONGEST_NOTE].decode(errors="ignore")
 
 
 @dataclass(frozen=True, slots=True)
