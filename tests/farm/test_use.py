@@ -158,7 +158,7 @@ def test_given_broken_files_when_evaluated_then_each_is_named_before_anything_is
         "random.bin": os.urandom(104_090),
         "flipped.bin": bytes(flipped),
         "large.bin": bytes(10_000_000),
-        "longer.bin": good + b"\0" * 100,
+        "longer.bin": good + b"\1" * 100,
     }
     for name, data in files.items():
         (tmp_path / name).write_bytes(data)

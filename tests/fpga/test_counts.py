@@ -133,8 +133,8 @@ def test_given_a_primitive_that_is_not_modelled_then_it_is_named(
 @pytest.mark.parametrize(
     "spoil",
     [
-        lambda good: good[:-1],
-        lambda good: good + b"\0",
+        lambda good: good[:-8],
+        lambda good: good + b"\1",
         lambda good: b"",
         lambda good: bytes(len(good)),
         lambda good: b"\xff" * len(good),

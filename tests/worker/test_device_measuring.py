@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.worker.device_harness import bitstream_file
 from tests.worker.scripted_board import RECEIVED, SIZE, value_of
 
 from icebus.schemas.boards import pulse_count_text as text
+from icebus.schemas.boards.bitstream import bank_writes
 from icebus.schemas.devices import DeviceState
+from icebus.schemas.errors import BitstreamInvalid
 from icebus.worker.firmware.pulse_count import _meter
 
 if TYPE_CHECKING:
@@ -53,6 +57,42 @@ def test_given_garbage_between_the_lines_then_the_count_is_still_understood(
     serving.board.go_idle()
     serving.board.measure(6)
     assert [r.pulses for r in serving.recorder.wait_events("results", 2)] == [5, 6]
+
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "circuits" / "pulse_2khz.bin"
+
+
+@pytest.mark.parametrize("validate", [True, False])
+def test_given_a_bitstream_of_another_size_then_the_boards_is_sent_and_the_note_says_so(
+    serving: DeviceHarness, validate: bool
+) -> None:
+    good = EXAMPLE.read_bytes()
+    bare = bitstream_file(good[4:-1])
+    serving.invoke("evaluate", bitstreams=[bare], validate=validate)
+    sent = serving.board.measure(2000)
+    (result,) = serving.recorder.wait_events("results")
+    assert (len(sent), bank_writes(sent)[0].size) == (SIZE, bank_writes(good)[0].size)
+    assert result.sha256 == bare.hash
+    assert f"from {len(good) - 5:,} bytes" in result.note
+
+
+def test_given_another_size_and_what_the_board_says_then_the_note_has_both(
+    serving: DeviceHarness,
+) -> None:
+    serving.invoke("evaluate", bitstreams=[bitstream_file(EXAMPLE.read_bytes()[4:])])
+    serving.board.receive()
+    serving.board.report(3, text.VIRTUAL_ESTIMATE + "a loop")
+    (result,) = serving.recorder.wait_events("results")
+    assert result.note.startswith("brought from")
+    assert result.note.endswith("; a loop")
+
+
+def test_given_no_bitstream_and_another_size_then_it_is_refused_unvalidated_too(
+    serving: DeviceHarness,
+) -> None:
+    with pytest.raises(BitstreamInvalid) as caught:
+        serving.invoke("evaluate", bitstreams=[bitstream_file(b"short")], validate=False)
+    assert caught.value.details["problem"] == "size"
 
 
 @pytest.mark.parametrize(

@@ -12,15 +12,12 @@ from base64 import b64decode
 from typing import Any
 
 from icebus.fpga import prepare, simulate
-from icebus.schemas.boards.bitstream import BITSTREAM_SIZE
 from icebus.schemas.errors import BitstreamUnsupported
 
 
 def answer(request: dict[str, Any]) -> dict[str, Any]:
     """What the FPGA does with a bitstream."""
-    received = b64decode(request["bitstream"])
-    # It comes in whole words.
-    bitstream = received[:BITSTREAM_SIZE] if not any(received[BITSTREAM_SIZE:]) else received
+    bitstream = b64decode(request["bitstream"])
     cdone, rates, notes = True, {}, []
     for pin in request["pins"]:
         try:

@@ -68,7 +68,7 @@ def describe(error: IcebusError) -> tuple[str, str, int]:
     for cls in type(error).__mro__:
         if cls in known:
             code, hint = known[cls]
-            if error.details.get("problem") == "size":
+            if error.details.get("problem") == "size" or "size" in error.details:
                 hint = ""  # what has another size is never sent: it would shift what follows it
             # A message that names a command itself needs no other.
             return error.message, "" if _COMMAND in error.message else hint, code

@@ -9,6 +9,9 @@ The format, as Project IceStorm documents it: a comment (``FF 00 … 00 FF``), t
 argument bytes (low nibble); two commands are followed by a block of data, which two zero bytes end.
 The checksum is CRC-16-CCITT (polynomial 0x1021, initial 0xFFFF) over everything between the command
 that resets it and the two bytes of the command that checks it.
+
+How long a file is says nothing of its worth: tools write other comments, or none, leave out block
+RAM (``icepack -n``) or pad. Boards, however, take files of one size; :func:`normalise` makes them.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Final, Literal, NoReturn
 
+from icebus.schemas.boards.other_devices import device_of, other_part_in
 from icebus.schemas.boards.pulse_count_text import BITSTREAM_SIZE as BITSTREAM_SIZE
 from icebus.schemas.errors import BitstreamInvalid
 
@@ -40,6 +44,13 @@ _REBUILD: Final = "build it with icepack for --up5k --package sg48 and send the 
 # opcode -> number of argument bytes; from the format documentation and what icepack writes
 _ARGUMENTS: Final = {0x0: 1, 0x1: 1, 0x2: 2, 0x5: 1, 0x6: 2, 0x7: 2, 0x8: 2, 0x9: (1, 2)}
 _WRITE_CRAM, _WRITE_BRAM, _RESET_CRC, _WAKEUP = 1, 3, 5, 6
+_BOOT_ADDRESS: Final = 0x4
+
+_COMMENT_BEGIN, _COMMENT_END = b"\xff\0", b"\0\xff"
+_PADDING: Final = frozenset((0x00, 0xFF))
+"""What may follow the wake-up command: zeros, or what erased flash reads."""
+
+_ASC: Final = (b".comment", b".device")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,15 +80,55 @@ class BankWrite:
         return self.width * self.height // 8
 
 
+@dataclass(frozen=True, slots=True)
+class Normalised:
+    """A bitstream of the size that boards take.
+
+    Attributes:
+        data: what is sent to a board.
+        note: what was changed, for whoever gave the file; empty if nothing was.
+    """
+
+    data: bytes
+    note: str
+
+
 def validate(data: bytes) -> None:
-    """Refuse what is not a bitstream for the iCE40UP5K.
+    """Refuse what is not a bitstream for the iCE40UP5K, of whatever size.
 
     Raises:
         BitstreamInvalid: the message says what is wrong and what to do; ``details['problem']`` is
             one of ``size``, ``preamble``, ``truncated``, ``command``, ``device``, ``framing``,
-            ``crc``, ``unchecked``, ``wakeup`` and ``trailing``.
+            ``crc``, ``unchecked``, ``wakeup`` and ``trailing``, and ``details['size']`` the file's
+            if that is not the boards'.
     """
     bank_writes(data)
+
+
+def normalise(data: bytes) -> Normalised:
+    """The bitstream with the size that boards take.
+
+    What has it already is left as it is and not looked at. Of other files the commands, from the
+    preamble to the wake-up, are kept to the byte; what is missing is filled up before them, as an
+    empty comment, so that nothing lies between wake-up and measuring (*unverified* on silicon, like
+    all that was not made by icepack).
+
+    Raises:
+        BitstreamInvalid: it has another size and is no valid bitstream, see :func:`validate`.
+    """
+    if len(data) == BITSTREAM_SIZE:
+        return Normalised(data, "")
+    walk = _Walk(bytes(data))
+    walk.run()
+    commands = bytes(walk.data[walk.start : walk.position])
+    missing = BITSTREAM_SIZE - len(commands)
+    zeros = missing - len(_COMMENT_BEGIN) - len(_COMMENT_END)
+    filled = _COMMENT_BEGIN + bytes(zeros) + _COMMENT_END if zeros >= 0 else bytes(missing)
+    note = f"brought from {len(data):,} bytes to the boards' {BITSTREAM_SIZE:,} by an empty comment"
+    part = other_part_in(bytes(walk.data[: walk.start]))
+    if part:
+        note += f"; made for {part}, where signals may be on other pins than on the boards' SG48"
+    return Normalised(filled + commands, note)
 
 
 def bank_writes(data: bytes) -> tuple[BankWrite, ...]:
@@ -213,6 +264,7 @@ class _Walk:
 
     data: bytes | bytearray
     repair: bool = False
+    start: int = 0
     writes: list[BankWrite] = field(default_factory=list)
     position: int = 0
     crc_from: int | None = None
@@ -225,23 +277,42 @@ class _Walk:
 
     def run(self) -> None:
         data = self.data
-        if len(data) != BITSTREAM_SIZE:
+        self.start = data.find(PREAMBLE)
+        if self.start < 0:
+            self._no_preamble()
+        self.position = self.start + len(PREAMBLE)
+        while not self._command():
+            pass
+        if not _PADDING.issuperset(data[self.position :]):
+            self._refuse("trailing", f"more than padding after the wake-up command; {_REBUILD}")
+        if self.position - self.start > BITSTREAM_SIZE:
+            self._refuse(
+                "size",
+                f"its commands alone have {self.position - self.start:,} bytes, and boards take "
+                f"{BITSTREAM_SIZE:,}; {_REBUILD}",
+            )
+        self._compare_heights()
+
+    def _no_preamble(self) -> NoReturn:
+        if self.data.startswith(_ASC):
+            self._refuse("preamble", "this is nextpnr's .asc; turn it into a .bin with icepack")
+        if len(self.data) != BITSTREAM_SIZE:
             self._refuse(
                 "size",
                 f"a bitstream for the iCE40UP5K has {BITSTREAM_SIZE:,} bytes, this has "
-                f"{len(data):,}; {_REBUILD}",
-                expected=BITSTREAM_SIZE,
-                got=len(data),
+                f"{len(self.data):,} and no preamble 7E AA 99 7E; {_REBUILD}",
             )
-        start = data.find(PREAMBLE)
-        if start < 0:
-            self._refuse("preamble", f"no preamble 7E AA 99 7E: not an iCE40 bitstream; {_REBUILD}")
-        self.position = start + len(PREAMBLE)
-        while not self._command():
-            pass
-        tail = data[self.position :]
-        if tail.count(0) != len(tail):
-            self._refuse("trailing", f"bytes other than zero after the wake-up command; {_REBUILD}")
+        self._refuse("preamble", f"no preamble 7E AA 99 7E: not an iCE40 bitstream; {_REBUILD}")
+
+    def _compare_heights(self) -> None:
+        """Refuse devices of which only the upper banks are like those of the iCE40UP5K."""
+        rows = [0, 0, 0, 0]
+        for write in self.writes:
+            if write.memory == "cram":
+                rows[write.bank] += write.height
+        device = device_of(CRAM_WIDTH, rows[0])
+        if device and len(set(rows)) == 1:
+            self._other_device(device, CRAM_WIDTH, rows[0])
 
     def _command(self) -> bool:
         """Take one command; true when it was the wake-up."""
@@ -250,6 +321,12 @@ class _Walk:
             self._refuse("wakeup", f"the file ends without the wake-up command; {_REBUILD}")
         opcode, length = divmod(self.data[at], 16)
         known = _ARGUMENTS.get(opcode)
+        if opcode == _BOOT_ADDRESS:
+            self._refuse(
+                "command",
+                "it holds several bitstreams to boot from flash (icemulti); send one of them",
+                at=at,
+            )
         if known is None or (length not in known if isinstance(known, tuple) else length != known):
             self._unknown(at)
         self.position = at + 1 + length
@@ -293,6 +370,10 @@ class _Walk:
         else:
             width, rows = BRAM_WIDTHS[self.bank], BRAM_HEIGHT
         if self.width != width or not 0 < self.height <= rows - self.offset:
+            device = device_of(self.width, self.height) if memory == "cram" else ""
+            if device:
+                self._other_device(device, self.width, self.height)
+            self._compare_heights()
             self._device(
                 f"it writes {self.height} rows of {self.width} bits from row {self.offset} of "
                 f"{memory.upper()} bank {self.bank}, which has {rows} rows of {width}",
@@ -329,6 +410,8 @@ class _Walk:
         self.checked = True
 
     def _refuse(self, problem: str, message: str, **details: object) -> NoReturn:
+        if len(self.data) != BITSTREAM_SIZE:
+            details["size"] = len(self.data)
         raise BitstreamInvalid(message, problem=problem, **details)
 
     def _unknown(self, at: int) -> NoReturn:
@@ -338,6 +421,14 @@ class _Walk:
 
     def _truncated(self, at: int) -> NoReturn:
         self._refuse("truncated", f"the command at byte {at} is cut off; {_REBUILD}", at=at)
+
+    def _other_device(self, device: str, width: int, height: int) -> NoReturn:
+        self._refuse(
+            "device",
+            f"made for an {device}: {len(self.data):,} bytes, configuration banks of {height} rows "
+            f"of {width} bits; the boards have an iCE40UP5K, {_REBUILD}",
+            device=device,
+        )
 
     def _device(self, what: str, at: int) -> NoReturn:
         self._refuse("device", f"made for another device: {what}; {_REBUILD}", at=at)

@@ -173,15 +173,18 @@ def answer(path: Path, question: Question) -> Row:
     """What there is to tell of one file; never raises, as every file has a row."""
     from icebus import fpga
     from icebus.client._evaluating.bitstreams import read_file
+    from icebus.schemas.boards.bitstream import normalise
     from icebus.schemas.errors import IcebusError, InternalError
 
     row: dict[str, Any] = dict.fromkeys(FIELDS) | {"file": str(path), "note": ""}
     try:
         bitstream = read_file(path)
         inspection = fpga.inspect(bitstream, pin=question.pin)
+        told = normalise(bitstream).note  # what a farm would say of it
         row |= {"driver": inspection.driver, "blocks": asdict(inspection.blocks)}
         result = fpga.simulate(bitstream, question.window, seed=question.seed, pin=question.pin)
-        row |= {"pulses": result.pulses, "exact": result.exact, "note": result.note}
+        note = "; ".join(filter(None, (told, result.note)))
+        row |= {"pulses": result.pulses, "exact": result.exact, "note": note}
     except IcebusError as error:
         row["error"] = error.info().model_dump(mode="json")
     except Exception as error:  # noqa: BLE001 (one file's trouble is not the others')

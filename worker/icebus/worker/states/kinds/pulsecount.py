@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from icebus.schemas.boards import pulse_count_text as text
-from icebus.schemas.errors import BitstreamInvalid
+from icebus.schemas.boards import bitstream
 from icebus.schemas.kinds.pulsecount import (
     FIRMWARE,
     KIND,
@@ -34,14 +33,9 @@ class PulseCount(Measuring[Report]):
         return PulseCountMeter(callbacks)
 
     def check(self, data: bytes, validate: bool) -> None:
-        """Any other size would shift the transfers after it."""
+        """Even without ``validate``: what has another size would shift the transfers after it."""
         super().check(data, validate)
-        if len(data) != text.BITSTREAM_SIZE:
-            raise BitstreamInvalid(
-                f"{len(data)} bytes, but the board takes exactly {text.BITSTREAM_SIZE}: any other "
-                "number would shift the uploads after it",
-                problem="size",
-            )
+        bitstream.normalise(data)
 
     def result(self, report: Report) -> dict[str, object]:
         """What the board reported."""

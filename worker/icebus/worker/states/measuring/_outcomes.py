@@ -69,14 +69,18 @@ class Evaluation:
         entry: as the journal describes it.
         file: what is measured.
         args: how, as the kind's model says.
+        note: what was done to it before it is sent; empty if nothing.
     """
 
     entry: Entry
     file: File
     args: BaseModel
+    note: str = ""
 
     @classmethod
-    def accepted(cls, serial: str, file: File, batch: str, args: BaseModel) -> Evaluation:
+    def accepted(
+        cls, serial: str, file: File, batch: str, args: BaseModel, note: str = ""
+    ) -> Evaluation:
         """One that is accepted now."""
         entry = Entry(
             serial=serial,
@@ -87,7 +91,7 @@ class Evaluation:
             annotations=file.annotations,
             at=now(),
         )
-        return cls(entry, file, args)
+        return cls(entry, file, args, note)
 
     @property
     def id(self) -> str:

@@ -12,6 +12,7 @@ from typing import Annotated, Any, ClassVar, Generic, TypeVar
 from pydantic import BaseModel, Field
 
 from icebus.schemas.boards import bitstream
+from icebus.schemas.boards.bitstream import Normalised
 from icebus.schemas.errors import (
     BitstreamInvalid,
     IcebusError,
@@ -104,7 +105,12 @@ class Measuring(Reservable, ABC, Generic[R]):
             bitstream.validate(data)
 
     def to_send(self, data: bytes, args: Any) -> bytes:
-        """What the meter is given for a file; ``args`` are the kind's ``MeasurementArgs``."""
+        """What the meter is given for a file; ``args`` are the kind's ``MeasurementArgs``.
+
+        A valid bitstream of another size has been brought to the boards' (see
+        :func:`icebus.schemas.boards.bitstream.normalise`); the ``note`` of the result says so, if
+        the kind's result has one.
+        """
         return data
 
     # --- methods ------------------------------------------------------------------------------
@@ -143,16 +149,16 @@ class Measuring(Reservable, ABC, Generic[R]):
                 capacity=QUEUE_CAPACITY,
                 depth=self.load,
             )
-        first = b""
-        for file in fresh:
-            data = self._checked(file, validate)
-            first = first or data
+        checked = [self._checked(file, validate) for file in fresh]
         ahead = self._read_ahead
         if fresh and not self._queue and ahead is None:  # it is next, and need not be read again
-            ahead = (fresh[0].id, self._to_send(first, args))
+            ahead = (fresh[0].id, self._to_send(checked[0].data, args))
         name = batch or new_id()
         serial = self.device.name
-        accepted = [Evaluation.accepted(serial, file, name, args) for file in fresh]
+        accepted = [
+            Evaluation.accepted(serial, file, name, args, normalised.note)
+            for file, normalised in zip(fresh, checked, strict=True)
+        ]
         self._outcomes.accept(accepted, again)
         for evaluation in known:
             self._outcomes.repeat(evaluation)
@@ -296,7 +302,7 @@ class Measuring(Reservable, ABC, Generic[R]):
         ahead, self._read_ahead = self._read_ahead, None
         if ahead is not None and ahead[0] == evaluation.id:
             return ahead[1]
-        return self._to_send(evaluation.file.blob.read(), evaluation.args)
+        return self._to_send(_normalised(evaluation.file.blob.read()).data, evaluation.args)
 
     def _to_send(self, data: bytes, args: BaseModel) -> bytes:
         with mistakes_of(self.kind, "to_send"):
@@ -332,9 +338,13 @@ class Measuring(Reservable, ABC, Generic[R]):
     def _result(self, evaluation: Evaluation, measured: Measured[R]) -> Result | IcebusError:
         try:
             with mistakes_of(self.kind, "result"):
+                fields = self.result(measured.report)
+                if evaluation.note and "note" in fields:
+                    of_board = f"; {fields['note']}" if fields["note"] else ""
+                    fields["note"] = evaluation.note + of_board
                 result: Result = self.events["results"].data(
                     **evaluation.entry.envelope(),
-                    **self.result(measured.report),
+                    **fields,
                     upload=measured.upload,
                     window=measured.window,
                 )
@@ -377,7 +387,7 @@ class Measuring(Reservable, ABC, Generic[R]):
         if self._stopping and not self._under_way and not self._ended:
             self.device.finished()
 
-    def _checked(self, file: File, validate: bool) -> bytes:
+    def _checked(self, file: File, validate: bool) -> Normalised:
         data = file.read()
         try:
             self.check(data, validate)
@@ -385,7 +395,15 @@ class Measuring(Reservable, ABC, Generic[R]):
             raise BitstreamInvalid(
                 f"{file.name}: {error.message}", **{**error.details, "bitstream": file.name}
             ) from None
-        return data
+        return _normalised(data)
+
+
+def _normalised(data: bytes) -> Normalised:
+    """What is sent of a file: all of it if it is no bitstream, and the kind takes it anyway."""
+    try:
+        return bitstream.normalise(data)
+    except BitstreamInvalid:
+        return Normalised(data, "")
 
 
 def _raise(error: BaseException) -> None:
