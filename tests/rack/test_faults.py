@@ -149,7 +149,7 @@ def test_given_a_wedged_board_when_it_is_reset_then_it_is_well(start_rack: Start
     set_fault(rack, Fault.WEDGE)
     rack.wait_until(lambda: rack.rack._boards["1-1.1"].spec.fault is Fault.WEDGE)
     bootloader = rack.touch()
-    (rack.folder() / "boot" / PICOBOOT).write_bytes(picoboot.reboot(Chip.RP2040))
+    (rack.folder() / "boot" / PICOBOOT).write_bytes(picoboot.reboot(Chip.RP2040).pack(1))
     rack.wait_for(Mode.APPLICATION, other_than=bootloader.session)
     with rack.open() as port:
         assert b"pulses: 0" in measure(port)
@@ -174,7 +174,7 @@ def test_given_a_board_that_never_leaves_its_bootloader_then_it_starts_nothing_e
     set_fault(rack, Fault.BOOTLOADER)
     rack.wait_until(lambda: rack.rack._boards["1-1.1"].spec.fault is Fault.BOOTLOADER)
     if how == "reboot":
-        (rack.folder() / "boot" / PICOBOOT).write_bytes(picoboot.reboot(Chip.RP2040))
+        (rack.folder() / "boot" / PICOBOOT).write_bytes(picoboot.reboot(Chip.RP2040).pack(1))
     else:
         plugged = edit_rack_file(rack.directory, lambda file: file)
         edit_rack_file(rack.directory, lambda _: RackFile())
@@ -183,7 +183,7 @@ def test_given_a_board_that_never_leaves_its_bootloader_then_it_starts_nothing_e
     again = rack.wait_for(Mode.BOOTLOADER, other_than=board.session)
     set_fault(rack, None)
     rack.wait_until(lambda: rack.rack._boards["1-1.1"].spec.fault is None)
-    (rack.folder() / "boot" / PICOBOOT).write_bytes(picoboot.reboot(Chip.RP2040))
+    (rack.folder() / "boot" / PICOBOOT).write_bytes(picoboot.reboot(Chip.RP2040).pack(1))
     rack.wait_for(Mode.APPLICATION, other_than=again.session)
 
 
@@ -192,7 +192,7 @@ def test_given_a_board_that_never_leaves_its_bootloader_then_it_starts_nothing_e
 
 @pytest.mark.parametrize("chip", list(Chip))
 def test_given_a_reboot_command_then_it_is_one_for_that_chip_only(chip: Chip) -> None:
-    command = picoboot.reboot(chip)
+    command = picoboot.reboot(chip).pack(1)
     assert len(command) == picoboot.SIZE
     assert command[:4] == b"\x0b\xd1\x1f\x43"
     assert [other for other in Chip if picoboot.is_reboot(command, other)] == [chip]

@@ -6,6 +6,7 @@ may be dead, babble, refuse to be opened or flashed, come, go, and be shown twic
 
 from __future__ import annotations
 
+import errno
 import heapq
 import itertools
 import tempfile
@@ -36,6 +37,11 @@ from icebus.worker.device.lifecycle import may_follow
 from icebus.worker.hardware import flashing
 from icebus.worker.hardware import port as ports
 from icebus.worker.hardware.board import ConnectedBoard
+from icebus.worker.hardware.bootloaders.bootloader import (
+    BootloaderFailed,
+    BootloaderUnreachable,
+    StepLimit,
+)
 from icebus.worker.installed import Installed
 from icebus.worker.loop import Loop, Timer
 from icebus.worker.states import Hold
@@ -106,6 +112,7 @@ class Lab:
     def __init__(self) -> None:
         self.loop: FakeLoop | None = None
         self.firmware = "default"
+        self.erased = False
         self.health = "well"
         self.mode = "absent"
         self.problem = ""
@@ -126,6 +133,8 @@ class Lab:
     def enumerate(self, mode: str) -> None:
         """The board appears on the bus, or goes from it."""
         assert self.device is not None
+        if mode == "application" and self.erased:
+            mode = "bootloader"  # which is in ROM
         if self.port is not None:
             self.port.hang_up()
         self.mode = mode
@@ -166,9 +175,11 @@ class Lab:
             raise OSError(5, "Input/output error")
         return mock.Mock()
 
-    def reboot(self, _board: ConnectedBoard) -> None:
+    def reboot(self, _board: ConnectedBoard, _limit: StepLimit) -> None:
         if self.mode != "bootloader":
             raise FileNotFoundError(2, "gone")
+        if self.health == "unreachable":
+            raise BootloaderUnreachable("nothing leads there")
         self.reboots += 1
         self.later(0.1, "absent", "bootloader" if self.health == "unbootable" else "application")
 
@@ -180,14 +191,24 @@ class Lab:
         if self.health != "untouchable":
             self.later(0.1, "absent", "bootloader")
 
-    def copy(self, image: bytes, _board: ConnectedBoard) -> None:
+    def flash(self, image: bytes, _board: ConnectedBoard, _limit: StepLimit) -> None:
         if self.mode != "bootloader":
             raise FileNotFoundError(2, "gone")
+        if self.health == "unreachable":
+            raise BootloaderUnreachable("nothing leads there")
+        if self.health == "worn":
+            self.erased = True
+            raise BootloaderFailed("refused WRITE: UNKNOWN_ERROR")
+        if self.health == "dying":  # the plug is pulled in the middle
+            self.erased = True
+            self.later(0, "absent")
+            raise OSError(errno.ENODEV, "it has left the bus")
         if self.health != "unflashable":
             marker = read_marker(decode(image).payload)
             assert marker is not None
             self.firmware = marker.name
             self.flashes += 1
+            self.erased = False
             back = "bootloader" if self.health == "unbootable" else "application"
             self.later(0.1, "absent", back)
 
@@ -295,7 +316,7 @@ class Life(RuleBasedStateMachine):
             (flashing, "reboot", self.lab.reboot),
             (recovery, "SET_ASIDE", SET_ASIDE),
             (flashing, "touch", self.lab.touch),
-            (flashing, "copy", self.lab.copy),
+            (flashing, "flash", self.lab.flash),
         ):
             self.patches.enter_context(mock.patch.object(module, name, model))
         self.loop = self.lab.loop = FakeLoop()
@@ -328,6 +349,7 @@ class Life(RuleBasedStateMachine):
     @precondition(lambda self: self.lab.mode == "absent" and not self.conflict)
     def plug(self, firmware: str) -> None:
         self.lab.firmware = firmware
+        self.lab.erased = False
         self.lab.enumerate("application")
         self.loop.run(0)
 
@@ -355,6 +377,7 @@ class Life(RuleBasedStateMachine):
             [
                 *("well", "well", "dead", "babbling", "barking", "shut", "stuck"),
                 *("untouchable", "unflashable", "unbootable"),
+                *("unreachable", "worn", "dying"),
             ]
         )
     )

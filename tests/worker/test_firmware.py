@@ -30,7 +30,7 @@ from icebus.worker.firmware import (
 )
 from icebus.worker.firmware.pulse_count import PulseCountFirmware, _firmware
 from icebus.worker.hardware.board import ConnectedBoard
-from icebus.worker.hardware.flashing import check_family
+from icebus.worker.hardware.flashing import check_image
 from icebus.worker.installed import Installed
 from icebus.worker.loop import Timer
 from icebus.worker.states import installed_kinds
@@ -156,9 +156,9 @@ def test_given_an_emulated_board_then_its_image_is_that_of_real_ones_and_no_othe
 
     emulated = replace(board(Chip.RP2040, virtual=True), emulated=True)
     image = Bringing().image(emulated)
-    check_family(image, emulated)
+    check_image(image, emulated)
     with pytest.raises(FirmwareInvalid, match="takes 0xE48BFF56"):
-        check_family(Bringing().image(board(Chip.RP2040, virtual=True)), emulated)
+        check_image(Bringing().image(board(Chip.RP2040, virtual=True)), emulated)
 
 
 def test_given_a_board_whose_chip_nobody_has_said_then_no_image_is_guessed() -> None:

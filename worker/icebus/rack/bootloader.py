@@ -19,10 +19,7 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 
-FLASH_SIZE: Final = 4 << 20
-"""Bytes of flash: that of the pico-ice; the pico2-ice has no less."""
-
-_FILE_MAX: Final = FLASH_SIZE // uf2.PAGE_SIZE * uf2.BLOCK_SIZE
+_FILE_MAX: Final = uf2.FLASH_SIZE // uf2.PAGE_SIZE * uf2.BLOCK_SIZE
 
 
 class Bootloader:
@@ -91,6 +88,6 @@ def image_for(data: bytes, chip: Chip) -> bytes:
     image = uf2.decode(data)
     if image.family not in (chip.rack_family, chip.family):
         raise FirmwareInvalid(f"Family {image.family:#010x} is not for the {chip.value}.")
-    if image.address != uf2.FLASH_ADDRESS or len(image.payload) > FLASH_SIZE:
+    if image.address != uf2.FLASH_ADDRESS or len(image.payload) > uf2.FLASH_SIZE:
         raise FirmwareInvalid("This image is not for the start of the flash, or does not fit.")
     return image.payload

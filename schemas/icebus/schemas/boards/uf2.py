@@ -21,6 +21,10 @@ RP2040: Final = 0xE48BFF56
 RP2350_ARM: Final = 0xE48BFF59
 """Family of an RP2350 Arm (secure) image."""
 
+ABSOLUTE: Final = 0xE48BFF57
+"""Family of blocks that an RP2350 would write wherever they say. No image of ours has it, but
+picotool puts one such block before each image (see :func:`decode`)."""
+
 RACK_RP2040: Final = 0x1CEB2040
 """Family of a marker image for the rack's virtual RP2040 boards; no real bootloader takes it."""
 
@@ -29,6 +33,9 @@ RACK_RP2350: Final = 0x1CEB2350
 
 FLASH_ADDRESS: Final = 0x1000_0000
 """Where both chips map their flash (XIP base), and so where an image starts."""
+
+FLASH_SIZE: Final = 4 << 20
+"""Bytes of flash on both boards (PICO_FLASH_SIZE_BYTES of their headers in pico-sdk)."""
 
 BLOCK_SIZE: Final = 512
 """Bytes of a block; a USB mass-storage sector, so that a drive sees whole blocks."""
@@ -46,6 +53,7 @@ _WORD: Final = struct.Struct("<I")
 _FLAG_FAMILY: Final = 0x0000_2000
 _FLAG_EXTENSIONS: Final = 0x0000_8000
 _IGNORE_TAG: Final = 0x9957_E304
+_E10_PAYLOAD: Final = b"\xef" * PAGE_SIZE
 _ADDRESS_SPACE: Final = 1 << 32
 
 
@@ -95,8 +103,9 @@ def encode(payload: bytes, family: int, address: int) -> bytes:
 def decode(data: bytes) -> Image:
     """The image in a UF2 file: one family, contiguous, complete and in order.
 
-    The block that picotool puts first for the RP2350-E10 erratum says of itself that it is to be
-    ignored, and is.
+    The block that picotool puts first for the RP2350-E10 erratum is left out: it is of the family
+    :data:`ABSOLUTE`, the first of two, and filled with 0xEF; newer ones also say of themselves that
+    they are to be ignored.
 
     Raises:
         FirmwareInvalid: not such a file.
@@ -145,7 +154,10 @@ class _Block:
 
     @property
     def ignored(self) -> bool:
-        return bool(self.flags & _FLAG_EXTENSIONS) and self.tag == _IGNORE_TAG
+        if self.flags & _FLAG_EXTENSIONS:
+            return self.tag == _IGNORE_TAG
+        place = (self.flags, self.number, self.count, self.family)
+        return place == (_FLAG_FAMILY, 0, 2, ABSOLUTE) and self.payload == _E10_PAYLOAD
 
     def check(self, number: int, count: int, first: _Block) -> None:
         if self.flags != _FLAG_FAMILY:

@@ -109,7 +109,7 @@ class NextState:
     def plugged(self, facts: DeviceFacts) -> Transition:
         """A board was plugged that nothing is known of."""
         if facts.board is not None and facts.board.in_bootloader:
-            return self._flash(facts, (RECOVERY,), _released())
+            return self._revive(facts)
         return self.found(facts)
 
     def found(self, facts: DeviceFacts, expect: str | None = None) -> Transition:
@@ -158,7 +158,7 @@ class NextState:
             case Remedy.REBOOT:
                 return self._reboot(facts, why, doing)
             case Remedy.REFLASH:
-                return self._flash(facts, (RECOVERY,), why, doing)
+                return self._flash(facts, self._for_recovery(facts), why, doing)
             case Remedy.REST:
                 return Transition(Broken(doing, step.pause), why)
             case Remedy.SET_ASIDE:
@@ -189,7 +189,7 @@ class NextState:
         if facts.board is None:
             return self.lost(facts, "the board is not there")
         if facts.board.in_bootloader:
-            return self._flash(facts, (RECOVERY,), _released())
+            return self._revive(facts)
         doing = "looked at again" if self._recovery.has_failed else ""
         return self._test(facts, _released(), doing, reopen=True)
 
@@ -235,6 +235,24 @@ class NextState:
         mistake = kind_failed(kind.kind, doing, error)
         log.error("device %s: %s", facts.name, mistake.message, exc_info=error)
         return Transition(Broken(mistake.message, retry=None), mistake)
+
+    def _revive(self, facts: DeviceFacts) -> Transition:
+        """It waits in its bootloader: perhaps its flash was half written when somebody died.
+
+        Without anything to give it, it is asked to start what it has, which may be whole.
+        """
+        flash = self._flash(facts, self._for_recovery(facts), _released())
+        if facts.board is None or not isinstance(flash.why, FirmwareUnknown):
+            return flash
+        return self._reboot(facts, _released(), "was in its bootloader; started what it has")
+
+    def _for_recovery(self, facts: DeviceFacts) -> Sequence[str]:
+        """What a board may be given that does not work: whatever there is an image of for it."""
+        wanted = facts.desired.kind if facts.desired is not None else None
+        kinds = [self._usable.get(wanted or "", ()), *self._usable.values()]
+        usable = [name for names in kinds for name in names]
+        ran = [facts.firmware] if facts.firmware else []
+        return list(dict.fromkeys((RECOVERY, *ran, *usable, *self._firmware)))
 
     def _image(self, names: Sequence[str], board: ConnectedBoard) -> tuple[str, bytes]:
         """The first of this firmware of which there is an image for ``board``, with that.

@@ -1,28 +1,26 @@
 """Putting firmware on a board. These steps may block and run on a flashing device's helper thread.
 
 The application is asked to leave by opening its port at 1200 baud, the convention that pico-sdk's
-stdio and pico-ice-sdk follow; the bootloader then shows a drive that takes a UF2 file.
+stdio, pico-ice-sdk and our own firmware follow. Our firmware has a request for it, too, but the
+touch needs neither a conversation in step nor a firmware that is known: it is the one way for all.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import termios
 from pathlib import Path
 
-from icebus.schemas.boards import picoboot, uf2
-from icebus.schemas.boards.firmware import Chip
-from icebus.schemas.boards.rack import PICOBOOT
+from icebus.schemas.boards import uf2
+from icebus.schemas.boards.firmware import read_marker
 from icebus.schemas.errors import FirmwareInvalid
 from icebus.worker.hardware.board import ConnectedBoard
+from icebus.worker.hardware.bootloaders.bootloader import StepLimit
+from icebus.worker.hardware.bootloaders.choose import AnyWay
 
 _INPUT_SPEED, _OUTPUT_SPEED = 4, 5
 """Where :mod:`termios` keeps the speeds among the attributes of a port."""
-
-IMAGE_NAME = "ICEBUS.UF2"
-"""The bootloader looks at the content only."""
 
 
 def touch(tty: Path) -> None:
@@ -41,61 +39,56 @@ def touch(tty: Path) -> None:
         os.close(port)
 
 
-def check_family(image: bytes, board: ConnectedBoard) -> None:
-    """Refuse an image that is not for this board's chip, before it is copied.
+def check_image(image: bytes, board: ConnectedBoard) -> None:
+    """Refuse an image that is not for this board, before anything is erased.
+
+    The chip of a board in its bootloader is what the USB id of that bootloader says; whoever opens
+    it looks at the id again.
 
     Raises:
-        FirmwareInvalid: not a UF2 file, or one of another family; marker images of the rack's own
-            family never go to real boards.
+        FirmwareInvalid: not a UF2 file, of another family (marker images of the rack's own family
+            never go to real boards), made for another chip, or not for the start of the flash.
     """
-    family = uf2.decode(image).family
-    chip = _chip_of(board)
+    decoded = uf2.decode(image)
+    chip = board.chip
+    if chip is None:  # of an application that does not say; a bootloader's USB id always does
+        raise FirmwareInvalid(f"the chip of the board at {board.path} is not known")
     wanted = chip.rack_family if board.takes_markers else chip.family
-    if family != wanted:
+    if decoded.family != wanted:
         raise FirmwareInvalid(
-            f"the image is of family 0x{family:08X}, but the board at {board.path} "
+            f"the image is of family 0x{decoded.family:08X}, but the board at {board.path} "
             f"({chip}) takes 0x{wanted:08X}",
-            family=family,
+            family=decoded.family,
             wanted=wanted,
+        )
+    if decoded.address != uf2.FLASH_ADDRESS or len(decoded.payload) > uf2.FLASH_SIZE:
+        raise FirmwareInvalid(
+            f"the image is {len(decoded.payload)} bytes for {decoded.address:#010x}; boards start "
+            f"what is at {uf2.FLASH_ADDRESS:#010x} and have {uf2.FLASH_SIZE >> 20} MiB there"
+        )
+    marker = read_marker(decoded.payload)
+    if marker is not None and marker.chip is not chip:
+        raise FirmwareInvalid(
+            f"the image is {marker.name} for {marker.chip}, but the board at {board.path} is an "
+            f"{chip}"
         )
 
 
-def copy(image: bytes, board: ConnectedBoard) -> None:
-    """Copy ``image`` to the bootloader's drive and see it through to the medium.
+def flash(image: bytes, board: ConnectedBoard, limit: StepLimit) -> None:
+    """Give the bootloader of ``board`` an image that was checked, and have it started.
 
     Raises:
-        OSError: the drive is gone, full or not writable.
+        BootloaderFailed: it is there and did not take it, or can't be reached.
+        OSError: it went away, perhaps because it has started what it was given.
     """
-    with (_drive_of(board) / IMAGE_NAME).open("wb") as file:
-        file.write(image)
-        file.flush()
-        # The board may reboot at the last block, before the sync is answered.
-        with contextlib.suppress(OSError):
-            os.fsync(file.fileno())
+    AnyWay(board).flash(image, limit)
 
 
-def reboot(board: ConnectedBoard) -> None:
+def reboot(board: ConnectedBoard, limit: StepLimit) -> None:
     """Ask the bootloader to start the application.
 
-    A real one takes the command on the bulk endpoint of its PICOBOOT interface; a virtual one shows
-    that as a file of its drive.
-
     Raises:
-        OSError: the bootloader is gone.
+        BootloaderFailed: it refused, or can't be reached.
+        OSError: it is gone.
     """
-    command = picoboot.reboot(_chip_of(board))
-    place = _drive_of(board) / PICOBOOT
-    with place.open("wb") as file:
-        file.write(command)
-
-
-def _chip_of(board: ConnectedBoard) -> Chip:
-    if board.chip is None:  # every bootloader says it by its product id
-        raise FirmwareInvalid(f"the chip of the board at {board.path} is not known")
-    return board.chip
-
-
-def _drive_of(board: ConnectedBoard) -> Path:
-    if board.drive is None:
-        raise FileNotFoundError(errno.ENOENT, "the bootloader shows no drive")
-    return board.drive
+    AnyWay(board).reboot(limit)

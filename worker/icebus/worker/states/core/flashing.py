@@ -13,10 +13,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from icebus.worker.hardware.board import ConnectedBoard
+    from icebus.worker.hardware.bootloaders.bootloader import StepLimit
 
 
 class Flashing(ViaBootloader):
-    """Copies an image to the bootloader.
+    """Gives an image to the bootloader.
 
     Args:
         reported: as what this appears on the bus: flashing or preparing.
@@ -35,11 +36,11 @@ class Flashing(ViaBootloader):
         self.firmware = firmware
         self._image = image
 
-    def step(self, board: ConnectedBoard) -> Callable[[], None]:
-        """Copy the image."""
-        flashing.check_family(self._image, board)
-        return partial(flashing.copy, self._image, board)
+    def step(self, board: ConnectedBoard, limit: StepLimit) -> Callable[[], None]:
+        """Give it the image."""
+        flashing.check_image(self._image, board)
+        return partial(flashing.flash, self._image, board, limit)
 
     def returned(self) -> None:
-        """See that it runs what was copied."""
+        """See that it runs what it was given: only that proves it."""
         self.device.found(expect=self.firmware)

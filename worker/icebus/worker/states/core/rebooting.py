@@ -12,14 +12,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from icebus.worker.hardware.board import ConnectedBoard
+    from icebus.worker.hardware.bootloaders.bootloader import StepLimit
 
 
 class Rebooting(ViaBootloader):
     """Asks the bootloader to start the application: no wire to a board resets it otherwise."""
 
-    def step(self, board: ConnectedBoard) -> Callable[[], None]:
+    def step(self, board: ConnectedBoard, limit: StepLimit) -> Callable[[], None]:
         """Ask it."""
-        return partial(flashing.reboot, board)
+        return partial(flashing.reboot, board, limit)
 
     def returned(self) -> None:
         """See what it runs, and whether it is well."""

@@ -6,10 +6,16 @@ from abc import abstractmethod
 from functools import partial
 from typing import TYPE_CHECKING
 
+from icebus.schemas.deadline import Deadline
 from icebus.schemas.devices import DeviceState
 from icebus.schemas.errors import IcebusError
 from icebus.worker.device.lifecycle import preparing_or
 from icebus.worker.hardware import flashing
+from icebus.worker.hardware.bootloaders.bootloader import (
+    BootloaderFailed,
+    BootloaderUnreachable,
+    StepLimit,
+)
 from icebus.worker.states.core.state import CoreState
 
 if TYPE_CHECKING:
@@ -42,10 +48,11 @@ class ViaBootloader(CoreState):
         self.reported = reported
         self.reason = reason
         self._acted = False
+        self._limit: StepLimit | None = None
 
     @abstractmethod
-    def step(self, board: ConnectedBoard) -> Callable[[], None]:
-        """What to do in the bootloader, as a step that may block.
+    def step(self, board: ConnectedBoard, limit: StepLimit) -> Callable[[], None]:
+        """What to do in the bootloader, as a step that may block but ends by ``limit``.
 
         Raises:
             IcebusError: this board must not be given it.
@@ -73,8 +80,9 @@ class ViaBootloader(CoreState):
         if self._acted:
             self.device.fail("came back in its bootloader")
             return
+        self._limit = StepLimit(Deadline.after(ACT_DEADLINE))
         try:
-            step = self.step(board)
+            step = self.step(board, self._limit)
         except IcebusError as error:
             self.device.fail(error.message)
             return
@@ -88,6 +96,11 @@ class ViaBootloader(CoreState):
         if self._acted:
             self.returned()
 
+    def on_exit(self, why: IcebusError) -> None:
+        """Have the step, if it goes on, end by itself: nobody waits for it any more."""
+        if self._limit is not None:
+            self._limit.abandoned.set()
+
     def on_desired(self) -> None:
         """The work goes on; it may now be for a reservation."""
         self.reported = preparing_or(self.device.desired, self.reported)
@@ -96,7 +109,11 @@ class ViaBootloader(CoreState):
         self.device.run_on_thread(self, step, then, self._failed)
 
     def _failed(self, problem: Exception) -> None:
-        if self._acted:
+        if isinstance(problem, BootloaderUnreachable):
+            self.device.fail(f"its bootloader can't be reached: {problem}")
+        elif isinstance(problem, BootloaderFailed):
+            self.device.fail(f"its bootloader {problem}")
+        elif self._acted:
             # A bootloader that reboots at the last byte makes the step look as if it had failed.
             self._await_restart()
         else:
