@@ -15,12 +15,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.packages import install
+from tests.rack.steps import ASKED, evaluation_of
+from tests.rack.steps import lines_of as lines_in
 
 from icebus.rack.firmware import FirmwareSettings
 from icebus.rack.verdict import Verdict
 
 FREQUENCY = Path(__file__).parents[2] / "examples" / "frequency"
-EXACT = Verdict.counted(200, exact=True, cdone=True, note="")
+EXACT = Verdict.of(200)
 MEASURE = b"measure 0.1 1 5\nhello"
 
 
@@ -38,7 +40,7 @@ def virtual() -> Any:
 
 
 def lines_of(firmware: Any, pieces: list[bytes]) -> list[str]:
-    return [line for piece in pieces for line in firmware.receive(piece, 0.0).lines]
+    return [line for piece in pieces for line in lines_in(firmware.receive(piece, 0.0))]
 
 
 def test_given_a_question_behind_anything_then_it_is_answered() -> None:
@@ -49,19 +51,21 @@ def test_given_a_question_behind_anything_then_it_is_answered() -> None:
 def test_given_a_measurement_in_pieces_then_it_is_reported_at_its_end(cut: int) -> None:
     firmware = virtual()
     steps = [firmware.receive(piece, 1.0) for piece in (MEASURE[:cut], MEASURE[cut:]) if piece]
-    assert steps[-1].evaluation.bitstream == b"hello"
-    assert steps[-1].evaluation.cycles == 4_800_000
-    assert firmware.measured(EXACT, 1.01).lines == ()
-    assert firmware.wake(firmware.deadline).lines == ("hertz 2000.000000 resolution 10.000000",)
+    assert evaluation_of(steps[-1]).bitstream == b"hello"
+    assert evaluation_of(steps[-1]).cycles == 4_800_000
+    assert lines_in(firmware.measured(ASKED, EXACT, 1.01)) == ()
+    assert lines_in(firmware.wake(firmware.deadline)) == ("hertz 2000.000000 resolution 10.000000",)
     assert (firmware.deadline, firmware.wants > 0) == (None, True)
 
 
 def test_given_a_simulation_that_takes_longer_then_the_report_waits_for_it() -> None:
     firmware = virtual()
     firmware.receive(MEASURE, 1.0)
-    assert firmware.wake(1.2).lines == ()
+    assert lines_in(firmware.wake(1.2)) == ()
     assert firmware.deadline is None
-    assert firmware.measured(Verdict.unsupported("BRAM"), 1.3).lines[0].startswith("error ")
+    assert lines_in(firmware.measured(ASKED, Verdict.unsupported("BRAM"), 1.3))[0].startswith(
+        "error "
+    )
 
 
 def test_given_the_package_when_installed_then_its_own_tests_pass_on_a_farm(

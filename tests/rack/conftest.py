@@ -11,7 +11,7 @@ from typing import TypeVar
 import pytest
 import serial
 
-from icebus.rack.firmware import FirmwareSettings
+from icebus.rack.firmware import Evaluation, FirmwareSettings
 from icebus.rack.layout import ChipChoice, layout
 from icebus.rack.loop import Loop
 from icebus.rack.rack import Rack
@@ -40,17 +40,15 @@ class FakeEvaluator:
 
     def __init__(self, loop: Loop) -> None:
         self.loop = loop
-        self.seen: list[tuple[bytes, int, int]] = []
+        self.seen: list[tuple[Evaluation, int]] = []
 
     def start(self) -> None: ...
 
     def stop(self) -> None: ...
 
-    def submit(
-        self, bitstream: bytes, cycles: int, seed: int, done: Callable[[Verdict], None]
-    ) -> None:
-        self.seen.append((bitstream, cycles, seed))
-        verdict = Verdict.counted(bitstream.count(1), exact=True, cdone=True, note="")
+    def submit(self, evaluation: Evaluation, seed: int, done: Callable[[Verdict], None]) -> None:
+        self.seen.append((evaluation, seed))
+        verdict = Verdict.of(*[evaluation.bitstream.count(1)] * len(evaluation.pins))
         self.loop.call_soon(partial(done, verdict))
 
 
@@ -130,6 +128,8 @@ def start_rack(tmp_path: Path) -> Iterator[Callable[..., RunningRack]]:
                 FirmwareSettings(
                     window=settings.get("window", 0.01),
                     watchdog=settings.get("watchdog", 2.0),
+                    load=settings.get("load", 0.0),
+                    unpack=settings.get("unpack", 0.0),
                     interval=0.02,
                 ),
                 bandwidth=settings.get("bandwidth", 0),

@@ -15,8 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from icebus.rack.evaluator import PoolEvaluator
+from icebus.rack.firmware import Evaluation
 from icebus.rack.loop import Loop
-from icebus.rack.verdict import Verdict
+from icebus.rack.verdict import Counted, Verdict
 
 # A module that the pool's processes can import by its name, as they would the virtual FPGA.
 CIRCUITS = """
@@ -24,7 +25,7 @@ import os, time
 from types import SimpleNamespace
 from icebus.schemas.errors import BitstreamUnsupported, DecoderUnavailable
 
-def count(bitstream, cycles, seed):
+def count(bitstream, cycles, seed, pin):
     match bitstream:
         case b"unsupported": raise BitstreamUnsupported("uses a PLL")
         case b"unavailable": raise DecoderUnavailable("no chip database")
@@ -34,6 +35,8 @@ def count(bitstream, cycles, seed):
         case b"estimate": return SimpleNamespace(pulses=5, exact=False, cdone=True, note="long")
         case b"crc": return SimpleNamespace(pulses=0, exact=True, cdone=False, note="")
         case b"pid": return SimpleNamespace(pulses=os.getpid(), exact=True, cdone=True, note="")
+        case b"pins" if pin == 25: return SimpleNamespace(
+            pulses=9, exact=False, cdone=True, note="loops")
     return SimpleNamespace(pulses=cycles + seed, exact=True, cdone=True, note="")
 """
 
@@ -45,7 +48,9 @@ class Pool:
         self.evaluator = evaluator
         self.loop = loop
 
-    def ask(self, *bitstreams: bytes, cycles: int = 40, seed: int = 2) -> list[Verdict]:
+    def ask(
+        self, *bitstreams: bytes, cycles: int = 40, seed: int = 2, pins: tuple[int, ...] = (27,)
+    ) -> list[Verdict]:
         verdicts: dict[int, Verdict] = {}
         all_there = threading.Event()
 
@@ -56,7 +61,8 @@ class Pool:
 
         def submit() -> None:
             for index, bitstream in enumerate(bitstreams):
-                self.evaluator.submit(bitstream, cycles, seed, partial(done, index))
+                evaluation = Evaluation(bitstream, cycles, pins)
+                self.evaluator.submit(evaluation, seed, partial(done, index))
 
         self.loop.call_threadsafe(submit)
         assert all_there.wait(30)
@@ -94,12 +100,12 @@ def test_given_bitstreams_when_evaluated_then_the_verdicts_say_what_the_fpga_sai
     pool: Any,
 ) -> None:
     assert pool.ask(b"", b"unsupported", b"unavailable", b"bug", b"estimate", b"crc") == [
-        Verdict("virtual FPGA: exact", 42),
-        Verdict("virtual FPGA: unsupported: uses a PLL", None),
-        Verdict("virtual FPGA: decoder unavailable: no chip database", None),
-        Verdict("virtual FPGA: unsupported: simulation failed: RuntimeError('oops')", None),
-        Verdict("virtual FPGA: estimate: long", 5),
-        Verdict("virtual FPGA: cdone low", 0),
+        Verdict.of(42),
+        Verdict.unsupported("uses a PLL"),
+        Verdict.unavailable("no chip database"),
+        Verdict.unsupported("simulation failed: RuntimeError('oops')"),
+        Verdict.of(5, exact=False, note="long"),
+        Verdict.refused(),
     ]
 
 
@@ -108,17 +114,17 @@ def test_given_a_bitstream_that_kills_its_process_when_evaluated_then_only_it_fa
 ) -> None:
     (verdict,) = pool.ask(b"die")
 
-    assert verdict == Verdict("virtual FPGA: unsupported: the simulation process died", None)
-    assert pool.ask(b"") == [Verdict("virtual FPGA: exact", 42)]
+    assert verdict == Verdict.unsupported("the simulation process died")
+    assert pool.ask(b"") == [Verdict.of(42)]
 
 
 def test_given_a_process_that_is_killed_when_evaluating_then_it_is_tried_again(pool: Any) -> None:
     (verdict,) = pool.ask(b"pid")
     assert verdict.pulses
 
-    os.kill(verdict.pulses, signal.SIGKILL)
+    os.kill(verdict.pulses[0], signal.SIGKILL)
 
-    assert pool.ask(b"", b"", b"") == [Verdict("virtual FPGA: exact", 42)] * 3
+    assert pool.ask(b"", b"", b"") == [Verdict.of(42)] * 3
 
 
 def test_given_a_simulation_that_does_not_end_when_time_is_up_then_it_is_given_up(
@@ -126,9 +132,7 @@ def test_given_a_simulation_that_does_not_end_when_time_is_up_then_it_is_given_u
 ) -> None:
     start = time.monotonic()
 
-    assert pool.ask(b"hang") == [
-        Verdict("virtual FPGA: unsupported: simulation took longer than 0.5 s", None)
-    ]
+    assert pool.ask(b"hang") == [Verdict.unsupported("simulation took longer than 0.5 s")]
     assert time.monotonic() - start < 10
 
 
@@ -139,12 +143,12 @@ def test_given_busy_processes_when_stopped_then_they_end(pool: Any, tmp_path: Pa
     pids: list[int] = []
 
     def done(verdict: Verdict) -> None:
-        pids.append(verdict.pulses or 0)
+        pids.extend(verdict.pulses)
         loop.stop()
 
-    evaluator.submit(b"pid", 0, 0, done)
+    evaluator.submit(Evaluation(b"pid", 0), 0, done)
     loop.run()
-    evaluator.submit(b"hang", 0, 0, lambda verdict: None)
+    evaluator.submit(Evaluation(b"hang", 0), 0, lambda verdict: None)
 
     evaluator.stop()
 
@@ -153,10 +157,29 @@ def test_given_busy_processes_when_stopped_then_they_end(pool: Any, tmp_path: Pa
         os.kill(pids[0], 0)
 
 
-@given(st.text(), st.none() | st.integers(0, 1 << 40))
-def test_given_a_verdict_when_sent_to_another_process_then_it_is_the_same(
-    line: str, pulses: int | None
+def test_given_several_pins_when_evaluated_then_each_is_counted_and_notes_name_theirs(
+    pool: Any,
 ) -> None:
-    verdict = Verdict(line, pulses)
+    assert pool.ask(b"pins", pins=(27, 25, 21)) == [
+        Verdict.of(42, 9, 42, exact=False, note="pin 25: loops")
+    ]
+    assert pool.ask(b"unsupported", b"crc", pins=(27, 25)) == [
+        Verdict.unsupported("pin 27: uses a PLL"),
+        Verdict.refused(),
+    ]
 
+
+@given(
+    st.builds(
+        Verdict,
+        st.sampled_from(Counted),
+        st.lists(st.integers(0, 1 << 40), max_size=4).map(tuple),
+        st.booleans(),
+        st.booleans(),
+        st.text(),
+    )
+)
+def test_given_a_verdict_when_sent_to_another_process_then_it_is_the_same(
+    verdict: Verdict,
+) -> None:
     assert Verdict.from_bytes(verdict.to_bytes()) == verdict

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from icebus.rack.firmware import Firmware, Step, installed, installed_firmware
+from icebus.rack.firmware import Firmware, Step, installed, installed_firmware, said
 from icebus.schemas.boards.rack import Mode
 
 
@@ -20,7 +20,7 @@ class Fragile(Firmware):
     def receive(self, data: bytes, now: float) -> Step:
         if data == b"!":
             raise SystemExit("bye")
-        return Step(lines=(data.decode(),))
+        return Step(said(data.decode()))
 
 
 class NeverStarts(Firmware):

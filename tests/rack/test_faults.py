@@ -10,8 +10,9 @@ import pytest
 import serial
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.rack.steps import ASKED
 
-from icebus.rack.firmware import Faulty, FirmwareSettings
+from icebus.rack.firmware import Faulty, FirmwareSettings, said
 from icebus.rack.firmware.pulse_count import PulseCount
 from icebus.rack.verdict import Verdict
 from icebus.schemas.boards import picoboot
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     StartRack = Callable[..., RunningRack]
 
 BLANK = b"\xff" * text.BITSTREAM_SIZE
-EXACT = Verdict.counted(7, exact=True, cdone=True, note="")
+EXACT = Verdict.of(7)
 WAITING = f"{text.WAITING}\r\n".encode()
 
 
@@ -43,51 +44,46 @@ def set_fault(rack: RunningRack, fault: Fault | None, port: str = "1-1.1") -> No
 # --- the firmware, without a board ----------------------------------------------------------------
 
 
-def conversation(fault: Fault) -> tuple[Faulty, list[str], bytes]:
+def conversation(fault: Fault) -> tuple[Faulty, bytes]:
     """All that a firmware with a fault takes of an upload, and what it says until it is idle."""
-    firmware = Faulty(PulseCount(FirmwareSettings(), Random(0)), fault, Random(1))
-    lines, noise, rest, now = list(firmware.start(0).lines), b"", BLANK, 0.0
+    firmware = Faulty(PulseCount(FirmwareSettings(load=0), Random(0)), fault, Random(1))
+    output, rest, now = firmware.start(0).output, BLANK, 0.0
     while rest and (wants := firmware.wants):
-        step = firmware.receive(rest[:wants], now)
+        output += firmware.receive(rest[:wants], now).output
         rest = rest[wants:]
-        lines += step.lines
-        noise += step.noise
-    for step in (firmware.measured(EXACT, 0.5), firmware.wake(1.0), firmware.wake(5.0)):
-        lines += step.lines
-        noise += step.noise
-    return firmware, lines, noise
+    output += firmware.measured(ASKED, EXACT, 0.5).output
+    return firmware, output + firmware.wake(1.0).output + firmware.wake(5.0).output
 
 
 @pytest.mark.parametrize("fault", [Fault.HANG, Fault.WEDGE, Fault.STALL])
 def test_given_a_board_that_stands_still_then_it_says_nothing(fault: Fault) -> None:
-    firmware, lines, noise = conversation(fault)
-    said = {text.CONNECTED, text.WAITING, text.STARTED, text.RECEIVING}
-    assert set(lines) <= (said if fault is Fault.STALL else set())
-    assert noise == b""
+    firmware, output = conversation(fault)
+    begun = said(text.CONNECTED, text.WAITING, text.STARTED, text.RECEIVING)
+    assert output == (begun if fault is Fault.STALL else b"")
     assert firmware.wants == 0
     assert firmware.touchable is (fault is not Fault.HANG)
 
 
 def test_given_a_board_that_babbles_then_it_takes_nothing_and_never_ends() -> None:
-    firmware, lines, noise = conversation(Fault.BABBLE)
-    assert lines == []
-    assert noise
+    firmware, output = conversation(Fault.BABBLE)
+    assert output.startswith(b"babble")
+    assert text.WAITING.encode() not in output
     assert firmware.wants == 0
     assert firmware.deadline is not None
 
 
 def test_given_a_board_that_says_garbage_then_it_works_but_no_line_is_left() -> None:
-    firmware, lines, noise = conversation(Fault.GARBAGE)
-    assert lines == []
-    assert len(noise) > 100
+    firmware, output = conversation(Fault.GARBAGE)
+    assert len(output) > 100
+    assert text.IDLE.encode() not in output
     assert firmware.wants == 1, "it waits for the next"
 
 
 def test_given_a_board_that_misreports_then_all_but_the_report_is_as_it_should_be() -> None:
-    _, lines, _ = conversation(Fault.MISREPORT)
-    _, well, _ = conversation(Fault.BOOTLOADER)  # concerns the board, not its firmware
-    assert len(lines) == len(well)
-    assert [a for a, b in zip(lines, well, strict=True) if a != b] == [
+    _, output = conversation(Fault.MISREPORT)
+    _, well = conversation(Fault.BOOTLOADER)  # concerns the board, not its firmware
+    lines = list(zip(output.splitlines(), well.splitlines(), strict=True))
+    assert [a.decode() for a, b in lines if a != b] == [
         text.FLASH_TIMES_PREFIX[:20],
         f"{text.PULSES_PREFIX}12three",
     ]

@@ -8,40 +8,42 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.rack.steps import ASKED, evaluation_of, lines_of
 
-from icebus.rack.firmware import FirmwareSettings, Silent, firmware_of
+from icebus.rack.firmware import Evaluation, FirmwareSettings, Silent, firmware_of
 from icebus.rack.firmware.default import Default
 from icebus.rack.firmware.pulse_count import PulseCount
 from icebus.rack.verdict import Verdict
 from icebus.schemas.boards import pulse_count_text as text
 from icebus.schemas.boards.firmware import Chip, FirmwareMarker
+from icebus.schemas.boards.rack import RackBoard
 
 SIZE = 104_090
+BOARD = RackBoard(port="1-1.1", serial="E6616407E3545091")
 BITSTREAM = bytes(i * 7 % 251 for i in range(SIZE))
-EXACT = Verdict.counted(1998, exact=True, cdone=True, note="")
+EXACT = Verdict.of(1998)
 GREETING = ("USB Connected :)", "Waiting for bitstream transfer")
 TRANSFERRED = ("Bitstream transfer started", "Receiving bitstream")
 
 
-def pulse_count(seed: int = 0, **settings: float) -> PulseCount:
-    return PulseCount(FirmwareSettings(**settings), Random(seed))
+def pulse_count(seed: int = 0, **settings: Any) -> PulseCount:
+    return PulseCount(FirmwareSettings(**{"load": 0.0, **settings}), Random(seed))
 
 
 def test_given_a_bitstream_when_sent_then_the_lines_are_those_of_the_protocol() -> None:
     firmware = pulse_count()
 
-    assert firmware.start(0.0).lines == GREETING
-    assert firmware.receive(BITSTREAM[:1], 1.0).lines == TRANSFERRED
-    assert firmware.receive(BITSTREAM[1:-1], 1.05).lines == ()
+    assert lines_of(firmware.start(0.0)) == GREETING
+    assert lines_of(firmware.receive(BITSTREAM[:1], 1.0)) == TRANSFERRED
+    assert lines_of(firmware.receive(BITSTREAM[1:-1], 1.05)) == ()
     step = firmware.receive(BITSTREAM[-1:], 1.1)
-    assert step.lines == ("Received bitstream in 100000 us :)", "Flashing FPGA")
-    assert step.evaluation is not None
-    assert step.evaluation.bitstream == BITSTREAM
-    assert firmware.measured(EXACT, 1.2).lines == ()
+    assert lines_of(step) == ("Received bitstream in 100000 us :)", "Flashing FPGA")
+    assert evaluation_of(step).bitstream == BITSTREAM
+    assert lines_of(firmware.measured(ASKED, EXACT, 1.2)) == ()
     end = firmware.deadline
     assert end is not None
-    assert firmware.wake(end - 1e-6).lines == ()
-    assert firmware.wake(end).lines == (
+    assert lines_of(firmware.wake(end - 1e-6)) == ()
+    assert lines_of(firmware.wake(end)) == (
         "virtual FPGA: exact",
         "FPGA Flash times (us): init 0, start 0, open 0, write 0, close 0",
         ", pulses: 1998",
@@ -49,7 +51,7 @@ def test_given_a_bitstream_when_sent_then_the_lines_are_those_of_the_protocol() 
         *GREETING,
     )
     assert firmware.deadline is None
-    assert firmware.receive(b"x", 9.0).lines == TRANSFERRED
+    assert lines_of(firmware.receive(b"x", 9.0)) == TRANSFERRED
 
 
 def test_given_a_simulation_that_takes_longer_than_the_window_when_done_then_it_is_reported() -> (
@@ -58,8 +60,8 @@ def test_given_a_simulation_that_takes_longer_than_the_window_when_done_then_it_
     firmware = pulse_count(window=0.1)
     firmware.receive(BITSTREAM, 0.0)
 
-    assert firmware.wake(0.1).lines == ()
-    assert ", pulses: 1998" in firmware.measured(EXACT, 7.0).lines
+    assert lines_of(firmware.wake(0.1)) == ()
+    assert ", pulses: 1998" in lines_of(firmware.measured(ASKED, EXACT, 7.0))
 
 
 @given(st.lists(st.integers(0, SIZE + 200), max_size=12), st.integers(0, 200))
@@ -69,31 +71,30 @@ def test_given_any_splitting_of_the_bytes_when_received_then_the_outcome_is_the_
     data = BITSTREAM + b"e" * extra
     whole = pulse_count()
     expected = whole.receive(data, 1.0)
-    expected_end = whole.wake(5.0), whole.measured(EXACT, 5.0)
+    expected_end = whole.wake(5.0), whole.measured(ASKED, EXACT, 5.0)
     split = pulse_count()
     lines: tuple[str, ...] = ()
-    evaluations = []
+    evaluations: list[Evaluation] = []
     edges = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
     for start, end in itertools.pairwise(edges):
         step = split.receive(data[start:end], 1.0)
-        lines += step.lines
-        evaluations += [step.evaluation] if step.evaluation else []
+        lines += lines_of(step)
+        evaluations += step.evaluations
 
-    assert lines == expected.lines
-    assert evaluations == [expected.evaluation]
-    assert (split.wake(5.0), split.measured(EXACT, 5.0)) == expected_end
+    assert lines == lines_of(expected)
+    assert [asked.bitstream for asked in evaluations] == [evaluation_of(expected).bitstream]
+    assert (split.wake(5.0), split.measured(ASKED, EXACT, 5.0)) == expected_end
 
 
 def test_given_a_byte_too_many_when_measured_then_it_starts_and_shifts_the_next_transfer() -> None:
     firmware = pulse_count()
     firmware.receive(BITSTREAM + b"!", 0.0)
-    firmware.measured(EXACT, 0.5)
+    firmware.measured(ASKED, EXACT, 0.5)
 
-    assert firmware.wake(1.0).lines[-4:] == (*GREETING, *TRANSFERRED)
+    assert lines_of(firmware.wake(1.0))[-4:] == (*GREETING, *TRANSFERRED)
     step = firmware.receive(BITSTREAM, 1.5)
 
-    assert step.evaluation is not None
-    assert step.evaluation.bitstream == b"!" + BITSTREAM[:-1]
+    assert evaluation_of(step).bitstream == b"!" + BITSTREAM[:-1]
 
 
 def test_given_a_byte_too_few_when_two_seconds_have_passed_then_the_watchdog_barks() -> None:
@@ -101,22 +102,21 @@ def test_given_a_byte_too_few_when_two_seconds_have_passed_then_the_watchdog_bar
     firmware.receive(BITSTREAM[:-1], 1.0)
 
     assert firmware.deadline == 3.0
-    assert firmware.wake(2.999).lines == ()
-    assert firmware.wake(3.0).lines == (
+    assert lines_of(firmware.wake(2.999)) == ()
+    assert lines_of(firmware.wake(3.0)) == (
         "Watchdog timeout, 104089 bytes received of 104090",
         "Waiting for bitstream transfer",
     )
     assert firmware.deadline is None
     step = firmware.receive(BITSTREAM, 4.0)
-    assert step.evaluation is not None
-    assert step.evaluation.bitstream == BITSTREAM
+    assert evaluation_of(step).bitstream == BITSTREAM
 
 
 def test_given_bytes_after_the_watchdog_was_due_when_received_then_they_are_the_next() -> None:
     firmware = pulse_count(watchdog=0.5)
     firmware.receive(b"abc", 0.0)
 
-    assert firmware.receive(b"d", 0.5).lines == (
+    assert lines_of(firmware.receive(b"d", 0.5)) == (
         "Watchdog timeout, 3 bytes received of 104090",
         "Waiting for bitstream transfer",
         *TRANSFERRED,
@@ -130,20 +130,19 @@ def test_given_a_host_that_closes_within_a_transfer_when_it_comes_back_then_all_
     firmware = pulse_count()
     firmware.receive(BITSTREAM[:1000], 0.0)
 
-    assert firmware.host_closed(0.1).lines == ()
+    assert lines_of(firmware.host_closed(0.1)) == ()
     assert firmware.deadline is None
     step = firmware.receive(BITSTREAM, 0.2)
-    assert step.evaluation is not None
-    assert step.evaluation.bitstream == BITSTREAM
+    assert evaluation_of(step).bitstream == BITSTREAM
 
 
 def test_given_a_host_that_closes_within_a_measurement_when_it_ends_then_it_is_reported() -> None:
     firmware = pulse_count()
     firmware.receive(BITSTREAM, 0.0)
     firmware.host_closed(0.1)
-    firmware.measured(EXACT, 0.2)
+    firmware.measured(ASKED, EXACT, 0.2)
 
-    assert ", pulses: 1998" in firmware.wake(1.0).lines
+    assert ", pulses: 1998" in lines_of(firmware.wake(1.0))
 
 
 @pytest.mark.parametrize("window", [0.0, 0.0005, 0.05, 1.0, 5.0])
@@ -154,10 +153,9 @@ def test_given_a_window_when_measured_then_up_to_a_millisecond_of_clock_is_missi
     cycles = []
     for _ in range(200):
         step = firmware.receive(BITSTREAM, 0.0)
-        assert step.evaluation is not None
-        assert firmware.deadline == pytest.approx(step.evaluation.cycles / 48e6)
-        cycles.append(step.evaluation.cycles)
-        firmware.measured(EXACT, 0.0)
+        assert firmware.deadline == pytest.approx(evaluation_of(step).cycles / 48e6)
+        cycles.append(evaluation_of(step).cycles)
+        firmware.measured(ASKED, EXACT, 0.0)
         firmware.wake(9.0)
 
     full = round(window * 48e6)
@@ -172,10 +170,8 @@ def test_given_the_same_seed_when_measured_then_the_windows_are_the_same() -> An
         firmware = pulse_count(seed, window=0.1)
         got = []
         for _ in range(5):
-            evaluation = firmware.receive(BITSTREAM, 0.0).evaluation
-            assert evaluation is not None
-            got.append(evaluation.cycles)
-            firmware.measured(EXACT, 0.0)
+            got.append(evaluation_of(firmware.receive(BITSTREAM, 0.0)).cycles)
+            firmware.measured(ASKED, EXACT, 0.0)
             firmware.wake(1.0)
         return got
 
@@ -187,12 +183,12 @@ def test_given_the_same_seed_when_measured_then_the_windows_are_the_same() -> An
     ("verdict", "line", "report"),
     [
         (
-            Verdict.counted(7, exact=False, cdone=True, note="period\r\nnot found ☹" + "x" * 400),
+            Verdict.of(7, exact=False, note="period\r\nnot found ☹" + "x" * 400),
             r"virtual FPGA: estimate: period not found \?x+\.\.\.",
             [", pulses: 7"],
         ),
         (
-            Verdict.counted(0, exact=True, cdone=False, note="crc"),
+            Verdict.refused(),
             "virtual FPGA: cdone low",
             [", pulses: 0"],
         ),
@@ -205,7 +201,7 @@ def test_given_a_verdict_when_reported_then_no_count_is_invented_and_every_line_
 ) -> None:
     firmware = pulse_count()
     firmware.receive(BITSTREAM, 0.0)
-    lines = [*firmware.measured(verdict, 0.1).lines, *firmware.wake(1.0).lines]
+    lines = [*lines_of(firmware.measured(ASKED, verdict, 0.1)), *lines_of(firmware.wake(1.0))]
 
     assert re.fullmatch(line, lines[0])
     assert [found for found in lines if "pulses" in found] == report
@@ -218,19 +214,19 @@ def test_given_no_count_when_the_verdict_comes_then_the_window_is_not_waited_for
     firmware = pulse_count()
     firmware.receive(BITSTREAM, 0.0)
 
-    assert firmware.measured(Verdict.unsupported("PLL"), 0.01).lines[-1] == GREETING[-1]
+    assert lines_of(firmware.measured(ASKED, Verdict.unsupported("PLL"), 0.01))[-1] == GREETING[-1]
     assert firmware.wants == 1
 
 
 def test_given_default_firmware_when_woken_then_one_line_an_interval_on_common_ticks() -> None:
     firmware = Default(FirmwareSettings(interval=0.25), Random(0))
 
-    assert firmware.start(10.1).lines == ("default firmware",)
+    assert lines_of(firmware.start(10.1)) == ("default firmware",)
     assert firmware.deadline == pytest.approx(10.25)
-    assert firmware.wake(10.2).lines == ()
-    assert firmware.wake(10.25).lines == ("default firmware",)
+    assert lines_of(firmware.wake(10.2)) == ()
+    assert lines_of(firmware.wake(10.25)) == ("default firmware",)
     assert firmware.deadline == pytest.approx(10.5)
-    assert firmware.receive(b"hello", 10.3).lines == ()
+    assert lines_of(firmware.receive(b"hello", 10.3)) == ()
 
 
 @given(st.floats(1e-3, 10), st.floats(0, 1e6))
@@ -249,12 +245,12 @@ def test_given_any_interval_when_scheduled_then_the_next_line_is_ahead(
 def test_given_a_marker_when_looked_up_then_it_is_that_firmware(name: Any, expected: Any) -> None:
     marker = FirmwareMarker(name=name, chip=Chip.RP2040)
 
-    assert type(firmware_of(marker, FirmwareSettings(), Random(0))) is expected
+    assert type(firmware_of(marker, FirmwareSettings(), Random(0), BOARD)) is expected
 
 
 def test_given_no_marker_when_looked_up_then_the_firmware_is_silent() -> None:
-    firmware = firmware_of(None, FirmwareSettings(), Random(0))
+    firmware = firmware_of(None, FirmwareSettings(), Random(0), BOARD)
 
-    assert firmware.start(0.0).lines == ()
+    assert lines_of(firmware.start(0.0)) == ()
     assert firmware.deadline is None
     assert firmware.wants == 0

@@ -87,7 +87,7 @@ def test_given_a_bitstream_when_sent_then_its_count_comes_back_in_the_text_proto
             assert f", pulses: {ones}".encode() in lines
             assert lines[:2] == [b"Bitstream transfer started", b"Receiving bitstream"]
             assert lines[3:5] == [b"Flashing FPGA", b"virtual FPGA: exact"]
-    seeds = {seed for _, _, seed in rack.evaluators[0].seen}
+    seeds = {seed for _, seed in rack.evaluators[0].seen}
     assert len(seeds) == 1
 
 
@@ -317,7 +317,7 @@ def test_given_a_byte_too_many_when_sent_then_it_shifts_the_next_bitstream(start
         report(port)
         port.write(bitstream(2))
         assert b", pulses: 2" in report(port)
-    assert rack.evaluators[0].seen[1][0] == b"!" + bitstream(2)[:-1]
+    assert rack.evaluators[0].seen[1][0].bitstream == b"!" + bitstream(2)[:-1]
 
 
 def test_given_a_transfer_that_stops_when_time_is_up_then_the_watchdog_barks(

@@ -29,7 +29,15 @@ class Rack:
         directory.mkdir(parents=True, exist_ok=True)
         write_rack_file(directory, RackFile(boards=tuple(boards)))
         command = [sys.executable, "-m", "icebus.rack.cli", "run", "-d", str(directory)]
-        settings = {"window": 0.05, "bandwidth": 0, "absence": 0.01, "processes": 1, **options}
+        settings = {
+            "window": 0.05,
+            "load": 0,
+            "unpack": 0,
+            "bandwidth": 0,
+            "absence": 0.01,
+            "processes": 1,
+            **options,
+        }
         for name, value in settings.items():
             command += [f"--{name}", str(value)]
         self.process = subprocess.Popen(command)

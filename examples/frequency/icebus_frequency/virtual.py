@@ -3,8 +3,17 @@
 import re
 from random import Random
 
-from icebus.rack.firmware import NOTHING, Evaluation, Firmware, FirmwareSettings, Step
-from icebus.rack.verdict import Verdict
+from icebus.rack.firmware import (
+    ANY_BOARD,
+    NOTHING,
+    Evaluation,
+    Firmware,
+    FirmwareSettings,
+    RunsOn,
+    Step,
+    said,
+)
+from icebus.rack.verdict import Counted, Verdict
 from icebus.schemas.boards.pulse_count_text import CLOCK_HZ
 
 _MEASURE = re.compile(rb"measure (\d+(?:\.\d+)?) (\d+) (\d+)")
@@ -13,8 +22,10 @@ _MEASURE = re.compile(rb"measure (\d+(?:\.\d+)?) (\d+) (\d+)")
 class VirtualFrequency(Firmware):
     """Counts for the time it is told, and divides."""
 
-    def __init__(self, settings: FirmwareSettings, random: Random) -> None:
-        super().__init__(settings, random)
+    def __init__(
+        self, settings: FirmwareSettings, random: Random, runs_on: RunsOn = ANY_BOARD
+    ) -> None:
+        super().__init__(settings, random, runs_on)
         self._received = b""
         self._seconds = 0.0
         self._ends: float | None = None
@@ -41,8 +52,8 @@ class VirtualFrequency(Firmware):
             return self._measure(float(wanted[1]) * int(wanted[2]), rest, int(wanted[3]), now)
         self._received = b""
         following = self.receive(rest, now)
-        lines = ("frequency ready",) if line == b"?" else ()
-        return Step((*lines, *following.lines), following.evaluation)
+        answer = said("frequency ready") if line == b"?" else b""
+        return Step(answer + following.output, following.evaluations)
 
     def wake(self, now: float) -> Step:
         """Report at the end of the measurement, if the simulation has ended before it."""
@@ -51,7 +62,7 @@ class VirtualFrequency(Firmware):
         self._ends = None
         return self._report()
 
-    def measured(self, verdict: Verdict, now: float) -> Step:
+    def measured(self, evaluation: Evaluation, verdict: Verdict, now: float) -> Step:
         """Report, if the measurement has ended before the simulation."""
         self._verdict = verdict
         return self._report()
@@ -67,13 +78,14 @@ class VirtualFrequency(Firmware):
         self._received = rest[size:]
         self._seconds = seconds
         self._ends = now + seconds
-        return Step(evaluation=Evaluation(rest[:size], round(seconds * CLOCK_HZ)))
+        return Step(evaluations=(Evaluation(rest[:size], round(seconds * CLOCK_HZ)),))
 
     def _report(self) -> Step:
         verdict, seconds = self._verdict, self._seconds
         if verdict is None or self._ends is not None:
             return NOTHING
         self._verdict, self._seconds = None, 0.0
-        if verdict.pulses is None:
-            return Step((f"error {verdict.line}",))
-        return Step((f"hertz {verdict.pulses / seconds:f} resolution {1 / seconds:f}",))
+        if verdict.counted is not Counted.YES:
+            return Step(said(f"error {verdict.note}"))
+        [pulses] = verdict.pulses if verdict.cdone else (0,)
+        return Step(said(f"hertz {pulses / seconds:f} resolution {1 / seconds:f}"))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import select
+from functools import partial
 from typing import TYPE_CHECKING, Final, ParamSpec
 
-from icebus.rack.firmware import EOL, NOTHING, Faulty, name_of
+from icebus.rack.firmware import NOTHING, Faulty, Restart, name_of
 from icebus.rack.pacing import Pacer
 from icebus.rack.pty import EVENTS, PtyPort, Signal
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from random import Random
 
     from icebus.rack.evaluator import Evaluator
-    from icebus.rack.firmware import Firmware, Step
+    from icebus.rack.firmware import Evaluation, Firmware, Step
     from icebus.rack.loop import Loop, Timer
     from icebus.rack.settings import BoardSettings
     from icebus.rack.verdict import Verdict
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 
 P = ParamSpec("P")
+
+_READY: Final = select.EPOLLIN | select.EPOLLOUT
 
 _READS_A_TURN: Final = 2
 """Then the other boards have their turn."""
@@ -39,7 +42,8 @@ class Application:
         evaluator: simulates the FPGA.
         settings: bandwidth and times.
         fpga_seed: what makes this board's FPGA differ from the others.
-        on_touch: called once the host has touched the port at 1200 baud.
+        on_restart: called once the firmware, or a host that has touched the port at 1200 baud, has
+            had the chip start something else.
     """
 
     def __init__(
@@ -50,7 +54,7 @@ class Application:
         evaluator: Evaluator,
         settings: BoardSettings,
         fpga_seed: int,
-        on_touch: Callable[[], None],
+        on_restart: Callable[[Restart], None],
     ) -> None:
         self._serial = serial
         self._loop = loop
@@ -58,12 +62,13 @@ class Application:
         self._evaluator = evaluator
         self._settings = settings
         self._fpga_seed = fpga_seed
-        self._on_touch = on_touch
+        self._on_restart = on_restart
         self._port = PtyPort()
         self._pacer = Pacer(settings.bandwidth, loop.now())
         self._firmware_timer: Timer | None = None
         self._pace_timer: Timer | None = None
         self._detach_timer: Timer | None = None
+        self._unsent = b""
         self._closed = False
 
     @property
@@ -95,7 +100,9 @@ class Application:
         self._port.close()
 
     def _on_events(self, events: int) -> None:
-        if self._pace_timer is not None and events == select.EPOLLIN:
+        if events & select.EPOLLOUT:
+            self._send(b"")
+        if self._pace_timer is not None and not events & ~_READY:
             return  # more bytes behind those that are held back
         self._pump(hung_up=bool(events & select.EPOLLHUP))
 
@@ -114,6 +121,8 @@ class Application:
                 step = self._run(self._firmware.receive, got, now)
                 if step is not NOTHING:
                     self._do(step)
+                    if self._closed:
+                        return
             elif got is Signal.WAITING:
                 if wanted:
                     self._pace(self._pacer.next_time(wanted))
@@ -132,7 +141,8 @@ class Application:
 
     @property
     def _wanted(self) -> int:
-        return self._firmware.wants if self._detach_timer is None else 0
+        # A host that does not read is not served.
+        return 0 if self._unsent or self._detach_timer is not None else self._firmware.wants
 
     def _drain(self) -> None:
         """Take what a host wrote before it closed the port; on USB its close would have waited.
@@ -145,6 +155,8 @@ class Application:
         while (got := self._port.read(self._wanted)) not in (Signal.CLOSED, Signal.EMPTY):
             if isinstance(got, bytes):
                 self._do(self._run(self._firmware.receive, got, now))
+                if self._closed:
+                    return
             elif got is Signal.WAITING:
                 self._port.drop_unreceived()
             elif self._port.is_closed():
@@ -161,13 +173,17 @@ class Application:
             _LOG.info("%s hangs: the touch of its host resets nothing", self._serial)
         elif signal is Signal.TOUCH and self._detach_timer is None:
             # The firmware's USB stack resets the chip from within its line-coding callback.
-            self._detach_timer = self._loop.call_at(now + self._settings.detach, self._on_touch)
+            self._detach_timer = self._loop.call_at(now + self._settings.detach, self._touched)
         elif signal is Signal.REOPENED:
             self._reopened(now)
 
+    def _touched(self) -> None:
+        self._on_restart(Restart.BOOTLOADER)
+
     def _reopened(self, now: float) -> None:
         """The host has closed the port and opened it, too quickly for a hang-up to be seen."""
-        if self._firmware.receiving:
+        self._forget_unsent()
+        if self._firmware.receiving and self._firmware.drops_cut_transfers:
             # What is still to be read may be either side's of the close; it is better lost, which
             # the watchdog notices, than counted.
             _LOG.warning("%s: its port was reopened within a transfer; dropped", self._serial)
@@ -186,6 +202,7 @@ class Application:
         if self._detach_timer is not None:
             self._detach_timer.fire()
             return
+        self._forget_unsent()
         self._port.drop_unread()
         self._pacer.empty(now)
         self._do(self._run(self._firmware.host_closed, now))
@@ -200,16 +217,16 @@ class Application:
             return NOTHING
 
     def _do(self, step: Step) -> None:
-        if step.lines and self._detach_timer is None:
-            if step.pulses is not None:
-                _LOG.debug("%s reports %d pulses", self._serial, step.pulses)
-            self._port.write((EOL.join(step.lines) + EOL).encode("ascii"))
-        if step.noise and self._detach_timer is None:
-            self._port.write(step.noise)
-        if step.evaluation is not None:
-            self._evaluator.submit(
-                step.evaluation.bitstream, step.evaluation.cycles, self._fpga_seed, self._measured
-            )
+        if step.report:
+            _LOG.debug("%s reports %s", self._serial, step.report)
+        if step.output and self._detach_timer is None:
+            self._send(step.output)
+        for evaluation in step.evaluations:
+            done = partial(self._measured, evaluation)
+            self._evaluator.submit(evaluation, self._fpga_seed, done)
+        if step.restart is not None:
+            self._on_restart(step.restart)
+            return
         timer, deadline = self._firmware_timer, self._firmware.deadline
         if timer is None or timer.deadline != deadline:
             if timer is not None:
@@ -218,15 +235,34 @@ class Application:
                 None if deadline is None else self._loop.call_at(deadline, self._wake)
             )
 
+    def _send(self, output: bytes) -> None:
+        """Send what was kept for the host and this; keep what it does not take now, or lose it."""
+        kept = self._unsent
+        whole = kept + output
+        sent = self._port.write(whole)
+        self._unsent = whole[sent:] if self._firmware.waits_for_host else b""
+        if bool(kept) is not bool(self._unsent):
+            self._watch()
+
+    def _forget_unsent(self) -> None:
+        if self._unsent:
+            self._unsent = b""
+            self._watch()
+
+    def _watch(self) -> None:
+        room = select.EPOLLOUT if self._unsent else 0
+        self._loop.watch_for(self._port.fileno(), EVENTS | room)
+
     def _wake(self) -> None:
         self._firmware_timer = None
         self._advance(self._run(self._firmware.wake, self._loop.now()))
 
-    def _measured(self, verdict: Verdict) -> None:
+    def _measured(self, evaluation: Evaluation, verdict: Verdict) -> None:
         if not self._closed:
-            self._advance(self._run(self._firmware.measured, verdict, self._loop.now()))
+            now = self._loop.now()
+            self._advance(self._run(self._firmware.measured, evaluation, verdict, now))
 
     def _advance(self, step: Step) -> None:
         self._do(step)
-        if self._firmware.wants:
+        if not self._closed and self._firmware.wants:
             self._pump()

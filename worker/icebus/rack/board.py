@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 from icebus.rack.application import Application
 from icebus.rack.bootloader import Bootloader
-from icebus.rack.firmware import firmware_of
+from icebus.rack.firmware import Reset, Restart, firmware_of
 from icebus.rack.folder import BoardFolder
 from icebus.schemas.boards.firmware import Chip, FirmwareMarker, marker_image, read_marker
 from icebus.schemas.boards.rack import (
@@ -79,6 +79,7 @@ class VirtualBoard:
         self._random = Random(self._fpga_seed)
         self._running: Application | Bootloader | None = None
         self._absence: Timer | None = None
+        self._reset = Reset.POWER
 
     @property
     def flash(self) -> bytes:
@@ -87,6 +88,7 @@ class VirtualBoard:
 
     def plug(self) -> None:
         """Put the plug in: the application starts."""
+        self._reset = Reset.POWER
         self._enumerate(self._start_application)
 
     def unplug(self) -> None:
@@ -108,22 +110,27 @@ class VirtualBoard:
             return
         marker = read_marker(self._flash)
         services = self._services
-        firmware = firmware_of(marker, services.settings.firmware, self._random)
+        settings = services.settings
+        firmware = firmware_of(marker, settings.firmware, self._random, self.spec, self._reset)
         application = Application(
             self.spec.serial,
             services.loop,
             firmware,
             services.evaluator,
-            services.settings,
+            settings,
             self._fpga_seed,
-            self._reboot_to_bootloader,
+            self._restart,
         )
         self._running = application
         self._folder.make_tty(application.path)
         application.start()
         if self.spec.fault not in (None, Fault.WEDGE):  # that the reset has mended
             application.set_fault(self.spec.fault, self._random)
-        usb = PICO_ICE_APPLICATION if marker else PICO_APPLICATION[self.spec.chip]
+        usb = (
+            PICO_ICE_APPLICATION._replace(product=firmware.product)
+            if marker
+            else PICO_APPLICATION[self.spec.chip]
+        )
         self._commit(Mode.APPLICATION, usb, self.spec.serial)
 
     def _start_bootloader(self) -> None:
@@ -139,7 +146,10 @@ class VirtualBoard:
         serial = RP2040_BOOTLOADER_SERIAL if chip is Chip.RP2040 else self.spec.serial
         self._commit(Mode.BOOTLOADER, BOOTLOADER[chip], serial)
 
-    def _reboot_to_bootloader(self) -> None:
+    def _restart(self, into: Restart) -> None:
+        if into is Restart.FIRMWARE:
+            self._reboot_to_application()
+            return
         self._vanish()
         self._enumerate_after(self._services.settings.absence, self._start_bootloader)
 
@@ -148,6 +158,7 @@ class VirtualBoard:
         self._reboot_to_application()
 
     def _reboot_to_application(self) -> None:
+        self._reset = Reset.REQUEST
         self._vanish()
         self._enumerate_after(self._services.settings.absence, self._start_application)
 

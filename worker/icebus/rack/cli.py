@@ -14,7 +14,13 @@ import typer
 from platformdirs import user_state_path
 from pydantic import ValidationError
 
+from icebus.rack.environment import (
+    DRIFT_PERIOD_SECONDS,
+    NEUTRAL_CELSIUS,
+    EnvironmentSettings,
+)
 from icebus.rack.firmware import FirmwareSettings
+from icebus.rack.firmware.settings import LOAD_SECONDS, UNPACK_SECONDS
 from icebus.rack.layout import ChipChoice, add_board, layout
 from icebus.rack.lock import is_running
 from icebus.rack.settings import BANDWIDTH, BoardSettings
@@ -81,18 +87,40 @@ def run(
         str, typer.Option(help="Firmware in the flash of the boards made by --boards.")
     ] = "default",
     window: Annotated[
-        float, typer.Option(min=0.0, help="Seconds that pulses are counted for.")
+        float,
+        typer.Option(min=0.0, help="Seconds that pulses are counted for, if the host can't say."),
     ] = text.WINDOW_SECONDS,
     bandwidth: Annotated[
         float, typer.Option(min=0.0, help="Bytes per second of a board's USB; 0: no limit.")
     ] = BANDWIDTH,
     watchdog: Annotated[
-        float, typer.Option(min=0.0, help="Seconds that the transfer of a bitstream may take.")
+        float, typer.Option(min=0.0, help="Seconds that a bitstream may take, sent as text.")
     ] = text.WATCHDOG_SECONDS,
-    load: Annotated[float, typer.Option(min=0.0, help="Seconds that loading an FPGA takes.")] = 0.0,
+    load: Annotated[
+        float, typer.Option(min=0.0, help="Seconds that configuring an FPGA takes.")
+    ] = LOAD_SECONDS,
+    unpack: Annotated[
+        float, typer.Option(min=0.0, help="Seconds that unpacking a bitstream takes.")
+    ] = UNPACK_SECONDS,
     absence: Annotated[
         float, typer.Option(min=0.0, help="Seconds that a board is absent when it reboots.")
     ] = 0.05,
+    jitter: Annotated[
+        float, typer.Option(min=0.0, help="Seconds by which windows differ (standard deviation).")
+    ] = 0.0,
+    temperature: Annotated[
+        float, typer.Option(help="Of the boards' chips, in degrees Celsius.")
+    ] = NEUTRAL_CELSIUS,
+    drift: Annotated[
+        float, typer.Option(min=0.0, help="Degrees that the temperature rises and falls by.")
+    ] = 0.0,
+    drift_period: Annotated[
+        float, typer.Option(min=0.001, help="Seconds in which it rises and falls once.")
+    ] = DRIFT_PERIOD_SECONDS,
+    slowdown: Annotated[
+        float,
+        typer.Option(help="Part of its speed that a gate loses with each degree above 25 C."),
+    ] = 0.0,
     processes: Annotated[
         int | None,
         typer.Option(min=1, help="Processes that simulate FPGAs.", show_default="one a core"),
@@ -117,7 +145,10 @@ def run(
         from icebus.rack.rack import Rack
     except ImportError as error:
         raise ProgramMissing(f"{error}: pip install 'icebus[virtual]'") from error
-    firmwares = FirmwareSettings(window=window, watchdog=watchdog, load=load)
+    environment = EnvironmentSettings(jitter, temperature, drift, drift_period, slowdown)
+    firmwares = FirmwareSettings(
+        window=window, watchdog=watchdog, load=load, unpack=unpack, environment=environment
+    )
     settings = BoardSettings(firmwares, bandwidth=bandwidth, absence=absence, seed=seed)
     installed_firmware()  # boards without any would be silent, and nobody would know why
     rack = Rack(directory, settings, lambda loop: PoolEvaluator(loop, processes))

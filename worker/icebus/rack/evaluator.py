@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from icebus.rack import simulation
 from icebus.rack.verdict import Verdict
-from icebus.schemas.boards.pulse_count_text import BITSTREAM_SIZE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from icebus.rack.firmware import Evaluation
     from icebus.rack.loop import Loop, Timer
 
 _LOG = logging.getLogger(__name__)
@@ -44,9 +44,7 @@ class Evaluator(Protocol):
     def start(self) -> None:
         """Get ready; :meth:`stop` ends it."""
 
-    def submit(
-        self, bitstream: bytes, cycles: int, seed: int, done: Callable[[Verdict], None]
-    ) -> None:
+    def submit(self, evaluation: Evaluation, seed: int, done: Callable[[Verdict], None]) -> None:
         """Evaluate; ``done`` is called on the loop's thread, and never before this returns."""
 
     def stop(self) -> None:
@@ -55,8 +53,7 @@ class Evaluator(Protocol):
 
 @dataclass(slots=True)
 class _Job:
-    bitstream: bytes
-    cycles: int
+    evaluation: Evaluation
     seed: int
     done: Callable[[Verdict], None]
     attempts: int = 0
@@ -69,7 +66,7 @@ class _Process:
         # A fresh interpreter: it inherits no PTY, no lock file and no thread of the rack.
         context = multiprocessing.get_context("spawn")
         self.connection, its_end = context.Pipe()
-        memory = context.RawArray(ctypes.c_char, BITSTREAM_SIZE)
+        memory = context.RawArray(ctypes.c_char, simulation.MEMORY_SIZE)
         self._shared = simulation.BitstreamMemory(memory)
         self.process = context.Process(
             target=simulation.serve, args=(its_end, memory, count, limit), daemon=True
@@ -81,7 +78,7 @@ class _Process:
 
     def send(self, job: _Job) -> None:
         self.job = job
-        self.connection.send_bytes(self._shared.write(job.bitstream, job.cycles, job.seed))
+        self.connection.send_bytes(self._shared.write(job.evaluation, job.seed))
 
 
 class PoolEvaluator:
@@ -116,11 +113,9 @@ class PoolEvaluator:
         for _ in range(self._size):
             self._add_process()
 
-    def submit(
-        self, bitstream: bytes, cycles: int, seed: int, done: Callable[[Verdict], None]
-    ) -> None:
+    def submit(self, evaluation: Evaluation, seed: int, done: Callable[[Verdict], None]) -> None:
         """Evaluate; ``done`` gets the verdict on the loop's thread."""
-        self._queue.append(_Job(bitstream, cycles, seed, done))
+        self._queue.append(_Job(evaluation, seed, done))
         self._dispatch()
 
     def stop(self) -> None:

@@ -73,6 +73,10 @@ class Loop:
         self._epoll.register(fd, events)
         self._handlers[fd] = handler
 
+    def watch_for(self, fd: int, events: int) -> None:
+        """Call the handler of ``fd`` with other events from now on."""
+        self._epoll.modify(fd, events)
+
     def unregister(self, fd: int) -> None:
         """Forget ``fd``; to be called before it is closed."""
         if self._handlers.pop(fd, None) is not None:

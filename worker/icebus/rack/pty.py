@@ -7,7 +7,6 @@ closed the port. In packet mode with ``EXTPROC`` set the kernel tells the master
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import fcntl
 import os
@@ -111,13 +110,15 @@ class PtyPort:
             return self._status(data[0])
         return data[1:] if len(data) > 1 else Signal.WAITING
 
-    def write(self, data: bytes) -> None:
-        """Print to the host; what it doesn't take now, or while it has the port closed, is lost."""
+    def write(self, data: bytes) -> int:
+        """How many bytes the host takes now; all, and for nothing, while it has the port closed."""
         if self.is_closed():
-            return
+            return len(data)
         self._unread = True
-        with contextlib.suppress(BlockingIOError):
-            os.write(self._master, data)
+        try:
+            return os.write(self._master, data)
+        except BlockingIOError:
+            return 0
 
     def is_closed(self) -> bool:
         """Whether no host has the port open."""

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
+from icebus.rack.firmware.base import Evaluation
 from icebus.rack.verdict import Verdict
 from icebus.schemas.errors import BitstreamUnsupported, DecoderUnavailable
 
@@ -26,7 +27,11 @@ if TYPE_CHECKING:
 LIMIT_SECONDS: Final = 60.0
 """After which an evaluation is given up; far more than any circuit is expected to take."""
 
+MEMORY_SIZE: Final = 104_096
+"""Bytes of the longest bitstream that a firmware takes: a full one, filled up to whole words."""
+
 _REQUEST: Final = struct.Struct("<QQI")
+"""Cycles, seed, bytes of the bitstream; the pins follow, one byte each."""
 
 _HARD_LIMIT_FACTOR: Final = 1.5
 """The process itself ends when code that Python can't interrupt takes that much more CPU."""
@@ -35,11 +40,11 @@ _GARBAGE: Final = 100_000
 """New objects before Python looks for garbage: an analysis makes thousands, and keeps them."""
 
 
-CountFunction = Callable[[bytes, int, int], "SimulationResult"]
-"""``(bitstream, cycles, seed) -> SimulationResult``."""
+CountFunction = Callable[[bytes, int, int, int], "SimulationResult"]
+"""``(bitstream, cycles, seed, pin) -> SimulationResult``."""
 
 
-def count_on_fpga(bitstream: bytes, cycles: int, seed: int) -> SimulationResult:
+def count_on_fpga(bitstream: bytes, cycles: int, seed: int, pin: int) -> SimulationResult:
     """Count on the virtual FPGA; imported here, so that the rack runs without what it needs.
 
     Raises:
@@ -49,7 +54,7 @@ def count_on_fpga(bitstream: bytes, cycles: int, seed: int) -> SimulationResult:
         from icebus.fpga import simulate
     except ImportError as error:
         raise DecoderUnavailable(f"{error}; pip install 'icebus[virtual]'") from error
-    return simulate(bitstream, cycles=cycles, seed=seed)
+    return simulate(bitstream, cycles=cycles, seed=seed, pin=pin)
 
 
 class BitstreamMemory:
@@ -61,15 +66,17 @@ class BitstreamMemory:
     def __init__(self, memory: ctypes.Array[ctypes.c_char]) -> None:
         self._memory = memoryview(memory).cast("B")
 
-    def write(self, bitstream: bytes, cycles: int, seed: int) -> bytes:
+    def write(self, evaluation: Evaluation, seed: int) -> bytes:
         """Write a bitstream; gives the request to be sent to the process."""
-        self._memory[: len(bitstream)] = bitstream
-        return _REQUEST.pack(cycles, seed, len(bitstream))
+        size = len(evaluation.bitstream)
+        self._memory[:size] = evaluation.bitstream
+        return _REQUEST.pack(evaluation.cycles, seed, size) + bytes(evaluation.pins)
 
-    def read(self, request: bytes) -> tuple[bytes, int, int]:
-        """Read the bitstream of a request, its cycles and its seed."""
-        cycles, seed, size = _REQUEST.unpack(request)
-        return bytes(self._memory[:size]), cycles, seed
+    def read(self, request: bytes) -> tuple[Evaluation, int]:
+        """Read the evaluation of a request, and the seed."""
+        cycles, seed, size = _REQUEST.unpack_from(request)
+        pins = tuple(request[_REQUEST.size :])
+        return Evaluation(bytes(self._memory[:size]), cycles, pins), seed
 
 
 def serve(
@@ -81,8 +88,8 @@ def serve(
     try:
         connection.send_bytes(b"")
         while True:
-            bitstream, cycles, seed = shared.read(connection.recv_bytes())
-            connection.send_bytes(evaluate(count, limit, bitstream, cycles, seed).to_bytes())
+            evaluation, seed = shared.read(connection.recv_bytes())
+            connection.send_bytes(evaluate(count, limit, evaluation, seed).to_bytes())
     except (EOFError, OSError):
         return  # the rack has gone
 
@@ -106,21 +113,12 @@ def _prepare(count: CountFunction) -> None:
     gc.set_threshold(_GARBAGE)
 
 
-def evaluate(
-    count: CountFunction, limit: float, bitstream: bytes, cycles: int, seed: int
-) -> Verdict:
+def evaluate(count: CountFunction, limit: float, evaluation: Evaluation, seed: int) -> Verdict:
     """The verdict on one bitstream; never raises, as every request has an answer."""
     signal.setitimer(signal.ITIMER_REAL, limit)
     signal.setitimer(signal.ITIMER_PROF, limit * _HARD_LIMIT_FACTOR)  # unhandled, it kills
     try:
-        result = count(bitstream, cycles, seed)
-        return Verdict.counted(
-            result.pulses, exact=result.exact, cdone=result.cdone, note=result.note
-        )
-    except BitstreamUnsupported as error:
-        return Verdict.unsupported(error.message)
-    except DecoderUnavailable as error:
-        return Verdict.unavailable(error.message)
+        return _count(count, evaluation, seed)
     except TimeoutError:
         return Verdict.unsupported(f"simulation took longer than {limit:g} s")
     except Exception as error:  # noqa: BLE001 (a count that isn't known is never invented)
@@ -128,6 +126,28 @@ def evaluate(
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0.0)
         signal.setitimer(signal.ITIMER_PROF, 0.0)
+
+
+def _count(count: CountFunction, evaluation: Evaluation, seed: int) -> Verdict:
+    """All pins' counts. What is said of one of several pins names it."""
+    pulses: list[int] = []
+    notes: list[str] = []
+    exact = True
+    for pin in evaluation.pins:
+        which = f"pin {pin}: " if len(evaluation.pins) > 1 else ""
+        try:
+            result = count(evaluation.bitstream, evaluation.cycles, seed, pin)
+        except BitstreamUnsupported as error:
+            return Verdict.unsupported(which + error.message)
+        except DecoderUnavailable as error:
+            return Verdict.unavailable(error.message)
+        if not result.cdone:
+            return Verdict.refused()
+        pulses.append(result.pulses)
+        exact = exact and result.exact
+        if result.note:
+            notes.append(which + result.note)
+    return Verdict.of(*pulses, exact=exact, note="; ".join(notes))
 
 
 def _too_long(_signal: int, _frame: FrameType | None) -> Any:

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Final
 
-from icebus.schemas.boards import pulse_count_text as text
+_HEADER: Final = struct.Struct("<B??B")
+_PULSES: Final = struct.Struct("<Q")
 
-_PULSES: Final = struct.Struct("<q")
-_UNKNOWN: Final = -1
+
+class Counted(IntEnum):
+    """Whether there is a count.
+
+    ``UNSUPPORTED``: the virtual FPGA doesn't model the design, or simulating it failed.
+    ``UNAVAILABLE``: there is nothing to simulate with.
+    """
+
+    YES = 0
+    UNSUPPORTED = 1
+    UNAVAILABLE = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,39 +28,48 @@ class Verdict:
     """The outcome of simulating a bitstream for a window.
 
     Attributes:
-        line: what a virtual board prints of it before its report.
-        pulses: the count; ``None`` when it can't be known, and then nothing is reported.
+        counted: whether there is a count.
+        pulses: for each pin, in the order of the evaluation; none if there is no count.
+        exact: whether they are what the circuit gives, to the pulse.
+        cdone: whether the FPGA took the bitstream; if not, nothing was counted.
+        note: why it is not exact, or why there is no count.
     """
 
-    line: str
-    pulses: int | None
+    counted: Counted = Counted.YES
+    pulses: tuple[int, ...] = ()
+    exact: bool = True
+    cdone: bool = True
+    note: str = ""
 
     @classmethod
-    def counted(cls, pulses: int, *, exact: bool, cdone: bool, note: str) -> Verdict:
-        """The FPGA took the bitstream and gave a count, or refused it and stood still."""
-        if not cdone:
-            return cls(text.VIRTUAL_CDONE_LOW, 0)
-        if exact:
-            return cls(text.VIRTUAL_EXACT, pulses)
-        return cls(text.VIRTUAL_ESTIMATE + text.single_line(note), pulses)
+    def of(cls, *pulses: int, exact: bool = True, note: str = "") -> Verdict:
+        """The FPGA took the bitstream and gave a count for each pin."""
+        return cls(pulses=pulses, exact=exact, note=note)
+
+    @classmethod
+    def refused(cls) -> Verdict:
+        """The FPGA did not take the bitstream, and stands still."""
+        return cls(cdone=False)
 
     @classmethod
     def unsupported(cls, reason: str) -> Verdict:
         """The count can't be known."""
-        return cls(text.VIRTUAL_UNSUPPORTED + text.single_line(reason), None)
+        return cls(Counted.UNSUPPORTED, exact=False, note=reason)
 
     @classmethod
     def unavailable(cls, reason: str) -> Verdict:
         """There is nothing to read bitstreams with."""
-        return cls(text.VIRTUAL_UNAVAILABLE + text.single_line(reason), None)
+        return cls(Counted.UNAVAILABLE, exact=False, note=reason)
 
     def to_bytes(self) -> bytes:
         """The verdict on its way between processes."""
-        pulses = _UNKNOWN if self.pulses is None else self.pulses
-        return _PULSES.pack(pulses) + self.line.encode()
+        header = _HEADER.pack(self.counted, self.exact, self.cdone, len(self.pulses))
+        return header + b"".join(map(_PULSES.pack, self.pulses)) + self.note.encode()
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Verdict:
         """What :meth:`to_bytes` gave."""
-        (pulses,) = _PULSES.unpack_from(data)
-        return cls(data[_PULSES.size :].decode(), None if pulses == _UNKNOWN else pulses)
+        counted, exact, cdone, pins = _HEADER.unpack_from(data)
+        note_at = _HEADER.size + pins * _PULSES.size
+        pulses = struct.unpack_from(f"<{pins}Q", data, _HEADER.size)
+        return cls(Counted(counted), pulses, exact, cdone, data[note_at:].decode())

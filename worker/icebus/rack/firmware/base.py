@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
-from icebus.schemas.boards import pulse_count_text as text
+from icebus.rack.environment import Environment
+from icebus.rack.firmware.settings import FirmwareSettings
+from icebus.schemas.boards.firmware import Chip
+from icebus.schemas.boards.pulse_count_text import BITSTREAM_SIZE
+from icebus.schemas.boards.rack import PICO_ICE_APPLICATION
 
 if TYPE_CHECKING:
     from random import Random
@@ -14,36 +19,58 @@ if TYPE_CHECKING:
 
 EOL: Final = "\r\n"
 
+OUTPUT_PIN: Final = 27
+"""ICE_27, the pin of the FPGA's package whose pulses are counted unless others are asked for."""
+
+
+class Reset(StrEnum):
+    """Why a firmware was started."""
+
+    POWER = "power"
+    REQUEST = "request"
+
+
+class Restart(StrEnum):
+    """What a firmware has its chip start instead of it."""
+
+    BOOTLOADER = "bootloader"
+    FIRMWARE = "firmware"
+
 
 @dataclass(frozen=True, slots=True)
-class FirmwareSettings:
-    """What may differ from a real board, for tests and benchmarks.
+class RunsOn:
+    """The board that a firmware runs on.
 
     Attributes:
-        window: seconds that pulses are counted for.
-        watchdog: seconds that a transfer may take.
-        load: seconds that loading the FPGA takes (on a board: tens of milliseconds, *unverified*).
-        interval: seconds between the lines of firmware that says one again and again.
-            *Unverified*: that of the real firmware isn't known.
+        serial: of its flash.
+        chip: its microcontroller.
+        version: of the firmware, as its image says.
+        reset: why it was started.
     """
 
-    window: float = text.WINDOW_SECONDS
-    watchdog: float = text.WATCHDOG_SECONDS
-    load: float = 0.0
-    interval: float = 0.25
+    serial: str = "E6616407E3000000"
+    chip: Chip = Chip.RP2040
+    version: str = "0"
+    reset: Reset = Reset.POWER
 
 
-@dataclass(frozen=True, slots=True)
+ANY_BOARD: Final = RunsOn()
+"""For firmware that does not care, and tests."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Evaluation:
-    """A request to simulate the FPGA.
+    """A request to simulate the FPGA; each is one of its own.
 
     Attributes:
-        bitstream: what the FPGA is loaded with.
-        cycles: how many of its clocks the counting window lasts.
+        bitstream: what the FPGA is configured with.
+        cycles: how many of its clocks are counted for.
+        pins: of the FPGA's package, whose rising edges are counted.
     """
 
     bitstream: bytes
     cycles: int
+    pins: tuple[int, ...] = (OUTPUT_PIN,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,19 +78,24 @@ class Step:
     """What a firmware does in answer to one input.
 
     Attributes:
-        lines: printed now, without their line ends.
-        evaluation: started now; its verdict comes back through :meth:`Firmware.measured`.
-        pulses: the count that the lines report, if they do.
-        noise: printed after the lines, as it is.
+        output: sent to the host now.
+        evaluations: started now; their verdicts come back through :meth:`Firmware.measured`.
+        restart: what the chip starts now; the firmware and its port are gone with it.
+        report: what the log says that the board has reported.
     """
 
-    lines: tuple[str, ...] = ()
-    evaluation: Evaluation | None = None
-    pulses: int | None = None
-    noise: bytes = b""
+    output: bytes = b""
+    evaluations: tuple[Evaluation, ...] = ()
+    restart: Restart | None = None
+    report: str = ""
 
 
 NOTHING = Step()
+
+
+def said(*lines: str) -> bytes:
+    """What a firmware sends that speaks in lines of ASCII."""
+    return "".join(line + EOL for line in lines).encode("ascii")
 
 
 class Firmware:
@@ -76,11 +108,29 @@ class Firmware:
     Args:
         settings: times.
         random: of the board, for what differs from one measurement to the next.
+        runs_on: the board.
     """
 
-    def __init__(self, settings: FirmwareSettings, random: Random) -> None:
+    waits_for_host = False
+    """Whether what the host does not read now is kept for it, and nothing more is read from it
+    until it has; otherwise it is lost, as with most firmware that prints."""
+
+    drops_cut_transfers = True
+    """Whether a transfer is dropped with all that has come when the host closes the port and opens
+    it again at once; firmware that can tell the old host's bytes from the new one's need not."""
+
+    def __init__(
+        self, settings: FirmwareSettings, random: Random, runs_on: RunsOn = ANY_BOARD
+    ) -> None:
         self.settings = settings
         self.random = random
+        self.runs_on = runs_on
+        self.environment = Environment(settings.environment, random)
+
+    @property
+    def product(self) -> str:
+        """What it calls itself on USB."""
+        return PICO_ICE_APPLICATION.product
 
     @property
     def wants(self) -> int:
@@ -100,11 +150,12 @@ class Firmware:
     @property
     def stalls_at(self) -> int:
         """How many bytes of a transfer a board takes that stalls."""
-        return text.BITSTREAM_SIZE // 2
+        return BITSTREAM_SIZE // 2
 
-    def garble(self, line: str) -> str:
-        """``line`` as a board says it whose reports can't be understood."""
-        return line[: len(line) // 2]
+    def garble(self, output: bytes) -> bytes:
+        """``output`` as a board says it whose reports can't be understood."""
+        lines = output.split(EOL.encode())
+        return EOL.encode().join(line[: len(line) // 2] for line in lines)
 
     @property
     def deadline(self) -> float | None:
@@ -123,8 +174,8 @@ class Firmware:
         """The deadline may have passed."""
         return NOTHING
 
-    def measured(self, verdict: Verdict, now: float) -> Step:
-        """The verdict on the evaluation that was started last."""
+    def measured(self, evaluation: Evaluation, verdict: Verdict, now: float) -> Step:
+        """The verdict on an evaluation that was started, in whatever order they end."""
         return NOTHING
 
     def host_closed(self, now: float) -> Step:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from icebus.rack.firmware.base import NOTHING, Firmware, FirmwareSettings, Step
+from icebus.rack.firmware.base import ANY_BOARD, NOTHING, Firmware, RunsOn, Step, said
+from icebus.rack.firmware.settings import FirmwareSettings
 from icebus.schemas.boards.pulse_count_text import DEFAULT_LINE
 
 if TYPE_CHECKING:
     from random import Random
 
-_LINE: Final = Step((DEFAULT_LINE,))
+_LINE: Final = Step(said(DEFAULT_LINE))
 
 
 class Default(Firmware):
@@ -19,8 +20,10 @@ class Default(Firmware):
     Lines fall on whole multiples of the interval, so that many boards wake the rack once.
     """
 
-    def __init__(self, settings: FirmwareSettings, random: Random) -> None:
-        super().__init__(settings, random)
+    def __init__(
+        self, settings: FirmwareSettings, random: Random, runs_on: RunsOn = ANY_BOARD
+    ) -> None:
+        super().__init__(settings, random, runs_on)
         self._next = 0.0
 
     @property

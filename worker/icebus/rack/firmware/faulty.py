@@ -9,12 +9,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from icebus.rack.firmware.base import EOL, NOTHING, Firmware, Step
+from icebus.rack.firmware.base import Firmware, Step
 from icebus.schemas.boards.rack import Fault
 
 if TYPE_CHECKING:
     from random import Random
 
+    from icebus.rack.firmware.base import Evaluation
     from icebus.rack.verdict import Verdict
 
 BABBLE_SECONDS: Final = 0.01
@@ -34,12 +35,17 @@ class Faulty(Firmware):
     """
 
     def __init__(self, inner: Firmware, fault: Fault, random: Random) -> None:
-        super().__init__(inner.settings, random)
+        super().__init__(inner.settings, random, inner.runs_on)
         self._inner = inner
         self._fault = fault
         self._taken = 0
         self._stalled = False
         self._babble_at = 0.0
+
+    @property
+    def waits_for_host(self) -> bool:  # type: ignore[override]  # a fixed answer everywhere else
+        """As the firmware inside; one that babbles waits for nobody."""
+        return self._inner.waits_for_host and self._fault is not Fault.BABBLE
 
     @property
     def wants(self) -> int:
@@ -92,11 +98,11 @@ class Faulty(Firmware):
         self._babble_at = now + BABBLE_SECONDS
         # Lines, and now and then none for long.
         ends = self.random.choice((b"\r\n", b" "))
-        return replace(step, noise=ends.join([b"babble"] * (_MOUTHFUL // 8)))
+        return replace(step, output=ends.join([b"babble"] * (_MOUTHFUL // 8)))
 
-    def measured(self, verdict: Verdict, now: float) -> Step:
-        """The verdict on the evaluation that was started last."""
-        return self._said(self._inner.measured(verdict, now))
+    def measured(self, evaluation: Evaluation, verdict: Verdict, now: float) -> Step:
+        """The verdict on an evaluation that was started."""
+        return self._said(self._inner.measured(evaluation, verdict, now))
 
     def host_closed(self, now: float) -> Step:
         """The host has closed the port."""
@@ -104,13 +110,12 @@ class Faulty(Firmware):
         return self._said(self._inner.host_closed(now))
 
     def _said(self, step: Step) -> Step:
-        if step is NOTHING or not step.lines:
+        if not step.output:
             return step
         if self._fault in _MUTE or self._stalled:
-            return replace(step, lines=())
+            return replace(step, output=b"")
         if self._fault is Fault.GARBAGE:
-            length = sum(len(line) + len(EOL) for line in step.lines)
-            return replace(step, lines=(), noise=self.random.randbytes(length))
+            return replace(step, output=self.random.randbytes(len(step.output)))
         if self._fault is Fault.MISREPORT:
-            return replace(step, lines=tuple(map(self._inner.garble, step.lines)))
+            return replace(step, output=self._inner.garble(step.output))
         return step

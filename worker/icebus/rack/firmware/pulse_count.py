@@ -9,7 +9,9 @@ from __future__ import annotations
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Final
 
-from icebus.rack.firmware.base import NOTHING, Evaluation, Firmware, FirmwareSettings, Step
+from icebus.rack.firmware.base import ANY_BOARD, NOTHING, Evaluation, Firmware, RunsOn, Step, said
+from icebus.rack.firmware.settings import FirmwareSettings
+from icebus.rack.verdict import Counted
 from icebus.schemas.boards import pulse_count_text as text
 
 if TYPE_CHECKING:
@@ -33,8 +35,10 @@ class PulseCount(Firmware):
     By how much a window is short of a second is drawn at random, once an evaluation.
     """
 
-    def __init__(self, settings: FirmwareSettings, random: Random) -> None:
-        super().__init__(settings, random)
+    def __init__(
+        self, settings: FirmwareSettings, random: Random, runs_on: RunsOn = ANY_BOARD
+    ) -> None:
+        super().__init__(settings, random, runs_on)
         self._state = _State.WAITING
         self._started = 0.0
         self._deadline: float | None = None
@@ -56,11 +60,9 @@ class PulseCount(Firmware):
         """Whether part of a bitstream has come."""
         return self._state is _State.RECEIVING
 
-    def garble(self, line: str) -> str:
-        """No report any more, if it was one."""
-        if line.startswith(text.PULSES_PREFIX):
-            return text.PULSES_PREFIX + "12three"
-        return line[:20] if line.startswith(text.FLASH_TIMES_PREFIX) else line
+    def garble(self, output: bytes) -> bytes:
+        """Reports are none any more."""
+        return said(*map(_garbled, output.decode("ascii").splitlines()))
 
     @property
     def deadline(self) -> float | None:
@@ -69,7 +71,7 @@ class PulseCount(Firmware):
 
     def start(self, now: float) -> Step:
         """Greet."""
-        return Step((text.CONNECTED, text.WAITING))
+        return Step(said(text.CONNECTED, text.WAITING))
 
     def receive(self, data: bytes, now: float) -> Step:
         """Take bytes of the bitstream; those after its end are the beginning of the next."""
@@ -79,7 +81,7 @@ class PulseCount(Firmware):
         lines: list[str] = []
         if self._state is _State.RECEIVING and self._expired(now):
             lines += self._time_out()
-        evaluation = None
+        evaluations: tuple[Evaluation, ...] = ()
         if data and self._state is _State.WAITING:
             self._state = _State.RECEIVING
             self._started = now
@@ -93,26 +95,26 @@ class PulseCount(Firmware):
             received += data[:room]
             self._early = data[room:]
         if len(received) == text.BITSTREAM_SIZE:
-            evaluation = self._measure(now)
+            evaluations = (self._measure(now),)
             lines.append(text.RECEIVED.format(us=round((now - self._started) * 1e6)))
             lines.append(text.FLASHING)
-        return Step(tuple(lines), evaluation) if lines else NOTHING
+        return Step(said(*lines), evaluations) if lines else NOTHING
 
     def wake(self, now: float) -> Step:
         """Drop a transfer that takes too long; report at the end of the window."""
         if not self._expired(now):
             return NOTHING
         if self._state is _State.RECEIVING:
-            return Step(tuple(self._time_out()))
+            return Step(said(*self._time_out()))
         self._deadline = None
         return self._report(now)
 
-    def measured(self, verdict: Verdict, now: float) -> Step:
+    def measured(self, evaluation: Evaluation, verdict: Verdict, now: float) -> Step:
         """Report at the end of the window; at once if there is no count to wait for."""
         if self._state is not _State.MEASURING:
             return NOTHING
         self._verdict = verdict
-        if verdict.pulses is None:
+        if verdict.counted is not Counted.YES:
             self._deadline = None
         return self._report(now)
 
@@ -132,7 +134,7 @@ class PulseCount(Firmware):
         return [line, text.WAITING]
 
     def _measure(self, now: float) -> Evaluation:
-        cycles = round(self.settings.window * text.CLOCK_HZ)
+        cycles = round(self.environment.window(self.settings.window) * text.CLOCK_HZ)
         cycles = max(0, cycles - self.random.randrange(_MILLISECOND_CYCLES))
         self._state = _State.MEASURING
         self._deadline = now + self.settings.load + cycles / text.CLOCK_HZ
@@ -143,20 +145,46 @@ class PulseCount(Firmware):
         verdict = self._verdict
         if verdict is None or self._deadline is not None:
             return NOTHING
-        lines = [verdict.line]
-        if verdict.pulses is not None:
+        lines = [_of_virtual_fpga(verdict)]
+        report = ""
+        if verdict.counted is Counted.YES:
+            pulses = self._pulses(verdict, now)
             load = round(self.settings.load * 1e6)
             lines.append(text.FLASH_TIMES.format(init=0, start=0, open=0, write=load, close=0))
-            lines.append(text.PULSES.format(pulses=verdict.pulses))
-        lines += (text.IDLE, text.CONNECTED, text.WAITING)
+            lines.append(text.PULSES.format(pulses=pulses))
+            report = f"{pulses} pulses"
+        output = said(*lines, text.IDLE, text.CONNECTED, text.WAITING)
         self._wait()
         early, self._early = self._early, b""
-        if not early:
-            return Step(tuple(lines), None, verdict.pulses)
-        following = self.receive(early, now)
-        return Step((*lines, *following.lines), following.evaluation, verdict.pulses)
+        following = self.receive(early, now) if early else NOTHING
+        return Step(output + following.output, following.evaluations, report=report)
+
+    def _pulses(self, verdict: Verdict, now: float) -> int:
+        if not verdict.cdone:
+            return 0
+        [pulses] = verdict.pulses
+        return pulses if verdict.exact else round(pulses * self.environment.speed(now))
 
     def _wait(self) -> None:
         self._state = _State.WAITING
         self._deadline = None
         self._received.clear()
+
+
+def _of_virtual_fpga(verdict: Verdict) -> str:
+    """The line that only a virtual board prints."""
+    if verdict.counted is Counted.UNSUPPORTED:
+        return text.VIRTUAL_UNSUPPORTED + text.single_line(verdict.note)
+    if verdict.counted is Counted.UNAVAILABLE:
+        return text.VIRTUAL_UNAVAILABLE + text.single_line(verdict.note)
+    if not verdict.cdone:
+        return text.VIRTUAL_CDONE_LOW
+    if verdict.exact:
+        return text.VIRTUAL_EXACT
+    return text.VIRTUAL_ESTIMATE + text.single_line(verdict.note)
+
+
+def _garbled(line: str) -> str:
+    if line.startswith(text.PULSES_PREFIX):
+        return text.PULSES_PREFIX + "12three"
+    return line[:20] if line.startswith(text.FLASH_TIMES_PREFIX) else line
