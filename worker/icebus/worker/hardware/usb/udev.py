@@ -1,0 +1,226 @@
+"""USB devices as Linux's udev shows them: at once when they come and go."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import grp
+import logging
+import os
+import re
+import select
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyudev
+
+from icebus.schemas.boards.rack import is_port
+from icebus.worker.hardware.usb.usb_device import OnDevices, Tty, UsbDevice
+
+log = logging.getLogger(__name__)
+
+SETTLE = 2.0
+"""Seconds within which all that a device shows has appeared: the kernel adds its serial ports some
+milliseconds after it, and udev then sets their rights."""
+
+LOOK_EVERY = 2.0
+"""Seconds between looks without an event: rights may be changed by hand, which is none, and a look
+heals whatever an event that was missed would have left wrong."""
+
+SUBSYSTEMS = ("usb", "tty", "block")
+
+TTYS = ("ttyACM*", "ttyUSB*")
+"""Serial ports on USB; there are a hundred others to look through."""
+
+_ESCAPE = re.compile(r"\\([0-7]{3})")
+"""How a space stands in the table of mounts."""
+
+
+class UdevSource:
+    """Looks at everything at the start and whenever udev tells of a change.
+
+    Which change it was does not matter, so one that was lost, as when the kernel's buffer for them
+    overflows, is made good by the next look.
+
+    Args:
+        settle: seconds after which what a device does not show is missing.
+        mounts: the table of mounts.
+
+    Raises:
+        ImportError: there is no libudev.
+    """
+
+    def __init__(self, settle: float = SETTLE, mounts: Path = Path("/proc/self/mounts")) -> None:
+        self._context = pyudev.Context()
+        self._settle = settle
+        self._mounts = mounts
+        self._first_seen: dict[str, float] = {}
+        self._last: list[UsbDevice] | None = None
+        self._thread: threading.Thread | None = None
+        self._stop_read, self._stop_write = os.pipe()
+
+    def start(self, on_change: OnDevices) -> None:
+        """Look at once, then watch, on a thread."""
+        monitor = pyudev.Monitor.from_netlink(self._context)
+        for subsystem in SUBSYSTEMS:
+            monitor.filter_by(subsystem)
+        monitor.start()  # before the first look, so that nothing falls between
+        self._thread = threading.Thread(
+            target=self._watch, args=(monitor, on_change), name="udev", daemon=True
+        )
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread."""
+        os.write(self._stop_write, b"x")
+        if self._thread is not None:
+            self._thread.join(timeout=5)
+        os.close(self._stop_read)
+        os.close(self._stop_write)
+
+    def _watch(self, monitor: pyudev.Monitor, on_change: OnDevices) -> None:
+        with contextlib.ExitStack() as stack:
+            poll = select.poll()
+            poll.register(monitor.fileno(), select.POLLIN)
+            poll.register(self._stop_read, select.POLLIN)
+            with contextlib.suppress(OSError):  # the kernel tells of mounts as of urgent data
+                mounts = stack.enter_context(self._mounts.open())
+                poll.register(mounts.fileno(), select.POLLPRI)
+            while True:
+                self._look(on_change)
+                ready = dict(poll.poll(self._until_next_look() * 1000))
+                if self._stop_read in ready:
+                    return
+                if monitor.fileno() in ready and not _drain(monitor):
+                    poll.unregister(monitor.fileno())
+
+    def _until_next_look(self) -> float:
+        unsettled = [since for since in self._first_seen.values() if not self._is_settled(since)]
+        if not unsettled:
+            return LOOK_EVERY
+        return min(LOOK_EVERY, max(0.0, min(unsettled) + self._settle - time.monotonic()) + 0.01)
+
+    def _is_settled(self, since: float) -> bool:
+        return time.monotonic() >= since + self._settle
+
+    def _look(self, on_change: OnDevices) -> None:
+        try:
+            found = self._devices()
+            if found != self._last:
+                self._last = found
+                on_change(found)
+        except Exception:  # one bad look must not be the last
+            log.exception("USB devices could not be listed")
+
+    def _devices(self) -> list[UsbDevice]:
+        ttys = self._ttys()
+        drives = self._drives()
+        found: list[UsbDevice] = []
+        now = time.monotonic()
+        first_seen: dict[str, float] = {}
+        for each in self._context.list_devices(subsystem="usb", DEVTYPE="usb_device"):
+            port = each.sys_name
+            if not is_port(port):  # a root hub
+                continue
+            with _leaving():
+                session = _session(each)
+                since = self._first_seen.get(session, now)
+                first_seen[session] = since
+                found.append(
+                    UsbDevice(
+                        port=port,
+                        session=session,
+                        vid=int(_text(each, "idVendor"), 16),
+                        pid=int(_text(each, "idProduct"), 16),
+                        serial=_text(each, "serial", ""),
+                        product=_text(each, "product", ""),
+                        ttys=tuple(sorted(ttys.get(port, []), key=lambda tty: tty.interface)),
+                        drive=drives.get(port),
+                        settled=self._is_settled(since),
+                    )
+                )
+        self._first_seen = first_seen
+        return sorted(found, key=lambda device: device.port)
+
+    def _ttys(self) -> dict[str, list[Tty]]:
+        found: dict[str, list[Tty]] = {}
+        for pattern in TTYS:
+            devices = self._context.list_devices(subsystem="tty")
+            for each in devices.match_sys_name(pattern):
+                with _leaving():
+                    interface = each.find_parent("usb", "usb_interface")
+                    device = each.find_parent("usb", "usb_device")
+                    if interface is None or device is None or each.device_node is None:
+                        continue
+                    path = Path(each.device_node)
+                    number = int(_text(interface, "bInterfaceNumber"), 16)
+                    tty = Tty(path, number, os.access(path, os.R_OK | os.W_OK), _group(path))
+                    found.setdefault(device.sys_name, []).append(tty)
+        return found
+
+    def _drives(self) -> dict[str, Path]:
+        mounted = dict(_mounted(self._mounts))
+        found: dict[str, Path] = {}
+        for each in self._context.list_devices(subsystem="block"):
+            with _leaving():
+                place = mounted.get(each.device_node or "")
+                device = each.find_parent("usb", "usb_device") if place is not None else None
+                if place is not None and device is not None:
+                    found[device.sys_name] = place
+        return found
+
+
+def _drain(monitor: pyudev.Monitor) -> bool:
+    """Take all events: what they were about is looked at as a whole. False if no more will come."""
+    while True:
+        try:
+            if monitor.poll(timeout=0) is None:
+                return True
+        except OSError as error:
+            if error.errno != errno.ENOBUFS:
+                log.error("udev tells no more (%s); looked at every %g s", error, LOOK_EVERY)  # noqa: TRY400
+                return False
+            log.warning("udev told more than there was room for; everything is looked at anew")
+
+
+@contextlib.contextmanager
+def _leaving() -> Iterator[None]:
+    """Skip a device that goes while it is looked at: its files are gone, or some of them."""
+    with contextlib.suppress(OSError, LookupError, ValueError):
+        yield
+
+
+def _session(device: pyudev.Device) -> str:
+    """The number on the bus grows with each enumeration; a new folder stands for one, too."""
+    folder = Path(device.sys_path).stat().st_ino
+    return f"{_text(device, 'busnum')}-{_text(device, 'devnum')}-{folder}"
+
+
+def _text(device: pyudev.Device, attribute: str, default: str | None = None) -> str:
+    value = device.attributes.get(attribute)
+    if value is None:
+        if default is None:
+            raise LookupError(attribute)
+        return default
+    return bytes(value).decode("utf-8", "replace").strip()
+
+
+def _group(path: Path) -> str:
+    try:
+        return grp.getgrgid(path.stat().st_gid).gr_name
+    except (OSError, KeyError):
+        return ""
+
+
+def _mounted(table: Path) -> Iterator[tuple[str, Path]]:
+    """Device files and where they are mounted."""
+    try:
+        lines = table.read_text(errors="replace").splitlines()
+    except OSError:
+        return
+    for line in lines:
+        device, place, *_ = line.split(" ")
+        if device.startswith("/dev/"):
+            yield device, Path(_ESCAPE.sub(lambda octal: chr(int(octal[1], 8)), place))
