@@ -15,6 +15,7 @@ from tests.docs import generated
 
 from icebus.broker.cli import app as broker_app
 from icebus.client.cli.app import app
+from icebus.worker.cli import app as worker_app
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -62,9 +63,11 @@ def test_given_a_document_then_the_commands_it_shows_exist_with_their_options(
     groups: dict[str, Any] = {
         "icebus": typer.main.get_command(app),
         "icebus-broker": typer.main.get_command(broker_app),
+        "icebus-worker": typer.main.get_command(worker_app),
     }
     for program, *words in commands(path.read_text()):
         command = groups[program]
+        name = ""
         while hasattr(command, "commands"):
             name, *words = words
             if name.startswith("-"):
@@ -93,6 +96,11 @@ def test_given_the_code_then_what_is_drawn_from_it_is_up_to_date() -> None:
     fresh = generated.renew(text)
     assert text == fresh, ".venv/bin/python -m tests.docs.generated docs/architecture.md"
     assert text.count("stateDiagram-v2") == 3
+
+
+def test_given_the_configuration_of_workers_then_its_keys_are_documented_as_they_are() -> None:
+    text = (ROOT / "docs" / "worker.md").read_text()
+    assert text == generated.renew(text), ".venv/bin/python -m tests.docs.generated docs/worker.md"
 
 
 @pytest.mark.parametrize("name", ["CONTRIBUTING.md", "docs/architecture.md"])

@@ -51,6 +51,7 @@ DOCUMENTS = {
     "docs/firmware.md": "script/firmware and script/emulator download; .ci/run runs them",
     "docs/scale.md": "tests/broker/test_sites.py and test_cli.py run its commands on two brokers; "
     "the other brokers can't be run here",
+    "docs/worker.md": "tests/worker/test_configuration.py reads the file that it shows",
     "docs/architecture.md": "has no commands; tests/docs/generated.py draws its tables",
     "docs/faults.md": "script/chaos takes minutes; tests/faults causes the same faults one by one, "
     "and tests/bench runs what it is made of",

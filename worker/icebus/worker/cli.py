@@ -18,9 +18,12 @@ from icebus.bus import BrokerAddress
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import IcebusError, InternalError, InvalidRequest
 from icebus.schemas.signals import wait_told
+from icebus.worker.configuration import Configuration, read_configuration
 from icebus.worker.device.device import CHECK_EVERY
 from icebus.worker.hardware.board import Discovery
 from icebus.worker.hardware.rack import RackDiscovery
+from icebus.worker.hardware.usb import PortMemory, UsbDiscovery, open_source
+from icebus.worker.installed import Installed
 from icebus.worker.labels import Labels
 from icebus.worker.worker import Worker
 
@@ -39,13 +42,28 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 @app.command()
 def run(
     broker: Annotated[
-        str,
+        str | None,
         typer.Option(
             envvar="ICEBUS_BROKER",
             help="mqtt://worker:password@host:port. Pass it in the environment: arguments are "
             "visible to everybody on the machine.",
         ),
-    ],
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="ICEBUS_WORKER_CONFIG",
+            help="A TOML file, over which the other options win; docs/worker.md has its keys.",
+        ),
+    ] = None,
+    check_config: Annotated[
+        bool,
+        typer.Option("--check-config", help="Say whether the configuration is valid; no more."),
+    ] = False,
+    usb: Annotated[
+        bool | None,
+        typer.Option(help="Own the boards on USB. Without either, where no rack is named."),
+    ] = None,
     rack: Annotated[
         list[Path] | None,
         typer.Option(help="Directory of a rack of virtual boards; may be given more than once."),
@@ -62,11 +80,13 @@ def run(
         typer.Option(help="Label what is plugged into a port, as in 1-1.2:bench=3."),
     ] = None,
     probe_every: Annotated[
-        float,
+        float | None,
         typer.Option(
-            min=0, help="Seconds between checks of a board that nobody uses, about; 0 for never."
+            min=0,
+            help="Seconds between checks of a board that nobody uses, about; 0 for never.",
+            show_default=f"{CHECK_EVERY:g}",
         ),
-    ] = CHECK_EVERY,
+    ] = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log details.")] = False,
 ) -> None:
     """Own boards and offer them on the bus.
@@ -75,35 +95,58 @@ def run(
     is being measured is measured to its end, evaluations that wait end with an explicit failure. A
     second one ends it at once.
 
-    Example: ICEBUS_BROKER=mqtt://lab1:secret@broker icebus-worker --rack /run/icebus/rack
+    Example: ICEBUS_BROKER=mqtt://lab1:secret@broker icebus-worker --usb
     """
-    logging.basicConfig(
-        level=logging.DEBUG if verbose else logging.INFO,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        stream=sys.stderr,
-    )
     try:
         labels = Labels.parse(label or [], label_port or [])
-        serve(broker, rack or [], directory, labels, probe_every)
+        said = {
+            "broker": broker,
+            "racks": rack or None,
+            "directory": directory,
+            "labels": dict(labels.everywhere) or None,
+            "port_labels": {port: dict(labels.ports[port]) for port in labels.ports} or None,
+            "probe_every": probe_every,
+            "verbose": verbose or None,
+            "usb": None if usb is None else {"enabled": usb},
+        }
+        options = {key: value for key, value in said.items() if value is not None}
+        configuration = read_configuration(config, options)
+        logging.basicConfig(
+            level=logging.DEBUG if configuration.verbose else logging.INFO,
+            format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+            stream=sys.stderr,
+        )
+        installed = Installed.load().offering(configuration.kinds)
+        if check_config:
+            typer.echo(f"{config or 'what the options say'} is valid")
+        else:
+            serve(configuration, installed)
     except IcebusError as error:
         typer.echo(f"icebus-worker: {error.message}", err=True)
         raise typer.Exit(1) from None
 
 
-def serve(
-    broker: str, racks: list[Path], directory: Path | None, labels: Labels, probe_every: float
-) -> None:
+def serve(configuration: Configuration, installed: Installed) -> None:
     """Run a worker on this thread's signals.
 
     Raises:
         IcebusError: it can't start.
         InternalError: it could not go on.
     """
-    address = BrokerAddress.parse(broker)
-    discoveries: list[Discovery] = [RackDiscovery(each) for each in racks]
+    if configuration.broker is None:
+        raise InvalidRequest(
+            "which broker? Put its URL, mqtt://worker:password@host:port, in ICEBUS_BROKER"
+        )
+    address = BrokerAddress.parse(configuration.broker)
+    user_state = platformdirs.user_state_path("icebus") / "worker" / address.user
+    state = configuration.directory or user_state
+    discoveries: list[Discovery] = [RackDiscovery(each) for each in configuration.racks]
+    if configuration.owns_usb:
+        source = open_source(configuration.usb.finding)
+        memory = PortMemory(state / "usb-ports.json")
+        discoveries.append(UsbDiscovery(source, configuration.usb.rules, memory))
     if not discoveries:
-        raise InvalidRequest("no boards to own: name a rack's directory with --rack")
-    state = directory or platformdirs.user_state_path("icebus") / "worker" / address.user
+        raise InvalidRequest("no boards to own: say --usb, or name a rack's directory with --rack")
     stop = threading.Event()
     failures: list[str] = []
 
@@ -111,7 +154,15 @@ def serve(
         failures.append(why)
         stop.set()
 
-    worker = Worker(address, discoveries, state, labels, probe_every, stop_failed)
+    worker = Worker(
+        address,
+        discoveries,
+        state,
+        configuration.all_labels(),
+        configuration.probe_every,
+        stop_failed,
+        installed,
+    )
 
     def stop_gracefully(_number: int, _frame: FrameType | None) -> None:
         stop.set()

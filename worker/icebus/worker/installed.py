@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
+from icebus.schemas.errors import InvalidRequest
 from icebus.worker.firmware import Firmware, installed_firmware
 from icebus.worker.states import Reservable, installed_kinds
 
@@ -34,6 +35,22 @@ class Installed:
                     " or ".join(kind.firmware),
                 )
         return cls(kinds, firmware)
+
+    def offering(self, kinds: Collection[str] | None) -> Installed:
+        """The same with these kinds only; None for all.
+
+        Raises:
+            InvalidRequest: one of them is not installed.
+        """
+        if kinds is None:
+            return self
+        missing = sorted(set(kinds) - set(self.kinds))
+        if missing:
+            raise InvalidRequest(
+                f"kind {missing[0]} is not installed here, but {', '.join(sorted(self.kinds))}; "
+                "install what brings it, or leave it out of `kinds`"
+            )
+        return Installed({name: self.kinds[name] for name in sorted(kinds)}, self.firmware)
 
     def likely_firmware(self, last: str, kind: str | None) -> dict[str, Firmware]:
         """All firmware: what a board ran last, what ``kind`` takes, then what answers soonest."""

@@ -48,6 +48,8 @@ class Worker:
         labels: of its devices.
         check_every: seconds between checks of a board that nobody uses, about; 0 for never.
         on_failure: called, on any thread, when the worker can't go on: it is to be stopped.
+        installed: what its devices may be reserved for, and the firmware it knows; all there is
+            where that is not said.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class Worker:
         labels: Labels | None = None,
         check_every: float = CHECK_EVERY,
         on_failure: Callable[[str], None] = log.critical,
+        installed: Installed | None = None,
     ) -> None:
         self.id = address.user
         self.session = new_id()
@@ -65,7 +68,7 @@ class Worker:
         self._labels = labels or Labels()
         self._check_every = check_every
         self._discoveries = discoveries
-        self._installed = Installed.load()
+        self._installed = installed or Installed.load()
         self._blobs = BlobStore()
         self._loop = Loop("devices", on_failure)
         self._heartbeats = Heartbeats(self._loop, self._answer_heartbeat, on_failure)

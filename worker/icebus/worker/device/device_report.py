@@ -107,7 +107,7 @@ class Reporter:
                 port=port,
                 virtual=board is not None and board.virtual,
                 progress=self._progress,
-                labels={**(board.labels if board is not None else {}), **self._labels(port)},
+                labels={**self._labels(port), **(board.labels if board is not None else {})},
                 retry=state.retry_at,
             )
         )

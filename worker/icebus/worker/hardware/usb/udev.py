@@ -29,6 +29,9 @@ LOOK_EVERY = 2.0
 """Seconds between looks without an event: rights may be changed by hand, which is none, and a look
 heals whatever an event that was missed would have left wrong."""
 
+LOOK_AGAIN = 0.1
+"""Seconds after an event: what it told of may not have been complete yet."""
+
 SUBSYSTEMS = ("usb", "tty", "block")
 
 TTYS = ("ttyACM*", "ttyUSB*")
@@ -57,6 +60,7 @@ class UdevSource:
         self._settle = settle
         self._mounts = mounts
         self._first_seen: dict[str, float] = {}
+        self._removed: frozenset[str] = frozenset()
         self._last: list[UsbDevice] | None = None
         self._thread: threading.Thread | None = None
         self._stop_read, self._stop_write = os.pipe()
@@ -88,13 +92,20 @@ class UdevSource:
             with contextlib.suppress(OSError):  # the kernel tells of mounts as of urgent data
                 mounts = stack.enter_context(self._mounts.open())
                 poll.register(mounts.fileno(), select.POLLPRI)
+            pause = 0.0
             while True:
                 self._look(on_change)
-                ready = dict(poll.poll(self._until_next_look() * 1000))
+                ready = dict(poll.poll(min(pause, self._until_next_look()) * 1000))
                 if self._stop_read in ready:
                     return
-                if monitor.fileno() in ready and not _drain(monitor):
-                    poll.unregister(monitor.fileno())
+                pause = LOOK_AGAIN if ready else LOOK_EVERY
+                self._removed = frozenset()
+                if monitor.fileno() in ready:
+                    events = _drain(monitor)
+                    if events is None:
+                        poll.unregister(monitor.fileno())
+                    else:  # what is removed may be seen for a moment still
+                        self._removed = frozenset(p for p, how in events.items() if how == "remove")
 
     def _until_next_look(self) -> float:
         unsettled = [since for since in self._first_seen.values() if not self._is_settled(since)]
@@ -122,7 +133,7 @@ class UdevSource:
         first_seen: dict[str, float] = {}
         for each in self._context.list_devices(subsystem="usb", DEVTYPE="usb_device"):
             port = each.sys_name
-            if not is_port(port):  # a root hub
+            if not is_port(port) or each.sys_path in self._removed:  # or it is a root hub
                 continue
             with _leaving():
                 session = _session(each)
@@ -172,16 +183,19 @@ class UdevSource:
         return found
 
 
-def _drain(monitor: pyudev.Monitor) -> bool:
-    """Take all events: what they were about is looked at as a whole. False if no more will come."""
+def _drain(monitor: pyudev.Monitor) -> dict[str, str] | None:
+    """Take all events: what last happened to each device, by its path. None if no more come."""
+    events: dict[str, str] = {}
     while True:
         try:
-            if monitor.poll(timeout=0) is None:
-                return True
+            device = monitor.poll(timeout=0)
+            if device is None:
+                return events
+            events[device.sys_path] = device.action
         except OSError as error:
             if error.errno != errno.ENOBUFS:
                 log.error("udev tells no more (%s); looked at every %g s", error, LOOK_EVERY)  # noqa: TRY400
-                return False
+                return None
             log.warning("udev told more than there was room for; everything is looked at anew")
 
 
