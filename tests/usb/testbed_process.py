@@ -9,8 +9,15 @@ from __future__ import annotations
 
 import ctypes
 import json
+import os
 import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
+
+FULL = 30.0
+"""Seconds that receivers may take to make room for an event."""
 
 Pointer, Text = ctypes.c_void_p, ctypes.c_char_p
 
@@ -44,26 +51,50 @@ class Testbed:
         return root.decode()
 
     def add(self, description: str) -> None:
-        """Add devices, each with an event."""
-        error = Pointer()
-        self._library.umockdev_testbed_add_from_string(
-            self._testbed, description.encode(), ctypes.byref(error)
-        )
-        if error:
-            raise ValueError(f"umockdev takes no such description: {description}")
+        """Add a device, with an event."""
+        path = "/sys" + description.partition("\n")[0].removeprefix("P: ")
+
+        def add() -> None:
+            error = Pointer()
+            self._library.umockdev_testbed_add_from_string(
+                self._testbed, description.encode(), ctypes.byref(error)
+            )
+
+        if not _in_child(add):
+            if not Path(self.root + path).exists():
+                raise ValueError(f"umockdev takes no such description: {description}")
+            self._tell(path, b"add")
 
     def remove(self, path: str) -> None:
         """Remove a device, with an event."""
-        self._library.umockdev_testbed_uevent(self._testbed, path.encode(), b"remove")
+        self._tell(path, b"remove")
         self._library.umockdev_testbed_remove_device(self._testbed, path.encode())
 
     def change(self, path: str) -> None:
         """An event: something about a device has changed."""
-        self._library.umockdev_testbed_uevent(self._testbed, path.encode(), b"change")
+        self._tell(path, b"change")
+
+    def _tell(self, path: str, action: bytes) -> None:
+        until = time.monotonic() + FULL
+        while not _in_child(
+            lambda: self._library.umockdev_testbed_uevent(self._testbed, path.encode(), action)
+        ):
+            if time.monotonic() > until:
+                raise ValueError(f"nobody takes the event {action!r} of {path}")
+            time.sleep(0.005)
 
     def close(self) -> None:
         """Remove the tree."""
         self._glib.g_object_unref(self._testbed)
+
+
+def _in_child(step: Callable[[], None]) -> bool:
+    """Whether a step succeeds: umockdev ends the process where a receiver's queue is full."""
+    child = os.fork()
+    if child == 0:
+        step()
+        os._exit(0)
+    return os.waitpid(child, 0)[1] == 0
 
 
 def main() -> None:
