@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +21,11 @@ from icebus.client.cli.completion import (
     complete_reservation_argument,
 )
 from icebus.client.cli.kind_schemas import columns, measured_fields
+from icebus.client.cli.plotting import MOST_WAVEFORMS, Plot, with_waveform
+from icebus.schemas.components import EventInfo, KindInfo, MethodInfo
+from icebus.schemas.kinds.pulsecount import PulseCountResult
+from icebus.schemas.kinds.variance import VarianceMeasurement, VarianceResult
+from icebus.schemas.message import now
 
 if TYPE_CHECKING:
     from tests.client.scripted_control import ScriptedControl
@@ -177,3 +183,110 @@ def test_given_a_kind_when_completing_then_its_name_and_arguments_are_offered(
     assert complete_measuring_kind(context, "fr") == [(KIND, "Hertz on a pin.")]
     assert complete_reservation_argument(context, "") == [("gate=", "Seconds to count for.")]
     assert complete_measurement_argument(context, "rep") == [("repeats=", "Times to measure.")]
+
+
+# --- columns and pictures ------------------------------------------------------------------------
+
+
+def shown(**values: object) -> list[str]:
+    """The columns of a table of one pulse count."""
+    info = KindInfo(
+        firmware="icebus",
+        args={},
+        events={"results": EventInfo(data=PulseCountResult.model_json_schema())},
+    )
+    return [column.title for column in columns(measured_fields(info), [values])]
+
+
+def test_given_results_when_shown_in_a_table_then_only_what_they_tell_takes_room() -> None:
+    plain = ["BITSTREAM", "SERIAL", "PULSES", "EXACT", "NOTE"]
+    assert shown(pulses=1) == plain
+    assert shown(pulses=1, frequency=None, pin_pulses={"27": 1}) == plain
+    assert shown(pulses=1, frequency=2.0, pin_pulses={"27": 1, "25": 0}) == [
+        *plain,
+        "FREQUENCY",
+        "PIN PULSES",
+    ]
+
+
+@pytest.mark.parametrize("command", ["evaluate", "map"])
+def test_given_a_file_to_draw_into_when_measured_then_there_is_a_picture(
+    icebus: Icebus, circuits: list[Path], tmp_path: Path, command: str
+) -> None:
+    picture = tmp_path / "hertz.png"
+    done = icebus(command, "--kind", KIND, "--plot", picture, *circuits)
+    assert done.code == 0, done.stderr
+    assert f"drawn: {picture}" in done.stderr
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("name", "told"), [("a.xyz", "ending"), ("no/a.png", "there is no folder")]
+)
+def test_given_a_file_that_cant_be_drawn_into_then_that_is_told_before_anything_is_reserved(
+    icebus: Icebus, control: ScriptedControl, circuits: list[Path], name: str, told: str
+) -> None:
+    done = icebus("evaluate", "--kind", KIND, "--plot", name, circuits[0])
+    assert (done.code, told in " ".join(done.stderr.replace("│", " ").split())) == (2, True)
+    assert "reserve" not in {operation for operation, _ in control.requests.seen}
+
+
+def test_given_no_matplotlib_when_a_picture_is_wanted_then_the_command_that_installs_it_is_told(
+    icebus: Icebus, circuits: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.backend_bases", None)
+    done = icebus("evaluate", "--kind", KIND, "--plot", "a.png", circuits[0])
+    assert done.code == 5
+    assert "uv pip install matplotlib" in done.stderr
+
+
+def waveform_of(name: str, samples: list[int]) -> VarianceResult:
+    return VarianceResult(
+        serial="d1",
+        evaluation="e",
+        batch="b",
+        bitstream=name,
+        sha256="0" * 64,
+        at=now(),
+        upload=0.1,
+        window=0.1,
+        mean_difference=1.0,
+        lowest=min(samples),
+        highest=max(samples),
+        samples=len(samples),
+        rate=10_000.0,
+        exact=True,
+        waveform=samples,
+    )
+
+
+@pytest.mark.parametrize("count", [1, MOST_WAVEFORMS + 1])
+def test_given_waveforms_then_they_are_drawn_and_what_is_left_out_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], count: int
+) -> None:
+    plot = Plot(tmp_path / "a.svg", None)
+    for number in range(count):
+        plot.add(waveform_of(f"{number}.bin", [0, number, 4095]))
+    plot.save()
+    drawn = (tmp_path / "a.svg").read_text()
+    assert drawn.startswith("<?xml")
+    left_out = f"the first {MOST_WAVEFORMS} of {count}" in capsys.readouterr().err
+    assert left_out == (count > MOST_WAVEFORMS)
+
+
+def test_given_no_result_then_nothing_is_drawn_and_that_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Plot(tmp_path / "a.png", None).save()
+    assert not (tmp_path / "a.png").exists()
+    assert "there is no result" in capsys.readouterr().err
+
+
+def test_given_a_kind_with_waveforms_when_drawn_then_they_are_asked_for_unless_forbidden() -> None:
+    schema = {"properties": {"args": VarianceMeasurement.model_json_schema()}}
+    info = KindInfo(
+        firmware="icebus", args={}, methods={"evaluate": MethodInfo(args=schema, returns={})}
+    )
+    assert with_waveform(info, {}, Path("a.png")) == {"waveform": True}
+    assert with_waveform(info, {"waveform": False}, Path("a.png")) == {"waveform": False}
+    assert with_waveform(info, {}, None) == {}

@@ -41,6 +41,7 @@ from icebus.schemas.errors import (
     IcebusError,
     InvalidRequest,
     MeasurementFailed,
+    MeasurementUnsupported,
     QueueFull,
     ReservationEnded,
     WorkerLost,
@@ -59,11 +60,13 @@ LOSSES: list[IcebusError] = [
 REFUSALS: list[IcebusError] = [
     QueueFull("full", capacity=4, depth=3),
     InvalidRequest("no such thing"),
+    MeasurementUnsupported("one pin only"),
     DeadlineExceeded("no answer"),
     DeviceNotHeld("somebody else's"),
 ]
 FAILURES: list[IcebusError] = [
     MeasurementFailed("silence"),
+    MeasurementUnsupported("one pin only"),
     BitstreamInvalid("broken"),
     DeviceFailed("unplugged"),
     ReservationEnded("over"),
@@ -353,3 +356,17 @@ def test_given_a_closed_run_when_a_full_queue_has_room_then_its_board_is_told_th
     assert state.handle(Tick(False, frozenset()), 100.0).outcomes == []
     (again,) = state.calls(100.0)
     assert (again.evaluations, again.more) == ((), False)
+
+
+def test_given_a_board_that_cant_measure_so_then_another_gets_it_and_it_nothing() -> None:
+    distribution = AnyBoard[int]("batch", ["a", "b"], 4)
+    state = RunState[int](distribution, Options(), 0.0)
+    for item in range(4):
+        state.handle(Added(item), 0.0)
+    calls = {call.serial: call for call in state.calls(0.0)}
+    effects = state.handle(Answered(calls["a"], MeasurementUnsupported("one pin only")), 1.0)
+    assert effects.outcomes == []
+    state.handle(Answered(calls["b"], None), 1.0)
+    state.handle(SourceEnded(), 1.0)
+    state.handle(Tick(True, frozenset({"a", "b"})), 100.0)
+    assert {call.serial for call in state.calls(100.0)} == {"b"}

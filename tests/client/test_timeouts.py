@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
+import pytest
+
 from icebus.client._evaluating.each_board import EachBoard
 from icebus.client._evaluating.options import Options
-from icebus.client._evaluating.timeouts import ASK_AGAIN, RETURN, Timeouts
+from icebus.client._evaluating.timeouts import ASK_AGAIN, RETURN, SLOWEST, Timeouts
 from icebus.schemas.errors import (
     BrokerUnavailable,
     DeadlineExceeded,
@@ -105,3 +110,19 @@ def test_given_a_run_that_ends_by_itself_when_asked_then_nothing_is_to_be_given_
     lost(each_board, UNPLUGGED)
     assert each_board.no_board_error is not None
     assert timeouts.give_up_error(1000) is None
+
+
+def test_given_a_long_window_when_a_board_measures_then_it_is_neither_asked_nor_given_up() -> None:
+    each_board, _ = watched()
+    timeouts = Timeouts(each_board, Options(args={"window": 60}, stall=100), 0)
+    assert not timeouts.should_ask_again(60 * SLOWEST + ASK_AGAIN)
+    assert timeouts.stalled(60 * SLOWEST + 100) == {}
+    assert timeouts.should_ask_again(60 * SLOWEST + ASK_AGAIN + 1)
+    assert "340 s" in timeouts.stalled(60 * SLOWEST + 101)["a"].message
+
+
+@pytest.mark.parametrize(
+    "args", [{}, {"window": "long"}, {"window": -1}, {"window": math.inf}, None]
+)
+def test_given_no_window_that_makes_sense_then_silence_is_silence(args: Any) -> None:
+    assert Options(args=args).window == 0

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.worker.device_harness import bitstream_file
-from tests.worker.scripted_board import RECEIVED, SIZE, value_of
+from tests.worker.scripted_board import RECEIVED, SIZE, blank, value_of
 
 from icebus.schemas.boards import pulse_count_text as text
 from icebus.schemas.boards.bitstream import bank_writes
 from icebus.schemas.devices import DeviceState
-from icebus.schemas.errors import BitstreamInvalid
+from icebus.schemas.errors import BitstreamInvalid, InvalidRequest, MeasurementUnsupported
 from icebus.worker.firmware.pulse_count import _meter
 
 if TYPE_CHECKING:
@@ -264,3 +264,32 @@ def test_given_a_board_that_falls_silent_then_all_fails_and_the_device_is_tested
     serving.evaluate(4, batch="b2")
     serving.board.measure(44)
     serving.recorder.wait(lambda: [r for r in serving.recorder.named("results") if r.pulses == 44])
+
+
+# --- what is asked for ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("args", [{"pins": [25]}, {"pins": [27, 25]}, {"window": 0.5}])
+def test_given_text_firmware_when_asked_for_more_than_it_does_then_nothing_is_accepted(
+    serving: DeviceHarness, args: dict[str, Any]
+) -> None:
+    files = [bitstream_file(blank(1))]
+    with pytest.raises(MeasurementUnsupported, match=r"pin 27 for 1 s only.*firmware icebus"):
+        serving.invoke("evaluate", bitstreams=files, validate=False, args=args)
+    with pytest.raises(InvalidRequest, match="window"):
+        serving.invoke("evaluate", bitstreams=files, validate=False, args={"window": 61})
+    status = serving.invoke("status")
+    assert isinstance(status, dict)
+    assert (status["queued"], status["measuring"]) == (0, None)
+
+
+def test_given_text_firmware_when_asked_for_what_it_does_then_it_is_measured(
+    serving: DeviceHarness,
+) -> None:
+    files = [bitstream_file(blank(1))]
+    args = {"pins": [27], "window": 1}
+    serving.invoke("evaluate", bitstreams=files, validate=False, args=args)
+    serving.board.measure(2000)
+    (result,) = serving.recorder.wait_events("results")
+    assert (result.pulses, result.pin_pulses) == (2000, {27: 2000})
+    assert (result.frequency, result.counted) == (None, None), "it does not tell its window"

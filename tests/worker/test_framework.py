@@ -95,7 +95,7 @@ def test_given_a_kind_that_measures_then_it_is_told_with_what_measurements_take(
     pulsecount, blink = installed_kinds()["pulsecount"].info(), Blink.info()
     assert (pulsecount.measures, blink.measures) == (True, False)
     args = pulsecount.methods["evaluate"].args["properties"]["args"]
-    assert (args["type"], args["properties"]) == ("object", {})
+    assert (args["type"], set(args["properties"])) == ("object", {"pins", "window"})
     properties = pulsecount.events["results"].data["properties"]
     assert properties["cdone"]["table"] is False
 

@@ -30,8 +30,10 @@ if TYPE_CHECKING:
     from icebus.client._reservation.reservation import Reservation
     from icebus.client._survey import Survey
     from icebus.client.kinds.pulsecount import Boards, PulseCountClient, PulseCountHandler
+    from icebus.client.kinds.variance import VarianceBoards, VarianceClient, VarianceHandler
     from icebus.schemas.errors import IcebusError
     from icebus.schemas.kinds.pulsecount import PulseCountResult
+    from icebus.schemas.kinds.variance import VarianceResult
     from icebus.schemas.measuring import BatchFinished, Failure, Result
 
 _HOMES = {
@@ -58,6 +60,10 @@ _HOMES = {
     "Reservation": "icebus.client._reservation.reservation",
     "Result": "icebus.schemas.measuring",
     "Survey": "icebus.client._survey",
+    "VarianceBoards": "icebus.client.kinds.variance",
+    "VarianceClient": "icebus.client.kinds.variance",
+    "VarianceHandler": "icebus.client.kinds.variance",
+    "VarianceResult": "icebus.schemas.kinds.variance",
     "Waiting": "icebus.client._reservation.queue_place",
 }
 
@@ -85,6 +91,10 @@ __all__ = [
     "Reservation",
     "Result",
     "Survey",
+    "VarianceBoards",
+    "VarianceClient",
+    "VarianceHandler",
+    "VarianceResult",
     "Waiting",
 ]
 

@@ -257,6 +257,12 @@ class BitstreamUnsupported(IcebusError):
     code = "bitstream_unsupported"
 
 
+class MeasurementUnsupported(IcebusError):
+    """The board, or the firmware on it, can't measure what was asked for; another board may."""
+
+    code = "measurement_unsupported"
+
+
 class DecoderUnavailable(IcebusError):
     """A virtual board without a chip database to read bitstreams with."""
 

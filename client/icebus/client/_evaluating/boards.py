@@ -86,7 +86,7 @@ class MeasuringBoards(Reservation, Generic[R]):
                 - ``args={}``: what a measurement of the kind takes, the same for each.
                 - ``validate=True``: whether to refuse bitstreams that would not configure an FPGA.
                 - ``stall=300.0``: seconds without a sign of life of a board after which its
-                  evaluations fail.
+                  evaluations fail, beside what a ``window`` in ``args`` takes.
                 - ``progress=False``: True for a bar on stderr, or a function to call with a
                   :class:`Progress`.
 

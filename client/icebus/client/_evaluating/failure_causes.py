@@ -14,6 +14,7 @@ from icebus.schemas.errors import (
     InternalError,
     JournalUnavailable,
     MeasurementFailed,
+    MeasurementUnsupported,
     NotAuthorized,
     ReservationEnded,
     UnknownDevice,
@@ -25,7 +26,14 @@ from icebus.schemas.errors import (
 UNSURE = (BrokerUnavailable, DeadlineExceeded, DeviceFailed)
 """Ends of a call that leave open whether the board had taken what it was sent."""
 
-LASTING = (Forbidden, NotAuthorized, ReservationEnded, UnknownMethod, UnknownReservation)
+LASTING = (
+    Forbidden,
+    MeasurementUnsupported,
+    NotAuthorized,
+    ReservationEnded,
+    UnknownMethod,
+    UnknownReservation,
+)
 """Answers after which a board is of no use for as long as the run lasts."""
 
 BOARD_ERRORS = (
@@ -37,6 +45,9 @@ BOARD_ERRORS = (
     UnknownDevice,
 )
 """Ends of a call after which there is no use in asking that board again, at least not now."""
+
+OTHERS_MAY_TRY = (MeasurementFailed, MeasurementUnsupported, DeadlineExceeded, InternalError)
+"""Failures of an evaluation that another board may well measure."""
 
 
 def means_board_is_lost(error: IcebusError) -> bool:
@@ -61,7 +72,9 @@ def may_be_the_boards_fault(error: IcebusError) -> bool:
 
     All else is about the bitstream, and final: it would fail so anywhere.
     """
-    return isinstance(error, (MeasurementFailed, DeadlineExceeded, InternalError))
+    return isinstance(
+        error, (MeasurementFailed, MeasurementUnsupported, DeadlineExceeded, InternalError)
+    )
 
 
 def may_be_back_soon(error: IcebusError) -> bool:

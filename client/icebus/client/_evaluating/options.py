@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypedDict
@@ -20,6 +21,10 @@ and enough for a board to be flashed anew."""
 BROKER_AWAY = 120.0
 """Seconds without the broker after which outstanding evaluations fail: twice what a machine takes
 to start again. The broker keeps for 300 s what comes for a client that is away."""
+
+
+WINDOW = "window"
+"""Argument of a measurement that says how many seconds a board measures, in any kind with one."""
 
 
 class EvaluateOptions(TypedDict, total=False):
@@ -49,6 +54,13 @@ class Options:
     patience: float = NO_BOARD_TIMEOUT
     broker_away: float = BROKER_AWAY
     progress: ProgressOption = False
+
+    @property
+    def window(self) -> float:
+        """Seconds that one measurement takes by itself, where it is asked for: none is silence."""
+        window = self.args.get(WINDOW) if isinstance(self.args, Mapping) else None
+        is_number = isinstance(window, (int, float)) and math.isfinite(window)
+        return max(0.0, float(window)) if is_number and window is not None else 0.0
 
     @property
     def all_boards(self) -> bool:

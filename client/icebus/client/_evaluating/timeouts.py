@@ -11,7 +11,12 @@ from icebus.schemas.errors import BrokerUnavailable, DeadlineExceeded, IcebusErr
 
 ASK_AGAIN = 20.0
 """Seconds of silence of a board that owes outcomes after which it is asked for them again. A
-broker drops what has expired when its clock is set, and no connection ends that would tell us."""
+broker drops what has expired when its clock is set, and no connection ends that would tell us.
+
+What measuring takes is no silence: it is added, here and to what is borne at all."""
+
+SLOWEST = 4.0
+"""Seconds that a window of one second may take: emulated boards run at a quarter of real time."""
 
 RETURN = 5.0
 """Seconds after which a lost board that is said to serve is tried again, when its return was not
@@ -59,21 +64,28 @@ class Timeouts:
 
     def stalled(self, now: float) -> dict[str, IcebusError]:
         """Boards that owe outcomes and were silent for too long."""
+        longest = self._options.stall + self._measuring
         return {
             serial: DeadlineExceeded(
-                f"device {serial} gave no outcome in {self._options.stall:g} s; "
+                f"device {serial} gave no outcome in {longest:g} s; "
                 "`icebus devices` shows what it does",
                 serial=serial,
             )
-            for serial in self._silent(self._options.stall, now)
+            for serial in self._silent(longest, now)
         }
 
     def should_ask_again(self, now: float) -> bool:
         """Whether to ask for outcomes again; then not for a while."""
-        if now - self._asked_again <= ASK_AGAIN or not self._silent(ASK_AGAIN, now):
+        pause = ASK_AGAIN + self._measuring
+        if now - self._asked_again <= pause or not self._silent(pause, now):
             return False
         self._asked_again = now
         return True
+
+    @property
+    def _measuring(self) -> float:
+        """Seconds that a board may be silent because it measures."""
+        return SLOWEST * self._options.window
 
     def _silent(self, seconds: float, now: float) -> list[str]:
         losses = self._distribution.losses

@@ -16,6 +16,7 @@ from icebus.client.cli.kind_schemas import measurement_args, measuring_kind, res
 from icebus.client.cli.options import KIND
 from icebus.client.cli.outcomes import FILE, OutcomePrinter
 from icebus.client.cli.output import Format, print_message
+from icebus.client.cli.plotting import check_plot, plotting, with_waveform
 from icebus.client.cli.progress import queue_messages, run_progress, waiting_message
 from icebus.schemas.wording import counted
 
@@ -68,12 +69,14 @@ class Measurement:
         args: what the kind takes for a measurement, as ``name=value``.
         validate: whether to refuse broken bitstreams.
         on_each: whether each is measured on each board, else on any one.
+        plot: where to draw what was measured.
     """
 
     files: Sequence[Path]
     args: Sequence[str]
     validate: bool
     on_each: bool
+    plot: Path | None = None
 
 
 def measure(measurement: Measurement, request: BoardRequest, output: Format) -> None:
@@ -84,6 +87,7 @@ def measure(measurement: Measurement, request: BoardRequest, output: Format) -> 
     """
     if request.count is not None and request.serials:
         raise typer.BadParameter("give either how many (-n) or which (--serial)")
+    check_plot(measurement.plot)
     bitstreams = read_all(measurement.files, validate=measurement.validate)
     with connect_measuring(request.kind or "") as client:
         kinds = client.kinds()
@@ -92,15 +96,20 @@ def measure(measurement: Measurement, request: BoardRequest, output: Format) -> 
             measurement_args(request.kind, measuring_kind(kinds, request.kind), measurement.args)
         with _boards(client, request, kinds) as boards:
             info = measuring_kind(kinds, boards.kind)
-            printer = OutcomePrinter(output, info, [each.name for each in bitstreams])
-            args = measurement_args(boards.kind, info, measurement.args)
+            names = [each.name for each in bitstreams]
+            printer = OutcomePrinter(output, info, names)
+            given = measurement_args(boards.kind, info, measurement.args)
+            args = with_waveform(info, given, measurement.plot)
             chosen = request.serials or boards.serials
             total = len(bitstreams) * (len(chosen) if measurement.on_each else 1)
             print_message(
                 f"{counted(total, 'evaluation')} on {' '.join(chosen)} (reservation {boards.id})"
             )
             run = boards.evaluate_outcomes if measurement.on_each else boards.map_outcomes
-            with run_progress("evaluating", total, streams=printer.streams) as progress:
+            with (
+                plotting(measurement.plot, info, names) as plot,
+                run_progress("evaluating", total, streams=printer.streams) as progress,
+            ):
                 for outcome in run(
                     bitstreams,
                     serials=request.serials or None,
@@ -109,6 +118,8 @@ def measure(measurement: Measurement, request: BoardRequest, output: Format) -> 
                     progress=progress,
                 ):
                     printer.print(outcome)
+                    if plot is not None:
+                        plot.add(outcome)
     printer.print_rest()
     if printer.failed:
         print_message(f"icebus: {printer.failed} of {printer.printed} evaluations failed")

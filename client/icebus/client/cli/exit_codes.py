@@ -57,6 +57,7 @@ def _by_error() -> dict[type[IcebusError], tuple[int, str]]:
         errors.ProgramMissing: (UNREACHABLE, ""),
         errors.DeadlineExceeded: (UNREACHABLE, ""),
         errors.InvalidRequest: (INVALID, ""),
+        errors.MeasurementUnsupported: (INVALID, ""),
         errors.BitstreamInvalid: (INVALID, "--no-validate sends it all the same"),
         errors.MessageTooLarge: (INVALID, ""),
     }

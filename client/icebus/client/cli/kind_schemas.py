@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from icebus.client.cli.output import Column
-from icebus.client.cli.signatures import Field, Schema, fields, resolve, types
+from icebus.client.cli.output import Column, Row
+from icebus.client.cli.signatures import NUMERIC, Field, Schema, fields, resolve, types
 
 if TYPE_CHECKING:
     from icebus.schemas.components import KindInfo
 
 IN_TABLES = "table"
-"""Keyword of a field's schema: false where it is for programs only."""
+"""Keyword of a field's schema: false where it is for programs only, ``told`` for one that is shown
+where some result tells it, ``several`` where some result has more than one value in it."""
 
 MEASUREMENT_ARGUMENT = "args"
 """The argument of ``evaluate`` that has what a measurement takes."""
 
-NUMBERS = frozenset({"integer", "number", "null"})
+NUMBERS = NUMERIC | {"null"}
 
 
 def measuring_kind(kinds: Mapping[str, KindInfo], kind: str) -> KindInfo:
@@ -78,14 +79,27 @@ def measured_fields(info: KindInfo | None) -> list[Field]:
     return [field for field in fields(event.data) if field.name not in Result.model_fields]
 
 
-def columns(measured: Sequence[Field]) -> list[Column]:
-    """The columns of a table of results."""
-    shown = [field for field in measured if field.schema.get(IN_TABLES, True)]
+def columns(measured: Sequence[Field], rows: Sequence[Row] = ()) -> list[Column]:
+    """The columns of a table of these results."""
+    shown = [
+        field
+        for field in measured
+        if _is_shown(field.schema.get(IN_TABLES, True), [row.get(field.name) for row in rows])
+    ]
     return [
         Column("bitstream"),
         Column("serial"),
         *(Column(field.name, right=_is_number(field)) for field in shown),
     ]
+
+
+def _is_shown(when: object, values: Sequence[Any]) -> bool:
+    match when:
+        case "told":
+            return any(value is not None for value in values)
+        case "several":
+            return any(isinstance(value, (Mapping, list)) and len(value) > 1 for value in values)
+    return bool(when)
 
 
 def _is_number(field: Field) -> bool:

@@ -95,6 +95,14 @@ Selector = Annotated[
         autocompletion=complete_selector,
     ),
 ]
+PlotFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--plot",
+        metavar="FILE.png",
+        help="Also draw what was measured into this file: waveforms, or a number for each file.",
+    ),
+]
 Wait = Annotated[
     float | None,
     typer.Option(

@@ -45,7 +45,7 @@ class OutcomePrinter:
         self.failed = 0
         self._output = output
         self._names = [field.name for field in measured]
-        self._columns = columns(measured)
+        self._measured = measured
         self._order = {name: index for index, name in enumerate(order)}
         self._rows: list[dict[str, Any]] = []
         self._messages: set[str] = set()
@@ -84,7 +84,7 @@ class OutcomePrinter:
         if self._output is Format.JSON:
             print_json(rows, indent=2)
         elif self._output is Format.TABLE and (good := [row for row in rows if "error" not in row]):
-            print_line(table(good, self._columns))
+            print_line(table(good, columns(self._measured, good)))
 
 
 def csv_fields(measured: Sequence[str]) -> list[str]:

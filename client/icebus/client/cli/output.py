@@ -32,6 +32,8 @@ def plain(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, (list, tuple)):
         return " ".join(map(plain, value)) or "-"
+    if isinstance(value, Mapping):
+        return " ".join(f"{key}={plain(each)}" for key, each in value.items()) or "-"
     return str(value)
 
 

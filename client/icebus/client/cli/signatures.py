@@ -16,6 +16,9 @@ FILE_FIELDS = frozenset({"sha256", "data", "name"})
 MISSING = object()
 """Stands for a default where there is none: null is one."""
 
+NUMERIC = frozenset({"integer", "number"})
+"""JSON types of numbers."""
+
 DEPTH = 6
 """Levels to which references are followed: more than it takes to see a list of files, and few
 enough for what refers to itself on many branches."""

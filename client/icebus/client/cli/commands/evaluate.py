@@ -11,6 +11,7 @@ from icebus.client.cli.options import (
     MeasurementArgs,
     MeasuringKind,
     Output,
+    PlotFile,
     Priority,
     Replace,
     ReservationArgs,
@@ -41,6 +42,7 @@ def evaluate(
     priority: Priority = 0,
     replace: Replace = False,
     validate: Validate = True,
+    plot: PlotFile = None,
     output: Output = Format.TABLE,
 ) -> None:
     """Evaluate every bitstream on every board, and print what was measured: the pulses counted.
@@ -59,9 +61,12 @@ def evaluate(
       icebus evaluate blink.bin
       icebus evaluate -n 4 *.bin -o json > counts.json
       icebus evaluate --reservation 5f1c2e9a7b3d4c60 a.bin b.bin
+      icebus evaluate --measure window=0.1 --measure pins=27 --measure pins=25 blink.bin
+      icebus evaluate --kind variance --plot waveforms.png *.bin
       icebus evaluate -n 2 -l chip=rp2350 --wait 1h *.bin
     """
     request = BoardRequest(
         kind, reservation, count, serial or [], selector, wait, priority, replace, arg or []
     )
-    measure(Measurement(files, measure_arg or [], validate, on_each=True), request, output)
+    measurement = Measurement(files, measure_arg or [], validate, on_each=True, plot=plot)
+    measure(measurement, request, output)

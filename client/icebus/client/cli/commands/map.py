@@ -11,6 +11,7 @@ from icebus.client.cli.options import (
     MeasurementArgs,
     MeasuringKind,
     Output,
+    PlotFile,
     Priority,
     Replace,
     ReservationArgs,
@@ -41,6 +42,7 @@ def map(  # noqa: A001 - the command's name
     priority: Priority = 0,
     replace: Replace = False,
     validate: Validate = True,
+    plot: PlotFile = None,
     output: Output = Format.TABLE,
 ) -> None:
     """Evaluate every bitstream once, on whichever board is free, and print what was measured.
@@ -57,4 +59,5 @@ def map(  # noqa: A001 - the command's name
     request = BoardRequest(
         kind, reservation, count, serial or [], selector, wait, priority, replace, arg or []
     )
-    measure(Measurement(files, measure_arg or [], validate, on_each=False), request, output)
+    measurement = Measurement(files, measure_arg or [], validate, on_each=False, plot=plot)
+    measure(measurement, request, output)

@@ -10,9 +10,10 @@ import typer
 from icebus.client.cli.commands.reservations import chosen_reservation
 from icebus.client.cli.completion import complete_reservation
 from icebus.client.cli.connecting import connect_measuring
-from icebus.client.cli.options import Output
+from icebus.client.cli.options import Output, PlotFile
 from icebus.client.cli.outcomes import OutcomePrinter
 from icebus.client.cli.output import Format, print_message
+from icebus.client.cli.plotting import check_plot, plotting
 
 
 def add_to(app: typer.Typer) -> None:
@@ -29,6 +30,7 @@ def results(
             autocompletion=complete_reservation,
         ),
     ] = None,
+    plot: PlotFile = None,
     output: Output = Format.TABLE,
 ) -> None:
     """Collect what was measured with a reservation while nobody was there, as after a crash.
@@ -41,15 +43,19 @@ def results(
       icebus results 5f1c2e9a7b3d4c60
       icebus results 5f1c2e9a7b3d4c60 -o jsonl >> journal.jsonl
     """
+    check_plot(plot)
     with connect_measuring() as client:
         boards = client.attach(
             chosen_reservation(client, reservation).id, take_over=False, ready=False
         )
-        printer = OutcomePrinter(output, client.kinds().get(boards.kind))
+        info = client.kinds().get(boards.kind)
+        printer = OutcomePrinter(output, info)
         try:
-            with closing(boards.collect()) as outcomes:
+            with plotting(plot, info) as drawn, closing(boards.collect()) as outcomes:
                 for outcome in outcomes:
                     printer.print(outcome)
+                    if drawn is not None:
+                        drawn.add(outcome)
         finally:
             printer.print_rest()
     if not printer.printed:

@@ -95,6 +95,16 @@ class Measuring(Reservable, ABC, Generic[R]):
     def result(self, report: R) -> dict[str, object]:
         """The fields of the kind's result that ``report`` gives."""
 
+    def check_args(self, args: Any) -> None:
+        """Refuse a measurement that this board can't make, before anything is accepted.
+
+        Args:
+            args: the kind's ``MeasurementArgs``.
+
+        Raises:
+            MeasurementUnsupported: another board may, which the message helps to find.
+        """
+
     def check(self, data: bytes, validate: bool) -> None:
         """Refuse a file before it is accepted; thoroughly, if the client wants to ``validate``.
 
@@ -149,6 +159,9 @@ class Measuring(Reservable, ABC, Generic[R]):
                 capacity=QUEUE_CAPACITY,
                 depth=self.load,
             )
+        if fresh:
+            with mistakes_of(self.kind, "check_args"):
+                self.check_args(args)
         checked = [self._checked(file, validate) for file in fresh]
         ahead = self._read_ahead
         if fresh and not self._queue and ahead is None:  # it is next, and need not be read again
