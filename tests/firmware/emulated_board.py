@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import queue
-import socket
 import subprocess
 import sys
 import time
+from base64 import b64decode, b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Thread
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import pytest
 
@@ -27,12 +28,15 @@ from icebus.schemas.boards.framed_replies import (
     Samples,
 )
 from icebus.schemas.boards.framed_requests import CountPulses, Measure, Measurement
+from icebus.schemas.boards.uf2 import decode
 
 ROOT: Final = Path(__file__).parents[2]
 FIRMWARE: Final = ROOT / "worker" / "firmware"
-EMULATOR: Final = ROOT / "worker" / "emulator"
+EMULATOR: Final = ROOT / "worker" / "icebus" / "rack" / "emulator"
 INSTALLED: Final = ROOT / "build" / "emulator"
 IMAGE: Final = ROOT / "build" / "firmware" / "icebus-pico-ice.uf2"
+
+FLASH_ID: Final = "E6616407E308B9E2"
 
 DEADLINE: Final = 60.0
 """Seconds for anything at all: the emulated board runs several times slower than a real one."""
@@ -73,12 +77,22 @@ class EmulatedBoard:
 
     process: subprocess.Popen[str]
     events: queue.Queue[dict[str, Any]] = field(default_factory=queue.Queue)
-    port: int = 0
+    said: queue.Queue[bytes] = field(default_factory=queue.Queue)
+    closed: bool = True
 
     def read_events(self) -> None:
+        """Sort what the emulator says; a port that is gone or closed ends with no bytes."""
         assert self.process.stdout is not None
         for line in self.process.stdout:
-            self.events.put(json.loads(line))
+            event = json.loads(line)
+            if event["event"] == "data":
+                self.said.put(b64decode(event["data"]))
+                continue
+            if event["event"] in ("restarting", "bootloader", "closed"):
+                self.closed = True
+                self.said.put(b"")
+            self.events.put(event)
+        self.said.put(b"")
         self.events.put({"event": "ended"})
 
     def wait_for(self, event: str, **fields: Any) -> dict[str, Any]:
@@ -91,25 +105,64 @@ class EmulatedBoard:
             if came["event"] == "ended":
                 pytest.fail("the emulator ended")
 
-    def command(self, name: str, **how: Any) -> None:
+    def send(self, command: str, **how: Any) -> None:
         assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps({"command": name, **how}) + "\n")
+        self.process.stdin.write(json.dumps({"command": command, **how}) + "\n")
         self.process.stdin.flush()
+
+    def command(self, name: str, **how: Any) -> None:
+        self.send(name, **how)
         self.wait_for("done", command=name)
+
+    def set_baud(self, rate: int) -> None:
+        self.send("baud", rate=rate)
 
     @contextmanager
     def opened(self) -> Iterator[Host]:
         """A host that has opened the port."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=DEADLINE) as connection:
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            yield Host(connection)
+        while not self.said.empty():
+            self.said.get()
+        self.closed = False
+        self.send("open")
+        try:
+            yield Host(Port(self))
+        finally:
+            if not self.closed:  # by a board that is gone
+                self.send("close")
+            while self.said.get(timeout=DEADLINE):
+                pass
+
+
+class OpenPort(Protocol):
+    """A board's serial port, open."""
+
+    def write(self, data: bytes | bytearray) -> None: ...
+
+    def read(self, timeout: float = DEADLINE) -> bytes:
+        """What has come; nothing when the port is gone."""
+
+
+@dataclass(frozen=True)
+class Port:
+    """The port as the emulator itself offers it."""
+
+    board: EmulatedBoard
+
+    def write(self, data: bytes | bytearray) -> None:
+        self.board.send("write", data=b64encode(data).decode())
+
+    def read(self, timeout: float = DEADLINE) -> bytes:
+        data = self.board.said.get(timeout=timeout)
+        if not data:
+            self.board.said.put(data)  # it stays so
+        return data
 
 
 @dataclass
 class Host:
     """Sends requests and collects replies."""
 
-    connection: socket.socket
+    port: OpenPort
     parser: FrameParser = field(default_factory=FrameParser)
     unread: list[Reply] = field(default_factory=list)
     sequence: int = 0
@@ -119,7 +172,7 @@ class Host:
         if sequence is None:
             self.sequence += 1
             sequence = self.sequence
-        self.connection.sendall(Frame(kind, sequence, payload).pack())
+        self.port.write(Frame(kind, sequence, payload).pack())
         return sequence
 
     def measure(self, bitstream: bytes, measurement: Measurement | None = None) -> int:
@@ -160,12 +213,11 @@ class Host:
         return reply.payload
 
     def wait_until_closed(self) -> None:
-        while self.connection.recv(65536):
+        while self.port.read():
             pass
 
     def _receive(self, end: float) -> None:
-        self.connection.settimeout(max(end - time.monotonic(), 0.001))
-        data = self.connection.recv(65536)
+        data = self.port.read(max(end - time.monotonic(), 0.001))
         assert data, "the board closed the port"
         for frame in self.parser.feed(data):
             kind = FrameType(frame.type)
@@ -176,16 +228,21 @@ class Host:
 def emulated_board() -> Iterator[EmulatedBoard]:
     """A board whose power has just come on, and that the host has found."""
     node = [str(INSTALLED / "node"), str(EMULATOR / "emulator.mjs")]
-    options = ["--image", str(IMAGE), "--boot-rom", str(INSTALLED / "boot_rom.json")]
-    helper = ["--", sys.executable, str(EMULATOR / "counts.py")]
+    options = ["--boot-rom", str(INSTALLED / "boot_rom.json")]
+    helper = ["--", sys.executable, "-m", "icebus.rack.emulator.counts"]
     with subprocess.Popen(
-        [*node, *options, *helper], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [*node, *options, *helper],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "ICEBUS_EMULATOR": str(INSTALLED)},
     ) as process:
         board = EmulatedBoard(process)
         reader = Thread(target=board.read_events, daemon=True)
         reader.start()
         try:
-            board.port = board.wait_for("listening")["port"]
+            flash = b64encode(decode(IMAGE.read_bytes()).payload).decode()
+            board.send("start", flash=flash, id=FLASH_ID)
             board.wait_for("application")
             yield board
         finally:

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 from tests.firmware.conftest import circuit
-from tests.firmware.emulated_board import EmulatedBoard, Host
+from tests.firmware.emulated_board import FLASH_ID, EmulatedBoard, Host
 
 from icebus.schemas.boards.framed import FrameType
 from icebus.schemas.boards.framed_replies import Outcome, Phase
@@ -37,7 +37,7 @@ def test_given_a_board_when_power_comes_on_then_usb_and_banner_say_what_it_is(
 
     assert (found["vendor"], found["product_id"]) == (0x1209, 0xB1C0)
     assert (found["manufacturer"], found["product"]) == ("icebus", "icebus pico-ice")
-    assert found["serial"] == banner.id
+    assert found["serial"] == banner.id == FLASH_ID
     assert (banner.protocol, banner.firmware, banner.chip) == (1, "icebus", "rp2040")
     assert banner.reset == "power"
     assert banner.pins[0] == 27

@@ -35,7 +35,7 @@ def test_given_a_flipped_bit_in_a_payload_when_received_then_it_is_rejected_and_
     damaged = bytearray(frame(bitstream, 100))
     damaged[200] ^= 4
 
-    host.connection.sendall(damaged + frame(bitstream, 101))
+    host.port.write(damaged + frame(bitstream, 101))
 
     reply = host.reply(100)
     assert (reply.type, reply.payload.reason) == (FrameType.REJECTED, Reason.PAYLOAD_DAMAGED)
@@ -47,7 +47,7 @@ def test_given_garbage_when_received_then_it_is_told_once_and_the_next_frame_is_
 ) -> None:
     garbage = random.Random(3).randbytes(500) + b"\xb1\xc0" * 20
 
-    host.connection.sendall(garbage + frame(bitstream, 100))
+    host.port.write(garbage + frame(bitstream, 100))
 
     assert host.result(100).pulses == (8,)
     told = [reply.payload.reason for reply in host.unread if reply.sequence == 0]
@@ -61,7 +61,7 @@ def test_given_a_damaged_header_when_received_then_its_payload_is_skipped(
     damaged = bytearray(frame(bitstream, 100))
     damaged[9] ^= 1
 
-    host.connection.sendall(damaged + Frame(FrameType.STATUS, 101).pack())
+    host.port.write(damaged + Frame(FrameType.STATUS, 101).pack())
 
     assert host.reply(101).payload.skipped_bytes == len(damaged)
     assert host.count(bitstream).pulses == (160,)
@@ -70,7 +70,7 @@ def test_given_a_damaged_header_when_received_then_its_payload_is_skipped(
 def test_given_a_frame_that_stops_when_silence_follows_then_it_is_given_up(
     host: Host, bitstream: bytes
 ) -> None:
-    host.connection.sendall(frame(bitstream, 100)[: HEADER_SIZE + 50])
+    host.port.write(frame(bitstream, 100)[: HEADER_SIZE + 50])
 
     reply = host.reply(100)
 
@@ -135,7 +135,7 @@ def test_given_a_host_that_dies_when_another_comes_then_it_finds_the_board_idle(
         host.measure(bitstream, LONG)
         host.wait_until_measuring()
         if cut == "in a frame":
-            host.connection.sendall(frame(bitstream, 100)[:400])
+            host.port.write(frame(bitstream, 100)[:400])
 
     with board.opened() as host:
         status = host.status()
@@ -195,7 +195,7 @@ def test_given_power_lost_in_a_frame_when_it_is_back_then_the_board_works(
     with board.opened() as host:
         host.measure(bitstream, LONG)
         host.wait_until_measuring()
-        host.connection.sendall(frame(bitstream, 100)[:400])
+        host.port.write(frame(bitstream, 100)[:400])
         board.command("power")
         board.wait_for("application")
 
@@ -223,13 +223,13 @@ def test_given_a_wish_for_the_bootloader_then_the_board_restarts_into_it(
         if way == "request":
             assert host.reply(host.send(FrameType.BOOTLOADER)).type is FrameType.ACCEPTED
         else:
-            board.command("baud", rate=1200)
+            board.set_baud(1200)
         board.wait_for("bootloader")
         host.wait_until_closed()
 
 
 def test_given_another_baud_rate_then_nothing_happens(board: EmulatedBoard, host: Host) -> None:
-    board.command("baud", rate=115_200)
+    board.set_baud(115_200)
 
     assert host.banner().reset == "power"
 
@@ -309,9 +309,9 @@ def test_given_damaged_frames_at_random_then_no_result_is_wrong_and_the_board_go
             del sent[chance.randrange(len(sent)) :]
         elif damage == 2:
             sent[:0] = chance.randbytes(chance.randrange(80))
-        host.connection.sendall(sent)
+        host.port.write(sent)
 
-    host.connection.sendall(bytes(200_000))  # whatever length a cut frame announced
+    host.port.write(bytes(200_000))  # whatever length a cut frame announced
     assert host.reply(host.send(FrameType.ABORT)).type is FrameType.ABORTED
 
     for reply in host.unread:

@@ -35,9 +35,10 @@ from icebus.schemas.boards.rack import (
 from icebus.schemas.boards.uf2 import decode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from pathlib import Path
 
+    from icebus.rack.emulator.serial_port import EmulatedPort
     from icebus.rack.evaluator import Evaluator
     from icebus.rack.loop import Loop, Timer
     from icebus.rack.settings import BoardSettings
@@ -58,6 +59,7 @@ class RackServices:
     watch: DirectoryWatch
     evaluator: Evaluator
     settings: BoardSettings
+    slowness: Callable[[], float]
 
 
 class VirtualBoard:
@@ -77,7 +79,8 @@ class VirtualBoard:
         digest = hashlib.sha256(f"{services.settings.seed}:{spec.serial}".encode()).digest()
         self._fpga_seed = int.from_bytes(digest[:8], "big")
         self._random = Random(self._fpga_seed)
-        self._running: Application | Bootloader | None = None
+        self._families: Collection[int] = (spec.chip.rack_family, spec.chip.family)
+        self._running: Application | EmulatedPort | Bootloader | None = None
         self._absence: Timer | None = None
         self._reset = Reset.POWER
 
@@ -139,6 +142,7 @@ class VirtualBoard:
         self._running = Bootloader(
             self._folder.drive,
             chip,
+            self._families,
             self._services.watch,
             self._flashed,
             self._reboot_to_application,
@@ -199,6 +203,8 @@ class VirtualBoard:
                 session=secrets.token_hex(8),
                 tty="tty" if mode is Mode.APPLICATION else None,
                 boot="boot" if mode is Mode.BOOTLOADER else None,
+                emulated=self.spec.emulated,
+                slowness=self._services.slowness() if self.spec.emulated else 1.0,
             )
         )
         _LOG.info("%s (%s) is there: %s", self.spec.port, self.spec.serial, mode.value)

@@ -11,7 +11,7 @@ from icebus.schemas.boards.rack import DRIVE_FILES, PICOBOOT
 from icebus.schemas.errors import FirmwareInvalid
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from pathlib import Path
 
     from icebus.rack.watch import DirectoryWatch
@@ -29,7 +29,8 @@ class Bootloader:
 
     Args:
         drive: the folder to watch.
-        chip: whose images are taken, those of the rack's own family and real ones.
+        chip: whose bootloader it is.
+        families: those of the images that are taken.
         watch: notices files.
         on_flashed: called with the flash content.
         on_reboot: called when it is to start what is in flash.
@@ -39,12 +40,14 @@ class Bootloader:
         self,
         drive: Path,
         chip: Chip,
+        families: Collection[int],
         watch: DirectoryWatch,
         on_flashed: Callable[[bytes], None],
         on_reboot: Callable[[], None],
     ) -> None:
         self._drive = drive
         self._chip = chip
+        self._families = families
         self._watch = watch
         self._on_flashed = on_flashed
         self._on_reboot = on_reboot
@@ -66,7 +69,7 @@ class Bootloader:
             if path.name == PICOBOOT and picoboot.is_reboot(data, self._chip):
                 self._on_reboot()
                 return
-            payload = image_for(data, self._chip)
+            payload = image_for(data, self._families)
         except FileNotFoundError:
             return
         except (OSError, FirmwareInvalid) as error:
@@ -79,15 +82,15 @@ class Bootloader:
         self._on_flashed(payload)
 
 
-def image_for(data: bytes, chip: Chip) -> bytes:
-    """The flash content that a UF2 file gives a board with that chip.
+def image_for(data: bytes, families: Collection[int]) -> bytes:
+    """The flash content that a UF2 file gives a board that takes images of those families.
 
     Raises:
         FirmwareInvalid: not a UF2 file, or not one for flash, or for another chip.
     """
     image = uf2.decode(data)
-    if image.family not in (chip.rack_family, chip.family):
-        raise FirmwareInvalid(f"Family {image.family:#010x} is not for the {chip.value}.")
+    if image.family not in families:
+        raise FirmwareInvalid(f"This board takes no images of family {image.family:#010x}.")
     if image.address != uf2.FLASH_ADDRESS or len(image.payload) > uf2.FLASH_SIZE:
         raise FirmwareInvalid("This image is not for the start of the flash, or does not fit.")
     return image.payload

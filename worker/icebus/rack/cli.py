@@ -14,6 +14,7 @@ import typer
 from platformdirs import user_state_path
 from pydantic import ValidationError
 
+from icebus.rack.emulator.parts import find_parts
 from icebus.rack.environment import (
     DRIFT_PERIOD_SECONDS,
     NEUTRAL_CELSIUS,
@@ -23,11 +24,12 @@ from icebus.rack.firmware import FirmwareSettings
 from icebus.rack.firmware.settings import LOAD_SECONDS, UNPACK_SECONDS
 from icebus.rack.layout import ChipChoice, add_board, layout
 from icebus.rack.lock import is_running
-from icebus.rack.settings import BANDWIDTH, BoardSettings
+from icebus.rack.settings import BANDWIDTH, SLOWNESS, BoardSettings
 from icebus.schemas.boards import pulse_count_text as text
 from icebus.schemas.boards.firmware import Chip
 from icebus.schemas.boards.rack import (
     Fault,
+    RackBoard,
     RackFile,
     edit_rack_file,
     read_boards,
@@ -77,9 +79,22 @@ def run(
             min=0,
             max=1000,
             help="Plug this many boards, in place of those that rack.json lists.",
-            show_default="those of rack.json, or 1",
+            show_default="those of rack.json, or 1; 0 with --emulated",
         ),
     ] = None,
+    emulated: Annotated[
+        int,
+        typer.Option(
+            "--emulated",
+            min=0,
+            max=100,
+            help="Plug this many boards more whose chip is emulated; each takes a core.",
+        ),
+    ] = 0,
+    slowness: Annotated[
+        float,
+        typer.Option(min=1.0, help="How many times slower than a real one an emulated board is."),
+    ] = SLOWNESS,
     chip: Annotated[
         ChipChoice, typer.Option(help="Chip of the boards made by --boards.")
     ] = ChipChoice.RP2040,
@@ -149,14 +164,18 @@ def run(
     firmwares = FirmwareSettings(
         window=window, watchdog=watchdog, load=load, unpack=unpack, environment=environment
     )
-    settings = BoardSettings(firmwares, bandwidth=bandwidth, absence=absence, seed=seed)
+    settings = BoardSettings(
+        firmwares, bandwidth=bandwidth, absence=absence, slowness=slowness, seed=seed
+    )
+    if emulated:
+        find_parts()
     installed_firmware()  # boards without any would be silent, and nobody would know why
     rack = Rack(directory, settings, lambda loop: PoolEvaluator(loop, processes))
 
     def prepare() -> None:
-        if boards is not None or read_rack_file(directory) is None:
-            count = 1 if boards is None else boards
-            write_rack_file(directory, layout(count, chip, firmware, seed))
+        if boards is not None or emulated or read_rack_file(directory) is None:
+            count = boards if boards is not None else int(not emulated)
+            write_rack_file(directory, layout(count, chip, firmware, seed, emulated))
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
         rack.stop()
@@ -179,11 +198,15 @@ def plug(
     ] = None,
     chip: Annotated[Chip, typer.Option(help="The board's chip.")] = Chip.RP2040,
     firmware: Annotated[str, typer.Option(help="What is in its flash.")] = "default",
+    emulated: Annotated[bool, typer.Option("--emulated", help="Emulate its chip.")] = False,
     seed: Annotated[int, typer.Option(help="Makes the serial repeatable.")] = 0,
 ) -> None:
     """Plug one more board; prints its port and serial."""
+    if emulated:
+        find_parts()
     rack = edit_rack_file(
-        directory, lambda rack: add_board(rack, chip, firmware, seed, port, serial)
+        directory,
+        lambda rack: add_board(rack, chip, firmware, seed, port, serial, emulated=emulated),
     )
     board = rack.boards[-1]
     typer.echo(f"{board.port} {board.serial}")
@@ -218,20 +241,28 @@ def fault(
 
     hang: the chip stands still. wedge: so, until it is reset. stall: it takes half a bitstream.
     babble: it talks without end. garbage: it says random bytes. misreport: its reports can't be
-    understood. bootloader: it starts nothing else.
+    understood. bootloader: it starts nothing else. Emulated boards can only hang, and start their
+    bootloader.
     """
 
     def with_fault(rack: RackFile) -> RackFile:
         _check_plugged(rack, board)
         return RackFile(
             boards=tuple(
-                b.model_copy(update={"fault": fault}) if board in (b.port, b.serial) else b
+                RackBoard(**{**dict(b), "fault": fault}) if board in (b.port, b.serial) else b
                 for b in rack.boards
             )
         )
 
     edit_rack_file(directory, with_fault)
     _hint_if_stopped(directory)
+
+
+@app.command("emulator")
+def check_emulator() -> None:
+    """Say whether boards can be emulated on this machine, and what is missing."""
+    find_parts()
+    typer.echo("boards can be emulated")
 
 
 @app.command("list")
@@ -249,7 +280,7 @@ def list_boards(
             {
                 "port": spec.port,
                 "serial": spec.serial,
-                "chip": spec.chip.value,
+                "chip": spec.chip.value + (" (emulated)" if spec.emulated else ""),
                 "state": device.mode.value if device else "absent",
                 "fault": spec.fault.value if spec.fault else None,
                 "usb": f"{device.vid:04x}:{device.pid:04x}" if device else None,

@@ -28,11 +28,13 @@ class ChipChoice(StrEnum):
         return Chip(self.value)
 
 
-def layout(count: int, chips: ChipChoice, firmware: str, seed: int) -> RackFile:
-    """``count`` boards on the ports of one hub."""
+def layout(count: int, chips: ChipChoice, firmware: str, seed: int, emulated: int = 0) -> RackFile:
+    """``count`` boards on the ports of one hub, and then those that are emulated."""
     rack = RackFile()
     for index in range(count):
         rack = add_board(rack, chips.at(index), firmware, seed)
+    for _ in range(emulated):
+        rack = add_board(rack, Chip.RP2040, firmware, seed, emulated=True)
     return rack
 
 
@@ -43,6 +45,8 @@ def add_board(
     seed: int,
     port: str | None = None,
     serial: str | None = None,
+    *,
+    emulated: bool = False,
 ) -> RackFile:
     """``rack`` with one more board, on the first free port unless one is named."""
     taken = {board.port for board in rack.boards}
@@ -52,6 +56,7 @@ def add_board(
         serial=serial or _serial(seed, index, chip),
         chip=chip,
         firmware=firmware,
+        emulated=emulated,
     )
     return RackFile(boards=(*rack.boards, board))
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 from typing import TYPE_CHECKING
 
 from icebus.rack.board import RackServices, VirtualBoard
+from icebus.rack.emulator.board import EmulatedBoard
 from icebus.rack.evaluator import PoolEvaluator
 from icebus.rack.folder import remove_stale
 from icebus.rack.lock import RackLock
@@ -13,13 +15,14 @@ from icebus.rack.loop import Loop
 from icebus.rack.settings import BoardSettings
 from icebus.rack.watch import DirectoryWatch
 from icebus.schemas.boards.rack import RACK_FILE, read_rack_file
-from icebus.schemas.errors import InvalidRequest
+from icebus.schemas.errors import FirmwareInvalid, InvalidRequest, ProgramMissing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from icebus.rack.evaluator import Evaluator
+    from icebus.schemas.boards.rack import RackBoard
 
 _LOG = logging.getLogger(__name__)
 
@@ -47,6 +50,7 @@ class Rack:
             DirectoryWatch(self._loop),
             make_evaluator(self._loop),
             settings or BoardSettings(),
+            self._slowness,
         )
         self._boards: dict[str, VirtualBoard] = {}
         self._flashes: dict[str, bytes] = {}
@@ -111,9 +115,23 @@ class Rack:
                 board.update_fault(spec)
         for port, spec in wanted.items():
             if port not in self._boards:
-                board = VirtualBoard(spec, self._services, self._flashes.pop(spec.serial, None))
-                self._boards[port] = board
-                board.plug()
+                self._plug(spec)
+
+    def _plug(self, spec: RackBoard) -> None:
+        make = EmulatedBoard if spec.emulated else VirtualBoard
+        try:
+            board = make(spec, self._services, self._flashes.get(spec.serial))
+        except (ProgramMissing, FirmwareInvalid, OSError) as error:
+            _LOG.error("%s can't be emulated: %s", spec.port, error)
+            return
+        self._flashes.pop(spec.serial, None)
+        self._boards[spec.port] = board
+        board.plug()
+
+    def _slowness(self) -> float:
+        emulated = sum(board.spec.emulated for board in self._boards.values())
+        cores = os.cpu_count() or 1
+        return self._services.settings.slowness * max(1.0, emulated / cores)
 
     def _unplug(self, port: str) -> None:
         board = self._boards.pop(port)

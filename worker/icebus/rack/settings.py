@@ -7,6 +7,10 @@ from typing import Final
 
 from icebus.rack.firmware import FirmwareSettings
 
+SLOWNESS: Final = 4.0
+"""How many times slower than a real one an emulated board is, on a core of its own: rp2040js runs
+our firmware at 0.25 to 0.35 of real time."""
+
 BANDWIDTH: Final = 1_000_000.0
 """Bytes per second that USB full speed moves to a board, at best."""
 
@@ -21,6 +25,8 @@ class BoardSettings:
         absence: seconds that a board is absent when it changes mode.
         detach: seconds from the host's 1200 baud until the port is gone; the host's own close of
             the port ends it earlier. *Unverified*: on USB it is the hub's time to notice.
+        slowness: how many times slower than a real one an emulated board is that has a core of this
+            machine to itself; more than it has cores are slower.
         seed: makes serials, window lengths and the FPGAs' delays repeatable.
     """
 
@@ -28,4 +34,5 @@ class BoardSettings:
     bandwidth: float | None = BANDWIDTH
     absence: float = 0.05
     detach: float = 0.02
+    slowness: float = SLOWNESS
     seed: int = 0

@@ -1,5 +1,6 @@
 // The RP2040 of rp2040js, with what it lacks for our firmware: PIO that keeps time, and resets.
-import { ConsoleLogger, LogLevel, RP2040 } from 'rp2040js';
+import { giveFlashId } from './flash_id.mjs';
+import { ConsoleLogger, LogLevel, RP2040 } from './parts.mjs';
 
 const FLASH_ADDRESS = 0x10000000;
 const WATCHDOG = 0x40058;
@@ -18,16 +19,18 @@ const SPIN = { address: 0x20040ff0, instruction: 0xe7fe }; // a branch to itself
 
 export class Chip {
   // `restarted` is called with 'application' or 'bootloader' when the chip has reset itself.
-  constructor(bootRom, flash, { watchdog, restarted }) {
+  constructor({ bootRom, flash, flashId }, { watchdog, restarted }) {
     this.mcu = new RP2040();
     this.clock = this.mcu.clock;
     this.mcu.logger = new ConsoleLogger(LogLevel.Error, true);
     this.mcu.loadBootrom(bootRom);
     this.mcu.flash.set(flash);
+    giveFlashId(this.mcu, flashId);
     // The boot ROM itself is skipped: it would read flash by commands that are not emulated.
     this.mcu.core.PC = FLASH_ADDRESS;
     this.stopped = false; // for good
     this.paused = false;
+    this.hung = false; // its loop, not its interrupts
     this.stepListeners = [];
     this.senderCycles = 0;
     for (const pio of this.mcu.pio) pio.run = () => {}; // it would step by the host's clock
@@ -61,6 +64,7 @@ export class Chip {
 
   // The firmware's loop stands still from now on; interrupts are still served.
   hang() {
+    this.hung = true;
     this.mcu.writeUint16(SPIN.address, SPIN.instruction);
     this.mcu.core.PC = SPIN.address;
   }
@@ -116,19 +120,4 @@ export class Chip {
       for (const listener of this.stepListeners) listener();
     }
   }
-}
-
-// The flash contents that an image in UF2 makes, from the beginning of flash.
-export function flashOf(uf2, family) {
-  const blocks = [];
-  for (let at = 0; at < uf2.length; at += 512) {
-    if (uf2.readUInt32LE(at + 28) !== family) throw new Error('the image is for another chip than the RP2040');
-    blocks.push({
-      offset: uf2.readUInt32LE(at + 12) - FLASH_ADDRESS,
-      data: uf2.subarray(at + 32, at + 32 + uf2.readUInt32LE(at + 16)),
-    });
-  }
-  const flash = new Uint8Array(Math.max(...blocks.map(({ offset, data }) => offset + data.length)));
-  for (const { offset, data } of blocks) flash.set(data, offset);
-  return flash;
 }

@@ -1,7 +1,7 @@
 // An iCE40UP5K on the pins of the chip: takes the bitstream bit by bit, has the virtual FPGA say what the
 // circuit does, raises CDONE, and drives the pins that the circuit would.
 
-import { GPIOPinState } from 'rp2040js';
+import { GPIOPinState } from './parts.mjs';
 
 // As worker/firmware/boards/pico_ice.h has them.
 const PINS = { sdi: 8, csn: 9, sck: 10, cdone: 26, creset: 27 };

@@ -4,6 +4,7 @@
 const PACKET_SIZE = 64;
 const PACKET_US = 55; // 64 bytes: 0.89 MB/s once the time that the firmware needs is added
 const STATUS_NS = 100_000;
+const LONGEST_CLOSING_NS = 1e9; // Linux gives a device 30 s to take what is left; ours takes it at once or never
 const DATA_ENDPOINT = 2;
 
 const DEVICE_TO_HOST = 0x80;
@@ -13,11 +14,15 @@ const CLASS_INTERFACE = 0x21;
 const [DTR, RTS] = [1, 2];
 
 export class UsbHost {
-  // `identified` is called with what the device says of itself, `received` with what it sends.
-  constructor(chip, { identified, received }) {
+  // `identified` is called with what the device says of itself, `received` with what it sends, `taken` with
+  // the number of bytes that it took, or that were forgotten.
+  constructor(chip, { identified, received, taken }) {
     this.usb = chip.mcu.usbCtrl;
     this.identified = identified;
     this.received = received;
+    this.taken = taken;
+    this.whenSent = null;
+    this.closing = chip.clock.createAlarm(() => this.#allSent());
     this.transfers = [];
     this.outgoing = Buffer.alloc(0);
     this.armed = 0; // bytes that the device is ready to take
@@ -37,7 +42,22 @@ export class UsbHost {
   }
 
   forget() {
+    if (this.outgoing.length) this.taken(this.outgoing.length);
     this.outgoing = Buffer.alloc(0);
+    this.#allSent();
+  }
+
+  // Waits until the device has taken everything, or will not.
+  sent() {
+    if (!this.outgoing.length) return Promise.resolve();
+    this.closing.schedule(LONGEST_CLOSING_NS);
+    return new Promise((resolve) => (this.whenSent = resolve));
+  }
+
+  #allSent() {
+    this.closing.cancel();
+    this.whenSent?.();
+    this.whenSent = null;
   }
 
   openPort(open) {
@@ -108,7 +128,7 @@ export class UsbHost {
   }
 
   #deviceSends(endpoint, data) {
-    if (endpoint === DATA_ENDPOINT) this.received(data);
+    if (endpoint === DATA_ENDPOINT && data.length) this.received(data);
     const [transfer] = this.transfers;
     if (endpoint !== 0 || !transfer) return;
     if (!transfer.reads) {
@@ -142,5 +162,7 @@ export class UsbHost {
     this.armed = 0;
     this.usb.endpointReadDone(DATA_ENDPOINT, Uint8Array.from(this.outgoing.subarray(0, size)), PACKET_US);
     this.outgoing = this.outgoing.subarray(size);
+    this.taken(size);
+    if (!this.outgoing.length) this.#allSent();
   }
 }
