@@ -15,6 +15,7 @@ from tests.docs import generated
 
 from icebus.broker.cli import app as broker_app
 from icebus.client.cli.app import app
+from icebus.rack.cli import app as rack_app
 from icebus.worker.cli import app as worker_app
 
 ROOT = Path(__file__).parents[2]
@@ -64,6 +65,7 @@ def test_given_a_document_then_the_commands_it_shows_exist_with_their_options(
         "icebus": typer.main.get_command(app),
         "icebus-broker": typer.main.get_command(broker_app),
         "icebus-worker": typer.main.get_command(worker_app),
+        "icebus-rack": typer.main.get_command(rack_app),
     }
     for program, *words in commands(path.read_text()):
         command = groups[program]

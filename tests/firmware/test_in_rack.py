@@ -188,7 +188,7 @@ def test_given_a_marker_image_when_copied_then_it_is_refused_and_a_reboot_still_
 
     marker.write_bytes(marker_image(FirmwareMarker(name="icebus", chip=Chip.RP2040)))
     eventually(lambda: not marker.exists(), "the refusal")
-    (drive / PICOBOOT).write_bytes(picoboot.reboot(Chip.RP2040))
+    (drive / PICOBOOT).write_bytes(picoboot.reboot(Chip.RP2040).pack(1))
 
     place.wait_for(Mode.APPLICATION, bootloader.session)
 
