@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from icebus.fpga import SimulationResult, simulate
+from icebus.fpga import SimulationResult, _simulate, simulate
+from icebus.fpga._simulate import COUNTING_STARTS
 from icebus.schemas.boards.bitstream import with_crc
 from icebus.schemas.errors import BitstreamUnsupported
 
@@ -20,10 +21,11 @@ Circuit = Callable[[str], bytes]
 # by a Verilog simulator (see test_other_simulator.py).
 IN_A_SECOND = {
     "accumulator": 13_797,
-    "accumulator_down": 85_545,
+    "accumulator_down": 85_544,
     "async_reset": 187_500,
     "async_set": 1_500_000,
     "both_edges": 333_750,
+    "burst": 0,
     "clock": SECOND,
     "constant": 0,
     "counter_26": (SECOND - 2**25) // 1024,
@@ -39,9 +41,11 @@ IN_A_SECOND = {
     "gated_clock": SECOND // 2,
     "io_register": (SECOND + 2**13) // 2**14,
     "johnson": 2_000_000,
-    "lfsr_16": 12_000_195,
-    "lfsr_32": 12_005_627,
+    "lfsr_16": 12_000_194,
+    "lfsr_32": 12_005_637,
     "pwm": 1_000,
+    "rises_late": 1,
+    "rises_once": 0,
     "ripple": (SECOND + 2**11) // 2**12,
     "ripple_clock": 2_000,
     "undriven": 0,
@@ -65,8 +69,8 @@ def test_given_an_example_when_counted_for_a_second_then_it_is_its_frequency(
 )
 def test_given_a_window_then_only_what_is_in_it_counts(cycles: int, pulses: int) -> None:
     bitstream = (EXAMPLES / "pulse_32khz.bin").read_bytes()
-    # the output changes every 750 cycles
-    assert simulate(bitstream, cycles=cycles).pulses == pulses
+    # the output changes every 750 cycles, and is counted from the 128th on
+    assert simulate(bitstream, cycles=max(cycles - COUNTING_STARTS, 0)).pulses == pulses
 
 
 @pytest.mark.parametrize("name", IN_A_SECOND)
@@ -90,6 +94,21 @@ def test_given_windows_in_any_order_then_each_is_as_if_it_were_the_only_one(
     assert all(
         exact for exact in (simulate(circuit(name), cycles=cycles).exact for cycles in windows)
     )
+
+
+@pytest.mark.parametrize("name", [*IN_A_SECOND, "shifter", "latch", "ring"])
+def test_given_any_circuit_then_what_it_does_while_the_fpga_wakes_up_is_not_counted(
+    circuit: Circuit, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def counts(*windows: int) -> list[int]:
+        return [simulate(circuit(name), cycles=cycles, seed=3).pulses for cycles in windows]
+
+    windows = (0, 1, 2, 7, 100, 2000, 3999)
+    counted = counts(*windows)
+    monkeypatch.setattr(_simulate, "COUNTING_STARTS", 0)
+    before = counts(COUNTING_STARTS)[0]
+    ends = counts(*[COUNTING_STARTS + cycles for cycles in windows])
+    assert counted == [end - before for end in ends]
 
 
 def test_given_a_negative_window_then_nothing_is_counted(circuit: Circuit) -> None:

@@ -56,6 +56,9 @@ def test_given_a_counter_with_a_comparison_then_its_stretches_count_what_simulat
     for cycles in [*range(9), *data.draw(st.lists(st.integers(0, 20_000), max_size=8))]:
         if found is not None:
             assert found.extended_to(cycles).count(cycles) == plainly.count(cycles)
+            start = cycles // 3
+            until_then = found.extended_to(cycles).count(cycles - start, start)
+            assert until_then == plainly.count(cycles - start, start)
 
 
 def test_given_dividers_as_they_are_written_then_they_are_recognised() -> None:

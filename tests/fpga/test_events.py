@@ -75,12 +75,19 @@ def test_given_a_train_that_repeats_then_it_goes_on_as_if_it_had_been_simulated(
     unrolled = first + [at + 30 * again for again in range(15) for at in repeated]
     train = PulseTrain(first + repeated, 80, 30)
     for end in ends:
-        assert train.before(end) == sum(at < end for at in unrolled)
+        assert train.between(0, end) == sum(at < end for at in unrolled)
+        assert train.between(end // 3, end) == sum(end // 3 <= at < end for at in unrolled)
 
 
 def test_given_a_train_of_which_no_more_is_known_then_it_goes_on_at_its_rate() -> None:
-    assert PulseTrain([10, 20, 30, 40], 50, 0).before(5000) == 400
-    assert PulseTrain([10, 20], FOREVER, 0).before(5000) == 2
+    assert PulseTrain([10, 20, 30, 40], 50, 0).between(0, 5000) == 400
+    assert PulseTrain([10, 20], FOREVER, 0).between(0, 5000) == 2
+
+
+def test_given_pulses_before_the_start_then_no_more_of_them_are_expected() -> None:
+    assert PulseTrain([1, 2, 3], 50, 0).between(10, 5000) == 0
+    assert PulseTrain([1, 2, 3, 20, 40], 50, 0).between(10, 4010) == 200
+    assert PulseTrain([10, 20, 30, 40], 50, 0).between(100, 5100) == 400, "all that is known"
 
 
 # --- cells ------------------------------------------------------------------------------------
@@ -102,7 +109,7 @@ def test_given_a_pulse_then_a_gate_passes_it_if_it_lasts_longer_than_its_delay(
         Gate(XOR, (FIRST, FIRST + 2)),
     ]
     train = rises(cells, FIRST + 3, [30, 30, width, 30])
-    assert train.before(1000 * CYCLE) == (1000 if passes else 0)
+    assert train.between(0, 1000 * CYCLE) == (1000 if passes else 0)
 
 
 def test_given_inputs_that_change_together_then_a_gate_sees_both() -> None:
@@ -111,7 +118,7 @@ def test_given_inputs_that_change_together_then_a_gate_sees_both() -> None:
         Gate(INVERT, (FIRST,)),
         Gate(XOR, (FIRST, FIRST)),  # one signal on two inputs
     ]
-    assert rises(cells, FIRST + 2, [30, 30, 30]).before(1000 * CYCLE) == 0
+    assert rises(cells, FIRST + 2, [30, 30, 30]).between(0, 1000 * CYCLE) == 0
 
 
 def test_given_an_asynchronous_reset_then_it_wins_over_clock_and_enable() -> None:
@@ -122,17 +129,21 @@ def test_given_an_asynchronous_reset_then_it_wins_over_clock_and_enable() -> Non
         Flop(CLOCK, False, ONE, reset=FIRST, asynchronous=True),
         Flop(CLOCK, False, ONE, enable=ZERO, reset=FIRST, asynchronous=True, value=True),
     ]
-    assert rises(cells, FIRST + 2, [30, 30, 10, 10]).before(1000 * CYCLE) == 500
-    assert rises(cells, FIRST + 3, [30, 30, 10, 10]).before(1000 * CYCLE) == 1
+    assert rises(cells, FIRST + 2, [30, 30, 10, 10]).between(0, 1000 * CYCLE) == 500
+    assert rises(cells, FIRST + 3, [30, 30, 10, 10]).between(0, 1000 * CYCLE) == 1
 
 
 def test_given_a_synchronous_reset_then_the_enable_keeps_it_away() -> None:
     toggling: list[Cell] = [Flop(CLOCK, False, FIRST + 1), Gate(INVERT, (FIRST,))]
     for enable, expected in ((ONE, 500), (ZERO, 0)):
         flop = Flop(CLOCK, False, FIRST, enable=enable, reset=ZERO)
-        assert rises([*toggling, flop], FIRST + 2, [30, 30, 30]).before(1001 * CYCLE) == expected
+        assert (
+            rises([*toggling, flop], FIRST + 2, [30, 30, 30]).between(0, 1001 * CYCLE) == expected
+        )
         flop = Flop(CLOCK, False, ONE, enable=enable, reset=FIRST)
-        assert rises([*toggling, flop], FIRST + 2, [30, 30, 30]).before(1000 * CYCLE) == expected
+        assert (
+            rises([*toggling, flop], FIRST + 2, [30, 30, 30]).between(0, 1000 * CYCLE) == expected
+        )
 
 
 def test_given_nothing_that_moves_then_it_is_at_rest() -> None:
@@ -188,7 +199,7 @@ def test_given_a_circuit_that_is_in_time_then_delays_do_not_change_what_it_count
             PioCounter()
         )
         expected = plainly(netlist, 100)
-        assert [train.before(cycles * CYCLE) for cycles in range(101)] == expected, seed
+        assert [train.between(0, cycles * CYCLE) for cycles in range(101)] == expected, seed
         moved += expected[-1] > 1
     assert moved > 30
 

@@ -17,7 +17,7 @@ import pytest
 from tests.fpga import generated
 from tests.fpga import other_simulator as other
 
-from icebus.fpga import simulate
+from icebus.fpga import _simulate, simulate
 from icebus.fpga._engines.synchronous import period_search
 from icebus.schemas.errors import BitstreamUnsupported
 
@@ -45,6 +45,12 @@ def simulator() -> None:
 def tools() -> None:
     """These, and those that make bitstreams."""
     need((*other.BUILD_TOOLS, *other.TOOLS))
+
+
+@pytest.fixture(autouse=True)
+def from_configuration_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other simulator counts what happens while the FPGA wakes up, too."""
+    monkeypatch.setattr(_simulate, "COUNTING_STARTS", 0)
 
 
 def ours(bitstream: bytes, marks: tuple[int, ...]) -> list[int] | str:

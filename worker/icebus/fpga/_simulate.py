@@ -34,6 +34,14 @@ ANALYSES_SIZE: Final = 48_000_000
 """Bytes of analysed circuits kept per process. A usual one takes 50 kB, so that a population and
 its parents fit; one without a period, such as a long shift register, up to 6 MB."""
 
+COUNTING_STARTS: Final = 128
+"""Cycles of the 48 MHz that a circuit has run for when its pulses begin to count.
+
+The firmware gives the FPGA 64 clocks of 24 MHz to wake up once CDONE is high, and then starts its
+counter (docs/firmware.md). The FPGA releases the circuit within these, after 49 according to
+Lattice's iCE40 programming and configuration guide, and the firmware takes a few microseconds more;
+how far a circuit has got on a board was never measured (*unverified*)."""
+
 _CELL_SIZE: Final = 500
 """Bytes of a cell in all the forms in which an analysis keeps it."""
 
@@ -75,12 +83,15 @@ def simulate(
 ) -> SimulationResult:
     """Configure a virtual iCE40UP5K and count the rising edges on one of its pins.
 
+    As on a board, what happens within the first :data:`COUNTING_STARTS` cycles, while the FPGA
+    wakes up, is not counted.
+
     What was worked out for a circuit is kept, so that other windows and circuits like it take less.
 
     Args:
         bitstream: any bytes; what is no valid bitstream counts 0 with ``cdone`` false, as on a
             board.
-        window: seconds that are counted, from configuration on.
+        window: seconds that are counted, once the FPGA has woken up.
         cycles: the same in cycles of the 48 MHz on pin 35, instead of ``window``.
         seed: stands for one board's individual delays; matters only to circuits whose gates form
             loops or that have several clocks.
@@ -170,14 +181,14 @@ def _count(
 ) -> tuple[int, bool, str]:
     """The count of a circuit; its analysis is kept, with what this has added to it."""
     if isinstance(analysis, Accumulator):
-        pulses, exact, note = analysis.count(cycles), True, ""
+        pulses, exact, note = analysis.count(cycles, COUNTING_STARTS), True, ""
     elif isinstance(analysis, Divider | PeriodSearch):
         if isinstance(analysis, Divider):
-            analysis = analysis.extended_to(cycles)
-        pulses, exact = analysis.count(cycles)
+            analysis = analysis.extended_to(COUNTING_STARTS + cycles)
+        pulses, exact = analysis.count(cycles, COUNTING_STARTS)
         note = "" if exact else "no period within the budget; extrapolated"
     else:
-        pulses, note = analysis.count(cycles, seed)
+        pulses, note = analysis.count(cycles, seed, COUNTING_STARTS)
         exact = False
     cells = circuit.cells if isinstance(circuit, Netlist) else circuit.gates
     size = 0 if isinstance(analysis, Accumulator) else analysis.size

@@ -105,7 +105,8 @@ def simulate(
 ) -> None:
     """Count the pulses that bitstreams give, on this machine, without a farm.
 
-    Decodes each bitstream and simulates its circuit from configuration on, as virtual boards do.
+    Decodes each bitstream and simulates its circuit, as virtual boards do: what happens within
+    the first clocks after configuration, in which the FPGA wakes up, is not counted.
     Tells whether the count is exact, what drives the pin, and which blocks of the FPGA are used.
     What it can't tell is an error that names the reason.
 

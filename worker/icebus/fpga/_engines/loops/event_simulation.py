@@ -60,16 +60,26 @@ class PulseTrain:
     until: int
     period: int
 
-    def before(self, end: int) -> int:
-        """Pulses counted before ``end``; as it went on so far, if nothing better is known."""
+    def between(self, start: int, end: int) -> int:
+        """Pulses counted from ``start`` to before ``end``.
+
+        As it went on so far, if nothing better is known; what was before ``start`` aside.
+        """
+        if end <= self.until or self.period:
+            return self._before(end) - self._before(start)
+        if self.until <= start:
+            return len(self.counted) * (end - start) // max(self.until, 1)
+        known = len(self.counted) - self._before(start)
+        return known * (end - start) // (self.until - start)
+
+    def _before(self, end: int) -> int:
+        """Pulses counted before ``end``, which is known, if only by the period."""
         if end <= self.until:
             return bisect_left(self.counted, end)
-        if not self.period:
-            return len(self.counted) * end // max(self.until, 1)
         start = self.until - self.period
         periods, rest = divmod(end - start, self.period)
-        at_start = self.before(start)
-        return periods * (len(self.counted) - at_start) + self.before(start + rest)
+        at_start = self._before(start)
+        return periods * (len(self.counted) - at_start) + self._before(start + rest)
 
 
 class EventSimulation:

@@ -47,10 +47,10 @@ class LatchCircuit:
         """Bytes this takes, roughly."""
         return self._search.size
 
-    def count(self, cycles: int, seed: int) -> tuple[int, str]:
+    def count(self, cycles: int, seed: int, start: int = 0) -> tuple[int, str]:
         """Pulses within that many clock cycles, the same for every board, and how it was done."""
         del seed
-        pulses, exact = self._search.count(cycles)
+        pulses, exact = self._search.count(cycles, start)
         return pulses, "it comes to rest" + ("" if exact else "; extrapolated")
 
 
@@ -71,7 +71,7 @@ class TimedCircuit:
         """Bytes this takes at most, roughly."""
         return min(self._simulated, TRAINS_SIZE)
 
-    def count(self, cycles: int, seed: int) -> tuple[int, str]:
+    def count(self, cycles: int, seed: int, start: int = 0) -> tuple[int, str]:
         """Pulses within that many clock cycles on one board, and how they were found."""
         train = self._trains.get(seed)
         if train is None:
@@ -80,8 +80,8 @@ class TimedCircuit:
             train = replace(train, counted=array("q", train.counted))
             self._simulated += _size(train)
         self._trains.put(seed, train, _size(train))
-        end = cycles * CYCLE
-        return train.before(end), _note(train, end)
+        end = (start + cycles) * CYCLE
+        return train.between(start * CYCLE, end), _note(train, end)
 
 
 class RingClockedCircuit:
@@ -96,10 +96,11 @@ class RingClockedCircuit:
         """Bytes this takes, roughly."""
         return self._loop.size + self._rest.size
 
-    def count(self, cycles: int, seed: int) -> tuple[int, str]:
+    def count(self, cycles: int, seed: int, start: int = 0) -> tuple[int, str]:
         """Pulses within that many clock cycles on one board, and how they were found."""
-        edges, note = self._loop.count(cycles, seed)
-        pulses, exact = self._rest.count(edges)
+        before, _ = self._loop.count(start, seed)
+        edges, note = self._loop.count(cycles, seed, start)
+        pulses, exact = self._rest.count(edges, before)
         fastest = cycles * CYCLE // FASTEST
         return min(pulses, fastest), note + ("" if exact else "; the rest is extrapolated")
 
@@ -123,9 +124,12 @@ class LoopedCircuit:
         """Bytes this takes, roughly."""
         return self._method.size
 
-    def count(self, cycles: int, seed: int) -> tuple[int, str]:
-        """Pulses within that many clock cycles on one board, and why they are inexact."""
-        pulses, note = self._method.count(cycles, seed)
+    def count(self, cycles: int, seed: int, start: int = 0) -> tuple[int, str]:
+        """Pulses within that many clock cycles on one board, and why they are inexact.
+
+        ``start`` cycles have passed since configuration when counting begins.
+        """
+        pulses, note = self._method.count(cycles, seed, start)
         return pulses, f"{self._reason}; {note}"
 
 

@@ -40,7 +40,11 @@ class Accumulator:
     delays: tuple[bool, ...]
     inverted: bool
 
-    def count(self, steps: int) -> int:
+    def count(self, steps: int, start: int = 0) -> int:
+        """Rising edges of the output within ``steps`` steps from ``start`` on."""
+        return self._up_to(start + steps) - (self._up_to(start) if start else 0)
+
+    def _up_to(self, steps: int) -> int:
         """Rising edges of the output within the first ``steps`` steps."""
         opposite = self.inverted
         start = []  # the output before the highest bit's first value arrives

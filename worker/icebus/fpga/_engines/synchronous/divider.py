@@ -143,11 +143,18 @@ class Divider:
             return PeriodSearch(self._machine)
         return self
 
-    def count(self, cycles: int) -> tuple[int, bool]:
-        """Rising edges within the first ``cycles`` clock cycles, always exact; extend it first."""
-        if self._period is None or cycles < self._starts[-1]:
-            return self._before(cycles), True
-        return count_with_period(self._before, self._period, cycles), True
+    def count(self, cycles: int, start: int = 0) -> tuple[int, bool]:
+        """Rising edges within ``cycles`` clock cycles from ``start`` on, always exact.
+
+        Extend it to the end of these first.
+        """
+        return self._up_to(start + cycles) - self._up_to(start), True
+
+    def _up_to(self, step: int) -> int:
+        """Rising edges up to a step that is known, if only by the period."""
+        if self._period is None or step < self._starts[-1]:
+            return self._before(step)
+        return count_with_period(self._before, self._period, step)
 
     def _before(self, step: int) -> int:
         """Rising edges up to and including the one at ``step``."""

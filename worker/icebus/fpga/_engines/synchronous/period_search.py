@@ -83,29 +83,38 @@ class PeriodSearch:
         )
         return rises + self._blocks.size
 
-    def count(self, cycles: int) -> tuple[int, bool]:
-        """Rising edges within the first ``cycles`` clock cycles, and whether that is exact."""
+    def count(self, cycles: int, start: int = 0) -> tuple[int, bool]:
+        """Rising edges within so many clock cycles from ``start`` on, and whether it is exact."""
+        first = start * self._machine.per_cycle
+        last = first + cycles * self._machine.per_cycle
         try:
-            return self._count(cycles * self._machine.per_cycle)
+            self._simulate(last)
+            if self._done <= last and self._period is None:
+                return self._extrapolated(first, last), False
+            return self._up_to(last) - self._up_to(first), True
         finally:
             self._blocks.release()
 
-    def _count(self, steps: int) -> tuple[int, bool]:
-        while self._done <= steps and self._period is None:
-            if self._exhausted:
-                return self._extrapolated(steps), False
+    def _simulate(self, steps: int) -> None:
+        """Simulate until so many steps are known, a period is, or the budget is used up."""
+        while self._done <= steps and self._period is None and not self._exhausted:
             try:
                 self._simulate_block()
             except BudgetExceeded:
                 self._exhausted = True
-        if self._done > steps or self._period is None:
-            return self._before(steps), True
-        return count_with_period(self._before, self._period, steps), True
 
-    def _extrapolated(self, steps: int) -> int:
-        """The count if the circuit goes on as it did so far."""
-        known = max(self._done - 1, 1)
-        return self._before(known) * steps // known if self._done else 0
+    def _up_to(self, step: int) -> int:
+        """Rising edges up to a step that is known, if only by the period."""
+        if self._done > step or self._period is None:
+            return self._before(step)
+        return count_with_period(self._before, self._period, step)
+
+    def _extrapolated(self, first: int, last: int) -> int:
+        """The count if the circuit goes on as it did so far, what was before ``first`` aside."""
+        known = self._done - 1
+        if known <= first:
+            return self._before(known) * (last - first) // known if known > 0 else 0
+        return (self._before(known) - self._before(first)) * (last - first) // (known - first)
 
     def _simulate_block(self) -> None:
         """Simulate another block."""
