@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from typing import Any, ClassVar, Protocol
 
 from icebus.schemas.boards.firmware import Chip, FirmwareMarker, marker_image
+from icebus.schemas.boards.images import VARIABLE, find_image
 from icebus.schemas.errors import FirmwareUnknown
 from icebus.worker.firmware._meter import Meter
 from icebus.worker.hardware.board import ConnectedBoard
@@ -85,8 +86,13 @@ class Firmware(ABC):
         return self.test(board)
 
     def uf2(self, chip: Chip) -> bytes | None:
-        """The image for real boards with that chip; None where the package brings none."""
-        return None
+        """The image for real boards with that chip, if there is one.
+
+        Unless the package brings its own, one that says of itself that it is this firmware is
+        looked for in the folders of :mod:`icebus.schemas.boards.images`.
+        """
+        found = find_image(self.name, chip)
+        return None if found is None else found.data
 
     def image(self, board: ConnectedBoard) -> bytes:
         """The UF2 file for ``board``.
@@ -109,8 +115,8 @@ class Firmware(ABC):
         image = self.uf2(board.chip)
         if image is None:
             raise FirmwareUnknown(
-                f"no {self.name!r} image for {board.chip} is installed; flash the board by hand, "
-                "it is then recognised by what it says",
+                f"no {self.name!r} image for {board.chip} is installed; put one into a folder that "
+                f"{VARIABLE} names, or flash the board by hand: it is recognised by what it says",
                 firmware=self.name,
                 chip=board.chip,
             )
