@@ -28,6 +28,7 @@ ROOT = Path(__file__).parents[2]
 DOCUMENT = (ROOT / "docs" / "deploy.md").read_text()
 COMPONENTS = ("broker", "control", "worker")
 UNITS = sorted(path for name in COMPONENTS for path in ROOT.glob(f"{name}/systemd/*.service"))
+USB_UNIT = ROOT / "worker" / "systemd" / "icebus-worker-usb.service"
 TIMEOUT = 60.0
 CIRCUIT = ROOT / "examples" / "circuits" / "pulse_2khz.bin"
 
@@ -234,7 +235,7 @@ def test_given_the_steps_for_systemd_then_the_units_make_a_farm(
     for name, who in (("control", "main"), ("worker", "lab1")):
         (tmp_path / f"etc/icebus/{name}.env").write_text(f"ICEBUS_BROKER={urls[who]}\n")
 
-    units = [Unit(path, here) for path in UNITS]
+    units = [Unit(path, here) for path in UNITS if path != USB_UNIT]
     for unit in units:
         start_program(unit.command, unit.environment)
 
@@ -288,6 +289,17 @@ def test_given_a_unit_then_it_is_not_root_and_its_folder_is_its_own(path: Path) 
     assert unit.values("NoNewPrivileges") == ["yes"]
     assert unit.values("ProtectSystem") == ["strict"]
     assert not [value for value in unit.values("Environment") if "mqtt" in value]
+
+
+def test_given_the_unit_for_boards_then_it_has_the_group_of_the_rules_and_no_other_device() -> None:
+    unit = Unit(USB_UNIT, str)
+    rules = (ROOT / "worker" / "udev" / "70-icebus.rules").read_text()
+
+    assert unit.values("SupplementaryGroups") == re.findall(r'GROUP="(\w+)"', rules)
+    assert unit.values("DevicePolicy") == ["closed"]
+    assert unit.values("DeviceAllow") == ["char-ttyACM rw", "char-usb_device rw"]
+    assert "AF_NETLINK" in unit.values("RestrictAddressFamilies")[0]
+    assert unit.values("Conflicts") == ["icebus-worker.service"]
 
 
 # --- what people see ------------------------------------------------------------------------------

