@@ -11,13 +11,14 @@ import heapq
 import itertools
 import tempfile
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 from unittest import mock
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -534,4 +535,50 @@ def test_given_two_boards_of_one_serial_when_one_leaves_its_bootloader_then_it_s
     life.twins()
     life.time_passes(40.0)
     life.who_serves_is_wanted_and_fit()
+    life.teardown()
+
+
+@pytest.fixture(name="life")
+def life_fixture() -> Iterator[Life]:
+    """One whose patches end with the test, also if that fails."""
+    life = Life()
+    yield life
+    life.patches.close()
+
+
+@pytest.mark.parametrize(
+    ("health", "told"),
+    [
+        ("untouchable", "did not go to its bootloader"),
+        ("unreachable", "its bootloader can't be reached: nothing leads there"),
+        ("worn", "its bootloader refused WRITE: UNKNOWN_ERROR"),
+        ("dying", "did not come back from its bootloader"),
+        ("unflashable", "did not come back from its bootloader"),
+        ("unbootable", "came back in its bootloader"),
+    ],
+)
+def test_given_a_board_that_fails_while_it_is_flashed_then_it_says_so_and_serves_once_it_is_well(
+    life: Life, health: str, told: str
+) -> None:
+    life.all_is_well_for_a_while()
+    life.lab.change(health)
+    life.command("reflash")
+    life.time_passes(200.0)
+    assert any(told in report.reason for report in life.recorder.reports)
+
+    life.all_is_well_for_a_while()
+    assert not life.lab.erased
+    life.teardown()
+
+
+def test_given_a_worker_that_died_while_it_flashed_then_the_next_one_flashes_again(
+    life: Life,
+) -> None:
+    life.lab.erased = True
+    life.lab.enumerate("application")  # as far as its plug is concerned
+    assert life.lab.mode == "bootloader"
+    life.desire(R1)
+    life.time_passes(200.0)
+    assert not life.lab.erased
+    assert life.recorder.reports[-1].state is S.SERVING
     life.teardown()

@@ -123,6 +123,36 @@ def test_when_an_administrator_has_it_reflashed_then_it_keeps_the_firmware_that_
     assert flashing.firmware == "imaged"
 
 
+REVIVED: dict[str, Callable[[NextState, DeviceFacts], Transition]] = {
+    "plugged": lambda decide, known: decide.plugged(known),
+    "looked at again": lambda decide, known: decide.look_again(known),
+}
+
+
+@pytest.mark.parametrize("meet", REVIVED.values(), ids=REVIVED)
+def test_given_a_board_in_its_bootloader_then_it_is_given_whatever_there_is_an_image_of(
+    meet: Callable[[NextState, DeviceFacts], Transition],
+) -> None:
+    known = facts(board(virtual=False, bootloader=True), "")
+    flashing = meet(EITHER, known).state
+    assert isinstance(flashing, Flashing)
+    assert flashing.firmware == "imaged"
+
+
+@pytest.mark.parametrize("meet", REVIVED.values(), ids=REVIVED)
+def test_given_a_board_in_its_bootloader_and_no_image_then_it_is_asked_to_start_what_it_has(
+    meet: Callable[[NextState, DeviceFacts], Transition],
+) -> None:
+    decide = NextState({"pulsecount": Either}, {"bare": Bare()}, check_every=60.0)
+    known = facts(board(virtual=False, bootloader=True), "")
+    assert isinstance(meet(decide, known).state, Rebooting)
+    # It does not help, and neither do the steps of its recovery: that ends.
+    first, second = (decide.failed(known, "came back in its bootloader") for _ in range(2))
+    assert isinstance(first.state, Rebooting)
+    assert isinstance(second.state, Broken)
+    assert "is installed" in second.state.reason
+
+
 LOOKS: dict[str, Callable[[NextState, DeviceFacts], Transition]] = {
     "failed": lambda decide, known: decide.failed(known, "it babbles"),
     "unrecognised": lambda decide, known: decide.unrecognised(known),
