@@ -129,10 +129,9 @@ def test_given_a_serial_that_can_name_no_device_then_it_is_left_alone_and_told()
 def test_given_a_board_that_goes_to_its_bootloader_then_its_port_tells_which(
     chip: Chip, serial: str | None
 ) -> None:
-    device = replace(bootloader(chip), drive=Path("/media/RP2"))
-    (board,) = after([application()], [], [device]).boards
+    (board,) = after([application()], [], [bootloader(chip)]).boards
     assert (board.mode, board.chip, board.serial) == (Mode.BOOTLOADER, chip, serial)
-    assert (board.drive, board.tty) == (Path("/media/RP2"), None)
+    assert board.tty is None
 
 
 @pytest.mark.parametrize("chip", list(Chip))

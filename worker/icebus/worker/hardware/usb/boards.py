@@ -208,7 +208,7 @@ def _connected(device: UsbDevice, rules: UsbRules, seen: KnownBoard) -> Connecte
         chip=chip,
         serial=serial,
         tty=None if tty is None else tty.path,
-        drive=device.drive if bootloader else None,
+        drive=None,  # looked for when there is something to copy to it
         virtual=False,
         mode=Mode.BOOTLOADER if bootloader else Mode.APPLICATION,
         source=SOURCE,
@@ -224,7 +224,7 @@ def _problem(device: UsbDevice) -> str:
         return NO_TTY
     if tty.usable:
         return ""
-    remedy = "install icebus's udev rules"
+    remedy = "install icebus's udev rules (docs/boards.md)"
     if tty.group not in ("", "root"):
         remedy += (
             f", or add the worker's user to the group {tty.group} (sudo usermod -aG {tty.group} "

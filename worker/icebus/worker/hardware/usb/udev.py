@@ -7,7 +7,6 @@ import errno
 import grp
 import logging
 import os
-import re
 import select
 import threading
 import time
@@ -25,20 +24,20 @@ SETTLE = 2.0
 """Seconds within which all that a device shows has appeared: the kernel adds its serial ports some
 milliseconds after it, and udev then sets their rights."""
 
-LOOK_EVERY = 2.0
-"""Seconds between looks without an event: rights may be changed by hand, which is none, and a look
-heals whatever an event that was missed would have left wrong."""
+LOOK_EVERY = 15.0
+"""Seconds between looks without an event, which heal what an event that was missed has left wrong.
+One takes 20 ms of CPU with 20 boards."""
+
+LOOK_FOR_RIGHTS = 2.0
+"""Seconds between looks while a port may not be opened: rights changed by hand are no event."""
 
 LOOK_AGAIN = 0.1
 """Seconds after an event: what it told of may not have been complete yet."""
 
-SUBSYSTEMS = ("usb", "tty", "block")
+SUBSYSTEMS = ("usb", "tty")
 
 TTYS = ("ttyACM*", "ttyUSB*")
 """Serial ports on USB; there are a hundred others to look through."""
-
-_ESCAPE = re.compile(r"\\([0-7]{3})")
-"""How a space stands in the table of mounts."""
 
 
 class UdevSource:
@@ -49,16 +48,14 @@ class UdevSource:
 
     Args:
         settle: seconds after which what a device does not show is missing.
-        mounts: the table of mounts.
 
     Raises:
         ImportError: there is no libudev.
     """
 
-    def __init__(self, settle: float = SETTLE, mounts: Path = Path("/proc/self/mounts")) -> None:
+    def __init__(self, settle: float = SETTLE) -> None:
         self._context = pyudev.Context()
         self._settle = settle
-        self._mounts = mounts
         self._first_seen: dict[str, float] = {}
         self._removed: frozenset[str] = frozenset()
         self._last: list[UsbDevice] | None = None
@@ -85,33 +82,32 @@ class UdevSource:
         os.close(self._stop_write)
 
     def _watch(self, monitor: pyudev.Monitor, on_change: OnDevices) -> None:
-        with contextlib.ExitStack() as stack:
-            poll = select.poll()
-            poll.register(monitor.fileno(), select.POLLIN)
-            poll.register(self._stop_read, select.POLLIN)
-            with contextlib.suppress(OSError):  # the kernel tells of mounts as of urgent data
-                mounts = stack.enter_context(self._mounts.open())
-                poll.register(mounts.fileno(), select.POLLPRI)
-            pause = 0.0
-            while True:
-                self._look(on_change)
-                ready = dict(poll.poll(min(pause, self._until_next_look()) * 1000))
-                if self._stop_read in ready:
-                    return
-                pause = LOOK_AGAIN if ready else LOOK_EVERY
-                self._removed = frozenset()
-                if monitor.fileno() in ready:
-                    events = _drain(monitor)
-                    if events is None:
-                        poll.unregister(monitor.fileno())
-                    else:  # what is removed may be seen for a moment still
-                        self._removed = frozenset(p for p, how in events.items() if how == "remove")
+        poll = select.poll()
+        poll.register(monitor.fileno(), select.POLLIN)
+        poll.register(self._stop_read, select.POLLIN)
+        pause = LOOK_EVERY
+        while True:
+            self._look(on_change)
+            ready = dict(poll.poll(min(pause, self._until_next_look()) * 1000))
+            if self._stop_read in ready:
+                return
+            pause = LOOK_AGAIN if ready else LOOK_EVERY
+            self._removed = frozenset()
+            if monitor.fileno() in ready:
+                events = _drain(monitor)
+                if events is None:
+                    poll.unregister(monitor.fileno())
+                else:  # what is removed may be seen for a moment still
+                    self._removed = frozenset(p for p, how in events.items() if how == "remove")
 
     def _until_next_look(self) -> float:
-        unsettled = [since for since in self._first_seen.values() if not self._is_settled(since)]
-        if not unsettled:
-            return LOOK_EVERY
-        return min(LOOK_EVERY, max(0.0, min(unsettled) + self._settle - time.monotonic()) + 0.01)
+        pauses = [LOOK_EVERY]
+        if any(not tty.usable for device in self._last or () for tty in device.ttys):
+            pauses.append(LOOK_FOR_RIGHTS)
+        now = time.monotonic()
+        settling = [since + self._settle - now for since in self._first_seen.values()]
+        pauses += [left + 0.01 for left in settling if left > 0]
+        return min(pauses)
 
     def _is_settled(self, since: float) -> bool:
         return time.monotonic() >= since + self._settle
@@ -127,7 +123,6 @@ class UdevSource:
 
     def _devices(self) -> list[UsbDevice]:
         ttys = self._ttys()
-        drives = self._drives()
         found: list[UsbDevice] = []
         now = time.monotonic()
         first_seen: dict[str, float] = {}
@@ -148,7 +143,6 @@ class UdevSource:
                         serial=_text(each, "serial", ""),
                         product=_text(each, "product", ""),
                         ttys=tuple(sorted(ttys.get(port, []), key=lambda tty: tty.interface)),
-                        drive=drives.get(port),
                         settled=self._is_settled(since),
                     )
                 )
@@ -169,17 +163,6 @@ class UdevSource:
                     number = int(_text(interface, "bInterfaceNumber"), 16)
                     tty = Tty(path, number, os.access(path, os.R_OK | os.W_OK), _group(path))
                     found.setdefault(device.sys_name, []).append(tty)
-        return found
-
-    def _drives(self) -> dict[str, Path]:
-        mounted = dict(_mounted(self._mounts))
-        found: dict[str, Path] = {}
-        for each in self._context.list_devices(subsystem="block"):
-            with _leaving():
-                place = mounted.get(each.device_node or "")
-                device = each.find_parent("usb", "usb_device") if place is not None else None
-                if place is not None and device is not None:
-                    found[device.sys_name] = place
         return found
 
 
@@ -226,15 +209,3 @@ def _group(path: Path) -> str:
         return grp.getgrgid(path.stat().st_gid).gr_name
     except (OSError, KeyError):
         return ""
-
-
-def _mounted(table: Path) -> Iterator[tuple[str, Path]]:
-    """Device files and where they are mounted."""
-    try:
-        lines = table.read_text(errors="replace").splitlines()
-    except OSError:
-        return
-    for line in lines:
-        device, place, *_ = line.split(" ")
-        if device.startswith("/dev/"):
-            yield device, Path(_ESCAPE.sub(lambda octal: chr(int(octal[1], 8)), place))

@@ -37,7 +37,6 @@ class UsbDevice:
         serial: its serial, empty where it has none.
         product: its product string.
         ttys: its serial ports.
-        drive: where its drive is mounted; None where it has none, or none is mounted.
         settled: whether it has been there so long that all it shows has appeared.
     """
 
@@ -48,7 +47,6 @@ class UsbDevice:
     serial: str = ""
     product: str = ""
     ttys: tuple[Tty, ...] = ()
-    drive: Path | None = None
     settled: bool = True
 
     @property
