@@ -1,23 +1,41 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 from tests.firmware.emulated_board import EmulatedBoard, Host, emulated_board, skip_unless_built
+from tests.firmware.virtual_board import VirtualBoard, virtual_board
 
 CIRCUITS = Path(__file__).parents[2] / "examples" / "circuits"
 
 
-@pytest.fixture(scope="module")
-def powered_board() -> Iterator[EmulatedBoard]:
-    skip_unless_built()
-    with emulated_board() as board:
+Board = EmulatedBoard | VirtualBoard
+"""What speaks the framed protocol: the image as it is built, and what the rack has for it."""
+
+EMULATED = pytest.param("emulated", marks=pytest.mark.slow)
+
+only_emulated = pytest.mark.parametrize("powered_board", [EMULATED], indirect=True)
+"""For tests that do to a board what can't be done to a virtual one."""
+
+
+@pytest.fixture(scope="module", params=[EMULATED, "virtual"])
+def powered_board(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Board]:
+    made: AbstractContextManager[Board]
+    if request.param == "virtual":
+        made = virtual_board(tmp_path_factory.mktemp("rack"))
+    else:
+        skip_unless_built()
+        made = emulated_board()
+    with made as board:
         yield board
 
 
 @pytest.fixture
-def board(powered_board: EmulatedBoard) -> EmulatedBoard:
+def board(powered_board: Board) -> Board:
     """A board with its power just switched on, and nobody at its port."""
     powered_board.command("power")
     powered_board.wait_for("application")
@@ -25,7 +43,7 @@ def board(powered_board: EmulatedBoard) -> EmulatedBoard:
 
 
 @pytest.fixture
-def host(board: EmulatedBoard) -> Iterator[Host]:
+def host(board: Board) -> Iterator[Host]:
     with board.opened() as host:
         yield host
 

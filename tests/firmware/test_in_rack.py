@@ -15,6 +15,7 @@ import pytest
 import serial
 from tests.firmware.conftest import circuit
 from tests.firmware.emulated_board import DEADLINE, IMAGE, Host, skip_unless_built
+from tests.firmware.virtual_board import SerialPort
 from tests.worker.racks import Rack
 from tests.worker.waiting import eventually
 
@@ -37,23 +38,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 ONE = RackBoard(port="1-1.1", serial="E6616407E3000001", emulated=True)
 OTHER = RackBoard(port="1-1.2", serial="E6616407E3000002", emulated=True)
 WINDOW = CountPulses(window_us=50_000)
-
-
-@dataclass(frozen=True)
-class SerialPort:
-    """A board's pseudo-terminal, opened as a worker opens it."""
-
-    connection: serial.Serial
-
-    def write(self, data: bytes | bytearray) -> None:
-        self.connection.write(data)
-
-    def read(self, timeout: float = DEADLINE) -> bytes:
-        try:
-            self.connection.timeout = timeout
-            return bytes(self.connection.read(max(1, self.connection.in_waiting)))
-        except OSError:  # the board is gone
-            return b""
 
 
 @dataclass(frozen=True)

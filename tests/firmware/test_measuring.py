@@ -1,4 +1,4 @@
-"""What the image measures, run in the emulator."""
+"""What boards measure: the image in the emulator, and virtual ones."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import zlib
 from dataclasses import replace
 
 import pytest
-from tests.firmware.conftest import circuit
+from tests.firmware.conftest import circuit, only_emulated
 from tests.firmware.emulated_board import FLASH_ID, EmulatedBoard, Host
 
 from icebus.schemas.boards.framed import FrameType
@@ -20,13 +20,12 @@ from icebus.schemas.boards.framed_requests import (
     TakeSamples,
 )
 
-pytestmark = pytest.mark.slow
-
 GPIO_OF_27, GPIO_OF_25, GPIO_OF_18 = 0, 1, 7
 CONFIGURING_US = 40_000
 """More than configuring the FPGA takes, and less than that and another bitstream's upload."""
 
 
+@only_emulated
 def test_given_a_board_when_power_comes_on_then_usb_and_banner_say_what_it_is(
     board: EmulatedBoard,
 ) -> None:
@@ -55,6 +54,7 @@ def test_given_a_circuit_when_measured_then_it_counts_what_the_virtual_fpga_does
     assert 15_000 < result.temperature_mc < 25_000
 
 
+@only_emulated
 def test_given_10_khz_on_the_pin_when_counted_for_a_second_then_it_is_10000(
     board: EmulatedBoard, host: Host, bitstream: bytes
 ) -> None:
@@ -67,6 +67,7 @@ def test_given_10_khz_on_the_pin_when_counted_for_a_second_then_it_is_10000(
     assert abs(result.pulses[0] - 10_000) <= 1
 
 
+@only_emulated
 def test_given_several_pins_when_counted_then_each_has_its_own_count_of_the_same_window(
     board: EmulatedBoard, host: Host, bitstream: bytes
 ) -> None:
@@ -176,6 +177,7 @@ def test_given_a_dense_bitstream_when_measured_behind_another_then_it_arrives_wh
     assert host.result(behind).outcome is Outcome.NOT_CONFIGURED  # unpacked as announced, refused
 
 
+@only_emulated
 def test_given_a_voltage_when_sampled_then_samples_come_in_order_at_the_rate(
     board: EmulatedBoard, host: Host, bitstream: bytes
 ) -> None:
@@ -196,6 +198,7 @@ def test_given_a_voltage_when_sampled_then_samples_come_in_order_at_the_rate(
     assert 15_000 < result.temperature_mc < 25_000
 
 
+@only_emulated
 def test_given_samples_and_pulses_in_turn_when_measured_then_both_are_right(
     board: EmulatedBoard, host: Host, bitstream: bytes
 ) -> None:

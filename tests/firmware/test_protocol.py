@@ -1,4 +1,4 @@
-"""How the image keeps to its contract when something goes wrong, run in the emulator."""
+"""How boards keep to the contract when something goes wrong: emulated and virtual ones."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import random
 from dataclasses import replace
 
 import pytest
+from tests.firmware.conftest import Board, only_emulated
 from tests.firmware.emulated_board import EmulatedBoard, Host
 
 from icebus.schemas.boards.framed import HEADER_SIZE, Frame, FrameType
@@ -17,8 +18,6 @@ from icebus.schemas.boards.framed_requests import (
     Measurement,
     TakeSamples,
 )
-
-pytestmark = pytest.mark.slow
 
 LONG = CountPulses(window_us=60_000_000)
 SHORT = CountPulses(window_us=1000)
@@ -110,6 +109,7 @@ def test_given_an_abort_at_any_point_then_each_has_one_outcome_and_the_next_is_r
     assert host.count(bitstream).pulses == (160,)
 
 
+@only_emulated
 def test_given_samples_being_taken_when_aborted_then_the_next_sampling_is_right(
     board: EmulatedBoard, host: Host, bitstream: bytes
 ) -> None:
@@ -128,7 +128,7 @@ def test_given_samples_being_taken_when_aborted_then_the_next_sampling_is_right(
 
 @pytest.mark.parametrize("cut", ["in a frame", "while measuring"])
 def test_given_a_host_that_dies_when_another_comes_then_it_finds_the_board_idle(
-    board: EmulatedBoard, bitstream: bytes, cut: str
+    board: Board, bitstream: bytes, cut: str
 ) -> None:
     with board.opened() as host:
         host.measure(bitstream, LONG)
@@ -144,6 +144,7 @@ def test_given_a_host_that_dies_when_another_comes_then_it_finds_the_board_idle(
         assert [reply for reply in host.unread if isinstance(reply.payload, Result)] == []
 
 
+@only_emulated
 def test_given_a_host_that_falls_silent_when_it_is_owed_results_then_they_are_aborted(
     board: EmulatedBoard, host: Host, bitstream: bytes
 ) -> None:
@@ -157,6 +158,7 @@ def test_given_a_host_that_falls_silent_when_it_is_owed_results_then_they_are_ab
     assert 9_000_000 < result.window_us < 11_000_000
 
 
+@only_emulated
 def test_given_a_host_that_asks_now_and_then_when_a_window_is_long_then_it_is_measured(
     board: EmulatedBoard, host: Host, bitstream: bytes
 ) -> None:
@@ -174,6 +176,7 @@ def test_given_a_host_that_asks_now_and_then_when_a_window_is_long_then_it_is_me
     assert abs(result.pulses[0] - result.window_us * 8 / 1000) <= 1
 
 
+@only_emulated
 def test_given_firmware_that_hangs_when_the_watchdog_bites_then_the_banner_says_so(
     board: EmulatedBoard, bitstream: bytes
 ) -> None:
@@ -190,7 +193,7 @@ def test_given_firmware_that_hangs_when_the_watchdog_bites_then_the_banner_says_
 
 
 def test_given_power_lost_in_a_frame_when_it_is_back_then_the_board_works(
-    board: EmulatedBoard, bitstream: bytes
+    board: Board, bitstream: bytes
 ) -> None:
     with board.opened() as host:
         host.measure(bitstream, LONG)
@@ -205,7 +208,7 @@ def test_given_power_lost_in_a_frame_when_it_is_back_then_the_board_works(
 
 
 def test_given_a_restart_asked_for_then_it_is_accepted_and_the_banner_says_so(
-    board: EmulatedBoard,
+    board: Board,
 ) -> None:
     with board.opened() as host:
         assert host.reply(host.send(FrameType.RESTART)).type is FrameType.ACCEPTED
@@ -217,7 +220,7 @@ def test_given_a_restart_asked_for_then_it_is_accepted_and_the_banner_says_so(
 
 @pytest.mark.parametrize("way", ["request", "1200 baud"])
 def test_given_a_wish_for_the_bootloader_then_the_board_restarts_into_it(
-    board: EmulatedBoard, way: str
+    board: Board, way: str
 ) -> None:
     with board.opened() as host:
         if way == "request":
@@ -228,7 +231,7 @@ def test_given_a_wish_for_the_bootloader_then_the_board_restarts_into_it(
         host.wait_until_closed()
 
 
-def test_given_another_baud_rate_then_nothing_happens(board: EmulatedBoard, host: Host) -> None:
+def test_given_another_baud_rate_then_nothing_happens(board: Board, host: Host) -> None:
     board.set_baud(115_200)
 
     assert host.banner().reset == "power"

@@ -158,12 +158,13 @@ class Application:
                 if self._closed:
                     return
             elif got is Signal.WAITING:
-                self._port.drop_unreceived()
+                self._port.take_unreceived()
             elif self._port.is_closed():
                 self._noticed(got, now)  # the old host's, too
             else:
                 self._reopened(now)
-                self._noticed(got, now)
+                if got is not Signal.REOPENED:
+                    self._noticed(got, now)
                 self._loop.call_soon(self._pump)
                 return
         self._host_closed(now)
@@ -183,12 +184,17 @@ class Application:
     def _reopened(self, now: float) -> None:
         """The host has closed the port and opened it, too quickly for a hang-up to be seen."""
         self._forget_unsent()
-        if self._firmware.receiving and self._firmware.drops_cut_transfers:
-            # What is still to be read may be either side's of the close; it is better lost, which
-            # the watchdog notices, than counted.
+        # What is still to be read may be either side's of the close.
+        salvaged = b""
+        if self._firmware.salvages:
+            salvaged = self._firmware.salvage(self._port.take_unreceived())
+        elif self._firmware.receiving:
+            # It is better lost, which the watchdog notices, than counted.
             _LOG.warning("%s: its port was reopened within a transfer; dropped", self._serial)
-            self._port.drop_unreceived()
+            self._port.take_unreceived()
         self._do(self._run(self._firmware.host_closed, now))
+        if salvaged:
+            self._do(self._run(self._firmware.receive, salvaged, now))
 
     def _pace(self, deadline: float) -> None:
         if self._pace_timer is None:

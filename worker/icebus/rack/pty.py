@@ -135,11 +135,13 @@ class PtyPort:
         finally:
             os.close(slave)
 
-    def drop_unreceived(self) -> None:
-        """Forget what a host wrote and nobody will take, as it has gone."""
+    def take_unreceived(self) -> bytes:
+        """All that a host wrote and that was not read yet."""
+        taken = b""
         while isinstance(got := self.read(_READ_MAX), bytes):
-            pass
+            taken += got
         self._held = got
+        return taken
 
     def close(self) -> None:
         """Unplug: a host that has the port open gets EIO."""

@@ -115,9 +115,9 @@ class Firmware:
     """Whether what the host does not read now is kept for it, and nothing more is read from it
     until it has; otherwise it is lost, as with most firmware that prints."""
 
-    drops_cut_transfers = True
-    """Whether a transfer is dropped with all that has come when the host closes the port and opens
-    it again at once; firmware that can tell the old host's bytes from the new one's need not."""
+    salvages = False
+    """Whether :meth:`salvage` finds what is the new host's where the port was closed and opened
+    again at once. Otherwise a transfer that was cut so is dropped with all that has come."""
 
     def __init__(
         self, settings: FirmwareSettings, random: Random, runs_on: RunsOn = ANY_BOARD
@@ -156,6 +156,10 @@ class Firmware:
         """``output`` as a board says it whose reports can't be understood."""
         lines = output.split(EOL.encode())
         return EOL.encode().join(line[: len(line) // 2] for line in lines)
+
+    def salvage(self, unread: bytes) -> bytes:
+        """What to take of bytes that may be the old host's or the new one's."""
+        return unread
 
     @property
     def deadline(self) -> float | None:

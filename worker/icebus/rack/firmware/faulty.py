@@ -48,6 +48,11 @@ class Faulty(Firmware):
         return self._inner.waits_for_host and self._fault is not Fault.BABBLE
 
     @property
+    def salvages(self) -> bool:  # type: ignore[override]  # as above
+        """As the firmware inside, unless it is deaf."""
+        return self._inner.salvages and self._fault not in _MUTE and not self._stalled
+
+    @property
     def wants(self) -> int:
         """Nothing when it is deaf; half a transfer when it will stall."""
         if self._fault in _MUTE or self._stalled:
@@ -69,6 +74,10 @@ class Faulty(Firmware):
     def touchable(self) -> bool:
         """A chip that hangs does not even serve its USB."""
         return self._fault is not Fault.HANG
+
+    def salvage(self, unread: bytes) -> bytes:
+        """As the firmware inside."""
+        return self._inner.salvage(unread)
 
     @property
     def deadline(self) -> float | None:

@@ -54,7 +54,7 @@ class Framed(Firmware):
     """Takes requests, makes measurements one behind another, and replies."""
 
     waits_for_host = True
-    drops_cut_transfers = False
+    salvages = True
 
     def __init__(
         self, settings: FirmwareSettings, random: Random, runs_on: RunsOn = ANY_BOARD
@@ -95,6 +95,12 @@ class Framed(Firmware):
         """Results have an outcome that nobody knows."""
         frames = FrameParser().feed(output)
         return b"".join(_garbled(frame).pack() for frame in frames)
+
+    def salvage(self, unread: bytes) -> bytes:
+        """Whole frames; one that was cut off must not swallow those behind it."""
+        parser = FrameParser(longest=REQUEST_SIZE + limits.QUEUE_BYTES)
+        frames = parser.feed(unread) + parser.drop_begun_frame()
+        return b"".join(frame.pack() for frame in frames)
 
     @property
     def deadline(self) -> float | None:
