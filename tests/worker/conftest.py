@@ -24,6 +24,7 @@ from icebus.schemas.files import File
 from icebus.schemas.ids import new_id
 from icebus.worker.device.device import Device
 from icebus.worker.device.journal import Journal
+from icebus.worker.firmware.framed import _firmware as framed_firmware
 from icebus.worker.firmware.pulse_count import _meter
 from icebus.worker.installed import Installed
 from icebus.worker.loop import Loop
@@ -44,6 +45,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker with short deadlines; boards here answer at once."""
     monkeypatch.setattr(testing, "LISTEN", 0.02)
     monkeypatch.setattr(_meter, "QUIET", 0.2)
+    monkeypatch.setattr(framed_firmware, "ANSWER", 0.3)
 
 
 MakeDeviceHarness = Callable[..., DeviceHarness]

@@ -16,6 +16,7 @@ import pytest
 from icebus.schemas.boards.rack import Fault
 from icebus.schemas.devices import DeviceReport, DeviceState
 from icebus.worker.device import recovery
+from icebus.worker.firmware.framed import _firmware as framed_firmware
 from icebus.worker.firmware.pulse_count import _firmware, _meter
 from icebus.worker.states.core import absent, testing, via_bootloader
 
@@ -28,6 +29,7 @@ pytestmark = pytest.mark.timeout(120)
 SHORT_DEADLINES = {
     (testing, "LISTEN"): 0.02,
     (_firmware, "ANSWER"): 2.0,
+    (framed_firmware, "ANSWER"): 0.5,
     (_meter, "QUIET"): 0.2,
     (_meter, "UPLOAD_DEADLINE"): 2.0,
     (_meter, "REPORT_DEADLINE"): 2.0,

@@ -28,6 +28,7 @@ from icebus.worker.firmware import (
     MeterCallbacks,
     installed_firmware,
 )
+from icebus.worker.firmware.framed import FramedFirmware
 from icebus.worker.firmware.pulse_count import PulseCountFirmware, _firmware
 from icebus.worker.hardware.board import ConnectedBoard
 from icebus.worker.hardware.flashing import check_image
@@ -169,6 +170,7 @@ def test_given_a_board_whose_chip_nobody_has_said_then_no_image_is_guessed() -> 
 def test_given_what_is_installed_then_silent_firmware_of_ours_is_asked_and_the_rest_heard() -> None:
     assert {each.name: each.silent for each in installed_firmware().values()} == {
         "default": False,
+        FramedFirmware.name: True,
         PulseCountFirmware.name: True,
     }
 

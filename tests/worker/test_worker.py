@@ -260,7 +260,7 @@ def test_given_its_kinds_then_their_schemas_hold_for_what_crosses(
     while not found:
         deadline.check("the kinds")
     kind = found[0].kinds["pulsecount"]
-    assert kind.all_firmware == ("icebus", "pulse_count")
+    assert kind.all_firmware == ("pulse_count", "icebus")
     assert set(kind.methods) == {"evaluate", "acknowledge", "collect", "status"}
     for schema in (
         kind.args,

@@ -53,10 +53,14 @@ class Installed:
         return Installed({name: self.kinds[name] for name in sorted(kinds)}, self.firmware)
 
     def likely_firmware(self, last: str, kind: str | None) -> dict[str, Firmware]:
-        """All firmware: what a board ran last, what ``kind`` takes, then what answers soonest."""
+        """All firmware: what a board ran last, what ``kind`` takes, then what answers soonest.
+
+        What is to be asked last stands behind them.
+        """
         usable = self.kinds[kind].firmware if kind is not None and kind in self.kinds else ()
 
-        def rank(firmware: Firmware) -> tuple[bool, bool, float]:
-            return firmware.name != last, firmware.name not in usable, firmware.answers_within
+        def rank(firmware: Firmware) -> tuple[bool, bool, bool, float]:
+            other = firmware.name not in usable
+            return firmware.name != last, firmware.asked_last, other, firmware.answers_within
 
         return {each.name: each for each in sorted(self.firmware.values(), key=rank)}

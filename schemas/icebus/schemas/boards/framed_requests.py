@@ -8,12 +8,16 @@ version of the protocol.
 from __future__ import annotations
 
 import struct
-import zlib
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
+from isal import isal_zlib
+
 from icebus.schemas.boards.framed import unpack
+
+_LEVEL: Final = 1
+"""Of ISA-L's 0 to 3: 3 takes nine times as long for a fortieth less."""
 
 PINS_AT_ONCE: Final = 4
 """Pins that one measurement can count: the state machines of one PIO."""
@@ -90,7 +94,7 @@ class Measure:
         encoding, encoded = Encoding.DEFLATE, deflate(bitstream)
         if len(encoded) >= len(bitstream):
             encoding, encoded = Encoding.STORED, bitstream
-        return cls(measurement, len(bitstream), zlib.crc32(bitstream), encoding, encoded)
+        return cls(measurement, len(bitstream), isal_zlib.crc32(bitstream), encoding, encoded)
 
     def pack(self) -> bytes:
         """As the payload of a frame."""
@@ -140,6 +144,10 @@ class Measure:
 
 
 def deflate(data: bytes) -> bytes:
-    """Compress as boards inflate it: raw deflate, without a header."""
-    compressor = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS, 9)
+    """Compress as boards inflate it: raw deflate, without a header.
+
+    ISA-L takes a hundredth of the time of zlib at its best, for 1.5 kB of a typical circuit instead
+    of 0.9: on the serial line that is a millisecond, which is spent while the board measures.
+    """
+    compressor = isal_zlib.compressobj(_LEVEL, isal_zlib.DEFLATED, -isal_zlib.MAX_WBITS)
     return compressor.compress(data) + compressor.flush()

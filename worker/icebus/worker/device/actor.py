@@ -71,7 +71,7 @@ class DeviceActor:
         self.serial = serial
         self.name = serial or f"at-{path}"
         self.board: ConnectedBoard | None = None
-        self.firmware = ""
+        self.firmware = self.firmware_version = ""
         self.desired: Desired | None = None
         self._loop = loop
         self._installed = installed
@@ -264,9 +264,9 @@ class DeviceActor:
         kind = self.desired.kind if self.desired is not None else None
         return self._installed.likely_firmware(self.firmware, kind)
 
-    def proved(self, firmware: str) -> None:
-        """The board runs ``firmware`` and is idle."""
-        self.firmware = firmware
+    def proved(self, firmware: str, version: str = "") -> None:
+        """The board runs ``firmware``, of ``version`` if it says so, and is idle."""
+        self.firmware, self.firmware_version = firmware, version
         self.become_desired()
 
     def found(self, expect: str | None = None) -> None:

@@ -21,14 +21,18 @@ class ProbedBoard(Protocol):
     def port(self) -> Port | None:
         """The board's serial port, while that is open."""
 
+    @property
+    def chip(self) -> Chip | None:
+        """The board's microcontroller, by what it shows on USB; None while it is away."""
+
     def after(self, seconds: float, callback: Callback) -> Timer:
         """Run ``callback`` in ``seconds``, if the answer still matters then."""
 
     def recognised(self) -> None:
         """Only this firmware says what the board has said; it may be busy."""
 
-    def passed(self) -> None:
-        """The board runs this firmware and is idle."""
+    def passed(self, version: str = "") -> None:
+        """The board runs this firmware and is idle; it says of which ``version``, if it does."""
 
     def failed(self, reason: str) -> None:
         """The board runs this firmware, or should, and does not do what it must."""
@@ -67,10 +71,15 @@ class Firmware(ABC):
             of each silent firmware in turn.
         answers_within: seconds from a question, or from the first word that gives the firmware
             away, to its being idle.
+        answers_while_busy: whether it answers its question at once, whatever it is doing.
+        asked_last: whether a board of which nothing is known is asked for other firmware first,
+            because the question takes that some time.
     """
 
     name: ClassVar[str]
     silent: ClassVar[bool] = True
+    answers_while_busy: ClassVar[bool] = False
+    asked_last: ClassVar[bool] = False
 
     @property
     def answers_within(self) -> float:

@@ -83,8 +83,8 @@ class CoreHost(Host, Protocol):
     def close(self) -> None:
         """Close the board's port."""
 
-    def proved(self, firmware: str) -> None:
-        """The board runs ``firmware`` and is idle."""
+    def proved(self, firmware: str, version: str = "") -> None:
+        """The board runs ``firmware``, of ``version`` if it says so, and is idle."""
 
     def unrecognised(self) -> None:
         """The board lives but runs nothing known."""

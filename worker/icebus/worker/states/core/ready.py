@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 
+from icebus.schemas.boards.firmware import Chip
 from icebus.schemas.devices import DeviceState
 from icebus.worker.firmware import Probe
 from icebus.worker.hardware.port import Port
@@ -63,10 +64,15 @@ class Ready(CoreState):
         """The board's serial port, while that is open."""
         return self.device.port
 
+    @property
+    def chip(self) -> Chip | None:
+        """The board's microcontroller."""
+        return self.device.board.chip if self.device.board is not None else None
+
     def recognised(self) -> None:
         """It runs what it ran before."""
 
-    def passed(self) -> None:
+    def passed(self, version: str = "") -> None:
         """It is idle still: check again later."""
         self._checking = False
         self._wait()

@@ -11,6 +11,7 @@ from icebus.worker.device.lifecycle import preparing_or
 from icebus.worker.states.core.state import CoreState
 
 if TYPE_CHECKING:
+    from icebus.schemas.boards.firmware import Chip
     from icebus.worker.firmware import Firmware, Probe
     from icebus.worker.hardware.port import Port
     from icebus.worker.loop import Callback, Timer
@@ -49,8 +50,9 @@ class Testing(CoreState):
 
     def on_add(self, port: Port) -> None:
         """Listen, or speak first to a firmware that is known to be silent."""
-        is_silent = any(each.name == self._expect for each in self._to_ask)
-        if is_silent and self.reported is not DeviceState.RELEASING:
+        expected = next((each for each in self._to_ask if each.name == self._expect), None)
+        busy = self.reported is DeviceState.RELEASING
+        if expected is not None and (expected.answers_while_busy or not busy):
             self._ask_next()
         else:
             self.after(LISTEN, self._ask_next)
@@ -88,12 +90,12 @@ class Testing(CoreState):
             self._recognised = firmware.name
             self.after(firmware.answers_within, partial(self._not_idle, firmware.answers_within))
 
-    def passed(self, firmware: Firmware) -> None:
+    def passed(self, firmware: Firmware, version: str) -> None:
         """The board runs ``firmware`` and is idle."""
         if self._expect is not None and firmware.name != self._expect:
             self.device.fail(f"flashed with {self._expect} but runs {firmware.name}")
         else:
-            self.device.proved(firmware.name)
+            self.device.proved(firmware.name, version)
 
     def _not_idle(self, seconds: float) -> None:
         runs = self._recognised or self._expect
@@ -111,15 +113,20 @@ class _ProbedBoard:
     def port(self) -> Port | None:
         return self._state.device.port
 
+    @property
+    def chip(self) -> Chip | None:
+        board = self._state.device.board
+        return board.chip if board is not None else None
+
     def after(self, seconds: float, callback: Callback) -> Timer:
         return self._state.after(seconds, callback)
 
     def recognised(self) -> None:
         self._state.recognised(self._firmware)
 
-    def passed(self) -> None:
+    def passed(self, version: str = "") -> None:
         if self._state.alive:
-            self._state.passed(self._firmware)
+            self._state.passed(self._firmware, version)
 
     def failed(self, reason: str) -> None:
         if self._state.alive:
