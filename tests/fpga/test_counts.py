@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import pickle
+import re
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from icebus.fpga import SimulationResult, _simulate, simulate
+from icebus.fpga._device import chipdb, fabric
 from icebus.fpga._simulate import COUNTING_STARTS
-from icebus.schemas.boards.bitstream import with_crc
+from icebus.schemas.boards.bitstream import bank_writes, with_crc
 from icebus.schemas.errors import BitstreamUnsupported
 
 SECOND = 48_000_000
@@ -37,8 +40,8 @@ IN_A_SECOND = {
     "down": 5_000,
     "enable": 1_000,
     "falling": (3 * SECOND + 2**15) // 2**16,
-    "follows_input": 0,
     "gated_clock": SECOND // 2,
+    "input_elsewhere": SECOND // 1024,
     "io_register": (SECOND + 2**13) // 2**14,
     "johnson": 2_000_000,
     "lfsr_16": 12_000_194,
@@ -48,7 +51,6 @@ IN_A_SECOND = {
     "rises_once": 0,
     "ripple": (SECOND + 2**11) // 2**12,
     "ripple_clock": 2_000,
-    "undriven": 0,
     "unused_bram": SECOND // 512,
 }
 
@@ -80,6 +82,56 @@ def test_given_a_circuit_that_follows_the_clock_then_the_count_is_exact(
     assert simulate(circuit(name), cycles=SECOND, seed=7) == SimulationResult(
         IN_A_SECOND[name], exact=True, cdone=True, note=""
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "pulses", "told"),
+    [
+        ("undriven", 0, "pin 27 is no output in this bitstream"),
+        ("follows_input", 0, "pin 28 is an input that nothing drives, taken to be 1"),
+        ("input_clock", 0, "pin 28 is an input"),
+        ("input_enable", (SECOND + 2**11) // 2**12, "pin 28 is an input"),
+        ("input_logic", SECOND // 1024, "pin 28 is an input .*; pin 31 is an input"),
+        ("input_tristate", SECOND // 1024, "pin 28 is an input"),
+        ("idle_bram", SECOND // 1024, "SB_RAM40_4K at tile .* is left idle, taken to be 0"),
+        ("idle_reads", SECOND // 1024, "SB_RAM40_4K at tile .* is left idle"),
+        ("idle_spram", SECOND // 1024, "SB_SPRAM256KA at tile .* is left idle"),
+        ("idle_dsp", SECOND // 1024, "SB_MAC16 at tile .* is left idle"),
+        ("idle_hfosc", SECOND // 1024, "SB_HFOSC at global network 4 is left idle"),
+    ],
+)
+def test_given_a_circuit_that_depends_on_what_nothing_decides_then_the_note_says_so(
+    circuit: Circuit, name: str, pulses: int, told: str
+) -> None:
+    measured = simulate(circuit(name), cycles=SECOND)
+    assert re.match(told, measured.note), measured.note
+    assert measured == SimulationResult(pulses, exact=False, cdone=True, note=measured.note)
+
+
+def test_given_a_pin_whose_output_is_led_nowhere_then_the_note_says_so(circuit: Circuit) -> None:
+    measured = simulate(without_wires_to_the_pin(circuit("constant")), cycles=SECOND)
+    assert measured.note == "nothing leads to the output pin 27, taken to be 0"
+    assert (measured.pulses, measured.exact) == (0, False)
+
+
+def without_wires_to_the_pin(bitstream: bytes) -> bytes:
+    """The same with all switches off that lead to the output."""
+    chip = chipdb.load()
+    x, y, block = fabric.OUTPUT_PAD
+    bits = np.flatnonzero(chip.bit_item >= 0)
+    bits = bits[chip.bit_item[bits] < chip.switches]
+    off = bits[chip.switch_target[chip.bit_item[bits]] == chip.wire(x, y, f"io_{block}/D_OUT_0")]
+    data = bytearray(bitstream)
+    places = []
+    start = 0
+    for write in bank_writes(bitstream):
+        if write.memory == "cram":
+            inside = off[(off >= start) & (off < start + 8 * write.size)] - start
+            places += (8 * write.start + inside).tolist()
+            start += 8 * write.size
+    for place in places:
+        data[place // 8] &= ~(0x80 >> place % 8)
+    return with_crc(bytes(data))
 
 
 @pytest.mark.parametrize("name", ["divider_3khz", "counter_26", "lfsr_16", "decades"])

@@ -11,7 +11,7 @@ from icebus.fpga._device import chipdb, fabric
 from icebus.fpga._device.fabric import CLOCK_PIN, OUTPUT_PIN, PADS, cram_of
 from icebus.fpga._device.hard_blocks import OSCILLATORS, HardBlock, hard_block_of_wire
 from icebus.fpga._netlist.decode import decode
-from icebus.fpga._netlist.extract import INPUT, TRISTATE, Extraction
+from icebus.fpga._netlist.extract import INPUT, NOTHING, TRISTATE, Extraction
 from icebus.fpga._netlist.netlist import CLOCK, FIRST, ONE, ZERO, BlackBox, Cell, Gate, Netlist
 from icebus.fpga._netlist.simplify import simplify
 from icebus.fpga._simulate import pad_of
@@ -92,7 +92,7 @@ def inspect(bitstream: bytes, *, pin: int = OUTPUT_PIN) -> Inspection:
 
 def _driver(design: Design, pad: Pad) -> str:
     try:
-        netlist = Extraction(design, pad, open_inputs=True).netlist()
+        netlist = Extraction(design, pad).netlist()
     except BitstreamUnsupported as problem:
         return str(problem.details["primitive"])
     if netlist is None:
@@ -109,7 +109,7 @@ def _driver(design: Design, pad: Pad) -> str:
         return "LUT" if isinstance(cell, Gate) else "flip-flop"
     if cell.primitive == INPUT:
         return cell.location
-    return _UNDRIVEN if cell.primitive == TRISTATE else cell.primitive
+    return _UNDRIVEN if cell.primitive in (TRISTATE, NOTHING) else cell.primitive
 
 
 def _is_tristate(netlist: Netlist, cell: Cell) -> bool:

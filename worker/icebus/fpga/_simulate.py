@@ -15,10 +15,9 @@ from icebus.fpga._engines.synchronous import accumulator, divider
 from icebus.fpga._engines.synchronous.accumulator import Accumulator
 from icebus.fpga._engines.synchronous.divider import Divider
 from icebus.fpga._engines.synchronous.period_search import PeriodSearch
+from icebus.fpga._netlist.assumptions import Cone, cone_of
 from icebus.fpga._netlist.decode import decode
-from icebus.fpga._netlist.extract import TRISTATE, Extraction
-from icebus.fpga._netlist.netlist import FIRST, ZERO, BlackBox, Netlist
-from icebus.fpga._netlist.simplify import simplify
+from icebus.fpga._netlist.netlist import BlackBox, Netlist
 from icebus.fpga._state_machine.evaluation_order import NoEvaluationOrder
 from icebus.fpga._state_machine.from_netlist import state_machine_of
 from icebus.fpga._state_machine.single_clock import SingleClockCircuits
@@ -45,14 +44,15 @@ how far a circuit has got on a board was never measured (*unverified*)."""
 _CELL_SIZE: Final = 500
 """Bytes of a cell in all the forms in which an analysis keeps it."""
 
+MOST_REASONS: Final = 3
+"""Assumptions that a note names."""
+
 BITSTREAMS: Final = 1024
 """Bitstreams whose circuits are remembered per process, by a digest of their bytes."""
 
-_UNDRIVEN: Final = Netlist((), ZERO)
-
 Analysis = Accumulator | Divider | PeriodSearch | LoopedCircuit
 
-_netlists: SizedCache[tuple[Pad, bytes], Netlist] = SizedCache(BITSTREAMS)
+_cones: SizedCache[tuple[Pad, bytes], Cone] = SizedCache(BITSTREAMS)
 _analyses: SizedCache[Netlist | StateMachine, Analysis] = SizedCache(ANALYSES_SIZE)
 
 
@@ -64,7 +64,7 @@ class SimulationResult:
         pulses: rising edges on the pin within the window.
         exact: whether that is what the circuit gives, to the pulse.
         cdone: whether the FPGA took the bitstream; if not, it counts 0.
-        note: why it isn't exact; empty when it is.
+        note: why it isn't exact, or on what was assumed it depends; empty when it is.
     """
 
     pulses: int
@@ -116,13 +116,17 @@ def simulate(
             analysis = _analyses.get(machine) or _analyse_machine(machine)
             pulses, exact, note = _count(machine, analysis, cycles, seed)
             return SimulationResult(pulses, exact=exact, cdone=True, note=note)
-    netlist = _netlist_behind(pad, cram)
+    cone = _cone_behind(pad, cram)
+    netlist = cone.netlist
     _refuse_black_boxes(netlist)
     pulses, exact, note = _count(netlist, _analyses.get(netlist) or _analyse(netlist), cycles, seed)
+    reasons = [_listed(cone.assumptions), note]
     if netlist.contention:
-        exact = False
-        note = f"{netlist.contention[0]} has several drivers; their AND was taken. {note}".strip()
-    return SimulationResult(pulses, exact=exact, cdone=True, note=note)
+        wire = netlist.contention[0]
+        reasons.insert(0, f"{wire} has several drivers; their AND was taken")
+    reasons = [reason for reason in reasons if reason]
+    exact = exact and not reasons
+    return SimulationResult(pulses, exact=exact, cdone=True, note="; ".join(reasons))
 
 
 def prepare() -> None:
@@ -150,19 +154,18 @@ def _single_clock_circuits(chip: Chip) -> SingleClockCircuits:
     return SingleClockCircuits(chip)
 
 
-def _netlist_behind(pad: Pad, cram: Bytes) -> Netlist:
-    """The simplified cone of a pin; a constant 0 if the design does not drive it."""
+def _cone_behind(pad: Pad, cram: Bytes) -> Cone:
     key = pad, sha256(cram.tobytes()).digest()
-    netlist = _netlists.get(key)
-    if netlist is None:
-        netlist = Extraction(decode(chipdb.load(), cram), pad).netlist()
-        netlist = _UNDRIVEN if netlist is None else simplify(netlist)
-        if netlist.output >= FIRST:
-            last = netlist.cells[netlist.output - FIRST]
-            if isinstance(last, BlackBox) and last.primitive == TRISTATE:
-                netlist = _UNDRIVEN  # switched off for ever
-    _netlists.put(key, netlist, 1)
-    return netlist
+    cone = _cones.get(key) or cone_of(decode(chipdb.load(), cram), pad)
+    _cones.put(key, cone, 1)
+    return cone
+
+
+def _listed(reasons: tuple[str, ...]) -> str:
+    """Reasons as one, the first few of them."""
+    more = len(reasons) - MOST_REASONS
+    told = reasons[:MOST_REASONS] + ((f"{more} more of the kind",) if more > 0 else ())
+    return "; ".join(told)
 
 
 def _refuse_black_boxes(netlist: Netlist) -> None:

@@ -7,6 +7,7 @@ one *item* (a routing switch, or the configuration of a cell) and adds a weight 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
@@ -21,6 +22,8 @@ Int32s = npt.NDArray[np.int32]
 
 LOGIC, IO = "logic", "io"
 TILES: Final = WIDTH * HEIGHT
+
+_CELL_INPUT: Final = re.compile(r"lutff_\d/in_\d|lutff_global/")
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,6 +160,11 @@ class Chip:
         """For each wire, what is given for its name (-1 if nothing is), and its tile."""
         values = np.array([of_name.get(name, -1) for name in self.names], np.int32)
         return values[self._wire_name], self._wire_x * HEIGHT + self._wire_y
+
+    @cached_property
+    def input_names(self) -> tuple[str, ...]:
+        """Names of the wires into cells, which tiles of hard blocks have instead of their own."""
+        return tuple(n for n in self.names if n == "clk" or _CELL_INPUT.match(n))
 
     @cached_property
     def _slots(self) -> dict[str, int]:

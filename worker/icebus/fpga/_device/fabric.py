@@ -105,6 +105,9 @@ IO_BITS: Final = (
 PLL_TYPE_BITS: Final = ((12, 31, 2, 3), (14, 31, 0, 2), (14, 31, 3, 3))
 """(x, y, row, column) of the three PLLTYPE bits; all clear means that the PLL is off."""
 
+RAM_POWER_UP: Final = (1, 7)
+"""(row, column) of the bit, in the lower tile of a block RAM, that powers it up."""
+
 PAD_TO_GLOBAL: Final = (
     *((0, 690, 334), (0, 691, 334), (1, 690, 175), (1, 691, 175)),
     *((1, 690, 174), (1, 691, 174), (0, 690, 335), (0, 691, 335)),

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+BLOCK_RAM: Final = "SB_RAM40_4K"
+
 _SPRAM_ROWS: Final = range(1, 5)
 _SPI_ROWS: Final = range(19, 23)
 _I2C_ROWS: Final = (29, 30)
@@ -44,6 +46,46 @@ class HardBlock:
 
 OSCILLATORS: Final = {4: HardBlock("SB_HFOSC", 0, 28), 5: HardBlock("SB_LFOSC", 25, 29)}
 """Those that can drive a global network directly, by its number."""
+
+
+Condition = tuple[tuple[int, int, str, int], tuple[int, ...]]
+"""A wire (tile, name, level if nothing drives it), and the constants that leave its block idle."""
+
+_ANY: Final = (0, 1)
+_OFF: Final = (0,)
+
+
+def conditions_of(block: HardBlock) -> tuple[Condition, ...]:
+    """What leaves a block idle, each for itself: a clock that does not run, an enable that is off.
+
+    Nothing for blocks of which that isn't known; see :func:`input_tiles_of`.
+    """
+    x, y = block.x, block.y
+    if block.primitive == BLOCK_RAM:  # of the read port, which the lower tile has on this device
+        return (
+            ((x, y, "ram/RCLK", 0), _ANY),
+            ((x, y, "ram/RE", 0), _OFF),
+            ((x, y, "ram/RCLKE", 1), _OFF),
+        )
+    if block.primitive == "SB_SPRAM256KA":
+        return (((x, 1 if y == _SPRAM_ROWS[0] else 2, "clk", 0), _ANY),)
+    if block in OSCILLATORS.values():
+        return (((x, 29, "lutff_7/in_3", 0), _OFF), ((x, 29, "lutff_0/in_1", 0), _OFF))
+    return ()
+
+
+def input_tiles_of(block: HardBlock) -> tuple[tuple[int, int], ...]:
+    """Tiles that have the inputs of a block, and perhaps of others."""
+    first, last = block.y, block.y
+    if block.primitive == "SB_MAC16":
+        last += _DSP_HEIGHT - 1
+    elif block.primitive == "SB_SPI":
+        last = _SPI_ROWS[-1]
+    elif block.primitive == "SB_I2C":
+        last = _I2C_ROWS[-1]
+    elif block.primitive == "SB_LEDDA_IP":
+        first, last = 28, 29
+    return tuple((block.x, y) for y in range(first, last + 1))
 
 
 def hard_block_of_wire(x: int, y: int, name: str) -> HardBlock | None:

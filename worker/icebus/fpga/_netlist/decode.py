@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from icebus.fpga._device.fabric import HEIGHT, set_bits
+from icebus.fpga._device.fabric import HEIGHT, RAM_POWER_UP, cram_index, set_bits
 
 if TYPE_CHECKING:
     from icebus.fpga._device.chip import Chip
@@ -25,11 +25,13 @@ class Design:
 
     Attributes:
         targets, sources: wires that are driven, and the wire that each is driven by.
+        cram: the banks that it was read from.
         item, value: numbers of the cells' configuration items that are not 0, see
             :class:`icebus.fpga._device.chip.Chip`, and their values.
     """
 
     chip: Chip
+    cram: Bytes
     targets: Int32s
     sources: Int32s
     item: Int32s
@@ -73,6 +75,16 @@ class Design:
         """Bit ``i`` is set where a pad (or an oscillator) drives global network ``i``."""
         return self.items.get(self.chip.globals, 0)
 
+    def has_power(self, x: int, y: int) -> bool:
+        """Whether the block RAM whose lower tile that is, is powered up."""
+        at = int(cram_index(x, y, *RAM_POWER_UP))
+        return bool(self.cram[at >> 3] >> (7 - (at & 7)) & 1)
+
+    def feeds(self, x: int, y: int) -> bool:
+        """Whether a switch drives an input of what is in a tile of hard blocks."""
+        chip, drivers = self.chip, self.drivers
+        return any(chip.wire(x, y, name) in drivers for name in chip.input_names)
+
     @property
     def pll(self) -> bool:
         """Whether the PLL is enabled."""
@@ -92,4 +104,5 @@ def decode(chip: Chip, cram: Bytes) -> Design:
     switch = item[:split]
     source = chip.pip_source[chip.pip_base[switch] + value[:split]]
     on = source >= 0
-    return Design(chip, chip.switch_target[switch[on]], source[on], item[split:], value[split:])
+    targets = chip.switch_target[switch[on]]
+    return Design(chip, cram, targets, source[on], item[split:], value[split:])

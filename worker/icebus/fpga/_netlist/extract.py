@@ -1,8 +1,10 @@
 """From a configured device to the cone of logic behind a pin.
 
 Walks back from the pad and looks only at what it meets. What the package's other pins read is a
-matter of what a lab connects; here they read 1, as the weak pull-ups of the iCE40 make unconnected
-ones, unless the design drives them itself. Column buffers and input buffers are taken as enabled.
+matter of what a lab connects: they are black boxes, unless the design drives them itself, and so is
+an output to which nothing leads (:mod:`icebus.fpga._netlist.assumptions` says what is taken for
+them). Inputs of cells to which nothing leads are 0, an enable 1. Column buffers and input buffers
+are taken as enabled.
 """
 
 from __future__ import annotations
@@ -38,6 +40,7 @@ _LATCH_TILES = ((14, 0), (14, 31))
 
 TRISTATE = "SB_IO with a switched (tristate) output"
 INPUT = "SB_IO with an input from outside"
+NOTHING = "an output to which nothing leads"
 
 Key = tuple[str, int, int, int]
 
@@ -48,21 +51,18 @@ class Extraction:
     Args:
         design: the configured device.
         pad: where to start.
-        open_inputs: whether pins that the design does not drive are black boxes rather than 1.
     """
 
-    def __init__(
-        self, design: Design, pad: Pad = fabric.OUTPUT_PAD, *, open_inputs: bool = False
-    ) -> None:
+    def __init__(self, design: Design, pad: Pad = fabric.OUTPUT_PAD) -> None:
         self._design = design
         self._pad = pad
-        self._open_inputs = open_inputs
         self._chip = design.chip
         self._cells: list[Cell | None] = []
         self._signals: dict[Key, int] = {}
         self._wires: dict[int, int] = {}
         self._pending: list[Key] = []
         self._contention: set[str] = set()
+        self._boxes: dict[tuple[str, str], int] = {}
 
     def netlist(self) -> Netlist | None:
         """The cone behind the pin, as configured; None if the pin is not driven.
@@ -73,7 +73,17 @@ class Extraction:
         x, y, block = self._pad
         if not self._pin_type(x, y, block) >> 4:
             return None
-        output = self._signal(("pad", x, y, block))
+        return self._expanded(self._signal(("pad", x, y, block)))
+
+    def netlist_of(self, x: int, y: int, wire: str, otherwise: int) -> Netlist:
+        """The cone behind a wire of a tile; the constant ``otherwise`` if no switch drives it.
+
+        Raises:
+            BitstreamUnsupported: too many wires have several drivers.
+        """
+        return self._expanded(self._named(x, y, wire, otherwise))
+
+    def _expanded(self, output: int) -> Netlist:
         while self._pending:
             key = self._pending.pop()
             self._cells[self._signals[key] - FIRST] = self._expand(key)
@@ -94,6 +104,14 @@ class Extraction:
     def _add(self, cell: Cell) -> int:
         self._cells.append(cell)
         return FIRST + len(self._cells) - 1
+
+    def _box(self, primitive: str, location: str, place: tuple[int, ...] = ()) -> int:
+        """A black box, the same for all that it drives."""
+        signal = self._boxes.get((primitive, location))
+        if signal is None:
+            signal = self._add(BlackBox(primitive, location, place))
+            self._boxes[primitive, location] = signal
+        return signal
 
     def _named(self, x: int, y: int, name: str, otherwise: int = ZERO) -> int:
         """The signal of a wire by its name; ``otherwise`` if nothing drives it."""
@@ -154,7 +172,7 @@ class Extraction:
             return self._global(int(head[10:]))
         block = hard_block_of_wire(x, y, name)
         if block is not None:
-            return self._add(BlackBox(block.primitive, f"tile ({x}, {y})"))
+            return self._add(BlackBox(block.primitive, f"tile ({x}, {y})", (block.x, block.y)))
         return ZERO
 
     def _global(self, network: int) -> int:
@@ -163,8 +181,9 @@ class Extraction:
             return self._named(x, y, "fabout")
         pad = fabric.GLOBAL_PADS[network]
         if pad is None:
-            oscillator = OSCILLATORS[network].primitive
-            return self._add(BlackBox(oscillator, f"global network {network}"))
+            block = OSCILLATORS[network]
+            place = block.x, block.y
+            return self._box(block.primitive, f"global network {network}", place)
         return self._signal(("D_IN_pad", *pad))
 
     # --- cells --------------------------------------------------------------------------------
@@ -246,12 +265,14 @@ class Extraction:
         if mode == 0:
             return BlackBox("SB_IO with a double data rate output", where)
         data = self._named(x, y, f"io_{block}/D_OUT_0")
+        if data == ZERO:  # constants are made by LUTs
+            data = self._box(NOTHING, self._pin_name(x, y, block))
         if mode != 2:
             data = self._io_flop(x, y, "outclk", data)
         if enable != 1:
             wire = self._named(x, y, f"io_{block}/OUT_ENB")
             if wire != ONE:
-                black_box = self._add(BlackBox(TRISTATE, where))
+                black_box = self._box(TRISTATE, where, (x, y, block))
                 # 1 lets the data through; anything but a constant 1 depends on the black box
                 return Gate(0xCA if mode != 3 else 0x3A, (black_box, data, wire))
         return Gate(INVERT if mode == 3 else IDENTITY, (data,))
@@ -266,10 +287,8 @@ class Extraction:
             level = CLOCK
         elif pin_type >> 4:
             level = self._signal(("pad", x, y, block))
-        elif self._open_inputs:
-            level = self._add(BlackBox(INPUT, f"pin {fabric.PIN_OF_PAD.get(pad, where)}"))
         else:
-            level = ONE
+            level = self._box(INPUT, self._pin_name(x, y, block), pad)
         if kind == "D_IN_1":
             level = self._io_flop(x, y, "inclk", level, falling=True)
         elif kind == "D_IN_0":
@@ -278,6 +297,10 @@ class Extraction:
             if not pin_type & 1:
                 level = self._io_flop(x, y, "inclk", level)
         return Gate(IDENTITY, (level,))
+
+    def _pin_name(self, x: int, y: int, block: int) -> str:
+        pin = fabric.PIN_OF_PAD.get((x, y, block))
+        return f"a pad of tile ({x}, {y})" if pin is None else f"pin {pin}"
 
     def _latched(self, y: int) -> bool:
         tile = next(tile for tile in _LATCH_TILES if tile[1] == y)

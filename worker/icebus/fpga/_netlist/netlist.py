@@ -59,10 +59,12 @@ class BlackBox:
     Attributes:
         primitive: its name in Lattice's library, and what is special about it.
         location: the tile.
+        place: the pad of a pin, or the first tile of a hard block; empty for what else there is.
     """
 
     primitive: str
     location: str
+    place: tuple[int, ...] = ()
 
     @property
     def inputs(self) -> tuple[int, ...]:

@@ -175,6 +175,8 @@ class _Walk:
         self._flags: dict[int, int] = dict(
             zip(cells.tolist(), design.value[:last].tolist(), strict=True)
         )
+        if self._canonical(self._pad) == ZERO:
+            raise NotSingleClock  # a pin that follows nothing: constants are made by LUTs
 
     def _resolved(self, cells: Int32s, others: Int32s) -> list[list[int]]:
         """Note what drives all pins of cells; returns what drives other wires."""
