@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow
 
+LOOK_EVERY = 15.0
+"""Seconds between looks of the worker without an event."""
+
 BOOTLOADERS = {
     Chip.RP2040: bootloader(Chip.RP2040),
     Chip.RP2350: bootloader(Chip.RP2350, "B1"),
@@ -36,8 +40,10 @@ def test_given_a_board_when_plugged_then_it_is_ready_and_absent_when_it_goes(
     report = peers.wait_state("B1", DeviceState.READY)
     assert (report.port, report.chip, report.virtual) == ("1-1.2", "", False)
     assert report.labels == {"hub": "1-1"}
+    begun = time.monotonic()
     bus.unplug("1-1.2")
     peers.wait_state("B1", DeviceState.ABSENT)
+    assert time.monotonic() - begun < LOOK_EVERY / 2, "an event told it, not the next look"
 
 
 def test_given_twenty_boards_when_they_come_and_go_like_a_storm_then_each_is_what_it_is_in_the_end(

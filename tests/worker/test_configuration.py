@@ -57,6 +57,7 @@ def test_given_paths_then_those_of_the_file_are_beside_it(tmp_path: Path) -> Non
     configuration = read('racks = ["a", "/b"]\ndirectory = "c"', tmp_path)
     assert configuration.racks == (tmp_path / "a", Path("/b"))
     assert configuration.directory == tmp_path / "c"
+    assert read('firmware.folders = ["f"]', tmp_path).firmware.folders == (tmp_path / "f",)
     assert read('racks = ["a"]', tmp_path, racks=[Path("d")]).racks == (Path("d"),)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import queue
 import threading
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
+import serial
 
 from icebus.schemas.deadline import Deadline
 from icebus.worker.hardware import flashing
@@ -25,6 +27,17 @@ MUCH = 500_000
 
 ON_THE_WAY = 4096
 """Bytes that have reached the board's end of a PTY can't be taken back, as with USB."""
+
+
+def test_given_no_right_to_a_port_then_the_error_names_the_remedy(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise serial.SerialException(errno.EPERM, "could not open port")
+
+    monkeypatch.setattr(serial, "Serial", refuse)
+    with pytest.raises(PermissionError, match=r"no right to open .*: install icebus's udev rules"):
+        connect(tmp_path)
 
 
 class Host:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
 import signal
 import sys
 import threading
@@ -15,6 +16,7 @@ import platformdirs
 import typer
 
 from icebus.bus import BrokerAddress
+from icebus.schemas.boards.images import VARIABLE as FOLDERS_VARIABLE
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import IcebusError, InternalError, InvalidRequest
 from icebus.schemas.signals import wait_told
@@ -137,6 +139,8 @@ def serve(configuration: Configuration, installed: Installed) -> None:
         raise InvalidRequest(
             "which broker? Put its URL, mqtt://worker:password@host:port, in ICEBUS_BROKER"
         )
+    folders = os.pathsep.join(str(each.resolve()) for each in configuration.firmware.folders)
+    os.environ.setdefault(FOLDERS_VARIABLE, folders)  # where all firmware looks for its images
     address = BrokerAddress.parse(configuration.broker)
     user_state = platformdirs.user_state_path("icebus") / "worker" / address.user
     state = configuration.directory or user_state

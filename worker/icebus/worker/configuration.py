@@ -82,6 +82,16 @@ class Usb(Args):
         )
 
 
+class FirmwareTable(Args):
+    """The table ``[firmware]``."""
+
+    folders: tuple[Path, ...] = Field(
+        default=(),
+        description="Folders of images, looked into before what came with the package. "
+        "`ICEBUS_FIRMWARE` wins.",
+    )
+
+
 class Configuration(Args):
     """The whole file."""
 
@@ -112,6 +122,9 @@ class Configuration(Args):
     )
     verbose: bool = Field(default=False, description="Log details.")
     usb: Usb = Field(default_factory=Usb, description="Boards on USB.")
+    firmware: FirmwareTable = Field(
+        default_factory=FirmwareTable, description="What boards are given."
+    )
 
     @field_validator("usb")
     @classmethod
@@ -169,10 +182,12 @@ def _validated(content: dict[str, Any], what: str) -> Configuration:
 
 
 def _beside(content: dict[str, Any], folder: Path) -> dict[str, Any]:
-    paths = {"racks": [folder / each for each in content.get("racks", [])]}
+    beside = {**content, "racks": [folder / each for each in content.get("racks", [])]}
     if content.get("directory") is not None:
-        paths["directory"] = folder / content["directory"]
-    return {**content, **paths}
+        beside["directory"] = folder / content["directory"]
+    firmware = content.get("firmware", {})
+    folders = [folder / each for each in firmware.get("folders", [])]
+    return {**beside, "firmware": {**firmware, "folders": folders}}
 
 
 def _joined(content: dict[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:

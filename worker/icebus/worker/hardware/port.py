@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import termios
@@ -19,6 +20,9 @@ READ_SIZE = 65536
 WRITE_SIZE = 65536
 """Offered to the port at a time; it takes as much as it has room for."""
 
+RULES = "install icebus's udev rules (docs/boards.md)"
+"""What gives the right to a board's port."""
+
 BAUD = 115200
 """Of no meaning on USB, but 1200 would send the board to its bootloader."""
 
@@ -27,10 +31,15 @@ def connect(path: Path) -> serial.Serial:
     """Open a board's device file; on a helper thread, as a driver may hang in it.
 
     Raises:
+        PermissionError: this process has no right to it; the message names the remedy.
         OSError: it can't be opened (``serial.SerialException`` is one).
     """
     try:
         return serial.Serial(str(path), BAUD, timeout=0, write_timeout=0, exclusive=True)
+    except serial.SerialException as error:
+        if error.errno in (errno.EACCES, errno.EPERM):
+            raise PermissionError(error.errno, f"no right to open {path}: {RULES}") from None
+        raise
     except termios.error as error:  # the board left while its port was being set up
         raise OSError(*error.args) from None
 

@@ -21,6 +21,7 @@ from icebus.schemas.boards.rack import (
 )
 from icebus.schemas.ids import is_id
 from icebus.worker.hardware.board import ConnectedBoard
+from icebus.worker.hardware.port import RULES
 from icebus.worker.hardware.usb.rules import UsbRules
 from icebus.worker.hardware.usb.usb_device import UsbDevice
 
@@ -224,7 +225,7 @@ def _problem(device: UsbDevice) -> str:
         return NO_TTY
     if tty.usable:
         return ""
-    remedy = "install icebus's udev rules (docs/boards.md)"
+    remedy = RULES
     if tty.group not in ("", "root"):
         remedy += (
             f", or add the worker's user to the group {tty.group} (sudo usermod -aG {tty.group} "

@@ -34,6 +34,9 @@ LOOK_FOR_RIGHTS = 2.0
 LOOK_AGAIN = 0.1
 """Seconds after an event: what it told of may not have been complete yet."""
 
+DAEMON = Path("/run/udev/control")
+"""There while udev's daemon runs. Where it does not, only the kernel tells of devices."""
+
 SUBSYSTEMS = ("usb", "tty")
 
 TTYS = ("ttyACM*", "ttyUSB*")
@@ -64,7 +67,8 @@ class UdevSource:
 
     def start(self, on_change: OnDevices) -> None:
         """Look at once, then watch, on a thread."""
-        monitor = pyudev.Monitor.from_netlink(self._context)
+        source = "udev" if DAEMON.exists() else "kernel"
+        monitor = pyudev.Monitor.from_netlink(self._context, source)
         for subsystem in SUBSYSTEMS:
             monitor.filter_by(subsystem)
         monitor.start()  # before the first look, so that nothing falls between
@@ -140,8 +144,8 @@ class UdevSource:
                         session=session,
                         vid=int(_text(each, "idVendor"), 16),
                         pid=int(_text(each, "idProduct"), 16),
-                        serial=_text(each, "serial", ""),
-                        product=_text(each, "product", ""),
+                        serial=_text(each, "serial"),
+                        product=_text(each, "product"),
                         ttys=tuple(sorted(ttys.get(port, []), key=lambda tty: tty.interface)),
                         settled=self._is_settled(since),
                     )
@@ -160,7 +164,8 @@ class UdevSource:
                     if interface is None or device is None or each.device_node is None:
                         continue
                     path = Path(each.device_node)
-                    number = int(_text(interface, "bInterfaceNumber"), 16)
+                    # An interface is named by its device, its configuration and its number.
+                    number = int(interface.sys_name.rpartition(".")[2])
                     tty = Tty(path, number, os.access(path, os.R_OK | os.W_OK), _group(path))
                     found.setdefault(device.sys_name, []).append(tty)
         return found
@@ -192,16 +197,13 @@ def _leaving() -> Iterator[None]:
 def _session(device: pyudev.Device) -> str:
     """The number on the bus grows with each enumeration; a new folder stands for one, too."""
     folder = Path(device.sys_path).stat().st_ino
-    return f"{_text(device, 'busnum')}-{_text(device, 'devnum')}-{folder}"
+    number = _text(device, "devnum") or device.properties.get("DEVNUM", "")
+    return f"{device.sys_name}-{number}-{folder}"
 
 
-def _text(device: pyudev.Device, attribute: str, default: str | None = None) -> str:
+def _text(device: pyudev.Device, attribute: str) -> str:
     value = device.attributes.get(attribute)
-    if value is None:
-        if default is None:
-            raise LookupError(attribute)
-        return default
-    return bytes(value).decode("utf-8", "replace").strip()
+    return "" if value is None else bytes(value).decode("utf-8", "replace").strip()
 
 
 def _group(path: Path) -> str:
