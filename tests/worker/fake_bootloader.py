@@ -80,6 +80,8 @@ class FakeBootloader:
     stall_code: int = Code.UNKNOWN_ERROR
     silent_at: int | None = None
     on_transfer: Callable[[int], None] = lambda _number: None
+    on_unplug: Callable[[], None] = lambda: None
+    on_restart: Callable[[], None] = lambda: None
     transfers: int = 0
     commands: list[str] = field(default_factory=list)
     present: bool = True
@@ -134,6 +136,7 @@ class FakeBootloader:
         self._ack_in = False
         if self.restarted:
             self.present = False
+            self.on_restart()
         return b""
 
     def control_out(self, request: int, seconds: float) -> None:
@@ -176,6 +179,7 @@ class FakeBootloader:
         self.on_transfer(self.transfers)
         if self.transfers == self.unplug_at:
             self.present = False
+            self.on_unplug()
         if not self.present:
             raise OSError(errno.ENODEV, "No such device")
 

@@ -551,7 +551,7 @@ def life_fixture() -> Iterator[Life]:
     [
         ("untouchable", "did not go to its bootloader"),
         ("unreachable", "its bootloader can't be reached: nothing leads there"),
-        ("worn", "its bootloader refused WRITE: UNKNOWN_ERROR"),
+        ("worn", "its bootloader: refused WRITE: UNKNOWN_ERROR"),
         ("dying", "did not come back from its bootloader"),
         ("unflashable", "did not come back from its bootloader"),
         ("unbootable", "came back in its bootloader"),

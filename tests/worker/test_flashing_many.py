@@ -46,4 +46,5 @@ def test_given_16_rp2040_when_all_are_reflashed_at_once_then_each_gets_its_own_f
         report = peers.wait_state(board.serial, DeviceState.READY, generation=2)
         assert (report.firmware, report.port) == (board.firmware, board.port)
         told = peers.reports[board.serial][marks[board.serial] :]
-        assert {each.port for each in told if each is not None} == {board.port}
+        # It has no port while it changes modes.
+        assert {each.port for each in told if each is not None} <= {board.port, ""}

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 BOOTLOADER_DEADLINE = 10.0
 ACT_DEADLINE = 60.0
 RESTART_DEADLINE = 15.0
-"""Seconds for each step; a real board takes about 1, 5 and 2 (unverified)."""
+"""Seconds for each step; a real board takes about 1, 5 and 2 (unverified). A board whose chip is
+emulated is given as many times more as it is slower."""
 
 
 class ViaBootloader(CoreState):
@@ -49,6 +50,7 @@ class ViaBootloader(CoreState):
         self.reason = reason
         self._acted = False
         self._limit: StepLimit | None = None
+        self._slowness = 1.0
 
     @abstractmethod
     def step(self, board: ConnectedBoard, limit: StepLimit) -> Callable[[], None]:
@@ -70,8 +72,9 @@ class ViaBootloader(CoreState):
         elif board.in_bootloader:
             self.on_bootloader(board)
         else:
+            self._slowness = board.slowness
             self.device.close()
-            self.after(BOOTLOADER_DEADLINE, self._not_in_bootloader)
+            self.after(self._slowness * BOOTLOADER_DEADLINE, self._not_in_bootloader)
             if board.tty is not None:
                 self._run_on_thread(partial(flashing.touch, board.tty), lambda: None)
 
@@ -80,7 +83,8 @@ class ViaBootloader(CoreState):
         if self._acted:
             self.device.fail("came back in its bootloader")
             return
-        self._limit = StepLimit(Deadline.after(ACT_DEADLINE))
+        self._slowness = board.slowness
+        self._limit = StepLimit(Deadline.after(self._slowness * ACT_DEADLINE))
         try:
             step = self.step(board, self._limit)
         except IcebusError as error:
@@ -89,7 +93,7 @@ class ViaBootloader(CoreState):
         self._acted = True
         self.device.progress(0.5)
         self._run_on_thread(step, self._await_restart)
-        self.after(ACT_DEADLINE + RESTART_DEADLINE, self._not_restarted)
+        self.after(self._slowness * (ACT_DEADLINE + RESTART_DEADLINE), self._not_restarted)
 
     def on_add(self, port: Port) -> None:
         """The application is there: see what it is."""
@@ -112,7 +116,7 @@ class ViaBootloader(CoreState):
         if isinstance(problem, BootloaderUnreachable):
             self.device.fail(f"its bootloader can't be reached: {problem}")
         elif isinstance(problem, BootloaderFailed):
-            self.device.fail(f"its bootloader {problem}")
+            self.device.fail(f"its bootloader: {problem}")
         elif self._acted:
             # A bootloader that reboots at the last byte makes the step look as if it had failed.
             self._await_restart()
@@ -121,7 +125,7 @@ class ViaBootloader(CoreState):
 
     def _await_restart(self) -> None:
         self.device.progress(0.9)
-        self.after(RESTART_DEADLINE, self._not_restarted)
+        self.after(self._slowness * RESTART_DEADLINE, self._not_restarted)
 
     def _not_in_bootloader(self) -> None:
         if not self._acted:
