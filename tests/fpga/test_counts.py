@@ -108,6 +108,18 @@ def test_given_a_circuit_that_depends_on_what_nothing_decides_then_the_note_says
     assert measured == SimulationResult(pulses, exact=False, cdone=True, note=measured.note)
 
 
+def test_given_several_pins_then_each_is_counted_for_itself(circuit: Circuit) -> None:
+    counted = {pin: simulate(circuit("three_pins"), pin=pin) for pin in (27, 25, 21, 19)}
+    assert {pin: measured.pulses for pin, measured in counted.items()} == {
+        27: SECOND // 1024,
+        25: (SECOND + 2**11) // 2**12,
+        21: (SECOND + 2**15) // 2**16,
+        19: 0,
+    }
+    assert {pin for pin, measured in counted.items() if not measured.exact} == {19}
+    assert "pin 19 is no output" in counted[19].note
+
+
 def test_given_a_pin_whose_output_is_led_nowhere_then_the_note_says_so(circuit: Circuit) -> None:
     measured = simulate(without_wires_to_the_pin(circuit("constant")), cycles=SECOND)
     assert measured.note == "nothing leads to the output pin 27, taken to be 0"

@@ -17,6 +17,7 @@ from icebus.fpga._engines.synchronous.divider import Divider
 from icebus.fpga._engines.synchronous.period_search import PeriodSearch
 from icebus.fpga._netlist.assumptions import Cone, cone_of
 from icebus.fpga._netlist.decode import decode
+from icebus.fpga._netlist.net_drivers import NetDrivers
 from icebus.fpga._netlist.netlist import BlackBox, Netlist
 from icebus.fpga._state_machine.evaluation_order import NoEvaluationOrder
 from icebus.fpga._state_machine.from_netlist import state_machine_of
@@ -40,6 +41,9 @@ The firmware gives the FPGA 64 clocks of 24 MHz to wake up once CDONE is high, a
 counter (docs/firmware.md). The FPGA releases the circuit within these, after 49 according to
 Lattice's iCE40 programming and configuration guide, and the firmware takes a few microseconds more;
 how far a circuit has got on a board was never measured (*unverified*)."""
+
+PINS_AT_ONCE: Final = 4
+"""Pins whose circuits are remembered; the firmware counts so many at once."""
 
 _CELL_SIZE: Final = 500
 """Bytes of a cell in all the forms in which an analysis keeps it."""
@@ -110,12 +114,11 @@ def simulate(
         return SimulationResult(0, exact=True, cdone=False, note="")
     cram = cram_of(bitstream, writes)
     cycles = max(round(window * CLOCK_HZ) if cycles is None else cycles, 0)
-    if pin == OUTPUT_PIN:
-        machine = _single_clock_circuits(chipdb.load()).state_machine(cram)
-        if machine is not None:
-            analysis = _analyses.get(machine) or _analyse_machine(machine)
-            pulses, exact, note = _count(machine, analysis, cycles, seed)
-            return SimulationResult(pulses, exact=exact, cdone=True, note=note)
+    machine = _single_clock_circuits(chipdb.load(), pad).state_machine(cram)
+    if machine is not None:
+        analysis = _analyses.get(machine) or _analyse_machine(machine)
+        pulses, exact, note = _count(machine, analysis, cycles, seed)
+        return SimulationResult(pulses, exact=exact, cdone=True, note=note)
     cone = _cone_behind(pad, cram)
     netlist = cone.netlist
     _refuse_black_boxes(netlist)
@@ -150,8 +153,13 @@ def pad_of(pin: int) -> Pad:
 
 
 @lru_cache(maxsize=1)
-def _single_clock_circuits(chip: Chip) -> SingleClockCircuits:
-    return SingleClockCircuits(chip)
+def _net_drivers(chip: Chip) -> NetDrivers:
+    return NetDrivers(chip)
+
+
+@lru_cache(maxsize=PINS_AT_ONCE)
+def _single_clock_circuits(chip: Chip, pad: Pad) -> SingleClockCircuits:
+    return SingleClockCircuits(chip, pad, _net_drivers(chip))
 
 
 def _cone_behind(pad: Pad, cram: Bytes) -> Cone:

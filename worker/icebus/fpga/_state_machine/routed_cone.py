@@ -32,7 +32,7 @@ from icebus.fpga._state_machine.state_machine import STATE, StateMachineBuilder
 
 if TYPE_CHECKING:
     from icebus.fpga._device.chip import Int32s
-    from icebus.fpga._device.fabric import Bytes
+    from icebus.fpga._device.fabric import Bytes, Pad
     from icebus.fpga._netlist.decode import Design
     from icebus.fpga._netlist.net_drivers import NetDrivers
     from icebus.fpga._state_machine.state_machine import StateMachine
@@ -54,20 +54,22 @@ class CombinationalLoop(NotSingleClock):
 
 
 class RoutedCone:
-    """The cone of the counted pin without its truth tables.
+    """The cone of a pin without its truth tables.
 
     Raises:
         NotSingleClock: it has other cells, or more clocks.
         CombinationalLoop: it has a loop, at least with these truth tables.
     """
 
-    def __init__(self, design: Design, net_drivers: NetDrivers) -> None:
+    def __init__(
+        self, design: Design, net_drivers: NetDrivers, pad: Pad = fabric.OUTPUT_PAD
+    ) -> None:
         try:
-            walk = _Walk(design, net_drivers)
+            walk = _Walk(design, net_drivers, pad)
         except CombinationalLoop:
             # A cell's carry shares two inputs with its truth table, which may not use them.
             try:
-                walk = _Walk(design, net_drivers, ignore_unused=True)
+                walk = _Walk(design, net_drivers, pad, ignore_unused=True)
             except NotSingleClock:
                 raise CombinationalLoop from None
         self._ignored = walk.ignored
@@ -128,7 +130,7 @@ class _Walk:
     """
 
     def __init__(
-        self, design: Design, net_drivers: NetDrivers, ignore_unused: bool = False
+        self, design: Design, net_drivers: NetDrivers, pad: Pad, ignore_unused: bool = False
     ) -> None:
         self._design = design
         self._net_drivers = net_drivers
@@ -136,7 +138,7 @@ class _Walk:
         self._ignored_pins: dict[int, int] = {}  # by cell
         self.ignored: list[tuple[int, int]] = []
         self._pins: dict[int, list[int]] = {}
-        self._read_cells(design, net_drivers)
+        self._read_cells(design, net_drivers, pad)
         self.luts: list[int] = []
         gates: list[tuple[int, list[int]]] = []
         self._gates = gates
@@ -160,10 +162,10 @@ class _Walk:
         ]
         self.output = _final(output, first)
 
-    def _read_cells(self, design: Design, net_drivers: NetDrivers) -> None:
+    def _read_cells(self, design: Design, net_drivers: NetDrivers, pad: Pad) -> None:
         """What drives all pins of all configured cells, and the counted pad."""
         chip = design.chip
-        x, y, block = fabric.OUTPUT_PAD
+        x, y, block = pad
         if design.io_tile(x, y) >> 6 * block + 2 & 0xF != _SIMPLE_OUTPUT:
             raise NotSingleClock
         last = int(np.searchsorted(design.item, chip.logic_tiles))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from icebus.fpga._cache import SizedCache
+from icebus.fpga._device import fabric
 from icebus.fpga._device.fabric import CRAM_BITS
 from icebus.fpga._netlist.decode import decode
 from icebus.fpga._netlist.net_drivers import NetDrivers
@@ -21,14 +22,15 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from icebus.fpga._device.chip import Chip
-    from icebus.fpga._device.fabric import Bytes
+    from icebus.fpga._device.fabric import Bytes, Pad
     from icebus.fpga._state_machine.state_machine import StateMachine
 
 CONES_SIZE: Final = 16_000_000
-"""Bytes of cones kept: about 100, with the routing that each belongs to."""
+"""Bytes of cones kept for a pin: about 100, with the routing that each belongs to."""
 
 MACHINES_SIZE: Final = 24_000_000
-"""Bytes of state machines kept by the bits that make them, each with its cone: about 1,000."""
+"""Bytes of state machines kept for a pin by the bits that make them, each with its cone: about
+1,000."""
 
 _GATE_SIZE: Final = 200
 """Bytes of a gate of a state machine."""
@@ -40,11 +42,17 @@ _FACTORS: Final = np.arange(1, CRAM_BITS // 64 + 1, dtype=np.uint64) * np.uint64
 
 
 class SingleClockCircuits:
-    """State machines from the banks of bitstreams, see :func:`.fabric.cram_of`."""
+    """State machines of one pin from the banks of bitstreams, see :func:`.fabric.cram_of`."""
 
-    def __init__(self, chip: Chip) -> None:
+    def __init__(
+        self,
+        chip: Chip,
+        pad: Pad = fabric.OUTPUT_PAD,
+        net_drivers: NetDrivers | None = None,
+    ) -> None:
         self._chip = chip
-        self._net_drivers = NetDrivers(chip)
+        self._pad = pad
+        self._net_drivers = net_drivers or NetDrivers(chip)
         self._cones: SizedCache[int, tuple[npt.NDArray[np.uint64], RoutedCone | None]] = SizedCache(
             CONES_SIZE
         )
@@ -53,7 +61,7 @@ class SingleClockCircuits:
         )
 
     def state_machine(self, cram: Bytes) -> StateMachine | None:
-        """What drives the counted pin; None if that is no single-clock circuit."""
+        """What drives the pin; None if that is no single-clock circuit."""
         routing = cram.view(np.uint64) & self._chip.routing
         key = int(routing @ _FACTORS)
         found = self._cones.get(key)
@@ -61,14 +69,14 @@ class SingleClockCircuits:
             found = None
         try:
             if found is None:
-                cone = RoutedCone(decode(self._chip, cram), self._net_drivers)
+                cone = RoutedCone(decode(self._chip, cram), self._net_drivers, self._pad)
             elif found[1] is None:
                 raise NotSingleClock
             else:
                 cone = found[1]
             tables = cone.tables(cram)
             if not cone.fits(tables):
-                cone = RoutedCone(decode(self._chip, cram), self._net_drivers)
+                cone = RoutedCone(decode(self._chip, cram), self._net_drivers, self._pad)
                 tables = cone.tables(cram)
         except CombinationalLoop:
             return None  # other truth tables may not have one
