@@ -41,6 +41,15 @@ def test_given_a_command_when_boards_are_ready_then_it_runs_and_its_code_is_ours
     assert killed.returncode == 128 + signal.SIGKILL, killed.stderr
 
 
+def test_given_no_emulator_when_boards_are_to_be_emulated_then_it_says_what_brings_it(
+    machine: Machine,
+) -> None:
+    missing = machine.run("up", "--emulated", "1", ICEBUS_EMULATOR="/nowhere")
+    assert missing.returncode != 0
+    assert "ICEBUS_EMULATOR=/nowhere script/emulator" in missing.stderr
+    assert not (machine.home / "state/icebus/farm/broker").exists()
+
+
 def test_given_a_command_that_does_not_exist_when_told_to_run_it_then_no_farm_is_started(
     machine: Machine,
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -25,6 +26,7 @@ from icebus.schemas.errors import (
     Conflict,
     DeadlineExceeded,
     IcebusError,
+    ProgramMissing,
     UnknownKind,
 )
 from icebus.schemas.topics import Role
@@ -57,6 +59,7 @@ class FarmSettings:
         directory: where everything of it is kept.
         users: who may reserve; the first is the default.
         boards: how many virtual ones.
+        emulated: how many more, whose chips are emulated.
         usb: whether the boards on this machine's USB belong to it, too.
         window: seconds that they count pulses for.
         bandwidth: bytes per second of their USB; None for the rack's own default.
@@ -67,11 +70,17 @@ class FarmSettings:
     directory: Path
     users: Sequence[str]
     boards: int = 4
+    emulated: int = 0
     usb: bool = False
     window: float = 1.0
     bandwidth: float | None = None
     seed: int | None = None
     port: int | None = None
+
+    @property
+    def all_boards(self) -> int:
+        """How many boards of the rack there shall be."""
+        return self.boards + self.emulated
 
 
 class Farm:
@@ -98,11 +107,13 @@ class Farm:
         """Start all parts, and write the profiles.
 
         Raises:
-            ProgramMissing: Mosquitto is not installed.
+            ProgramMissing: Mosquitto is not installed, or something that emulating needs.
             BrokerUnavailable: it does not start.
             InvalidRequest: the users' names are ambiguous.
         """
         settings = self.settings
+        if settings.emulated:
+            _check_emulator()
         principals = [
             Principal(id=CONTROL, role=Role.CONTROL),
             Principal(id=WORKER, role=Role.WORKER),
@@ -127,6 +138,8 @@ class Farm:
     def _rack_options(self) -> list[str]:
         settings = self.settings
         options = ["--boards", str(settings.boards), "--window", str(settings.window)]
+        if settings.emulated:
+            options += ["--emulated", str(settings.emulated)]
         if settings.bandwidth is not None:
             options += ["--bandwidth", str(settings.bandwidth)]
         if settings.seed is not None:
@@ -182,12 +195,12 @@ class Farm:
                 self._check_started()
                 ready = _count_ready(client)
                 report_ready(ready)
-                if ready >= self.settings.boards:
+                if ready >= self.settings.all_boards:
                     return True
                 if deadline.expired:
                     log = self.directory / "worker.log"
                     raise DeadlineExceeded(
-                        f"{ready} of {self.settings.boards} boards are ready; the logs in "
+                        f"{ready} of {self.settings.all_boards} boards are ready; the logs in "
                         f"{self.directory} tell more, {log.name} ends with\n{tail(log)}"
                     )
                 if pause(0.1):
@@ -223,6 +236,22 @@ class Farm:
             pass
         self.supervisor.stop()
         os.close(self._lock)
+
+
+def _check_emulator() -> None:
+    """Ask the rack, before anything is started, whether it can emulate boards.
+
+    Raises:
+        ProgramMissing: it can't; the message is the rack's, and has the remedy.
+    """
+    asked = subprocess.run(
+        [sys.executable, "-m", "icebus.rack.cli", "emulator"],
+        capture_output=True,
+        text=True,
+        timeout=START_TIMEOUT,
+    )
+    if asked.returncode:
+        raise ProgramMissing(asked.stderr.strip().removeprefix("icebus-rack: "))
 
 
 def _started(broker: EmbeddedBroker) -> Child:

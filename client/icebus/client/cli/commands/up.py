@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 READY_TIMEOUT = 120.0
 """Seconds for all boards to be ready; a hundred virtual ones on two cores take half a minute."""
 
+USUAL_BOARDS = 4
+
 NO_PROGRAM = 127
 """Exit code for a command that does not exist, as in a shell."""
 
@@ -41,8 +43,25 @@ def up(
         typer.Argument(help="Run this on the farm, then take the farm down.", show_default=False),
     ] = None,
     boards: Annotated[
-        int, typer.Option("--boards", "-n", min=0, max=1000, help="How many virtual boards.")
-    ] = 4,
+        int | None,
+        typer.Option(
+            "--boards",
+            "-n",
+            min=0,
+            max=1000,
+            help="How many virtual boards. (default: 4, or none with --emulated)",
+        ),
+    ] = None,
+    emulated: Annotated[
+        int,
+        typer.Option(
+            "--emulated",
+            min=0,
+            max=100,
+            help="How many boards more whose chip is emulated, running the firmware's image. "
+            "Each takes a core, and is about four times slower than a real one.",
+        ),
+    ] = 0,
     usb: Annotated[
         bool, typer.Option("--usb", help="And the boards on this machine's USB: docs/boards.md.")
     ] = False,
@@ -86,6 +105,7 @@ def up(
       icebus up --boards 8 --window 0.05
       icebus up --boards 0 --usb
       icebus up --boards 2 -- icebus evaluate -n 2 blink.bin
+      icebus up --emulated 1
     """
     from icebus.client._farm_directory import state_directory
     from icebus.client.cli.signals import Signals
@@ -98,7 +118,8 @@ def up(
         settings = FarmSettings(
             directory=place,
             users=list(dict.fromkeys(user)) if user else [_login()],
-            boards=boards,
+            boards=boards if boards is not None else USUAL_BOARDS * (not emulated),
+            emulated=emulated,
             usb=usb,
             window=window,
             bandwidth=bandwidth,
@@ -125,7 +146,7 @@ def _serve(farm: Farm, signals: Signals, command: Sequence[str]) -> int:
         signals.wait(Deadline.after(seconds))
         return signals.stop is not None
 
-    total = farm.settings.boards
+    total = farm.settings.all_boards
     with waiting_message(f"starting {counted(total, 'board')}") as update:
         ready = farm.wait_ready(
             Deadline.after(READY_TIMEOUT),
@@ -165,6 +186,8 @@ def _run(farm: Farm, signals: Signals, command: Sequence[str]) -> int:
 
 def _greet(farm: Farm, *, is_default: bool) -> None:
     boards = f"{farm.settings.boards} virtual boards"
+    if farm.settings.emulated:
+        boards += f", {counted(farm.settings.emulated, 'emulated board')}"
     if farm.settings.usb:
         boards += " and those on USB"
     print_message(f"icebus: the farm is up: {boards}, everything in {farm.directory}")
