@@ -97,6 +97,8 @@ def test_given_a_circuit_that_follows_the_clock_then_the_count_is_exact(
         ("idle_reads", SECOND // 1024, "SB_RAM40_4K at tile .* is left idle"),
         ("idle_spram", SECOND // 1024, "SB_SPRAM256KA at tile .* is left idle"),
         ("idle_dsp", SECOND // 1024, "SB_MAC16 at tile .* is left idle"),
+        ("idle_pll", 0, r"SB_PLL40 at tile \(12, 31\) is left idle"),
+        ("input_latched", SECOND // 1024, "pin 28 is an input"),
         ("idle_hfosc", SECOND // 1024, "SB_HFOSC at global network 4 is left idle"),
     ],
 )

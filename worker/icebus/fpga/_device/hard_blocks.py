@@ -44,33 +44,37 @@ class HardBlock:
     y: int
 
 
+PLL: Final = HardBlock("SB_PLL40", 12, 31)
+
 OSCILLATORS: Final = {4: HardBlock("SB_HFOSC", 0, 28), 5: HardBlock("SB_LFOSC", 25, 29)}
 """Those that can drive a global network directly, by its number."""
 
 
-Condition = tuple[tuple[int, int, str, int], tuple[int, ...]]
-"""A wire (tile, name, level if nothing drives it), and the constants that leave its block idle."""
+Condition = tuple[int, int, str, int, tuple[int, ...]]
+"""A wire (tile, name, level if nothing drives it), and which constants of it leave a block idle."""
 
 _ANY: Final = (0, 1)
 _OFF: Final = (0,)
 
 
-def conditions_of(block: HardBlock) -> tuple[Condition, ...]:
-    """What leaves a block idle, each for itself: a clock that does not run, an enable that is off.
+def idle_when(block: HardBlock) -> tuple[tuple[Condition, ...], ...]:
+    """What leaves a block idle, such as a clock that does not run: one of these, all of its parts.
 
     Nothing for blocks of which that isn't known; see :func:`input_tiles_of`.
     """
     x, y = block.x, block.y
     if block.primitive == BLOCK_RAM:  # of the read port, which the lower tile has on this device
         return (
-            ((x, y, "ram/RCLK", 0), _ANY),
-            ((x, y, "ram/RE", 0), _OFF),
-            ((x, y, "ram/RCLKE", 1), _OFF),
+            ((x, y, "ram/RCLK", 0, _ANY),),
+            ((x, y, "ram/RE", 0, _OFF),),
+            ((x, y, "ram/RCLKE", 1, _OFF),),
         )
     if block.primitive == "SB_SPRAM256KA":
-        return (((x, 1 if y == _SPRAM_ROWS[0] else 2, "clk", 0), _ANY),)
+        return (((x, 1 if y == _SPRAM_ROWS[0] else 2, "clk", 0, _ANY),),)
     if block in OSCILLATORS.values():
-        return (((x, 29, "lutff_7/in_3", 0), _OFF), ((x, 29, "lutff_0/in_1", 0), _OFF))
+        return (((x, 29, "lutff_7/in_3", 0, _OFF),), ((x, 29, "lutff_0/in_1", 0, _OFF),))
+    if block == PLL:  # kept in reset, and not bypassed
+        return (((16, 31, "fabout", 0, _OFF), (15, 31, "fabout", 0, _OFF)),)
     return ()
 
 

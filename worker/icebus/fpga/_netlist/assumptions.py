@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from icebus.fpga._device import fabric
-from icebus.fpga._device.hard_blocks import BLOCK_RAM, HardBlock, conditions_of, input_tiles_of
+from icebus.fpga._device.hard_blocks import BLOCK_RAM, HardBlock, idle_when, input_tiles_of
 from icebus.fpga._netlist.extract import INPUT, NOTHING, TRISTATE, Extraction
 from icebus.fpga._netlist.netlist import FIRST, ONE, ZERO, BlackBox, Cell, Gate, Netlist
 from icebus.fpga._netlist.simplify import simplify
@@ -118,10 +118,13 @@ class _Assumptions:
     def _look_whether_idle(self, block: HardBlock) -> bool:
         if block.primitive == BLOCK_RAM and not self._design.has_power(block.x, block.y):
             return True
-        conditions = conditions_of(block)
-        if conditions:
+        ways = idle_when(block)
+        if ways:
             return any(
-                self._constant(x, y, wire, otherwise) in idle
-                for (x, y, wire, otherwise), idle in conditions
+                all(
+                    self._constant(x, y, wire, otherwise) in idle
+                    for x, y, wire, otherwise, idle in way
+                )
+                for way in ways
             )
         return not any(self._design.feeds(x, y) for x, y in input_tiles_of(block))

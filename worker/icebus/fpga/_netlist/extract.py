@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from icebus.fpga._device import fabric
-from icebus.fpga._device.hard_blocks import OSCILLATORS, hard_block_of_wire
+from icebus.fpga._device.hard_blocks import OSCILLATORS, PLL, hard_block_of_wire
 from icebus.fpga._netlist.netlist import (
     CLOCK,
     FIRST,
@@ -281,8 +281,9 @@ class Extraction:
         pad = (x, y, block)
         where = f"tile ({x}, {y}) block {block}"
         if pad in fabric.PLL_PADS and self._design.pll:
-            return BlackBox("SB_PLL40", "tile (12, 31)")
+            return BlackBox(PLL.primitive, f"tile ({PLL.x}, {PLL.y})", (PLL.x, PLL.y))
         pin_type = self._pin_type(x, y, block)
+        is_open = pad != fabric.CLOCK_PAD and not pin_type >> 4
         if pad == fabric.CLOCK_PAD:
             level = CLOCK
         elif pin_type >> 4:
@@ -292,7 +293,7 @@ class Extraction:
         if kind == "D_IN_1":
             level = self._io_flop(x, y, "inclk", level, falling=True)
         elif kind == "D_IN_0":
-            if pin_type & 2 and self._latched(y):
+            if pin_type & 2 and self._latched(y) and not is_open:  # an open one never changes
                 return BlackBox("SB_IO with a latched input", where)
             if not pin_type & 1:
                 level = self._io_flop(x, y, "inclk", level)
