@@ -150,7 +150,7 @@ def _seen(device: UsbDevice, rules: UsbRules, before: _Before) -> KnownBoard | s
     # such firmware is still known.
     ours = (device.vid, device.pid) == _PICO_ICE or (pico is not None and known is not None)
     if not ours and not rules.owns(device.port, device.serial):
-        return "" if pico is None else _foreign(device, "an application of pico-sdk")
+        return "" if pico is None else _foreign(device, "an application of pico-sdk", None)
     if not is_id(device.serial):
         return f"its serial {device.serial!r} can't name a device; its firmware has to give it one"
     here = before.here.get(device.port)
@@ -166,7 +166,7 @@ def _seen_in_bootloader(
     device: UsbDevice, chip: Chip, rules: UsbRules, before: _Before
 ) -> KnownBoard | str:
     own_serial = device.serial if chip is Chip.RP2350 and is_id(device.serial) else None
-    known = before.here.get(device.port)
+    there = known = before.here.get(device.port)
     if known is not None and not _may_be(known, chip, own_serial):
         known = None
     if known is None and own_serial is not None:
@@ -175,7 +175,8 @@ def _seen_in_bootloader(
     if not rules.allow(device.port, serial):
         return ""
     if known is None and not rules.owns(device.port, serial):
-        return _foreign(device, f"the bootloader of an {chip}")
+        whose = f" {own_serial}" if own_serial is not None else ""
+        return _foreign(device, f"the bootloader of an {chip}{whose}", there)
     return KnownBoard(serial, chip)
 
 
@@ -185,10 +186,13 @@ def _may_be(known: KnownBoard, chip: Chip, serial: str | None) -> bool:
     return known.chip in (None, chip) and same_serial
 
 
-def _foreign(device: UsbDevice, what: str) -> str:
+def _foreign(device: UsbDevice, what: str, there: KnownBoard | None) -> str:
+    seen = "no board was seen there before"
+    if there is not None:
+        seen = f"it can't be the board that was seen there ({there.serial or there.chip})"
     return (
-        f"{what}, and no board was seen there before: if it is one, name its port in the worker's "
-        f'configuration: [[usb.boards]] port = "{device.port}", owned = true'
+        f"{what}, and {seen}: if it is one, name its port in the worker's configuration: "
+        f'[[usb.boards]] port = "{device.port}", owned = true'
     )
 
 
