@@ -203,9 +203,10 @@ def test_given_results_when_shown_in_a_table_then_only_what_they_tell_takes_room
     assert shown(pulses=1) == plain
     assert shown(pulses=1, frequency=None, pin_pulses={"27": 1}) == plain
     assert shown(pulses=1, frequency=2.0, pin_pulses={"27": 1, "25": 0}) == [
-        *plain,
+        *plain[:3],
         "FREQUENCY",
         "PIN PULSES",
+        *plain[3:],
     ]
 
 

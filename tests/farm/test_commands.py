@@ -79,7 +79,7 @@ def test_given_an_observer_when_it_looks_then_it_sees_workers_and_kinds_as_users
     seen = icebus("--profile", observer, "workers", "-o", "json").json()
     assert [sum(row["devices"].values()) for row in seen] == [3]
     seen = icebus("--profile", observer, "kinds", "-o", "json").json()
-    assert [row["kind"] for row in seen] == ["pulsecount"]
+    assert [row["kind"] for row in seen] == ["pulsecount", "variance"]
 
 
 def test_given_kinds_when_described_then_people_read_signatures_and_programs_schemas(
@@ -92,7 +92,7 @@ def test_given_kinds_when_described_then_people_read_signatures_and_programs_sch
     assert kind["workers"] == ["local"]
     assert kind["methods"]["evaluate"]["args"]["required"] == ["bitstreams"]
     parts = icebus("kinds", "pulsecount", "-o", "csv").csv()
-    assert {"method", "answer", "event"} == {part["part"] for part in parts}
+    assert {"measure", "method", "answer", "event"} == {part["part"] for part in parts}
     names = icebus("kinds", "pulsecount", "-o", "name").stdout.split()
     assert names == ["acknowledge", "collect", "evaluate", "status"]
 
@@ -156,7 +156,7 @@ def test_given_a_reservation_when_extended_then_its_end_moves_by_that_much(
         (["extend", "nonsense", "5m"], 3, "nonsense"),
         (["extend", "nonsense"], 2, "no duration"),
         (["extend", "a", "b", "c"], 2, "a reservation"),
-        (["kinds", "nonsense"], 3, "there is pulsecount"),
+        (["kinds", "nonsense"], 3, "there are pulsecount, variance"),
         (["call", "nonsense", "status"], 3, "icebus reserve --serial nonsense"),
         (["circuit", "nonsense"], 6, "no frequency"),
         (["circuit", "25MHz"], 6, "24 MHz"),

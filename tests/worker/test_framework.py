@@ -32,9 +32,13 @@ from icebus.worker.states import (
 from icebus.worker.states._methods import Method
 from icebus.worker.states.core import CoreHost
 from icebus.worker.states.kinds.pulsecount import PulseCount
+from icebus.worker.states.kinds.variance import Variance
 
 ATTRIBUTES = ("name", "board", "desired", "firmware")
 """What a device has besides methods and properties."""
+
+SHIPPED = {"pulsecount", "variance"}
+"""The kinds that icebus itself brings."""
 
 
 class Blinked(Message):
@@ -233,7 +237,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_given_a_package_with_a_kind_then_the_worker_offers_it(install: Any) -> None:
     install("foreign_kinds", "foreign", "foreign_kinds:Foreign")
     kinds = installed_kinds()
-    assert set(kinds) == {"pulsecount", "foreign"}
+    assert set(kinds) == {*SHIPPED, "foreign"}
     assert kinds["foreign"].info().methods["ping"].returns == {"type": "string"}
 
 
@@ -249,7 +253,7 @@ def test_given_entries_that_are_no_kinds_then_they_are_logged_and_the_others_off
         "mixed_kinds:Unregistered",
         "mixed_kinds:Foreign",
     )
-    assert set(installed_kinds()) == {"pulsecount", "mixed"}
+    assert set(installed_kinds()) == {*SHIPPED, "mixed"}
     assert len([r for r in caplog.records if r.levelname == "ERROR"]) == 4
 
 
@@ -257,7 +261,7 @@ def test_given_a_second_pulsecount_then_one_of_them_is_ignored_and_that_is_logge
     install: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     install("other_counts", "pulsecount", "other_counts:Foreign")
-    assert set(installed_kinds()) == {"pulsecount"}
+    assert set(installed_kinds()) == SHIPPED
     assert "installed twice" in caplog.text
 
 
@@ -294,16 +298,17 @@ def test_given_a_kind_that_can_not_be_published_then_it_is_left_out_and_that_is_
     marked = definition.replace("\nclass", '\n@reservable("unfit", firmware="default")\nclass', 1)
     with (tmp_path / "unfit_kinds.py").open("a") as module:
         module.write(f"from collections.abc import Callable\n{marked}")
-    assert set(installed_kinds()) == {"pulsecount", "fit"}
+    assert set(installed_kinds()) == {*SHIPPED, "fit"}
     assert "unfit_kinds:Unfit is left out" in caplog.text
 
 
 def test_given_more_kinds_than_fit_into_a_message_then_those_left_out_are_logged(
     install: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(_registry, "LONGEST_INFOS", 10 + _registry.length_of_info(PulseCount))
+    shipped = _registry.length_of_info(PulseCount) + _registry.length_of_info(Variance)
+    monkeypatch.setattr(_registry, "LONGEST_INFOS", 10 + shipped)
     install("foreign_kinds", "foreign", "foreign_kinds:Foreign")
-    assert set(installed_kinds()) == {"pulsecount"}
+    assert set(installed_kinds()) == SHIPPED
     assert "kind foreign is left out" in caplog.text
 
 
@@ -313,5 +318,5 @@ def test_given_a_kind_whose_firmware_is_not_installed_then_it_is_left_out_and_th
     install("foreign_kinds", "foreign", "foreign_kinds:Foreign")
     module = tmp_path / "foreign_kinds.py"
     module.write_text(module.read_text().replace('"default"', '"laser"'))
-    assert set(Installed.load().kinds) == {"pulsecount"}
+    assert set(Installed.load().kinds) == SHIPPED
     assert "its firmware laser is not installed" in caplog.text

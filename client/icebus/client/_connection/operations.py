@@ -29,7 +29,7 @@ from icebus.schemas.operations.reservations import (
     ExtendReply,
     KnownDevice,
     ListArgs,
-    RebootArgs,
+    RebootHeldArgs,
     Reservation,
     ReservationReply,
     ReservationsReply,
@@ -179,7 +179,7 @@ def reboot(
 ) -> Reservation:
     """Have devices of a reservation restarted."""
     args = validated(
-        RebootArgs,
+        RebootHeldArgs,
         "reboot",
         reservation=reservation,
         serials=None if serials is None else list(serials),

@@ -31,6 +31,9 @@ FREQUENCY = "frequency"
 MOST_WAVEFORMS = 40
 """Waveforms in one picture: more would be a carpet."""
 
+MOST_PANELS = 8
+"""Bitstreams whose waveforms are drawn below each other; those of more lie in one panel."""
+
 MOST_NAMES = 30
 """Files or lines that are named in a picture."""
 
@@ -80,31 +83,38 @@ class Plot:
             return
         from matplotlib.figure import Figure
 
-        figure = Figure(figsize=(9, 5), layout="constrained")
-        axes = figure.subplots()
-        if self._waveforms:
-            self._draw_waveforms(axes)
+        waveforms = [row for row in self._ordered(self._rows) if WAVEFORM in row]
+        names = list(dict.fromkeys(row["bitstream"] for row in waveforms))
+        panels = len(names) if 1 < len(names) <= MOST_PANELS else 1
+        figure = Figure(figsize=(9, max(5.0, 1.8 * panels)), layout="constrained")
+        axes = figure.subplots(panels, sharex=True, sharey=True, squeeze=False)[:, 0]
+        if not waveforms:
+            self._draw_numbers(axes[0])
+        elif panels == 1:
+            self._draw_waveforms(axes[0], waveforms)
         else:
-            self._draw_numbers(axes)
-        axes.grid(alpha=0.3)
+            for each, name in zip(axes, names, strict=True):
+                self._draw_waveforms(each, [row for row in waveforms if row["bitstream"] == name])
+        for each in axes:
+            each.grid(alpha=0.3)
         figure.savefig(self._path, dpi=150)
         print_message(f"drawn: {self._path}")
+        if self._waveforms > MOST_WAVEFORMS:
+            print_message(
+                f"{self._path}: the first {MOST_WAVEFORMS} of {self._waveforms} waveforms"
+            )
 
-    def _draw_waveforms(self, axes: Axes) -> None:
-        rows = self._ordered([row for row in self._rows if WAVEFORM in row])
+    def _draw_waveforms(self, axes: Axes, rows: Sequence[dict[str, Any]]) -> None:
         in_time = all(row[RATE] for row in rows)
         for row in rows:
             samples = row[WAVEFORM]
             times = [1000 * place / row[RATE] for place in range(len(samples))] if in_time else None
             label = f"{row['bitstream']} on {row['serial']}"
             axes.plot(times or range(len(samples)), samples, label=label, linewidth=1)
-        axes.set(xlabel="ms" if in_time else "sample", ylabel="steps of the converter")
+        axes.set(xlabel="ms" if in_time else "sample", ylabel="converter")
+        axes.label_outer()
         if len(rows) <= MOST_NAMES:
-            axes.legend(fontsize="x-small")
-        if self._waveforms > MOST_WAVEFORMS:
-            print_message(
-                f"{self._path}: the first {MOST_WAVEFORMS} of {self._waveforms} waveforms"
-            )
+            axes.legend(fontsize="x-small", loc="upper right")
 
     def _draw_numbers(self, axes: Axes) -> None:
         told = all(isinstance(row.get(FREQUENCY), (int, float)) for row in self._rows)

@@ -40,7 +40,7 @@ from icebus.schemas.operations.reservations import (
     ExtendArgs,
     ExtendReply,
     HoldState,
-    RebootArgs,
+    RebootHeldArgs,
     ReservationReply,
     ReservationState,
     ReserveArgs,
@@ -149,7 +149,7 @@ def end(transaction: Transaction, user: str, args: EndArgs) -> ReservationReply:
     return ReservationReply(reservation=transaction.document(row, holds))
 
 
-def reboot(transaction: Transaction, user: str, args: RebootArgs) -> ReservationReply:
+def reboot(transaction: Transaction, user: str, args: RebootHeldArgs) -> ReservationReply:
     """Have boards of a reservation restarted, which keeps them."""
     row = _find_own(transaction, user, args.reservation)
     live = _holds_of(transaction, row, args.serials or ())

@@ -62,6 +62,16 @@ class PulseCountResult(Result):
     """Event ``results``: one bitstream measured on one device."""
 
     pulses: Natural = Field(description="Rising edges on the first pin in the window.")
+    frequency: float | None = Field(
+        default=None,
+        description="Hz on the first pin; null where the board does not tell how long it counted.",
+        json_schema_extra={"table": "told"},
+    )
+    pin_pulses: dict[Pin, Natural] = Field(
+        default_factory=dict,
+        description="Rising edges on each pin; empty in results of versions that had one only.",
+        json_schema_extra={"table": "several"},
+    )
     exact: bool = Field(
         description="True when counted, by a board or by complete simulation; false for an estimate"
     )
@@ -73,11 +83,6 @@ class PulseCountResult(Result):
     note: str = Field(
         default="", description="Why the count is not exact, or what became of the bitstream."
     )
-    frequency: float | None = Field(
-        default=None,
-        description="Hz on the first pin; null where the board does not tell how long it counted.",
-        json_schema_extra={"table": "told"},
-    )
     resolution: float | None = Field(
         default=None,
         description="Hz that one pulse more or less makes: 1 by the seconds counted.",
@@ -87,11 +92,6 @@ class PulseCountResult(Result):
         default=None,
         description="Seconds that the board counted in truth; null where it does not tell.",
         json_schema_extra={"table": False},
-    )
-    pin_pulses: dict[Pin, Natural] = Field(
-        default_factory=dict,
-        description="Rising edges on each pin; empty in results of versions that had one only.",
-        json_schema_extra={"table": "several"},
     )
     temperature: float | None = Field(
         default=None,

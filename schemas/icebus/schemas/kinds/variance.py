@@ -12,15 +12,19 @@ from typing import Annotated
 from pydantic import Field
 
 from icebus.schemas import measuring
+from icebus.schemas.boards.firmware import Chip
 from icebus.schemas.measuring import Result
 from icebus.schemas.message import Args, Natural
 
 KIND = "variance"
 FIRMWARE = "icebus"
 
+INPUTS = {Chip.RP2040: 2, Chip.RP2350: 1}
+"""The converter's input that is sampled unless another is asked for: the first that the firmware
+says the board has (*unverified*: from the boards' published layouts)."""
+
 INPUT = 2
-"""Of the converter, unless another is asked for: the first that can be reached on both boards
-(*unverified*: from their published layouts)."""
+"""The same for a board whose chip is not known: both have it."""
 
 RATE = 10_000
 SAMPLES = 500
@@ -41,7 +45,9 @@ class VarianceArgs(Args):
 class VarianceMeasurement(Args):
     """What a measurement may ask for."""
 
-    input: int = Field(default=INPUT, ge=0, le=7, description="Of the board's converter.")
+    input: int | None = Field(
+        default=None, ge=0, le=7, description="Of the board's converter; null for its first."
+    )
     rate: int = Field(default=RATE, ge=RATES[0], le=RATES[1], description="Samples a second.")
     samples: int = Field(default=SAMPLES, ge=2, le=MOST_SAMPLES, description="How many.")
     waveform: bool = Field(default=False, description="Whether the result is to have them all.")

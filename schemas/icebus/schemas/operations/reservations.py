@@ -148,7 +148,7 @@ class EndArgs(Args):
     )
 
 
-class RebootArgs(Args):
+class RebootHeldArgs(Args):
     """``reboot``: restart devices of a reservation, which keeps them; what they measure fails."""
 
     reservation: Id
@@ -323,7 +323,7 @@ OPERATIONS: dict[str, tuple[type[Args], type[Message]]] = {
     "withdraw": (WithdrawArgs, WithdrawReply),
     "extend": (ExtendArgs, ExtendReply),
     "end": (EndArgs, ReservationReply),
-    "reboot": (RebootArgs, ReservationReply),
+    "reboot": (RebootHeldArgs, ReservationReply),
     "transfer": (TransferArgs, ReservationReply),
     "attach": (AttachArgs, ReservationReply),
     "list": (ListArgs, ReservationsReply),

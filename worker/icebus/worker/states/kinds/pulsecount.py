@@ -98,8 +98,8 @@ def _from_frames(report: FramedReport) -> dict[str, object]:
     return {
         "pulses": pulses[0],
         "pin_pulses": dict(zip(pins, pulses, strict=True)),
-        "frequency": pulses[0] / counted if counted else None,
-        "resolution": 1 / counted if counted else None,
+        "frequency": round(pulses[0] / counted, 6) if counted else None,
+        "resolution": round(1 / counted, 6) if counted else None,
         "counted": counted or None,
         "temperature": result.temperature_mc / 1000,
         "exact": not result.estimate,

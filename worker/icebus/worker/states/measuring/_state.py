@@ -95,6 +95,10 @@ class Measuring(Reservable, ABC, Generic[R]):
     def result(self, report: R) -> dict[str, object]:
         """The fields of the kind's result that ``report`` gives."""
 
+    def result_of(self, report: R, args: Any) -> dict[str, object]:
+        """The same, for kinds whose results depend on what was asked for: ``MeasurementArgs``."""
+        return self.result(report)
+
     def check_args(self, args: Any) -> None:
         """Refuse a measurement that this board can't make, before anything is accepted.
 
@@ -351,7 +355,7 @@ class Measuring(Reservable, ABC, Generic[R]):
     def _result(self, evaluation: Evaluation, measured: Measured[R]) -> Result | IcebusError:
         try:
             with mistakes_of(self.kind, "result"):
-                fields = self.result(measured.report)
+                fields = self.result_of(measured.report, evaluation.args)
                 if evaluation.note and "note" in fields:
                     of_board = f"; {fields['note']}" if fields["note"] else ""
                     fields["note"] = evaluation.note + of_board
