@@ -65,6 +65,18 @@ def test_given_a_window_when_simulated_then_it_is_what_is_counted(icebus: Icebus
     assert [row["pulses"] for row in rows_of(done)] == [100]
 
 
+def test_given_a_bitstream_of_another_size_when_simulated_then_the_note_says_what_boards_get(
+    icebus: Icebus, tmp_path: Path
+) -> None:
+    bare = tmp_path / "bare.bin"
+    bare.write_bytes((EXAMPLES / "pulse_2khz.bin").read_bytes()[4:])
+
+    (row,) = rows_of(icebus("simulate", bare, "-o", "json"))
+
+    assert (row["pulses"], row["exact"]) == (2000, True)
+    assert row["note"].startswith("brought from 104,086 bytes to the boards' 104,090")
+
+
 def test_given_json_when_simulated_then_every_row_has_all_fields(
     icebus: Icebus, circuit: Callable[[str], Path], tmp_path: Path
 ) -> None:

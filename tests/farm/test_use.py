@@ -61,6 +61,17 @@ def test_given_circuits_when_evaluated_on_all_boards_then_the_counts_are_the_cir
     assert nothing_is_held(farm)
 
 
+def test_given_a_bitstream_of_another_size_when_evaluated_then_it_counts_and_the_note_says_so(
+    farm: Up, circuits: Sequence[Path], tmp_path: Path
+) -> None:
+    bare = tmp_path / circuits[0].name
+    bare.write_bytes(circuits[0].read_bytes()[4:-1])
+    (row,) = farm.machine.json("evaluate", str(bare))
+    assert row["exact"]
+    assert right(row["bitstream"], row["pulses"])
+    assert row["note"].startswith("brought from 104,085 bytes")
+
+
 def test_given_the_readme_s_snippet_when_run_then_it_prints_a_line_for_each(farm: Up) -> None:
     script = Path(__file__).parents[2] / "examples" / "evaluate.py"
     done = subprocess.run(
