@@ -173,9 +173,11 @@ def test_given_an_image_that_is_not_for_the_board_then_it_is_refused(
 
 @pytest.mark.parametrize("chip", list(Chip))
 def test_given_an_image_for_the_board_then_it_is_taken(chip: Chip) -> None:
-    flashing.check_image(encoded(b"x" * uf2.FLASH_SIZE, chip), board(chip))
-    marked = marker_bytes(FirmwareMarker(name="icebus", chip=chip))
-    flashing.check_image(encoded(marked, chip), board(chip))
+    assert flashing.check_image(encoded(b"x" * uf2.FLASH_SIZE, chip), board(chip)) == ""
+    marker = FirmwareMarker(name="icebus", version="0.2.0", chip=chip)
+    assert flashing.check_image(encoded(marker_bytes(marker), chip), board(chip)) == "0.2.0"
+    virtual = board(chip, virtual=True)
+    assert flashing.check_image(marker_image(marker), virtual) == "", "it has no other to say"
 
 
 # --- a mounted drive ------------------------------------------------------------------------------

@@ -24,10 +24,10 @@ from icebus.worker.hardware.rack import RackDiscovery
 FLASH = 32 << 10
 
 
-def write_image(folder: Path, firmware: str, chip: Chip, size: int = 9000) -> bytes:
+def write_image(folder: Path, firmware: str, version: str, chip: Chip) -> bytes:
     """An image that the ROM of ``chip`` starts and that says what it is; gives its content."""
-    body = bytearray(content(chip, size))
-    marker = marker_bytes(FirmwareMarker(name=firmware, chip=chip))
+    body = bytearray(content(chip, 9000))
+    marker = marker_bytes(FirmwareMarker(name=firmware, version=version, chip=chip))
     body[4096 : 4096 + len(marker)] = marker
     folder.mkdir(exist_ok=True)
     image = uf2.encode(bytes(body), chip.family, uf2.FLASH_ADDRESS)

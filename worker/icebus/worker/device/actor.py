@@ -269,9 +269,9 @@ class DeviceActor:
         self.firmware, self.firmware_version = firmware, version
         self.become_desired()
 
-    def found(self, expect: str | None = None) -> None:
+    def found(self, expect: str | None = None, version: str = "") -> None:
         """The board is back, its port open; it must run ``expect`` if it was given that."""
-        self._go(self._next_state.found(self._facts, expect))
+        self._go(self._next_state.found(self._facts, expect, version))
 
     def unrecognised(self) -> None:
         """No firmware was recognised."""

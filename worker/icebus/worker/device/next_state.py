@@ -112,9 +112,10 @@ class NextState:
             return self._revive(facts)
         return self.found(facts)
 
-    def found(self, facts: DeviceFacts, expect: str | None = None) -> Transition:
+    def found(self, facts: DeviceFacts, expect: str | None = None, version: str = "") -> Transition:
         """A board has come up: test it, and if need be that it runs what it was given."""
-        return self._test(facts, _released(), expect=expect)
+        reported = lifecycle.preparing_or(facts.desired, DeviceState.TESTING)
+        return Transition(Testing(reported, expect, version=version), _released())
 
     def idle(self, facts: DeviceFacts, check: Probe | None = None) -> Transition:
         """The board is proved and idle, but for ``check``: be what is desired."""
@@ -298,11 +299,10 @@ class NextState:
         facts: DeviceFacts,
         why: IcebusError,
         doing: str = "",
-        expect: str | None = None,
         reopen: bool = False,
     ) -> Transition:
         reported = lifecycle.preparing_or(facts.desired, DeviceState.TESTING)
-        return Transition(Testing(reported, expect, doing), why, reopen)
+        return Transition(Testing(reported, None, doing), why, reopen)
 
 
 def _failed(device: str, reason: str) -> DeviceFailed:

@@ -39,11 +39,15 @@ def touch(tty: Path) -> None:
         os.close(port)
 
 
-def check_image(image: bytes, board: ConnectedBoard) -> None:
+def check_image(image: bytes, board: ConnectedBoard) -> str:
     """Refuse an image that is not for this board, before anything is erased.
 
     The chip of a board in its bootloader is what the USB id of that bootloader says; whoever opens
     it looks at the id again.
+
+    Returns:
+        The version that the board must say once it runs the image; empty where that is not known,
+        as of boards that are given nothing but a name.
 
     Raises:
         FirmwareInvalid: not a UF2 file, of another family (marker images of the rack's own family
@@ -72,6 +76,7 @@ def check_image(image: bytes, board: ConnectedBoard) -> None:
             f"the image is {marker.name} for {marker.chip}, but the board at {board.path} is an "
             f"{chip}"
         )
+    return "" if marker is None or board.takes_markers else marker.version
 
 
 def flash(image: bytes, board: ConnectedBoard, limit: StepLimit) -> None:

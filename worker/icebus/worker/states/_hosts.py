@@ -89,7 +89,7 @@ class CoreHost(Host, Protocol):
     def unrecognised(self) -> None:
         """The board lives but runs nothing known."""
 
-    def found(self, expect: str | None = None) -> None:
+    def found(self, expect: str | None = None, version: str = "") -> None:
         """The board is back, its port open; it must run ``expect`` if it was given that."""
 
     def lost(self, reason: str) -> None:

@@ -35,12 +35,13 @@ class Flashing(ViaBootloader):
         super().__init__(reported, reason or f"flashing {firmware}")
         self.firmware = firmware
         self._image = image
+        self._version = ""
 
     def step(self, board: ConnectedBoard, limit: StepLimit) -> Callable[[], None]:
         """Give it the image."""
-        flashing.check_image(self._image, board)
+        self._version = flashing.check_image(self._image, board)
         return partial(flashing.flash, self._image, board, limit)
 
     def returned(self) -> None:
         """See that it runs what it was given: only that proves it."""
-        self.device.found(expect=self.firmware)
+        self.device.found(expect=self.firmware, version=self._version)

@@ -30,13 +30,21 @@ class Testing(CoreState):
             that was just at work and only needs to become idle.
         expect: the firmware it must turn out to run; None when any known one will do.
         reason: why it is tested, where something was wrong with it.
+        version: of the firmware expected, if it is known and the firmware says which it is.
     """
 
-    def __init__(self, reported: DeviceState, expect: str | None = None, reason: str = "") -> None:
+    def __init__(
+        self,
+        reported: DeviceState,
+        expect: str | None = None,
+        reason: str = "",
+        version: str = "",
+    ) -> None:
         super().__init__()
         self.reported = reported
         self.reason = reason
         self._expect = expect
+        self._version = version
         self._probes: dict[str, Probe] = {}
         self._to_ask: list[Firmware] = []
         self._recognised = ""
@@ -94,6 +102,10 @@ class Testing(CoreState):
         """The board runs ``firmware`` and is idle."""
         if self._expect is not None and firmware.name != self._expect:
             self.device.fail(f"flashed with {self._expect} but runs {firmware.name}")
+        elif self._version and version and version != self._version:
+            self.device.fail(
+                f"flashed with {firmware.name} {self._version} but runs {firmware.name} {version}"
+            )
         else:
             self.device.proved(firmware.name, version)
 
