@@ -273,7 +273,7 @@ def is_running(process: int) -> bool:
     ("variables", "remedy"),
     [
         ({"ICEBUS_EMULATOR": "/nowhere"}, "ICEBUS_EMULATOR=/nowhere script/emulator"),
-        ({"ICEBUS_EMULATOR_IMAGE": "/no.uf2"}, "script/firmware"),
+        ({"ICEBUS_FIRMWARE": "/nowhere"}, "script/firmware"),
     ],
 )
 @pytest.mark.parametrize("command", [["emulator"], ["run", "--emulated", "1"]])

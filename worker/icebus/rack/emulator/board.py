@@ -22,7 +22,6 @@ from icebus.rack.emulator.parts import find_parts
 from icebus.rack.emulator.process import ENDED, EmulatorProcess
 from icebus.rack.emulator.serial_port import EmulatedPort
 from icebus.schemas.boards.rack import Fault, Mode, UsbIdentity
-from icebus.schemas.boards.uf2 import decode
 
 if TYPE_CHECKING:
     from icebus.rack.board import RackServices
@@ -56,9 +55,7 @@ class EmulatedBoard(VirtualBoard):
 
     def __init__(self, spec: RackBoard, services: RackServices, flash: bytes | None = None) -> None:
         self._parts = find_parts()
-        if flash is None:
-            flash = decode(self._parts.image.read_bytes()).payload
-        super().__init__(spec, services, flash)
+        super().__init__(spec, services, self._parts.flash if flash is None else flash)
         self._families = (spec.chip.family,)
         self._emulator: EmulatorProcess | None = None
         self._port: EmulatedPort | None = None

@@ -9,13 +9,15 @@ from typing import Final
 
 from platformdirs import user_cache_path
 
+from icebus.schemas.boards import images, uf2
+from icebus.schemas.boards.firmware import Chip
 from icebus.schemas.errors import ProgramMissing
 
 FOLDER_VARIABLE: Final = "ICEBUS_EMULATOR"
 """Names the folder that script/emulator has filled; by default the checkout's, or the user's."""
 
-IMAGE_VARIABLE: Final = "ICEBUS_EMULATOR_IMAGE"
-"""Names the image that emulated boards come with; by default that of the checkout."""
+FIRMWARE: Final = "icebus"
+"""What emulated boards come with."""
 
 _CHECKOUT: Final = Path(__file__).resolve().parents[4]
 
@@ -28,13 +30,13 @@ class EmulatorParts:
         folder: with the emulator from npm.
         node: Node.js.
         boot_rom: the chip's boot ROM, its words as JSON.
-        image: the firmware that boards come with, a UF2 file.
+        flash: the firmware that boards come with, as it lies in flash.
     """
 
     folder: Path
     node: Path
     boot_rom: Path
-    image: Path
+    flash: bytes
 
 
 def find_parts() -> EmulatorParts:
@@ -44,24 +46,30 @@ def find_parts() -> EmulatorParts:
         ProgramMissing: one isn't there; the message has the command that brings it.
     """
     folder = _folder()
-    image = os.environ.get(IMAGE_VARIABLE)
-    parts = EmulatorParts(
-        folder=folder,
-        node=folder / "node",
-        boot_rom=folder / "boot_rom.json",
-        image=Path(image) if image else _CHECKOUT / "build" / "firmware" / "icebus-pico-ice.uf2",
-    )
+    node, boot_rom = folder / "node", folder / "boot_rom.json"
     bring = f"in a checkout of icebus, run: {FOLDER_VARIABLE}={folder} script/emulator"
     if folder == _CHECKOUT / "build" / "emulator":
         bring = f"run {_CHECKOUT}/script/emulator"
     emulator = folder / "node_modules" / "rp2040js" / "package.json"
-    _check(parts.node, "Node.js of the emulator", bring)
+    _check(node, "Node.js of the emulator", bring)
     _check(emulator, "the emulator rp2040js", bring)
-    _check(parts.boot_rom, "the boot ROM of the RP2040", bring)
-    build = "script/bootstrap --firmware && script/firmware"
-    elsewhere = f"or name an image for the pico-ice with {IMAGE_VARIABLE}"
-    _check(parts.image, "the firmware to emulate", f"in a checkout, run {build}; {elsewhere}")
-    return parts
+    _check(boot_rom, "the boot ROM of the RP2040", bring)
+    return EmulatorParts(folder, node, boot_rom, _flash())
+
+
+def _flash() -> bytes:
+    """What the image that workers would flash has for flash, or the one that was built here."""
+    where = images.directories()
+    if images.VARIABLE not in os.environ:
+        where.insert(0, _CHECKOUT / "build" / "firmware")
+    image = images.find_image(FIRMWARE, Chip.RP2040, where)
+    if image is None:
+        raise ProgramMissing(
+            "there is no image of the firmware for the RP2040: in a checkout of icebus, run "
+            "script/bootstrap --firmware && script/firmware; or name the folder of one with "
+            f"{images.VARIABLE}"
+        )
+    return uf2.decode(image.data).payload
 
 
 def _folder() -> Path:
