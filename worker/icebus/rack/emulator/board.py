@@ -102,8 +102,11 @@ class EmulatedBoard(VirtualBoard):
             self._enumerate_after(self._services.settings.absence, self._start_bootloader)
         elif what == ENDED:
             self._emulator_ended(event["code"])
-        elif what == "configured":
-            _LOG.debug("%s: the FPGA was configured: %s", self.spec.port, event)
+        elif what == "configured" and event["unknown"]:
+            _LOG.warning(
+                "%s: CDONE stays low, as nobody knows what the circuit does: %s",
+                *(self.spec.port, event["note"]),
+            )
 
     def _enumerated(self, device: Event) -> None:
         emulator, loop = self._emulator, self._services.loop

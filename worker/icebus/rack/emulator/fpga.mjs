@@ -5,15 +5,16 @@ import { GPIOPinState } from './parts.mjs';
 
 // As worker/firmware/boards/pico_ice.h has them.
 const PINS = { sdi: 8, csn: 9, sck: 10, cdone: 26, creset: 27 };
-const COUNTED = { 27: 0, 25: 1, 21: 2, 19: 3, 26: 4, 23: 5, 20: 6, 18: 7 }; // pin of the FPGA's package: GPIO
+// Pin of the FPGA's package, GPIO.
+const COUNTED = [[27, 0], [25, 1], [21, 2], [19, 3], [26, 4], [23, 5], [20, 6], [18, 7]];
 
-export const COUNTED_PINS = Object.keys(COUNTED).map(Number);
+export const COUNTED_PINS = COUNTED.map(([pin]) => pin);
 
 const WAKE_UP_CLOCKS = 49;
 const BITSTREAM_ROOM = 200_000;
 
 export class Fpga {
-  // `configured` is given the bytes that came, and promises {cdone, rates: {pin: pulses a second}, note};
+  // `configured` is given the bytes that came, and promises {cdone, rates: {pin: pulses a second}, …};
   // the chip is not run while the promise is open, so that no emulated time passes.
   constructor(chip, { configured, told }) {
     this.chip = chip;
@@ -21,7 +22,7 @@ export class Fpga {
     this.told = told;
     this.bytes = Buffer.alloc(BITSTREAM_ROOM);
     this.pending = null;
-    this.outputs = Object.entries(COUNTED).map(([pin, gpio]) => new Output(chip, Number(pin), gpio));
+    this.outputs = COUNTED.map(([pin, gpio]) => new Output(chip, pin, gpio));
     this.#restart();
     this.wasClocked = false;
     chip.stepListeners.push(() => this.#watchClock());

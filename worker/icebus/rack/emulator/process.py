@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -66,8 +67,11 @@ class EmulatorProcess:
         self._outgoing = bytearray()
         self._watches_input = False
         self._closed = False
+        setpriv = shutil.which("setpriv")
         self._process = subprocess.Popen(
             [
+                # Standard input ends with the rack, too, but a process that is stopped reads none.
+                *((setpriv, "--pdeathsig", "KILL", "--") if setpriv else ()),
                 *(parts.node, _PROGRAM, "--boot-rom", parts.boot_rom),
                 *("--", sys.executable, "-m", "icebus.rack.emulator.counts"),
             ],
