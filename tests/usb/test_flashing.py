@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ from tests.worker.racks import Rack
 from icebus.schemas.boards import uf2
 from icebus.schemas.boards.firmware import Chip, FirmwareMarker, marker_bytes
 from icebus.schemas.boards.rack import RackBoard
-from icebus.schemas.devices import DeviceState
+from icebus.schemas.devices import DeviceReport, DeviceState
 
 if TYPE_CHECKING:
     from tests.usb.bus import UsbBus
@@ -65,6 +65,13 @@ def images(tmp_path: Path) -> Path:
     return folder
 
 
+def configuration(rack: Rack, images: Path) -> str:
+    boards = "".join(
+        f'[[usb.boards]]\nport = "{board.port}"\nchip = "{board.chip}"\n' for board in rack.boards
+    )
+    return f'firmware.folders = ["{images}"]\n{boards}'
+
+
 def test_given_boards_with_the_wrong_firmware_when_reserved_then_they_are_flashed_and_serve(
     bus: UsbBus,
     rack: Rack,
@@ -74,10 +81,7 @@ def test_given_boards_with_the_wrong_firmware_when_reserved_then_they_are_flashe
     peers: Peers,
 ) -> None:
     followed = FollowedRack(bus, rack)
-    boards = "".join(
-        f'[[usb.boards]]\nport = "{board.port}"\nchip = "{board.chip}"\n' for board in rack.boards
-    )
-    start_worker(f'firmware.folders = ["{images}"]\n{boards}')
+    start_worker(configuration(rack, images))
     serials = [board.serial for board in rack.boards]
     for serial in serials:
         assert peers.wait_state(serial, DeviceState.READY).firmware == "default"
@@ -88,3 +92,53 @@ def test_given_boards_with_the_wrong_firmware_when_reserved_then_they_are_flashe
         assert report.port == board.port
     assert sorted(peers.reports) == serials
     followed.stop()
+
+
+Phase = Callable[[DeviceReport], bool]
+
+PHASES: Mapping[str, Phase] = {
+    "B1": lambda report: report.reason == "flashing pulse_count",
+    "B2": lambda report: report.progress is not None,  # its bootloader is there
+    "B3": lambda report: report.state is DeviceState.PREPARING and not report.reason,  # tested
+    "B4": lambda report: report.state is DeviceState.SERVING,
+}
+"""When each board is unplugged."""
+
+
+def test_given_boards_that_are_unplugged_in_each_phase_and_a_worker_that_is_killed_then_all_serve(
+    bus: UsbBus,
+    rack: Rack,
+    picotool: None,
+    images: Path,
+    start_worker: StartWorker,
+    peers: Peers,
+) -> None:
+    followed = FollowedRack(bus, rack)
+    worker = start_worker(configuration(rack, images))
+    boards = {board.serial: board for board in rack.boards}
+    for serial in boards:
+        peers.wait_state(serial, DeviceState.READY)
+    for serial, phase in PHASES.items():
+        mark = peers.mark(serial)
+        peers.desire(serial, peers.hold)
+        wait_phase(peers, serial, mark, phase)
+        rack.unplug(serial)
+        peers.wait_since(serial, mark, DeviceState.ABSENT)
+        rack.plug(boards[serial])
+    mark = peers.mark("B1")
+    peers.desire("B1", peers.hold, reflash=next(peers.nonces))
+    wait_phase(peers, "B1", mark, PHASES["B2"])
+    worker.kill()
+    marks = {serial: peers.mark(serial) for serial in boards}
+    start_worker(configuration(rack, images))
+    for serial in boards:
+        peers.wait_since(serial, marks[serial], DeviceState.SERVING)
+    followed.stop()
+
+
+def wait_phase(peers: Peers, serial: str, mark: int, phase: Phase) -> None:
+    """Wait until a device has reported a phase since ``mark``."""
+    peers.wait(
+        lambda: any(report and phase(report) for report in peers.reports[serial][mark:]),
+        f"the phase of {serial}",
+    )
