@@ -90,7 +90,7 @@ def test_given_a_rack_when_written_then_read_back_and_nothing_else_left(tmp_path
 
     assert read_rack_file(tmp_path) == rack
     assert [path.name for path in tmp_path.iterdir()] == ["rack.json"]
-    assert json.loads((tmp_path / "rack.json").read_text())["boards"][0]["firmware"] == "default"
+    assert json.loads((tmp_path / "rack.json").read_text())["boards"][0]["firmware"] == "icebus"
 
 
 def test_given_many_editors_at_once_when_done_then_no_edit_is_lost(tmp_path: Path) -> None:

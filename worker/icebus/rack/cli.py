@@ -28,6 +28,7 @@ from icebus.rack.settings import BANDWIDTH, SLOWNESS, BoardSettings
 from icebus.schemas.boards import pulse_count_text as text
 from icebus.schemas.boards.firmware import Chip
 from icebus.schemas.boards.rack import (
+    FIRMWARE,
     Fault,
     RackBoard,
     RackFile,
@@ -46,6 +47,9 @@ app = typer.Typer(
     add_completion=False,
     help="Virtual pico-ice boards: a worker uses them like real ones.",
 )
+
+TEXT_FIRMWARE = "pulse_count"
+"""Firmware that labs have on their boards, and whose window is its own."""
 
 Directory = Annotated[
     Path,
@@ -99,12 +103,20 @@ def run(
         ChipChoice, typer.Option(help="Chip of the boards made by --boards.")
     ] = ChipChoice.RP2040,
     firmware: Annotated[
-        str, typer.Option(help="Firmware in the flash of the boards made by --boards.")
-    ] = "default",
+        str | None,
+        typer.Option(
+            help="Firmware in the flash of the boards made by --boards.",
+            show_default=f"{FIRMWARE}, or {TEXT_FIRMWARE} with --window",
+        ),
+    ] = None,
     window: Annotated[
-        float,
-        typer.Option(min=0.0, help="Seconds that pulses are counted for, if the host can't say."),
-    ] = text.WINDOW_SECONDS,
+        float | None,
+        typer.Option(
+            min=0.0,
+            help=f"Seconds that boards count for whose firmware is not asked to: {TEXT_FIRMWARE}.",
+            show_default=f"{text.WINDOW_SECONDS:g}",
+        ),
+    ] = None,
     bandwidth: Annotated[
         float, typer.Option(min=0.0, help="Bytes per second of a board's USB; 0: no limit.")
     ] = BANDWIDTH,
@@ -162,8 +174,13 @@ def run(
         raise ProgramMissing(f"{error}: pip install 'icebus[virtual]'") from error
     environment = EnvironmentSettings(jitter, temperature, drift, drift_period, slowdown)
     firmwares = FirmwareSettings(
-        window=window, watchdog=watchdog, load=load, unpack=unpack, environment=environment
+        window=text.WINDOW_SECONDS if window is None else window,
+        watchdog=watchdog,
+        load=load,
+        unpack=unpack,
+        environment=environment,
     )
+    made_with = firmware or (FIRMWARE if window is None else TEXT_FIRMWARE)
     settings = BoardSettings(
         firmwares, bandwidth=bandwidth, absence=absence, slowness=slowness, seed=seed
     )
@@ -175,7 +192,7 @@ def run(
     def prepare() -> None:
         if boards is not None or emulated or read_rack_file(directory) is None:
             count = boards if boards is not None else int(not emulated)
-            write_rack_file(directory, layout(count, chip, firmware, seed, emulated))
+            write_rack_file(directory, layout(count, chip, made_with, seed, emulated))
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
         rack.stop()
@@ -197,7 +214,7 @@ def plug(
         str | None, typer.Option(help="The board's serial.", show_default="made from seed, port")
     ] = None,
     chip: Annotated[Chip, typer.Option(help="The board's chip.")] = Chip.RP2040,
-    firmware: Annotated[str, typer.Option(help="What is in its flash.")] = "default",
+    firmware: Annotated[str, typer.Option(help="What is in its flash.")] = FIRMWARE,
     emulated: Annotated[bool, typer.Option("--emulated", help="Emulate its chip.")] = False,
     seed: Annotated[int, typer.Option(help="Makes the serial repeatable.")] = 0,
 ) -> None:

@@ -61,7 +61,9 @@ class FarmSettings:
         boards: how many virtual ones.
         emulated: how many more, whose chips are emulated.
         usb: whether the boards on this machine's USB belong to it, too.
-        window: seconds that they count pulses for.
+        firmware: what they run; None for the rack's own default.
+        window: seconds that they count pulses for if their firmware is not asked to; None for the
+            rack's own default.
         bandwidth: bytes per second of their USB; None for the rack's own default.
         seed: makes their serials and measurements repeatable.
         port: of the broker; None for the one used before, or a free one.
@@ -72,7 +74,8 @@ class FarmSettings:
     boards: int = 4
     emulated: int = 0
     usb: bool = False
-    window: float = 1.0
+    firmware: str | None = None
+    window: float | None = None
     bandwidth: float | None = None
     seed: int | None = None
     port: int | None = None
@@ -137,9 +140,13 @@ class Farm:
 
     def _rack_options(self) -> list[str]:
         settings = self.settings
-        options = ["--boards", str(settings.boards), "--window", str(settings.window)]
+        options = ["--boards", str(settings.boards)]
         if settings.emulated:
             options += ["--emulated", str(settings.emulated)]
+        if settings.firmware is not None:
+            options += ["--firmware", settings.firmware]
+        if settings.window is not None:
+            options += ["--window", str(settings.window)]
         if settings.bandwidth is not None:
             options += ["--bandwidth", str(settings.bandwidth)]
         if settings.seed is not None:

@@ -153,6 +153,10 @@ FLASH_ID_PATTERN: Final = r"[0-9A-F]{16}"
 """The unique id of a board's flash, as firmware made with pico-sdk gives it as its USB serial."""
 
 
+FIRMWARE: Final = "icebus"
+"""What boards come with: the firmware for all kinds that icebus ships."""
+
+
 class RackBoard(BaseModel):
     """A board that shall be plugged."""
 
@@ -162,7 +166,7 @@ class RackBoard(BaseModel):
     serial: Serial = Field(description="The board's flash id: its serial as an application.")
     chip: Chip = Field(default=Chip.RP2040, description="The board's chip.")
     firmware: str = Field(
-        default="default",
+        default=FIRMWARE,
         pattern=r"^[a-z][a-z0-9_]{0,63}$",
         description="What is in its flash when it is plugged for the first time.",
     )

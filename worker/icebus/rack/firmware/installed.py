@@ -7,6 +7,7 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 from icebus.rack.firmware.base import Firmware, Reset, RunsOn, Silent
+from icebus.schemas.boards.rack import FIRMWARE
 from icebus.schemas.plugins import installed_classes, require
 
 if TYPE_CHECKING:
@@ -22,9 +23,6 @@ _LOG = logging.getLogger(__name__)
 GROUP: Final = "icebus.virtual_firmware"
 """The entry-point group under which a package offers virtual firmware."""
 
-DEFAULT: Final = "default"
-"""What a board comes with."""
-
 
 @functools.cache
 def installed_firmware() -> Mapping[str, type[Firmware]]:
@@ -34,7 +32,7 @@ def installed_firmware() -> Mapping[str, type[Firmware]]:
         ProgramMissing: not even icebus's own is there.
     """
     installed = installed_classes(GROUP, Firmware)
-    require(DEFAULT, installed, GROUP)
+    require(FIRMWARE, installed, GROUP)
     return installed
 
 

@@ -65,9 +65,20 @@ def up(
     usb: Annotated[
         bool, typer.Option("--usb", help="And the boards on this machine's USB: docs/boards.md.")
     ] = False,
+    firmware: Annotated[
+        str | None,
+        typer.Option(
+            help="What the virtual boards run. (default: icebus, or pulse_count with --window)"
+        ),
+    ] = None,
     window: Annotated[
-        float, typer.Option(min=0.0, help="Seconds that boards count pulses for.")
-    ] = 1.0,
+        float | None,
+        typer.Option(
+            min=0.0,
+            help="Seconds that boards count pulses for whose firmware is not asked to: "
+            "pulse_count. (default: 1)",
+        ),
+    ] = None,
     bandwidth: Annotated[
         float | None,
         typer.Option(min=0.0, help="Bytes per second of a board's USB; 0: no limit."),
@@ -121,6 +132,7 @@ def up(
             boards=boards if boards is not None else USUAL_BOARDS * (not emulated),
             emulated=emulated,
             usb=usb,
+            firmware=firmware,
             window=window,
             bandwidth=bandwidth,
             seed=seed,

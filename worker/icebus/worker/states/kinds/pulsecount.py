@@ -27,7 +27,7 @@ from icebus.worker.states.measuring import Measuring
 REFUSED = "the FPGA refused the bitstream (CDONE low)"
 
 
-@reservable(KIND, firmware=(TEXT_FIRMWARE, FIRMWARE))
+@reservable(KIND, firmware=(FIRMWARE, TEXT_FIRMWARE))
 class PulseCount(Measuring[Report | FramedReport]):
     """Counts the pulses that circuits give on pin ICE_27, or others, in a measuring window."""
 
