@@ -48,8 +48,6 @@ CLAIM_TIME = 0.5
 ASK_TIMEOUT = 2.0
 """Seconds for control to answer while it may still be starting."""
 
-SERVES = frozenset({DeviceState.READY, DeviceState.PREPARING, DeviceState.SERVING})
-
 
 @dataclass(frozen=True)
 class FarmSettings:
@@ -273,8 +271,10 @@ def _count_ready(client: Client) -> int:
         free = {s for kind in kinds for s in client.available(kind, timeout=ASK_TIMEOUT)}
     except (DeadlineExceeded, UnknownKind):
         return 0
-    held = sum(each.reservation is not None and each.report.state in SERVES for each in known)
-    return len(free) + held
+    # One that is held and does not serve yet has failed with the farm before, for all that its
+    # holder knows.
+    held = [each for each in known if each.reservation is not None]
+    return len(free) + sum(each.report.state is DeviceState.SERVING for each in held)
 
 
 def _lock(directory: Path) -> int:
