@@ -470,6 +470,19 @@ def test_given_nothing_asked_for_when_measured_then_nothing_is_disturbed() -> No
     assert windows(FAST, 1) == [(50_000, 50_000)] * 20
 
 
+def test_given_windows_that_pass_faster_then_whole_ones_are_counted_and_told() -> None:
+    host = bench(replace(FAST, speedup=20))
+    sequence, aborted = (host.measure(circuit(1000), CountPulses()) for _ in range(2))
+
+    host.run(0.075)
+    host.send(FrameType.ABORT)
+
+    result = host.result(sequence)
+    assert (result.pulses, result.window_us) == ((1000,), 1_000_000)
+    assert host.at[sequence] == pytest.approx(100.05)
+    assert host.result(aborted).window_us == pytest.approx(500_000, rel=0.01)
+
+
 # --- samples --------------------------------------------------------------------------------------
 
 

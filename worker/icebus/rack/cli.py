@@ -117,6 +117,10 @@ def run(
             show_default=f"{text.WINDOW_SECONDS:g}",
         ),
     ] = None,
+    speedup: Annotated[
+        float,
+        typer.Option(min=0.001, help="How many times faster than on a board windows pass."),
+    ] = 1.0,
     bandwidth: Annotated[
         float, typer.Option(min=0.0, help="Bytes per second of a board's USB; 0: no limit.")
     ] = BANDWIDTH,
@@ -175,6 +179,7 @@ def run(
     environment = EnvironmentSettings(jitter, temperature, drift, drift_period, slowdown)
     firmwares = FirmwareSettings(
         window=text.WINDOW_SECONDS if window is None else window,
+        speedup=speedup,
         watchdog=watchdog,
         load=load,
         unpack=unpack,

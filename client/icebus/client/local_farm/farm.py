@@ -62,6 +62,7 @@ class FarmSettings:
         firmware: what they run; None for the rack's own default.
         window: seconds that they count pulses for if their firmware is not asked to; None for the
             rack's own default.
+        speedup: how many times faster than on a board their windows pass; None for as fast.
         bandwidth: bytes per second of their USB; None for the rack's own default.
         seed: makes their serials and measurements repeatable.
         port: of the broker; None for the one used before, or a free one.
@@ -74,6 +75,7 @@ class FarmSettings:
     usb: bool = False
     firmware: str | None = None
     window: float | None = None
+    speedup: float | None = None
     bandwidth: float | None = None
     seed: int | None = None
     port: int | None = None
@@ -145,6 +147,8 @@ class Farm:
             options += ["--firmware", settings.firmware]
         if settings.window is not None:
             options += ["--window", str(settings.window)]
+        if settings.speedup is not None:
+            options += ["--speedup", str(settings.speedup)]
         if settings.bandwidth is not None:
             options += ["--bandwidth", str(settings.bandwidth)]
         if settings.seed is not None:

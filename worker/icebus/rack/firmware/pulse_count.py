@@ -137,7 +137,8 @@ class PulseCount(Firmware):
         cycles = round(self.environment.window(self.settings.window) * text.CLOCK_HZ)
         cycles = max(0, cycles - self.random.randrange(_MILLISECOND_CYCLES))
         self._state = _State.MEASURING
-        self._deadline = now + self.settings.load + cycles / text.CLOCK_HZ
+        window = cycles / text.CLOCK_HZ / self.settings.speedup
+        self._deadline = now + self.settings.load + window
         self._verdict = None
         return Evaluation(bytes(self._received), cycles)
 

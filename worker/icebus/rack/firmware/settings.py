@@ -26,6 +26,8 @@ class FirmwareSettings:
         window: seconds that pulses are counted for, where the host doesn't say.
         watchdog: seconds that a transfer of the text protocol may take.
         load: seconds that configuring the FPGA with a full bitstream takes.
+        speedup: how many times faster than on a board windows pass, for trying things out; what is
+            counted and told is that of the whole window.
         unpack: seconds that unpacking and checking a bitstream takes.
         interval: seconds between the lines of firmware that says one again and again.
             *Unverified*: that of the real firmware isn't known.
@@ -33,6 +35,7 @@ class FirmwareSettings:
     """
 
     window: float = text.WINDOW_SECONDS
+    speedup: float = 1.0
     watchdog: float = text.WATCHDOG_SECONDS
     load: float = LOAD_SECONDS
     unpack: float = UNPACK_SECONDS

@@ -79,6 +79,14 @@ def up(
             "pulse_count. (default: 1)",
         ),
     ] = None,
+    speedup: Annotated[
+        float | None,
+        typer.Option(
+            min=0.001,
+            help="How many times faster than on a board the windows of virtual ones pass; counts "
+            "are those of whole windows. (default: 1)",
+        ),
+    ] = None,
     bandwidth: Annotated[
         float | None,
         typer.Option(min=0.0, help="Bytes per second of a board's USB; 0: no limit."),
@@ -113,7 +121,7 @@ def up(
 
     Examples:
       icebus up
-      icebus up --boards 8 --window 0.05
+      icebus up --boards 8 --speedup 20
       icebus up --boards 0 --usb
       icebus up --boards 2 -- icebus evaluate -n 2 blink.bin
       icebus up --emulated 1
@@ -134,6 +142,7 @@ def up(
             usb=usb,
             firmware=firmware,
             window=window,
+            speedup=speedup,
             bandwidth=bandwidth,
             seed=seed,
             port=port,

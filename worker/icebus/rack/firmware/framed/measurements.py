@@ -246,7 +246,7 @@ class Measurements:
             self.phase, self.cdone = Phase.MEASURING, True
             current.started = now
             current.gap = 0.0 if self._last_ended is None else now - self._last_ended
-            self._ends = now + current.window
+            self._ends = now + current.window / self.settings.speedup
         else:
             self._last_ended = now
             if verdict is not None:  # else it ends when that comes
@@ -283,7 +283,8 @@ class Measurements:
         measured = _Measured()
         measurement, verdict = of.request.measurement, of.verdict
         if measuring and of.window:
-            window = min(now - of.started, of.window)
+            elapsed = (now - of.started) * self.settings.speedup
+            window = min(elapsed, of.window)
             pulses: tuple[int, ...] = ()
             if isinstance(measurement, CountPulses):
                 counted = (0,) * len(measurement.pins) if verdict is None else verdict.pulses
