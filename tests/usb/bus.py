@@ -129,6 +129,19 @@ class UsbBus:
                 parts.append(self._add(place, disk))
         self._plugged[port] = parts
 
+    def plug_for_libusb(self, port: str, number: int, descriptors: bytes) -> None:
+        """A device, or a controller such as ``usb1``, with what libusb reads of it."""
+        path = f"{CONTROLLER}/{port}" if port.startswith("usb") else self.path(port)
+        file = f"bus/usb/001/{number:03}"
+        lines = [
+            *(f"P: {path.removeprefix('/sys')}", f"N: {file}"),
+            *("E: SUBSYSTEM=usb", "E: DEVTYPE=usb_device", f"E: DEVNAME=/dev/{file}"),
+            *("A: busnum=1", f"A: devnum={number}", "A: speed=12", "A: bConfigurationValue=1"),
+            f"H: descriptors={descriptors.hex().upper()}",
+        ]
+        self._do("add", "\n".join([*lines, "", ""]))
+        self._plugged[port] = [path]
+
     def unplug(self, port: str) -> None:
         """What is at the port goes, part by part."""
         for path in reversed(self._plugged.pop(port)):
