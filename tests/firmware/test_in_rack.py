@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,8 @@ from tests.worker.waiting import eventually
 from icebus.schemas.boards import picoboot
 from icebus.schemas.boards.firmware import Chip, FirmwareMarker, marker_image
 from icebus.schemas.boards.framed import Frame, FrameType
-from icebus.schemas.boards.framed_requests import CountPulses
+from icebus.schemas.boards.framed_replies import Samples
+from icebus.schemas.boards.framed_requests import CountPulses, TakeSamples
 from icebus.schemas.boards.rack import (
     PICOBOOT,
     BoardFile,
@@ -124,6 +126,20 @@ def test_given_a_circuit_when_measured_over_the_port_then_its_pulses_are_counted
 ) -> None:
     with place.opened() as host:
         assert host.count(circuit(khz), WINDOW).pulses == (50 * khz,)
+
+
+def test_given_a_pin_that_rises_and_falls_when_sampled_then_the_voltage_follows_it(
+    place: Place,
+) -> None:
+    with place.opened() as host:
+        # Three and an eighth periods of it, and of a pin that stands still.
+        rising = sampled(host, TakeSamples(adc_input=2, rate_hz=100_000, count=39))
+        still = sampled(host, TakeSamples(adc_input=3, rate_hz=100_000, count=39))
+
+    middle = [sample > 2047 for sample in rising]
+    assert sum(now != before for before, now in pairwise(middle)) in (5, 6, 7)
+    assert max(rising) > 3000 > 1000 > min(rising)
+    assert still == (0,) * 39
 
 
 def test_given_a_host_that_closes_the_port_when_it_is_owed_a_result_then_the_next_finds_it_idle(
@@ -246,6 +262,13 @@ def test_given_a_rack_that_is_killed_then_its_emulators_end(tmp_path: Path) -> N
     rack.process.wait()
 
     eventually(lambda: not any(is_running(process) for process in processes), "their end")
+
+
+def sampled(host: Host, wanted: TakeSamples) -> tuple[int, ...]:
+    sequence = host.measure(circuit(8), wanted)
+    samples = host.reply(sequence, FrameType.SAMPLES).payload
+    assert isinstance(samples, Samples)
+    return samples.values
 
 
 def ask_without_end(connection: serial.Serial) -> None:

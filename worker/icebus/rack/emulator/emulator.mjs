@@ -14,7 +14,8 @@
 //   "hang"                    the firmware's loop stands still
 //   "skip", "seconds"         let time pass while the processor does next to nothing
 //   "pulses", "gpio", "hz"    drive a pin, whatever the circuit does
-//   "voltage", "input", "values"   what the converter reads, one after another, again and again
+//   "voltage", "input", "values"   what the converter reads, one after another, again and again; without,
+//                             what a pin of the FPGA charges a capacitor to
 //
 // Events: {"event": …, "emulated_us"}
 //   "application"             a USB device has said what it is: "vendor", "product_id", "manufacturer", …
@@ -38,6 +39,7 @@ const INSTRUCTIONS_AT_ONCE = 5000;
 const RESTING_MS = 4; // between turns of a board that rests: it leaves the machine to others
 const RESTS_AFTER_US = 500_000; // without anybody at its port: what the last host asked for has been done by then
 const TAKEN_AT_ONCE = 4096;
+const FULL_SCALE = 4095; // of the converter
 const ROOM_TEMPERATURE = 891; // what the converter reads of the sensor at 20 degrees
 
 const later = (ms) => new Promise((resolve) => (ms ? setTimeout(resolve, ms) : setImmediate(resolve)));
@@ -145,9 +147,10 @@ class Board {
     const START_ONE = 1 << 2;
     adc.onADCRead = (input) => {
       adc.cs &= ~START_ONE; // as the chip does; else the next write to the register starts another
-      const values = this.voltages[input] ?? [input === sensor ? ROOM_TEMPERATURE : 0];
-      adc.channelValues[input] = values[0];
-      values.push(values.shift());
+      const values = this.voltages[input];
+      if (values) values.push((adc.channelValues[input] = values.shift()));
+      else if (input === sensor) adc.channelValues[input] = ROOM_TEMPERATURE;
+      else adc.channelValues[input] = Math.round(FULL_SCALE * this.fpga.voltage(input));
       adc.currentChannel = input;
       adc.sampleAlarm.schedule(adc.sampleTime * 1000);
     };

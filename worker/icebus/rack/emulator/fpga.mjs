@@ -10,7 +10,9 @@ const COUNTED = [[27, 0], [25, 1], [21, 2], [19, 3], [26, 4], [23, 5], [20, 6], 
 
 export const COUNTED_PINS = COUNTED.map(([pin]) => pin);
 
+const FIRST_INPUT = 2; // of those that are free for samples
 const WAKE_UP_CLOCKS = 49;
+const TIME_CONSTANT_NS = 50_000; // as icebus.rack.firmware.framed.voltage has it for virtual boards
 const BITSTREAM_ROOM = 200_000;
 
 export class Fpga {
@@ -28,6 +30,12 @@ export class Fpga {
     chip.stepListeners.push(() => this.#watchClock());
     this.#onLevel(PINS.creset, (high) => (high ? this.#beginConfiguration() : this.#restart()));
     this.#onLevel(PINS.csn, (high) => this.#select(!high));
+  }
+
+  // What an input of the converter sees, as a part of its reference: a capacitor that a pin charges through
+  // a resistor, the first pin for the first input, and so on. No board has them.
+  voltage(input) {
+    return this.outputs[input - FIRST_INPUT].settle();
   }
 
   // Drive a GPIO whatever the circuit does; null ends that.
@@ -114,6 +122,8 @@ class Output {
     this.high = false;
     this.wanted = 0;
     this.overridden = null;
+    this.charge = 0;
+    this.chargedAt = 0;
     this.alarm = chip.clock.createAlarm(() => this.#toggle());
   }
 
@@ -146,7 +156,17 @@ class Output {
     this.#schedule();
   }
 
+  // The voltage at the capacitor now.
+  settle() {
+    const now = this.chip.clock.nanos;
+    const target = this.high ? 1 : 0;
+    this.charge = target + (this.charge - target) * Math.exp((this.chargedAt - now) / TIME_CONSTANT_NS);
+    this.chargedAt = now;
+    return this.charge;
+  }
+
   #set(high) {
+    this.settle(); // with the level that was
     this.high = high;
     this.chip.mcu.gpio[this.gpio].setInputValue(high);
     this.chip.settleCounters();
