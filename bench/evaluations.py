@@ -64,7 +64,11 @@ def run(farm: Farm, boards: Boards, individuals: Iterable[Individual], *, everyw
     individuals = list(individuals)
     steps = {each.name: each for each in individuals}
     before, client, begun = farm.usage(), time.process_time(), time.monotonic()
-    found = boards.evaluate(individuals) if everywhere else boards.map(individuals)
+    args = farm.shape.measurement
+    if everywhere:
+        found = boards.evaluate(individuals, args=args)
+    else:
+        found = boards.map(individuals, args=args)
     results = [(result, time.time()) for result in found]
     seconds, client = time.monotonic() - begun, time.process_time() - client
     used = {name: value - before[name] for name, value in farm.usage().items()}

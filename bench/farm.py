@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from bench import postgresql
 from bench.network import Network
@@ -20,7 +21,7 @@ from icebus.broker.process import Child
 from icebus.client import PulseCountClient
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import IcebusError
-from icebus.schemas.kinds.pulsecount import KIND
+from icebus.schemas.kinds.pulsecount import FIRMWARE, KIND
 from icebus.schemas.topics import Role
 
 USER = "bench"
@@ -37,9 +38,11 @@ class Shape:
     Attributes:
         boards: virtual boards in all, shared evenly by the workers.
         window: seconds that they count pulses for.
-        bandwidth: bytes per second of their USB; 0 for no limit.
+        bandwidth: bytes per second of their USB; 0 for no limit, and for FPGAs that are configured
+            in no time.
         workers: how many, each with a rack of its own.
         controls: how many. One has a file, several share a PostgreSQL.
+        firmware: what the boards run.
     """
 
     boards: int
@@ -47,6 +50,12 @@ class Shape:
     bandwidth: float = 0.0
     workers: int = 1
     controls: int = 1
+    firmware: str = FIRMWARE
+
+    @property
+    def measurement(self) -> dict[str, Any]:
+        """What a client has to ask for: text firmware can't be told its window."""
+        return {"window": self.window} if self.firmware == FIRMWARE else {}
 
 
 class Farm:
@@ -112,7 +121,8 @@ class Farm:
         self._start(
             f"rack{number}", None, "rack", "run", "-vv", "--directory", str(rack),
             "--boards", str(mine), "--window", str(shape.window),
-            "--bandwidth", str(shape.bandwidth), "--firmware", "pulse_count",
+            "--bandwidth", str(shape.bandwidth), "--firmware", shape.firmware,
+            *([] if shape.bandwidth else ["--load", "0", "--unpack", "0"]),
             "--seed", str(number), "--processes", str(processes),
         )  # fmt: skip
         directory = self._directory / name

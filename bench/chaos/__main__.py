@@ -17,6 +17,7 @@ import typer
 from bench.chaos.output import as_json, show
 from bench.chaos.run import run_chaos
 from bench.farm import Shape
+from icebus.schemas.kinds.pulsecount import TEXT_FIRMWARE
 
 
 def main(
@@ -41,7 +42,7 @@ def main(
     with tempfile.TemporaryDirectory(prefix="icebus-chaos-") as temporary:
         directory = keep or Path(temporary)
         directory.mkdir(parents=True, exist_ok=True)
-        shape = Shape(boards, window, workers=workers, controls=controls)
+        shape = Shape(*(boards, window), workers=workers, controls=controls, firmware=TEXT_FIRMWARE)
         summary = run_chaos(seed, minutes * 60, shape, clients, directory)
     if json_output:
         typer.echo(json.dumps(as_json(summary), indent=2))
