@@ -107,6 +107,7 @@ class DeviceHarness:
     board: ScriptedBoard
     generation: int = 0
     sessions: int = 0
+    slowness: float = 1.0
     boards: list[ScriptedBoard] = field(default_factory=list)
 
     def plug(self, problem: str = "") -> None:
@@ -128,6 +129,7 @@ class DeviceHarness:
                 mode=Mode.APPLICATION,
                 labels={"hub": "1-1"},
                 problem=problem,
+                slowness=self.slowness,
             )
         )
 

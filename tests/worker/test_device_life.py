@@ -31,7 +31,7 @@ from icebus.schemas.devices import Desired, DeviceReport, DeviceState
 from icebus.schemas.errors import IcebusError
 from icebus.schemas.files import File
 from icebus.schemas.message import Message
-from icebus.worker.device import actor, board_port, recovery
+from icebus.worker.device import actor, board_port, next_state, recovery
 from icebus.worker.device.device import Device
 from icebus.worker.device.helper_threads import MOST_AT_ONCE
 from icebus.worker.device.lifecycle import may_follow
@@ -47,6 +47,7 @@ from icebus.worker.installed import Installed
 from icebus.worker.loop import Loop, Timer
 from icebus.worker.states import Hold
 from icebus.worker.states.core import broken
+from icebus.worker.states.kinds.pulsecount import PulseCount
 
 S = DeviceState
 PATH = "1-1.1"
@@ -316,6 +317,8 @@ class Life(RuleBasedStateMachine):
             (ports, "connect", self.lab.connect),
             (flashing, "reboot", self.lab.reboot),
             (recovery, "SET_ASIDE", SET_ASIDE),
+            (next_state, "RECOVERY", ("default",)),  # the lab's board knows text firmware only
+            (PulseCount, "firmware", ("pulse_count",)),
             (flashing, "touch", self.lab.touch),
             (flashing, "flash", self.lab.flash),
         ):

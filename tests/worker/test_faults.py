@@ -15,10 +15,11 @@ import pytest
 
 from icebus.schemas.boards.rack import Fault
 from icebus.schemas.devices import DeviceReport, DeviceState
-from icebus.worker.device import recovery
+from icebus.worker.device import next_state, recovery
 from icebus.worker.firmware.framed import _firmware as framed_firmware
 from icebus.worker.firmware.pulse_count import _firmware, _meter
 from icebus.worker.states.core import absent, testing, via_bootloader
+from icebus.worker.states.kinds.pulsecount import PulseCount
 
 if TYPE_CHECKING:
     from tests.worker.conftest import MakeFaultyFarm
@@ -30,6 +31,9 @@ SHORT_DEADLINES = {
     (testing, "LISTEN"): 0.02,
     (_firmware, "ANSWER"): 2.0,
     (framed_firmware, "ANSWER"): 0.5,
+    # The faults are those of text firmware, which a board is not to be relieved of.
+    (PulseCount, "firmware"): ("pulse_count",),
+    (next_state, "RECOVERY"): ("default",),
     (_meter, "QUIET"): 0.2,
     (_meter, "UPLOAD_DEADLINE"): 2.0,
     (_meter, "REPORT_DEADLINE"): 2.0,

@@ -16,7 +16,9 @@ from icebus.schemas.boards.framed import FrameType
 from icebus.schemas.boards.framed_replies import Banner, Outcome
 from icebus.schemas.boards.framed_requests import CountPulses, Measure
 from icebus.schemas.devices import DeviceState
+from icebus.worker.loop import Timer
 from icebus.worker.states import Hold
+from icebus.worker.states.core import testing
 from icebus.worker.states.kinds.pulsecount import PulseCount
 
 Make = Callable[..., tuple[DeviceHarness, FramedBoard]]
@@ -157,3 +159,23 @@ def test_given_an_unplugged_board_then_each_evaluation_fails_once_and_it_serves_
     assert sorted(each.evaluation for each in ended) == sorted(ids)
     harness.plug()
     harness.recorder.wait_state(DeviceState.SERVING, mark)
+
+
+def test_given_a_slow_board_then_its_deadlines_are_stretched_and_those_of_others_are_not(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    harness, _ = make()
+    waits: list[float] = []
+    call_later = harness.loop.call_later
+
+    def record(seconds: float, callback: Callable[[], None]) -> Timer:
+        waits.append(seconds)
+        return call_later(seconds, callback)
+
+    monkeypatch.setattr(harness.loop, "call_later", record)
+    monkeypatch.setattr(testing, "LISTEN", 0.01)
+    harness.slowness = 4.0
+    harness.plug()
+    harness.recorder.wait_state(DeviceState.READY)
+    assert 0.04 in waits
+    assert 0.01 not in waits

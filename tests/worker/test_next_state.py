@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,9 @@ from icebus.schemas.devices import Desired, DeviceState
 from icebus.worker.device import recovery
 from icebus.worker.device.commands import Command
 from icebus.worker.device.next_state import DeviceFacts, NextState, Transition
-from icebus.worker.firmware import Firmware, Probe, ProbedBoard, installed_firmware
+from icebus.worker.firmware import Firmware, FirmwarePolicy, Probe, ProbedBoard, installed_firmware
 from icebus.worker.hardware.board import ConnectedBoard
-from icebus.worker.states import core, reservable
+from icebus.worker.states import Hold, core, reservable
 from icebus.worker.states.core import Absent, Broken, Flashing, Quarantined, Ready, Rebooting
 from icebus.worker.states.kinds.pulsecount import PulseCount
 
@@ -151,6 +152,67 @@ def test_given_a_board_in_its_bootloader_and_no_image_then_it_is_asked_to_start_
     assert isinstance(first.state, Rebooting)
     assert isinstance(second.state, Broken)
     assert "is installed" in second.state.reason
+
+
+class Versioned(Imaged):
+    """Says which version its image has."""
+
+    version = "1.2.0"
+
+    def image_version(self, board: ConnectedBoard) -> str:
+        """Always the same."""
+        return self.version
+
+
+@reservable("pulsecount", firmware=("imaged", "bare"))
+class Preferring(PulseCount):
+    """Prefers one of two."""
+
+
+def deciding(policy: FirmwarePolicy) -> NextState:
+    firmware = {"bare": Bare(), "imaged": Versioned()}
+    return NextState({"pulsecount": Preferring}, firmware, 60.0, policy)
+
+
+@pytest.mark.parametrize(
+    ("firmware", "version", "upgraded"),
+    [
+        pytest.param("bare", "", True, id="another than preferred"),
+        pytest.param("imaged", "1.1.9", True, id="older"),
+        pytest.param("imaged", "1.2.0", False, id="the same"),
+        pytest.param("imaged", "1.10.0", False, id="newer"),
+        pytest.param("elsewhere", "", False, id="of no kind"),
+    ],
+)
+@pytest.mark.parametrize("wanted", [{}, COUNTING], ids=["idle", "reserved"])
+def test_given_the_policy_to_upgrade_then_only_what_could_be_newer_is_flashed_and_only_once(
+    firmware: str, version: str, upgraded: bool, wanted: dict[str, str]
+) -> None:
+    decide = deciding(FirmwarePolicy.UPGRADE)
+    known = replace(facts(board(), firmware, **wanted), firmware_version=version)
+    first = decide.idle(known).state
+    assert ("upgrading" in first.reason) is upgraded
+    if upgraded:
+        assert isinstance(first, Flashing)
+        assert first.firmware == "imaged"
+        assert "upgrading" not in decide.idle(known).state.reason
+
+
+@pytest.mark.parametrize(("firmware", "version"), [("bare", ""), ("imaged", "1.1.9")])
+def test_given_the_policy_to_keep_then_what_serves_is_used_as_it_is(
+    firmware: str, version: str
+) -> None:
+    decide = deciding(FirmwarePolicy.KEEP)
+    known = replace(facts(board(), firmware, **COUNTING), firmware_version=version)
+    assert isinstance(decide.idle(known).state, Preferring)
+
+
+def test_given_a_board_that_serves_when_released_then_it_is_upgraded_before_the_next() -> None:
+    decide = deciding(FirmwarePolicy.UPGRADE)
+    decide.reached(Preferring(Hold("r1", "alice"), PulseCount.Args()))
+    assert isinstance(decide.idle(facts(board(), "bare")).state, Ready)
+    decide.reached(Ready("bare", 0))
+    assert isinstance(decide.idle(facts(board(), "bare", **COUNTING)).state, Flashing)
 
 
 LOOKS: dict[str, Callable[[NextState, DeviceFacts], Transition]] = {

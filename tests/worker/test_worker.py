@@ -82,13 +82,13 @@ def test_given_a_board_with_default_firmware_when_reserved_then_it_is_flashed_fi
     assert peers.wait_state("BOARD11", DeviceState.READY).firmware == "default"
     mark = peers.mark("BOARD11")
     peers.reserve("BOARD11")
-    assert peers.wait_state("BOARD11", DeviceState.SERVING).firmware == "pulse_count"
+    assert peers.wait_state("BOARD11", DeviceState.SERVING).firmware == "icebus"
     states = {report.state for report in peers.reports["BOARD11"][mark:] if report}
     assert states - {DeviceState.READY} == {DeviceState.PREPARING, DeviceState.SERVING}
     peers.release("BOARD11")
     released = peers.last("BOARD11")
     assert released is not None
-    assert released.firmware == "pulse_count", "flash wears: it stays until another is needed"
+    assert released.firmware == "icebus", "flash wears: it stays until another is needed"
 
 
 def test_given_one_call_for_two_devices_then_both_answer(farm: Peers, circuits: Circuits) -> None:
@@ -260,7 +260,7 @@ def test_given_its_kinds_then_their_schemas_hold_for_what_crosses(
     while not found:
         deadline.check("the kinds")
     kind = found[0].kinds["pulsecount"]
-    assert kind.all_firmware == ("pulse_count", "icebus")
+    assert kind.all_firmware == ("icebus", "pulse_count")
     assert set(kind.methods) == {"evaluate", "acknowledge", "collect", "status"}
     for schema in (
         kind.args,

@@ -39,6 +39,7 @@ class DeviceReport(Message):
     kind: Id | None = None
     chip: str = Field(default="", description="rp2040 or rp2350; empty while unknown.")
     firmware: str = Field(default="", description="Name of what it runs; empty while unknown.")
+    firmware_version: str = Field(default="", description="Of that; empty where it does not say.")
     port: str = Field(default="", description="USB port path such as 1-1.2.")
     virtual: bool = False
     progress: float | None = Field(default=None, ge=0, le=1, description="Of a long step.")

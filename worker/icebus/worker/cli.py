@@ -22,6 +22,7 @@ from icebus.schemas.errors import IcebusError, InternalError, InvalidRequest
 from icebus.schemas.signals import wait_told
 from icebus.worker.configuration import Configuration, read_configuration
 from icebus.worker.device.device import CHECK_EVERY
+from icebus.worker.firmware import FirmwarePolicy
 from icebus.worker.hardware.board import Discovery
 from icebus.worker.hardware.rack import RackDiscovery
 from icebus.worker.hardware.usb import PortMemory, UsbDiscovery, open_source
@@ -89,6 +90,14 @@ def run(
             show_default=f"{CHECK_EVERY:g}",
         ),
     ] = None,
+    firmware_policy: Annotated[
+        FirmwarePolicy | None,
+        typer.Option(
+            help="Whether boards keep firmware that serves, or are flashed with what is preferred, "
+            "or a newer version of it, when nobody holds them.",
+            show_default=FirmwarePolicy.KEEP.value,
+        ),
+    ] = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log details.")] = False,
 ) -> None:
     """Own boards and offer them on the bus.
@@ -108,6 +117,7 @@ def run(
             "labels": dict(labels.everywhere) or None,
             "port_labels": {port: dict(labels.ports[port]) for port in labels.ports} or None,
             "probe_every": probe_every,
+            "firmware_policy": firmware_policy,
             "verbose": verbose or None,
             "usb": None if usb is None else {"enabled": usb},
         }
@@ -166,6 +176,7 @@ def serve(configuration: Configuration, installed: Installed) -> None:
         configuration.probe_every,
         stop_failed,
         installed,
+        configuration.firmware_policy,
     )
 
     def stop_gracefully(_number: int, _frame: FrameType | None) -> None:

@@ -15,6 +15,7 @@ from icebus.schemas.errors import InvalidRequest
 from icebus.schemas.ids import Id, Serial
 from icebus.schemas.message import Args, invalid
 from icebus.worker.device.device import CHECK_EVERY
+from icebus.worker.firmware import FirmwarePolicy
 from icebus.worker.hardware.usb import Finding, NamedBoard, UsbRules
 from icebus.worker.labels import Labels
 
@@ -119,6 +120,11 @@ class Configuration(Args):
     probe_every: Annotated[float, Field(ge=0)] = Field(
         default=CHECK_EVERY,
         description="Seconds between checks of a board that nobody uses, about; 0 for never.",
+    )
+    firmware_policy: FirmwarePolicy = Field(
+        default=FirmwarePolicy.KEEP,
+        description="`keep`: firmware on boards that serves is used as it is. `upgrade`: boards "
+        "are flashed with what is preferred, or a newer version of it, when nobody holds them.",
     )
     verbose: bool = Field(default=False, description="Log details.")
     usb: Usb = Field(default_factory=Usb, description="Boards on USB.")

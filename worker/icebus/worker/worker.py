@@ -20,6 +20,7 @@ from icebus.schemas.topics import BLOB, CALL, CONTROL_HEARTBEAT, DESIRED, DEVICE
 from icebus.worker.blobs import BlobStore
 from icebus.worker.calls import Calls
 from icebus.worker.device.device import CHECK_EVERY, Device
+from icebus.worker.firmware import FirmwarePolicy
 from icebus.worker.hardware.board import Discovery, Snapshot
 from icebus.worker.heartbeats import Heartbeats
 from icebus.worker.installed import Installed
@@ -50,6 +51,7 @@ class Worker:
         on_failure: called, on any thread, when the worker can't go on: it is to be stopped.
         installed: what its devices may be reserved for, and the firmware it knows; all there is
             where that is not said.
+        policy: what becomes of firmware on boards that could be newer.
     """
 
     def __init__(
@@ -61,12 +63,14 @@ class Worker:
         check_every: float = CHECK_EVERY,
         on_failure: Callable[[str], None] = log.critical,
         installed: Installed | None = None,
+        policy: FirmwarePolicy = FirmwarePolicy.KEEP,
     ) -> None:
         self.id = address.user
         self.session = new_id()
         self._directory = directory
         self._labels = labels or Labels()
         self._check_every = check_every
+        self._policy = policy
         self._discoveries = discoveries
         self._installed = installed or Installed.load()
         self._blobs = BlobStore()
@@ -158,6 +162,7 @@ class Worker:
             self._directory,
             self._labels.at,
             self._check_every,
+            self._policy,
         )
         if serial is not None:
             self._pass_on_desired(device, serial)

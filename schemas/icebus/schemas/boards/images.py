@@ -65,6 +65,11 @@ def find_image(name: str, chip: Chip, where: Iterable[Path] | None = None) -> Fi
     return None
 
 
+def is_newer(version: str, than: str) -> bool:
+    """Whether a version is later than another, by the numbers in them; of the same is not."""
+    return _rank(version) > _rank(than)
+
+
 def _read(path: Path) -> FirmwareImage | None:
     try:
         about = path.stat()

@@ -23,7 +23,7 @@ from icebus.worker.device.helper_threads import HelperThreads
 from icebus.worker.device.journal import Journal
 from icebus.worker.device.next_state import DeviceFacts, NextState, Transition
 from icebus.worker.device.state_runner import StateRunner
-from icebus.worker.firmware import Firmware
+from icebus.worker.firmware import Firmware, FirmwarePolicy
 from icebus.worker.hardware.board import ConnectedBoard
 from icebus.worker.hardware.port import Port
 from icebus.worker.installed import Installed
@@ -54,6 +54,7 @@ class DeviceActor:
         directory: where its journal is kept.
         labels: by which it may be selected, given where it is plugged.
         check_every: seconds between checks of its board while nobody uses it, about; 0 for never.
+        policy: what becomes of firmware that could be newer.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class DeviceActor:
         directory: Path,
         labels: Callable[[str], Mapping[str, str]] = lambda _path: {},
         check_every: float = CHECK_EVERY,
+        policy: FirmwarePolicy = FirmwarePolicy.KEEP,
     ) -> None:
         self.serial = serial
         self.name = serial or f"at-{path}"
@@ -96,8 +98,9 @@ class DeviceActor:
             on_journal=lambda error: self._switch(Broken(error.message, JOURNAL_AGAIN), error),
         )
         self._commands = Commands(lambda: self.journal)
-        self._next_state = NextState(installed.kinds, installed.firmware, check_every)
+        self._next_state = NextState(installed.kinds, installed.firmware, check_every, policy)
         self._reporter = Reporter(publisher, session, labels)
+        self._slowness = 1.0
         self._conflict = ""
         self._finishing: Future[None] | None = None
         self._stopped = False
@@ -108,6 +111,7 @@ class DeviceActor:
         if self._stopped:
             return
         before, self.board = self.board, board
+        self._slowness = board.slowness
         same = before is not None and before.session == board.session
         if same and (self.port is not None or before == board):
             return
@@ -240,8 +244,8 @@ class DeviceActor:
         return self._journal
 
     def after(self, state: State, seconds: float, callback: Callback) -> Timer:
-        """Run ``callback`` of ``state`` in ``seconds``."""
-        return self._states.after(state, seconds, callback)
+        """Run ``callback`` of ``state`` in ``seconds`` of a board that is not emulated."""
+        return self._states.after(state, seconds * self._slowness, callback)
 
     def emit(self, hold: Hold, event: str, data: Message) -> None:
         """Send an event to the device's holder."""
@@ -348,7 +352,9 @@ class DeviceActor:
 
     @property
     def _facts(self) -> DeviceFacts:
-        return DeviceFacts(self.name, self.board, self.desired, self.firmware)
+        return DeviceFacts(
+            *(self.name, self.board, self.desired, self.firmware), self.firmware_version
+        )
 
     def _carry_out_command(self) -> bool:
         """Begin with a command, if there is one to be carried out."""

@@ -104,6 +104,7 @@ class Reporter:
                 kind=None if desired is None else desired.kind,
                 chip="" if board is None or board.chip is None else board.chip.value,
                 firmware=facts.firmware,
+                firmware_version=facts.firmware_version,
                 port=port,
                 virtual=board is not None and board.virtual,
                 progress=self._progress,

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
+from icebus.schemas.boards.images import is_newer
 from icebus.schemas.devices import Desired, DeviceState
 from icebus.schemas.errors import (
     DeviceFailed,
@@ -24,7 +25,7 @@ from icebus.schemas.errors import (
 from icebus.worker.device import lifecycle
 from icebus.worker.device.commands import Command
 from icebus.worker.device.recovery import Recovery, Remedy
-from icebus.worker.firmware import RECOVERY, Firmware, Probe
+from icebus.worker.firmware import RECOVERY, Firmware, FirmwarePolicy, Probe
 from icebus.worker.hardware.board import ConnectedBoard
 from icebus.worker.states import Hold, Reservable, State, kind_failed
 from icebus.worker.states.core import (
@@ -50,12 +51,14 @@ class DeviceFacts:
         board: as it is plugged.
         desired: what control wants; None while it has not said.
         firmware: what the board was last proved to run; empty when it never was.
+        firmware_version: of that, where it says so.
     """
 
     name: str
     board: ConnectedBoard | None
     desired: Desired | None
     firmware: str
+    firmware_version: str = ""
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,7 @@ class NextState:
         kinds: what it may be reserved for.
         firmware: what its board may be given.
         check_every: seconds between checks of it while it is idle, about; 0 for never.
+        policy: what becomes of firmware that could be newer.
     """
 
     def __init__(
@@ -89,6 +93,7 @@ class NextState:
         kinds: Mapping[str, type[Reservable]],
         firmware: Mapping[str, Firmware],
         check_every: float,
+        policy: FirmwarePolicy = FirmwarePolicy.KEEP,
     ) -> None:
         self._kinds = kinds
         self._firmware = firmware
@@ -97,6 +102,8 @@ class NextState:
             name: tuple(each for each in kind.firmware if each in firmware)
             for name, kind in kinds.items()
         }
+        self._policy = policy
+        self._upgraded_to: set[tuple[str, str]] = set()
         self._recovery = Recovery()
         self._reached: State | None = None
 
@@ -120,6 +127,9 @@ class NextState:
     def idle(self, facts: DeviceFacts, check: Probe | None = None) -> Transition:
         """The board is proved and idle, but for ``check``: be what is desired."""
         desired = facts.desired
+        upgrade = self._upgrade(facts)
+        if upgrade is not None:
+            return upgrade
         match lifecycle.next_step(desired, facts.firmware, self._usable):
             case lifecycle.Quarantine(reason):
                 return Transition(Quarantined(reason), _failed(facts.name, reason))
@@ -204,10 +214,31 @@ class NextState:
         if command is Command.REBOOT:
             return self._reboot(facts, why, doing)
         wanted = facts.desired.kind if facts.desired is not None else None
-        usable = self._usable.get(wanted or "", (facts.firmware or RECOVERY,))
+        usable = self._usable.get(wanted or "", (facts.firmware,) if facts.firmware else RECOVERY)
         # What it runs is written anew, if that will do.
         usable = tuple(sorted(usable, key=lambda each: each != facts.firmware))
         return self._flash(facts, usable, why, doing)
+
+    def _upgrade(self, facts: DeviceFacts) -> Transition | None:
+        """To what the board is to run instead, if that is the policy and was not tried before."""
+        board = facts.board
+        busy = isinstance(self._reached, Reservable)  # it is idle again before the next holder
+        if self._policy is not FirmwarePolicy.UPGRADE or board is None or busy:
+            return None
+        for preferred in self._preferred_to(facts.firmware):
+            version = self._firmware[preferred].image_version(board)
+            better = preferred != facts.firmware or is_newer(version, facts.firmware_version)
+            if version and better and (preferred, version) not in self._upgraded_to:
+                self._upgraded_to.add((preferred, version))
+                doing = f"upgrading from {facts.firmware} to {preferred} {version}"
+                return self._flash(facts, (preferred,), _released(), doing)
+        return None
+
+    def _preferred_to(self, firmware: str) -> list[str]:
+        """What kinds that can run on ``firmware`` prefer: itself, or another."""
+        return list(
+            dict.fromkeys(usable[0] for usable in self._usable.values() if firmware in usable)
+        )
 
     def _serve(
         self, facts: DeviceFacts, kind: type[Reservable], desired: Desired, check: Probe | None
@@ -253,7 +284,7 @@ class NextState:
         kinds = [self._usable.get(wanted or "", ()), *self._usable.values()]
         usable = [name for names in kinds for name in names]
         ran = [facts.firmware] if facts.firmware else []
-        return list(dict.fromkeys((RECOVERY, *ran, *usable, *self._firmware)))
+        return list(dict.fromkeys((*RECOVERY, *ran, *usable, *self._firmware)))
 
     def _image(self, names: Sequence[str], board: ConnectedBoard) -> tuple[str, bytes]:
         """The first of this firmware of which there is an image for ``board``, with that.

@@ -12,6 +12,7 @@ from icebus.worker.firmware._line_firmware import (
 from icebus.worker.firmware._lines import Lines
 from icebus.worker.firmware._meter import Measured, Meter, MeterCallbacks
 from icebus.worker.firmware._plug import Firmware, Probe, ProbedBoard
+from icebus.worker.firmware._policy import FirmwarePolicy
 from icebus.worker.firmware._registry import RECOVERY, installed_firmware
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "AnsweringFirmware",
     "AnsweringMeter",
     "Firmware",
+    "FirmwarePolicy",
     "Lines",
     "Measured",
     "Meter",

@@ -103,6 +103,18 @@ class Firmware(ABC):
         found = find_image(self.name, chip)
         return None if found is None else found.data
 
+    def image_version(self, board: ConnectedBoard) -> str:
+        """Of the image that ``board`` would be given; empty where there is none, or it is unknown.
+
+        Marker images of virtual boards are all the same.
+        """
+        if board.chip is None:
+            return ""
+        if board.takes_markers:
+            return FirmwareMarker(name=self.name, chip=board.chip).version
+        found = find_image(self.name, board.chip)
+        return "" if found is None else found.marker.version
+
     def image(self, board: ConnectedBoard) -> bytes:
         """The UF2 file for ``board``.
 

@@ -8,8 +8,9 @@ from icebus.worker.firmware._plug import Firmware
 GROUP = "icebus.firmware"
 """The entry-point group under which a package offers its firmware."""
 
-RECOVERY = "default"
-"""The firmware that a board is given when what it runs does not work."""
+RECOVERY = ("icebus", "default")
+"""The firmware that a board is given when what it runs does not work: the first of which there is
+an image for it."""
 
 
 def installed_firmware() -> dict[str, Firmware]:
@@ -23,5 +24,5 @@ def installed_firmware() -> dict[str, Firmware]:
         Firmware,  # type: ignore[type-abstract] # those that stay so are left out
         lambda firmware: firmware().name,
     )
-    require(RECOVERY, found, GROUP)
+    require(RECOVERY[0], found, GROUP)
     return {name: firmware() for name, firmware in found.items()}

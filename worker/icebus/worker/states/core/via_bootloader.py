@@ -50,7 +50,6 @@ class ViaBootloader(CoreState):
         self.reason = reason
         self._acted = False
         self._limit: StepLimit | None = None
-        self._slowness = 1.0
 
     @abstractmethod
     def step(self, board: ConnectedBoard, limit: StepLimit) -> Callable[[], None]:
@@ -72,9 +71,8 @@ class ViaBootloader(CoreState):
         elif board.in_bootloader:
             self.on_bootloader(board)
         else:
-            self._slowness = board.slowness
             self.device.close()
-            self.after(self._slowness * BOOTLOADER_DEADLINE, self._not_in_bootloader)
+            self.after(BOOTLOADER_DEADLINE, self._not_in_bootloader)
             if board.tty is not None:
                 self._run_on_thread(partial(flashing.touch, board.tty), lambda: None)
 
@@ -83,8 +81,7 @@ class ViaBootloader(CoreState):
         if self._acted:
             self.device.fail("came back in its bootloader")
             return
-        self._slowness = board.slowness
-        self._limit = StepLimit(Deadline.after(self._slowness * ACT_DEADLINE))
+        self._limit = StepLimit(Deadline.after(ACT_DEADLINE * board.slowness))
         try:
             step = self.step(board, self._limit)
         except IcebusError as error:
@@ -93,7 +90,7 @@ class ViaBootloader(CoreState):
         self._acted = True
         self.device.progress(0.5)
         self._run_on_thread(step, self._await_restart)
-        self.after(self._slowness * (ACT_DEADLINE + RESTART_DEADLINE), self._not_restarted)
+        self.after(ACT_DEADLINE + RESTART_DEADLINE, self._not_restarted)
 
     def on_add(self, port: Port) -> None:
         """The application is there: see what it is."""
@@ -125,7 +122,7 @@ class ViaBootloader(CoreState):
 
     def _await_restart(self) -> None:
         self.device.progress(0.9)
-        self.after(self._slowness * RESTART_DEADLINE, self._not_restarted)
+        self.after(RESTART_DEADLINE, self._not_restarted)
 
     def _not_in_bootloader(self) -> None:
         if not self._acted:
