@@ -226,13 +226,15 @@ def farm(shared_farm: Peers, quick: None) -> Iterator[Peers]:
 
 
 class MakeFaultyFarm(Protocol):
-    def __call__(self, directory: Path, keys: Iterable[K]) -> FaultyFarm[K]: ...
+    def __call__(
+        self, directory: Path, keys: Iterable[K], firmware: str = ...
+    ) -> FaultyFarm[K]: ...
 
 
 @pytest.fixture(scope="session")
 def make_faulty_farm(broker_class: type[EmbeddedBroker]) -> MakeFaultyFarm:
-    def make(directory: Path, keys: Iterable[K]) -> FaultyFarm[K]:
-        return FaultyFarm(directory, broker_class, keys)
+    def make(directory: Path, keys: Iterable[K], firmware: str = "pulse_count") -> FaultyFarm[K]:
+        return FaultyFarm(directory, broker_class, keys, firmware)
 
     return make
 

@@ -51,16 +51,21 @@ class FaultyFarm(Generic[K]):
         directory: for all of it.
         broker_class: of the broker.
         keys: one board for each, by which the test calls it.
+        firmware: what they run.
     """
 
     def __init__(
-        self, directory: Path, broker_class: type[EmbeddedBroker], keys: Iterable[K]
+        self,
+        directory: Path,
+        broker_class: type[EmbeddedBroker],
+        keys: Iterable[K],
+        firmware: str = "pulse_count",
     ) -> None:
         self.serials = {key: f"BOARD{number}" for number, key in enumerate(keys, 1)}
         self.bitstream = (CIRCUITS / "pulse_2khz.bin").read_bytes()
         self._broker = broker_class(directory / "broker", list(PEOPLE))
         self._broker.start(Deadline.after(TIMEOUT))
-        boards = [rack_board(number) for number in range(1, len(self.serials) + 1)]
+        boards = [rack_board(number, firmware) for number in range(1, len(self.serials) + 1)]
         self._rack = Rack(directory / "rack", boards)
         self._rack.wait()
         self.peers = Peers(self._broker)
@@ -79,6 +84,11 @@ class FaultyFarm(Generic[K]):
         """Have each board fail in the way that is its key."""
         faults = {serial: key for key, serial in self.serials.items()}
         self._rack.change(lambda board: {"fault": faults[board.serial]})
+
+    def inject(self, key: K) -> None:
+        """Have one board fail in the way that is its key."""
+        serial = self.serials[key]
+        self._rack.change(lambda board: {"fault": key if board.serial == serial else board.fault})
 
     def repair_all(self) -> None:
         """End all faults."""
