@@ -61,7 +61,8 @@ class PulseCount(Measuring[Report | FramedReport]):
                 f"device {self.device.name} runs firmware {TEXT_FIRMWARE}, which counts pin {PIN} "
                 f"for {WINDOW:g} s only; for other pins and windows use boards that run firmware "
                 f"{FIRMWARE} (`icebus devices` shows what they run), or have this one flashed with "
-                "it, as an administrator can",
+                "it: a reservation for kind variance does so, and its worker does with "
+                "`--firmware-policy upgrade`",
                 serial=self.device.name,
                 firmware=TEXT_FIRMWARE,
             )
