@@ -156,7 +156,7 @@ def test_given_files_when_mapped_by_command_then_each_has_one_row_in_the_order_g
     assert [row["file"] for row in rows] == names
     assert all(row["exact"] and right(row["bitstream"], row["pulses"]) for row in rows)
     lines = farm.machine.run("map", "-n", "2", *names, "-o", "csv").stdout.splitlines()
-    assert lines[0].startswith("bitstream,serial,pulses,exact,")
+    assert lines[0].startswith("bitstream,serial,pulses,frequency,")
     assert {line.split(",")[0] for line in lines[1:]} == {path.name for path in circuits}
     streamed = farm.machine.run("map", "-n", "2", *names, "-o", "jsonl").stdout.splitlines()
     assert {json.loads(line)["bitstream"] for line in streamed} == {p.name for p in circuits}

@@ -22,7 +22,7 @@ from icebus.rack.verdict import Counted, Verdict
 # A module that the pool's processes can import by its name, as they would the virtual FPGA.
 CIRCUITS = """
 import os, time
-from types import SimpleNamespace
+from icebus.fpga import SimulationResult as Result
 from icebus.schemas.errors import BitstreamUnsupported, DecoderUnavailable
 
 def count(bitstream, cycles, seed, pin):
@@ -32,12 +32,12 @@ def count(bitstream, cycles, seed, pin):
         case b"bug": raise RuntimeError("oops")
         case b"die": os._exit(3)
         case b"hang": time.sleep(600)
-        case b"estimate": return SimpleNamespace(pulses=5, exact=False, cdone=True, note="long")
-        case b"crc": return SimpleNamespace(pulses=0, exact=True, cdone=False, note="")
-        case b"pid": return SimpleNamespace(pulses=os.getpid(), exact=True, cdone=True, note="")
-        case b"pins" if pin == 25: return SimpleNamespace(
-            pulses=9, exact=False, cdone=True, note="loops")
-    return SimpleNamespace(pulses=cycles + seed, exact=True, cdone=True, note="")
+        case b"estimate": return Result(pulses=5, exact=False, cdone=True, note="long", delays=True)
+        case b"crc": return Result(pulses=0, exact=True, cdone=False, note="")
+        case b"pid": return Result(pulses=os.getpid(), exact=True, cdone=True, note="")
+        case b"pins" if pin == 25: return Result(
+            pulses=9, exact=False, cdone=True, note="loops", delays=True)
+    return Result(pulses=cycles + seed, exact=True, cdone=True, note="")
 """
 
 
@@ -104,7 +104,7 @@ def test_given_bitstreams_when_evaluated_then_the_verdicts_say_what_the_fpga_sai
         Verdict.unsupported("uses a PLL"),
         Verdict.unavailable("no chip database"),
         Verdict.unsupported("simulation failed: RuntimeError('oops')"),
-        Verdict.of(5, exact=False, note="long"),
+        Verdict.of(5, exact=False, note="long", delays=True),
         Verdict.refused(),
     ]
 
@@ -161,7 +161,7 @@ def test_given_several_pins_when_evaluated_then_each_is_counted_and_notes_name_t
     pool: Any,
 ) -> None:
     assert pool.ask(b"pins", pins=(27, 25, 21)) == [
-        Verdict.of(42, 9, 42, exact=False, note="pin 25: loops")
+        Verdict.of(42, 9, 42, exact=False, note="pin 25: loops", delays=True)
     ]
     assert pool.ask(b"unsupported", b"crc", pins=(27, 25)) == [
         Verdict.unsupported("pin 27: uses a PLL"),
@@ -177,6 +177,7 @@ def test_given_several_pins_when_evaluated_then_each_is_counted_and_notes_name_t
         st.booleans(),
         st.booleans(),
         st.text(),
+        st.booleans(),
     )
 )
 def test_given_a_verdict_when_sent_to_another_process_then_it_is_the_same(

@@ -69,12 +69,14 @@ class SimulationResult:
         exact: whether that is what the circuit gives, to the pulse.
         cdone: whether the FPGA took the bitstream; if not, it counts 0.
         note: why it isn't exact, or on what was assumed it depends; empty when it is.
+        delays: whether the count depends on how fast gates are.
     """
 
     pulses: int
     exact: bool
     cdone: bool
     note: str
+    delays: bool = False
 
 
 def simulate(
@@ -122,14 +124,17 @@ def simulate(
     cone = _cone_behind(pad, cram)
     netlist = cone.netlist
     _refuse_black_boxes(netlist)
-    pulses, exact, note = _count(netlist, _analyses.get(netlist) or _analyse(netlist), cycles, seed)
+    analysis = _analyses.get(netlist) or _analyse(netlist)
+    delays = isinstance(analysis, LoopedCircuit)
+    pulses, exact, note = _count(netlist, analysis, cycles, seed)
     reasons = [_listed(cone.assumptions), note]
     if netlist.contention:
         wire = netlist.contention[0]
         reasons.insert(0, f"{wire} has several drivers; their AND was taken")
     reasons = [reason for reason in reasons if reason]
     exact = exact and not reasons
-    return SimulationResult(pulses, exact=exact, cdone=True, note="; ".join(reasons))
+    note = "; ".join(reasons)
+    return SimulationResult(pulses, exact=exact, cdone=True, note=note, delays=delays)
 
 
 def prepare() -> None:

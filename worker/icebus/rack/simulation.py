@@ -132,7 +132,7 @@ def _count(count: CountFunction, evaluation: Evaluation, seed: int) -> Verdict:
     """All pins' counts. What is said of one of several pins names it."""
     pulses: list[int] = []
     notes: list[str] = []
-    exact = True
+    exact, delays = True, False
     for pin in evaluation.pins:
         which = f"pin {pin}: " if len(evaluation.pins) > 1 else ""
         try:
@@ -144,10 +144,10 @@ def _count(count: CountFunction, evaluation: Evaluation, seed: int) -> Verdict:
         if not result.cdone:
             return Verdict.refused()
         pulses.append(result.pulses)
-        exact = exact and result.exact
+        exact, delays = exact and result.exact, delays or result.delays
         if result.note:
             notes.append(which + result.note)
-    return Verdict.of(*pulses, exact=exact, note="; ".join(notes))
+    return Verdict.of(*pulses, exact=exact, note="; ".join(notes), delays=delays)
 
 
 def _too_long(_signal: int, _frame: FrameType | None) -> Any:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
-_HEADER: Final = struct.Struct("<B??B")
+_HEADER: Final = struct.Struct("<B???B")
 _PULSES: Final = struct.Struct("<Q")
 
 
@@ -33,6 +33,7 @@ class Verdict:
         exact: whether they are what the circuit gives, to the pulse.
         cdone: whether the FPGA took the bitstream; if not, nothing was counted.
         note: why it is not exact, or why there is no count.
+        delays: whether the count depends on how fast gates are.
     """
 
     counted: Counted = Counted.YES
@@ -40,11 +41,12 @@ class Verdict:
     exact: bool = True
     cdone: bool = True
     note: str = ""
+    delays: bool = False
 
     @classmethod
-    def of(cls, *pulses: int, exact: bool = True, note: str = "") -> Verdict:
+    def of(cls, *pulses: int, exact: bool = True, note: str = "", delays: bool = False) -> Verdict:
         """The FPGA took the bitstream and gave a count for each pin."""
-        return cls(pulses=pulses, exact=exact, note=note)
+        return cls(pulses=pulses, exact=exact, note=note, delays=delays)
 
     @classmethod
     def refused(cls) -> Verdict:
@@ -63,13 +65,13 @@ class Verdict:
 
     def to_bytes(self) -> bytes:
         """The verdict on its way between processes."""
-        header = _HEADER.pack(self.counted, self.exact, self.cdone, len(self.pulses))
+        header = _HEADER.pack(self.counted, self.exact, self.cdone, self.delays, len(self.pulses))
         return header + b"".join(map(_PULSES.pack, self.pulses)) + self.note.encode()
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Verdict:
         """What :meth:`to_bytes` gave."""
-        counted, exact, cdone, pins = _HEADER.unpack_from(data)
+        counted, exact, cdone, delays, pins = _HEADER.unpack_from(data)
         note_at = _HEADER.size + pins * _PULSES.size
         pulses = struct.unpack_from(f"<{pins}Q", data, _HEADER.size)
-        return cls(Counted(counted), pulses, exact, cdone, data[note_at:].decode())
+        return cls(Counted(counted), pulses, exact, cdone, data[note_at:].decode(), delays)

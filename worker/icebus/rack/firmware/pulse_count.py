@@ -164,7 +164,7 @@ class PulseCount(Firmware):
         if not verdict.cdone:
             return 0
         [pulses] = verdict.pulses
-        return pulses if verdict.exact else round(pulses * self.environment.speed(now))
+        return round(pulses * self.environment.speed(now)) if verdict.delays else pulses
 
     def _wait(self) -> None:
         self._state = _State.WAITING

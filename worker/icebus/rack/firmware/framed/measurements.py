@@ -261,7 +261,7 @@ class Measurements:
         current = self._current
         assert current is not None  # noqa: S101 - for the type checker
         # Circuits that depend on delays depend on the temperature.
-        speed = 1.0 if verdict.exact else self.environment.speed(current.started)
+        speed = self.environment.speed(current.started) if verdict.delays else 1.0
         pulses = tuple(round(count * speed) for count in verdict.pulses)
         measured = _Measured(current.window, pulses, (), not verdict.exact, verdict.note)
         measurement = current.request.measurement
