@@ -119,7 +119,7 @@ def test_given_a_small_file_inline_then_it_is_evaluated_like_any_other(
 def test_given_a_lower_generation_then_it_is_ignored(
     farm: Peers, make_desired: Callable[..., Desired]
 ) -> None:
-    farm.generations["BOARD1"] += 10
+    farm.generations["BOARD1"] = farm.generations.get("BOARD1", 0) + 10
     farm.reserve("BOARD1")
     generation = farm.generations["BOARD1"]
     farm.publish_desired(make_desired("BOARD1", generation - 5, None))

@@ -73,7 +73,7 @@ def test_given_what_is_no_bitstream_then_it_is_refused_and_nothing_is_disturbed(
     bad = {
         "10 bytes": good[:10],
         "flipped bit": bytes(flipped),
-        "100 too long": good + bytes(100),
+        "100 too long": good + b"\x5a" * 100,
         "none at all": b"",
     }[damage]
     farm.reserve("BOARD1")
