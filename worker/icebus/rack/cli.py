@@ -92,7 +92,7 @@ def run(
             "--emulated",
             min=0,
             max=100,
-            help="Plug this many boards more whose chip is emulated; each takes a core.",
+            help="Plug this many boards more whose chip is emulated; measuring takes a core each.",
         ),
     ] = 0,
     slowness: Annotated[

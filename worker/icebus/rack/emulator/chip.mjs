@@ -5,6 +5,7 @@ import { ConsoleLogger, LogLevel, RP2040 } from './parts.mjs';
 const FLASH_ADDRESS = 0x10000000;
 const WATCHDOG = 0x40058;
 const COUNTERS = 0; // the PIO that counts edges
+const ADC_START_MANY = 1 << 3;
 const SENDER = 1; // the PIO that configures the FPGA
 
 // The boot ROM continues at an address of the program's choice if it finds this in the watchdog's
@@ -52,6 +53,12 @@ export class Chip {
   // What a reset leaves as it was.
   get watchdogState() {
     return { reason: this.watchdog.reason, scratch: Uint32Array.from(this.watchdog.scratchData) };
+  }
+
+  // It measures, or hangs, which its watchdog is to notice.
+  get busy() {
+    const { pio, adc } = this.mcu;
+    return this.hung || !!(adc.cs & ADC_START_MANY) || pio[COUNTERS].machines.some(({ enabled }) => enabled);
   }
 
   get sender() {

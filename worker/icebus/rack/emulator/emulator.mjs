@@ -37,7 +37,7 @@ import { UsbHost } from './usb_host.mjs';
 
 const INSTRUCTIONS_AT_ONCE = 5000;
 const RESTING_MS = 4; // between turns of a board that rests: it leaves the machine to others
-const RESTS_AFTER_US = 500_000; // without anybody at its port: what the last host asked for has been done by then
+const RESTS_AFTER_US = 500_000; // in which it measured nothing and nobody spoke: what was asked for is done
 const TAKEN_AT_ONCE = 4096;
 const FULL_SCALE = 4095; // of the converter
 const ROOM_TEMPERATURE = 891; // what the converter reads of the sensor at 20 degrees
@@ -79,7 +79,7 @@ class Board {
     this.fpga = new Fpga(this.chip, { configured: (bytes) => this.counts.ask(bytes), told: (event) => this.tell(event) });
     this.usb = new UsbHost(this.chip, {
       identified: (device) => this.#identified(device),
-      received: (data) => this.port.opened && this.tell({ event: 'data', data: data.toString('base64') }),
+      received: (data) => this.#received(data),
       taken: (bytes) => this.#taken(bytes),
     });
     this.port = new Port(this.usb, (event) => this.tell({ event }));
@@ -105,7 +105,7 @@ class Board {
 
   get #resting() {
     const { micros } = this.chip.clock;
-    if (this.state !== 'application' || !this.port.quiet || this.chip.hung) this.busyAt = micros;
+    if (this.state !== 'application' || this.port.busy || this.chip.busy) this.busyAt = micros;
     return micros > this.busyAt + RESTS_AFTER_US;
   }
 
@@ -134,7 +134,13 @@ class Board {
     this.tell({ event: 'application', ...device });
   }
 
+  #received(data) {
+    this.busyAt = this.chip.clock.micros;
+    if (this.port.opened) this.tell({ event: 'data', data: data.toString('base64') });
+  }
+
   #taken(bytes) {
+    this.busyAt = this.chip.clock.micros;
     this.untold += bytes;
     if (this.untold < TAKEN_AT_ONCE && this.usb.outgoing.length) return;
     this.tell({ event: 'taken', bytes: this.untold });

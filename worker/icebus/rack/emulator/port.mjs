@@ -12,9 +12,9 @@ export class Port {
     this.opened = false;
   }
 
-  // Nobody has it open, and the device has been told so.
-  get quiet() {
-    return !this.opened && this.waiting === 0;
+  // The device has yet to be told something.
+  get busy() {
+    return this.waiting > 0 || this.usb.outgoing.length > 0;
   }
 
   open() {

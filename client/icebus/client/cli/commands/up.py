@@ -59,7 +59,7 @@ def up(
             min=0,
             max=100,
             help="How many boards more whose chip is emulated, running the firmware's image. "
-            "Each takes a core, and is about four times slower than a real one.",
+            "Each takes a core when it measures, and four times as long as a real one.",
         ),
     ] = 0,
     usb: Annotated[
