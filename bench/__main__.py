@@ -78,8 +78,10 @@ def whole(directory: Path) -> Iterator[Measure]:
 
 def slow(directory: Path) -> Iterator[Measure]:
     """What is measured with a USB as slow as that of real boards."""
-    with running(Shape(8, 1.0, 1e6), directory / "slow", say) as farm, connected(farm) as client:
-        yield from paced(farm, client, rounds=10)
+    for window, rounds in ((1.0, 20), (0.05, 100)):
+        shape = Shape(8, window, 1e6)
+        with running(shape, directory / f"slow{window}", say) as farm, connected(farm) as client:
+            yield from paced(farm, client, rounds)
 
 
 def connected(farm: Farm) -> PulseCountClient:

@@ -119,7 +119,7 @@ def overhead(farm: Farm, client: PulseCountClient, boards: int, rounds: int) -> 
 
 
 def paced(farm: Farm, client: PulseCountClient, rounds: int) -> Iterator[Measure]:
-    """How much of the time boards measure when their USB takes 0.1 s for a bitstream."""
+    """How much of the time boards measure with a real one's USB and time to configure."""
     boards = farm.shape.boards
     with client.reserve(boards) as held:
         done = run(farm, held, population(rounds * boards), everywhere=False)
@@ -128,9 +128,9 @@ def paced(farm: Farm, client: PulseCountClient, rounds: int) -> Iterator[Measure
         f"utilisation, {_number(boards)}, {farm.shape.window:g} s window, paced {megabytes:g} MB/s",
         utilisation(farm, done),
         "",
-        0.90,
+        0.955 if farm.shape.window >= 1 else 0.55,
         least=True,
-        incumbent="0.90",
+        incumbent="0.90" if farm.shape.window >= 1 else "",
     )
 
 
