@@ -37,6 +37,8 @@ def count(bitstream, cycles, seed, pin):
         case b"pid": return Result(pulses=os.getpid(), exact=True, cdone=True, note="")
         case b"pins" if pin == 25: return Result(
             pulses=9, exact=False, cdone=True, note="loops", delays=True)
+        case b"undriven" if pin == 25: return Result(
+            pulses=9, exact=False, cdone=True, note="pin 25 is no output", delays=True)
     return Result(pulses=cycles + seed, exact=True, cdone=True, note="")
 """
 
@@ -167,6 +169,13 @@ def test_given_several_pins_when_evaluated_then_each_is_counted_and_notes_name_t
         Verdict.unsupported("pin 27: uses a PLL"),
         Verdict.refused(),
     ]
+
+
+def test_given_a_note_that_names_its_pin_when_several_are_counted_then_it_names_it_once(
+    pool: Any,
+) -> None:
+    (verdict,) = pool.ask(b"undriven", pins=(27, 25))
+    assert verdict.note == "pin 25 is no output"
 
 
 @given(

@@ -146,7 +146,8 @@ def _count(count: CountFunction, evaluation: Evaluation, seed: int) -> Verdict:
         pulses.append(result.pulses)
         exact, delays = exact and result.exact, delays or result.delays
         if result.note:
-            notes.append(which + result.note)
+            named = result.note.startswith(f"pin {pin} ")
+            notes.append(result.note if named else which + result.note)
     return Verdict.of(*pulses, exact=exact, note="; ".join(notes), delays=delays)
 
 
