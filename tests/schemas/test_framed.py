@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import struct
 import zlib
 from dataclasses import replace
@@ -64,7 +65,7 @@ RESULTS = st.builds(
     configure_us=WORDS,
     gap_us=WORDS,
     estimate=st.booleans(),
-    note=st.text(max_size=128),
+    note=st.text(max_size=128).filter(str.isprintable),
 )
 REJECTIONS = st.builds(Rejected, reason=st.sampled_from(Reason), detail=WORDS)
 SOME_SAMPLES = st.builds(
@@ -198,7 +199,7 @@ def test_given_any_result_when_packed_then_it_is_read_back(result: Any) -> None:
     assert Result.parse(result.pack()) == result
 
 
-@given(RESULTS, st.text(min_size=1))
+@given(RESULTS, st.text(min_size=1).filter(str.isprintable))
 def test_given_a_note_of_any_length_when_packed_then_it_ends_with_a_whole_character(
     result: Any, text: str
 ) -> None:
@@ -207,6 +208,32 @@ def test_given_a_note_of_any_length_when_packed_then_it_ends_with_a_whole_charac
 
     assert long.note.startswith(read.note)
     assert LONGEST_NOTE - 3 <= len(read.note.encode()) <= LONGEST_NOTE
+
+
+@pytest.mark.parametrize("said", [b"\x1b[2J\r\n\0", b"\xff\xfe", "\u202e\u2028\x9b".encode()])
+def test_given_a_note_that_would_drive_a_terminal_when_parsed_then_it_is_text(said: bytes) -> None:
+    plain = Result(Outcome.MEASURED, True, (1,), 0, 1, 2, 3, 4, 5)
+    note = Result.parse(plain.pack() + b"a" + said * 1000).note
+
+    assert note.startswith("a")
+    assert note.isprintable()
+    assert len(note) <= LONGEST_NOTE
+
+
+def test_given_samples_beyond_the_converters_12_bits_when_parsed_then_it_is_a_value_error() -> None:
+    assert Samples.parse(Samples(0, (4095,)).pack()).values == (4095,)
+    with pytest.raises(ValueError, match="4096"):
+        Samples.parse(Samples(0, (4096,)).pack())
+
+
+@pytest.mark.parametrize("field", ["firmware", "version", "board", "chip", "id", "reset"])
+@pytest.mark.parametrize("said", ["\x1b[2J", "a\nb", "é", "x" * 65, "\0"])
+def test_given_a_banner_that_would_drive_a_terminal_when_parsed_then_it_is_a_value_error(
+    field: str, said: str
+) -> None:
+    odd = json.loads(BANNER.pack()) | {field: said}
+    with pytest.raises(ValueError, match=field):
+        Banner.parse(json.dumps(odd).encode())
 
 
 def test_given_a_result_of_a_real_board_when_parsed_then_it_is_no_estimate_without_a_note() -> None:

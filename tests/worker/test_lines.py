@@ -154,3 +154,18 @@ def test_given_a_remark_without_a_count_when_the_next_transfer_begins_then_it_is
 @pytest.mark.parametrize("line", [text.DEFAULT_LINE, "", "pulses: 5", "hello", "IDLE now"])
 def test_given_a_line_that_others_say_too_then_it_gives_no_firmware_away(line: str) -> None:
     assert not recognises(line)
+
+
+@pytest.mark.parametrize(
+    "prefix", [text.VIRTUAL_UNSUPPORTED, text.VIRTUAL_UNAVAILABLE, text.VIRTUAL_ESTIMATE]
+)
+def test_given_words_that_would_drive_a_terminal_or_do_not_end_then_they_are_plain_and_short(
+    prefix: str,
+) -> None:
+    conversation = Conversation()
+    meaning = conversation.read(prefix + "\x1b[2J\x00\x07" + "x" * 60_000)
+    if meaning is None:
+        meaning = conversation.read(text.PULSES.format(pulses=1))
+    said = meaning.reason if isinstance(meaning, NoReport) else getattr(meaning, "note", "")
+    assert said.startswith("?[2J??xxx")
+    assert len(said) <= text.MAX_LINE

@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
-from typing import Final
+from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -21,6 +21,12 @@ SAMPLES_PER_FRAME: Final = 256
 
 LONGEST_NOTE: Final = 512
 """Bytes of the longest note of a result."""
+
+HIGHEST_SAMPLE: Final = 4095
+"""The reference voltage of the converter, which has 12 bits."""
+
+BannerText = Annotated[str, Field(pattern=r"^[ -~]{0,64}$")]
+"""Printable ASCII: it is logged, published and shown to people as it is."""
 
 
 class Outcome(IntEnum):
@@ -210,6 +216,8 @@ class Result:
             ValueError: it is not one.
         """
         outcome, cdone, pin_count, flags, samples, *numbers = unpack(cls._LAYOUT, payload)
+        if pin_count > PINS_AT_ONCE:
+            raise ValueError(f"{pin_count} pins where {PINS_AT_ONCE} at most can be")
         window, temperature, inflate, configure, gap, *pulses = numbers
         return cls(
             Outcome(outcome),
@@ -222,13 +230,18 @@ class Result:
             configure,
             gap,
             estimate=bool(flags & ResultFlag.ESTIMATE),
-            note=payload[cls._LAYOUT.size :].decode(errors="replace"),
+            note=_printable(payload[cls._LAYOUT.size :][:LONGEST_NOTE].decode(errors="replace")),
         )
 
 
 def cut_note(note: str) -> str:
     """``note`` as far as it fits into a result, whole characters only."""
     return note.encode(errors="replace")[:LONGEST_NOTE].decode(errors="ignore")
+
+
+def _printable(text: str) -> str:
+    """``text`` that does nothing to a terminal: what a board says is shown to people."""
+    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,6 +272,8 @@ class Samples:
         """
         first, count = unpack(cls._LAYOUT, payload)
         values = unpack(struct.Struct(f"<{count}H"), payload[cls._LAYOUT.size :])
+        if max(values, default=0) > HIGHEST_SAMPLE:
+            raise ValueError(f"a sample of {max(values)} where {HIGHEST_SAMPLE} is the highest")
         return cls(first, values)
 
 
@@ -268,12 +283,16 @@ class Banner(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     protocol: int = Field(description="Version of this protocol.")
-    firmware: str = Field(description="Name of the firmware, the same as in its image's marker.")
-    version: str = Field(description="Version of the firmware.")
-    board: str = Field(description="pico-ice or pico2-ice.")
-    chip: str = Field(description="rp2040 or rp2350.")
-    id: str = Field(description="Unique id of the board's flash; also its USB serial number.")
-    reset: str = Field(description="Why it started: power, watchdog or request.")
+    firmware: BannerText = Field(
+        description="Name of the firmware, the same as in its image's marker."
+    )
+    version: BannerText = Field(description="Version of the firmware.")
+    board: BannerText = Field(description="pico-ice or pico2-ice.")
+    chip: BannerText = Field(description="rp2040 or rp2350.")
+    id: BannerText = Field(
+        description="Unique id of the board's flash; also its USB serial number."
+    )
+    reset: BannerText = Field(description="Why it started: power, watchdog or request.")
     bitstream_size: int = Field(description="Bytes of the longest bitstream.")
     queue_bytes: int = Field(description="Bytes of the queue of encoded bitstreams.")
     queue_length: int = Field(description="Most requests that may be owed a result at a time.")

@@ -28,7 +28,7 @@ from icebus.schemas.boards.framed_replies import (
     Result,
     Samples,
 )
-from icebus.schemas.boards.framed_requests import CountPulses, Measure, Measurement
+from icebus.schemas.boards.framed_requests import CountPulses, Measure, Measurement, TakeSamples
 from icebus.schemas.errors import (
     BitstreamUnsupported,
     DecoderUnavailable,
@@ -63,6 +63,14 @@ ASK_AFTER = KEEP_ALIVE_SECONDS * 0.4
 """Seconds in which nothing was sent after which a board that measures is asked for its status, so
 that it does not take us for dead: one such request may be lost."""
 
+MOST_UNASKED = 256 << 10
+"""Bytes in a row that nobody asked for after which a board is out of its mind: reading them takes
+the time of the other boards. What a predecessor left behind is less than 40 KiB."""
+
+MOST_ACCEPTED_UNASKED = 8
+"""Measurements in a row that a board accepts without having been asked: each is aborted, and those
+that were asked for wait meanwhile. Damage on the line causes one now and then."""
+
 CHECK_CABLE = "check the board's cable and hub"
 
 ARGUMENTS = {
@@ -78,6 +86,11 @@ ARGUMENTS = {
 }
 """What stands where in the payload of a ``MEASURE``, for people."""
 
+_REPLIES = {
+    FrameType.MEASURE: FrameType.ACCEPTED,
+    FrameType.STATUS: FrameType.BOARD_STATUS,
+    FrameType.ABORT: FrameType.ABORTED,
+}
 _SEQUENCES = 0xFFFFFFFF
 _HALF_OF_UPTIMES = 1 << 31
 _TOLD = "told"
@@ -183,6 +196,8 @@ class Exchange:
         self._to_ask: FrameType | None = None
         self._full = False
         self._unanswered = 0
+        self._unasked_bytes = 0
+        self._accepted_unasked = 0
         self._idle_told = 0
         self._uptime_ms = 0
         self._silent = ""
@@ -240,8 +255,11 @@ class Exchange:
     def receive(self, now: float, data: bytes) -> list[Effect]:
         """Take in what the board says."""
         self._heard_at = now
+        self._unasked_bytes += len(data)
         for frame in self._parser.feed(data):
             self._take(now, frame)
+        if self._unasked_bytes > MOST_UNASKED:
+            self._fall_silent(f"said {self._unasked_bytes >> 10} KiB that nobody asked for")
         return self._done(now)
 
     def tick(self, now: float) -> list[Effect]:
@@ -294,11 +312,14 @@ class Exchange:
             return
         self._uptime_ms = status.uptime_ms
         request = self._replied(frame.sequence)
+        if request is not None and frame.type != _REPLIES.get(request.type):
+            self._fall_silent(f"replied to {request.type.name} with something else")
+            return
         if frame.type == FrameType.ACCEPTED:
             if request is not None and request.measuring is not None:
                 self._on_accepted(now, request.sequence, request.measuring)
             elif frame.sequence not in self._accepted:
-                self._to_ask = FrameType.ABORT  # it measures what nobody waits for
+                self._on_accepted_unasked()
         elif request is None:
             pass
         elif frame.type == FrameType.ABORTED:
@@ -316,6 +337,13 @@ class Exchange:
         if len(self._accepted) == 1:
             self._begin_first(now)
 
+    def _on_accepted_unasked(self) -> None:
+        """It measures what nobody waits for."""
+        self._to_ask = FrameType.ABORT
+        self._accepted_unasked += 1
+        if self._accepted_unasked > MOST_ACCEPTED_UNASKED:
+            self._fall_silent("accepts what nobody asked for")
+
     def _on_rejected(self, sequence: int, rejected: Rejected) -> None:
         request = self._request
         if request is None or sequence not in (request.sequence, NO_SEQUENCE):
@@ -328,11 +356,12 @@ class Exchange:
             self._request = None
             self._on_accepted(self._heard_at, request.sequence, measuring)
             return
-        self._request, self._unanswered = None, 0
+        self._request = None
         if measuring is None:
             self._to_ask = self._to_ask or request.type
             self._count_unanswered(request)
             return
+        self._unanswered = 0
         match rejected.reason:
             case Reason.QUEUE_FULL if self._accepted:
                 self._full = True
@@ -353,7 +382,11 @@ class Exchange:
 
     def _on_samples(self, sequence: int, samples: Samples) -> None:
         measuring = self._accepted.get(sequence)
-        if measuring is not None and samples.first == len(measuring.samples):
+        if measuring is None or not isinstance(measuring.measurement, TakeSamples):
+            return
+        self._unasked_bytes = 0
+        end = samples.first + len(samples.values)
+        if samples.first == len(measuring.samples) and end <= measuring.measurement.count:
             measuring.samples += samples.values
 
     def _on_result(self, now: float, sequence: int, result: Result) -> None:
@@ -366,7 +399,8 @@ class Exchange:
         order = list(self._accepted)
         missing = order[: order.index(sequence)]
         measuring = self._accepted.pop(sequence)
-        self._idle_told, self._full = 0, False
+        self._idle_told = self._unasked_bytes = self._accepted_unasked = 0
+        self._full = False
         match result.outcome:
             case Outcome.MEASURED | Outcome.NOT_CONFIGURED:
                 self._on_measured(now, measuring, result)
@@ -385,12 +419,18 @@ class Exchange:
     def _on_measured(self, now: float, measuring: _Measuring, result: Result) -> None:
         asked = measuring.measurement
         pins = len(asked.pins) if isinstance(asked, CountPulses) else 0
+        count = asked.count if isinstance(asked, TakeSamples) else 0
         if len(measuring.samples) != result.samples:
             self._again(measuring, "samples were lost on the way")
         elif result.outcome is Outcome.MEASURED and len(result.pulses) != pins:
             self._end(
                 measuring,
                 MeasurementFailed(f"the board counted {len(result.pulses)} pins instead of {pins}"),
+            )
+        elif result.outcome is Outcome.MEASURED and result.samples != count:
+            self._end(
+                measuring,
+                MeasurementFailed(f"the board took {result.samples} samples instead of {count}"),
             )
         else:
             report = FramedReport(asked, result, tuple(measuring.samples))
@@ -435,7 +475,7 @@ class Exchange:
         request = self._request
         if request is None or request.sequence != sequence:
             return None
-        self._request, self._unanswered = None, 0
+        self._request, self._unanswered, self._unasked_bytes = None, 0, 0
         return request
 
     def _on_no_reply(self, request: _Request) -> None:

@@ -102,17 +102,22 @@ class Conversation:
 
     def _virtual(self, line: str) -> NoReport | None:
         if line.startswith(text.VIRTUAL_UNSUPPORTED):
-            return NoReport(decoder=False, reason=line.removeprefix(text.VIRTUAL_UNSUPPORTED))
+            return NoReport(decoder=False, reason=_said(line, text.VIRTUAL_UNSUPPORTED))
         if line.startswith(text.VIRTUAL_UNAVAILABLE):
-            return NoReport(decoder=True, reason=line.removeprefix(text.VIRTUAL_UNAVAILABLE))
+            return NoReport(decoder=True, reason=_said(line, text.VIRTUAL_UNAVAILABLE))
         if line.startswith(text.VIRTUAL_ESTIMATE):
-            note = line.removeprefix(text.VIRTUAL_ESTIMATE)
+            note = _said(line, text.VIRTUAL_ESTIMATE)
             self._remark = Report(0, exact=False, cdone=True, note=note)
         elif line == text.VIRTUAL_CDONE_LOW:
             self._remark = Report(0, cdone=False)
         elif line == text.VIRTUAL_EXACT:
             self._remark = Report(0, cdone=True)
         return None
+
+
+def _said(line: str, prefix: str) -> str:
+    """What comes after ``prefix``, fit to be shown to people whatever the board says."""
+    return text.single_line(line.removeprefix(prefix))
 
 
 _BANNERS = (text.WAITING, text.STARTED, text.RECEIVING, text.CONNECTED, text.FLASHING, text.IDLE)
