@@ -11,11 +11,13 @@ import pytest
 from hypothesis import given
 from pydantic import BaseModel, ConfigDict, Field
 
-from icebus.client.cli.arguments import coerce, parse
+from icebus.client.cli.arguments import coerce, parse, parse_named
 from icebus.client.cli.signatures import fields, limits_of, signature, type_of, types
 from icebus.schemas.errors import InvalidRequest
 from icebus.schemas.files import MAX_FILE_SIZE, File, sha256_of
 from icebus.schemas.ids import Id
+from icebus.schemas.kinds.pulsecount import PulseCountMeasurement
+from icebus.schemas.kinds.variance import VarianceMeasurement
 
 
 class Args(BaseModel):
@@ -224,3 +226,33 @@ def test_given_a_number_s_schema_when_its_limits_are_told_then_it_is_in_words(
     schema: dict[str, Any], told: str
 ) -> None:
     assert limits_of(schema) == told
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["pins=[99]"], "pins: 99 is not at most 48"),
+        (["pins=[27", "25]"], "pins: '[27' is no integer"),
+        (["pins=27,25"], "give pins=… for each, or pins=[…, …]"),
+        (["pins=[]"], "pins: 0 given, at least 1 wanted"),
+        (["pins=[1, 2, 3, 4, 5]"], "pins: 5 given, at most 4 taken"),
+        (["pins=1", "pins=2", "pins=[3, 4, 5]"], "pins: 5 given, at most 4 taken"),
+        (["pins=27", "pins=27"], "pins: each may be given once"),
+        (['pins=["a"]'], 'pins: "a" is no integer'),
+        (["pins=[[27]]"], "pins: [27] is no integer"),
+    ],
+)
+def test_given_pins_that_no_board_can_count_when_parsed_then_that_is_told_before_any_board_is_asked(
+    words: list[str], told: str
+) -> None:
+    schema = PulseCountMeasurement.model_json_schema()
+    with pytest.raises(InvalidRequest) as error:
+        parse_named(words, "pulsecount", schema)
+    assert told in str(error.value)
+
+
+@pytest.mark.parametrize("word", ["input=9", "input=-1"])
+def test_given_a_limit_of_what_may_also_be_null_when_missed_then_that_is_told(word: str) -> None:
+    schema = VarianceMeasurement.model_json_schema()
+    with pytest.raises(InvalidRequest, match=r"input: -?\d is not at"):
+        parse_named([word], "variance", schema)

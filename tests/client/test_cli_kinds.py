@@ -21,6 +21,7 @@ from icebus.client.cli.completion import (
     complete_reservation_argument,
 )
 from icebus.client.cli.kind_schemas import columns, measured_fields
+from icebus.client.cli.outcomes import OutcomePrinter
 from icebus.client.cli.plotting import MOST_WAVEFORMS, Plot, with_waveform
 from icebus.schemas.components import EventInfo, KindInfo, MethodInfo
 from icebus.schemas.kinds.pulsecount import PulseCountResult
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from tests.client.scripted_control import ScriptedControl
 
     from icebus.broker.embedded import EmbeddedBroker
+    from icebus.schemas.measuring import Outcome
 
 MEASURED = ("hertz", "resolution", "raw")
 
@@ -230,6 +232,35 @@ def test_given_a_file_that_cant_be_drawn_into_then_that_is_told_before_anything_
     done = icebus("evaluate", "--kind", KIND, "--plot", name, circuits[0])
     assert (done.code, told in " ".join(done.stderr.replace("│", " ").split())) == (2, True)
     assert "reserve" not in {operation for operation, _ in control.requests.seen}
+
+
+@pytest.mark.parametrize("command", ["evaluate", "map"])
+def test_given_a_file_that_cant_be_written_when_measured_then_the_results_are_printed_all_the_same(
+    icebus: Icebus, circuits: list[Path], tmp_path: Path, command: str
+) -> None:
+    (tmp_path / "a.png").mkdir()
+    done = icebus(command, "--kind", KIND, "--plot", tmp_path / "a.png", circuits[0])
+    assert done.code == 1
+    assert "a.png: not drawn: Is a directory" in done.stderr
+    assert done.stdout.splitlines()[1].split()[:2] == [circuits[0].name, "d1"]
+
+
+@pytest.mark.parametrize("form", ["table", "json"])
+def test_given_ctrl_c_in_the_middle_when_measuring_then_what_came_before_is_printed(
+    icebus: Icebus,
+    circuits: list[Path],
+    monkeypatch: pytest.MonkeyPatch,
+    form: str,
+) -> None:
+    def interrupted(printer: OutcomePrinter, outcome: Outcome) -> None:
+        prints(printer, outcome)
+        raise KeyboardInterrupt
+
+    prints = OutcomePrinter.print
+    monkeypatch.setattr(OutcomePrinter, "print", interrupted)
+    done = icebus("map", "--kind", KIND, *circuits, "-o", form)
+    assert done.code == 130
+    assert any(each.name in done.stdout for each in circuits)
 
 
 def test_given_no_matplotlib_when_a_picture_is_wanted_then_the_command_that_installs_it_is_told(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from icebus.client.cli.signatures import (
     LIMITS,
+    NUMERIC,
     Field,
     Schema,
     alternatives,
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from icebus.schemas.files import Blob
 
 FILE_MARK = "@"
+
+LIST_HINT = ": give {name}=… for each, or {name}=[…, …]"
+"""What to say to who writes a list in another way."""
 
 Read = Callable[[str], bytes]
 """Reads the file of that path."""
@@ -92,6 +96,8 @@ def _parse(words: Sequence[str], schema: Schema, read: Read, usage: str) -> Argu
         for word in words:
             key, text = _split(word, known)
             _add(arguments, known[key], text, read)
+        for name, value in arguments.args.items():
+            _check_list(name, value, known[name].schema)
         missing = [name for name, each in known.items() if each.required]
         missing = [name for name in missing if name not in arguments.args]
         if missing:
@@ -132,13 +138,15 @@ def _add(arguments: Arguments, wanted: Field, text: str, read: Read) -> None:
         if text.startswith(FILE_MARK):
             text = _text(text.removeprefix(FILE_MARK), read)
         whole = _json_list(text) if many is not None else None
-        if whole is not None:
-            arguments.args.setdefault(wanted.name, []).extend(whole)
-            return
         try:
+            if many is not None and whole is not None:
+                elements = [_element(each, many) for each in whole]
+                arguments.args.setdefault(wanted.name, []).extend(elements)
+                return
             value = coerce(text, wanted.schema if many is None else many)
         except ValueError as error:
-            raise _InvalidWord(f"{wanted.name}: {error}") from None
+            how = "" if many is None or "," not in text else LIST_HINT.format(name=wanted.name)
+            raise _InvalidWord(f"{wanted.name}: {error}{how}") from None
     if many is not None:
         arguments.args.setdefault(wanted.name, []).append(value)
     elif wanted.name in arguments.args:
@@ -165,6 +173,30 @@ def _json_list(text: str) -> list[Any] | None:
     except ValueError:
         return None
     return value if isinstance(value, list) else None
+
+
+def _element(value: Any, schema: Schema) -> Any:
+    """An element of a list that was written as JSON.
+
+    Raises:
+        ValueError: it is not what the schema wants.
+    """
+    if isinstance(value, str) and "string" in types(schema):
+        return value
+    return coerce(json.dumps(value), schema)
+
+
+def _check_list(name: str, value: Any, schema: Schema) -> None:
+    """Refuse lists that are shorter or longer than they may be, or name something twice."""
+    if not isinstance(value, list):
+        return
+    for each in alternatives(schema):
+        if len(value) < (least := each.get("minItems", 0)):
+            raise _InvalidWord(f"{name}: {len(value)} given, at least {least} wanted")
+        if len(value) > (most := each.get("maxItems", len(value))):
+            raise _InvalidWord(f"{name}: {len(value)} given, at most {most} taken")
+        if each.get("uniqueItems") and any(value.count(item) > 1 for item in value):
+            raise _InvalidWord(f"{name}: each may be given once")
 
 
 def coerce(text: str, schema: Schema) -> Any:
@@ -206,8 +238,9 @@ def _limit_missed(value: float, schema: Schema) -> str:
             "",
         )
         for each in alternatives(schema)
+        if types(each) & NUMERIC
     ]
-    return missed[0] if all(missed) else ""
+    return missed[0] if missed and all(missed) else ""
 
 
 def _loads(text: str) -> Any:

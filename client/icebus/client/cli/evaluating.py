@@ -106,23 +106,27 @@ def measure(measurement: Measurement, request: BoardRequest, output: Format) -> 
                 f"{counted(total, 'evaluation')} on {' '.join(chosen)} (reservation {boards.id})"
             )
             run = boards.evaluate_outcomes if measurement.on_each else boards.map_outcomes
-            with (
-                plotting(measurement.plot, info, names) as plot,
-                run_progress("evaluating", total, streams=printer.streams) as progress,
-            ):
-                for outcome in run(
-                    bitstreams,
-                    serials=request.serials or None,
-                    args=args,
-                    validate=measurement.validate,
-                    progress=progress,
+            try:
+                with (
+                    plotting(measurement.plot, info, names) as plot,
+                    run_progress("evaluating", total, streams=printer.streams) as progress,
                 ):
-                    printer.print(outcome)
-                    if plot is not None:
-                        plot.add(outcome)
-    printer.print_rest()
+                    for outcome in run(
+                        bitstreams,
+                        serials=request.serials or None,
+                        args=args,
+                        validate=measurement.validate,
+                        progress=progress,
+                    ):
+                        printer.print(outcome)
+                        if plot is not None:
+                            plot.add(outcome)
+            finally:
+                # Also what came before Ctrl-C, or before the farm was gone.
+                printer.print_rest()
     if printer.failed:
         print_message(f"icebus: {printer.failed} of {printer.printed} evaluations failed")
+    if printer.failed or (plot is not None and plot.failed):
         raise typer.Exit(FAILED)
 
 

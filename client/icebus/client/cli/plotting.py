@@ -39,7 +39,7 @@ MOST_NAMES = 30
 
 INSTALL = (
     "install it beside icebus: `uv pip install matplotlib` or `pip install matplotlib`; in a "
-    "checkout, `uv sync --extra plot`"
+    "checkout, `script/bootstrap` or `uv sync --all-extras`"
 )
 
 
@@ -50,6 +50,9 @@ class Plot:
         path: the file to draw into; its ending says in which format.
         info: the kind as workers offer it; None when none does.
         order: names of the bitstreams, in the order of the picture.
+
+    Attributes:
+        failed: whether the file could not be written.
     """
 
     def __init__(self, path: Path, info: KindInfo | None, order: Sequence[str] = ()) -> None:
@@ -60,6 +63,7 @@ class Plot:
         self._names = dict.fromkeys(order)
         self._rows: list[dict[str, Any]] = []
         self._waveforms = 0
+        self.failed = False
 
     def add(self, outcome: Outcome) -> None:
         """Take note of an outcome; failures have nothing to show."""
@@ -77,7 +81,10 @@ class Plot:
         self._rows.append({**row, "bitstream": outcome.bitstream, "serial": outcome.serial})
 
     def save(self) -> None:
-        """Draw, if there is anything to draw."""
+        """Draw, if there is anything to draw.
+
+        A file that can't be written is told and noted only: what was measured is printed after it.
+        """
         if not self._rows:
             print_message(f"{self._path}: not drawn, there is no result")
             return
@@ -97,7 +104,12 @@ class Plot:
                 self._draw_waveforms(each, [row for row in waveforms if row["bitstream"] == name])
         for each in axes:
             each.grid(alpha=0.3)
-        figure.savefig(self._path, dpi=150)
+        try:
+            figure.savefig(self._path, dpi=150)
+        except OSError as error:
+            self.failed = True
+            print_message(f"icebus: {self._path}: not drawn: {error.strerror or error}")
+            return
         print_message(f"drawn: {self._path}")
         if self._waveforms > MOST_WAVEFORMS:
             print_message(

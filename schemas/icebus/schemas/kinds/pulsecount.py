@@ -45,6 +45,7 @@ class PulseCountMeasurement(Args):
         min_length=1,
         max_length=PINS_AT_ONCE,
         description="Pins of the FPGA's SG48 package to count, all at once.",
+        json_schema_extra={"uniqueItems": True},
     )
     window: float = Field(
         default=WINDOW, ge=SHORTEST_WINDOW, le=LONGEST_WINDOW, description="Seconds to count."

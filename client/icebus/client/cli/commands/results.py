@@ -10,6 +10,7 @@ import typer
 from icebus.client.cli.commands.reservations import chosen_reservation
 from icebus.client.cli.completion import complete_reservation
 from icebus.client.cli.connecting import connect_measuring
+from icebus.client.cli.exit_codes import FAILED
 from icebus.client.cli.options import Output, PlotFile
 from icebus.client.cli.outcomes import OutcomePrinter
 from icebus.client.cli.output import Format, print_message
@@ -60,3 +61,5 @@ def results(
             printer.print_rest()
     if not printer.printed:
         print_message("There is nothing to collect.")
+    if drawn is not None and drawn.failed:
+        raise typer.Exit(FAILED)
