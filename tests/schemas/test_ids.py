@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import DeadlineExceeded
-from icebus.schemas.ids import RESERVED, is_id, new_id, to_id
+from icebus.schemas.ids import ALL_DEVICES, RESERVED, is_id, is_serial, new_id, to_id
 
 
 @given(text=st.text(max_size=200))
@@ -74,3 +74,9 @@ def test_given_no_time_then_a_deadline_has_expired_at_once(seconds: float) -> No
 def test_given_a_deadline_then_it_can_be_handed_on() -> None:
     deadline = Deadline.after(10)
     assert pickle.loads(pickle.dumps(deadline)) == deadline
+
+
+def test_given_what_stands_for_all_devices_then_it_is_no_serial() -> None:
+    assert is_id(ALL_DEVICES)
+    assert not is_serial(ALL_DEVICES)
+    assert is_serial("E6616407E308B9E2")

@@ -61,6 +61,12 @@ def test_given_paths_then_those_of_the_file_are_beside_it(tmp_path: Path) -> Non
     assert read('racks = ["a"]', tmp_path, racks=[Path("d")]).racks == (Path("d"),)
 
 
+def test_given_a_file_of_an_editor_that_marks_utf_8_then_it_is_read_all_the_same(
+    tmp_path: Path,
+) -> None:
+    assert read("\ufeffprobe_every = 5", tmp_path).probe_every == 5
+
+
 def test_given_options_then_they_win_over_the_file_and_leave_the_rest(tmp_path: Path) -> None:
     text = 'labels = {a = "1", b = "1"}\nprobe_every = 5\nusb.finding = "polling"'
     configuration = read(text, tmp_path, labels={"b": "2"}, usb={"enabled": True})
@@ -73,6 +79,8 @@ def test_given_options_then_they_win_over_the_file_and_leave_the_rest(tmp_path: 
     ("text", "told"),
     [
         ("a = [", "is no TOML"),
+        pytest.param("a = " + "[" * 100_000, "is no TOML", id="depth"),
+        pytest.param("probe_every = " + "9" * 5_000, "is no TOML", id="number"),
         ("a = 1", r"a: Extra inputs are not permitted; docs/worker\.md has all keys"),
         ('[[usb.boards]]\nport = "1-1"\nchip = "rp1"', r"usb\.boards\.0\.chip: .*'rp2040'"),
         ('[[usb.boards]]\nchip = "rp2040"', r"usb\.boards\.0: .*name a port or a serial"),

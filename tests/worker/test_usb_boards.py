@@ -18,6 +18,10 @@ from icebus.worker.hardware.usb.rules import NamedBoard, UsbRules
 from icebus.worker.hardware.usb.usb_device import Tty, UsbDevice
 
 NO_RULES = UsbRules()
+HOSTILE_SERIALS = (
+    *("", "a/b", "../../etc/passwd", "..", "A.db", "a\0b", "\x1b[2J", "A\n", " A", "é", "\u202e"),
+    *("A" * 65, "A\0" * 5_000, "all"),  # "all" stands for every device of a reservation
+)
 ACM0, ACM1 = Tty(Path("/dev/ttyACM0"), 0), Tty(Path("/dev/ttyACM1"), 2)
 
 
@@ -116,10 +120,21 @@ def test_given_a_port_that_may_not_be_opened_then_the_board_says_so_with_the_rem
 
 
 def test_given_a_serial_that_can_name_no_device_then_it_is_left_alone_and_told() -> None:
-    for serial in ("", "a/b"):
+    for serial in HOSTILE_SERIALS:
         found = after([application(serial)])
         assert found.boards == []
         assert "can't name a device" in found.left_alone["1-1.2"]
+        assert found.left_alone["1-1.2"].isprintable()
+        assert len(found.left_alone["1-1.2"]) < 500
+
+
+@pytest.mark.parametrize("owned", [False, True])
+def test_given_such_a_serial_in_a_bootloader_then_it_names_no_board_either(owned: bool) -> None:
+    rules = UsbRules(boards=(NamedBoard(port="1-1.2", owned=True),)) if owned else NO_RULES
+    for serial in HOSTILE_SERIALS:
+        found = after([bootloader(Chip.RP2350, serial=serial)], rules=rules)
+        assert [board.serial for board in found.boards] == [None] * owned
+        assert all(each.isprintable() for each in found.left_alone.values())
 
 
 # --- bootloaders --------------------------------------------------------------------------------

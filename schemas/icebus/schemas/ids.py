@@ -37,6 +37,11 @@ def is_id(text: str) -> bool:
     return _ID.fullmatch(text) is not None
 
 
+def is_serial(text: str) -> bool:
+    """Whether ``text`` may name a device."""
+    return is_id(text) and text != ALL_DEVICES
+
+
 def to_id(text: str, default: str = "unnamed") -> str:
     """The nearest id to ``text``, for host and login names that may hold anything."""
     cleaned = _NOT_ID.sub("-", text).strip("-")[:64] or default

@@ -169,10 +169,10 @@ def read_configuration(path: Path | None, options: Mapping[str, Any]) -> Configu
     content: dict[str, Any] = {}
     if path is not None:
         try:
-            content = tomllib.loads(path.read_text())
+            content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
         except (OSError, UnicodeDecodeError) as error:
             raise InvalidRequest(f"can't read the configuration {path}: {error}") from None
-        except tomllib.TOMLDecodeError as error:
+        except (ValueError, RecursionError) as error:  # of syntax, or of numbers and depths
             raise InvalidRequest(f"the configuration {path} is no TOML: {error}") from None
         _validated(content, f"the configuration {path}")
         content = _beside(content, path.parent)

@@ -19,7 +19,7 @@ from icebus.schemas.boards.rack import (
     PICO_ICE_APPLICATION,
     Mode,
 )
-from icebus.schemas.ids import is_id
+from icebus.schemas.ids import is_serial
 from icebus.worker.hardware.board import ConnectedBoard
 from icebus.worker.hardware.port import RULES
 from icebus.worker.hardware.usb.rules import UsbRules
@@ -38,6 +38,9 @@ _BOOTLOADERS: Final = {(shown.vid, shown.pid): chip for chip, shown in BOOTLOADE
 
 _OWN_SERIAL: Final = {_PICO_ICE, *_PICO, (BOOTLOADER[Chip.RP2350].vid, BOOTLOADER[Chip.RP2350].pid)}
 """Ids of what shows the serial of a board; the bootloader of an RP2040 shows that of all."""
+
+LONGEST_SHOWN: Final = 64
+"""Characters of a serial that are shown: devices may say what they like."""
 
 NO_TTY: Final = (
     "it shows no serial port; the kernel needs the module cdc_acm: run sudo modprobe cdc_acm, or "
@@ -151,8 +154,9 @@ def _seen(device: UsbDevice, rules: UsbRules, before: _Before) -> KnownBoard | s
     ours = (device.vid, device.pid) == _PICO_ICE or (pico is not None and known is not None)
     if not ours and not rules.owns(device.port, device.serial):
         return "" if pico is None else _foreign(device, "an application of pico-sdk", None)
-    if not is_id(device.serial):
-        return f"its serial {device.serial!r} can't name a device; its firmware has to give it one"
+    if not is_serial(device.serial):
+        shown = repr(device.serial[:LONGEST_SHOWN])
+        return f"its serial {shown} can't name a device; its firmware has to give it one"
     here = before.here.get(device.port)
     if known is None and here is not None and here.serial is None:
         known = here  # its bootloader was seen here
@@ -165,7 +169,7 @@ def _seen(device: UsbDevice, rules: UsbRules, before: _Before) -> KnownBoard | s
 def _seen_in_bootloader(
     device: UsbDevice, chip: Chip, rules: UsbRules, before: _Before
 ) -> KnownBoard | str:
-    own_serial = device.serial if chip is Chip.RP2350 and is_id(device.serial) else None
+    own_serial = device.serial if chip is Chip.RP2350 and is_serial(device.serial) else None
     there = known = before.here.get(device.port)
     if known is not None and not _may_be(known, chip, own_serial):
         known = None
