@@ -102,6 +102,14 @@ def test_given_another_kind_when_described_then_its_arguments_stand_with_their_o
     ] == [("repeats", "integer", "1")]
 
 
+def test_given_what_a_measurement_takes_when_given_for_a_reservation_then_the_option_is_named(
+    icebus: Icebus, circuits: list[Path]
+) -> None:
+    done = icebus("evaluate", "--kind", KIND, "-n", 1, "--arg", "repeats=2", circuits[0])
+    assert done.code == 6
+    assert "repeats of kind frequency is said for each measurement: with `--measure`" in done.stderr
+
+
 def test_given_a_kind_that_takes_no_arguments_when_described_then_that_is_said(
     icebus: Icebus, w1: FrequencyWorker
 ) -> None:

@@ -14,6 +14,7 @@ import pytest
 import serial
 
 from icebus.rack.cli import main
+from icebus.rack.rack import Rack
 from icebus.schemas.boards.rack import read_boards, read_rack_file
 
 pytestmark = pytest.mark.slow
@@ -239,3 +240,14 @@ def test_given_no_virtual_extra_when_asked_for_help_then_it_is_given() -> None:
     )
 
     assert "--bandwidth" in result.stdout
+
+
+@pytest.mark.parametrize("option", ["temperature", "drift", "drift-period", "slowdown", "jitter"])
+@pytest.mark.parametrize("value", ["nan", "inf", "-1000", "many"])
+def test_given_a_disturbance_that_can_not_be_when_run_then_it_is_refused_by_name(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, option: str, value: str
+) -> None:
+    monkeypatch.setattr(Rack, "__init__", None)  # it must not come so far
+    done = cli("run", "-d", tmp_path, f"--{option}", value)
+    assert done.code == 2
+    assert f"--{option}" in done.err

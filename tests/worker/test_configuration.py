@@ -91,6 +91,13 @@ def test_given_options_then_they_win_over_the_file_and_leave_the_rest(tmp_path: 
         ("probe_every = -1", "probe_every"),
         ('usb.finding = "magic"', r"usb\.finding: .*'udev'"),
         ('usb.only = ["1-1/2"]', r"usb\.only\.0"),
+        ('labels = {serial = "1"}', r"valid: labels: .*'serial' says what is known"),
+        ('port_labels = {"1-1" = {"a b" = "1"}}', r"valid: port_labels: .*is no label"),
+        ('broker = "http://x"', r"broker: .*looks like mqtt://user:password@host"),
+        (
+            '[[usb.boards]]\nport = "1-1"\nowned = true\n[[usb.boards]]\nport = "1-1"',
+            r"usb\.boards: .*1-1 has two tables",
+        ),
     ],
 )
 def test_given_a_file_that_is_wrong_then_the_error_names_file_key_and_remedy(

@@ -16,7 +16,12 @@ from pydantic import ValidationError
 
 from icebus.rack.emulator.parts import find_parts
 from icebus.rack.environment import (
+    COLDEST,
     DRIFT_PERIOD_SECONDS,
+    HOTTEST,
+    LONGEST_DRIFT_PERIOD,
+    MOST_JITTER,
+    MOST_SLOWDOWN,
     NEUTRAL_CELSIUS,
     EnvironmentSettings,
 )
@@ -137,20 +142,36 @@ def run(
         float, typer.Option(min=0.0, help="Seconds that a board is absent when it reboots.")
     ] = 0.05,
     jitter: Annotated[
-        float, typer.Option(min=0.0, help="Seconds by which windows differ (standard deviation).")
+        float,
+        typer.Option(
+            min=0.0,
+            max=MOST_JITTER,
+            help="Seconds by which windows differ (standard deviation).",
+        ),
     ] = 0.0,
     temperature: Annotated[
-        float, typer.Option(help="Of the boards' chips, in degrees Celsius.")
+        float,
+        typer.Option(min=COLDEST, max=HOTTEST, help="Of the boards' chips, in degrees Celsius."),
     ] = NEUTRAL_CELSIUS,
     drift: Annotated[
-        float, typer.Option(min=0.0, help="Degrees that the temperature rises and falls by.")
+        float,
+        typer.Option(min=0.0, max=HOTTEST, help="Degrees that the temperature rises and falls by."),
     ] = 0.0,
     drift_period: Annotated[
-        float, typer.Option(min=0.001, help="Seconds in which it rises and falls once.")
+        float,
+        typer.Option(
+            min=0.001,
+            max=LONGEST_DRIFT_PERIOD,
+            help="Seconds in which it rises and falls once.",
+        ),
     ] = DRIFT_PERIOD_SECONDS,
     slowdown: Annotated[
         float,
-        typer.Option(help="Part of its speed that a gate loses with each degree above 25 C."),
+        typer.Option(
+            min=-MOST_SLOWDOWN,
+            max=MOST_SLOWDOWN,
+            help="Part of its speed that a gate loses with each degree above 25 C.",
+        ),
     ] = 0.0,
     processes: Annotated[
         int | None,

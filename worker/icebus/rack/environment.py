@@ -16,7 +16,20 @@ if TYPE_CHECKING:
 NEUTRAL_CELSIUS: Final = 25.0
 """At which circuits are as fast as the virtual FPGA says."""
 
+COLDEST: Final = -100.0
+HOTTEST: Final = 200.0
+"""Degrees Celsius: as far as boards can be told to be, wider than any datasheet of a chip."""
+
+MOST_SLOWDOWN: Final = 0.1
+"""Part of its speed for a degree: circuits would stand still ten degrees above."""
+
 DRIFT_PERIOD_SECONDS: Final = 600.0
+
+LONGEST_DRIFT_PERIOD: Final = 31_536_000.0
+"""A year, in seconds."""
+
+MOST_JITTER: Final = 1.0
+"""Seconds."""
 
 
 @dataclass(frozen=True, slots=True)

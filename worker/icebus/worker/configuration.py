@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
+from icebus.bus import BrokerAddress
 from icebus.schemas.boards.firmware import Chip
 from icebus.schemas.boards.rack import Port
 from icebus.schemas.errors import InvalidRequest
@@ -69,6 +70,14 @@ class Usb(Args):
         default=(), description="Ports (with all that is behind them) and serials to leave alone."
     )
     boards: tuple[UsbBoard, ...] = Field(default=(), description="What is said of single boards.")
+
+    @field_validator("boards")
+    @classmethod
+    def _each_named_once(cls, boards: tuple[UsbBoard, ...]) -> tuple[UsbBoard, ...]:
+        names = [each.port or each.serial for each in boards]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise ValueError(f"{twice} has two tables; put what they say into one")
+        return boards
 
     @property
     def rules(self) -> UsbRules:
@@ -139,10 +148,27 @@ class Configuration(Args):
             _labels(each.labels, {})
         return usb
 
-    @model_validator(mode="after")
-    def _labels_are_labels(self) -> Self:
-        _labels(self.labels, self.port_labels)
-        return self
+    @field_validator("broker")
+    @classmethod
+    def _is_a_broker(cls, broker: str | None) -> str | None:
+        if broker is not None:
+            try:
+                BrokerAddress.parse(broker)
+            except InvalidRequest as error:
+                raise ValueError(error.message) from None
+        return broker
+
+    @field_validator("labels")
+    @classmethod
+    def _labels_are_labels(cls, labels: LabelsTable) -> LabelsTable:
+        _labels(labels, {})
+        return labels
+
+    @field_validator("port_labels")
+    @classmethod
+    def _port_labels_are_labels(cls, ports: dict[Port, LabelsTable]) -> dict[Port, LabelsTable]:
+        _labels({}, ports)
+        return ports
 
     @property
     def owns_usb(self) -> bool:

@@ -48,7 +48,15 @@ def reservation_args(kind: str, info: KindInfo, words: Sequence[str]) -> dict[st
         InvalidRequest: the kind takes no such thing.
     """
     from icebus.client.cli.arguments import parse_named
+    from icebus.schemas.errors import InvalidRequest
 
+    names = {word.partition("=")[0] for word in words}
+    elsewhere = names & set(measurement_schema(info).get("properties", {}))
+    if elsewhere - set(info.args.get("properties", {})):
+        raise InvalidRequest(
+            f"{' and '.join(sorted(elsewhere))} of kind {kind} is said for each measurement: "
+            "with `--measure` of `icebus evaluate` and `icebus map`, not with `--arg`"
+        )
     return parse_named(words, f"a reservation for {kind}", info.args)
 
 

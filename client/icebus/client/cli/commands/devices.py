@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from icebus.schemas.operations.reservations import KnownDevice
 
 FIELDS = (
-    *("serial", "state", "since", "worker", "chip", "firmware", "virtual", "port"),
+    *("serial", "state", "since", "worker", "chip", "firmware", "firmware_version"),
+    *("virtual", "port"),
     *("user", "reservation", "kind", "progress", "reason", "retry", "labels"),
 )
 
@@ -86,6 +87,7 @@ def _row(device: KnownDevice) -> dict[str, Any]:
         "worker": device.worker,
         "chip": report.chip,
         "firmware": report.firmware,
+        "firmware_version": report.firmware_version,
         "virtual": report.virtual,
         "port": report.port,
         "user": device.user,

@@ -206,7 +206,7 @@ def _run(farm: Farm, signals: Signals, command: Sequence[str]) -> int:
 
 
 def _greet(farm: Farm, *, is_default: bool) -> None:
-    boards = f"{farm.settings.boards} virtual boards"
+    boards = counted(farm.settings.boards, "virtual board")
     if farm.settings.emulated:
         boards += f", {counted(farm.settings.emulated, 'emulated board')}"
     if farm.settings.usb:

@@ -528,9 +528,14 @@ class Exchange:
 
 
 def _not_able(measuring: _Measuring, offset: int) -> IcebusError:
-    wanted, argument = measuring.measurement, ARGUMENTS.get(offset, f"argument at {offset}")
+    argument, value = ARGUMENTS.get(offset, f"argument at {offset}"), ""
+    match measuring.measurement, offset:
+        case TakeSamples(adc_input=adc_input), 11:
+            value = f" {adc_input}"
+        case CountPulses(pins=pins), 12:
+            value = f" {', '.join(map(str, pins))}"
     return MeasurementUnsupported(
-        f"the board can't measure so: it refuses the {argument} of {wanted}; ask for another, or "
-        "select boards that can",
+        f"the board can't measure so: it refuses {argument}{value}; ask for another, or select "
+        "boards that can (docs/firmware.md says which pins and inputs boards have)",
         argument=argument,
     )
