@@ -19,6 +19,8 @@ from icebus.broker.access import Principal
 from icebus.broker.embedded import EmbeddedBroker
 from icebus.broker.process import Child
 from icebus.client import PulseCountClient
+from icebus.rack.layout import ChipChoice, layout
+from icebus.schemas.boards.rack import RackFile, write_rack_file
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import IcebusError
 from icebus.schemas.kinds.pulsecount import FIRMWARE, KIND
@@ -42,7 +44,8 @@ class Shape:
             in no time.
         workers: how many, each with a rack of its own.
         controls: how many. One has a file, several share a PostgreSQL.
-        firmware: what the boards run.
+        firmware: what the boards run, in turn.
+        speedup: how many times faster than on a board windows pass.
     """
 
     boards: int
@@ -50,12 +53,13 @@ class Shape:
     bandwidth: float = 0.0
     workers: int = 1
     controls: int = 1
-    firmware: str = FIRMWARE
+    firmware: tuple[str, ...] = (FIRMWARE,)
+    speedup: float = 1.0
 
     @property
     def measurement(self) -> dict[str, Any]:
         """What a client has to ask for: text firmware can't be told its window."""
-        return {"window": self.window} if self.firmware == FIRMWARE else {}
+        return {"window": self.window} if self.firmware == (FIRMWARE,) else {}
 
 
 class Farm:
@@ -118,10 +122,12 @@ class Farm:
         rack = self.rack(number)
         mine = shape.boards // shape.workers + (number < shape.boards % shape.workers)
         processes = max(1, (os.cpu_count() or 1) // shape.workers)
+        rack.mkdir(parents=True, exist_ok=True)
+        write_rack_file(rack, boards_with(mine, shape.firmware, number))
         self._start(
             f"rack{number}", None, "rack", "run", "-vv", "--directory", str(rack),
-            "--boards", str(mine), "--window", str(shape.window),
-            "--bandwidth", str(shape.bandwidth), "--firmware", shape.firmware,
+            "--window", str(shape.window), "--speedup", str(shape.speedup),
+            "--bandwidth", str(shape.bandwidth),
             *([] if shape.bandwidth else ["--load", "0", "--unpack", "0"]),
             "--seed", str(number), "--processes", str(processes),
         )  # fmt: skip
@@ -222,6 +228,17 @@ class Farm:
             self.database.remove()
         if self.network is not None:
             self.network.close()
+
+
+def boards_with(count: int, firmware: Sequence[str], seed: int) -> RackFile:
+    """The boards of a rack, with each firmware in turn."""
+    boards = layout(count, ChipChoice.RP2040, firmware[0], seed).boards
+    return RackFile(
+        boards=tuple(
+            board.model_copy(update={"firmware": firmware[number % len(firmware)]})
+            for number, board in enumerate(boards)
+        )
+    )
 
 
 @contextlib.contextmanager

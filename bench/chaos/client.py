@@ -158,14 +158,27 @@ class Client:
             else boards.map_outcomes(individuals)
         )
         count = 0
+        middle = self._random.randrange(1, len(individuals))
+        disturb = self._random.choices((None, self._reboot, self._release), (8, 2, 1))[0]
         try:
             for outcome in outcomes:
                 count += 1
                 self._record_outcome("outcome", outcome, everywhere=everywhere)
+                if count == middle and disturb is not None:
+                    disturb(boards)
         except IcebusError as error:
             self._record.write("refused", code=error.code, message=error.message, outcomes=count)
         else:
             self._record.write("end")
+
+    def _reboot(self, boards: Boards) -> None:
+        """Restart a board that measures, if any is left."""
+        try:
+            boards.reboot(
+                self._random.sample(boards.serials, min(1, len(boards.serials))), ready=False
+            )
+        except IcebusError as error:
+            self._record_error("reboot", error)
 
     def _population(self, size: int) -> list[Individual]:
         return [individual(step % 32_767 + 1) for step in itertools.islice(self._steps, size)]

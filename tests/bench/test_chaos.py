@@ -20,6 +20,7 @@ from bench.chaos.client_record import check_record, measured_holds
 from bench.chaos.faults import LASTING, ON_SOME_BOARDS, TYPES, schedule
 from bench.chaos.holds import contradictions
 from bench.chaos.timers import Timers
+from bench.farm import boards_with
 from bench.network import Network
 from bench.population import individual
 from bench.postgresql import PostgresServer, find
@@ -264,3 +265,9 @@ def test_given_a_link_half_open_then_nothing_passes_and_nobody_is_told_but_new_o
         with other, beyond:
             beyond.sendall(b"!")
             assert other.recv(1) == b"!"
+
+
+def test_given_two_firmwares_then_half_the_boards_of_each_rack_run_one() -> None:
+    boards = boards_with(5, ("icebus", "pulse_count"), seed=1).boards
+    assert [board.firmware for board in boards] == ["icebus", "pulse_count"] * 2 + ["icebus"]
+    assert len({board.serial for board in boards} | {board.port for board in boards}) == 10
