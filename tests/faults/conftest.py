@@ -30,6 +30,7 @@ from icebus.schemas.devices import DeviceState
 from icebus.schemas.topics import Role
 
 WINDOW = 0.05
+MEASUREMENT = {"window": WINDOW}
 BOARDS = 6
 GRACE = 10.0
 """Seconds, as control has it unless it is told otherwise. Of a connection that is dead but open the
@@ -175,12 +176,12 @@ class RunningBatch:
 
 def start_map(boards: Boards, population: list[Individual]) -> RunningBatch:
     """Each on whichever board is free."""
-    return RunningBatch(boards.map_outcomes(population))
+    return RunningBatch(boards.map_outcomes(population, args=MEASUREMENT))
 
 
 def start_evaluate(boards: Boards, population: list[Individual]) -> RunningBatch:
     """Each on every board."""
-    return RunningBatch(boards.evaluate_outcomes(population))
+    return RunningBatch(boards.evaluate_outcomes(population, args=MEASUREMENT))
 
 
 def check(
@@ -214,7 +215,7 @@ from icebus.client._connection import connection
 connection.STATE_INTERVAL = 1.0  # a minute is too long for a test
 client = PulseCountClient()
 held = client.reserve(1, detached=sys.argv[1] == "detached")
-for result in held.map(population(sys.maxsize)):
+for result in held.map(population(sys.maxsize), args={"window": float(sys.argv[2])}):
     print(held.id, result.evaluation, result.pulses, flush=True)
 """
 
@@ -226,7 +227,7 @@ def start_client(lab: Lab, user: str, how: str) -> tuple[subprocess.Popen[str], 
     """
     url = lab.farm.admit(Principal(id=user, role=Role.USER))
     process = subprocess.Popen(
-        [sys.executable, "-c", CLIENT_PROGRAM, how],
+        [sys.executable, "-c", CLIENT_PROGRAM, how, str(WINDOW)],
         stdout=subprocess.PIPE,
         text=True,
         cwd=Path(__file__).parents[2],
