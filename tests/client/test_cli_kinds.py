@@ -110,6 +110,15 @@ def test_given_what_a_measurement_takes_when_given_for_a_reservation_then_the_op
     assert "repeats of kind frequency is said for each measurement: with `--measure`" in done.stderr
 
 
+def test_given_boards_of_another_kind_when_evaluated_without_a_kind_then_the_option_is_told(
+    icebus: Icebus, circuits: list[Path]
+) -> None:
+    icebus("reserve", "--kind", KIND)
+    done = icebus("evaluate", circuits[0])
+    assert f"those that you hold are for {KIND}; `--kind {KIND}` uses them" in done.stderr
+    assert "those that you hold" not in icebus("evaluate", "--kind", KIND, circuits[0]).stderr
+
+
 def test_given_a_kind_that_takes_no_arguments_when_described_then_that_is_said(
     icebus: Icebus, w1: FrequencyWorker
 ) -> None:

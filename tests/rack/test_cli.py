@@ -248,6 +248,8 @@ def test_given_a_disturbance_that_can_not_be_when_run_then_it_is_refused_by_name
     cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, option: str, value: str
 ) -> None:
     monkeypatch.setattr(Rack, "__init__", None)  # it must not come so far
+    monkeypatch.setenv(f"ICEBUS_RACK_{option.replace('-', '_').upper()}", value)
+    assert cli("run", "-d", tmp_path).code == 2
     done = cli("run", "-d", tmp_path, f"--{option}", value)
     assert done.code == 2
     assert f"--{option}" in done.err

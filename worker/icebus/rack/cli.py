@@ -146,22 +146,34 @@ def run(
         typer.Option(
             min=0.0,
             max=MOST_JITTER,
+            envvar="ICEBUS_RACK_JITTER",
             help="Seconds by which windows differ (standard deviation).",
         ),
     ] = 0.0,
     temperature: Annotated[
         float,
-        typer.Option(min=COLDEST, max=HOTTEST, help="Of the boards' chips, in degrees Celsius."),
+        typer.Option(
+            min=COLDEST,
+            max=HOTTEST,
+            envvar="ICEBUS_RACK_TEMPERATURE",
+            help="Of the boards' chips, in degrees Celsius.",
+        ),
     ] = NEUTRAL_CELSIUS,
     drift: Annotated[
         float,
-        typer.Option(min=0.0, max=HOTTEST, help="Degrees that the temperature rises and falls by."),
+        typer.Option(
+            min=0.0,
+            max=HOTTEST,
+            envvar="ICEBUS_RACK_DRIFT",
+            help="Degrees that the temperature rises and falls by.",
+        ),
     ] = 0.0,
     drift_period: Annotated[
         float,
         typer.Option(
             min=0.001,
             max=LONGEST_DRIFT_PERIOD,
+            envvar="ICEBUS_RACK_DRIFT_PERIOD",
             help="Seconds in which it rises and falls once.",
         ),
     ] = DRIFT_PERIOD_SECONDS,
@@ -170,6 +182,7 @@ def run(
         typer.Option(
             min=-MOST_SLOWDOWN,
             max=MOST_SLOWDOWN,
+            envvar="ICEBUS_RACK_SLOWDOWN",
             help="Part of its speed that a gate loses with each degree above 25 C.",
         ),
     ] = 0.0,

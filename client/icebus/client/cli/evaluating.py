@@ -193,12 +193,15 @@ def _boards(
 
 
 def _held(client: GenericMeasuringClient, kind: str) -> str | None:
-    """The one reservation that waits for work of this user."""
-    held = [
-        each.id
-        for each in client.reservations()
-        if each.client is None and each.kind == kind and each.queue is None
-    ]
+    """The one reservation that waits for work of this user; of another kind, it is only told."""
+    idle = [each for each in client.reservations() if each.client is None and each.queue is None]
+    held = [each.id for each in idle if each.kind == kind]
+    if not held and idle:
+        kinds = " or ".join(sorted({each.kind for each in idle}))
+        print_message(
+            f"reserving a board for {kind}: those that you hold are for {kinds}; "
+            f"`--kind {idle[0].kind}` uses them"
+        )
     if len(held) > 1:
         raise typer.BadParameter(
             f"you hold several reservations ({', '.join(held)}): name one with --reservation, or "
