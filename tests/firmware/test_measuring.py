@@ -199,6 +199,22 @@ def test_given_a_voltage_when_sampled_then_samples_come_in_order_at_the_rate(
 
 
 @only_emulated
+@pytest.mark.parametrize("count", [1, 2, 300])
+def test_given_the_highest_rate_when_sampled_again_and_again_then_each_has_its_samples(
+    board: EmulatedBoard, host: Host, bitstream: bytes, count: int
+) -> None:
+    board.command("voltage", input=2, values=[7])
+    sampling = TakeSamples(adc_input=2, rate_hz=500_000, count=count)
+
+    sequences = [host.measure(bitstream, sampling) for _ in range(3)]
+
+    assert [host.result(each).samples for each in sequences] == [count] * 3
+    taken = [r.payload.values for r in host.unread if r.type is FrameType.SAMPLES]
+    assert sum(taken, ()) == (7,) * (3 * count)
+    assert host.banner().reset == "power"
+
+
+@only_emulated
 def test_given_samples_and_pulses_in_turn_when_measured_then_both_are_right(
     board: EmulatedBoard, host: Host, bitstream: bytes
 ) -> None:

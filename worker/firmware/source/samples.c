@@ -21,6 +21,9 @@ static void __not_in_flash_func(all_taken)(void) {
     ended_us = timer_hw->timerawl;
     // One more has begun, and would be taken for the temperature.
     while (!(adc_hw->cs & ADC_CS_READY_BITS)) tight_loop_contents();
+    // While the converter still asks for them to be taken: else it would go on asking, and the next
+    // transfer begin without a sample.
+    while (!(adc_hw->fcs & ADC_FCS_EMPTY_BITS)) (void)adc_hw->fifo;
     dma_channel_acknowledge_irq0(channel);
     running = false;
 }
@@ -52,10 +55,13 @@ void samples_start(uint8_t input, uint32_t rate_hz, uint16_t count) {
     channel_config_set_read_increment(&config, false);
     channel_config_set_write_increment(&config, true);
     channel_config_set_dreq(&config, DREQ_ADC);
+    // A transfer that ends at once must not stop the converter before it was started.
+    uint32_t interrupts = save_and_disable_interrupts();
     running = true;
     dma_channel_configure(channel, &config, values, &adc_hw->fifo, count, true);
     started_us = timer_hw->timerawl;
     adc_run(true);
+    restore_interrupts(interrupts);
 }
 
 bool samples_running(void) { return running; }
