@@ -215,6 +215,17 @@ def test_given_the_highest_rate_when_sampled_again_and_again_then_each_has_its_s
 
 
 @only_emulated
+@pytest.mark.parametrize("count", [4, 100])
+def test_given_quick_samples_before_when_sampled_slowly_then_that_takes_its_time(
+    board: EmulatedBoard, host: Host, bitstream: bytes, count: int
+) -> None:
+    board.command("voltage", input=2, values=[7])
+    host.result(host.measure(bitstream, TakeSamples(2, rate_hz=500_000, count=count)))
+    slow = host.result(host.measure(bitstream, TakeSamples(2, rate_hz=20_000, count=count)))
+    assert (count - 1) * 50 <= slow.window_us <= (count + 1) * 50
+
+
+@only_emulated
 def test_given_samples_and_pulses_in_turn_when_measured_then_both_are_right(
     board: EmulatedBoard, host: Host, bitstream: bytes
 ) -> None:

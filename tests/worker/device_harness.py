@@ -108,6 +108,7 @@ class DeviceHarness:
     generation: int = 0
     sessions: int = 0
     slowness: float = 1.0
+    emulated: bool = False
     boards: list[ScriptedBoard] = field(default_factory=list)
 
     def plug(self, problem: str = "") -> None:
@@ -130,6 +131,7 @@ class DeviceHarness:
                 labels={"hub": "1-1"},
                 problem=problem,
                 slowness=self.slowness,
+                emulated=self.emulated,
             )
         )
 

@@ -93,6 +93,22 @@ def test_given_samples_then_their_mean_difference_is_told_and_they_themselves_wh
     assert result.waveform == (list(samples) if waveform else None)
 
 
+@pytest.mark.parametrize(("rate", "truth"), [(10_000, 10_000), (499_999, 500_000)])
+def test_given_few_samples_then_their_rate_is_that_of_the_divided_clock(
+    serve: Serving, rate: int, truth: float
+) -> None:
+    harness, _ = serve("variance")
+    assert evaluate(harness, samples=2, rate=rate).rate == pytest.approx(truth, abs=0.5)
+
+
+def test_given_an_emulated_board_then_its_voltage_is_said_to_be_synthetic(serve: Serving) -> None:
+    harness, _ = serve("variance")
+    harness.emulated = True
+    harness.show()
+    result = evaluate(harness, samples=2)
+    assert (result.exact, "synthetic" in result.note) == (False, True)
+
+
 def test_given_an_input_then_that_one_is_sampled(serve: Serving) -> None:
     harness, board = serve("variance")
     evaluate(harness, input=3, samples=2)

@@ -75,8 +75,10 @@ void samples_stop(void) {
         dma_channel_set_irq0_enabled(channel, true);
     }
     restore_interrupts(interrupts);
-    adc_fifo_setup(false, false, 1, false, false);
+    // While its request of the DMA is on: the emulator keeps a request that is switched off before the
+    // FIFO is empty, and the next start is served by it at once. What the chip does is unverified.
     adc_fifo_drain();
+    adc_fifo_setup(false, false, 1, false, false);
 }
 
 const uint16_t *samples_values(void) { return values; }

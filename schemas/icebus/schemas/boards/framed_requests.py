@@ -37,6 +37,11 @@ class MeasurementKind(IntEnum):
     SAMPLES = 2
 
 
+ADC_CLOCK_HZ: Final = 48_000_000
+"""Of the converter, by the datasheets of RP2040 (4.9) and RP2350 (12.4); its divider has eight bits
+of fraction."""
+
+
 @dataclass(frozen=True, slots=True)
 class CountPulses:
     """Count rising edges.
@@ -63,6 +68,11 @@ class TakeSamples:
     adc_input: int
     rate_hz: int = 10_000
     count: int = 500
+
+    @property
+    def period(self) -> float:
+        """Seconds between two samples: the converter's clock divided, by whole 256ths."""
+        return (ADC_CLOCK_HZ * 256 // self.rate_hz) / 256 / ADC_CLOCK_HZ
 
 
 Measurement = CountPulses | TakeSamples

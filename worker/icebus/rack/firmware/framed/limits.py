@@ -14,9 +14,6 @@ WINDOW_US: Final = (1000, 60_000_000)
 RATE_HZ: Final = (1000, 500_000)
 MOST_SAMPLES: Final = 2048
 
-ADC_CLOCK_HZ: Final = 48_000_000
-"""What the converter's sample rate is divided from, by whole 256ths."""
-
 REQUEST_SIZE: Final = 28
 """Bytes of a MEASURE ahead of its encoded bitstream."""
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from icebus.rack.firmware.base import OUTPUT_PIN, Evaluation
-from icebus.rack.firmware.framed.limits import ADC_CLOCK_HZ, BITSTREAM_SIZE
+from icebus.rack.firmware.framed.limits import BITSTREAM_SIZE
 from icebus.rack.firmware.framed.queue import Place, Queue
 from icebus.rack.firmware.framed.voltage import sampled
 from icebus.rack.verdict import Counted
@@ -213,7 +213,7 @@ class Measurements:
             cycles = round(of.window * CLOCK_HZ)
             of.evaluation = Evaluation(of.bitstream, cycles, measurement.pins)
         else:
-            of.window = _sample_period(measurement.rate_hz) * measurement.count
+            of.window = measurement.period * measurement.count
             pin = self.adc_pins.get(measurement.adc_input, OUTPUT_PIN)
             of.evaluation = Evaluation(of.bitstream, CLOCK_HZ, (pin,))
         self._evaluations.append(of.evaluation)
@@ -266,8 +266,7 @@ class Measurements:
         measured = _Measured(current.window, pulses, (), not verdict.exact, verdict.note)
         measurement = current.request.measurement
         if not isinstance(measurement, CountPulses):
-            period = _sample_period(measurement.rate_hz)
-            samples = sampled(pulses[0], period, measurement.count, self.random)
+            samples = sampled(pulses[0], measurement.period, measurement.count, self.random)
             note = f"{SYNTHETIC}. {verdict.note}" if verdict.note else SYNTHETIC
             measured = _Measured(current.window, (), samples, estimate=True, note=note)
         self._end(Outcome.MEASURED, measured, now)
@@ -330,11 +329,6 @@ def _unpacked(request: Measure) -> bytes | None:
     if len(bitstream) != request.bitstream_size:
         return None
     return bitstream if zlib.crc32(bitstream) == request.bitstream_crc else None
-
-
-def _sample_period(rate_hz: int) -> float:
-    """Seconds between two samples: the converter's clock divided, by whole 256ths."""
-    return (ADC_CLOCK_HZ * 256 // rate_hz) / 256 / ADC_CLOCK_HZ
 
 
 def _us(seconds: float) -> int:

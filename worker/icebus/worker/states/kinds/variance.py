@@ -21,6 +21,9 @@ from icebus.worker.states._framework import Event, reservable
 from icebus.worker.states.kinds.pulsecount import REFUSED
 from icebus.worker.states.measuring import Measuring
 
+EMULATED = "the voltage is synthetic: the board is emulated"
+"""Note of a result that the firmware takes for a measured one."""
+
 
 @reservable(KIND, firmware=FIRMWARE)
 class Variance(Measuring[FramedReport]):
@@ -50,26 +53,36 @@ class Variance(Measuring[FramedReport]):
         return Measure.of(data, samples).pack()
 
     def result(self, report: FramedReport) -> dict[str, object]:
-        """What the board reported, without the waveform."""
+        """What the board reported, without what depends on what was asked for."""
         told, samples = report.result, report.samples
         configured = told.outcome is not Outcome.NOT_CONFIGURED
-        seconds = told.window_us / 1e6
+        board = self.device.board
+        # The firmware itself does not know that its chip, and so the voltage, is emulated.
+        emulated = board is not None and board.emulated
+        note = told.note or (EMULATED if emulated else "")
         return {
             "mean_difference": round(mean_difference(samples), 3),
             "lowest": min(samples, default=0),
             "highest": max(samples, default=0),
             "samples": len(samples),
-            "rate": round(len(samples) / seconds, 3) if seconds else 0.0,
-            "exact": not told.estimate,
+            "exact": not (told.estimate or emulated),
             "cdone": configured and told.cdone,
-            "note": told.note if configured else REFUSED,
+            "note": note if configured else REFUSED,
             "temperature": told.temperature_mc / 1000,
         }
 
     def result_of(self, report: FramedReport, args: VarianceMeasurement) -> dict[str, object]:
-        """With the waveform, where that was asked for."""
-        waveform = list(report.samples) if args.waveform else None
-        return {**self.result(report), "waveform": waveform}
+        """With the rate, and the waveform where that was asked for.
+
+        The rate is the divided clock's: of few samples the time that the board reports, in whole
+        microseconds from the start to the last of them, tells it badly.
+        """
+        taking = TakeSamples(self._input(args), args.rate, args.samples)
+        return {
+            **self.result(report),
+            "rate": round(1 / taking.period, 3) if report.samples else 0.0,
+            "waveform": list(report.samples) if args.waveform else None,
+        }
 
     def _input(self, args: VarianceMeasurement) -> int:
         """The converter's input: the first that the board has, unless another is asked for."""
