@@ -137,3 +137,14 @@ def test_given_no_more_room_when_inflating_then_it_stops(library: Any, level: in
     data = random.Random(1).randbytes(8000)
 
     assert inflate(library, deflated(data, level), len(data), stop_after=2)[0] == STOPPED
+
+
+def test_given_thousands_of_empty_blocks_when_inflating_then_other_things_are_done_meanwhile(
+    library: Any,
+) -> None:
+    blocks = 5000
+    # Ten bits each: not the last, fixed codes, end of block.
+    packed = sum(0b10 << 10 * place for place in range(blocks)).to_bytes(blocks * 10 // 8, "little")
+
+    assert inflate(library, packed, 1000, stop_after=blocks - 1)[0] == STOPPED
+    assert inflate(library, packed, 1000)[0] == DAMAGED

@@ -177,6 +177,21 @@ def test_given_a_dense_bitstream_when_measured_behind_another_then_it_arrives_wh
     assert host.result(behind).outcome is Outcome.NOT_CONFIGURED  # unpacked as announced, refused
 
 
+def test_given_a_hundred_thousand_empty_blocks_when_unpacked_then_the_board_stays_awake(
+    host: Host, bitstream: bytes
+) -> None:
+    empty = sum(0b10 << 10 * place for place in range(98_000)).to_bytes(98_000 * 10 // 8, "little")
+    request = Measure(CountPulses(), len(bitstream), 0, Encoding.DEFLATE, empty)
+
+    sequence = host.send(FrameType.MEASURE, request.pack())
+    assert host.reply(sequence).type is FrameType.ACCEPTED
+    aborted = host.send(FrameType.ABORT)
+
+    assert host.result(sequence).outcome in (Outcome.ABORTED, Outcome.BITSTREAM_DAMAGED)
+    assert host.reply(aborted).type is FrameType.ABORTED
+    assert host.banner().reset == "power"
+
+
 @only_emulated
 def test_given_a_voltage_when_sampled_then_samples_come_in_order_at_the_rate(
     board: EmulatedBoard, host: Host, bitstream: bytes

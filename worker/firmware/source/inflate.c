@@ -177,6 +177,8 @@ enum inflate_status __not_in_flash_func(inflate)(const uint8_t *in, size_t in_si
     uint8_t *out = start, *const end = start + out_size, *limit = start;
     bool last;
     do {
+        // Also where blocks are empty: there may be thousands, and other things have to be done.
+        if (!(limit = room(out))) return INFLATE_STOPPED;
         last = take(&reader, 1);
         unsigned type = take(&reader, 2);
         if (type == 3) return INFLATE_DAMAGED;
