@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,6 +48,10 @@ CLAIM_TIME = 0.5
 
 ASK_TIMEOUT = 2.0
 """Seconds for control to answer while it may still be starting."""
+
+
+PACKAGES = ("sqlalchemy", "sqlmodel", "alembic", "jsonschema", "serial", "watchdog", "numpy")
+"""What control, worker and rack import of the extra ``all``."""
 
 
 @dataclass(frozen=True)
@@ -110,11 +115,13 @@ class Farm:
         """Start all parts, and write the profiles.
 
         Raises:
-            ProgramMissing: Mosquitto is not installed, or something that emulating needs.
+            ProgramMissing: Mosquitto is not installed, or packages of the parts, or something that
+                emulating needs.
             BrokerUnavailable: it does not start.
             InvalidRequest: the users' names are ambiguous.
         """
         settings = self.settings
+        check_packages()
         if settings.emulated:
             _check_emulator()
         principals = [
@@ -245,6 +252,20 @@ class Farm:
             pass
         self.supervisor.stop()
         os.close(self._lock)
+
+
+def check_packages() -> None:
+    """Find out, before anything is started, whether the packages of all parts are installed.
+
+    Raises:
+        ProgramMissing: one is not; the message has the remedy.
+    """
+    missing = [name for name in PACKAGES if find_spec(name) is None]
+    if missing:
+        raise ProgramMissing(
+            f"a farm needs packages that are missing here ({', '.join(missing)}): install "
+            "`icebus[all]`; in a checkout, run script/bootstrap"
+        )
 
 
 def _check_emulator() -> None:
