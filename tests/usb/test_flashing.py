@@ -32,7 +32,7 @@ def rack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rack]:
     rack = Rack(
         tmp_path / "rack",
         [
-            RackBoard(port=f"1-1.{number}", serial=f"B{number}", chip=chip)
+            RackBoard(port=f"1-1.{number}", serial=f"B{number}", chip=chip, firmware="default")
             for number, chip in enumerate(chips, 1)
         ],
     )
