@@ -110,7 +110,10 @@ class ViaBootloader(CoreState):
         self.device.run_on_thread(self, step, then, self._failed)
 
     def _failed(self, problem: Exception) -> None:
-        if isinstance(problem, BootloaderUnreachable):
+        board = self.device.board
+        if self._acted and board is not None and not board.in_bootloader:
+            self._await_restart()  # it has started its application meanwhile, whose port is opened
+        elif isinstance(problem, BootloaderUnreachable):
             self.device.fail(f"its bootloader can't be reached: {problem}")
         elif isinstance(problem, BootloaderFailed):
             self.device.fail(f"its bootloader: {problem}")
