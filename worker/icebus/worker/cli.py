@@ -150,7 +150,8 @@ def serve(configuration: Configuration, installed: Installed) -> None:
             "which broker? Put its URL, mqtt://worker:password@host:port, in ICEBUS_BROKER"
         )
     folders = os.pathsep.join(str(each.resolve()) for each in configuration.firmware.folders)
-    os.environ.setdefault(FOLDERS_VARIABLE, folders)  # where all firmware looks for its images
+    if folders:
+        os.environ.setdefault(FOLDERS_VARIABLE, folders)  # where all firmware looks for its images
     address = BrokerAddress.parse(configuration.broker)
     user_state = platformdirs.user_state_path("icebus") / "worker" / address.user
     state = configuration.directory or user_state
