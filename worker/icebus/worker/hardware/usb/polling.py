@@ -5,7 +5,6 @@ What has no serial port is not seen, so bootloaders are not: boards can be used,
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 import threading
@@ -16,9 +15,7 @@ from serial.tools import list_ports
 from serial.tools.list_ports_common import ListPortInfo
 
 from icebus.schemas.boards.rack import is_port
-from icebus.worker.hardware.usb.usb_device import OnDevices, Tty, UsbDevice
-
-log = logging.getLogger(__name__)
+from icebus.worker.hardware.usb.usb_device import DeviceChanges, OnDevices, Tty, UsbDevice
 
 LOOK_EVERY = 1.0
 """Seconds between looks; one takes 15 ms with 20 boards."""
@@ -41,7 +38,6 @@ class PollingSource:
         self._every = every
         self._sessions: dict[str, tuple[object, int]] = {}
         self._count = 0
-        self._last: list[UsbDevice] | None = None
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -59,16 +55,10 @@ class PollingSource:
             self._thread.join(timeout=5)
 
     def _watch(self, on_change: OnDevices) -> None:
-        while True:
-            try:
-                found = self._devices()
-                if found != self._last:
-                    self._last = found
-                    on_change(found)
-            except Exception:  # one bad look must not be the last
-                log.exception("serial ports could not be listed")
-            if self._stop.wait(self._every):
-                return
+        changes = DeviceChanges(self._devices, on_change)
+        changes.look()
+        while not self._stop.wait(self._every):
+            changes.look()
 
     def _devices(self) -> list[UsbDevice]:
         at_ports: dict[str, list[ListPortInfo]] = {}

@@ -10,13 +10,13 @@ import os
 import select
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pyudev
 
 from icebus.schemas.boards.rack import is_port
-from icebus.worker.hardware.usb.usb_device import OnDevices, Tty, UsbDevice
+from icebus.worker.hardware.usb.usb_device import DeviceChanges, OnDevices, Tty, UsbDevice
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +61,6 @@ class UdevSource:
         self._settle = settle
         self._first_seen: dict[str, float] = {}
         self._removed: frozenset[str] = frozenset()
-        self._last: list[UsbDevice] | None = None
         self._thread: threading.Thread | None = None
         self._stop_read, self._stop_write = os.pipe()
 
@@ -89,10 +88,12 @@ class UdevSource:
         poll = select.poll()
         poll.register(monitor.fileno(), select.POLLIN)
         poll.register(self._stop_read, select.POLLIN)
+        changes = DeviceChanges(self._devices, on_change)
         pause = LOOK_EVERY
         while True:
-            self._look(on_change)
-            ready = dict(poll.poll(min(pause, self._until_next_look()) * 1000))
+            changes.look()
+            until = self._until_next_look(changes.devices or ())
+            ready = dict(poll.poll(min(pause, until) * 1000))
             if self._stop_read in ready:
                 return
             pause = LOOK_AGAIN if ready else LOOK_EVERY
@@ -104,9 +105,9 @@ class UdevSource:
                 else:  # what is removed may be seen for a moment still
                     self._removed = frozenset(p for p, how in events.items() if how == "remove")
 
-    def _until_next_look(self) -> float:
+    def _until_next_look(self, devices: Sequence[UsbDevice]) -> float:
         pauses = [LOOK_EVERY]
-        if any(not tty.usable for device in self._last or () for tty in device.ttys):
+        if any(not tty.usable for device in devices for tty in device.ttys):
             pauses.append(LOOK_FOR_RIGHTS)
         now = time.monotonic()
         settling = [since + self._settle - now for since in self._first_seen.values()]
@@ -115,15 +116,6 @@ class UdevSource:
 
     def _is_settled(self, since: float) -> bool:
         return time.monotonic() >= since + self._settle
-
-    def _look(self, on_change: OnDevices) -> None:
-        try:
-            found = self._devices()
-            if found != self._last:
-                self._last = found
-                on_change(found)
-        except Exception:  # one bad look must not be the last
-            log.exception("USB devices could not be listed")
 
     def _devices(self) -> list[UsbDevice]:
         ttys = self._ttys()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,33 @@ class UsbDevice:
 
 
 OnDevices = Callable[[Sequence[UsbDevice]], None]
+
+
+class DeviceChanges:
+    """Tells of all devices whenever a look finds others than the last one did.
+
+    Args:
+        look: gives all devices there are now, always in the same order.
+        on_change: is told.
+
+    Attributes:
+        devices: what the last look found.
+    """
+
+    def __init__(self, look: Callable[[], Sequence[UsbDevice]], on_change: OnDevices) -> None:
+        self.devices: Sequence[UsbDevice] | None = None
+        self._look = look
+        self._on_change = on_change
+
+    def look(self) -> None:
+        """Look once; a look that fails is logged, and must not be the last."""
+        try:
+            found = self._look()
+            if found != self.devices:
+                self.devices = found
+                self._on_change(found)
+        except Exception:
+            log.exception("USB devices could not be listed")
 
 
 class UsbSource(Protocol):
