@@ -78,6 +78,7 @@ def _is_slow(item: pytest.Item) -> bool:
 
 
 PEOPLE = [
+    Principal(id="broker", role=Role.BROKER),
     Principal(id="main", role=Role.CONTROL),
     Principal(id="w1", role=Role.WORKER),
     Principal(id="w2", role=Role.WORKER),

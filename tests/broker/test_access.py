@@ -236,3 +236,17 @@ def test_given_a_principal_then_its_repr_has_no_password() -> None:
     principal = Principal(id="alice", role=Role.USER)
     assert len(principal.password) >= 32
     assert principal.password not in repr(principal)
+
+
+@pytest.mark.parametrize(("name", "role"), [("broker", Role.USER), ("sam", Role.BROKER)])
+def test_given_the_name_or_role_of_the_brokers_own_service_when_another_has_it_then_refused(
+    name: str, role: Role
+) -> None:
+    with pytest.raises(InvalidRequest, match="broker's own service"):
+        check_principals([Principal(id=name, role=role)])
+
+
+def test_given_the_brokers_own_service_then_it_may_read_and_write_everything_of_the_farm() -> None:
+    text = access_list([Principal(id="broker", role=Role.BROKER)], "lab/icebus")
+
+    assert "topic write lab/icebus/#\ntopic read lab/icebus/#\ntopic read $SYS/#" in text

@@ -33,6 +33,7 @@ from icebus.schemas.topics import (
 
 ROOT = Path(__file__).parents[2]
 PEOPLE = {
+    Role.BROKER: "broker",
     Role.CONTROL: "main",
     Role.WORKER: "w1",
     Role.USER: "alice",

@@ -131,11 +131,11 @@ def test_given_a_grant_then_it_is_about_levels_the_topic_has(topic: Topic) -> No
 
 
 @each_topic
-def test_given_who_writes_then_their_identity_is_in_the_topic_or_they_are_control(
+def test_given_who_writes_then_their_identity_is_in_the_topic_or_they_are_control_or_broker(
     topic: Topic,
 ) -> None:
     for role, grant in topic.writers.items():
-        assert role is Role.CONTROL or SELF in grant.values()
+        assert role in {Role.CONTROL, Role.BROKER} or SELF in grant.values()
         assert role is not Role.OBSERVER
 
 

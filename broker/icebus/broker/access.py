@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from pydantic import BaseModel, ConfigDict, Field
 
 from icebus.schemas.errors import InvalidRequest
-from icebus.schemas.ids import RESERVED, Id
+from icebus.schemas.ids import BROKER, RESERVED, Id
 from icebus.schemas.topics import SELF, TOPICS, Grant, Role, Topic
 
 _ROLES: dict[Role, frozenset[Role]] = {
+    Role.BROKER: frozenset({Role.BROKER}),
     Role.CONTROL: frozenset({Role.CONTROL}),
     Role.WORKER: frozenset({Role.WORKER}),
     Role.OBSERVER: frozenset({Role.OBSERVER}),
@@ -77,7 +78,11 @@ def check_principals(principals: Sequence[Principal]) -> None:
                 f"two principals are called {principal.id!r}, and names are unique over all "
                 "roles; rename one"
             )
-        if principal.id in RESERVED:
+        if (principal.role is Role.BROKER) != (principal.id == BROKER):
+            raise InvalidRequest(
+                f"{BROKER!r} is the name and the role of the broker's own service; choose others"
+            )
+        if principal.id in RESERVED - {BROKER}:
             raise InvalidRequest(f"{principal.id!r} is reserved; choose another name")
         seen.add(principal.id)
         if principal.speaks_for and principal.role is not Role.WORKER:
@@ -96,6 +101,10 @@ def check_principals(principals: Sequence[Principal]) -> None:
 def rights(principals: Iterable[Principal], root: str) -> Iterator[Rights]:
     """What the topic contract grants to each of these principals."""
     for principal in principals:
+        if principal.role is Role.BROKER:
+            everything = f"{root}/#"
+            yield Rights(principal, (everything,), (everything, "$SYS/#"))
+            continue
         granted: dict[str, list[str]] = {"write": [], "read": []}
         for topic in TOPICS.values():
             for verb, grants in (("write", topic.writers), ("read", topic.readers)):

@@ -139,6 +139,20 @@ class ClientState(Message):
     )
 
 
+class KnownPrincipal(Message):
+    """Somebody the broker knows."""
+
+    id: Id
+    role: str = Field(description="A role of the broker's, such as `user`.")
+    groups: list[Id] = Field(default_factory=list)
+
+
+class Principals(Message):
+    """Retained on ``broker/principals``: who the broker knows; nobody else can connect."""
+
+    principals: list[KnownPrincipal]
+
+
 class LogRecord(Message):
     """A log line, on ``log/{role}/{id}/{level}``."""
 

@@ -14,10 +14,13 @@ ID_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"
 CONTROL = "control"
 """The sender name of every control, whichever of them answers; nobody else may be called so."""
 
+BROKER = "broker"
+"""The principal and the sender name of the broker's own service; nobody else may be called so."""
+
 ALL_DEVICES = "all"
 """Stands where a serial would in events that concern a whole reservation."""
 
-RESERVED = frozenset({CONTROL, ALL_DEVICES})
+RESERVED = frozenset({CONTROL, BROKER, ALL_DEVICES})
 
 Id = Annotated[str, Field(pattern=ID_PATTERN)]
 Serial = Annotated[str, Field(pattern=ID_PATTERN, description="USB serial number of a device.")]

@@ -19,7 +19,7 @@ from pydantic import BaseModel
 
 from icebus.schemas import calls, components, devices
 from icebus.schemas.expiry import AT_DEADLINE, NEVER, Expiry
-from icebus.schemas.ids import CONTROL, ID_PATTERN, is_id
+from icebus.schemas.ids import BROKER, CONTROL, ID_PATTERN, is_id
 from icebus.schemas.liveness import SILENT_AFTER, STALE_AFTER
 from icebus.schemas.operations import reservations
 
@@ -31,8 +31,11 @@ _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 class Role(StrEnum):
     """What a principal of the broker is.
 
-    An admin may all that a user may, a user all that an observer may.
+    An admin may all that a user may, a user all that an observer may. ``broker`` is the broker's
+    own service, which keeps everybody's passwords and may read and write everything.
     """
+
+    BROKER = "broker"
 
     CONTROL = "control"
     WORKER = "worker"
@@ -263,9 +266,13 @@ CLIENT_STATE = Topic(
 )
 REPLY = Topic(
     "user/{user}/client/{client}/reply/{sender}",
-    "Answers to a client's requests, from a worker or from `control`; they wait for a client "
+    "Answers to a client's requests, from a worker, `control` or `broker`; they wait for a client "
     "whose connection is interrupted, and one that asks again is answered again.",
-    writers={Role.CONTROL: {"sender": CONTROL}, Role.WORKER: {"sender": SELF}},
+    writers={
+        Role.CONTROL: {"sender": CONTROL},
+        Role.WORKER: {"sender": SELF},
+        Role.BROKER: {"sender": BROKER},
+    },
     readers={Role.USER: {"user": SELF}},
     model=calls.Reply,
     expiry=Expiry.after(minutes=1),
@@ -284,6 +291,22 @@ ADMIN = Topic(
     "A request of an administrator to control.",
     writers={Role.ADMIN: {"user": SELF}},
     readers={Role.CONTROL: {}},
+    model=calls.Request,
+    expiry=AT_DEADLINE,
+)
+PRINCIPALS = Topic(
+    "broker/principals",
+    "Who the broker knows, in which role and groups.",
+    writers={Role.BROKER: {}},
+    readers={Role.CONTROL: {}, Role.ADMIN: {}},
+    model=components.Principals,
+    retained=True,
+)
+BROKER_OPERATION = Topic(
+    "broker/call/{user}/{operation}",
+    "A request to the broker's own service.",
+    writers={Role.USER: {"user": SELF}},
+    readers={Role.BROKER: {}},
     model=calls.Request,
     expiry=AT_DEADLINE,
 )

@@ -19,7 +19,7 @@ from pydantic.json_schema import models_json_schema
 from icebus.schemas import kinds, measuring
 from icebus.schemas.calls import CallResults, RawEvent
 from icebus.schemas.files import File
-from icebus.schemas.ids import CONTROL, ID_PATTERN
+from icebus.schemas.ids import BROKER, CONTROL, ID_PATTERN
 from icebus.schemas.operations import administration, reservations
 from icebus.schemas.topics import DEFAULT_ROOT, EVENT, SELF, TOPICS, Grant, Role, Topic
 
@@ -151,8 +151,8 @@ def _operations() -> Iterator[tuple[str, Json]]:
 def whose(role: Role, grant: Grant) -> str:
     """Which topics of a family a role has, in words."""
     own = [level for level, value in grant.items() if value == SELF]
-    # A level fixed to a word says no more than the role does, but for control's name as a sender.
-    fixed = [value for value in grant.values() if value == CONTROL]
+    # A level fixed to a word says no more than the role does, but for the names of senders.
+    fixed = [value for value in grant.values() if value in {CONTROL, BROKER}]
     if own:
         return f"{role.value}, {' and '.join(own)} being its own id"
     if fixed:
