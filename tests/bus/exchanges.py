@@ -10,7 +10,7 @@ from icebus.bus import Bus, Exchange, Incoming, Requester, Responder, wait_for
 from icebus.schemas.calls import Request
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.message import Message
-from icebus.schemas.topics import OPERATION, SHARED_OPERATIONS
+from icebus.schemas.topics import OPERATION, shared_requests
 
 Act = Callable[[Exchange[Request]], None]
 
@@ -26,7 +26,7 @@ class Server:
         self.done: list[str] = []
         self._act = act
         self.responder = Responder(bus, "control")
-        subscription = bus.subscribe(OPERATION, self._on_request, shared=SHARED_OPERATIONS)
+        subscription = bus.subscribe(OPERATION, self._on_request, shared=shared_requests("secret"))
         wait_for(subscription.acknowledged, soon(), "the broker")
 
     def _on_request(self, incoming: Incoming) -> None:

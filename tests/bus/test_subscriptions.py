@@ -12,7 +12,7 @@ from icebus.broker.embedded import EmbeddedBroker
 from icebus.bus import Bus, wait_for
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import DeadlineExceeded
-from icebus.schemas.topics import DEVICE, OPERATION, WORKER_EVENT
+from icebus.schemas.topics import DEVICE, OPERATION, WORKER_EVENT, shared_requests
 
 LIST = OPERATION(user="alice", operation="list")
 
@@ -107,7 +107,7 @@ def test_given_a_shared_subscription_then_exactly_one_member_gets_each_message(
 ) -> None:
     members, kept = [connect("main", session_expiry=0) for _ in range(2)], inbox()
     for member in members:
-        subscribed(member, OPERATION, kept, shared="$share/control/")
+        subscribed(member, OPERATION, kept, shared=shared_requests("secret"))
     user = connect("alice")
     sent = [str(number).encode() for number in range(100)]
     for payload in sent:

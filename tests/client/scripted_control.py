@@ -30,7 +30,7 @@ from icebus.schemas.operations.reservations import (
     ReservationState,
     WithdrawReply,
 )
-from icebus.schemas.topics import CLIENT_STATE, EVENT, OPERATION, RESERVATION, SHARED_OPERATIONS
+from icebus.schemas.topics import CLIENT_STATE, EVENT, OPERATION, RESERVATION, shared_requests
 
 
 def device(serial: str, state: HoldState) -> HeldDevice:
@@ -66,7 +66,7 @@ class ScriptedControl:
         self._sequence = 0
         self._responder = Responder(self.bus, CONTROL)
         subscriptions = [
-            self.bus.subscribe(OPERATION, self._on_request, shared=SHARED_OPERATIONS),
+            self.bus.subscribe(OPERATION, self._on_request, shared=shared_requests("secret")),
             self.bus.subscribe(
                 CLIENT_STATE, lambda incoming: self.clients.add((incoming.ids, incoming.payload))
             ),

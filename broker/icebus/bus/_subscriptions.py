@@ -140,7 +140,9 @@ def complete(subscriptions: list[Subscription], *, failed: bool) -> None:
             continue
         if failed:
             subscription.acknowledged.set_exception(
-                NotAuthorized(f"the broker refused the subscription to {subscription.topic_filter}")
+                NotAuthorized(
+                    f"the broker refused the subscription to {subscription.topic.template}"
+                )
             )
         else:
             subscription.acknowledged.set_result(None)

@@ -17,6 +17,7 @@ from icebus.control.operations.table import ADMINISTRATORS
 from icebus.control.settings import Settings
 from icebus.control.store.database import Database
 from icebus.control.store.outbox import CLEAR, Outgoing
+from icebus.control.store.shared_group import shared_group
 from icebus.control.watch.kinds import read_kinds
 from icebus.schemas.calls import Request
 from icebus.schemas.components import (
@@ -43,10 +44,10 @@ from icebus.schemas.topics import (
     DEVICE,
     OPERATION,
     RESERVATION,
-    SHARED_OPERATIONS,
     WORKER_HEARTBEAT,
     WORKER_KINDS,
     WORKER_STATE,
+    shared_requests,
 )
 
 log = logging.getLogger(__name__)
@@ -132,8 +133,9 @@ class Control:
         ):
             self._bus.subscribe(topic, handler)
         # Last, so that what the broker retains is known before the first request comes.
-        self._bus.subscribe(ADMIN, self._on_admin, shared=SHARED_OPERATIONS)
-        requests = self._bus.subscribe(OPERATION, self._on_request, shared=SHARED_OPERATIONS)
+        shared = shared_requests(shared_group(self._database))
+        self._bus.subscribe(ADMIN, self._on_admin, shared=shared)
+        requests = self._bus.subscribe(OPERATION, self._on_request, shared=shared)
         self._state_publisher.publish(self._state(Presence.ONLINE))
         try:
             self._bus.connect(deadline)

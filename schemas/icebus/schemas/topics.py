@@ -340,5 +340,11 @@ def read_topic(text: str) -> TopicName:
     raise ValueError(f"{text!r} is no topic of the contract")
 
 
-SHARED_OPERATIONS = "$share/control/"
-"""Prefix of control's subscriptions to requests, so that of several controls one answers."""
+def shared_requests(secret: str) -> str:
+    """Prefix of control's subscriptions to requests, so that of several controls one answers.
+
+    Args:
+        secret: what the controls of one farm share and nobody else knows. A broker grants a shared
+            subscription to anybody who names its group, and what it deals to them is lost.
+    """
+    return f"$share/control-{secret}/"
