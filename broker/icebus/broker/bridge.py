@@ -6,10 +6,12 @@ they say goes up, what they are told comes down; the two never overlap, so that 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from icebus.broker.access import filter_of
-from icebus.bus import BrokerAddress
+from icebus.bus import BrokerAddress, new_client_id
 from icebus.schemas.errors import InvalidRequest
 from icebus.schemas.ids import Id
 from icebus.schemas.topics import TOPICS, Role
@@ -24,12 +26,30 @@ class Upstream(BaseModel):
     Attributes:
         url: of the farm's broker, for the principal that speaks for this site's workers.
         workers: whom it speaks for.
+        client_id: under which the bridge connects to the farm. Whoever connects under the id of
+            another ends that other's connection, so it is random and told to nobody but the
+            brokers; it stays, because the farm queues under it while the line is down.
+        local_client_id: under which it is known at the site's own broker; likewise.
     """
 
     model_config = ConfigDict(frozen=True)
 
     url: str = Field(repr=False)
     workers: tuple[Id, ...] = Field(min_length=1)
+    client_id: str = Field(default_factory=lambda: new_client_id("bridge"), repr=False)
+    local_client_id: str = Field(default_factory=lambda: new_client_id("local"), repr=False)
+
+    def replacing(self, before: Upstream | None) -> Upstream:
+        """This one; under the ids of the one before if it connects as the same to the same farm."""
+        if before is None or _without_password(before.url) != _without_password(self.url):
+            return self
+        return self.model_copy(
+            update={"client_id": before.client_id, "local_client_id": before.local_client_id}
+        )
+
+
+def _without_password(url: str) -> BrokerAddress:
+    return replace(BrokerAddress.parse(url), password="")
 
 
 def bridge(upstream: Upstream, root: str) -> str:
@@ -49,7 +69,8 @@ def bridge(upstream: Upstream, root: str) -> str:
         f"connection {farm.user}",
         f"address {farm.host}:{farm.port}",
         "bridge_protocol_version mqttv50",
-        f"remote_clientid bridge-{farm.user}",
+        f"remote_clientid {upstream.client_id}",
+        f"local_clientid {upstream.local_client_id}",
         f"remote_username {farm.user}",
         f"remote_password {farm.password}",
         # What was said while the line was down is said when it is up again.

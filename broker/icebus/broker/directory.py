@@ -96,7 +96,7 @@ class BrokerDirectory:
         with self._change() as known:
             if self.pid is not None:
                 raise self._in_use()
-            known.upstream = upstream
+            known.upstream = upstream and upstream.replacing(known.upstream)
 
     def add_principals(
         self, principals: Iterable[Principal], settings: Settings | None = None

@@ -18,7 +18,7 @@ What stands in ``__all__`` is public, here and in no other module of the package
 from icebus.bus._address import BrokerAddress, check_root
 from icebus.bus._answering import Exchange, Responder
 from icebus.bus._asking import Answer, Requester
-from icebus.bus._bus import RECONNECT_MAX, Bus
+from icebus.bus._bus import RECONNECT_MAX, Bus, new_client_id
 from icebus.bus._messages import Incoming, Will
 from icebus.bus._state_publisher import StatePublisher
 from icebus.bus._subscriptions import Subscription
@@ -37,5 +37,6 @@ __all__ = [
     "Subscription",
     "Will",
     "check_root",
+    "new_client_id",
     "wait_for",
 ]

@@ -9,11 +9,10 @@ may publish, but must not wait for anything that the dispatcher itself delivers.
 from __future__ import annotations
 
 import logging
-import platform
 import random
+import secrets
 import threading
 import time
-import uuid
 from collections.abc import Callable
 from concurrent.futures import Future
 
@@ -56,6 +55,18 @@ RECONNECT_MIN = 1.0
 RECONNECT_MAX = 5.0
 
 
+def new_client_id(name: str) -> str:
+    """An id for a connection to the broker that nobody can guess.
+
+    Whoever connects under the id of another ends that other's connection, whatever their rights:
+    it is told to nobody but the broker.
+
+    Args:
+        name: what it starts with, for the broker's log.
+    """
+    return f"{to_id(name)[:32]}-{secrets.token_hex(16)}"
+
+
 class Bus:
     """A connection to the broker that survives the broker.
 
@@ -64,8 +75,8 @@ class Bus:
 
     Args:
         address: the broker, and who we are there.
-        name: what the client id starts with; the rest makes it unique, because two clients of one
-            id kick each other for ever.
+        name: what the client id starts with; the rest is random, because of two clients of one id
+            the later ends the earlier.
         will: what the broker says when we die.
         session_expiry: seconds the broker keeps our queue while we are away.
     """
@@ -78,7 +89,7 @@ class Bus:
         session_expiry: int = SESSION_EXPIRY,
     ) -> None:
         self.address = address
-        self.client_id = f"{to_id(name)}-{to_id(platform.node())[:20]}-{uuid.uuid4().hex[:12]}"
+        self.client_id = new_client_id(name)
         self._root = Root(address.root)
         self._acknowledgements = Acknowledgements()
         self._on_connected: list[Callable[[], None]] = []
