@@ -19,7 +19,7 @@ from icebus.broker.access import Principal
 from icebus.broker.embedded import EmbeddedBroker
 from icebus.broker.process import Child
 from icebus.client import PulseCountClient
-from icebus.rack.layout import ChipChoice, layout
+from icebus.rack.layout import ChipChoice, layout, seeded
 from icebus.schemas.boards.rack import RackFile, write_rack_file
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import IcebusError
@@ -232,7 +232,7 @@ class Farm:
 
 def boards_with(count: int, firmware: Sequence[str], seed: int) -> RackFile:
     """The boards of a rack, with each firmware in turn."""
-    boards = layout(count, ChipChoice.RP2040, firmware[0], seed).boards
+    boards = layout(count, ChipChoice.RP2040, firmware[0], seeded(seed)).boards
     return RackFile(
         boards=tuple(
             board.model_copy(update={"firmware": firmware[number % len(firmware)]})

@@ -12,7 +12,7 @@ import pytest
 import serial
 
 from icebus.rack.firmware import Evaluation, FirmwareSettings
-from icebus.rack.layout import ChipChoice, layout
+from icebus.rack.layout import ChipChoice, layout, seeded
 from icebus.rack.loop import Loop
 from icebus.rack.rack import Rack
 from icebus.rack.settings import BoardSettings
@@ -121,7 +121,7 @@ def start_rack(tmp_path: Path) -> Iterator[Callable[..., RunningRack]]:
     ) -> RunningRack:
         directory = tmp_path / f"rack{len(racks)}"
         directory.mkdir()
-        write_rack_file(directory, layout(boards, chips, firmware, 0))
+        write_rack_file(directory, layout(boards, chips, firmware, seeded(0)))
         rack = RunningRack(
             directory,
             BoardSettings(

@@ -253,3 +253,14 @@ def test_given_a_disturbance_that_can_not_be_when_run_then_it_is_refused_by_name
     done = cli("run", "-d", tmp_path, f"--{option}", value)
     assert done.code == 2
     assert f"--{option}" in done.err
+
+
+def test_when_boards_are_plugged_by_hand_then_they_have_the_racks_own_serials(
+    cli: Any, tmp_path: Path
+) -> None:
+    for name in ("a", "b"):
+        cli("plug", "-d", tmp_path / name)
+        cli("plug", "-d", tmp_path / name)
+
+    racks = [read_rack_file(tmp_path / name) for name in ("a", "b")]
+    assert len({board.serial for rack in racks if rack for board in rack.boards}) == 4

@@ -27,7 +27,8 @@ from icebus.rack.environment import (
 )
 from icebus.rack.firmware import FirmwareSettings
 from icebus.rack.firmware.settings import LOAD_SECONDS, UNPACK_SECONDS
-from icebus.rack.layout import ChipChoice, add_board, layout
+from icebus.rack.identity import rack_id
+from icebus.rack.layout import ChipChoice, SerialOf, add_board, layout, of_rack, seeded
 from icebus.rack.lock import is_running
 from icebus.rack.settings import BANDWIDTH, SLOWNESS, BoardSettings
 from icebus.schemas.boards import pulse_count_text as text
@@ -190,7 +191,14 @@ def run(
         int | None,
         typer.Option(min=1, help="Processes that simulate FPGAs.", show_default="one a core"),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Makes serials and measurements repeatable.")] = 0,
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            help="Makes serials and measurements repeatable; racks of one seed show the same "
+            "serials.",
+            show_default="serials are the rack's own",
+        ),
+    ] = None,
     verbose: Annotated[
         int,
         typer.Option("--verbose", "-v", count=True, help="Log more; twice: also every report."),
@@ -221,7 +229,7 @@ def run(
     )
     made_with = firmware or (FIRMWARE if window is None else TEXT_FIRMWARE)
     settings = BoardSettings(
-        firmwares, bandwidth=bandwidth, absence=absence, slowness=slowness, seed=seed
+        firmwares, bandwidth=bandwidth, absence=absence, slowness=slowness, seed=seed or 0
     )
     if emulated:
         find_parts()
@@ -231,7 +239,9 @@ def run(
     def prepare() -> None:
         if boards is not None or emulated or read_rack_file(directory) is None:
             count = boards if boards is not None else int(not emulated)
-            write_rack_file(directory, layout(count, chip, made_with, seed, emulated))
+            write_rack_file(
+                directory, layout(count, chip, made_with, _serials(directory, seed), emulated)
+            )
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
         rack.stop()
@@ -250,19 +260,28 @@ def plug(
         typer.Option(help="USB port path, such as 1-1.2.", show_default="the first free one"),
     ] = None,
     serial: Annotated[
-        str | None, typer.Option(help="The board's serial.", show_default="made from seed, port")
+        str | None,
+        typer.Option(
+            help="The board's serial.", show_default="made from the rack's id and the port"
+        ),
     ] = None,
     chip: Annotated[Chip, typer.Option(help="The board's chip.")] = Chip.RP2040,
     firmware: Annotated[str, typer.Option(help="What is in its flash.")] = FIRMWARE,
     emulated: Annotated[bool, typer.Option("--emulated", help="Emulate its chip.")] = False,
-    seed: Annotated[int, typer.Option(help="Makes the serial repeatable.")] = 0,
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            help="Makes the serial repeatable.", show_default="the serial is the rack's own"
+        ),
+    ] = None,
 ) -> None:
     """Plug one more board; prints its port and serial."""
     if emulated:
         find_parts()
+    serials = _serials(directory, seed)
     rack = edit_rack_file(
         directory,
-        lambda rack: add_board(rack, chip, firmware, seed, port, serial, emulated=emulated),
+        lambda rack: add_board(rack, chip, firmware, serials, port, serial, emulated=emulated),
     )
     board = rack.boards[-1]
     typer.echo(f"{board.port} {board.serial}")
@@ -354,6 +373,10 @@ def list_boards(
     for line in table:
         typer.echo("  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip())
     _hint_if_stopped(directory)
+
+
+def _serials(directory: Path, seed: int | None) -> SerialOf:
+    return of_rack(rack_id(directory)) if seed is None else seeded(seed)
 
 
 def _check_plugged(rack: RackFile, board: str) -> None:

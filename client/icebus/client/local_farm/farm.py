@@ -69,7 +69,7 @@ class FarmSettings:
             rack's own default.
         speedup: how many times faster than on a board their windows pass; None for as fast.
         bandwidth: bytes per second of their USB; None for the rack's own default.
-        seed: makes their serials and measurements repeatable.
+        seed: makes their serials and measurements repeatable; None for those of examples.
         port: of the broker; None for the one used before, or a free one.
     """
 
@@ -158,8 +158,8 @@ class Farm:
             options += ["--speedup", str(settings.speedup)]
         if settings.bandwidth is not None:
             options += ["--bandwidth", str(settings.bandwidth)]
-        if settings.seed is not None:
-            options += ["--seed", str(settings.seed)]
+        # By default serials of examples, the same at every start: no other rack is on this farm.
+        options += ["--seed", str(settings.seed or 0)]
         return options
 
     def _run(self, name: str, principal: str | None, *arguments: str) -> None:

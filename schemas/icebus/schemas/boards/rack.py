@@ -6,6 +6,7 @@ directory:
 =====================  =============================================================================
 ``rack.json``          which boards are plugged (:class:`RackFile`). The rack follows it: to plug or
                        unplug a board, edit it (:func:`edit_rack_file`).
+``rack.id``            what tells this rack from all others; serials of its boards come of it.
 ``rack.lock``          held (flock) by the rack that runs here.
 ``1-1.2/``             a plugged board, named by its USB port path; gone while the board is absent
 ``1-1.2/device.json``  :class:`BoardFile`, written last when a board appears and removed first when
