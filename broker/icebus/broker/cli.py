@@ -31,6 +31,7 @@ from icebus.schemas.errors import (
     UnknownPrincipal,
 )
 from icebus.schemas.ids import is_id
+from icebus.schemas.logs import log_to_stderr, printable
 from icebus.schemas.topics import DEFAULT_ROOT, Role
 
 EXIT_FAILED = 1
@@ -256,12 +257,12 @@ def say_if_none_reloads(files: BrokerDirectory) -> None:
 
 def say(text: str) -> None:
     """Tell people, beside what programs read on stdout."""
-    typer.echo(text, err=True)
+    typer.echo(printable(text, "\n"), err=True)
 
 
 def main() -> None:
     """Entry point of ``icebus-broker``."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    log_to_stderr(logging.WARNING, "%(levelname)s %(message)s")
     try:
         app()
     except IcebusError as error:

@@ -84,6 +84,8 @@ class Exchange(Generic[R]):
             error = InternalError(
                 f"internal error on request {self.request.id}; the log has the details"
             )
+        else:
+            _say_refused(self.user, error)
         self.answer(Reply(id=self.request.id, error=error.info()))
 
     def answer(self, reply: Reply) -> None:
@@ -115,11 +117,12 @@ class Responder:
         user = incoming.ids["user"]
         reply_to = self._reply_to(user, incoming)
         if incoming.response_topic is not None and reply_to is None:
-            log.warning("refused a response topic that is not %s's", user)
+            log.warning("refused a response topic that is not %s's", user, extra={"subject": user})
             return None
         try:
             request = decode(model, incoming.payload)
         except InvalidRequest as error:
+            _say_refused(user, error)
             if reply_to is not None:
                 reply = Reply(id=_id_in(incoming.payload), error=error.info())
                 self._publish(reply_to, _payload(reply))
@@ -225,3 +228,8 @@ def _id_in(payload: bytes) -> str:
     except (ValueError, KeyError, TypeError, RecursionError):
         return new_id()
     return found if isinstance(found, str) and is_id(found) else new_id()
+
+
+def _say_refused(user: str, error: IcebusError) -> None:
+    """Log who is refused what, a few times for each of them and then by the count."""
+    log.info("refused %s: %s", user, error.message, extra={"subject": user})

@@ -13,7 +13,7 @@ import random
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 
 import paho.mqtt.client as paho
@@ -364,9 +364,9 @@ class Bus:
             try:
                 subscription.handler(from_paho(self._root, topic, ids, message))
             except IcebusError as error:
-                log.warning("refused a message on %s: %s", topic, error)
+                log.warning("refused a message on %s: %s", topic, error, extra=_subject(ids))
             except Exception:
-                log.exception("a handler failed on %s", topic)
+                log.exception("a handler failed on %s", topic, extra=_subject(ids))
 
     def _on_publish(
         self,
@@ -391,3 +391,8 @@ class Bus:
         acknowledged = self._subscriptions.acknowledge(mid)
         failed = bool(reasons) and reasons[0].is_failure
         self.call_soon(lambda: subscriptions.complete(acknowledged, failed=failed))
+
+
+def _subject(ids: Mapping[str, str]) -> dict[str, str | None]:
+    """Whom a line of the log is about, so that nobody's flood hides what others did."""
+    return {"subject": ids.get("user") or ids.get("worker")}

@@ -30,12 +30,14 @@ from icebus.schemas.errors import (
     UnknownReservation,
 )
 from icebus.schemas.files import Blob
+from icebus.schemas.logs import UnconfiguredHandler
 from icebus.schemas.message import now
 from icebus.schemas.operations import reservations
 from icebus.schemas.operations.reservations import EndReason, ReservationState, ReserveArgs
 from icebus.schemas.topics import WORKER_KINDS
 
 log = logging.getLogger(__name__)
+logging.getLogger("icebus").addHandler(UnconfiguredHandler())
 
 PREPARE_TIMEOUT = 180.0
 """Seconds for reserved devices to serve: a reflash with a retry takes a real board a minute."""

@@ -20,6 +20,7 @@ from icebus.control.settings import Settings, read_limits
 from icebus.control.store.database import Database
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import IcebusError, InvalidRequest
+from icebus.schemas.logs import log_to_stderr, printable
 from icebus.schemas.signals import wait_told
 
 log = logging.getLogger(__name__)
@@ -123,12 +124,7 @@ def _log_to_stderr(level: str) -> None:
     number = logging.getLevelNamesMapping().get(level.upper())
     if number is None:
         raise InvalidRequest(f"no log level {level!r}; give debug, info, warning or error")
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=number,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        force=True,
-    )
+    log_to_stderr(number)
     # Which migration runs is of no interest when there is none to run.
     logging.getLogger("alembic").setLevel(logging.WARNING)
 
@@ -138,7 +134,7 @@ def main() -> None:
     try:
         app()
     except IcebusError as error:
-        typer.echo(f"icebus-control: {error.message}", err=True)
+        typer.echo(printable(f"icebus-control: {error.message}", "\n"), err=True)
         sys.exit(1)
 
 

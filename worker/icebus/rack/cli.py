@@ -44,6 +44,7 @@ from icebus.schemas.boards.rack import (
     write_rack_file,
 )
 from icebus.schemas.errors import IcebusError, ProgramMissing, UnknownDevice
+from icebus.schemas.logs import log_to_stderr, printable
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -205,11 +206,7 @@ def run(
     ] = 0,
 ) -> None:
     """Run the boards until SIGTERM or Ctrl-C; then their folders are removed."""
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=logging.INFO if verbose else logging.WARNING,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-    )
+    log_to_stderr(logging.INFO if verbose else logging.WARNING)
     if verbose > 1:
         logging.getLogger("icebus").setLevel(logging.DEBUG)
     try:
@@ -395,7 +392,7 @@ def main() -> None:
     try:
         app()
     except IcebusError as error:
-        typer.echo(f"icebus-rack: {error.message}", err=True)
+        typer.echo(printable(f"icebus-rack: {error.message}", "\n"), err=True)
         sys.exit(1)
     except ValidationError as error:
         first = error.errors()[0]

@@ -6,7 +6,6 @@ import gc
 import logging
 import os
 import signal
-import sys
 import threading
 from pathlib import Path
 from types import FrameType
@@ -19,6 +18,7 @@ from icebus.bus import BrokerAddress
 from icebus.schemas.boards.images import VARIABLE as FOLDERS_VARIABLE
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import IcebusError, InternalError, InvalidRequest
+from icebus.schemas.logs import log_to_stderr, printable
 from icebus.schemas.signals import wait_told
 from icebus.worker.configuration import Configuration, read_configuration
 from icebus.worker.device.device import CHECK_EVERY
@@ -123,18 +123,14 @@ def run(
         }
         options = {key: value for key, value in said.items() if value is not None}
         configuration = read_configuration(config, options)
-        logging.basicConfig(
-            level=logging.DEBUG if configuration.verbose else logging.INFO,
-            format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-            stream=sys.stderr,
-        )
+        log_to_stderr(logging.DEBUG if configuration.verbose else logging.INFO)
         installed = Installed.load().offering(configuration.kinds)
         if check_config:
             typer.echo(f"{config or 'what the options say'} is valid")
         else:
             serve(configuration, installed)
     except IcebusError as error:
-        typer.echo(f"icebus-worker: {error.message}", err=True)
+        typer.echo(printable(f"icebus-worker: {error.message}", "\n"), err=True)
         raise typer.Exit(1) from None
 
 

@@ -36,6 +36,7 @@ from icebus.client.cli.connecting import PROFILE
 from icebus.client.cli.exit_codes import EXIT_CODES, FAILED, INTERRUPTED, USAGE, describe
 from icebus.client.cli.help_text import reflow
 from icebus.client.cli.output import print_line, print_message
+from icebus.schemas.logs import PLAIN, log_to_stderr
 
 if TYPE_CHECKING:
     from icebus.schemas.errors import IcebusError
@@ -90,11 +91,7 @@ def options(
 ) -> None:
     """Set up logging."""
     PROFILE.set(profile)
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=logging.DEBUG if verbose else logging.ERROR,
-        format="%(levelname)s %(name)s: %(message)s",
-    )
+    log_to_stderr(logging.DEBUG if verbose else logging.ERROR, PLAIN)
 
 
 PANELS = {
@@ -159,7 +156,8 @@ def run() -> None:
 def report(error: IcebusError) -> int:
     """Say what went wrong; returns the exit code."""
     message, hint, code = describe(error)
-    print_message(f"icebus: {message}")
+    # Whatever the other side says is indented, and no line of ours.
+    print_message("icebus: " + message.replace("\n", "\n  "))
     if hint:
         print_message(f"  {hint}")
     return code

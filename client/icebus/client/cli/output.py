@@ -5,13 +5,19 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from icebus.schemas.logs import printable
+
 Row = Mapping[str, Any]
+
+_OBEYED = re.compile("[\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]")
+"""What stands in JSON as it is and is obeyed by terminals: of C1, direction, line and width."""
 
 
 class Format(StrEnum):
@@ -94,14 +100,16 @@ def print_line(text: str) -> None:
 
 
 def print_message(text: str) -> None:
-    """A line for people, on stderr."""
-    sys.stderr.write(text + "\n")
+    """Lines for people, on stderr; nothing in them is obeyed by a terminal."""
+    sys.stderr.write(printable(text, "\n\t") + "\n")
     sys.stderr.flush()
 
 
 def print_json(value: Any, *, indent: int | None = None) -> None:
     """A value as JSON on stdout; None and empty values stay, so that the shape never changes."""
-    print_line(json.dumps(value, indent=indent, default=str, ensure_ascii=False))
+    text = json.dumps(value, indent=indent, default=str, ensure_ascii=False)
+    # JSON itself escapes only the first 32 of what terminals obey.
+    print_line(_OBEYED.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
 
 
 def csv_line(cells: Iterable[Any]) -> str:
