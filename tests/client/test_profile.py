@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from icebus.client._farm_directory import lock_path, profile_path, state_directory
-from icebus.client._profile import Profile, default_profile_path, find_profile, find_url
+from icebus.client._profile import Profile, default_profile_path, find_address, find_profile
 from icebus.schemas.errors import InvalidRequest, NoProfile
 
 URL = "mqtt://alice:secret@127.0.0.1:1883/icebus/v1"
@@ -23,6 +23,11 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("ICEBUS_URL", "ICEBUS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
     return tmp_path
+
+
+def full(url: str) -> str:
+    """With port and root, as addresses write them."""
+    return f"{url}:1883/icebus/v1"
 
 
 def profile(url: str = URL, farm: Path | None = None) -> Profile:
@@ -42,7 +47,7 @@ def test_given_a_profile_when_written_then_only_its_owner_reads_the_same_back(
 
 def test_given_nothing_when_looking_for_a_farm_then_the_error_names_the_remedy() -> None:
     with pytest.raises(NoProfile, match="icebus up"):
-        find_url()
+        find_address()
 
 
 def test_given_all_of_them_when_looking_then_the_nearest_to_the_caller_wins(
@@ -54,11 +59,13 @@ def test_given_all_of_them_when_looking_then_the_nearest_to_the_caller_wins(
     given = tmp_path / "given.json"
     profile("mqtt://given@h").write(given)
     both = {"ICEBUS_URL": "mqtt://variable@h", "ICEBUS_PROFILE": str(by_environment)}
-    assert find_url("mqtt://url@h", given, both) == "mqtt://url@h"
-    assert find_url(None, given, both) == "mqtt://given@h"
-    assert find_url(None, None, both) == "mqtt://variable@h"
-    assert find_url(None, None, {**both, "ICEBUS_URL": ""}) == "mqtt://environment@h"
-    assert find_url(None, None, {}) == "mqtt://default@h"
+    assert find_address("mqtt://url@h", given, both).url() == full("mqtt://url@h")
+    assert find_address(None, given, both).url() == full("mqtt://given@h")
+    assert find_address(None, None, both).url() == full("mqtt://variable@h")
+    assert find_address(None, None, {**both, "ICEBUS_URL": ""}).url() == full(
+        "mqtt://environment@h"
+    )
+    assert find_address(None, None, {}).url() == full("mqtt://default@h")
 
 
 def test_given_a_farm_here_when_a_principal_is_named_then_its_profile_is_found(
@@ -79,10 +86,10 @@ def test_given_a_farm_that_was_killed_when_looking_then_nobody_waits_for_it(
     farm.mkdir()
     profile(farm=farm).write(default_profile_path())
     with pytest.raises(NoProfile, match="not up any more"):
-        find_url()
+        find_address()
     with lock_path(farm).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        assert find_url() == URL
+        assert find_address().url() == URL
 
 
 def test_given_a_profile_in_the_environment_when_a_name_is_given_then_its_farm_is_meant(

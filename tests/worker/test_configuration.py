@@ -93,7 +93,7 @@ def test_given_options_then_they_win_over_the_file_and_leave_the_rest(tmp_path: 
         ('usb.only = ["1-1/2"]', r"usb\.only\.0"),
         ('labels = {serial = "1"}', r"valid: labels: .*'serial' says what is known"),
         ('port_labels = {"1-1" = {"a b" = "1"}}', r"valid: port_labels: .*is no label"),
-        ('broker = "http://x"', r"broker: .*looks like mqtt://user:password@host"),
+        ('broker = "http://x"', r"broker: .*looks like mqtts://user:password@host"),
         (
             '[[usb.boards]]\nport = "1-1"\nowned = true\n[[usb.boards]]\nport = "1-1"',
             r"usb\.boards: .*1-1 has two tables",

@@ -5,8 +5,8 @@ back, messages that wait, handlers that must not block, requests that are tried 
 once. How a message is carried is said by its topic, in :mod:`icebus.schemas.topics`.
 
 - :class:`Bus` publishes and subscribes, for the broker and user that a :class:`BrokerAddress`
-  names; a :class:`Subscription` brings :class:`Incoming` messages; a :class:`Will` is published by
-  the broker when we die.
+  names, read from a URL or from a file of :class:`Credentials`; a :class:`Subscription` brings
+  :class:`Incoming` messages; a :class:`Will` is published by the broker when we die.
 - :class:`Requester` asks and returns an :class:`Answer`; a :class:`Responder` makes requests into
   :class:`Exchange` objects, to be answered once.
 - :class:`StatePublisher` keeps what the broker says of us true.
@@ -19,6 +19,7 @@ from icebus.bus._address import BrokerAddress, check_root
 from icebus.bus._answering import Exchange, Responder
 from icebus.bus._asking import Answer, Requester
 from icebus.bus._bus import RECONNECT_MAX, Bus, new_client_id
+from icebus.bus._credentials import Credentials
 from icebus.bus._messages import Incoming, Will
 from icebus.bus._state_publisher import StatePublisher
 from icebus.bus._subscriptions import Subscription
@@ -29,6 +30,7 @@ __all__ = [
     "Answer",
     "BrokerAddress",
     "Bus",
+    "Credentials",
     "Exchange",
     "Incoming",
     "Requester",

@@ -1,18 +1,20 @@
-"""Where a broker is and who we are there, as one URL."""
+"""Where a broker is and who we are there: as one URL, or as a credentials file."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
+from icebus.bus._credentials import Credentials, write_private
 from icebus.schemas.errors import InvalidRequest
 from icebus.schemas.topics import DEFAULT_ROOT
 
 PLAIN_PORT = 1883
 TLS_PORT = 8883
 
-_EXAMPLE = "a broker's URL looks like mqtt://user:password@host:1883"
+_EXAMPLE = "a broker's URL looks like mqtts://user:password@host:8883"
 _ROOT = re.compile(r"[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*")
 
 
@@ -22,6 +24,11 @@ class BrokerAddress:
 
     As a URL: ``mqtt://user:password@host:port/root`` (``mqtts`` for TLS); the root of the topics
     is ``icebus/v1`` when the path is empty.
+
+    Attributes:
+        ca: certificates of the authorities to trust, as PEM; None to trust those of the system.
+        certificate: our own, as PEM, for brokers that know us by it; with ``key``.
+        key: of our certificate, as PEM.
     """
 
     host: str
@@ -30,14 +37,45 @@ class BrokerAddress:
     password: str = field(repr=False)
     root: str = DEFAULT_ROOT
     tls: bool = False
+    ca: str | None = field(default=None, repr=False)
+    certificate: str | None = field(default=None, repr=False)
+    key: str | None = field(default=None, repr=False)
 
     @classmethod
-    def parse(cls, url: str) -> BrokerAddress:
-        """Read a URL.
+    def parse(cls, where: str) -> BrokerAddress:
+        """Read a URL, or the credentials file of that path.
 
         Raises:
-            InvalidRequest: it is not one, or names no user.
+            InvalidRequest: it is neither, or names no user.
         """
+        if "://" not in where:
+            if "@" in where and not Path(where).exists():
+                # A URL with a slip of the pen: its password is nothing for a log.
+                raise InvalidRequest(_EXAMPLE)
+            return cls.of(Credentials.read(Path(where)))
+        return cls._parse_url(where)
+
+    @classmethod
+    def of(cls, credentials: Credentials) -> BrokerAddress:
+        """The broker that credentials are for.
+
+        Raises:
+            InvalidRequest: their URL is none, or certificates come with one that has no TLS.
+        """
+        address = cls._parse_url(credentials.url)
+        if not address.tls and (credentials.ca or credentials.certificate):
+            raise InvalidRequest(
+                "these credentials have certificates but a URL without TLS; it begins with mqtts://"
+            )
+        return replace(
+            address,
+            ca=credentials.ca,
+            certificate=credentials.certificate,
+            key=credentials.key,
+        )
+
+    @classmethod
+    def _parse_url(cls, url: str) -> BrokerAddress:
         try:
             parts = urlsplit(url)
             port = parts.port
@@ -46,7 +84,7 @@ class BrokerAddress:
         if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname or port == 0:
             raise InvalidRequest(_EXAMPLE)
         if not parts.username:
-            raise InvalidRequest("the broker's URL names no user: mqtt://user:password@host:1883")
+            raise InvalidRequest(f"the broker's URL names no user; {_EXAMPLE}")
         root = parts.path.strip("/") or DEFAULT_ROOT
         check_root(root)
         tls = parts.scheme == "mqtts"
@@ -62,13 +100,51 @@ class BrokerAddress:
     def url(self) -> str:
         """The address as a URL, with its password: never log it."""
         scheme = "mqtts" if self.tls else "mqtt"
-        identity = f"{quote(self.user, safe='')}:{quote(self.password, safe='')}"
+        identity = quote(self.user, safe="")
+        if self.password:
+            identity += f":{quote(self.password, safe='')}"
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{scheme}://{identity}@{host}:{self.port}/{self.root}"
 
+    def credentials(self) -> Credentials:
+        """The address as what stands in a credentials file."""
+        return Credentials(
+            url=self.url(),
+            user=self.user,
+            ca=self.ca,
+            certificate=self.certificate,
+            key=self.key,
+        )
+
     def as_user(self, user: str, password: str) -> BrokerAddress:
-        """The same broker for somebody else."""
-        return replace(self, user=user, password=password)
+        """The same broker for somebody else, who has no certificate."""
+        return replace(self, user=user, password=password, certificate=None, key=None)
+
+    def mosquitto_options(self, folder: Path) -> list[str]:
+        """Options with which ``mosquitto_sub`` and its like connect as we do.
+
+        Args:
+            folder: made if missing, for the certificates: those programs take them from files.
+        """
+        options = ["-V", "mqttv5", "-h", self.host, "-p", str(self.port), "-u", self.user]
+        if self.password:
+            options += ["-P", self.password]
+        if not self.tls:
+            return options
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        name = f"{self.user}@{self.host}-{self.port}"
+        if self.ca is None:
+            options.append("--tls-use-os-certs")
+        for option, suffix, text in (
+            ("--cafile", "ca", self.ca),
+            ("--cert", "certificate", self.certificate),
+            ("--key", "key", self.key),
+        ):
+            if text is not None:
+                file = folder / f"{name}.{suffix}.pem"
+                write_private(file, text)
+                options += [option, str(file)]
+        return options
 
 
 def check_root(root: str) -> None:

@@ -32,6 +32,7 @@ from icebus.bus._first_connection import REFUSED_CREDENTIALS, open_connection, w
 from icebus.bus._messages import QuickReadingClient, Root, Will, from_paho, publish_properties
 from icebus.bus._subscriptions import Handler, Subscription, Subscriptions
 from icebus.bus._tcp import HasDescriptor, close_after_reading, send_at_once
+from icebus.bus._tls import client_context
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import BrokerUnavailable, IcebusError, MessageTooLarge
 from icebus.schemas.ids import to_id
@@ -105,14 +106,15 @@ class Bus:
         self._client = QuickReadingClient(
             CallbackAPIVersion.VERSION2, client_id=self.client_id, protocol=paho.MQTTv5
         )
-        self._client.username_pw_set(address.user, address.password)
+        self._client.username_pw_set(address.user, address.password or None)
         self._client.suppress_exceptions = True
         self._client.reconnect_delay_set(
             RECONNECT_MIN + random.random(),  # type: ignore[arg-type]
             RECONNECT_MAX,  # type: ignore[arg-type]
         )
         if address.tls:
-            self._client.tls_set()
+            context = client_context(address.ca, address.certificate, address.key)
+            self._client.tls_set_context(context)
         if will is not None:
             self._client.will_set(
                 self._root.absolute(will.topic),

@@ -1,6 +1,6 @@
 """Profiles: files that say where a farm is and who we are there.
 
-A profile is JSON that only its owner can read, because it holds a password. `icebus up` writes one
+A profile is a credentials file that may also name its farm's directory. `icebus up` writes one
 for each principal of its farm, and a default one that clients on this machine find by themselves.
 """
 
@@ -10,11 +10,10 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
+from icebus.bus import BrokerAddress, Credentials
 from icebus.client._farm_directory import is_up, profile_path, state_directory
-from icebus.schemas.errors import InvalidRequest, NoProfile
-from icebus.schemas.ids import Id, is_id
+from icebus.schemas.errors import NoProfile
+from icebus.schemas.ids import is_id
 
 URL_VARIABLE = "ICEBUS_URL"
 PROFILE_VARIABLE = "ICEBUS_PROFILE"
@@ -25,19 +24,13 @@ _HOW = (
 )
 
 
-class Profile(BaseModel):
+class Profile(Credentials):
     """Where a broker is, and who we are there.
 
     Attributes:
-        url: the broker with user and password, ``mqtt://user:password@host:port/root``.
-        user: the same user, for people.
         farm: the directory of the farm that wrote this; None for one elsewhere.
     """
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
-    url: str = Field(repr=False)
-    user: Id
     farm: Path | None = None
 
     @classmethod
@@ -48,25 +41,9 @@ class Profile(BaseModel):
             NoProfile: there is no such file.
             InvalidRequest: it is not a profile.
         """
-        try:
-            text = path.read_text()
-        except OSError as error:
-            raise NoProfile(f"no profile at {path} ({error.strerror}); {_HOW}") from None
-        try:
-            return cls.model_validate_json(text)
-        except ValidationError:
-            raise InvalidRequest(
-                f"{path} is not a profile; `icebus up` writes them as JSON with url and user"
-            ) from None
-
-    def write(self, path: Path) -> None:
-        """Write to a file that only its owner can read, whole or not at all."""
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
-        with os.fdopen(os.open(temporary, flags, 0o600), "w") as file:
-            file.write(self.model_dump_json(indent=2, exclude_none=True) + "\n")
-        temporary.replace(path)
+        if not path.exists():
+            raise NoProfile(f"no profile at {path}; {_HOW}")
+        return super().read(path)
 
 
 def default_profile_path() -> Path:
@@ -74,29 +51,29 @@ def default_profile_path() -> Path:
     return state_directory() / "profile.json"
 
 
-def find_url(
+def find_address(
     url: str | None = None,
     profile: str | Path | None = None,
     environment: Mapping[str, str] = os.environ,
-) -> str:
-    """The broker's URL: as given, else from the environment, else from the default profile.
+) -> BrokerAddress:
+    """The broker and who we are there: as given, from the environment, or the default profile.
 
     Args:
-        url: wins over everything.
+        url: or the path of a credentials file; wins over everything.
         profile: the path of a profile, or the name of a principal of this machine's farm.
         environment: where ``ICEBUS_URL`` and then ``ICEBUS_PROFILE`` are looked up.
 
     Raises:
         NoProfile: nothing names a farm.
-        InvalidRequest: the profile is broken.
+        InvalidRequest: the URL or the profile is broken.
     """
     if url is not None:
-        return url
+        return BrokerAddress.parse(url)
     if profile is None:
         if named := environment.get(URL_VARIABLE):
-            return named
+            return BrokerAddress.parse(named)
         profile = environment.get(PROFILE_VARIABLE) or None
-    return find_profile(profile).url
+    return BrokerAddress.of(find_profile(profile))
 
 
 def find_profile(profile: str | Path | None = None) -> Profile:

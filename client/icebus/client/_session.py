@@ -8,12 +8,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Self, TypeVar
 
-from icebus.bus import BrokerAddress
 from icebus.client._connection import operations
 from icebus.client._connection.connection import Connection
 from icebus.client._connection.hook_runner import Hook
 from icebus.client._handlers import EventHandler
-from icebus.client._profile import find_url
+from icebus.client._profile import find_address
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import InvalidRequest
 from icebus.schemas.operations import reservations
@@ -63,7 +62,7 @@ class Session:
         handlers: Sequence[EventHandler] = (),
         timeout: float = CONNECT_TIMEOUT,
     ) -> None:
-        address = BrokerAddress.parse(find_url(url, profile))
+        address = find_address(url, profile)
         self._connection = Connection(address, Deadline.after(timeout))
         for handler in handlers:
             self.register(handler)

@@ -45,7 +45,8 @@ def run(
         str | None,
         typer.Option(
             envvar="ICEBUS_BROKER",
-            help="mqtt://user:password@host:port/root. Use the variable: everybody can read the "
+            help="mqtts://user:password@host:port/root, or the credentials file that "
+            "`icebus-broker add` wrote. A URL belongs into the variable: everybody can read the "
             "arguments of a program, and with them the password.",
         ),
     ] = None,
@@ -88,8 +89,8 @@ def run(
     _log_to_stderr(log_level)
     if not broker:
         raise InvalidRequest(
-            "no broker is named; set ICEBUS_BROKER=mqtt://main:password@host:1883, or run "
-            "`icebus up`, which does"
+            "no broker is named; put the path of control's credentials file, or its URL, into "
+            "ICEBUS_BROKER, or run `icebus up`, which does"
         )
     address = BrokerAddress.parse(broker)
     if name is not None and name != address.user:

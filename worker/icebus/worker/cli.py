@@ -48,7 +48,8 @@ def run(
         str | None,
         typer.Option(
             envvar="ICEBUS_BROKER",
-            help="mqtt://worker:password@host:port. Pass it in the environment: arguments are "
+            help="The credentials file that `icebus-broker add` wrote, or "
+            "mqtt://worker:password@host:port. A URL belongs into the environment: arguments are "
             "visible to everybody on the machine.",
         ),
     ] = None,
@@ -143,7 +144,8 @@ def serve(configuration: Configuration, installed: Installed) -> None:
     """
     if configuration.broker is None:
         raise InvalidRequest(
-            "which broker? Put its URL, mqtt://worker:password@host:port, in ICEBUS_BROKER"
+            "which broker? Put the path of the worker's credentials file, or its URL, "
+            "mqtt://worker:password@host:port, in ICEBUS_BROKER"
         )
     folders = os.pathsep.join(str(each.resolve()) for each in configuration.firmware.folders)
     if folders:

@@ -107,8 +107,8 @@ class Configuration(Args):
 
     broker: str | None = Field(
         default=None,
-        description="`mqtt://worker:password@host:port`. It holds a password: keep the file to "
-        "yourself (mode 0600), or leave it in `ICEBUS_BROKER`.",
+        description="The worker's credentials file, or `mqtt://worker:password@host:port`. A URL "
+        "holds a password: keep the file to yourself (mode 0600), or leave it in `ICEBUS_BROKER`.",
     )
     racks: tuple[Path, ...] = Field(
         default=(), description="Directories of racks of virtual boards to own."

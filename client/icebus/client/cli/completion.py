@@ -229,13 +229,13 @@ def _matching(
 
 def _ask(profile: str | None, topics: Sequence[str]) -> tuple[Survey, str]:
     """How the farm is, and who asks."""
-    from icebus.bus import BrokerAddress, Bus
-    from icebus.client._profile import find_url
+    from icebus.bus import Bus
+    from icebus.client._profile import find_address
     from icebus.client._survey import survey
     from icebus.schemas.deadline import Deadline
     from icebus.schemas.topics import TOPICS
 
-    address = BrokerAddress.parse(find_url(profile=profile))
+    address = find_address(profile=profile)
     deadline = Deadline.after(ANSWER_TIME)
     bus = Bus(address, name=f"{address.user}-tab", session_expiry=0)
     bus.connect(deadline)

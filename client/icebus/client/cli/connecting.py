@@ -36,12 +36,12 @@ def connect_measuring(kind: str = "") -> GenericMeasuringClient:
 
 def survey_farm(*topics: Topic) -> Survey:
     """How the farm is, as those topics tell it: nobody but the broker has to answer."""
-    from icebus.bus import BrokerAddress, Bus
-    from icebus.client._profile import find_url
+    from icebus.bus import Bus
+    from icebus.client._profile import find_address
     from icebus.client._survey import survey
     from icebus.schemas.deadline import Deadline
 
-    address = BrokerAddress.parse(find_url(profile=PROFILE.get()))
+    address = find_address(profile=PROFILE.get())
     bus = Bus(address, name=f"{address.user}-look", session_expiry=0)
     deadline = Deadline.after(CONNECT_TIMEOUT)
     bus.connect(deadline)

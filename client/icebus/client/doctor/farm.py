@@ -13,7 +13,7 @@ from typing import Final
 
 from icebus.bus import BrokerAddress, Bus
 from icebus.client._offers import merge
-from icebus.client._profile import find_url
+from icebus.client._profile import find_address
 from icebus.client._survey import Survey, survey
 from icebus.client._version import version
 from icebus.client.doctor.finding import Finding, fail, ok, warn
@@ -174,7 +174,7 @@ def check_versions(farm: Survey, ours: str) -> Finding:
 def findings(profile: str | None) -> Iterable[Finding]:
     """All checks of the farm that the profile names, as far as they get."""
     try:
-        address = BrokerAddress.parse(find_url(profile=profile))
+        address = find_address(profile=profile)
     except IcebusError as error:
         yield check_profile(error, None)
         return

@@ -40,21 +40,24 @@ def profile(
       mosquitto_sub $(icebus profile observer -o mosquitto) -t 'icebus/#' -v
     """
     from icebus.bus import BrokerAddress
-    from icebus.client._profile import find_profile, find_url
+    from icebus.client._farm_directory import state_directory
+    from icebus.client._profile import find_address, find_profile
 
-    url = find_url(profile=PROFILE.get()) if name is None else find_profile(name).url
-    address = BrokerAddress.parse(url)
+    if name is None:
+        address = find_address(profile=PROFILE.get())
+    else:
+        address = BrokerAddress.of(find_profile(name))
     match output:
         case ProfileFormat.URL:
-            print_line(url)
+            print_line(address.url())
         case ProfileFormat.MOSQUITTO:
-            options = ["-V", "mqttv5", "-h", address.host, "-p", str(address.port)]
-            options += ["-u", address.user, "-P", address.password]
+            # Those programs take certificates from files only.
+            options = address.mosquitto_options(state_directory() / "certificates")
             print_line(shlex.join(options))
         case ProfileFormat.JSON:
             print_json(
                 {
-                    "url": url,
+                    "url": address.url(),
                     "host": address.host,
                     "port": address.port,
                     "user": address.user,

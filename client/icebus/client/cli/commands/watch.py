@@ -43,12 +43,12 @@ def watch(
       icebus watch
       icebus watch -o jsonl | jq 'select(.what == "results")'
     """
-    from icebus.bus import BrokerAddress, Bus
-    from icebus.client._profile import find_url
+    from icebus.bus import Bus
+    from icebus.client._profile import find_address
     from icebus.schemas.deadline import Deadline
     from icebus.schemas.topics import CONTROL_STATE, DEVICE, EVENT, RESERVATION, WORKER_STATE
 
-    address = BrokerAddress.parse(find_url(profile=PROFILE.get()))
+    address = find_address(profile=PROFILE.get())
     seen: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
 
     def note(incoming: Incoming) -> None:

@@ -1,0 +1,94 @@
+"""Credentials files: where a broker is, who we are there, and the certificates that go with it.
+
+One file is all that a machine needs. Programs take its path wherever they take a broker's URL.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import tempfile
+from pathlib import Path
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from icebus.schemas.errors import InvalidRequest
+from icebus.schemas.ids import Id
+
+log = logging.getLogger(__name__)
+
+LARGEST = 1 << 20
+"""Bytes of a credentials file; certificates have a few thousand."""
+
+
+class Credentials(BaseModel):
+    """Where a broker is, and who we are there: the contents of a credentials file.
+
+    Attributes:
+        url: the broker with user and, where there is one, password.
+        user: the same user, for people.
+        ca: certificates of the authorities to trust, as PEM; None to trust those of the system.
+        certificate: our own, with those that lead to its authority, as PEM.
+        key: of our certificate, as PEM.
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    url: str = Field(repr=False)
+    user: Id
+    ca: str | None = Field(default=None, repr=False)
+    certificate: str | None = Field(default=None, repr=False)
+    key: str | None = Field(default=None, repr=False)
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """The credentials in a file.
+
+        Raises:
+            InvalidRequest: there is no such file, or it is something else.
+        """
+        try:
+            with path.open("rb") as file:
+                mode = os.fstat(file.fileno()).st_mode
+                text = file.read(LARGEST)
+        except (OSError, ValueError) as error:
+            why = error.strerror if isinstance(error, OSError) else error
+            raise InvalidRequest(
+                f"{str(path)!r} is neither a broker's URL, mqtts://user:password@host, nor a "
+                f"credentials file ({why}); `icebus-broker add` writes such files"
+            ) from None
+        try:
+            found = cls.model_validate_json(text)
+        except ValidationError:
+            raise InvalidRequest(
+                f"{path} is not a credentials file; `icebus-broker add -o FILE` writes them as "
+                "JSON with url and user"
+            ) from None
+        if mode & 0o077 and (found.key or ":" in found.url.partition("://")[2].partition("@")[0]):
+            log.warning("others on this machine can read %s: chmod 600 it", path)
+        return found
+
+    def write(self, path: Path) -> None:
+        """Write to a file that only its owner can read, whole or not at all."""
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        write_private(path, self.model_dump_json(indent=2, exclude_none=True) + "\n")
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file only its owner can read, whole or not at all.
+
+    Made under a name that nobody can know before, so that no link that somebody laid is followed.
+    """
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            Path(temporary).unlink()
+        raise

@@ -1,0 +1,61 @@
+"""What a connection with TLS asks of the broker's certificate, and what it shows of ours."""
+
+from __future__ import annotations
+
+import ssl
+import tempfile
+from pathlib import Path
+
+from icebus.schemas.errors import InvalidRequest
+
+
+def client_context(ca: str | None, certificate: str | None, key: str | None) -> ssl.SSLContext:
+    """TLS 1.2 or later, to a broker whose certificate is good for the host that was asked for.
+
+    Args:
+        ca: whom to trust, and nobody else; None for whom the system trusts.
+        certificate: ours, for brokers that ask for one.
+        key: of our certificate.
+
+    Raises:
+        InvalidRequest: one of them is no certificate or key, or the two don't belong together.
+    """
+    try:
+        context = ssl.create_default_context(cadata=ca)
+    except ssl.SSLError as error:
+        raise InvalidRequest(
+            f"what is to be trusted is no certificate ({_reason(error)}); get a new credentials "
+            "file or URL from whoever keeps the broker"
+        ) from None
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if certificate is None and key is None:
+        return context
+    if certificate is None or key is None:
+        raise InvalidRequest(
+            "a certificate and its key belong together, and one of them is missing; get a new "
+            "credentials file from whoever keeps the broker"
+        )
+    # Python's ssl reads certificates from files only. The folder is ours alone, and is gone when
+    # they are read.
+    with tempfile.TemporaryDirectory(prefix="icebus-") as folder:
+        ours = Path(folder) / "ours.pem"
+        ours.touch(mode=0o600)
+        ours.write_text(f"{key.strip()}\n{certificate.strip()}\n")
+        try:
+            context.load_cert_chain(ours, password=_no_password)
+        except (ssl.SSLError, ValueError) as error:
+            raise InvalidRequest(
+                f"our certificate or its key can't be used ({_reason(error)}); get a new "
+                "credentials file from whoever keeps the broker"
+            ) from None
+    return context
+
+
+def _no_password() -> str:
+    # OpenSSL would ask on the terminal, where a program may wait for ever.
+    raise ValueError("the key has a password, which is not supported")
+
+
+def _reason(error: Exception) -> str:
+    reason = getattr(error, "reason", None)
+    return str(reason or error).replace("_", " ").lower()
