@@ -280,6 +280,28 @@ def test_given_a_handler_when_a_batch_runs_then_its_hooks_are_told_on_a_thread_t
     assert [e for e in handler.told if isinstance(e, PulseCountResult)] == results
 
 
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), GeneratorExit()])
+def test_given_a_hook_that_would_end_the_program_when_it_is_told_then_later_events_still_are(
+    alice: PulseCountClient,
+    w1: ScriptedWorker,
+    circuits: list[Path],
+    error: BaseException,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    told: list[object] = []
+
+    @alice.on("results")
+    def note(result: PulseCountResult) -> None:
+        told.append(result)
+        raise error
+
+    with alice.reserve(1) as boards:
+        results = list(boards.evaluate(circuits))
+    alice.close()
+    assert told == results
+    assert len([each for each in caplog.records if "hook failed" in each.message]) == len(results)
+
+
 def test_given_the_boards_of_another_worker_when_it_lies_about_them_then_it_is_not_believed(
     alice: PulseCountClient, w1: ScriptedWorker, w2: ScriptedWorker, circuits: list[Path]
 ) -> None:

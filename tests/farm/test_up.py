@@ -59,6 +59,39 @@ def test_given_a_command_that_does_not_exist_when_told_to_run_it_then_no_farm_is
     assert not (machine.home / "state").exists()
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--user", "ann+bob"), "'ann+bob' can't be a user's name"),
+        (("--user", "control"), "'control' is reserved"),
+        (("-d", "{file}"), "File exists"),
+        (("-d", "{file}/farm"), "Not a directory"),
+        (("-d", "/proc/farm"), "--directory"),
+    ],
+)
+def test_given_a_user_or_a_directory_that_can_not_be_when_told_to_start_then_a_line_says_so(
+    machine: Machine, words: tuple[str, str], said: str
+) -> None:
+    file = machine.home / "file"
+    file.touch()
+    done = machine.run("up", "--boards", "0", *(each.format(file=file) for each in words))
+    assert done.returncode == 6
+    assert said in done.stderr
+    assert done.stderr.startswith("icebus: ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_given_a_home_that_can_not_be_written_when_told_to_start_then_a_line_names_the_remedy(
+    machine: Machine,
+) -> None:
+    nowhere = {"XDG_STATE_HOME": "/proc/state"}
+    done = machine.run("up", "--boards", "0", **nowhere)
+    assert done.returncode == 6
+    assert "--directory" in done.stderr
+    elsewhere = ("--boards", "0", "-d", str(machine.home / "farm"))
+    assert machine.run("up", *elsewhere, "--", "true", **nowhere).returncode == 0
+
+
 def test_given_boards_on_usb_when_they_are_wanted_then_the_worker_owns_them_too(
     machine: Machine,
 ) -> None:
@@ -109,6 +142,36 @@ def test_given_a_farm_when_told_to_stop_then_nothing_is_left_and_it_comes_back_a
         up.process.send_signal(signal.SIGINT)
         up.process.wait(30)
     assert up.process.returncode == 0
+
+
+def test_given_a_request_in_the_queue_when_the_farm_comes_back_then_it_is_up(
+    machine: Machine,
+) -> None:
+    place = ("-d", str(machine.home / "farm"), "--boards", "2")
+    with machine.up(*place):
+        assert machine.run("reserve", "1", "--duration", "1h").returncode == 0
+        waiting = machine.start("reserve", "2", "--wait", "1h")
+        try:
+            until(lambda: len(machine.json("reservations")) == 2)
+        finally:
+            waiting.kill()
+            waiting.communicate()
+    done = machine.run("up", *place, "--", *sys_icebus("reservations", "-o", "name"))
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.split()) == 2
+
+
+def test_given_a_board_in_quarantine_when_the_farm_comes_back_then_it_is_up(
+    machine: Machine,
+) -> None:
+    place = ("-d", str(machine.home / "farm"), "--boards", "2")
+    with machine.up(*place):
+        [serial, _] = [each["serial"] for each in machine.json("devices")]
+        put = machine.run("--profile", "admin", "admin", "quarantine", serial, "--reason", "x")
+        assert put.returncode == 0, put.stderr
+    done = machine.run("up", *place, "--", *sys_icebus("available", "-o", "name"))
+    assert done.returncode == 0, done.stderr
+    assert serial not in done.stdout
 
 
 def test_given_a_farm_when_it_is_killed_then_all_its_parts_end(machine: Machine) -> None:

@@ -374,7 +374,8 @@ class BaseClient(Session, ABC, Generic[R]):
         """Release what is attached to this client, and end its connection."""
         held, self._held = self._held, []
         for reservation in held:
-            if reservation.attached and not reservation.closed:
+            goes_on = self._connection.inherited or not reservation.attached
+            if not goes_on and not reservation.closed:
                 self._give_up(reservation)
             else:
                 reservation.close()

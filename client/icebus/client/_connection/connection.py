@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import platform
 from collections.abc import Callable
 from typing import TypeVar
@@ -51,6 +52,7 @@ class Connection:
         self.client = new_id(f"{to_id(platform.node())[:24]}-")
         self._session = new_id()
         self._closed = False
+        self._process = os.getpid()
         topic = CLIENT_STATE(user=self.user, client=self.client)
         will = Will(topic, self._state(Presence.LOST), STATE_INTERVAL)
         self.bus = Bus(address, name=self.user, will=will)
@@ -74,8 +76,19 @@ class Connection:
 
     # --- life ---------------------------------------------------------------------------------
 
+    @property
+    def inherited(self) -> bool:
+        """Whether we are in a child of the process that connected.
+
+        A fork copies the connection, but none of the threads that serve it, and perhaps locks that
+        they held. Nothing may be said over it here: it would end the parent's.
+        """
+        return os.getpid() != self._process
+
     def close(self, deadline: Deadline) -> None:
         """Publish that we go, and end all threads."""
+        if self.inherited:
+            return
         self.hooks.close(deadline)  # first: hooks may ask something still
         self._closed = True
         self._requester.close()
@@ -86,8 +99,12 @@ class Connection:
         """Refuse what needs an open connection.
 
         Raises:
-            ClientClosed: it is closed.
+            ClientClosed: it is closed, or another process's.
         """
+        if self.inherited:
+            raise ClientClosed(
+                "this client is of the process that this one was forked from; make a new one here"
+            )
         if self._closed:
             raise ClientClosed("this client is closed; make a new one")
 
@@ -121,7 +138,11 @@ class Connection:
             sender: who answers: a worker's id or ``control``.
             model: of the answer.
             deadline: when to give up.
+
+        Raises:
+            ClientClosed: it is another process's.
         """
+        self.check_open()
         return self._requester.send(topic, request, sender, model, deadline)
 
     def call(self, worker: str, method: str, call: Call, deadline: Deadline) -> Answer[CallResults]:

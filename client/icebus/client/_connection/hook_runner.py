@@ -50,7 +50,8 @@ F = TypeVar("F", bound=Hook)
 class HookRunner:
     """Runs users' hooks, on a thread of its own.
 
-    A hook may take its time and may call the client; what it raises is logged. Its thread is not
+    A hook may take its time and may call the client; what it raises is logged, were it
+    ``SystemExit``: the program that it would end is not on this thread. Its thread is not
     the bus's, so a slow hook delays other hooks only.
     """
 
@@ -107,5 +108,5 @@ class HookRunner:
             hook, data = task
             try:
                 hook(data)
-            except Exception:
+            except BaseException:
                 log.exception("a hook failed on %s", type(data).__name__)

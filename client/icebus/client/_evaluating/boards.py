@@ -222,11 +222,15 @@ class MeasuringBoards(Reservation, Generic[R]):
         try:
             yield from run.outcomes(bitstreams)
         finally:
-            run.close()
-            if self._connection.hooks.has("finished"):
-                run.wait_finished(Deadline.after(FINISHED_TIMEOUT))
-            del self._runs[run.batch]
-            self._connection.bus.call_soon(self._acknowledger.flush)
+            if not self._connection.inherited:
+                self._finish(run)
+
+    def _finish(self, run: Run[R]) -> None:
+        run.close()
+        if self._connection.hooks.has("finished"):
+            run.wait_finished(Deadline.after(FINISHED_TIMEOUT))
+        del self._runs[run.batch]
+        self._connection.bus.call_soon(self._acknowledger.flush)
 
     # --- on the dispatcher --------------------------------------------------------------------
 

@@ -119,6 +119,8 @@ class Run(Generic[R]):
         drain = isinstance(source, Sized)
         items = iter(source)
         while True:
+            if self._connection.inherited:
+                self._connection.check_open()
             yield from self._take_ready()
             if time.monotonic() >= self._next_tick:
                 self._next_tick = time.monotonic() + TICK

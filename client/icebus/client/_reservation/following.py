@@ -122,6 +122,8 @@ class FollowedReservation:
     def close(self) -> None:
         """Let go of it without ending it."""
         self._following = False
+        if self._connection.inherited:
+            return
         self._extension.stop()
         self._connection.workers.unlisten(self._on_worker_lost)
         self._connection.remove_reconnect_listener(self._on_reconnected)

@@ -237,7 +237,7 @@ class Reservation(FollowedReservation):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if not self.attached:
+        if self._connection.inherited or not self.attached:
             self.close()
             return
         try:

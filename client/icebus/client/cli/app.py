@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import logging
-import os
 import signal
 import sys
 from collections.abc import Callable
@@ -36,6 +35,7 @@ from icebus.client.cli.connecting import PROFILE
 from icebus.client.cli.exit_codes import EXIT_CODES, FAILED, INTERRUPTED, USAGE, describe
 from icebus.client.cli.help_text import reflow
 from icebus.client.cli.output import print_line, print_message
+from icebus.client.cli.streams import OutputError, drop_output, has_reader, open_standard_streams
 from icebus.schemas.logs import PLAIN, log_to_stderr
 
 if TYPE_CHECKING:
@@ -127,6 +127,7 @@ def _terminate(_number: int, _frame: FrameType | None) -> None:
 
 def run() -> None:
     """Run the command line; every error is a line or two on stderr and an exit code."""
+    open_standard_streams()
     signal.signal(signal.SIGTERM, _terminate)
     if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # not under nohup
         signal.signal(signal.SIGHUP, _terminate)
@@ -137,9 +138,10 @@ def run() -> None:
         code = USAGE
     except (typer.Abort, KeyboardInterrupt):
         code = INTERRUPTED
-    except BrokenPipeError:
-        # The reader, such as `head`, has seen enough.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OutputError as error:
+        drop_output()
+        if has_reader(error):
+            print_message(f"icebus: can't write to stdout: {error.strerror}")
         code = FAILED
     except Exception as error:
         # Known only where it was raised: importing it here would slow down `--help` and TAB.

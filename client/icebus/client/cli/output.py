@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from icebus.client.cli.streams import takes_unicode
 from icebus.schemas.logs import printable
 
 Row = Mapping[str, Any]
@@ -100,14 +102,18 @@ def print_line(text: str) -> None:
 
 
 def print_message(text: str) -> None:
-    """Lines for people, on stderr; nothing in them is obeyed by a terminal."""
-    sys.stderr.write(printable(text, "\n\t") + "\n")
-    sys.stderr.flush()
+    """Lines for people, on stderr; nothing in them is obeyed by a terminal.
+
+    Nothing depends on whether they can be written.
+    """
+    with contextlib.suppress(OSError):
+        sys.stderr.write(printable(text, "\n\t") + "\n")
+        sys.stderr.flush()
 
 
 def print_json(value: Any, *, indent: int | None = None) -> None:
     """A value as JSON on stdout; None and empty values stay, so that the shape never changes."""
-    text = json.dumps(value, indent=indent, default=str, ensure_ascii=False)
+    text = json.dumps(value, indent=indent, default=str, ensure_ascii=not takes_unicode())
     # JSON itself escapes only the first 32 of what terminals obey.
     print_line(_OBEYED.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
 

@@ -17,6 +17,7 @@ from icebus.broker.access import Principal
 from icebus.broker.embedded import EmbeddedBroker
 from icebus.broker.process import Child
 from icebus.bus import BrokerAddress
+from icebus.client._connection.connection import check_id
 from icebus.client._farm_directory import is_up, lock_path, profile_path
 from icebus.client._profile import Profile, default_profile_path
 from icebus.client.local_farm.supervisor import Service, Supervisor, tail
@@ -27,13 +28,14 @@ from icebus.schemas.errors import (
     Conflict,
     DeadlineExceeded,
     IcebusError,
+    InvalidRequest,
     ProgramMissing,
-    UnknownKind,
 )
 from icebus.schemas.topics import Role
 
 if TYPE_CHECKING:
     from icebus.client._client import Client
+    from icebus.schemas.operations.reservations import KnownDevice
 
 CONTROL = "main"
 WORKER = "local"
@@ -97,11 +99,17 @@ class Farm:
     Args:
         settings: what it is made of.
         report: called with a line for people about a part that died or does not start.
+
+    Raises:
+        InvalidRequest: a user can't be called so, or the directory can't be used.
+        Conflict: another `icebus up` runs in it.
     """
 
     def __init__(self, settings: FarmSettings, report: Callable[[str], object]) -> None:
+        for user in settings.users:
+            check_id(user, "user's name")
         self.settings = settings
-        self.directory = settings.directory.resolve()
+        self.directory = settings.directory.absolute()
         self.supervisor = Supervisor(report)
         self._lock = _lock(self.directory)
         self._broker: EmbeddedBroker | None = None
@@ -190,7 +198,7 @@ class Farm:
         pause: Callable[[float], bool],
         report_ready: Callable[[int], None],
     ) -> bool:
-        """Wait until every board can be reserved.
+        """Wait until every board is ready, serves, or is in quarantine.
 
         Args:
             deadline: to wait until.
@@ -209,7 +217,7 @@ class Farm:
         with Client(self.address(self.user).url(), timeout=START_TIMEOUT) as client:
             while True:
                 self._check_started()
-                ready = _count_ready(client)
+                ready = _count_up(client)
                 report_ready(ready)
                 if ready >= self.settings.all_boards:
                     return True
@@ -239,7 +247,10 @@ class Farm:
             other = None
         if other is not None and other != self.directory and is_up(other):
             return False
-        self._profile(self.user).write(path)
+        try:
+            self._profile(self.user).write(path)
+        except OSError:
+            return False
         return True
 
     def stop(self) -> None:
@@ -289,27 +300,39 @@ def _started(broker: EmbeddedBroker) -> Child:
     return broker.child
 
 
-def _count_ready(client: Client) -> int:
+_UP = frozenset({DeviceState.READY, DeviceState.SERVING, DeviceState.QUARANTINED})
+
+
+def _count_up(client: Client) -> int:
     try:
-        known = [each for each in client.devices(timeout=ASK_TIMEOUT) if each.fresh]
-        kinds = client.kinds(timeout=ASK_TIMEOUT)
-        free = {s for kind in kinds for s in client.available(kind, timeout=ASK_TIMEOUT)}
-    except (DeadlineExceeded, UnknownKind):
+        if not client.kinds(timeout=ASK_TIMEOUT):
+            return 0
+        return sum(map(_is_up, client.devices(timeout=ASK_TIMEOUT)))
+    except DeadlineExceeded:
         return 0
-    # One that is held and does not serve yet has failed with the farm before, for all that its
-    # holder knows.
-    held = [each for each in known if each.reservation is not None]
-    return len(free) + sum(each.report.state is DeviceState.SERVING for each in held)
+
+
+def _is_up(device: KnownDevice) -> bool:
+    """Whether a board does what it shall: whoever holds it, waits for it, or has it shut away."""
+    return device.fresh and device.report.state in _UP
 
 
 def _lock(directory: Path) -> int:
     """Take the directory for us alone.
 
     Raises:
+        InvalidRequest: it can't be made or written.
         Conflict: another `icebus up` runs in it.
     """
-    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    descriptor = os.open(lock_path(directory), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor = os.open(lock_path(directory), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InvalidRequest(
+            f"no farm can be kept in {str(directory)!r} ({reason}); name another directory with "
+            "--directory"
+        ) from None
     deadline = Deadline.after(CLAIM_TIME)
     while True:
         try:
