@@ -133,7 +133,7 @@ class Harness:
             **fields,
         }
         report = DeviceReport(serial=serial, state=state, since=self.now, session=worker, **values)
-        self.workers.on_report(worker, serial, report)
+        self.workers.on_report(worker, serial, report, self.at)
         self.run(lambda transaction: device_reports.record_devices(transaction, {serial}, set()))
 
     def current(self, reservation: Reservation) -> Reservation:

@@ -258,7 +258,7 @@ class Life(RuleBasedStateMachine):
             for serial in names:
                 report_before = heard.get(worker).reports.get(serial)
                 if report_before is not None:
-                    harness.workers.on_report(worker, serial, report_before)
+                    harness.workers.on_report(worker, serial, report_before, harness.at)
         harness.run(
             lambda transaction: device_reports.record_devices(transaction, set(OWNER), set())
         )

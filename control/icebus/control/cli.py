@@ -15,6 +15,7 @@ import typer
 
 from icebus.bus import BrokerAddress
 from icebus.control.decide.limits import PRIORITY, RESERVATIONS, Limits
+from icebus.control.decide.ownership import RELEASE_AFTER
 from icebus.control.server import Control
 from icebus.control.settings import Settings, read_limits
 from icebus.control.store.database import Database
@@ -83,6 +84,13 @@ def run(
         ),
     ] = None,
     history_days: Annotated[float, typer.Option(help="Days that the history reaches back.")] = 400,
+    release_after: Annotated[
+        float,
+        typer.Option(
+            envvar="ICEBUS_RELEASE_AFTER",
+            help="Seconds after which a worker that is away has let go of boards that another has.",
+        ),
+    ] = RELEASE_AFTER,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
 ) -> None:
     """Keep the reservations of a farm and tell its workers what to do, until told to stop."""
@@ -103,6 +111,7 @@ def run(
         grace=grace,
         max_duration=max_duration,
         history_days=history_days,
+        release_after=release_after,
         limits=Limits() if limits is None else read_limits(limits),
     )
     control = Control(address, Database(database or default_database()), settings)

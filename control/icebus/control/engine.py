@@ -78,7 +78,7 @@ class Engine:
     ) -> None:
         self._settings = settings
         self._connected = connected
-        self._workers = Workers(settings.interval)
+        self._workers = Workers(settings.interval, settings.release_after)
         self._clients = Clients()
         self._clock = Clock()
         self.retained = RetainedTopics()
@@ -138,6 +138,8 @@ class Engine:
     def on_worker(self, worker: str, state: WorkerState | None) -> None:
         """A worker's state."""
         before = self._workers.devices_of(worker)
+        if state is not None and self._workers.get(worker).state is None:
+            self._pending.appeared.add(worker)
         new = self._workers.on_state(worker, state, self._now())
         self._pending.serials |= before | self._workers.devices_of(worker)
         if new:
@@ -157,7 +159,7 @@ class Engine:
 
     def on_report(self, worker: str, serial: str, report: DeviceReport | None) -> None:
         """A worker's report on a device."""
-        if self._workers.on_report(worker, serial, report):
+        if self._workers.on_report(worker, serial, report, self._now()):
             self._pending.serials.add(serial)
 
     def on_client(self, user: str, client: str, state: ClientState | None) -> None:
@@ -182,6 +184,11 @@ class Engine:
         self._pending.desired.add((worker, serial))
         if live:
             self._pending.republish.add(serial)
+
+    def on_claim(self, serial: str, *, live: bool) -> None:
+        """The alarm that is retained of a device is another's word; whenever that was said."""
+        del live
+        self._pending.claims.add(serial)
 
     def on_request(
         self, exchange: Exchange[Request], operation: str, operations: Operations = USERS
@@ -241,6 +248,7 @@ class Engine:
         self._pending.everything = True
         self._pending.documents |= self.retained.documents
         self._pending.desired |= self.retained.desired
+        self._pending.claims |= self.retained.claims
         self._pending.serials.update(self._workers.serials())
 
     def _lead(self) -> None:
@@ -305,6 +313,7 @@ class Engine:
         self._runner.send(Outgoing(CONTROL_HEARTBEAT(), heartbeat, self._settings.interval))
         for worker in list(self._workers.all()):
             self._check_health(worker.name)
+        self._pending.serials |= self._workers.settle_contested(at)
         for user, client in self._clients.drop_silent(at):
             log.warning("client %s of %s is silent", client, user)
             self._pending.clients[user, client] = Presence.LOST
@@ -321,6 +330,7 @@ class Engine:
         elif health is Health.READY:
             log.info("worker %s is ready", worker)
         self._pending.serials |= self._workers.devices_of(worker)
+        self._pending.serials |= self._workers.settle_contested(time.monotonic())
 
     def _record(self) -> None:
         """Bring the database in line with what was heard, and with the time of day."""

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from icebus.control.operations import absent_clients, device_reports, expiry, republishing
+from icebus.control.operations import (
+    absent_clients,
+    claims,
+    device_reports,
+    expiry,
+    republishing,
+    retirement,
+)
 from icebus.control.transaction import Transaction
 from icebus.schemas.components import Presence
 
@@ -25,6 +32,8 @@ class Pending:
         documents: reservations whose retained document is another control's word.
         overwritten: those of them over whose document it was written just now.
         desired: workers and serials whose retained desired state is another control's word.
+        claims: devices of which the retained alarm is another control's word.
+        appeared: workers that were heard of for the first time.
         clock_set_by: seconds that the clock was set by.
     """
 
@@ -36,6 +45,8 @@ class Pending:
     documents: set[str] = field(default_factory=set)
     overwritten: set[str] = field(default_factory=set)
     desired: set[tuple[str, str]] = field(default_factory=set)
+    claims: set[str] = field(default_factory=set)
+    appeared: set[str] = field(default_factory=set)
     clock_set_by: float = 0.0
 
     def __bool__(self) -> bool:
@@ -49,6 +60,8 @@ class Pending:
             absent_clients.restart_grace(transaction)
         for (user, client), presence in self.clients.items():
             absent_clients.on_presence(transaction, user, client, presence)
+        if self.appeared:
+            retirement.take_note_of(transaction, self.appeared)
         if self.serials or self.republish:
             device_reports.record_devices(transaction, self.serials, self.republish)
         if self.everything:
@@ -59,3 +72,5 @@ class Pending:
             republishing.repeat_documents(transaction, self.overwritten)
         if self.desired:
             republishing.clear_desired(transaction, self.desired)
+        if self.claims:
+            claims.repeat_claims(transaction, self.claims)

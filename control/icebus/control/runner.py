@@ -133,8 +133,10 @@ class TransactionRunner:
             if not leading:
                 outbox.put(session, messages)
         self.due = due
-        for fact, fields in transaction.log_lines:
-            log.info("%s", fact, extra=fields)
+        for act in transaction.afterwards:
+            act()
+        for level, fact, fields in transaction.log_lines:
+            log.log(level, "%s", fact, extra=fields)
         if leading:
             for message in (*others, *messages):
                 self.send(message)

@@ -36,6 +36,7 @@ from icebus.schemas.ids import CONTROL, new_id
 from icebus.schemas.message import decode
 from icebus.schemas.topics import (
     ADMIN,
+    CLAIM,
     CLIENT_STATE,
     CONTROL_HEARTBEAT,
     CONTROL_OUTBOX,
@@ -130,6 +131,7 @@ class Control:
             (CLIENT_STATE, self._on_client),
             (RESERVATION, self._on_document),
             (DESIRED, self._on_desired),
+            (CLAIM, self._on_claim),
         ):
             self._bus.subscribe(topic, handler)
         # Last, so that what the broker retains is known before the first request comes.
@@ -272,6 +274,10 @@ class Control:
     def _on_desired(self, incoming: Incoming) -> None:
         self._engine.retained.on_desired(**incoming.ids, empty=not incoming.payload)
         self._on_others_word(incoming, self._engine.on_desired)
+
+    def _on_claim(self, incoming: Incoming) -> None:
+        self._engine.retained.on_claim(**incoming.ids, empty=not incoming.payload)
+        self._on_others_word(incoming, self._engine.on_claim)
 
     def _on_others_word(self, incoming: Incoming, heard: Callable[..., None]) -> None:
         if incoming.retained or not self._is_ours(incoming):

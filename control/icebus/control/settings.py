@@ -10,6 +10,7 @@ from pathlib import Path
 from pydantic import Field, ValidationError
 
 from icebus.control.decide.limits import Limit, Limits
+from icebus.control.decide.ownership import RELEASE_AFTER
 from icebus.schemas.errors import InvalidRequest
 from icebus.schemas.ids import Id
 from icebus.schemas.message import Args, invalid
@@ -27,6 +28,8 @@ class Settings:
         grace: seconds an attached reservation outlives its client.
         max_duration: seconds from now that no reservation may end after.
         history_days: days that the history reaches back.
+        release_after: seconds after which a worker that is away has let go of its boards: those
+            that another worker has are followed there.
         limits: what each user may have.
 
     Raises:
@@ -37,10 +40,12 @@ class Settings:
     grace: float = 10.0
     max_duration: float = 86_400.0
     history_days: float = 400.0
+    release_after: float = RELEASE_AFTER
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
-        for name, least in (("interval", 0.05), ("grace", 0.0), ("max_duration", 1.0)):
+        least_of = {"interval": 0.05, "grace": 0.0, "max_duration": 1.0, "release_after": 1.0}
+        for name, least in least_of.items():
             value = getattr(self, name)
             if not math.isfinite(value) or value < least:
                 raise InvalidRequest(f"{name} is {value} s; give at least {least:g} s")

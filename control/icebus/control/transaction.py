@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import logging
+from collections.abc import Callable, Iterable
 from datetime import datetime
 
 from sqlalchemy import insert
@@ -10,17 +11,27 @@ from sqlmodel import Session, col, select
 
 from icebus.control.settings import Settings
 from icebus.control.store.outbox import CLEAR, Outgoing
-from icebus.control.store.tables import DeviceRow, HistoryRow, HoldRow, ReservationRow
+from icebus.control.store.tables import NOBODY, DeviceRow, HistoryRow, HoldRow, ReservationRow
 from icebus.control.watch.clients import Clients
 from icebus.control.watch.workers import Workers
 from icebus.schemas.calls import Event
-from icebus.schemas.devices import WorkerDesired
+from icebus.schemas.devices import DeviceClaim, WorkerDesired
 from icebus.schemas.ids import ALL_DEVICES, CONTROL
 from icebus.schemas.liveness import Health
 from icebus.schemas.message import Message
 from icebus.schemas.operations.history import HistoryEvent
 from icebus.schemas.operations.reservations import Reservation, ReservationState
-from icebus.schemas.topics import DESIRED, DEVICE, EVENT, RESERVATION, WORKER_DESIRED
+from icebus.schemas.topics import (
+    CLAIM,
+    DESIRED,
+    DEVICE,
+    EVENT,
+    RESERVATION,
+    WORKER_DESIRED,
+    WORKER_HEARTBEAT,
+    WORKER_KINDS,
+    WORKER_STATE,
+)
 
 
 class Transaction:
@@ -58,8 +69,10 @@ class Transaction:
         self._events: list[Outgoing] = []
         self._changed: dict[str, ReservationRow] = {}
         self._documents: dict[str, Reservation] = {}
-        self.log_lines: list[tuple[str, dict[str, str]]] = []
-        """What happened, in words and fields."""
+        self.log_lines: list[tuple[int, str, dict[str, str]]] = []
+        """What happened: how grave it is, in words, and in fields."""
+        self.afterwards: list[Callable[[], None]] = []
+        """What is to be done in memory once the database has all of this."""
         self.due: datetime | None = None
         """When the first thing falls due that this transaction adds."""
         self.due_unknown = False
@@ -79,9 +92,9 @@ class Transaction:
         """Have the leader look at what is due at that moment; it may do so in vain."""
         self.due = moment if self.due is None else min(self.due, moment)
 
-    def log(self, fact: str, **fields: str) -> None:
+    def log(self, fact: str, *, level: int = logging.INFO, **fields: str) -> None:
         """Log a fact once it is one."""
-        self.log_lines.append((fact, fields))
+        self.log_lines.append((level, fact, fields))
 
     def record_history(
         self,
@@ -102,7 +115,7 @@ class Transaction:
                 "reservation": None if reservation is None else reservation.id,
                 "user": None if reservation is None else reservation.user,
                 "serial": serial,
-                "worker": worker,
+                "worker": worker or None,
                 "reason": reason,
             }
         )
@@ -111,16 +124,35 @@ class Transaction:
 
     def publish_desired(self, device: DeviceRow, reservation: ReservationRow | None) -> None:
         """Publish what is desired of a device, given the live reservation that holds it."""
+        if device.worker == NOBODY:
+            return
         topic = DESIRED(worker=device.worker, serial=device.serial)
         self._desired.append(Outgoing(topic, device.desired(reservation)))
 
     def clear_desired(self, worker: str, serial: str) -> None:
         """Clear what a worker was told about a device it has no more."""
+        if worker == NOBODY:
+            return
         self._desired.append(Outgoing(DESIRED(worker=worker, serial=serial), CLEAR))
 
     def clear_report(self, worker: str, serial: str) -> None:
         """Clear what a worker that is gone last said of a device."""
+        if worker == NOBODY:
+            return
         self._desired.append(Outgoing(DEVICE(worker=worker, serial=serial), CLEAR))
+
+    def clear_worker(self, worker: str) -> None:
+        """Clear what a worker that is gone last said of itself, and what it was told; state last.
+
+        From that others know that it is retired, and a worker that is there after all that it is
+        to say all anew.
+        """
+        topics = (WORKER_DESIRED, WORKER_KINDS, WORKER_HEARTBEAT, WORKER_STATE)
+        self._desired += [Outgoing(topic(worker=worker), CLEAR) for topic in topics]
+
+    def publish_claim(self, serial: str, claim: DeviceClaim | None) -> None:
+        """Publish the alarm that several workers claim a device; None when they do no more."""
+        self._desired.append(Outgoing(CLAIM(serial=serial), CLEAR if claim is None else claim))
 
     def publish_draining(self, worker: str, reason: str | None) -> None:
         """Publish why a worker is to get no new reservations; None when it is to get them."""

@@ -96,3 +96,16 @@ class WorkerDesired(Message):
     draining: str | None = Field(
         default=None, description="Why it gets no new reservations; null when it does."
     )
+
+
+class DeviceClaim(Message):
+    """Retained on ``control/claim/{serial}``: several workers say that they have a device.
+
+    Its owner keeps it meanwhile, with its reservation; nothing that the others say of it counts.
+    """
+
+    serial: Serial
+    worker: Id = Field(description="Whose device it is.")
+    claimed_by: list[Id] = Field(description="The other workers that say they have it.")
+    since: Timestamp = Field(description="When this was found, or changed last.")
+    remedy: str = Field(default="", description="What to do, for people.")

@@ -165,8 +165,8 @@ CONTROL_OUTBOX = Topic(
 )
 WORKER_STATE = Topic(
     "worker/{worker}/state",
-    "Whether a worker is there, and which devices it reports on.",
-    writers={Role.WORKER: {"worker": SELF}},
+    "Whether a worker is there, and which devices it reports on; empty once it is retired.",
+    writers={Role.WORKER: {"worker": SELF}, Role.CONTROL: {}},
     readers=ALL,
     model=components.WorkerState,
     retained=True,
@@ -174,7 +174,7 @@ WORKER_STATE = Topic(
 WORKER_HEARTBEAT = Topic(
     "worker/{worker}/heartbeat",
     "A worker's echo of the heartbeat, with its load.",
-    writers={Role.WORKER: {"worker": SELF}},
+    writers={Role.WORKER: {"worker": SELF}, Role.CONTROL: {}},
     readers=ALL,
     model=components.WorkerHeartbeat,
     retained=True,
@@ -184,7 +184,7 @@ WORKER_HEARTBEAT = Topic(
 WORKER_KINDS = Topic(
     "worker/{worker}/kinds",
     "The kinds a worker offers: methods and events with their JSON Schemas.",
-    writers={Role.WORKER: {"worker": SELF}},
+    writers={Role.WORKER: {"worker": SELF}, Role.CONTROL: {}},
     readers=ALL,
     model=components.WorkerKinds,
     retained=True,
@@ -246,6 +246,14 @@ OPERATION = Topic(
     readers={Role.CONTROL: {}},
     model=calls.Request,
     expiry=AT_DEADLINE,
+)
+CLAIM = Topic(
+    "control/claim/{serial}",
+    "An alarm: more than one worker says that it has this device; empty once that is over.",
+    writers={Role.CONTROL: {}},
+    readers=ALL,
+    model=devices.DeviceClaim,
+    retained=True,
 )
 RESERVATION = Topic(
     "control/reservation/{reservation}",

@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from functools import partial
 
 from sqlalchemy import delete
 from sqlmodel import col, select
 
 from icebus.control.decide.lifecycle import LIVE_HOLDS
 from icebus.control.operations.commands import change_devices, reboot_devices, reflash_devices
+from icebus.control.operations.device_reports import move_device
 from icebus.control.operations.reservations import (
     end_reservation,
     find_live,
+    increment_generation,
     live_holds_by_serial,
 )
-from icebus.control.store.tables import DeviceRow, HoldRow, WorkerRow
+from icebus.control.operations.retirement import check_known
+from icebus.control.store.tables import NOBODY, DeviceRow, HoldRow, WorkerRow
 from icebus.control.transaction import Transaction
 from icebus.schemas.devices import DeviceState
-from icebus.schemas.errors import Conflict, InvalidRequest, UnknownDevice
+from icebus.schemas.errors import Conflict, UnknownDevice
 from icebus.schemas.liveness import Health
 from icebus.schemas.operations.administration import (
     DevicesChanged,
     DrainArgs,
     EndReservationArgs,
     ForgetArgs,
+    MoveArgs,
     QuarantineArgs,
     RebootArgs,
     ReflashArgs,
@@ -94,7 +99,7 @@ def forget(transaction: Transaction, user: str, args: ForgetArgs) -> DevicesChan
                 serial=device.serial,
                 reservation=row.id,
             )
-        gone = transaction.health(device.worker) is Health.GONE
+        gone = device.worker == NOBODY or transaction.health(device.worker) is Health.GONE
         if not gone and _reported(transaction, device) is not DeviceState.ABSENT:
             raise Conflict(
                 f"{device.serial} is there, at worker {device.worker}; unplug it first, or "
@@ -116,6 +121,37 @@ def forget(transaction: Transaction, user: str, args: ForgetArgs) -> DevicesChan
             reason=args.reason,
         )
         transaction.log(f"{user} has {device.serial} forgotten", serial=device.serial)
+    transaction.request_scheduling()
+    return DevicesChanged(serials=serials)
+
+
+def move(transaction: Transaction, user: str, args: MoveArgs) -> DevicesChanged:
+    """Have devices belong to a worker that says it has them, and their reservations follow."""
+    at = transaction.monotonic
+    known = _known(transaction, args.serials)
+    there = transaction.health(args.to).answers
+    lacking = [
+        device.serial
+        for device in known
+        if not there or not transaction.workers.get(args.to).has_now(device.serial)
+    ]
+    if lacking:
+        has_not = f"has no {', '.join(lacking)}; plug it in there"
+        why = has_not if there else "is not there; start it"
+        raise Conflict(f"worker {args.to} {why} first", worker=args.to, serials=lacking)
+    held = live_holds_by_serial(transaction, args.serials)
+    moved = [device for device in known if device.worker != args.to]
+    for device in moved:
+        hold, reservation = held.get(device.serial, (None, None))
+        move_device(transaction, device, hold, reservation, args.to, user, args.reason)
+    serials = [device.serial for device in moved]
+    transaction.session.flush()
+    for device in increment_generation(transaction, serials):
+        _, reservation = held.get(device.serial, (None, None))
+        transaction.publish_desired(device, reservation)
+        transaction.afterwards.append(
+            partial(transaction.workers.set_owner, device.serial, args.to, at)
+        )
     transaction.request_scheduling()
     return DevicesChanged(serials=serials)
 
@@ -172,8 +208,9 @@ def _drain(
     draining: str | None,
 ) -> WorkerChanged:
     row = transaction.session.get(WorkerRow, worker)
+    if row is None or row.retired is not None:
+        check_known(transaction, worker)
     if row is None:
-        _check_worker(transaction, worker)
         row = WorkerRow(name=worker)
         transaction.session.add(row)
     if row.draining != draining:
@@ -188,12 +225,3 @@ def _drain(
         .distinct()
     )
     return WorkerChanged(worker=worker, reservations=sorted(transaction.session.exec(query)))
-
-
-def _check_worker(transaction: Transaction, worker: str) -> None:
-    """Refuse a worker nobody ever heard of: its name is misspelt."""
-    known = {each.name for each in transaction.workers.all() if each.state is not None}
-    known.update(transaction.session.exec(select(DeviceRow.worker).distinct()))
-    if worker not in known:
-        listing = ", ".join(sorted(known)) or "none"
-        raise InvalidRequest(f"no worker {worker} was ever here; known: {listing}", worker=worker)

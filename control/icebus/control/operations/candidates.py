@@ -27,6 +27,7 @@ class StoredDevice:
     reservation: str | None
     user: str | None
     until: datetime | None
+    claimed_by: list[str] | None = None
 
 
 def stored_devices(transaction: Transaction, serials: Collection[str] = ()) -> list[StoredDevice]:
@@ -34,6 +35,7 @@ def stored_devices(transaction: Transaction, serials: Collection[str] = ()) -> l
     query = (
         select(DeviceRow.serial, DeviceRow.generation, DeviceRow.quarantined, ReservationRow.id)
         .add_columns(col(ReservationRow.user), col(ReservationRow.until))
+        .add_columns(col(DeviceRow.claimed_by), col(DeviceRow.worker))
         .outerjoin(
             HoldRow,
             (col(HoldRow.serial) == col(DeviceRow.serial)) & col(HoldRow.state).in_(LIVE_HOLDS),
@@ -43,7 +45,12 @@ def stored_devices(transaction: Transaction, serials: Collection[str] = ()) -> l
     )
     if serials:
         query = query.where(col(DeviceRow.serial).in_(serials))
-    return [StoredDevice(*row) for row in transaction.session.execute(query)]
+    found = []
+    for *row, worker in transaction.session.execute(query):
+        # What another control has decided counts.
+        transaction.workers.set_owner(row[0], worker or None, transaction.monotonic)
+        found.append(StoredDevice(*row))
+    return found
 
 
 def draining_workers(transaction: Transaction) -> dict[str, str]:

@@ -10,11 +10,13 @@ from sqlmodel import col, select
 
 from icebus.control.decide.lifecycle import advance_hold
 from icebus.control.decide.reconciler import Held, Observed, judge
+from icebus.control.operations.claims import record_claims
 from icebus.control.operations.reservations import activate_if_served, live_holds_by_serial
 from icebus.control.store.database import batches
-from icebus.control.store.tables import DeviceRow, HoldRow, ReservationRow
+from icebus.control.store.tables import NOBODY, DeviceRow, HoldRow, ReservationRow
 from icebus.control.transaction import Transaction
 from icebus.schemas.devices import DeviceReport, DeviceState
+from icebus.schemas.ids import CONTROL
 from icebus.schemas.liveness import Health
 from icebus.schemas.operations.history import HistoryEvent
 from icebus.schemas.operations.reservations import (
@@ -32,7 +34,7 @@ REASON_LENGTH = 300
 
 def restore(transaction: Transaction) -> None:
     """Take over the last reports that were recorded, until their workers are heard."""
-    for device in transaction.session.exec(select(DeviceRow)):
+    for device in transaction.session.exec(select(DeviceRow).where(DeviceRow.worker != NOBODY)):
         try:
             report = DeviceReport.model_validate(device.report)
         except ValidationError:
@@ -60,23 +62,28 @@ def _record(transaction: Transaction, serials: list[str], republish: Collection[
     held = live_holds_by_serial(transaction, serials)
     maybe_active: dict[str, ReservationRow] = {}
     for serial in serials:
+        device = devices.get(serial)
+        if device is not None:
+            # What another control has decided counts.
+            transaction.workers.set_owner(serial, device.worker or None, transaction.monotonic)
         report = transaction.workers.report(serial)
         owner = transaction.workers.owner(serial)
         if report is None or owner is None:
             continue
         hold, reservation = held.get(serial, (None, None))
-        device = devices.get(serial)
+        unknown = device is None or device.worker == NOBODY
+        if unknown and not _is_there(transaction, owner, report):
+            # Nobody has it, and nobody knows it: it was forgotten, or its worker retired.
+            continue
         if device is None:
-            if report.state is DeviceState.ABSENT or transaction.health(owner) is Health.GONE:
-                # Nobody knows it, and nobody has it: it was forgotten.
-                continue
             device = DeviceRow(serial=serial, worker=owner, report={})
             transaction.session.add(device)
+            devices[serial] = device
             changed = True
         else:
             changed = device.worker != owner
             if changed:
-                _move(transaction, device, hold, reservation, owner)
+                move_device(transaction, device, hold, reservation, owner)
         current = transaction.workers.get(owner).current(serial) is not None
         changed |= current and _raise_generation(device, report)
         recorded = report.model_dump(mode="json", exclude={"progress"})
@@ -89,28 +96,43 @@ def _record(transaction: Transaction, serials: list[str], republish: Collection[
             if hold.state is HoldState.SERVING and reservation.state is ReservationState.PREPARING:
                 maybe_active[reservation.id] = reservation
     activate_if_served(transaction, maybe_active.values())
+    record_claims(transaction, devices.values())
 
 
-def _move(
+def _is_there(transaction: Transaction, worker: str, report: DeviceReport) -> bool:
+    """Whether a device is there, as far as is known, and its worker, whose late word is no news."""
+    if report.state is DeviceState.ABSENT or transaction.workers.get(worker).state is None:
+        return False
+    return transaction.health(worker) is not Health.GONE
+
+
+def move_device(
     transaction: Transaction,
     device: DeviceRow,
     hold: HoldRow | None,
     reservation: ReservationRow | None,
     owner: str,
+    actor: str = CONTROL,
+    reason: str = "",
 ) -> None:
-    """Follow a board that was plugged in at another worker."""
-    transaction.log(f"{device.serial} moved from {device.worker} to {owner}", serial=device.serial)
+    """Follow a board that was plugged in at another worker; its reservation goes with it."""
+    before = f"from {device.worker}" if device.worker != NOBODY else "from a retired worker"
+    transaction.log(f"{device.serial} moved {before} to {owner}", serial=device.serial)
     transaction.record_history(
         HistoryEvent.DEVICE_MOVED,
         reservation,
+        actor=actor,
         serial=device.serial,
         worker=owner,
-        reason=f"from {device.worker}",
+        reason=f"{before}{f': {reason}' if reason else ''}",
     )
     transaction.clear_desired(device.worker, device.serial)
     device.worker = owner
     if hold is not None and reservation is not None:
         hold.worker = owner
+        if hold.state is HoldState.SERVING:
+            hold.state = advance_hold(hold.state, HoldState.PREPARING)
+            hold.reason = f"moved to worker {owner}"
         transaction.publish_document(reservation)
 
 

@@ -9,6 +9,7 @@ from sqlmodel import col, or_, select
 
 from icebus.control.decide.lifecycle import LIVE_RESERVATIONS
 from icebus.control.operations.reservations import end_reservation
+from icebus.control.operations.retirement import drop_orphans
 from icebus.control.store import history
 from icebus.control.store.tables import RequestRow, ReservationRow
 from icebus.control.transaction import Transaction
@@ -87,3 +88,4 @@ def drop_old(transaction: Transaction) -> None:
     transaction.session.execute(delete(RequestRow).where(old))
     days = timedelta(days=transaction.settings.history_days)
     history.drop_before(transaction.session, transaction.now - days)
+    drop_orphans(transaction)

@@ -55,6 +55,7 @@ def devices(transaction: Transaction, _user: str, _args: DevicesArgs) -> Devices
                 labels=labels_of(owner, report),
                 quarantined=each.quarantined,
                 draining=draining.get(owner),
+                claimed_by=each.claimed_by or [],
             )
         )
     return DevicesReply(devices=found)

@@ -11,6 +11,7 @@ from collections.abc import Collection
 from sqlmodel import col, select
 
 from icebus.control.decide.lifecycle import LIVE_HOLDS, LIVE_RESERVATIONS
+from icebus.control.operations.claims import repeat_claims
 from icebus.control.operations.device_reports import record_devices
 from icebus.control.store.database import batches
 from icebus.control.store.tables import DeviceRow, HoldRow, ReservationRow, WorkerRow
@@ -28,9 +29,14 @@ def publish_everything(transaction: Transaction) -> None:
         )
         .outerjoin(ReservationRow, col(ReservationRow.id) == col(HoldRow.reservation))
     )
+    claimed = []
     for device, reservation in transaction.session.exec(query):
         transaction.publish_desired(device, reservation)
-    for worker in transaction.session.exec(select(WorkerRow)):
+        if device.claimed_since is not None:
+            claimed.append(device.serial)
+    repeat_claims(transaction, claimed)
+    there = select(WorkerRow).where(col(WorkerRow.retired).is_(None))
+    for worker in transaction.session.exec(there):
         transaction.publish_draining(worker.name, worker.draining)
     for reservation in transaction.session.exec(
         select(ReservationRow).where(col(ReservationRow.state).in_(LIVE_RESERVATIONS))
@@ -45,14 +51,15 @@ def repeat_desired(transaction: Transaction) -> None:
     back has passed.
     """
     transaction.request_scheduling()
-    query = select(DeviceRow.serial, DeviceRow.generation)
-    behind = {
-        serial
-        for serial, generation in transaction.session.exec(query)
-        if _is_behind(transaction, serial, generation)
-    }
-    if behind:
-        record_devices(transaction, behind, republish=behind)
+    query = select(DeviceRow.serial, DeviceRow.generation, DeviceRow.worker)
+    behind, moved = set(), set()
+    for serial, generation, worker in transaction.session.exec(query):
+        if (worker or None) != transaction.workers.owner(serial):
+            moved.add(serial)
+        elif _is_behind(transaction, serial, generation):
+            behind.add(serial)
+    if behind or moved:
+        record_devices(transaction, behind | moved, republish=behind)
 
 
 def _is_behind(transaction: Transaction, serial: str, generation: int) -> bool:

@@ -5,7 +5,7 @@ What each takes and answers is documented in the schemas; here stands what does 
 
 from __future__ import annotations
 
-from icebus.control.operations import administration, queries, reserving
+from icebus.control.operations import administration, queries, reserving, retirement
 from icebus.control.operations.remembered_requests import Operation, Operations
 from icebus.schemas.operations import administration as administrators
 from icebus.schemas.operations import reservations as users
@@ -37,8 +37,10 @@ ADMINISTRATORS: Operations = {
         ("quarantine", administration.quarantine),
         ("unquarantine", administration.unquarantine),
         ("forget", administration.forget),
+        ("move", administration.move),
         ("drain", administration.drain),
         ("undrain", administration.undrain),
+        ("retire", retirement.retire),
     )
 }
 """What administrators may request too; the broker lets only them write its topic."""

@@ -29,6 +29,9 @@ _NAME = 16
 _ZERO = {"server_default": text("0")}
 """Of columns that came later: what the rows have that were there before."""
 
+NOBODY = ""
+"""The worker of a device whose worker was retired while it was held or quarantined."""
+
 
 class UtcDateTime(TypeDecorator[datetime]):
     """A moment that knows its zone on every database; SQLite alone would forget it."""
@@ -88,6 +91,12 @@ class DeviceRow(SQLModel, table=True):
     asked_by: str | None = Field(
         default=None, max_length=_ID, description="Who asked for one of the two last."
     )
+    claimed_by: list[str] | None = Field(
+        default=None, sa_type=JSON, description="Other workers that say they have it."
+    )
+    claimed_since: datetime | None = Field(
+        default=None, sa_type=UtcDateTime, description="Since when; null while nobody else does."
+    )
 
     def desired(self, reservation: ReservationRow | None) -> Desired:
         """What control wants of it, given the live reservation that holds it."""
@@ -113,12 +122,18 @@ class DeviceRow(SQLModel, table=True):
 
 
 class WorkerRow(SQLModel, table=True):
-    """A worker that was ever drained; not deleted, so that what is wanted of it can be repeated."""
+    """A worker that was ever drained or retired.
+
+    Not deleted, so that what is wanted of it can be repeated, and what it says too late is known.
+    """
 
     __tablename__: ClassVar[str] = "workers"
 
     name: str = Field(primary_key=True, max_length=_ID)
     draining: str | None = Field(default=None, description="Why it gets no new reservations.")
+    retired: datetime | None = Field(
+        default=None, sa_type=UtcDateTime, description="When; null of one that was seen since."
+    )
 
 
 class ReservationRow(SQLModel, table=True):

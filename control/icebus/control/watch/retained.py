@@ -16,6 +16,7 @@ class RetainedTopics:
         self._lock = threading.Lock()
         self._documents: set[str] = set()
         self._desired: set[tuple[str, str]] = set()
+        self._claims: set[str] = set()
 
     def on_document(self, reservation: str, *, empty: bool) -> None:
         """The document of a reservation was written, or cleared."""
@@ -26,6 +27,11 @@ class RetainedTopics:
         """What is desired of a device was written, or cleared."""
         with self._lock:
             (self._desired.discard if empty else self._desired.add)((worker, serial))
+
+    def on_claim(self, serial: str, *, empty: bool) -> None:
+        """The alarm that several workers claim a device was written, or cleared."""
+        with self._lock:
+            (self._claims.discard if empty else self._claims.add)(serial)
 
     @property
     def documents(self) -> set[str]:
@@ -38,3 +44,9 @@ class RetainedTopics:
         """Workers and serials."""
         with self._lock:
             return set(self._desired)
+
+    @property
+    def claims(self) -> set[str]:
+        """Serials."""
+        with self._lock:
+            return set(self._claims)

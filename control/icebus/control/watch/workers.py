@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 
 from icebus.bus import RECONNECT_MAX
+from icebus.control.decide.ownership import RELEASE_AFTER, Claim, decide_owner
 from icebus.control.watch.kinds import Kind, KindLookup
-from icebus.schemas.components import WorkerHeartbeat, WorkerPhase, WorkerState
+from icebus.control.watch.owners import Owners
+from icebus.control.watch.worker import Worker, as_absent, without_progress
+from icebus.schemas.components import WorkerHeartbeat, WorkerState
 from icebus.schemas.devices import DeviceReport, DeviceState
 from icebus.schemas.liveness import (
     GONE,
@@ -21,7 +23,6 @@ from icebus.schemas.liveness import (
     health,
     is_gone,
     is_late,
-    lists_all,
     stale_after,
 )
 
@@ -29,81 +30,33 @@ LONGEST_PAUSE = 1.5
 """Heartbeats without a look at the clock after which it was us who stood still."""
 
 
-@dataclass
-class Worker:
-    """One worker, as the bus shows it.
-
-    Attributes:
-        name: its id.
-        state: what it said last.
-        echoed_session: the run of it that answered last.
-        echoed_at: when that was.
-        fresh_until: when its last answer is too old to rely on it.
-        expected_from: when it had time enough to answer; until then its silence means nothing.
-        gone_at: when it was last said to be gone.
-        kinds: what it offers, by name.
-        reports: on its devices, by serial.
-    """
-
-    name: str
-    state: WorkerState | None = None
-    echoed_session: str = ""
-    echoed_at: float = -math.inf
-    fresh_until: float = 0.0
-    expected_from: float = 0.0
-    gone_at: float = -math.inf
-    kinds: dict[str, Kind] = field(default_factory=dict)
-    reports: dict[str, DeviceReport] = field(default_factory=dict)
-
-    def current(self, serial: str) -> DeviceReport | None:
-        """The report on a device, when this very run of the worker made it."""
-        report = self.reports.get(serial)
-        if report is None or self.state is None or report.session != self.state.session:
-            return None
-        return report
-
-    def owns(self, serial: str) -> bool:
-        """Whether it owns that device, as far as it has said."""
-        report = self.reports.get(serial)
-        if report is None or report.state is DeviceState.ABSENT:
-            return False
-        if self.state is None:
-            return True
-        return not is_gone(self.state) and self.lists(serial)
-
-    @property
-    def drains(self) -> bool:
-        """Whether it says that it takes no new reservations."""
-        return self.state is not None and self.state.state is WorkerPhase.DRAINING
-
-    def lists(self, serial: str) -> bool:
-        """Whether it lists that device; while it starts, its list is still growing."""
-        state = self.state
-        return state is None or not lists_all(state) or serial in state.serials
-
-
 class Workers:
     """All workers and their devices.
 
     Args:
         interval: seconds between heartbeats.
+        release_after: seconds after which a worker that is away has let go of its devices.
     """
 
-    def __init__(self, interval: float) -> None:
+    def __init__(self, interval: float, release_after: float = RELEASE_AFTER) -> None:
         self._stale_after = stale_after(interval)
         self._longest_pause = LONGEST_PAUSE * interval
         self._clock_read_at = math.inf
         self._connected_at = math.inf
         self._sent: dict[tuple[str, int], float] = {}
         self._workers: dict[str, Worker] = {}
-        self._owners: dict[str, str] = {}
+        self._owners = Owners(release_after)
+        self._reporters: dict[str, set[str]] = {}
+        self._left_behind: set[str] = set()
 
     # --- what is heard ------------------------------------------------------------------------
 
     def restore(self, serial: str, worker: str, report: DeviceReport) -> None:
         """Take over what the database recorded of a device before we heard of it."""
         self._known(worker).reports.setdefault(serial, report)
-        self._owners.setdefault(serial, worker)
+        self._reporters.setdefault(serial, set()).add(worker)
+        if self._owners.of(serial) is None:
+            self._owners.assign(serial, worker)
 
     def disconnected(self) -> None:
         """The connection is gone: nobody's silence means anything."""
@@ -125,6 +78,7 @@ class Workers:
         for worker in self._workers.values():
             worker.fresh_until += pause
             worker.expected_from += pause
+            worker.left_at += pause
 
     def on_heartbeat(self, epoch: str, sequence: int, at: float) -> None:
         """A heartbeat goes out, from whichever control leads."""
@@ -157,31 +111,72 @@ class Workers:
 
     def on_state(self, worker: str, state: WorkerState | None, at: float) -> bool:
         """A worker's state changed; returns whether it is a new run of the worker."""
+        if state is None:
+            self.retire(worker, at)
+            return False
         known = self._known(worker)
         before = known.state
-        if state is not None and is_late(before, state):
+        if is_late(before, state):
             return False
         known.state = state
-        if state is not None and is_gone(state):
+        if is_gone(state):
             known.gone_at = at
+            if before is None or not is_gone(before):
+                known.left_at = at
         for serial in known.reports:
-            self._assign_owner(serial)
-        new = state is not None and (before is None or before.session != state.session)
+            self.settle(serial, at)
+        new = before is None or before.session != state.session
         if new or before is None or is_gone(before):
             known.expected_from = at + self._stale_after
         return new
 
-    def on_report(self, worker: str, serial: str, report: DeviceReport | None) -> bool:
+    def on_report(self, worker: str, serial: str, report: DeviceReport | None, at: float) -> bool:
         """A worker reported on a device, or forgot it; returns whether anything that counts did."""
-        known = self._known(worker)
-        before = known.reports.get(serial)
+        known = self._workers.get(worker)
+        before = None if known is None else known.reports.get(serial)
         if report is None:
             if before is None:
                 return False
-            report = _as_absent(before, "removed")
-        known.reports[serial] = report
-        self._assign_owner(serial)
-        return without_progress(before) != without_progress(report)
+            report = as_absent(before, "removed")
+        self._known(worker).reports[serial] = report
+        self._reporters.setdefault(serial, set()).add(worker)
+        changed = self.settle(serial, at)
+        return changed or without_progress(before) != without_progress(report)
+
+    def retire(self, worker: str, at: float) -> None:
+        """Know nothing of a worker any more; its devices are whose else they are, or nobody's."""
+        known = self._workers.pop(worker, None)
+        for serial in () if known is None else known.reports:
+            self._left_behind.add(serial)
+            reporters = self._reporters.get(serial, set())
+            reporters.discard(worker)
+            if not reporters:
+                self._reporters.pop(serial, None)
+            if self._owners.of(serial) == worker:
+                self._owners.assign(serial, None)
+            self.settle(serial, at)
+
+    def set_owner(self, serial: str, owner: str | None, at: float) -> None:
+        """Take over from the database whose device it is: another control may have decided so."""
+        if owner != self._owners.of(serial):
+            self._owners.assign(serial, owner)
+            self.settle(serial, at)
+
+    def settle(self, serial: str, at: float) -> bool:
+        """Find out whose device it is; returns whether that, or who else claims it, changed."""
+        if self._reporters.get(serial) == {self._owners.of(serial)} and not self.claimants(serial):
+            return False
+        return self._owners.settle(serial, self._claims(serial, at), at)
+
+    def settle_contested(self, at: float) -> set[str]:
+        """Time has gone by: the devices of which the owner, or who else claims them, changed.
+
+        Those of workers that were retired since are among them.
+        """
+        changed, self._left_behind = self._left_behind, set()
+        contested = {serial for serial, names in self._reporters.items() if len(names) > 1}
+        contested.update(self._owners.claimed())
+        return changed | {serial for serial in contested if self.settle(serial, at)}
 
     # --- what follows from it -------------------------------------------------------------------
 
@@ -208,6 +203,18 @@ class Workers:
             since = max(since, known.gone_at)
         return at >= since + RETURN_TIME and self.health(worker, at) is Health.GONE
 
+    def away(self, worker: str, at: float) -> float:
+        """Seconds that a worker has been away, as far as we could see; 0 while it may be there."""
+        known = self._workers.get(worker)
+        if self.health(worker, at) is not Health.GONE:
+            return 0.0
+        since = self._connected_at
+        if known is not None:
+            since = max(since, known.fresh_until, known.expected_from)
+            if known.state is not None and is_gone(known.state):
+                since = known.left_at
+        return max(0.0, at - since)
+
     def why_gone(self, worker: str) -> str:
         """What became of a worker, for people."""
         known = self._workers.get(worker)
@@ -229,26 +236,36 @@ class Workers:
 
     def owner(self, serial: str) -> str | None:
         """The worker that a device belongs to."""
-        return self._owners.get(serial)
+        return self._owners.of(serial)
+
+    def claimants(self, serial: str) -> tuple[str, ...]:
+        """The other workers that say, or said just now, that they have a device."""
+        return self._owners.claimants(serial)
+
+    def heir(self, serial: str, worker: str, at: float) -> str | None:
+        """The worker that a device would belong to if this one had never had it."""
+        claims = [each for each in self._claims(serial, at) if each.worker != worker]
+        heir = decide_owner(None, claims, 0.0)
+        return heir if any(each.worker == heir and each.answers for each in claims) else None
 
     def serials(self) -> Iterable[str]:
         """All devices ever heard of."""
-        return self._owners.keys()
+        return self._owners.serials()
 
     def devices_of(self, worker: str) -> set[str]:
         """The devices that belong to a worker."""
-        return {serial for serial, owner in self._owners.items() if owner == worker}
+        return self._owners.of_worker(worker)
 
     def report(self, serial: str) -> DeviceReport | None:
         """What is known of a device; absent when its worker has it no more."""
-        owner = self._owners.get(serial)
+        owner = self._owners.of(serial)
         if owner is None:
             return None
-        worker = self._known(owner)
+        worker = self.get(owner)
         report = worker.reports.get(serial)
         if report is None or report.state is DeviceState.ABSENT or worker.lists(serial):
             return report
-        return _as_absent(report, f"worker {owner} has it no more")
+        return as_absent(report, f"worker {owner} has it no more")
 
     def free_devices(self, at: float) -> Iterator[tuple[str, DeviceReport]]:
         """The devices that seem to be free, with their workers: as their last reports say."""
@@ -263,7 +280,7 @@ class Workers:
                     and report.reservation is None
                     and report.session == state.session
                     and serial in listed
-                    and self._owners.get(serial) == worker.name
+                    and self._owners.of(serial) == worker.name
                 ):
                     yield worker.name, report
 
@@ -288,26 +305,15 @@ class Workers:
             known = self._workers[name] = Worker(name)
         return known
 
-    def _assign_owner(self, serial: str) -> None:
-        """Find out whose device it is: whoever had it keeps it for as long as it has it."""
-        owner = self._owners.get(serial)
-        if owner is not None and self._known(owner).owns(serial):
-            return
-        claimants = sorted(w.name for w in self._workers.values() if w.owns(serial))
-        if claimants:
-            self._owners[serial] = claimants[0]
-        elif owner is None:
-            reporters = sorted(w.name for w in self._workers.values() if serial in w.reports)
-            if reporters:
-                self._owners[serial] = reporters[0]
-
-
-def without_progress(report: DeviceReport | None) -> DeviceReport | None:
-    """A report without its progress, which changes all the time and decides nothing."""
-    return None if report is None else report.model_copy(update={"progress": None})
-
-
-def _as_absent(report: DeviceReport, reason: str) -> DeviceReport:
-    return report.model_copy(
-        update={"state": DeviceState.ABSENT, "reason": reason, "progress": None}
-    )
+    def _claims(self, serial: str, at: float) -> list[Claim]:
+        return [
+            Claim(
+                name,
+                has=worker.has(serial),
+                current=worker.state is None or worker.current(serial) is not None,
+                answers=self.health(name, at).answers,
+                away=self.away(name, at),
+            )
+            for name in self._reporters.get(serial, ())
+            if (worker := self._workers.get(name)) is not None
+        ]

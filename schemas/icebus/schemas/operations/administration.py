@@ -58,12 +58,22 @@ class ForgetArgs(_OfDevices):
     """``forget``: drop devices that are gone for good; one that comes back is known anew."""
 
 
+class MoveArgs(_OfDevices):
+    """``move``: have devices belong to a worker that says it has them, reservations included."""
+
+    to: Id = Field(description="The worker that they belong to from now on.")
+
+
 class DrainArgs(_OfWorker):
     """``drain``: let a worker finish its reservations and give it no new ones."""
 
 
 class UndrainArgs(_OfWorker):
     """``undrain``: let a worker have reservations again."""
+
+
+class RetireArgs(_OfWorker):
+    """``retire``: forget a worker that is gone for good, and all that is retained of it."""
 
 
 class DevicesChanged(Message):
@@ -79,6 +89,23 @@ class WorkerChanged(Message):
     reservations: list[Id] = Field(description="Reservations that hold devices of it.")
 
 
+class WorkerRetired(Message):
+    """Answer to ``retire``: what became of what the worker had."""
+
+    worker: Id
+    forgotten: list[Serial] = Field(description="Devices that are known no more.")
+    moved: dict[Serial, Id] = Field(
+        default_factory=dict, description="Devices that another worker has, and which."
+    )
+    lost: list[Serial] = Field(
+        default_factory=list,
+        description="Devices that were held: they have failed, or are quarantined still.",
+    )
+    ended: list[Id] = Field(
+        default_factory=list, description="Reservations that ended, for nothing was left of them."
+    )
+
+
 OPERATIONS: dict[str, tuple[type[Args], type[Message]]] = {
     "end": (EndReservationArgs, ReservationReply),
     "reboot": (RebootArgs, DevicesChanged),
@@ -86,7 +113,9 @@ OPERATIONS: dict[str, tuple[type[Args], type[Message]]] = {
     "quarantine": (QuarantineArgs, DevicesChanged),
     "unquarantine": (UnquarantineArgs, DevicesChanged),
     "forget": (ForgetArgs, DevicesChanged),
+    "move": (MoveArgs, DevicesChanged),
     "drain": (DrainArgs, WorkerChanged),
     "undrain": (UndrainArgs, WorkerChanged),
+    "retire": (RetireArgs, WorkerRetired),
 }
 """What administrators can ask of control: the arguments and what ``ok`` of the answer holds."""

@@ -23,6 +23,7 @@ class HistoryEvent(StrEnum):
     DEVICE_FAILED = "device_failed"
     DEVICE_REPLACED = "device_replaced"
     DEVICE_MOVED = "device_moved"
+    DEVICE_CLAIMED = "device_claimed"
     REBOOTED = "rebooted"
     REFLASHED = "reflashed"
     QUARANTINED = "quarantined"
@@ -30,6 +31,7 @@ class HistoryEvent(StrEnum):
     FORGOTTEN = "forgotten"
     DRAINED = "drained"
     UNDRAINED = "undrained"
+    RETIRED = "retired"
 
 
 class HistoryEntry(Message):

@@ -244,6 +244,9 @@ class KnownDevice(Message):
     draining: str | None = Field(
         default=None, description="Why its worker gets no new reservations; null when it does."
     )
+    claimed_by: list[Id] = Field(
+        default_factory=list, description="Other workers that say they have it: an alarm."
+    )
 
 
 class DevicesReply(Message):

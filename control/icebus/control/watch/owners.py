@@ -1,0 +1,78 @@
+"""Whose device each one is, and who else claims it, as time goes by. In memory."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+from icebus.control.decide.ownership import Claim, claimants, decide_owner
+
+CLAIM_REMEMBERED = 60.0
+"""Seconds that a claim is told of after its worker has taken it back: one that says this and that
+in turn is one alarm, not hundreds."""
+
+
+class Owners:
+    """The owners of all devices.
+
+    Moments are of the monotonic clock.
+
+    Args:
+        release_after: seconds after which a worker that is away has let go of all it had.
+    """
+
+    def __init__(self, release_after: float) -> None:
+        self._release_after = release_after
+        self._owners: dict[str, str] = {}
+        self._claims: dict[str, dict[str, float]] = {}
+
+    def settle(self, serial: str, claims: Collection[Claim], at: float) -> bool:
+        """Decide anew whose a device is; returns whether that, or who else claims it, changed."""
+        before = self._owners.get(serial), self.claimants(serial)
+        owner = decide_owner(before[0], claims, self._release_after)
+        if owner is None:
+            return self.forget(serial)
+        self._owners[serial] = owner
+        known = {claim.worker for claim in claims}
+        remembered = {
+            worker: last
+            for worker, last in self._claims.get(serial, {}).items()
+            if worker in known and worker != owner and at < last + CLAIM_REMEMBERED
+        }
+        remembered |= dict.fromkeys(claimants(owner, claims), at)
+        if remembered:
+            self._claims[serial] = remembered
+        else:
+            self._claims.pop(serial, None)
+        return before != (owner, self.claimants(serial))
+
+    def assign(self, serial: str, owner: str | None) -> None:
+        """Take over from the database, or from an administrator, whose device it is."""
+        if owner is None:
+            self._owners.pop(serial, None)
+        else:
+            self._owners[serial] = owner
+
+    def forget(self, serial: str) -> bool:
+        """Nobody has ever reported that device; returns whether that is news."""
+        told = self._claims.pop(serial, None)
+        return self._owners.pop(serial, None) is not None or told is not None
+
+    def of(self, serial: str) -> str | None:
+        """The worker that a device belongs to."""
+        return self._owners.get(serial)
+
+    def of_worker(self, worker: str) -> set[str]:
+        """The devices that belong to a worker."""
+        return {serial for serial, owner in self._owners.items() if owner == worker}
+
+    def claimants(self, serial: str) -> tuple[str, ...]:
+        """The other workers that say, or said just now, that they have a device."""
+        return tuple(sorted(self._claims.get(serial, ())))
+
+    def claimed(self) -> Iterable[str]:
+        """The devices that more than one worker claims."""
+        return self._claims.keys()
+
+    def serials(self) -> Iterable[str]:
+        """All devices ever heard of."""
+        return self._owners.keys()
