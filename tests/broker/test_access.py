@@ -126,7 +126,7 @@ def test_given_a_topic_then_exactly_its_writers_may_write_and_its_readers_read(
         ("bob", "worker/w1/desired/a"),
         ("root", "worker/w1/desired/a"),
         ("root", "admin/alice/quarantine"),
-        ("main", "worker/w1/state"),
+        ("main", "worker/w1/event"),
         ("main", "user/alice/client/c/reply/w1"),
         ("main", "control/other/state"),
         ("eve", "user/eve/client/c/state"),

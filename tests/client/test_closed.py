@@ -73,9 +73,11 @@ ADMIN: Calls = {
     "drain": lambda admin: admin.drain("w1"),
     "end": lambda admin: admin.end("r"),
     "forget": lambda admin: admin.forget(["d1"]),
+    "move": lambda admin: admin.move(["d1"], "w1"),
     "quarantine": lambda admin: admin.quarantine(["d1"], "why"),
     "reboot": lambda admin: admin.reboot(["d1"]),
     "reflash": lambda admin: admin.reflash(["d1"]),
+    "retire": lambda admin: admin.retire("w1"),
     "undrain": lambda admin: admin.undrain("w1"),
     "unquarantine": lambda admin: admin.unquarantine(["d1"]),
 }

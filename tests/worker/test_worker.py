@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +20,12 @@ from icebus.schemas.ids import new_id
 from icebus.schemas.message import decode, now
 from icebus.schemas.topics import (
     CONTROL_HEARTBEAT,
+    DESIRED,
     DEVICE,
     WORKER_DESIRED,
     WORKER_HEARTBEAT,
     WORKER_KINDS,
+    WORKER_STATE,
 )
 from icebus.worker.labels import Labels
 
@@ -318,3 +321,44 @@ def test_given_two_racks_then_the_boards_of_both_are_owned(
     other.unplug("OTHER")
     peers.wait_state("OTHER", DeviceState.ABSENT)
     peers.reserve("BOARD1")
+
+
+# --- retired, and there after all -----------------------------------------------------------------
+
+
+def test_given_a_worker_that_was_retired_while_it_is_there_then_it_says_all_anew(
+    farm: Peers,
+) -> None:
+    farm.wait_state("BOARD1", DeviceState.READY)
+    kinds: list[bytes] = []
+    heard = threading.Event()
+
+    def hear(incoming: Incoming) -> None:
+        kinds.append(incoming.payload)
+        if incoming.payload and b"" in kinds:
+            heard.set()
+
+    farm.control.subscribe(WORKER_KINDS, hear, worker="w1")
+    mark = farm.mark("BOARD1")
+
+    for topic in (DEVICE(worker="w1", serial="BOARD1"), WORKER_KINDS(worker="w1")):
+        farm.control.clear(topic).result(10)
+    farm.control.clear(WORKER_STATE(worker="w1")).result(10)
+
+    assert heard.wait(10)
+    farm.wait_since("BOARD1", mark, DeviceState.READY)
+    farm.wait_worker(lambda state: state.serials == ["BOARD1", "BOARD2"])
+
+
+def test_given_a_device_that_serves_when_nothing_is_desired_of_it_any_more_then_it_is_released(
+    farm: Peers,
+) -> None:
+    farm.reserve("BOARD1")
+    mark = farm.mark("BOARD1")
+
+    farm.control.clear(DESIRED(worker="w1", serial="BOARD1")).result(10)
+
+    farm.wait_since("BOARD1", mark, DeviceState.READY)
+    assert farm.refused("status", "BOARD1").code == "device_not_held"
+    farm.generations["BOARD1"] += 5
+    farm.reserve("BOARD1")

@@ -13,7 +13,11 @@ from icebus.client._connection.operations import TIMEOUT
 from icebus.client._session import Session
 from icebus.schemas.errors import NotAuthorized
 from icebus.schemas.operations import administration, reservations
-from icebus.schemas.operations.administration import DevicesChanged, WorkerChanged
+from icebus.schemas.operations.administration import (
+    DevicesChanged,
+    WorkerChanged,
+    WorkerRetired,
+)
 from icebus.schemas.operations.reservations import ReservationReply
 from icebus.schemas.topics import ADMIN
 
@@ -91,6 +95,31 @@ class Admin(Session):
             Conflict: a device is there still.
         """
         return self._change("forget", serials, reason, timeout)
+
+    def move(
+        self, serials: Sequence[str], to: str, reason: str = "", timeout: float = TIMEOUT
+    ) -> list[str]:
+        """Have boards belong to a worker that says it has them; reservations go with them.
+
+        Raises:
+            UnknownDevice: there is no such device.
+            Conflict: that worker does not have it, or is not there.
+        """
+        args = {"serials": list(serials), "to": to, "reason": reason}
+        return self._ask("move", args, DevicesChanged, timeout).serials
+
+    def retire(self, worker: str, reason: str = "", timeout: float = TIMEOUT) -> WorkerRetired:
+        """Forget a worker that is gone for good, with all that is retained of it.
+
+        What others held of it fails, to be replaced where that is wanted. A worker that is retired
+        already is retired once more, which changes nothing.
+
+        Raises:
+            InvalidRequest: there was never such a worker.
+            Conflict: it is there still.
+        """
+        args = {"worker": worker, "reason": reason}
+        return self._ask("retire", args, WorkerRetired, timeout)
 
     def drain(self, worker: str, reason: str = "", timeout: float = TIMEOUT) -> list[str]:
         """Let a worker finish its reservations and give it no new ones.

@@ -17,13 +17,14 @@ from icebus.schemas.components import (
     WorkerState,
 )
 from icebus.schemas.deadline import Deadline
-from icebus.schemas.devices import DeviceReport
+from icebus.schemas.devices import DeviceClaim, DeviceReport
 from icebus.schemas.errors import DeadlineExceeded
 from icebus.schemas.ids import new_id
 from icebus.schemas.liveness import Health, echo_age, retained_health
 from icebus.schemas.message import decode
 from icebus.schemas.operations.reservations import Reservation
 from icebus.schemas.topics import (
+    CLAIM,
     CLIENT_STATE,
     CONTROL_HEARTBEAT,
     CONTROL_STATE,
@@ -42,6 +43,7 @@ EVERYTHING: tuple[Topic, ...] = (
     WORKER_HEARTBEAT,
     WORKER_KINDS,
     DEVICE,
+    CLAIM,
     RESERVATION,
 )
 """All that a survey can look at."""
@@ -60,6 +62,7 @@ class Survey:
         heartbeat: the leading control's; None when none beats.
         workers, heartbeats, kinds: by the worker's id. A heartbeat that has grown old is gone.
         devices: reports, by worker and serial.
+        claims: alarms that several workers say they have a device, by its serial.
         reservations: those that have not ended, by id.
     """
 
@@ -69,6 +72,7 @@ class Survey:
     heartbeats: dict[str, WorkerHeartbeat] = field(default_factory=dict)
     kinds: dict[str, WorkerKinds] = field(default_factory=dict)
     devices: dict[tuple[str, str], DeviceReport] = field(default_factory=dict)
+    claims: dict[str, DeviceClaim] = field(default_factory=dict)
     reservations: dict[str, Reservation] = field(default_factory=dict)
 
     def reports(self, worker: str) -> list[DeviceReport]:
@@ -109,6 +113,8 @@ class Survey:
                 self.kinds[ids["worker"]] = kinds
             case DeviceReport() as report:
                 self.devices[ids["worker"], ids["serial"]] = report
+            case DeviceClaim() as claim:
+                self.claims[ids["serial"]] = claim
             case Reservation() as reservation:
                 self.reservations[ids["reservation"]] = reservation
 

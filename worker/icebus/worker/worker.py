@@ -16,7 +16,15 @@ from icebus.schemas.devices import Desired, WorkerDesired
 from icebus.schemas.files import ENCODING_PROPERTY, IDENTITY
 from icebus.schemas.ids import new_id
 from icebus.schemas.message import decode
-from icebus.schemas.topics import BLOB, CALL, CONTROL_HEARTBEAT, DESIRED, DEVICE, WORKER_DESIRED
+from icebus.schemas.topics import (
+    BLOB,
+    CALL,
+    CONTROL_HEARTBEAT,
+    DESIRED,
+    DEVICE,
+    WORKER_DESIRED,
+    WORKER_STATE,
+)
 from icebus.worker.blobs import BlobStore
 from icebus.worker.calls import Calls
 from icebus.worker.device.device import CHECK_EVERY, Device
@@ -97,6 +105,7 @@ class Worker:
         """
         self._bus.subscribe(DESIRED, self._on_desired, worker=self.id)
         self._bus.subscribe(WORKER_DESIRED, self._on_worker_desired, worker=self.id)
+        self._bus.subscribe(WORKER_STATE, self._on_own_state, worker=self.id)
         self._bus.subscribe(CONTROL_HEARTBEAT, self._on_heartbeat)
         self._bus.subscribe(DEVICE, self._on_own_device, worker=self.id)
         self._bus.subscribe(BLOB, self._on_blob, worker=self.id)
@@ -177,10 +186,12 @@ class Worker:
     # --- what is received (on the bus's dispatcher) -------------------------------------------
 
     def _on_desired(self, incoming: Incoming) -> None:
+        serial = incoming.ids["serial"]
         if not incoming.payload:
+            if not incoming.retained:
+                self._desire_nothing(serial)
             return
         desired = decode(Desired, incoming.payload)
-        serial = incoming.ids["serial"]
         if desired.serial != serial:
             log.warning("desired state of %s on the topic of %s", desired.serial, serial)
             return
@@ -192,6 +203,26 @@ class Worker:
         device = self._inventory.devices.get(serial)
         if device is not None:
             device.desire(desired)
+
+    def _desire_nothing(self, serial: str) -> None:
+        """Control wants nothing of a device any more: it is another worker's, or forgotten."""
+        with self._lock:
+            known = self._desired.pop(serial, None)
+        device = self._inventory.devices.get(serial)
+        if known is not None and device is not None:
+            device.desire(
+                Desired(
+                    serial=serial,
+                    generation=known.generation,
+                    reboot=known.reboot,
+                    reflash=known.reflash,
+                )
+            )
+
+    def _on_own_state(self, incoming: Incoming) -> None:
+        if not incoming.payload and not incoming.retained and not self._stopping:
+            log.warning("this worker was retired, and is here: it says all anew")
+            self._publish_again()
 
     def _on_worker_desired(self, incoming: Incoming) -> None:
         wanted = decode(WorkerDesired, incoming.payload) if incoming.payload else WorkerDesired()

@@ -29,6 +29,9 @@ TIMEOUT: Final = 5.0
 SAME_CLOCK: Final = timedelta(seconds=2)
 """By how much clocks may differ without anybody noticing."""
 
+SHOWN: Final = 5
+"""Findings of one sort at most: what is the matter with a worker is so with all its boards."""
+
 OVERDUE: Final = timedelta(seconds=30)
 """How long control may take to end what has expired, on a busy machine."""
 
@@ -107,7 +110,10 @@ def check_control(farm: Survey) -> Finding:
 
 def check_workers(farm: Survey) -> list[Finding]:
     """Whether each worker is there and answers."""
-    remedy = "restart `icebus up`, or icebus-worker where the boards are; its log says why"
+    remedy = (
+        "restart `icebus up`, or icebus-worker where the boards are; its log says why. Is it gone "
+        "for good? `icebus admin retire`"
+    )
     if not farm.workers:
         return [fail("workers", "none was ever there", remedy)]
     found = []
@@ -135,6 +141,19 @@ def check_devices(farm: Survey) -> list[Finding]:
     bad = [report for report in reports if report.state in _TROUBLE]
     found = [ok("devices", shown) if len(bad) < len(reports) else _all_bad(shown)]
     return found + [_device(report) for report in sorted(bad, key=lambda each: each.serial)]
+
+
+def check_claims(farm: Survey) -> list[Finding]:
+    """Whether each board is one worker's: one that several claim is a mistake, or an attack."""
+    found = [
+        fail("devices", f"{claim.serial} of {claim.worker} is claimed by {names} too", claim.remedy)
+        for claim in sorted(farm.claims.values(), key=lambda claim: claim.serial)
+        if (names := " and ".join(claim.claimed_by))
+    ]
+    if len(found) <= SHOWN:
+        return found
+    more = f"{len(found) - SHOWN} more are claimed by several workers"
+    return [*found[:SHOWN], fail("devices", more, "`icebus devices` has them all")]
 
 
 _TROUBLE: Final = {
@@ -197,5 +216,6 @@ def findings(profile: str | None) -> Iterable[Finding]:
     yield check_control(farm)
     yield from check_workers(farm)
     yield from check_devices(farm)
+    yield from check_claims(farm)
     yield check_versions(farm, version())
     yield check_clock(farm, now(), here=address.host in LOOPBACK)

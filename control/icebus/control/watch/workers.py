@@ -123,11 +123,11 @@ class Workers:
             known.gone_at = at
             if before is None or not is_gone(before):
                 known.left_at = at
-        for serial in known.reports:
-            self.settle(serial, at)
         new = before is None or before.session != state.session
         if new or before is None or is_gone(before):
             known.expected_from = at + self._stale_after
+        for serial in known.reports:
+            self.settle(serial, at)
         return new
 
     def on_report(self, worker: str, serial: str, report: DeviceReport | None, at: float) -> bool:

@@ -27,12 +27,15 @@ app = typer.Typer(
 
 Serials = Annotated[list[str], typer.Argument(help="Boards.", autocompletion=complete_serial)]
 WorkerId = Annotated[str, typer.Argument(help="A worker.", autocompletion=complete_worker)]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why, for users and the history.")]
 
 
 def add_to(parent: typer.Typer) -> None:
     """Register the commands."""
-    for command in (end, reboot, reflash, quarantine, unquarantine, forget, drain, undrain):
+    of_boards = (end, reboot, reflash, quarantine, unquarantine, forget, move)
+    of_workers = (drain, undrain, retire)
+    for command in (*of_boards, *of_workers):
         app.command()(command)
     parent.add_typer(app, name="admin", rich_help_panel="Farm")
 
@@ -97,18 +100,34 @@ def unquarantine(serials: Serials, reason: Reason = "") -> None:
 def forget(
     serials: Serials,
     reason: Reason = "",
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Yes = False,
 ) -> None:
     """Drop boards that are gone for good. One that comes back is known anew, not quarantined.
 
     Examples:
       icebus admin forget 70B3D5A1 --yes
     """
-    if not yes:
-        if not sys.stdin.isatty():
-            raise typer.BadParameter("nobody can be asked here whether to forget: say --yes")
-        typer.confirm(f"Forget {' '.join(serials)}?", abort=True, err=True)
+    _confirm(f"Forget {' '.join(serials)}?", "forget", yes=yes)
     _change(lambda admin: admin.forget(serials, reason), serials, "forgotten")
+
+
+def move(
+    serials: Serials,
+    to: Annotated[
+        str,
+        typer.Option("--to", help="The worker that has them.", autocompletion=complete_worker),
+    ],
+    reason: Reason = "",
+) -> None:
+    """Have boards belong to another worker, which says that it has them. Who holds them keeps them.
+
+    A board that two workers claim stays its owner's for as long as that has it: see `icebus
+    devices`. One that is unplugged here and plugged in there moves by itself.
+
+    Examples:
+      icebus admin move 70B3D5A1 --to bench2 --reason "bench1 is broken"
+    """
+    _change(lambda admin: admin.move(serials, to, reason), serials, f"belongs to {to}")
 
 
 def drain(worker: WorkerId, reason: Reason = "") -> None:
@@ -133,6 +152,39 @@ def undrain(worker: WorkerId, reason: Reason = "") -> None:
     with _connect() as admin:
         admin.undrain(worker, reason)
     print_line(f"{worker} may have reservations again")
+
+
+def retire(worker: WorkerId, reason: Reason = "", yes: Yes = False) -> None:
+    """Forget a worker that is gone for good: its boards, and all that is shown of it.
+
+    Boards that another worker has go to that one, with their reservations. Others that are held
+    fail, to be replaced where that is wanted. `icebus-broker remove` forbids a worker besides; one
+    that is merely retired is known anew when it is back.
+
+    Examples:
+      icebus admin retire bench1 --reason "sold" --yes
+    """
+    _confirm(f"Retire worker {worker}, and forget its boards?", "retire", yes=yes)
+    with _connect() as admin:
+        done = admin.retire(worker, reason)
+    print_line(f"{worker} retired")
+    for serial in done.forgotten:
+        print_line(f"{serial} forgotten")
+    for serial, other in sorted(done.moved.items()):
+        print_line(f"{serial} belongs to {other}")
+    for serial in done.lost:
+        print_line(f"{serial} lost: it was held or quarantined")
+    for name in done.ended:
+        print_line(f"reservation {name} ended: no device is left of it")
+
+
+def _confirm(question: str, what: str, *, yes: bool) -> None:
+    """Ask, unless told not to."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise typer.BadParameter(f"nobody can be asked here whether to {what}: say --yes")
+    typer.confirm(question, abort=True, err=True)
 
 
 def _connect() -> Admin:

@@ -19,6 +19,7 @@ from icebus.client.cli.output import (
     print_message,
     print_rows,
 )
+from icebus.schemas.wording import counted
 
 if TYPE_CHECKING:
     from icebus.schemas.operations.reservations import KnownDevice
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 FIELDS = (
     *("serial", "state", "since", "worker", "chip", "firmware", "firmware_version"),
     *("virtual", "port"),
-    *("user", "reservation", "kind", "progress", "reason", "retry", "labels"),
+    *("user", "reservation", "kind", "progress", "reason", "retry", "labels", "claimed_by"),
 )
 
 BUILT_IN = frozenset({"chip", "worker", "port", "serial", "virtual", "firmware"})
@@ -69,6 +70,12 @@ def devices(selector: Selector = None, output: Output = Format.TABLE) -> None:
         if any(row["labels"] for row in shown):
             columns.insert(-1, Column("labels"))
     print_rows(shown, columns, output, "serial", FIELDS)
+    claimed = [row for row in rows if row["claimed_by"]]
+    if claimed:
+        print_message(
+            f"{counted(len(claimed), 'board')} claimed by more than one worker: what the worker "
+            "shown says counts. `icebus doctor` says what to do."
+        )
     if not rows:
         print_message(
             f"No device is {selector}. `icebus devices -o json` has all labels."
@@ -97,6 +104,7 @@ def _row(device: KnownDevice) -> dict[str, Any]:
         "reason": report.reason if device.fresh else "its worker does not answer",
         "retry": None if report.retry is None else report.retry.isoformat(),
         "labels": dict(sorted(device.labels.items())),
+        "claimed_by": device.claimed_by,
     }
 
 
@@ -106,7 +114,9 @@ def _shown(row: dict[str, Any]) -> dict[str, Any]:
         f" (again in {show_until(datetime.fromisoformat(row['retry']))})" if row["retry"] else ""
     )
     labels = [f"{name}={value}" for name, value in row["labels"].items() if name not in BUILT_IN]
-    return {**row, "for": _age(row), "reason": f"{row['reason']}{again}", "labels": labels}
+    claims = f"claimed by {' and '.join(row['claimed_by'])} too" if row["claimed_by"] else ""
+    reason = "; ".join(each for each in (f"{row['reason']}{again}", claims) if each)
+    return {**row, "for": _age(row), "reason": reason, "labels": labels}
 
 
 def _age(row: dict[str, Any]) -> str:

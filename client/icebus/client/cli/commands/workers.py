@@ -10,6 +10,7 @@ import typer
 from icebus.client.cli.connecting import survey_farm
 from icebus.client.cli.options import Output
 from icebus.client.cli.output import Column, Format, print_message, print_rows
+from icebus.schemas.wording import counted
 
 if TYPE_CHECKING:
     from icebus.client._survey import Survey
@@ -24,6 +25,7 @@ FIELDS = (
     "queued",
     "heartbeat",
     "draining",
+    "claims",
 )
 
 
@@ -36,15 +38,22 @@ def workers(output: Output = Format.TABLE) -> None:
     """List the workers of the farm: whether they live, what boards they have, how busy they are.
 
     HEARTBEAT is for how long a worker has not answered control's; DRAINING, shown where one does,
-    why it gets no new reservations.
+    why it gets no new reservations; CLAIMS,
+    likewise, which boards it says that it has though they are other workers'.
 
     Examples:
       icebus workers
       icebus workers -o json | jq '.[] | select(.state != "ready")'
     """
-    from icebus.schemas.topics import CONTROL_HEARTBEAT, DEVICE, WORKER_HEARTBEAT, WORKER_STATE
+    from icebus.schemas.topics import (
+        CLAIM,
+        CONTROL_HEARTBEAT,
+        DEVICE,
+        WORKER_HEARTBEAT,
+        WORKER_STATE,
+    )
 
-    farm = survey_farm(CONTROL_HEARTBEAT, WORKER_STATE, WORKER_HEARTBEAT, DEVICE)
+    farm = survey_farm(CONTROL_HEARTBEAT, WORKER_STATE, WORKER_HEARTBEAT, DEVICE, CLAIM)
     rows = [as_row(farm, worker) for worker in sorted(farm.workers)]
     columns = [
         Column("worker"),
@@ -56,6 +65,7 @@ def workers(output: Output = Format.TABLE) -> None:
         Column("queued", right=True),
         Column("heartbeat", show=_age, right=True),
         *([Column("draining")] if any(row["draining"] for row in rows) else []),
+        *([Column("claims")] if farm.claims else []),
     ]
     print_rows(rows, columns, output, "worker", FIELDS)
     if not rows:
@@ -63,6 +73,11 @@ def workers(output: Output = Format.TABLE) -> None:
     elif farm.heartbeat is None:
         print_message(
             "Control is silent, so whether workers answer can't be told: `icebus doctor`."
+        )
+    if farm.claims:
+        print_message(
+            f"{counted(len(farm.claims), 'board')} of other workers are claimed besides: "
+            "`icebus devices` says which, `icebus doctor` what to do."
         )
 
 
@@ -79,6 +94,9 @@ def as_row(farm: Survey, worker: str) -> dict[str, Any]:
         "queued": None if echo is None else echo.load.queued,
         "heartbeat": farm.age(worker),
         "draining": state.draining,
+        "claims": [
+            claim.serial for _, claim in sorted(farm.claims.items()) if worker in claim.claimed_by
+        ],
     }
 
 
