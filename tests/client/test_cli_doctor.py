@@ -223,9 +223,8 @@ def test_given_no_profile_when_checked_then_the_remedy_starts_a_farm() -> None:
 @pytest.mark.parametrize(
     ("address", "error", "remedy"),
     [
-        (HERE, BrokerUnavailable("gone"), "icebus up"),
-        (ADDRESS, BrokerUnavailable("gone"), "lab.example"),
-        (ADDRESS, NotAuthorized("no"), "password"),
+        (HERE, BrokerUnavailable("gone; start it", remedy="start it"), "start it"),
+        (ADDRESS, NotAuthorized("no"), "icebus profile"),
     ],
 )
 def test_given_a_broker_that_does_not_take_us_in_when_checked_then_the_remedy_fits(
@@ -234,6 +233,7 @@ def test_given_a_broker_that_does_not_take_us_in_when_checked_then_the_remedy_fi
     found = farm.check_broker(address, error, 0)
     assert level(found) == "fail"
     assert remedy in found.remedy
+    assert found.found in ("gone", "no")
 
 
 @pytest.mark.parametrize(

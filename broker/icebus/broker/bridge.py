@@ -6,8 +6,6 @@ they say goes up, what they are told comes down; the two never overlap, so that 
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from pydantic import BaseModel, ConfigDict, Field
 
 from icebus.broker.access import filter_of
@@ -41,15 +39,16 @@ class Upstream(BaseModel):
 
     def replacing(self, before: Upstream | None) -> Upstream:
         """This one; under the ids of the one before if it connects as the same to the same farm."""
-        if before is None or _without_password(before.url) != _without_password(self.url):
+        if before is None or _who(before.url) != _who(self.url):
             return self
         return self.model_copy(
             update={"client_id": before.client_id, "local_client_id": before.local_client_id}
         )
 
 
-def _without_password(url: str) -> BrokerAddress:
-    return replace(BrokerAddress.parse(url), password="")
+def _who(url: str) -> tuple[str, int, str]:
+    farm = BrokerAddress.parse(url)
+    return farm.host, farm.port, farm.user
 
 
 def bridge(upstream: Upstream, root: str) -> str:

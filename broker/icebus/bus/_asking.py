@@ -96,6 +96,7 @@ class Requester:
         self._lock = threading.Lock()
         self._closed = False
         self._pending: dict[bytes, _Pending[Any]] = {}
+        bus.on_problem(self._on_problem)
         self.subscription = bus.subscribe(REPLY, self._on_reply, user=user, client=client)
 
     def send(
@@ -118,6 +119,8 @@ class Requester:
                 self._pending[pending.correlation] = pending
         if closed:
             pending.fail(ClientClosed("this client is closed; make a new one"))
+        elif (refusal := self._bus.refusal) is not None:
+            self._refuse(pending, refusal)
         elif deadline.expired:
             self._refuse(pending, DeadlineExceeded(f"no time left to ask {sender}; allow more"))
         else:
@@ -141,7 +144,7 @@ class Requester:
             if late:
                 del self._pending[pending.correlation]
         if late:
-            pending.fail(DeadlineExceeded(_no_answer(pending.sender, self._bus.connected)))
+            pending.fail(DeadlineExceeded(_no_answer(pending.sender, self._bus.problem)))
             return
         try:
             published = self._bus.publish(
@@ -168,6 +171,15 @@ class Requester:
             self._pending.pop(pending.correlation, None)
         pending.fail(error)
 
+    def _on_problem(self, _error: IcebusError) -> None:
+        refusal = self._bus.refusal
+        if refusal is None:
+            return
+        with self._lock:
+            pending, self._pending = list(self._pending.values()), {}
+        for each in pending:
+            each.fail(refusal)
+
     def _on_reply(self, incoming: Incoming) -> None:
         reply = decode(Reply, incoming.payload)
         with self._lock:
@@ -181,9 +193,9 @@ class Requester:
             pending.succeed(reply.ok)
 
 
-def _no_answer(sender: str, connected: bool) -> str:
-    if not connected:
-        return "the broker is away and did not come back in time"
+def _no_answer(sender: str, problem: IcebusError | None) -> str:
+    if problem is not None:
+        return f"the broker is away and did not come back in time: {problem.message}"
     return (
         f"{sender} did not answer in time; is it running? `icebus doctor` looks for what is wrong"
     )

@@ -24,15 +24,17 @@ from paho.mqtt.reasoncodes import ReasonCode
 from pydantic import BaseModel
 
 from icebus.bus import _acknowledgements as acknowledgements
+from icebus.bus import _reasons as reasons
 from icebus.bus import _subscriptions as subscriptions
 from icebus.bus._acknowledgements import Acknowledgements
 from icebus.bus._address import BrokerAddress
 from icebus.bus._dispatcher import Dispatcher
-from icebus.bus._first_connection import REFUSED_CREDENTIALS, open_connection, why_not_connected
+from icebus.bus._first_connection import open_connection, why_not_taken_in
 from icebus.bus._messages import QuickReadingClient, Root, Will, from_paho, publish_properties
 from icebus.bus._subscriptions import Handler, Subscription, Subscriptions
 from icebus.bus._tcp import HasDescriptor, close_after_reading, send_at_once
 from icebus.bus._tls import client_context
+from icebus.bus._trouble import Listener, Trouble
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import BrokerUnavailable, IcebusError, MessageTooLarge
 from icebus.schemas.ids import to_id
@@ -96,12 +98,11 @@ class Bus:
         self._on_connected: list[Callable[[], None]] = []
         self._connected = threading.Event()
         self._connected_at = 0.0
-        self._answered = threading.Event()
-        self._refusal: ReasonCode | None = None
         self._maximum_packet = ASSUMED_MAXIMUM
         self._closing = False
         self._closed = False
         self._dispatcher = Dispatcher(f"bus-{to_id(name)}")
+        self._trouble = Trouble(self.call_soon)
 
         self._client = QuickReadingClient(
             CallbackAPIVersion.VERSION2, client_id=self.client_id, protocol=paho.MQTTv5
@@ -126,6 +127,7 @@ class Bus:
         self._client.on_socket_open = lambda _client, _userdata, sock: send_at_once(sock)
         self._client.on_socket_close = self._on_socket_close
         self._client.on_connect = self._on_connect
+        self._client.on_connect_fail = self._on_connect_fail
         self._client.on_disconnect = self._on_disconnect
         self._client.on_message = self._on_message
         self._client.on_publish = self._on_publish
@@ -133,31 +135,34 @@ class Bus:
         self._connect_properties = Properties(PacketTypes.CONNECT)
         self._connect_properties.SessionExpiryInterval = session_expiry
         self._subscriptions = Subscriptions(self._client)
+        self._trouble.listen(self._on_problem)
 
     # --- life -------------------------------------------------------------------------------
 
     def connect(self, deadline: Deadline) -> None:
-        """Connect for the first time, trying until the deadline.
+        """Connect for the first time, trying until the deadline unless that is futile.
 
         Raises:
-            BrokerUnavailable: nothing answered in time.
+            BrokerUnavailable: no broker answered in time, or none that it makes sense to speak to;
+                ``details['cause']`` says why.
             NotAuthorized: the broker refused the user or password.
         """
         self._dispatcher.start()
         try:
-            open_connection(self._client, self.address, self._connect_properties, deadline)
+            open_connection(
+                self._client, self.address, self._connect_properties, self._trouble, deadline
+            )
         except BrokerUnavailable:
             self._dispatcher.stop()
             raise
         self._client.loop_start()
-        self._answered.wait(deadline.remaining)
-        if self.connected:
+        problem = why_not_taken_in(self._client, self.address, self._trouble, deadline)
+        if problem is None:
             return
-        refusal = self._refusal
         self._client.disconnect()
         self._client.loop_stop()
         self._dispatcher.stop()
-        raise why_not_connected(self.address, refusal)
+        raise problem
 
     def close(self, deadline: Deadline) -> None:
         """Close without losing what was published.
@@ -190,6 +195,27 @@ class Bus:
     def connected_at(self) -> float:
         """When the broker last accepted us, on the monotonic clock; 0 before it ever did."""
         return self._connected_at
+
+    @property
+    def problem(self) -> IcebusError | None:
+        """Why there is no connection, as far as is known; None while there is one."""
+        return self._trouble.error
+
+    @property
+    def refusal(self) -> IcebusError | None:
+        """Why there will be no connection again: nobody need wait for what comes over it.
+
+        :class:`NotAuthorized` when the broker knows this user no longer. The bus goes on trying,
+        and this is None again should it be taken in all the same.
+        """
+        return self._trouble.lasting
+
+    def on_problem(self, callback: Listener) -> None:
+        """Run ``callback`` on the dispatcher with why there is no connection.
+
+        Once for each cause until it is back, and now if it is away.
+        """
+        self._trouble.listen(callback)
 
     def on_connected(self, callback: Callable[[], None]) -> None:
         """Run ``callback`` on the dispatcher after every connect, and now if connected."""
@@ -316,18 +342,14 @@ class Bus:
         properties: Properties | None,
     ) -> None:
         if reason.is_failure:
-            log.warning("the broker refused the connection: %s", reason)
-            self._refusal = reason
-            if reason.value in REFUSED_CREDENTIALS:
-                self._answered.set()
+            self._trouble.refused(reasons.of_refusal(self.address, reason))
             return
-        self._refusal = None
         # MQTT's own limit stands where the broker names none.
         self._maximum_packet = getattr(properties, "MaximumPacketSize", MQTT_MAXIMUM)
         self._subscriptions.connected()
         self._connected_at = time.monotonic()
         self._connected.set()
-        self._answered.set()
+        self._trouble.over()
         self.call_soon(self._after_connect)
 
     def _after_connect(self) -> None:
@@ -344,10 +366,23 @@ class Bus:
         reason: ReasonCode,
         _properties: Properties | None,
     ) -> None:
+        if self._closing:
+            pass
+        elif self.connected:
+            # First, so that whoever finds us not connected finds the reason too.
+            self._trouble.happened(reasons.lost(self.address, str(reason)))
+        else:
+            self._trouble.answered.set()
         self._connected.clear()
         self._subscriptions.disconnected()
-        if not self._closing:
-            log.warning("lost the broker, reconnecting: %s", reason)
+
+    def _on_connect_fail(self, _client: paho.Client, _userdata: object) -> None:
+        if (failed := self._client.connect_error) is not None:
+            self._trouble.happened(reasons.of_exception(self.address, failed))
+
+    def _on_problem(self, _error: IcebusError) -> None:
+        if (refusal := self.refusal) is not None:
+            self._subscriptions.fail(refusal)
 
     def _on_message(
         self, _client: paho.Client, _userdata: object, message: paho.MQTTMessage

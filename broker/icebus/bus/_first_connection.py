@@ -2,70 +2,112 @@
 
 from __future__ import annotations
 
+import logging
+import socket
 import threading
 
 import paho.mqtt.client as paho
 from paho.mqtt.properties import Properties
-from paho.mqtt.reasoncodes import ReasonCode
 
-from icebus.bus._acknowledgements import NOT_AUTHORIZED
+from icebus.bus import _reasons as reasons
 from icebus.bus._address import BrokerAddress
+from icebus.bus._listener import look
+from icebus.bus._trouble import Trouble
 from icebus.schemas.deadline import Deadline
-from icebus.schemas.errors import BrokerUnavailable, IcebusError, NotAuthorized
+from icebus.schemas.errors import BrokerUnavailable, IcebusError
+
+log = logging.getLogger(__name__)
 
 KEEPALIVE = 10
 """Seconds: the broker declares a silent client dead after 1.5 times this."""
 
-CONNECT_TIMEOUT = (2.0, 5.0)
-"""Least and most seconds to wait for a TCP connection; a deadline nearer than the least is missed
-by that much, because paho keeps the value for every later reconnect."""
+CONNECT_TIMEOUT = 2.0
+"""Seconds to wait for a TCP connection, and then for TLS. A deadline that is nearer is missed by
+that much, because paho keeps the value for every later reconnect."""
 
-REFUSED_CREDENTIALS = frozenset({0x86, NOT_AUTHORIZED})
-"""Reason codes that trying again does not change."""
+LOOK_AFTER = 1.0
+"""Seconds without an answer after which it is looked at what it is that does not answer."""
 
 
 def open_connection(
-    client: paho.Client, address: BrokerAddress, properties: Properties, deadline: Deadline
+    client: paho.Client,
+    address: BrokerAddress,
+    properties: Properties,
+    trouble: Trouble,
+    deadline: Deadline,
 ) -> None:
     """Open the TCP connection and ask the broker to take us in.
 
     Raises:
-        BrokerUnavailable: nobody listens there.
+        BrokerUnavailable: nobody listens there, or somebody to whom it is futile to speak.
     """
     pause = threading.Event()
     delay = 0.05
-    least, most = CONNECT_TIMEOUT
-    client.connect_timeout = max(least, min(most, deadline.remaining))
+    client.connect_timeout = CONNECT_TIMEOUT
     while True:
         try:
+            _resolve(address, deadline)
             client.connect(address.host, address.port, keepalive=KEEPALIVE, properties=properties)
-        except OSError as error:
-            if deadline.remaining <= delay:
-                raise BrokerUnavailable(
-                    f"no broker answers at {address.host}:{address.port} ({error}); is the farm "
-                    "up? `icebus up` starts one on this machine",
-                    host=address.host,
-                    port=address.port,
-                ) from None
-            pause.wait(delay)
-            delay = min(1.0, delay * 2)
+        except (OSError, UnicodeError) as failed:
+            error = reasons.of_exception(address, failed)
+            if address.tls and not isinstance(failed, ConnectionRefusedError):
+                error = _look(client, address, deadline) or error
+        except BrokerUnavailable as unresolved:
+            error = unresolved
         else:
             return
+        if reasons.cause_of(error) in reasons.FUTILE or deadline.remaining <= delay:
+            raise error
+        trouble.happened(error)
+        pause.wait(delay)
+        delay = min(1.0, delay * 2)
 
 
-def why_not_connected(address: BrokerAddress, refusal: ReasonCode | None) -> IcebusError:
-    """The error for a broker that took the TCP connection and no more."""
-    where = f"{address.host}:{address.port}"
-    if refusal is None:
-        return BrokerUnavailable(
-            f"{where} took the connection but did not answer; is it an MQTT 5 broker?",
-            host=address.host,
-            port=address.port,
-        )
-    if refusal.value in REFUSED_CREDENTIALS:
-        return NotAuthorized(
-            f"the broker at {where} refused user {address.user!r} ({refusal}); "
-            "check the user and password of the URL or profile",
-            user=address.user,
-        )
-    return BrokerUnavailable(f"the broker at {where} refused the connection: {refusal}")
+def why_not_taken_in(
+    client: paho.Client, address: BrokerAddress, trouble: Trouble, deadline: Deadline
+) -> IcebusError | None:
+    """Wait for the broker to take us in; why it does not, or None once it has."""
+    trouble.answered.wait(min(LOOK_AFTER, deadline.remaining))
+    if not trouble.taken_in and trouble.lasting is None and not deadline.expired:
+        found = _look(client, address, deadline)
+        if found is not None and reasons.cause_of(found) in reasons.FUTILE:
+            return found
+        trouble.settled.wait(deadline.remaining)
+    if trouble.taken_in:
+        return None
+    return trouble.lasting or trouble.refusal or reasons.silent(address)
+
+
+def _look(
+    client: paho.Client, address: BrokerAddress, deadline: Deadline
+) -> BrokerUnavailable | None:
+    try:
+        return look(address, client._ssl_context if address.tls else None, deadline)
+    except BrokerUnavailable as found:
+        return found
+
+
+def _resolve(address: BrokerAddress, deadline: Deadline) -> None:
+    """Look the host's name up: a name service that does not answer holds paho for a minute.
+
+    Raises:
+        OSError: it has no address.
+        UnicodeError: it is no name.
+        BrokerUnavailable: nobody says in time.
+    """
+    failed: list[OSError | UnicodeError] = []
+
+    def ask() -> None:
+        try:
+            socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError) as error:
+            failed.append(error)
+
+    # It can't be stopped; it ends when the system's resolver does.
+    asking = threading.Thread(target=ask, name="resolve", daemon=True)
+    asking.start()
+    asking.join(max(0.1, deadline.remaining))
+    if asking.is_alive():
+        raise reasons.unresolved(address, "the name service does not answer")
+    if failed:
+        raise failed[0]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import socket
+import ssl
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +14,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties, VariableByteIntegers
 from pydantic import BaseModel
 
+from icebus.bus._tcp import NoHandshake
 from icebus.schemas.topics import TopicName
 
 
@@ -101,7 +104,36 @@ class QuickReadingClient(paho.Client):
     a tenth of all that an evaluation costs a worker. There is no public way to read them otherwise,
     so this overrides how a PUBLISH packet is handled, and leaves to paho each one that is not as
     brokers send ours: what is malformed is refused as it always was.
+
+    Attributes:
+        connect_error: why the last attempt to open a connection failed, which paho does not tell.
     """
+
+    connect_error: Exception | None = None
+
+    def _create_socket(self) -> Any:
+        try:
+            return super()._create_socket()
+        except (OSError, UnicodeError) as error:
+            self.connect_error = error
+            raise
+
+    def _ssl_wrap_socket(self, tcp_sock: socket.socket) -> ssl.SSLSocket:
+        # paho's own leaves a connection open whose handshake fails.
+        context = self._ssl_context or ssl.create_default_context()
+        encrypted = context.wrap_socket(
+            tcp_sock, server_hostname=self._host, do_handshake_on_connect=False
+        )
+        try:
+            encrypted.settimeout(self._connect_timeout)
+            encrypted.do_handshake()
+        except TimeoutError:
+            encrypted.close()
+            raise NoHandshake from None
+        except BaseException:
+            encrypted.close()
+            raise
+        return encrypted
 
     def _handle_publish(self) -> MQTTErrorCode:
         message = read_publish(self._in_packet["command"], self._in_packet["packet"])

@@ -14,7 +14,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from icebus.bus._messages import Incoming
-from icebus.schemas.errors import NotAuthorized
+from icebus.schemas.errors import IcebusError, NotAuthorized
 from icebus.schemas.topics import Topic
 
 Handler = Callable[[Incoming], None]
@@ -119,6 +119,14 @@ class Subscriptions:
         """The subscriptions that the broker's acknowledgement of that number is for."""
         with self._lock:
             return self._unacknowledged.pop(mid, [])
+
+    def fail(self, error: IcebusError) -> None:
+        """Nothing that was not acknowledged will be."""
+        with self._lock:
+            waiting = [each for sharing in self._by_identifier.values() for each in sharing]
+        for subscription in waiting:
+            if not subscription.acknowledged.done():
+                subscription.acknowledged.set_exception(error)
 
     def _send(self, topic_filter: str, subscriptions: list[Subscription]) -> None:
         # All of one filter are of one topic: no two topics are spelt alike.

@@ -16,6 +16,10 @@ CHUNK = 1 << 16
 """Bytes read at once."""
 
 
+class NoHandshake(TimeoutError):
+    """Something took the connection, and did not begin to speak TLS."""
+
+
 class HasDescriptor(Protocol):
     def fileno(self) -> int: ...
 

@@ -9,6 +9,7 @@ from icebus.schemas.measuring import BatchFinished, Failure, Result
 
 if TYPE_CHECKING:
     from icebus.client._reservation.queue_place import Waiting
+    from icebus.schemas.errors import IcebusError
     from icebus.schemas.operations.reservations import (
         DeviceFailedEvent,
         DeviceReplaced,
@@ -46,6 +47,15 @@ class EventHandler:
 
     def transferred(self, transferred: Transferred) -> None:
         """A reservation was given to another user."""
+
+    def away(self, problem: IcebusError) -> None:
+        """The broker is away, for this reason, and is waited for; told once for each reason."""
+
+    def refused(self, refusal: IcebusError) -> None:
+        """The broker will not have this client back: its user was removed, or has a new password.
+
+        Whatever waits for the farm ends with the same error. This client goes on trying.
+        """
 
     def hook(self, event: str) -> Callable[[Any], object] | None:
         """The method that takes events of that name, if the handler has one of its own.

@@ -127,6 +127,7 @@ def survey(bus: Bus, deadline: Deadline, topics: Iterable[Topic] = EVERYTHING) -
 
     Raises:
         DeadlineExceeded: the broker did not answer in time.
+        NotAuthorized: it knows this user no longer.
     """
     found = Survey()
     arrivals: queue.SimpleQueue[bool] = queue.SimpleQueue()
@@ -150,7 +151,10 @@ def survey(bus: Bus, deadline: Deadline, topics: Iterable[Topic] = EVERYTHING) -
             wait_for(subscription.acknowledged, deadline, "the broker")
         # No client is called so, and nothing retained; subscribers hear of it all the same.
         sent = bus.clear(marker)
-        _wait_for_marker(arrivals, sent, deadline)
+        try:
+            _wait_for_marker(arrivals, sent, deadline)
+        except DeadlineExceeded as error:
+            raise bus.problem or error from None
     finally:
         for subscription in subscriptions:
             subscription.cancel()

@@ -18,7 +18,7 @@ from icebus.client._version import version
 from icebus.schemas.calls import Call, CallResults, Request
 from icebus.schemas.components import ClientState, Presence
 from icebus.schemas.deadline import Deadline
-from icebus.schemas.errors import ClientClosed, InvalidRequest
+from icebus.schemas.errors import ClientClosed, IcebusError, InvalidRequest
 from icebus.schemas.ids import is_id, new_id, to_id
 from icebus.schemas.message import invalid
 from icebus.schemas.topics import CALL, CLIENT_STATE, TopicName
@@ -63,6 +63,7 @@ class Connection:
             self.bus, CLIENT_STATE, interval=STATE_INTERVAL, user=self.user, client=self.client
         )
         self._reconnect_listeners: list[Callable[[], None]] = []
+        self._refusal_listeners: list[Callable[[], None]] = []
         self.bus.connect(deadline)
         self.hooks = HookRunner(self.client)
         try:
@@ -70,6 +71,7 @@ class Connection:
             wait_for(self._requester.subscription.acknowledged, deadline, "the broker")
             self._state_publisher.publish(self._state(Presence.ONLINE))
             self.bus.on_connected(self._on_connected)
+            self.bus.on_problem(self._on_problem)
         except BaseException:
             self.close(Deadline.after(1))
             raise
@@ -108,6 +110,31 @@ class Connection:
         if self._closed:
             raise ClientClosed("this client is closed; make a new one")
 
+    @property
+    def refusal(self) -> IcebusError | None:
+        """Why the broker will not have us back, so that nobody need wait; None unless it said so.
+
+        :class:`NotAuthorized` when it knows this user no longer.
+        """
+        return self.bus.refusal
+
+    def check_not_refused(self) -> None:
+        """Refuse to wait for what can't come.
+
+        Raises:
+            NotAuthorized: the broker knows this user no longer.
+        """
+        if (refusal := self.refusal) is not None:
+            raise refusal
+
+    def add_refusal_listener(self, listener: Callable[[], None]) -> None:
+        """Call ``listener`` on the dispatcher when the broker will not have us back."""
+        self._refusal_listeners = [*self._refusal_listeners, listener]
+
+    def remove_refusal_listener(self, listener: Callable[[], None]) -> None:
+        """Do not call it any more."""
+        self._refusal_listeners = [each for each in self._refusal_listeners if each != listener]
+
     def add_reconnect_listener(self, listener: Callable[[], None]) -> None:
         """Call ``listener`` on the dispatcher whenever a lost connection is back."""
         self._reconnect_listeners = [*self._reconnect_listeners, listener]
@@ -115,6 +142,14 @@ class Connection:
     def remove_reconnect_listener(self, listener: Callable[[], None]) -> None:
         """Do not call it any more."""
         self._reconnect_listeners = [each for each in self._reconnect_listeners if each != listener]
+
+    def _on_problem(self, problem: IcebusError) -> None:
+        if self.refusal is None:
+            self.hooks.run("away", problem, ("away", object()))
+            return
+        self.hooks.run("refused", problem, ("refused", object()))
+        for listener in self._refusal_listeners:
+            listener()
 
     def _on_connected(self) -> None:
         for listener in self._reconnect_listeners:

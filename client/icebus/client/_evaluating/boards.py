@@ -96,6 +96,7 @@ class MeasuringBoards(Reservation, Generic[R]):
                 ``args`` that JSON can't hold.
             InternalError: something failed in the client that nobody foresaw.
             ReservationEnded: it was over before it began.
+            NotAuthorized: the broker knows this user no longer.
         """
         return _results(*self._on_each(bitstreams, Options(**options)))
 
@@ -109,6 +110,7 @@ class MeasuringBoards(Reservation, Generic[R]):
                 ``args`` that JSON can't hold.
             InternalError: something failed in the client that nobody foresaw.
             ReservationEnded: it was over before it began.
+            NotAuthorized: the broker knows this user no longer.
             IcebusError: no board is left for a source that has no length to go by.
         """
         return _all(*self._on_each(bitstreams, Options(**options)))
@@ -136,6 +138,7 @@ class MeasuringBoards(Reservation, Generic[R]):
                 ``args`` that JSON can't hold.
             InternalError: something failed in the client that nobody foresaw.
             ReservationEnded: it was over before it began.
+            NotAuthorized: the broker knows this user no longer.
         """
         return _results(*self._on_any(population, Options(**options)))
 
@@ -149,6 +152,7 @@ class MeasuringBoards(Reservation, Generic[R]):
                 ``args`` that JSON can't hold.
             InternalError: something failed in the client that nobody foresaw.
             ReservationEnded: it was over before it began.
+            NotAuthorized: the broker knows this user no longer.
             IcebusError: no board is left for a source that has no length to go by.
         """
         return _all(*self._on_any(population, Options(**options)))
@@ -279,6 +283,11 @@ class MeasuringBoards(Reservation, Generic[R]):
         super()._on_reconnected()
         for run in list(self._runs.values()):
             run.reconnected()
+
+    def _on_refused(self) -> None:
+        super()._on_refused()
+        for run in list(self._runs.values()):
+            run.refused()
 
     def on_devices_lost(self, serials: list[str], error: IcebusError) -> None:
         """Runs under way learn that they wait in vain."""

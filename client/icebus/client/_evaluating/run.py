@@ -112,6 +112,7 @@ class Run(Generic[R]):
 
         Raises:
             InternalError: something failed on the dispatcher that nobody foresaw.
+            NotAuthorized: the broker knows this user no longer.
         """
         for serial in list(self._state.serials):
             if (problem := self._reservation.problem(serial)) is not None:
@@ -132,6 +133,8 @@ class Run(Generic[R]):
                     raise self._internal_error
                 if self._state.done:
                     return
+                # With nobody to tell of them, no outcomes come any more.
+                self._connection.check_not_refused()
                 no_board_error = self._state.no_board_error
                 wants_more = self._state.wants_more or (no_board_error is not None and drain)
             if wants_more:
@@ -150,7 +153,11 @@ class Run(Generic[R]):
         """Wait until the boards have told that the batch is finished, if they do in time."""
         with self._condition:
             self._condition.wait_for(
-                lambda: not self._state.unfinished or self._internal_error is not None,
+                lambda: (
+                    not self._state.unfinished
+                    or self._internal_error is not None
+                    or self._connection.refusal is not None
+                ),
                 deadline.remaining,
             )
 
@@ -186,6 +193,7 @@ class Run(Generic[R]):
         return (
             bool(self._ready)
             or self._internal_error is not None
+            or self._connection.refusal is not None
             or self._state.wants_more
             or self._state.done
         )
@@ -217,6 +225,11 @@ class Run(Generic[R]):
     def reconnected(self) -> None:
         """The connection was lost and is back; outcomes may have passed us by."""
         self._handle(Reconnected())
+
+    def refused(self) -> None:
+        """The broker will not have us back: whoever waits looks why."""
+        with self._condition:
+            self._condition.notify_all()
 
     def _tick(self) -> None:
         with self._failing_the_run():
@@ -287,4 +300,6 @@ class Run(Generic[R]):
                 self._calls.make(call, self._answered)
 
     def _answered(self, call: EvaluateCall[Item], error: IcebusError | None) -> None:
+        if error is not None and error is self._connection.refusal:
+            return  # it ends the run: that is told once, and not of each evaluation
         self._handle(Answered(call, error))

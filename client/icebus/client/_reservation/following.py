@@ -75,6 +75,7 @@ class FollowedReservation:
         self._following = True
         connection.workers.listen(self._on_worker_lost)
         connection.add_reconnect_listener(self._on_reconnected)
+        connection.add_refusal_listener(self._on_refused)
         document = self.document
         if self._keep_alive and not documents.is_queued(document):
             whole = (document.until - document.created).total_seconds()
@@ -127,6 +128,7 @@ class FollowedReservation:
         self._extension.stop()
         self._connection.workers.unlisten(self._on_worker_lost)
         self._connection.remove_reconnect_listener(self._on_reconnected)
+        self._connection.remove_refusal_listener(self._on_refused)
         for subscription in self._subscriptions:
             subscription.cancel()
         self._subscriptions = []
@@ -196,6 +198,10 @@ class FollowedReservation:
                 return
             self._condition.notify_all()
         self.on_devices_lost([device.serial for device in self.document.devices], error)
+
+    def _on_refused(self) -> None:
+        with self._condition:
+            self._condition.notify_all()
 
     def _on_reconnected(self) -> None:
         # The word that it ended may have passed while the broker or we were away.

@@ -66,6 +66,8 @@ class Reservation(FollowedReservation):
         """Why a device of it can't be called now; None if it can."""
         with self._condition:
             error = self._state.error_of(serial)
+        if error is None:
+            error = self._connection.refusal
         return error or self._connection.workers.problem(self.device(serial).worker)
 
     def serves(self, serial: str) -> bool:
@@ -78,6 +80,7 @@ class Reservation(FollowedReservation):
         Raises:
             ReservationEnded: it is over, such as because it waited for as long as it was to.
             ReservationQueued: it waits still.
+            NotAuthorized: the broker knows this user no longer.
         """
         self._connection.check_open()
         if documents.is_queued(self.document):
@@ -86,6 +89,7 @@ class Reservation(FollowedReservation):
             self._ask_whether_it_lives()
         with self._condition:
             while documents.is_queued(self._state.document) and self._state.ended is None:
+                self._connection.check_not_refused()
                 if not self._condition.wait(deadline.remaining):
                     raise still_queued_error(self._state.document)
             if self._state.ended is not None:
@@ -99,6 +103,7 @@ class Reservation(FollowedReservation):
             ReservationEnded: it is over.
             ReservationQueued: it has no devices yet.
             DeadlineExceeded: preparing takes longer than allowed.
+            NotAuthorized: the broker knows this user no longer.
         """
         self._connection.check_open()
         self._wait_subscribed(deadline)
@@ -113,6 +118,7 @@ class Reservation(FollowedReservation):
                     raise failed[0]
                 if not waiting:
                     return
+                self._connection.check_not_refused()
                 if not self._condition.wait(deadline.remaining):
                     if failed:
                         raise failed[0]
@@ -213,6 +219,7 @@ class Reservation(FollowedReservation):
                         raise error
                 if not waiting:
                     return
+                self._connection.check_not_refused()
                 if not self._condition.wait(deadline.remaining):
                     raise next(iter(errors.values()), _not_ready(self.id, waiting))
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
+from icebus.client.cli.output import print_message
+
 if TYPE_CHECKING:
     from icebus.client._client import Client
     from icebus.client._measuring_client import GenericMeasuringClient
     from icebus.client._survey import Survey
+    from icebus.schemas.errors import IcebusError
     from icebus.schemas.topics import Topic
 
-CONNECT_TIMEOUT = 10.0
-"""Seconds for the broker to take us in, and to tell how the farm is."""
+CONNECT_TIMEOUT = 4.0
+"""Seconds for the broker to take us in, and then to tell how the farm is."""
 
 CLOSE_TIMEOUT = 2.0
 
@@ -24,14 +27,23 @@ def connect() -> Client:
     """A client of the farm in question, for reservations of any kind."""
     from icebus.client._client import Client
 
-    return Client(profile=PROFILE.get())
+    client = Client(profile=PROFILE.get())
+    client.on("away")(print_problem)
+    return client
 
 
 def connect_measuring(kind: str = "") -> GenericMeasuringClient:
     """A client of the farm in question, for kinds that measure."""
     from icebus.client._measuring_client import GenericMeasuringClient
 
-    return GenericMeasuringClient(kind, profile=PROFILE.get())
+    client = GenericMeasuringClient(kind, profile=PROFILE.get())
+    client.on("away")(print_problem)
+    return client
+
+
+def print_problem(problem: IcebusError) -> None:
+    """Say why the farm is away, while it is waited for."""
+    print_message(f"icebus: {problem.message}")
 
 
 def survey_farm(*topics: Topic) -> Survey:
@@ -43,9 +55,8 @@ def survey_farm(*topics: Topic) -> Survey:
 
     address = find_address(profile=PROFILE.get())
     bus = Bus(address, name=f"{address.user}-look", session_expiry=0)
-    deadline = Deadline.after(CONNECT_TIMEOUT)
-    bus.connect(deadline)
+    bus.connect(Deadline.after(CONNECT_TIMEOUT))
     try:
-        return survey(bus, deadline, topics)
+        return survey(bus, Deadline.after(CONNECT_TIMEOUT), topics)
     finally:
         bus.close(Deadline.after(CLOSE_TIMEOUT))

@@ -19,11 +19,11 @@ from icebus.client._version import version
 from icebus.client.doctor.finding import Finding, fail, ok, warn
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.devices import DeviceReport, DeviceState
-from icebus.schemas.errors import IcebusError, NoProfile, NotAuthorized
+from icebus.schemas.errors import IcebusError, NoProfile
 from icebus.schemas.liveness import is_gone
 from icebus.schemas.message import now
 
-TIMEOUT: Final = 5.0
+TIMEOUT: Final = 4.0
 """Seconds for the broker to take us in, and to tell how the farm is."""
 
 SAME_CLOCK: Final = timedelta(seconds=2)
@@ -57,19 +57,12 @@ def check_broker(address: BrokerAddress, error: IcebusError | None, took: float)
         error: why it does not.
         took: seconds it took.
     """
-    where = f"{address.host}:{address.port}"
     if error is None:
+        where = f"{address.host}:{address.port}"
         return ok("broker", f"{where} took us in within {took * 1000:.0f} ms")
-    if isinstance(error, NotAuthorized):
-        return fail(
-            "broker",
-            f"{where} refused user {address.user!r}",
-            "check the password: `icebus profile` shows the URL in use, and `icebus-broker "
-            "profile` of whoever runs the farm makes a new one",
-        )
-    here = address.host in LOOPBACK
-    remedy = _START if here else f"ask whether the farm on {address.host} is up; mind firewalls"
-    return fail("broker", f"no broker answers at {where}", remedy)
+    remedy = str(error.details.get("remedy", ""))
+    found = error.message.removesuffix(remedy).removesuffix("; ")
+    return fail("broker", found, remedy or "`icebus profile` shows the URL in use")
 
 
 def check_clock(farm: Survey, at: datetime, *, here: bool) -> Finding:

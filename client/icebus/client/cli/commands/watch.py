@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from icebus.client.cli.connecting import PROFILE
+from icebus.client.cli.connecting import CONNECT_TIMEOUT, PROFILE, print_problem
 from icebus.client.cli.output import print_json, print_line, print_message
 from icebus.client.cli.watch_lines import LineWriter
 
 if TYPE_CHECKING:
     from icebus.bus import Incoming
+    from icebus.schemas.errors import IcebusError
 
 
 def add_to(app: typer.Typer) -> None:
@@ -46,10 +47,11 @@ def watch(
     from icebus.bus import Bus
     from icebus.client._profile import find_address
     from icebus.schemas.deadline import Deadline
+    from icebus.schemas.errors import IcebusError
     from icebus.schemas.topics import CONTROL_STATE, DEVICE, EVENT, RESERVATION, WORKER_STATE
 
     address = find_address(profile=PROFILE.get())
-    seen: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+    seen: queue.SimpleQueue[dict[str, Any] | IcebusError] = queue.SimpleQueue()
 
     def note(incoming: Incoming) -> None:
         seen.put(as_row(incoming))
@@ -58,13 +60,18 @@ def watch(
     for topic in (CONTROL_STATE, WORKER_STATE, DEVICE, RESERVATION):
         bus.subscribe(topic, note)
     bus.subscribe(EVENT, note, user=address.user)
-    bus.connect(Deadline.after(10))
+    bus.connect(Deadline.after(CONNECT_TIMEOUT))
+    bus.on_problem(seen.put)
     writer = LineWriter()
     print_message(f"watching {address.host}:{address.port} as {address.user}; Ctrl-C ends")
     try:
         while True:
             row = seen.get()
-            if output is WatchFormat.JSONL:
+            if isinstance(row, IcebusError):
+                if (refusal := bus.refusal) is not None:
+                    raise refusal
+                print_problem(row)
+            elif output is WatchFormat.JSONL:
                 print_json(row)
             else:
                 print_line(writer.line(row))
