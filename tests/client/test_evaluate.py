@@ -134,6 +134,32 @@ def test_given_a_generator_that_is_abandoned_when_left_then_boards_are_told_the_
     assert [call.args["bitstreams"] for call in ends] == [[]]
 
 
+@pytest.mark.parametrize("progress", [False, lambda _: None])
+def test_given_a_run_that_is_left_when_boards_have_more_of_it_then_that_is_withdrawn(
+    alice: PulseCountClient, w1: ScriptedWorker, circuits: list[Path], progress: Any
+) -> None:
+    w1.measure = False
+    with alice.reserve(1) as boards:
+        run = boards.evaluate(itertools.repeat(circuits[0]), progress=progress)
+        with in_background(lambda: w1.result(*w1.evaluations.wait(lambda seen: len(seen) > 2)[0])):
+            next(run)
+        run.close()
+        calls = w1.calls.wait(lambda seen: any(name == "withdraw" for name, _ in seen))
+    batches = {call.args["batch"] for name, call in calls if name in ("evaluate", "withdraw")}
+    assert len(batches) == 1
+    names = [name for name, _ in calls if name in ("evaluate", "withdraw")]
+    assert names[-1] == "withdraw"
+
+
+def test_given_a_run_that_has_come_to_its_end_then_nothing_is_withdrawn(
+    alice: PulseCountClient, w1: ScriptedWorker, circuits: list[Path]
+) -> None:
+    with alice.reserve(1) as boards:
+        assert len(list(boards.evaluate(circuits))) == 3
+        assert boards.withdrawn is None
+    assert all(name != "withdraw" for name, _ in w1.calls.seen)
+
+
 def test_given_a_generator_that_learns_from_results_when_it_ends_then_nothing_is_stuck(
     alice: PulseCountClient, w1: ScriptedWorker, circuits: list[Path]
 ) -> None:

@@ -125,7 +125,7 @@ def test_given_a_run_that_is_left_when_boards_hear_of_it_then_they_get_no_more(
         run = boards.map(itertools.repeat(circuits[0]))
         with in_background(lambda: w1.result(*w1.evaluations.wait(lambda seen: len(seen) == 4)[0])):
             next(run)
-        run.close()  # type: ignore[attr-defined]
+        run.close()
         calls = w1.calls.wait(
             lambda seen: sum(not call.args.get("more", True) for _, call in seen) == 2
         )

@@ -221,6 +221,24 @@ def test_given_a_run_when_interrupted_then_what_it_reserved_is_released(
     assert nothing_is_held(farm)
 
 
+@pytest.mark.parametrize("command", ["evaluate", "map"])
+def test_given_a_run_on_held_boards_when_interrupted_then_what_waits_is_given_up_and_it_says_so(
+    farm: Up, circuits: Sequence[Path], command: str
+) -> None:
+    held = farm.machine.run("reserve", "--duration", "10m").stdout.strip()
+    many = [str(circuits[0])] * 300
+    run = farm.machine.start(command, "--reservation", held, *many, "-o", "jsonl")
+    assert run.stdout is not None
+    assert json.loads(run.stdout.readline())["pulses"]
+    run.send_signal(signal.SIGINT)
+    _, told = run.communicate(timeout=30)
+    assert "given up" in told
+    [reservation] = farm.machine.json("reservations")
+    [device] = reservation["devices"]
+    assert farm.machine.json("call", device["serial"], "status")["queued"] == 0
+    assert farm.machine.run("release", held).returncode == 0
+
+
 def test_given_a_run_when_it_is_killed_then_its_boards_come_back_after_the_grace_period(
     farm: Up, circuits: Sequence[Path]
 ) -> None:

@@ -46,6 +46,41 @@ def test_given_a_report_byte_by_byte_then_no_digit_is_lost(serving: DeviceHarnes
     assert result.pulses == 31995
 
 
+def test_given_a_batch_when_withdrawn_then_what_waits_of_it_fails_and_the_rest_is_measured(
+    serving: DeviceHarness,
+) -> None:
+    on_board, *waiting = serving.evaluate(1, 2, 3)
+    other = bitstream_file(blank(9))
+    serving.invoke("evaluate", bitstreams=[other], batch="other", validate=False)
+    told = serving.invoke("withdraw", batch="b")
+    assert told == {"withdrawn": 2, "measuring": 1}
+    failures = serving.recorder.wait_events("failures", 2)
+    assert [each.evaluation for each in failures] == waiting
+    assert {each.error.code for each in failures} == {"evaluation_withdrawn"}
+    assert [value_of(serving.board.measure(count)) for count in (5, 6)] == [1, 9]
+    results = serving.recorder.wait_events("results", 2)
+    assert [each.evaluation for each in results] == [on_board, other.id]
+    ends = serving.recorder.wait_events("finished", 2)
+    assert [(each.batch, each.results, each.failures) for each in ends] == [
+        ("b", 1, 2),
+        ("other", 1, 0),
+    ]
+    assert serving.invoke("withdraw", batch="unknown") == {"withdrawn": 0, "measuring": 0}
+
+
+def test_given_a_batch_of_which_more_was_to_come_when_withdrawn_then_it_is_finished(
+    serving: DeviceHarness,
+) -> None:
+    serving.invoke(
+        "evaluate", bitstreams=[bitstream_file(blank(1))], batch="b", more=True, validate=False
+    )
+    serving.board.measure(5)
+    serving.recorder.wait_events("results")
+    serving.invoke("withdraw", batch="b")
+    (end,) = serving.recorder.wait_events("finished")
+    assert (end.batch, end.results, end.failures) == ("b", 1, 0)
+
+
 def test_given_garbage_between_the_lines_then_the_count_is_still_understood(
     serving: DeviceHarness,
 ) -> None:

@@ -323,6 +323,12 @@ class MeasurementFailed(IcebusError):
     code = "measurement_failed"
 
 
+class EvaluationWithdrawn(IcebusError):
+    """The client gave the evaluation up while it waited at its device."""
+
+    code = "evaluation_withdrawn"
+
+
 class KindFailed(IcebusError):
     """The kind's own code has a mistake; the board is well. ``details`` has ``kind``."""
 

@@ -49,6 +49,15 @@ class Collected(Message):
     )
 
 
+class Withdrawn(Message):
+    """Answer to ``withdraw``."""
+
+    withdrawn: Natural = Field(description="Evaluations of the batch that waited; each has failed.")
+    measuring: Natural = Field(
+        description="Those that were on the board already; each has its outcome when it is done."
+    )
+
+
 class QueueStatus(Message):
     """Answer to ``status``."""
 
@@ -132,6 +141,7 @@ ANSWERS: Mapping[str, type[Message]] = {
     "evaluate": Queued,
     "acknowledge": Acknowledged,
     "collect": Collected,
+    "withdraw": Withdrawn,
     "status": QueueStatus,
 }
 """What each method returns on a device. Its arguments are on the worker's ``kinds`` topic."""

@@ -69,8 +69,13 @@ class BoardCalls:
         self._batch = batch
         self._largest = INLINE if inline else 0
         self._validate = validate
+        self._closed = False
         # Kinds of earlier versions know no such argument.
         self._args = {"args": checked} if (checked := json_object(args, "args")) else {}
+
+    def close(self) -> None:
+        """Nobody waits for outcomes any more: send no call once more for files that it lacked."""
+        self._closed = True
 
     def make(self, call: EvaluateCall[Item], answered: OnAnswer, attempt: int = 1) -> None:
         """Call `evaluate` on one board; files that the worker lacks are sent again."""
@@ -115,7 +120,7 @@ class BoardCalls:
             if call.serial not in results.results:
                 raise RemoteError(f"the worker said nothing about device {call.serial}")
         except BlobMissing as error:
-            if attempt >= BLOB_ATTEMPTS:
+            if attempt >= BLOB_ATTEMPTS or self._closed:
                 answered(call, error)
                 return
             self._send_again(call, answered, attempt + 1)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable
+from contextlib import closing
 from typing import Any, Generic, TypeVar, Unpack
 
 from icebus.client._connection.connection import Connection
@@ -17,6 +18,7 @@ from icebus.client._evaluating.options import STALL, EvaluateOptions, MapOptions
 from icebus.client._evaluating.outcomes import EvaluationsFailed
 from icebus.client._evaluating.progress import follow
 from icebus.client._evaluating.run import Run
+from icebus.client._evaluating.withdrawing import withdraw
 from icebus.client._reservation.document import is_queued
 from icebus.client._reservation.queue_place import still_queued_error
 from icebus.client._reservation.reservation import Reservation
@@ -24,7 +26,7 @@ from icebus.schemas.calls import read_event
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import IcebusError, InvalidRequest, RemoteError
 from icebus.schemas.ids import new_id
-from icebus.schemas.measuring import BatchFinished, Failure, Outcome, Result
+from icebus.schemas.measuring import BatchFinished, Failure, Outcome, Result, Withdrawn
 from icebus.schemas.operations import reservations
 
 KEPT_FAILURES = 1000
@@ -48,6 +50,10 @@ class MeasuringBoards(Reservation, Generic[R]):
         result: the model of what a measurement comes to.
         keep_alive: whether to extend it while the client lives.
         remaining: seconds that are left of it, where known.
+
+    Attributes:
+        withdrawn: what was given up when a run was last left before its end, by ``break`` or
+            Ctrl-C: what waited at boards is not measured any more.
     """
 
     def __init__(
@@ -60,6 +66,7 @@ class MeasuringBoards(Reservation, Generic[R]):
         remaining: float | None = None,
     ) -> None:
         super().__init__(connection, document, keep_alive=keep_alive, remaining=remaining)
+        self.withdrawn: Withdrawn | None = None
         self._result = result
         self._runs: dict[str, Run[R]] = {}
         self._batches: OrderedDict[str, None] = OrderedDict()
@@ -68,7 +75,7 @@ class MeasuringBoards(Reservation, Generic[R]):
 
     def evaluate(
         self, bitstreams: Iterable[Source], **options: Unpack[EvaluateOptions]
-    ) -> Iterator[R]:
+    ) -> Generator[R]:
         """Evaluate every bitstream on every board, and yield results as they come.
 
         The bitstreams are taken, on your thread, a few ahead of the boards, so they may come from
@@ -102,7 +109,7 @@ class MeasuringBoards(Reservation, Generic[R]):
 
     def evaluate_outcomes(
         self, bitstreams: Iterable[Source], **options: Unpack[EvaluateOptions]
-    ) -> Iterator[R | Failure]:
+    ) -> Generator[R | Failure]:
         """Like :meth:`evaluate`, but yield failures too instead of raising them at the end.
 
         Raises:
@@ -117,7 +124,7 @@ class MeasuringBoards(Reservation, Generic[R]):
 
     outcomes = evaluate_outcomes
 
-    def map(self, population: Iterable[Source], **options: Unpack[MapOptions]) -> Iterator[R]:
+    def map(self, population: Iterable[Source], **options: Unpack[MapOptions]) -> Generator[R]:
         """Evaluate every bitstream once, on whichever board is free; yield results as they come.
 
         What a board owes when it fails goes to the others, and a board that comes back takes part
@@ -144,7 +151,7 @@ class MeasuringBoards(Reservation, Generic[R]):
 
     def map_outcomes(
         self, population: Iterable[Source], **options: Unpack[MapOptions]
-    ) -> Iterator[R | Failure]:
+    ) -> Generator[R | Failure]:
         """Like :meth:`map`, but yield failures too instead of raising them at the end.
 
         Raises:
@@ -181,7 +188,7 @@ class MeasuringBoards(Reservation, Generic[R]):
 
     def _on_each(
         self, source: Iterable[Source], options: Options
-    ) -> tuple[Run[R], Iterator[R | Failure]]:
+    ) -> tuple[Run[R], Generator[R | Failure]]:
         bitstreams = as_sources(source)
         # Boards that fail give way to others only where the run is for all of the reservation.
         waits = options.all_boards and self.document.replace
@@ -191,7 +198,7 @@ class MeasuringBoards(Reservation, Generic[R]):
 
     def _on_any(
         self, source: Iterable[Source], options: Options
-    ) -> tuple[Run[R], Iterator[R | Failure]]:
+    ) -> tuple[Run[R], Generator[R | Failure]]:
         bitstreams = as_sources(source)
         distribution = AnyBoard[Item](new_id(), self._chosen(options), length_of(bitstreams))
         return self._run(distribution, bitstreams, options)
@@ -209,7 +216,7 @@ class MeasuringBoards(Reservation, Generic[R]):
 
     def _run(
         self, distribution: Distribution[Item, Any], bitstreams: Iterable[Source], options: Options
-    ) -> tuple[Run[R], Iterator[R | Failure]]:
+    ) -> tuple[Run[R], Generator[R | Failure]]:
         run = Run[R](self._connection, self, self._acknowledger, distribution, options)
         outcomes = self._outcomes(run, bitstreams)
         if options.progress is False:
@@ -218,7 +225,7 @@ class MeasuringBoards(Reservation, Generic[R]):
         total = None if length is None else length * distribution.copies
         return run, follow(outcomes, total, options.progress)
 
-    def _outcomes(self, run: Run[R], bitstreams: Iterable[Source]) -> Iterator[R | Failure]:
+    def _outcomes(self, run: Run[R], bitstreams: Iterable[Source]) -> Generator[R | Failure]:
         self._runs[run.batch] = run
         self._batches[run.batch] = None
         while len(self._batches) > KEPT_BATCHES:
@@ -230,7 +237,9 @@ class MeasuringBoards(Reservation, Generic[R]):
                 self._finish(run)
 
     def _finish(self, run: Run[R]) -> None:
-        run.close()
+        owing = run.close()
+        if owing and self.ended is None and self._connection.bus.connected:
+            self.withdrawn = withdraw(self._connection, self, run.batch, owing)
         if self._connection.hooks.has("finished"):
             run.wait_finished(Deadline.after(FINISHED_TIMEOUT))
         del self._runs[run.batch]
@@ -305,25 +314,26 @@ class MeasuringBoards(Reservation, Generic[R]):
             run.replaced(serial, by)
 
 
-def _all(run: Run[R], outcomes: Iterator[R | Failure]) -> Iterator[R | Failure]:
+def _all(run: Run[R], outcomes: Generator[R | Failure]) -> Generator[R | Failure]:
     """All outcomes, and then why there are no more, if not because the source has ended."""
     yield from outcomes
     if run.no_board_error is not None:
         raise run.no_board_error
 
 
-def _results(run: Run[R], outcomes: Iterator[R | Failure]) -> Iterator[R]:
+def _results(run: Run[R], outcomes: Generator[R | Failure]) -> Generator[R]:
     """The results among outcomes, and then one error that tells of all failures."""
     failures: list[Failure] = []
     failed = total = 0
-    for outcome in outcomes:
-        total += 1
-        if not isinstance(outcome, Failure):
-            yield outcome
-            continue
-        failed += 1
-        if len(failures) < KEPT_FAILURES:
-            failures.append(outcome)
+    with closing(outcomes):
+        for outcome in outcomes:
+            total += 1
+            if not isinstance(outcome, Failure):
+                yield outcome
+                continue
+            failed += 1
+            if len(failures) < KEPT_FAILURES:
+                failures.append(outcome)
     if failures:
         raise EvaluationsFailed.of(failures, failed, total) from run.no_board_error
     if run.no_board_error is not None:

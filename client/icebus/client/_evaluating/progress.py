@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
@@ -42,10 +42,10 @@ AnyOutcome = TypeVar("AnyOutcome", bound=Outcome)
 
 
 def follow(
-    outcomes: Iterator[AnyOutcome],
+    outcomes: Generator[AnyOutcome],
     total: int | None,
     show: Literal[True] | Callable[[Progress], object],
-) -> Iterator[AnyOutcome]:
+) -> Generator[AnyOutcome]:
     """The same outcomes; before each is handed out, how far the run has come is shown."""
     if show is True:
         with bar("evaluating", total) as step:
@@ -55,14 +55,15 @@ def follow(
 
 
 def _reporting(
-    outcomes: Iterator[AnyOutcome], total: int | None, report: Callable[[Progress], object]
-) -> Iterator[AnyOutcome]:
+    outcomes: Generator[AnyOutcome], total: int | None, report: Callable[[Progress], object]
+) -> Generator[AnyOutcome]:
     began = time.monotonic()
     failed = 0
-    for done, outcome in enumerate(outcomes, start=1):
-        failed += isinstance(outcome, Failure)
-        report(Progress(done, failed, total, time.monotonic() - began))
-        yield outcome
+    with closing(outcomes):
+        for done, outcome in enumerate(outcomes, start=1):
+            failed += isinstance(outcome, Failure)
+            report(Progress(done, failed, total, time.monotonic() - began))
+            yield outcome
 
 
 @contextmanager

@@ -145,9 +145,16 @@ class Run(Generic[R]):
             else:
                 self._wait()
 
-    def close(self) -> None:
-        """Tell boards that no more will come; outcomes that come still are dropped."""
-        self._handle(Closed())
+    def close(self) -> list[str]:
+        """Tell boards that no more will come; outcomes that come still are dropped.
+
+        Returns:
+            The boards that owe outcomes still.
+        """
+        self._calls.close()
+        with self._condition:
+            self._handle(Closed())
+            return self._state.owing
 
     def wait_finished(self, deadline: Deadline) -> None:
         """Wait until the boards have told that the batch is finished, if they do in time."""

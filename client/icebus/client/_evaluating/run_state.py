@@ -177,6 +177,11 @@ class RunState(Generic[T]):
         return self._distribution.serials
 
     @property
+    def owing(self) -> list[str]:
+        """The boards that were sent evaluations which have no outcome yet."""
+        return [each for each in self._distribution.serials if self._distribution.outstanding(each)]
+
+    @property
     def wants_more(self) -> bool:
         """Whether to take more from the source now."""
         return self._distribution.wants_more

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -85,6 +85,8 @@ def measure(measurement: Measurement, request: BoardRequest, output: Format) -> 
     Raises:
         typer.Exit: some have no result.
     """
+    from icebus.client._evaluating.withdrawing import in_words
+
     if request.count is not None and request.serials:
         raise typer.BadParameter("give either how many (-n) or which (--serial)")
     check_plot(measurement.plot)
@@ -111,19 +113,23 @@ def measure(measurement: Measurement, request: BoardRequest, output: Format) -> 
                     plotting(measurement.plot, info, names) as plot,
                     run_progress("evaluating", total, streams=printer.streams) as progress,
                 ):
-                    for outcome in run(
+                    outcomes = run(
                         bitstreams,
                         serials=request.serials or None,
                         args=args,
                         validate=measurement.validate,
                         progress=progress,
-                    ):
-                        printer.print(outcome)
-                        if plot is not None:
-                            plot.add(outcome)
+                    )
+                    with closing(outcomes):
+                        for outcome in outcomes:
+                            printer.print(outcome)
+                            if plot is not None:
+                                plot.add(outcome)
             finally:
                 # Also what came before Ctrl-C, or before the farm was gone.
                 printer.print_rest()
+                if boards.withdrawn is not None:
+                    print_message(f"icebus: {in_words(boards.withdrawn)}")
     if printer.failed:
         print_message(f"icebus: {printer.failed} of {printer.printed} evaluations failed")
     if printer.failed or (plot is not None and plot.failed):

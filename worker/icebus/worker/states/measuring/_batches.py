@@ -48,6 +48,14 @@ class Batches:
         batch.failures += not succeeded
         return self._end(name, batch)
 
+    def close(self, name: str) -> EndedBatch | None:
+        """No more of the batch will be accepted; returns its end if all its outcomes are there."""
+        batch = self._open.get(name)
+        if batch is None:
+            return None
+        batch.more = False
+        return self._end(name, batch)
+
     def abandon(self) -> list[EndedBatch]:
         """Nothing more will come: the ends of all batches."""
         ended = [

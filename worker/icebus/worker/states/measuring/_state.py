@@ -15,6 +15,7 @@ from icebus.schemas.boards import bitstream
 from icebus.schemas.boards.bitstream import Normalised
 from icebus.schemas.errors import (
     BitstreamInvalid,
+    EvaluationWithdrawn,
     IcebusError,
     InvalidRequest,
     KindFailed,
@@ -33,6 +34,7 @@ from icebus.schemas.measuring import (
     Queued,
     QueueStatus,
     Result,
+    Withdrawn,
 )
 from icebus.schemas.message import Args, Natural
 from icebus.worker.firmware import Measured, Meter, MeterCallbacks
@@ -199,6 +201,21 @@ class Measuring(Reservable, ABC, Generic[R]):
         """
         repeated, following = self._outcomes.repeat_page(after)
         return Collected(repeated=repeated, next=following, outstanding=self.load)
+
+    @method
+    def withdraw(self, batch: Id) -> Withdrawn:
+        """Give up what waits of a batch, and take no more of it: nobody wants it any longer.
+
+        Each evaluation that waited ends in a failure. What is on the board is seen through.
+        """
+        waiting = [each for each in self._queue if each.entry.batch == batch]
+        self._queue = deque(each for each in self._queue if each.entry.batch != batch)
+        why = EvaluationWithdrawn("it was given up before it was measured")
+        for evaluation in waiting:
+            self._end(evaluation, why)
+        self._on_batch_ended(self._batches.close(batch))
+        measuring = sum(each.entry.batch == batch for each in self._under_way.values())
+        return Withdrawn(withdrawn=len(waiting), measuring=measuring)
 
     @method
     def status(self) -> QueueStatus:
