@@ -26,7 +26,7 @@ from icebus.schemas.components import (
     WorkerPhase,
     WorkerState,
 )
-from icebus.schemas.devices import DeviceReport, DeviceState
+from icebus.schemas.devices import DeviceClaim, DeviceReport, DeviceState
 from icebus.schemas.errors import BrokerUnavailable, InvalidRequest, NoProfile, NotAuthorized
 from icebus.schemas.message import now
 from icebus.schemas.operations.reservations import Reservation, ReservationState
@@ -277,6 +277,24 @@ def test_given_boards_in_trouble_when_checked_then_each_is_told_with_its_reason(
 
 def _second(state: DeviceState) -> dict[tuple[str, str], DeviceReport]:
     return {("w2", "B"): report("B", state)}
+
+
+def test_given_boards_that_two_workers_claim_when_checked_then_both_are_named() -> None:
+    def claim(serial: str) -> DeviceClaim:
+        return DeviceClaim(
+            serial=serial, worker="w1", claimed_by=["w2"], since=NOW, remedy="move it"
+        )
+
+    one = well(claims={"B": claim("B")})
+    (found,) = farm.check_claims(one)
+    many = farm.check_claims(well(claims={f"{n:02}": claim(f"{n:02}") for n in range(20)}))
+
+    assert farm.check_claims(well()) == []
+    assert (level(found), found.remedy) == ("fail", "move it")
+    assert found.found == "B of w1 is claimed by w2 too"
+    assert farm.check_devices(one)[0].found == "1 ready", "it is one board"
+    assert len(many) == 6
+    assert many[-1].found == "15 more are claimed by several workers"
 
 
 def test_given_a_board_of_a_lost_worker_when_checked_then_it_does_not_count() -> None:

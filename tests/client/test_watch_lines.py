@@ -8,7 +8,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from icebus.client.cli.watch_lines import LineWriter
+from icebus.client.cli.watch_lines import LineWriter, Senders
 
 
 def told(writer: LineWriter, what: str, data: object, **ids: str) -> str:
@@ -92,3 +92,49 @@ def test_given_anything_when_told_then_it_is_one_printable_line(
     data: dict[str, Any], what: str
 ) -> None:
     assert told(LineWriter(), what, data, reservation="r").isprintable()
+
+
+def event(sender: str, serial: str = "a", reservation: str = "r") -> dict[str, Any]:
+    return {
+        "at": "2026-01-01T00:00:00+00:00",
+        "what": "results",
+        "sender": sender,
+        "serial": serial,
+        "reservation": reservation,
+        "data": {},
+    }
+
+
+def test_given_an_event_then_it_is_shown_if_it_comes_from_the_boards_own_worker_or_control() -> (
+    None
+):
+    senders = Senders()
+    document = {"devices": [{"serial": "a", "worker": "w1"}, "odd"]}
+
+    before = senders.counts(event("w1"))
+    told = senders.counts({"what": "reservation", "reservation": "r", "data": document})
+    after = [
+        senders.counts(each)
+        for each in (
+            event("w1"),
+            event("control"),
+            event("w2"),
+            event("w1", serial="b"),
+            event("w1", reservation="other"),
+        )
+    ]
+    over = senders.counts({"what": "reservation", "reservation": "r", "data": None})
+
+    assert (before, told, over) == (False, True, True)
+    assert after == [True, True, False, False, False]
+    assert senders.counts(event("w1")), "its last outcomes may come after the end"
+    assert senders.counts({"what": "device", "worker": "w2", "serial": "a", "data": {}})
+
+
+def test_given_a_board_that_two_workers_claim_when_told_then_both_are_named() -> None:
+    writer = LineWriter()
+
+    line = told(writer, "claim", {"worker": "w1", "claimed_by": ["w2"]}, serial="a")
+
+    assert "of w1 is claimed by w2 too" in line
+    assert "claimed by one worker only" in told(writer, "claim", None, serial="a")

@@ -93,6 +93,24 @@ def test_given_a_device_that_another_worker_claims_then_all_are_told_and_its_own
     ]
 
 
+def test_given_a_board_that_blinks_when_another_lurks_then_it_stays_and_otherwise_goes_at_last(
+    harness: Harness,
+) -> None:
+    harness.worker("w1", "a")
+    harness.worker("w2", "a")
+
+    for _ in range(3):
+        harness.report("w1", "a", DeviceState.ABSENT)
+        pass_time(harness, 30, "w1", "w2")
+        assert owner(harness) == "w1"
+        harness.report("w1", "a", DeviceState.READY)
+        pass_time(harness, 40, "w1", "w2")
+    harness.report("w1", "a", DeviceState.ABSENT)
+    pass_time(harness, 61, "w1", "w2")
+
+    assert (owner(harness), alarms(harness)) == ("w2", {})
+
+
 def test_given_a_claim_when_the_claimant_takes_it_back_then_the_alarm_ends_after_a_while(
     harness: Harness,
 ) -> None:

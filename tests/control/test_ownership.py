@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from icebus.control.decide.ownership import Claim, claimants, decide_owner
+from icebus.control.decide.ownership import LURKING, Claim, claimants, decide_owner
 from icebus.control.watch.owners import CLAIM_REMEMBERED
 from icebus.control.watch.workers import Workers
 from icebus.schemas.components import WorkerHeartbeat, WorkerPhase, WorkerState
@@ -94,6 +94,18 @@ def test_given_another_that_has_it_then_it_is_followed_once_the_old_worker_let_g
     assert decide("a", [old, Claim("b", has=True)]) == expected
 
 
+@pytest.mark.parametrize(
+    ("early", "let_go", "expected"),
+    [(False, 0.0, "b"), (True, 0.0, "a"), (True, LURKING - 1, "a"), (True, LURKING, "b")],
+)
+def test_given_one_that_claimed_it_all_along_then_it_has_to_wait_where_others_do_not(
+    early: bool, let_go: float, expected: str
+) -> None:
+    claims = [Claim("a", has=False), Claim("b", has=True, early=early)]
+
+    assert decide_owner("a", claims, RELEASE_AFTER, let_go) == expected
+
+
 class Farm(RuleBasedStateMachine):
     """Three workers that say what they like of one device, come, go, and fall silent."""
 
@@ -106,7 +118,7 @@ class Farm(RuleBasedStateMachine):
         self.phase = dict.fromkeys(NAMES, WorkerPhase.READY)
         self.has = dict.fromkeys(NAMES, False)
         self.silent = dict.fromkeys(NAMES, False)
-        self.away_since: dict[str, float] = {}
+        self.absent_since: dict[str, float] = {}
         self.owner: str | None = None
         for name in NAMES:
             self.say_state(name)
@@ -122,6 +134,10 @@ class Farm(RuleBasedStateMachine):
         if self.phase[name] is not WorkerPhase.READY:
             return
         self.has[name] = has
+        if not has:
+            self.absent_since.setdefault(name, self.at)
+        else:
+            self.absent_since.pop(name, None)
         said = DeviceState.READY if has else DeviceState.ABSENT
         report = DeviceReport(serial="s", state=said, since=now(), session=name)
         self.say_state(name)
@@ -169,7 +185,8 @@ class Farm(RuleBasedStateMachine):
         having = [n for n in having if self.workers.get(n).has_now("s")]
         if having:
             assert owner is not None
-            assert owner in having or self.workers.away(owner, self.at) < RELEASE_AFTER
+            waits = self.at - self.absent_since.get(owner, -1e9) < LURKING
+            assert owner in having or waits or self.workers.away(owner, self.at) < RELEASE_AFTER
         told = self.workers.claimants("s")
         assert {name for name in having if name != owner} <= set(told)
         assert owner not in told

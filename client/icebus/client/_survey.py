@@ -79,6 +79,11 @@ class Survey:
         """What a worker reports of its devices."""
         return [report for (owner, _), report in sorted(self.devices.items()) if owner == worker]
 
+    def merely_claims(self, worker: str, serial: str) -> bool:
+        """Whether a device of which a worker reports is another worker's."""
+        claim = self.claims.get(serial)
+        return claim is not None and worker in claim.claimed_by
+
     def age(self, worker: str) -> float | None:
         """Seconds since the worker's heartbeat, in whole intervals; None when it has none."""
         return echo_age(self.heartbeat, self.heartbeats.get(worker))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
+
+from icebus.schemas.ids import CONTROL
 
 Data = Mapping[str, Any]
 
@@ -12,6 +15,36 @@ _FACTS = ("state", "bitstream", "kind")
 """Of a message's data, what a line says as it is."""
 
 _OVER = ("ending", "ended")
+
+_GONE = {"reservation": "ended", "claim": "claimed by one worker only"}
+"""What it means that a topic is empty, where it is not that something is gone."""
+
+_KEPT = 1000
+"""Reservations of which the boards are remembered: their outcomes may come after the end."""
+
+
+class Senders:
+    """Knows whose word on a board counts: of what a worker says of others' boards, nothing does."""
+
+    def __init__(self) -> None:
+        self._owners: OrderedDict[str, dict[str, str]] = OrderedDict()
+
+    def counts(self, row: Mapping[str, Any]) -> bool:
+        """Whether a row is to be shown, given those before it, to which it then belongs."""
+        name, data = str(row.get("reservation")), row["data"]
+        if row["what"] == "reservation":
+            if isinstance(data, dict):
+                devices = _dicts(data.get("devices"))
+                owners = {str(each.get("serial")): str(each.get("worker")) for each in devices}
+                self._owners[name] = owners
+                self._owners.move_to_end(name)
+                while len(self._owners) > _KEPT:
+                    self._owners.popitem(last=False)
+            return True
+        sender = row.get("sender")
+        if sender is None or sender == CONTROL:
+            return True
+        return self._owners.get(name, {}).get(str(row.get("serial"))) == str(sender)
 
 
 class LineWriter:
@@ -34,13 +67,16 @@ class LineWriter:
     def _facts(self, row: Mapping[str, Any]) -> Iterator[str]:
         data, what = row["data"], row["what"]
         if data is None:
-            yield "ended" if what == "reservation" else "gone"
+            yield _GONE.get(what, "gone")
         elif isinstance(data, dict):
             yield from (str(data[key]) for key in _FACTS if data.get(key) not in (None, ""))
             if what == "results":
                 yield from _measured(data)
             if data.get("user"):
                 yield f"{'to' if what == 'transferred' else 'by'} {data['user']}"
+            if what == "claim":
+                names = " and ".join(map(str, _list(data.get("claimed_by"))))
+                yield f"of {data.get('worker')} is claimed by {names} too: `icebus doctor`"
             if data.get("by"):
                 yield f"replaced by {data['by']}"
             if isinstance(data.get("queue"), dict):
@@ -84,7 +120,11 @@ def _measured(data: Data) -> list[str]:
 
 def _dicts(value: object) -> list[Data]:
     """What of a list has parts, whatever else the network sent."""
-    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
+    return [each for each in _list(value) if isinstance(each, dict)]
+
+
+def _list(value: object) -> list[object]:
+    return value if isinstance(value, list) else []
 
 
 def _time(moment: object, precision: str = "seconds") -> str:

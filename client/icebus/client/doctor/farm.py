@@ -125,7 +125,9 @@ def check_workers(farm: Survey) -> list[Finding]:
 def check_devices(farm: Survey) -> list[Finding]:
     """How many boards can be used, and what is the matter with the others."""
     reports = [
-        report for (worker, _), report in farm.devices.items() if farm.answers(worker) is not False
+        report
+        for (worker, serial), report in farm.devices.items()
+        if farm.answers(worker) is not False and not farm.merely_claims(worker, serial)
     ]
     if not reports:
         return [fail("devices", "none", "plug boards in, or `icebus up --boards 4`")]

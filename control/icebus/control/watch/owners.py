@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from dataclasses import replace
+from typing import TypeVar
 
 from icebus.control.decide.ownership import Claim, claimants, decide_owner
 
 CLAIM_REMEMBERED = 60.0
 """Seconds that a claim is told of after its worker has taken it back: one that says this and that
 in turn is one alarm, not hundreds."""
+
+V = TypeVar("V", dict[str, float], set[str])
 
 
 class Owners:
@@ -24,25 +28,31 @@ class Owners:
         self._release_after = release_after
         self._owners: dict[str, str] = {}
         self._claims: dict[str, dict[str, float]] = {}
+        self._early: dict[str, set[str]] = {}
+        self._let_go: dict[str, float] = {}
 
     def settle(self, serial: str, claims: Collection[Claim], at: float) -> bool:
         """Decide anew whose a device is; returns whether that, or who else claims it, changed."""
         before = self._owners.get(serial), self.claimants(serial)
-        owner = decide_owner(before[0], claims, self._release_after)
+        early = self._early.get(serial, set())
+        known = {claim.worker: replace(claim, early=claim.worker in early) for claim in claims}
+        let_go = at - self._let_go.setdefault(serial, at)
+        owner = decide_owner(before[0], known.values(), self._release_after, let_go)
         if owner is None:
             return self.forget(serial)
         self._owners[serial] = owner
-        known = {claim.worker for claim in claims}
+        now = claimants(owner, known.values())
         remembered = {
             worker: last
             for worker, last in self._claims.get(serial, {}).items()
             if worker in known and worker != owner and at < last + CLAIM_REMEMBERED
         }
-        remembered |= dict.fromkeys(claimants(owner, claims), at)
-        if remembered:
-            self._claims[serial] = remembered
-        else:
-            self._claims.pop(serial, None)
+        remembered |= dict.fromkeys(now, at)
+        _keep(self._claims, serial, remembered)
+        has = owner in known and known[owner].has
+        if has:
+            del self._let_go[serial]
+        _keep(self._early, serial, (early | set(now) if has else early) & remembered.keys())
         return before != (owner, self.claimants(serial))
 
     def assign(self, serial: str, owner: str | None) -> None:
@@ -51,10 +61,13 @@ class Owners:
             self._owners.pop(serial, None)
         else:
             self._owners[serial] = owner
+        self._let_go.pop(serial, None)
 
     def forget(self, serial: str) -> bool:
         """Nobody has ever reported that device; returns whether that is news."""
         told = self._claims.pop(serial, None)
+        self._early.pop(serial, None)
+        self._let_go.pop(serial, None)
         return self._owners.pop(serial, None) is not None or told is not None
 
     def of(self, serial: str) -> str | None:
@@ -76,3 +89,11 @@ class Owners:
     def serials(self) -> Iterable[str]:
         """All devices ever heard of."""
         return self._owners.keys()
+
+
+def _keep(where: dict[str, V], serial: str, what: V) -> None:
+    """Keep something of a device, or nothing where there is nothing."""
+    if what:
+        where[serial] = what
+    else:
+        where.pop(serial, None)

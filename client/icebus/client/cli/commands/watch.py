@@ -11,7 +11,7 @@ import typer
 
 from icebus.client.cli.connecting import CONNECT_TIMEOUT, PROFILE, print_problem
 from icebus.client.cli.output import print_json, print_line, print_message
-from icebus.client.cli.watch_lines import LineWriter
+from icebus.client.cli.watch_lines import LineWriter, Senders
 
 if TYPE_CHECKING:
     from icebus.bus import Incoming
@@ -48,7 +48,14 @@ def watch(
     from icebus.client._profile import find_address
     from icebus.schemas.deadline import Deadline
     from icebus.schemas.errors import IcebusError
-    from icebus.schemas.topics import CONTROL_STATE, DEVICE, EVENT, RESERVATION, WORKER_STATE
+    from icebus.schemas.topics import (
+        CLAIM,
+        CONTROL_STATE,
+        DEVICE,
+        EVENT,
+        RESERVATION,
+        WORKER_STATE,
+    )
 
     address = find_address(profile=PROFILE.get())
     seen: queue.SimpleQueue[dict[str, Any] | IcebusError] = queue.SimpleQueue()
@@ -57,12 +64,12 @@ def watch(
         seen.put(as_row(incoming))
 
     bus = Bus(address, name=f"{address.user}-watch", session_expiry=0)
-    for topic in (CONTROL_STATE, WORKER_STATE, DEVICE, RESERVATION):
+    for topic in (CONTROL_STATE, WORKER_STATE, DEVICE, CLAIM, RESERVATION):
         bus.subscribe(topic, note)
     bus.subscribe(EVENT, note, user=address.user)
     bus.connect(Deadline.after(CONNECT_TIMEOUT))
     bus.on_problem(seen.put)
-    writer = LineWriter()
+    writer, senders = LineWriter(), Senders()
     print_message(f"watching {address.host}:{address.port} as {address.user}; Ctrl-C ends")
     try:
         while True:
@@ -71,6 +78,8 @@ def watch(
                 if (refusal := bus.refusal) is not None:
                     raise refusal
                 print_problem(row)
+            elif not senders.counts(row):
+                continue
             elif output is WatchFormat.JSONL:
                 print_json(row)
             else:
@@ -93,8 +102,8 @@ def as_row(incoming: Incoming) -> dict[str, Any]:
     if event is not None:
         data = data.get("data", data) if isinstance(data, dict) else data
     what = event["event"] if event else "device" if "device" in levels else levels[0]
-    if levels[:2] == ["control", "reservation"]:
-        what = "reservation"
+    if levels[0] == "control" and levels[1] in ("reservation", "claim"):
+        what = levels[1]
     return {
         "at": now().isoformat(timespec="milliseconds"),
         "what": what,
