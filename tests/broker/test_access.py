@@ -144,7 +144,7 @@ def test_given_an_observer_who_listens_to_everything_then_other_peoples_matters_
 ) -> None:
     seen: list[str] = []
     observer = connect("eve")
-    observer._client.on_message = lambda _c, _u, message: seen.append(message.topic)
+    observer._client.receive = lambda message, _judgement: seen.append(message.topic)
     observer._client.subscribe("#", qos=1)
     observer._client.subscribe("$SYS/#", qos=1)
     barrier = "worker/w1/device/last"

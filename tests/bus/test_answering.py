@@ -13,11 +13,11 @@ from tests.bus.exchanges import Answer, Server, ask, requester, say
 from tests.connections import published, soon, subscribed
 
 from icebus.bus import Bus, Exchange, Incoming, Responder
-from icebus.bus import _answering as answering
+from icebus.bus import _request_memory as memory
 from icebus.bus._messages import publish_properties
 from icebus.schemas.calls import Reply, Request
 from icebus.schemas.deadline import Deadline
-from icebus.schemas.errors import IcebusError, InvalidRequest, NotEnoughDevices, QueueFull
+from icebus.schemas.errors import IcebusError, InvalidRequest, NotEnoughDevices, TooManyRequests
 from icebus.schemas.topics import OPERATION, REPLY
 
 # --- trust --------------------------------------------------------------------------------------
@@ -177,14 +177,14 @@ def quiet_responder() -> tuple[Responder, Quiet]:
 def test_given_many_requests_then_only_so_many_answers_are_remembered(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(answering, "REMEMBERED", 10)
+    monkeypatch.setattr(memory, "REMEMBERED", 10)
     responder, _bus = quiet_responder()
     assert offer(responder, 0) is not None  # never answered: it must not keep the others alive
     for number in range(1, 100):
         exchange = offer(responder, number)
         assert exchange is not None
         exchange.succeed(Answer(word="x"))
-    assert len(responder._answers) <= 11
+    assert responder._memory.size("alice")[0] <= 11
     assert offer(responder, 99) is None
     assert offer(responder, 1) is not None
 
@@ -192,28 +192,27 @@ def test_given_many_requests_then_only_so_many_answers_are_remembered(
 def test_given_large_answers_then_they_are_bounded_in_bytes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(answering, "REMEMBERED_BYTES", 10_000)
+    monkeypatch.setattr(memory, "REMEMBERED_BYTES", 10_000)
     responder, _bus = quiet_responder()
     for number in range(100):
         exchange = offer(responder, number)
         assert exchange is not None
         exchange.succeed(Answer(word="x" * 1000))
-    assert sum(len(answer.payload) for answer in responder._answers.values()) < 12_000
-    assert responder._answer_bytes < 12_000
+    assert 5_000 < responder._memory.size("alice")[1] < 12_000
 
 
 def test_given_requests_that_nobody_finishes_then_more_are_refused_until_they_are_old(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(answering, "OPEN", 5)
+    monkeypatch.setattr(memory, "OPEN", 5)
     responder, bus = quiet_responder()
     assert all(offer(responder, number) is not None for number in range(5))
     assert offer(responder, 5) is None
     reply = Reply.model_validate_json(bus.sent[0])
     assert reply.id == "r5"
     assert reply.error is not None
-    assert isinstance(IcebusError.from_info(reply.error), QueueFull)
-    monkeypatch.setattr(answering, "REMEMBERED_FOR", -1.0)
+    assert isinstance(IcebusError.from_info(reply.error), TooManyRequests)
+    monkeypatch.setattr(memory, "KEPT_FOR", -1.0)
     assert offer(responder, 6) is not None
 
 

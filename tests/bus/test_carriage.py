@@ -111,7 +111,7 @@ def test_given_a_topic_when_subscribed_then_it_is_with_the_quality_of_the_table(
     came: queue.SimpleQueue[int] = queue.SimpleQueue()
     reader = connect(reader_of(topic))
     subscribed(reader, topic, lambda _incoming: None)
-    reader._client.on_message = lambda _client, _data, message: came.put(message.qos)
+    reader._client.receive = lambda message, _judgement: came.put(message.qos)
     person, address = writer_of(topic)
     publish_by_hand(connect(person), address, b"{}")  # with QoS 1, which the reader's may lower
     assert came.get(timeout=10) == topic.qos

@@ -169,7 +169,7 @@ def test_given_messages_not_read_yet_when_closed_then_no_will_is_published(
     bus = connect("alice", will=WILL)
     subscribed(bus, CONTROL_HEARTBEAT, inbox())
     closing, reading = threading.Thread(target=bus.close, args=[soon()]), threading.Event()
-    bus._client.on_message = lambda *_: reading.wait(10)  # more than the socket's buffer holds
+    bus._client.receive = lambda *_: reading.wait(10)  # more than the socket's buffer holds
     for _ in range(40):
         published(main, CONTROL_HEARTBEAT(), bytes(500_000), interval=1)
     closing.start()

@@ -13,7 +13,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties, VariableByteIntegers
 from tests.connections import published, soon, subscribed
 
-from icebus.bus._messages import ReceivedProperties, read_publish
+from icebus.bus._reading import ReceivedProperties, read_publish
 from icebus.schemas.topics import OPERATION
 
 TOPIC = b"icebus/request/alice/list"
@@ -106,11 +106,11 @@ def test_given_paho_as_installed_then_messages_are_read_by_us(connect: Any, inbo
     subscribed(bus, OPERATION, kept)
     read: list[object] = []
 
-    def on_message(_client: paho.Client, _userdata: object, message: paho.MQTTMessage) -> None:
+    def receive(message: paho.MQTTMessage, judgement: Any) -> None:
         read.append(message.properties)
-        bus._on_message(_client, _userdata, message)
+        bus._on_message(message, judgement)
 
-    bus._client.on_message = on_message
+    bus._client.receive = receive
     topic = OPERATION(user="alice", operation="list")
     published(connect("alice"), topic, b"{}", deadline=soon())
     kept.wait(1)

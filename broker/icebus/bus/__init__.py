@@ -16,27 +16,32 @@ What stands in ``__all__`` is public, here and in no other module of the package
 """
 
 from icebus.bus._address import BrokerAddress, check_root
+from icebus.bus._allowances import Allowance
 from icebus.bus._answering import Exchange, Responder
 from icebus.bus._asking import Answer, Requester
 from icebus.bus._bus import RECONNECT_MAX, Bus, new_client_id
 from icebus.bus._credentials import Credentials
 from icebus.bus._messages import Incoming, Will
 from icebus.bus._state_publisher import StatePublisher
-from icebus.bus._subscriptions import Subscription
+from icebus.bus._subscriptions import FromUsers, Subscription
+from icebus.bus._turns import Turns
 from icebus.bus._waiting import wait_for
 
 __all__ = [
     "RECONNECT_MAX",
+    "Allowance",
     "Answer",
     "BrokerAddress",
     "Bus",
     "Credentials",
     "Exchange",
+    "FromUsers",
     "Incoming",
     "Requester",
     "Responder",
     "StatePublisher",
     "Subscription",
+    "Turns",
     "Will",
     "check_root",
     "new_client_id",

@@ -5,64 +5,34 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import threading
-import time
-from collections import OrderedDict
-from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from pydantic import BaseModel
 
 from icebus.bus._bus import Bus
 from icebus.bus._messages import Incoming
+from icebus.bus._request_memory import ReplyTo, RequestMemory
 from icebus.schemas.calls import Reply, Request
 from icebus.schemas.errors import (
-    Conflict,
     IcebusError,
     InternalError,
     InvalidRequest,
     MessageTooLarge,
-    QueueFull,
 )
 from icebus.schemas.ids import is_id, new_id
-from icebus.schemas.message import decode
-from icebus.schemas.topics import REPLY, TopicName
+from icebus.schemas.message import count_elements, decode
+from icebus.schemas.topics import LARGEST_REQUEST, REPLY, TopicName
 
 log = logging.getLogger(__name__)
 
-REMEMBERED = 4096
-"""Answers kept for requests that are sent again."""
+MOST_ELEMENTS = 50_000
+"""Values in one request, about: its brackets, braces and commas. A list of a million takes fifty
+times the memory of its text, and that for as long as the request is in work."""
 
-REMEMBERED_BYTES = 16 << 20
-"""Bytes of answers kept: a list of a thousand devices is half a megabyte."""
-
-OPEN = 4096
-"""Requests that may be in work at once; more are refused, for nobody would live to see them."""
-
-REMEMBERED_FOR = 600.0
-"""Seconds an answer is kept: longer than any client goes on retrying."""
+ELEMENT_BYTES = 100
+"""Bytes that a value takes in memory, about."""
 
 R = TypeVar("R", bound=Request)
-
-
-@dataclass(frozen=True)
-class _ReplyTo:
-    topic: TopicName
-    correlation: bytes | None
-
-
-@dataclass
-class _OpenRequest:
-    digest: bytes
-    reply_to: list[_ReplyTo]
-    at: float = field(default_factory=time.monotonic)
-
-
-@dataclass(frozen=True)
-class _Answer:
-    digest: bytes
-    payload: bytes
-    at: float = field(default_factory=time.monotonic)
 
 
 class Exchange(Generic[R]):
@@ -107,10 +77,7 @@ class Responder:
     def __init__(self, bus: Bus, sender: str) -> None:
         self._bus = bus
         self._sender = sender
-        self._lock = threading.Lock()
-        self._open: OrderedDict[tuple[str, str], _OpenRequest] = OrderedDict()
-        self._answers: OrderedDict[tuple[str, str], _Answer] = OrderedDict()
-        self._answer_bytes = 0
+        self._memory = RequestMemory(sender)
 
     def accept(self, incoming: Incoming, model: type[R]) -> Exchange[R] | None:
         """The exchange to carry out; None when it was answered already or can't be answered."""
@@ -120,6 +87,9 @@ class Responder:
             log.warning("refused a response topic that is not %s's", user, extra={"subject": user})
             return None
         try:
+            elements = count_elements(incoming.payload)
+            if elements > MOST_ELEMENTS:
+                raise InvalidRequest(f"{elements} values; send at most {MOST_ELEMENTS} at once")
             request = decode(model, incoming.payload)
         except InvalidRequest as error:
             _say_refused(user, error)
@@ -127,89 +97,52 @@ class Responder:
                 reply = Reply(id=_id_in(incoming.payload), error=error.info())
                 self._publish(reply_to, _payload(reply))
             return None
-        key = (user, request.id)
-        digest = _digest(incoming)
-        with self._lock:
-            self._forget_old()
-            answer = self._answers.get(key)
-            waiting = self._open.get(key)
-            full = len(self._open) >= OPEN
-            known = waiting or answer
-            other = known is not None and known.digest != digest
-            if waiting is not None and not other:
-                if reply_to is not None and reply_to not in waiting.reply_to:
-                    waiting.reply_to.append(reply_to)
-                return None
-            if known is None and not full:
-                self._open[key] = _OpenRequest(digest, [reply_to] if reply_to else [])
-                return Exchange(self, user, request)
-        if reply_to is not None:
-            refusal: IcebusError = QueueFull(
-                f"{self._sender} has {OPEN} requests in work; try again later"
-            )
-            if other:
-                refusal = Conflict(
-                    f"request {request.id} was used before for something else; "
-                    "give every request an id of its own"
-                )
-            payload = _payload(Reply(id=request.id, error=refusal.info()))
-            self._publish(reply_to, payload if other or answer is None else answer.payload)
+        size = len(incoming.payload) + ELEMENT_BYTES * elements
+        try:
+            begun = self._memory.begin(user, request.id, _digest(incoming), size, reply_to)
+        except IcebusError as error:
+            if reply_to is not None:
+                self._publish(reply_to, _payload(Reply(id=request.id, error=error.info())))
+            return None
+        if begun is True:
+            return Exchange(self, user, request)
+        if begun is not False and reply_to is not None:
+            self._publish(reply_to, begun)
         return None
+
+    def refuse(self, incoming: Incoming, error: IcebusError) -> None:
+        """Tell who has sent a message that it was not taken, if an answer is wanted."""
+        reply_to = self._reply_to(incoming.ids["user"], incoming)
+        if reply_to is not None:
+            small = len(incoming.payload) <= LARGEST_REQUEST
+            request = _id_in(incoming.payload) if small else new_id()
+            self._publish(reply_to, _payload(Reply(id=request, error=error.info())))
 
     def answer(self, user: str, reply: Reply) -> None:
         """Answer the request of that user and id wherever it came from."""
-        key = (user, reply.id)
-        with self._lock:
-            waiting = self._open.pop(key, None)
-            if waiting is None:
-                return
-            payload = self._remember(key, waiting.digest, reply)
-        try:
-            self._publish_all(waiting.reply_to, payload)
-        except MessageTooLarge as error:
-            with self._lock:
-                payload = self._remember(
-                    key, waiting.digest, Reply(id=reply.id, error=error.info())
-                )
-            self._publish_all(waiting.reply_to, payload)
-
-    def _remember(self, key: tuple[str, str], digest: bytes, reply: Reply) -> bytes:
-        # Called with the lock held, in the step that closes the request: it is never done twice.
         payload = _payload(reply)
-        replaced = self._answers.get(key)
-        self._answer_bytes += len(payload) - (len(replaced.payload) if replaced else 0)
-        self._answers[key] = _Answer(digest, payload)
-        return payload
+        recipients = self._memory.finish(user, reply.id, payload)
+        try:
+            self._publish_all(recipients, payload)
+        except MessageTooLarge as error:
+            payload = _payload(Reply(id=reply.id, error=error.info()))
+            self._memory.replace(user, reply.id, payload)
+            self._publish_all(recipients, payload)
 
-    def _reply_to(self, user: str, incoming: Incoming) -> _ReplyTo | None:
+    def _reply_to(self, user: str, incoming: Incoming) -> ReplyTo | None:
         if incoming.response_topic is None:
             return None
         ids = REPLY.parse(incoming.response_topic)
         if ids is None or ids["user"] != user or ids["sender"] != self._sender:
             return None
-        return _ReplyTo(TopicName(incoming.response_topic, REPLY), incoming.correlation)
+        return ReplyTo(TopicName(incoming.response_topic, REPLY), incoming.correlation)
 
-    def _publish_all(self, recipients: list[_ReplyTo], payload: bytes) -> None:
+    def _publish_all(self, recipients: list[ReplyTo], payload: bytes) -> None:
         for reply_to in recipients:
             self._publish(reply_to, payload)
 
-    def _publish(self, reply_to: _ReplyTo, payload: bytes) -> None:
+    def _publish(self, reply_to: ReplyTo, payload: bytes) -> None:
         self._bus.publish(reply_to.topic, payload, correlation=reply_to.correlation)
-
-    def _forget_old(self) -> None:
-        horizon = time.monotonic() - REMEMBERED_FOR
-        while self._open:
-            key, oldest = next(iter(self._open.items()))
-            if oldest.at >= horizon:
-                break
-            del self._open[key]
-        while self._answers:
-            key, answer = next(iter(self._answers.items()))
-            too_many = len(self._answers) > REMEMBERED or self._answer_bytes > REMEMBERED_BYTES
-            if answer.at >= horizon and not too_many:
-                break
-            del self._answers[key]
-            self._answer_bytes -= len(answer.payload)
 
 
 def _digest(incoming: Incoming) -> bytes:

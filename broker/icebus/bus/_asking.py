@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import random
 import secrets
 import threading
 from concurrent.futures import Future
@@ -17,7 +18,13 @@ from icebus.bus._messages import Incoming
 from icebus.bus._waiting import wait_for
 from icebus.schemas.calls import Reply, Request
 from icebus.schemas.deadline import Deadline
-from icebus.schemas.errors import ClientClosed, DeadlineExceeded, IcebusError, RemoteError
+from icebus.schemas.errors import (
+    ClientClosed,
+    DeadlineExceeded,
+    IcebusError,
+    RemoteError,
+    TooManyRequests,
+)
 from icebus.schemas.message import decode, invalid
 from icebus.schemas.topics import REPLY, TopicName
 
@@ -26,6 +33,9 @@ log = logging.getLogger(__name__)
 RETRY_INTERVAL = 2.0
 """Seconds without an answer after which a request is sent again, under the same id: a message that
 a killed member of a shared subscription held is not given to another."""
+
+LEAST_BACK_OFF, LONGEST_BACK_OFF = 0.1, 30.0
+"""Seconds to wait at least and at most where we are told that we ask too much."""
 
 LATENESS = 0.25
 """Seconds past the deadline that a waiting caller gives us to say why there is no answer."""
@@ -59,6 +69,8 @@ class _Pending(Generic[A]):
     deadline: Deadline
     answer: Answer[A]
     correlation: bytes = field(default_factory=lambda: secrets.token_bytes(8))
+    attempts: int = 0
+    refusal: TooManyRequests | None = None
 
     def succeed(self, ok: JsonValue) -> None:
         try:
@@ -143,8 +155,11 @@ class Requester:
             late = pending.deadline.expired
             if late:
                 del self._pending[pending.correlation]
+            pending.attempts += 1
+            attempt = pending.attempts
         if late:
-            pending.fail(DeadlineExceeded(_no_answer(pending.sender, self._bus.problem)))
+            no_answer = DeadlineExceeded(_no_answer(pending.sender, self._bus.problem))
+            pending.fail(pending.refusal or no_answer)
             return
         try:
             published = self._bus.publish(
@@ -158,8 +173,29 @@ class Requester:
             self._refuse(pending, error)
             return
         published.add_done_callback(lambda done: self._on_published(pending, done))
-        again = min(RETRY_INTERVAL, pending.deadline.remaining)
-        self._bus.call_later(again, lambda: self._attempt(pending))
+        self._attempt_later(pending, RETRY_INTERVAL, attempt)
+
+    def _attempt_later(self, pending: _Pending[Any], seconds: float, attempt: int) -> None:
+        """Send it again, unless it was sent again, or answered, by then."""
+
+        def again() -> None:
+            if pending.attempts == attempt:
+                self._attempt(pending)
+
+        self._bus.call_later(min(seconds, pending.deadline.remaining), again)
+
+    def _back_off(self, pending: _Pending[Any], refusal: TooManyRequests) -> None:
+        """We ask more than we may: try again when told, and not all of us at one moment."""
+        with self._lock:
+            if pending.correlation not in self._pending:
+                return
+            pending.attempts += 1
+            pending.refusal = refusal
+            attempt = pending.attempts
+        told = refusal.details.get("retry_after")
+        least = float(told) if isinstance(told, int | float) else RETRY_INTERVAL
+        seconds = min(LONGEST_BACK_OFF, max(LEAST_BACK_OFF, least))
+        self._attempt_later(pending, seconds * random.uniform(1.0, 2.0), attempt)
 
     def _on_published(self, pending: _Pending[Any], done: Future[None]) -> None:
         error = done.exception()
@@ -186,9 +222,13 @@ class Requester:
             pending = self._pending.get(incoming.correlation or b"")
             if pending is None or pending.sender != incoming.ids["sender"]:
                 return
-            del self._pending[pending.correlation]
-        if reply.error is not None:
-            pending.fail(IcebusError.from_info(reply.error))
+            error = None if reply.error is None else IcebusError.from_info(reply.error)
+            if not isinstance(error, TooManyRequests):
+                del self._pending[pending.correlation]
+        if isinstance(error, TooManyRequests):
+            self._back_off(pending, error)
+        elif error is not None:
+            pending.fail(error)
         else:
             pending.succeed(reply.ok)
 

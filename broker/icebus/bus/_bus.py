@@ -28,10 +28,12 @@ from icebus.bus import _reasons as reasons
 from icebus.bus import _subscriptions as subscriptions
 from icebus.bus._acknowledgements import Acknowledgements
 from icebus.bus._address import BrokerAddress
+from icebus.bus._admission import Admission, Judgement
 from icebus.bus._dispatcher import Dispatcher
 from icebus.bus._first_connection import open_connection, why_not_taken_in
-from icebus.bus._messages import QuickReadingClient, Root, Will, from_paho, publish_properties
-from icebus.bus._subscriptions import Handler, Subscription, Subscriptions
+from icebus.bus._messages import Root, Will, from_paho, publish_properties
+from icebus.bus._reading import ReadingClient
+from icebus.bus._subscriptions import FromUsers, Handler, Subscription, Subscriptions
 from icebus.bus._tcp import HasDescriptor, close_after_reading, send_at_once
 from icebus.bus._tls import client_context
 from icebus.bus._trouble import Listener, Trouble
@@ -53,6 +55,9 @@ ASSUMED_MAXIMUM = 2 << 20
 
 HEADER_ALLOWANCE = 1024
 """Bytes kept free for topic and properties when a payload is held against the broker's maximum."""
+
+MESSAGE_OVERHEAD = 1024
+"""Bytes that a message takes in memory beside its payload, about."""
 
 RECONNECT_MIN = 1.0
 RECONNECT_MAX = 5.0
@@ -104,7 +109,10 @@ class Bus:
         self._dispatcher = Dispatcher(f"bus-{to_id(name)}")
         self._trouble = Trouble(self.call_soon)
 
-        self._client = QuickReadingClient(
+        prefix = self._root.absolute("")
+        self._admission = Admission(prefix, self._dispatcher.users, self.call_later)
+
+        self._client = ReadingClient(
             CallbackAPIVersion.VERSION2, client_id=self.client_id, protocol=paho.MQTTv5
         )
         self._client.username_pw_set(address.user, address.password or None)
@@ -129,7 +137,9 @@ class Bus:
         self._client.on_connect = self._on_connect
         self._client.on_connect_fail = self._on_connect_fail
         self._client.on_disconnect = self._on_disconnect
-        self._client.on_message = self._on_message
+        self._client.judge = self._admission.judge
+        self._client.receive = self._on_message
+        self._client.before_reading = self._dispatcher.wait_for_room
         self._client.on_publish = self._on_publish
         self._client.on_subscribe = self._on_subscribe
         self._connect_properties = Properties(PacketTypes.CONNECT)
@@ -271,12 +281,12 @@ class Bus:
         return self._send(topic, b"", publish_properties(None, None, None, properties))
 
     def _send(self, topic: TopicName, payload: bytes, properties: Properties) -> Future[None]:
-        if len(payload) + HEADER_ALLOWANCE > self._maximum_packet:
+        limit = self._maximum_packet - HEADER_ALLOWANCE
+        if len(payload) > limit:
             raise MessageTooLarge(
-                f"{len(payload)} bytes for {topic}, but the broker takes "
-                f"{self._maximum_packet - HEADER_ALLOWANCE}",
+                f"{len(payload)} bytes for {topic}, but the broker takes {limit}",
                 size=len(payload),
-                limit=self._maximum_packet - HEADER_ALLOWANCE,
+                limit=limit,
             )
         future: Future[None] = Future()
         if self._closed:
@@ -302,18 +312,30 @@ class Bus:
     # --- receiving --------------------------------------------------------------------------
 
     def subscribe(
-        self, topic: Topic, handler: Handler, *, shared: str = "", **ids: str
+        self,
+        topic: Topic,
+        handler: Handler,
+        users: FromUsers | None = None,
+        /,
+        *,
+        shared: str = "",
+        **ids: str,
     ) -> Subscription:
         """Have ``handler`` called on the dispatcher for every message of ``topic``.
+
+        Of a family that users may write, those that send more than they may are refused.
 
         Args:
             topic: the family of topics.
             handler: quick, must not wait; what it raises is logged.
+            users: how much of theirs is taken, where that is not the usual.
             shared: prefix of a shared subscription (``$share/group/``).
             ids: levels to fix; the others match anything.
         """
         topic_filter = shared + self._root.absolute(topic.filter(**ids))
-        return self._subscriptions.add(topic, topic_filter, handler)
+        users = users or FromUsers()
+        self._admission.watch(topic, users.allow)
+        return self._subscriptions.add(topic, topic_filter, handler, users.refused)
 
     # --- the dispatcher -----------------------------------------------------------------------
 
@@ -384,12 +406,17 @@ class Bus:
         if (refusal := self.refusal) is not None:
             self._subscriptions.fail(refusal)
 
-    def _on_message(
-        self, _client: paho.Client, _userdata: object, message: paho.MQTTMessage
-    ) -> None:
-        self.call_soon(lambda: self._deliver(message))
+    def _on_message(self, message: paho.MQTTMessage, judgement: Judgement | None) -> None:
+        size = len(message.payload) + MESSAGE_OVERHEAD
+        if judgement is None:
+            self._dispatcher.take(lambda: self._deliver(message), size)
+        else:
+            refusal = judgement.refusal
+            self._dispatcher.users.put(
+                judgement.user, lambda: self._deliver(message, refusal), size
+            )
 
-    def _deliver(self, message: paho.MQTTMessage) -> None:
+    def _deliver(self, message: paho.MQTTMessage, refusal: IcebusError | None = None) -> None:
         topic = self._root.relative(message.topic)
         if topic is None:
             return
@@ -399,7 +426,11 @@ class Bus:
                 log.warning("ignored a message on a malformed topic: %s", topic)
                 continue
             try:
-                subscription.handler(from_paho(self._root, topic, ids, message))
+                incoming = from_paho(self._root, topic, ids, message)
+                if refusal is None:
+                    subscription.handler(incoming)
+                elif subscription.refused is not None:
+                    subscription.refused(incoming, refusal)
             except IcebusError as error:
                 log.warning("refused a message on %s: %s", topic, error, extra=_subject(ids))
             except Exception:

@@ -9,11 +9,16 @@ import math
 import queue
 import threading
 import time
-from collections.abc import Callable
+
+from icebus.bus._turns import Step, Turns
 
 log = logging.getLogger(__name__)
 
-Step = Callable[[], None]
+MOST_WAITING = 32 << 20
+"""Bytes of messages, each with its objects, that may wait here; the others wait at the broker."""
+
+ROOM_TIMEOUT = 1.0
+"""Seconds that reading waits for room at once: the broker has to be told that we live."""
 
 STOP_DEADLINE = 5.0
 """Seconds a step may go on after the end was asked for."""
@@ -24,6 +29,9 @@ class Dispatcher:
 
     Args:
         name: of the thread.
+
+    Attributes:
+        users: steps of users, each of whom has a turn between two of the others.
     """
 
     def __init__(self, name: str) -> None:
@@ -32,6 +40,11 @@ class Dispatcher:
         self._timers: list[tuple[float, int, Step]] = []
         self._wakes = math.inf
         self._order = itertools.count()
+        self.users = Turns(self._inbox.put)
+        self._taken = 0
+        self._done = 0
+        self._has_room = threading.Event()
+        self._has_room.set()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
@@ -47,6 +60,28 @@ class Dispatcher:
     def call_soon(self, step: Step) -> None:
         """Run ``step`` soon; from any thread."""
         self._inbox.put(step)
+
+    def take(self, step: Step, size: int) -> None:
+        """Run ``step``, which keeps so many bytes until then; for one thread that reads these."""
+        self._taken += size
+
+        def run() -> None:
+            try:
+                step()
+            finally:
+                self._done += size
+                if not self._has_room.is_set() and self._taken - self._done < MOST_WAITING / 2:
+                    self._has_room.set()
+
+        self._inbox.put(run)
+
+    def wait_for_room(self) -> None:
+        """Return once less than so much waits that was taken, or after a second."""
+        if self._taken - self._done < MOST_WAITING:
+            return
+        self._has_room.clear()
+        if self._taken - self._done >= MOST_WAITING and not self._has_room.wait(ROOM_TIMEOUT):
+            log.warning("%d bytes of messages wait to be handled", self._taken - self._done)
 
     def call_later(self, seconds: float, step: Step) -> None:
         """Run ``step`` in ``seconds``; from any thread."""

@@ -6,6 +6,7 @@ import itertools
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import dataclass
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import MQTTErrorCode
@@ -13,11 +14,28 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
+from icebus.bus._admission import Allow
 from icebus.bus._messages import Incoming
 from icebus.schemas.errors import IcebusError, NotAuthorized
 from icebus.schemas.topics import Topic
 
 Handler = Callable[[Incoming], None]
+Refused = Callable[[Incoming, IcebusError], None]
+
+
+@dataclass(frozen=True)
+class FromUsers:
+    """How the messages of users are taken, on topics that they may write.
+
+    Attributes:
+        allow: says how much each may send; on the network thread, so only what is known is said.
+            None for the usual.
+        refused: called on the dispatcher with some of the messages that were refused, and why, to
+            tell those who sent them.
+    """
+
+    allow: Allow | None = None
+    refused: Refused | None = None
 
 
 class Subscription:
@@ -28,11 +46,17 @@ class Subscription:
     """
 
     def __init__(
-        self, topic: Topic, topic_filter: str, handler: Handler, registry: Subscriptions
+        self,
+        topic: Topic,
+        topic_filter: str,
+        handler: Handler,
+        refused: Refused | None,
+        registry: Subscriptions,
     ) -> None:
         self.topic = topic
         self.topic_filter = topic_filter
         self.handler = handler
+        self.refused = refused
         self.acknowledged: Future[None] = Future()
         self._registry = registry
 
@@ -62,9 +86,11 @@ class Subscriptions:
         self._sent: set[int] = set()
         self._unacknowledged: dict[int, list[Subscription]] = {}
 
-    def add(self, topic: Topic, topic_filter: str, handler: Handler) -> Subscription:
+    def add(
+        self, topic: Topic, topic_filter: str, handler: Handler, refused: Refused | None = None
+    ) -> Subscription:
         """Subscribe, now or on the next connect."""
-        subscription = Subscription(topic, topic_filter, handler, self)
+        subscription = Subscription(topic, topic_filter, handler, refused, self)
         with self._lock:
             if topic_filter not in self._identifiers:
                 self._identifiers[topic_filter] = next(self._next_identifier)

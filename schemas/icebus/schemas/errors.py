@@ -136,6 +136,15 @@ class Forbidden(IcebusError):
     code = "forbidden"
 
 
+class TooManyRequests(IcebusError):
+    """More than one user may send, or have in work; ``details['retry_after']`` has seconds.
+
+    The library waits and tries again by itself, until the deadline of what was asked.
+    """
+
+    code = "too_many_requests"
+
+
 class Conflict(IcebusError):
     """The request contradicts what already happened, such as one id used for two requests."""
 
@@ -176,7 +185,7 @@ class UnknownPrincipal(IcebusError):
 
 
 class MessageTooLarge(IcebusError):
-    """More bytes than the broker accepts in one message."""
+    """More bytes than the broker, or that topic, takes in one message; ``details['limit']``."""
 
     code = "message_too_large"
 

@@ -19,11 +19,24 @@ from pydantic import BaseModel
 
 from icebus.schemas import calls, components, devices
 from icebus.schemas.expiry import AT_DEADLINE, NEVER, Expiry
+from icebus.schemas.files import MAX_FILE_SIZE
 from icebus.schemas.ids import BROKER, CONTROL, ID_PATTERN, is_id
 from icebus.schemas.liveness import SILENT_AFTER, STALE_AFTER
 from icebus.schemas.operations import reservations
 
 DEFAULT_ROOT = "icebus/v1"
+
+LARGEST = (2 << 20) - 1024
+"""Bytes of a message where its topic says nothing else: all that our brokers take."""
+
+LARGEST_REQUEST = 128 << 10
+"""Bytes of a request: a thousand serials of the greatest length, with room for all else."""
+
+LARGEST_STATE = 4 << 10
+"""Bytes of what a client says of itself."""
+
+LARGEST_FILE = MAX_FILE_SIZE + 1024
+"""Bytes of a file as it is sent, which is never larger than as it is."""
 
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 
@@ -82,6 +95,7 @@ class Topic:
         retained: whether the broker keeps the last message.
         qos: MQTT quality of service, one per stream because QoS 0 overtakes QoS 1.
         expiry: how long the broker keeps a message.
+        limit: bytes of the largest payload; more is refused before it is read.
     """
 
     template: str
@@ -92,6 +106,7 @@ class Topic:
     retained: bool = False
     qos: int = 1
     expiry: Expiry = NEVER
+    limit: int = LARGEST
     levels: tuple[str, ...] = field(init=False)
     _pattern: re.Pattern[str] = field(init=False, repr=False)
 
@@ -230,6 +245,7 @@ BLOB = Topic(
     readers={Role.WORKER: {"worker": SELF}},
     model=None,
     expiry=Expiry.after(minutes=5),
+    limit=LARGEST_FILE,
 )
 CALL = Topic(
     "worker/{worker}/call/{user}/{method}",
@@ -246,6 +262,7 @@ OPERATION = Topic(
     readers={Role.CONTROL: {}},
     model=calls.Request,
     expiry=AT_DEADLINE,
+    limit=LARGEST_REQUEST,
 )
 CLAIM = Topic(
     "control/claim/{serial}",
@@ -271,6 +288,7 @@ CLIENT_STATE = Topic(
     model=components.ClientState,
     retained=True,
     expiry=Expiry(intervals=SILENT_AFTER),
+    limit=LARGEST_STATE,
 )
 REPLY = Topic(
     "user/{user}/client/{client}/reply/{sender}",
@@ -301,6 +319,7 @@ ADMIN = Topic(
     readers={Role.CONTROL: {}},
     model=calls.Request,
     expiry=AT_DEADLINE,
+    limit=LARGEST_REQUEST,
 )
 PRINCIPALS = Topic(
     "broker/principals",
@@ -317,6 +336,7 @@ BROKER_OPERATION = Topic(
     readers={Role.BROKER: {}},
     model=calls.Request,
     expiry=AT_DEADLINE,
+    limit=LARGEST_REQUEST,
 )
 LOG = Topic(
     "log/{role}/{id}/{level}",
@@ -334,6 +354,12 @@ TOPICS: dict[str, Topic] = {
     name: value for name, value in sorted(globals().items()) if isinstance(value, Topic)
 }
 """Every topic of the contract, by the name of its constant."""
+
+
+def users_write(family: Topic) -> bool:
+    """Whether people may write that family, each in their own name: level ``user`` has it."""
+    people = (Role.USER, Role.OBSERVER, Role.ADMIN)
+    return any(family.writers.get(role, {}).get("user") == SELF for role in people)
 
 
 def read_topic(text: str) -> TopicName:

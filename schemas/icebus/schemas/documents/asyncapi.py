@@ -117,6 +117,7 @@ def _channel(topic: Topic) -> Json:
             level: {"description": f"Matches {ID_PATTERN}."} for level in topic.levels
         }
     channel["x-expiry"] = str(topic.expiry)
+    channel["x-limit"] = topic.limit
     if topic is EVENT:
         channel["x-data"] = {
             event: {"$ref": _SCHEMA.format(model=model.__name__)}

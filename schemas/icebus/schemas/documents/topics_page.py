@@ -45,10 +45,13 @@ def topics() -> str:
                 kept if topic.expiry == NEVER else f"{kept}, {topic.expiry}",
                 f"{_who(topic.writers)} → {_who(topic.readers)}",
                 payload,
+                _size(topic.limit),
                 topic.about,
             )
         )
-    return _table(("topic", "retained QoS, expiry", "writer → reader", "payload", "about"), rows)
+    return _table(
+        ("topic", "retained QoS, expiry", "writer → reader", "payload", "at most", "about"), rows
+    )
 
 
 def operations(known: Mapping[str, tuple[type, type]]) -> str:
@@ -72,6 +75,10 @@ def events() -> str:
 
 def _about(model: type) -> str:
     return (model.__doc__ or "").strip().splitlines()[0].split(": ", 1)[-1].replace("``", "`")
+
+
+def _size(limit: int) -> str:
+    return f"{limit // 1024} KiB"
 
 
 def _who(grants: Mapping[Role, Grant]) -> str:

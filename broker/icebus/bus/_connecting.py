@@ -1,0 +1,45 @@
+"""paho's client, which also tells why a connection could not be opened."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from typing import Any
+
+import paho.mqtt.client as paho
+
+from icebus.bus._tcp import NoHandshake
+
+
+class ConnectingClient(paho.Client):
+    """paho's client.
+
+    Attributes:
+        connect_error: why the last attempt to open a connection failed, which paho does not tell.
+    """
+
+    connect_error: Exception | None = None
+
+    def _create_socket(self) -> Any:
+        try:
+            return super()._create_socket()
+        except (OSError, UnicodeError) as error:
+            self.connect_error = error
+            raise
+
+    def _ssl_wrap_socket(self, tcp_sock: socket.socket) -> ssl.SSLSocket:
+        # paho's own leaves a connection open whose handshake fails.
+        context = self._ssl_context or ssl.create_default_context()
+        encrypted = context.wrap_socket(
+            tcp_sock, server_hostname=self._host, do_handshake_on_connect=False
+        )
+        try:
+            encrypted.settimeout(self._connect_timeout)
+            encrypted.do_handshake()
+        except TimeoutError:
+            encrypted.close()
+            raise NoHandshake from None
+        except BaseException:
+            encrypted.close()
+            raise
+        return encrypted
