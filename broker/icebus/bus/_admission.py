@@ -208,7 +208,12 @@ class Admission:
             return sender.dropped
         error = _too_large(sender, size) if why is MessageTooLarge else _too_many(sender, size)
         if begins:
-            log.warning("refusing messages of %s: %s", sender.user, error.message)
+            log.warning(
+                "refusing messages of %s: %s",
+                sender.user,
+                error.message,
+                extra={"subject": sender.user},
+            )
         if told:
             sender.told.take(1)
         return Judgement(sender.user, error, told)
@@ -258,6 +263,7 @@ class Admission:
                 template,
                 flood.last - flood.began,
                 "" if ended else "; it goes on",
+                extra={"subject": user},
             )
         if more:
             self._call_later(ENDED_AFTER, self.report)

@@ -14,7 +14,12 @@ import platformdirs
 import typer
 
 from icebus.bus import BrokerAddress
-from icebus.control.decide.limits import PRIORITY, RESERVATIONS, Limits
+from icebus.control.decide.limits import (
+    PRIORITY,
+    REQUESTS_PER_SECOND,
+    RESERVATIONS,
+    Limits,
+)
 from icebus.control.decide.ownership import RELEASE_AFTER
 from icebus.control.server import Control
 from icebus.control.settings import Settings, read_limits
@@ -80,7 +85,8 @@ def run(
             metavar="FILE",
             help="TOML: what users may have. The tables default and, for single ones, users.NAME "
             f"say how many devices at once (unless said, all), how many reservations "
-            f"({RESERVATIONS}, also those that wait) and the highest priority ({PRIORITY}).",
+            f"({RESERVATIONS}, also those that wait), the highest priority ({PRIORITY}) and how "
+            f"many requests_per_second ({REQUESTS_PER_SECOND:g}).",
         ),
     ] = None,
     history_days: Annotated[float, typer.Option(help="Days that the history reaches back.")] = 400,

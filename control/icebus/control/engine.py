@@ -88,6 +88,7 @@ class Engine:
             database, lease, self._workers, self._clients, settings, publish
         )
         self._database_fails = False
+        self._heard_all = True
         self._pending = Pending()
         self._health: dict[str, Health] = {}
         self._waiting: list[tuple[Exchange[Request], str, Operations]] = []
@@ -107,9 +108,14 @@ class Engine:
 
     # --- what is heard --------------------------------------------------------------------------
 
-    def on_connected(self) -> None:
-        """The bus has (again) a broker, which may have forgotten what it retained for us."""
+    def on_connected(self, *, heard_all: bool = True) -> None:
+        """The bus has (again) a broker, which may have forgotten what it retained for us.
+
+        Args:
+            heard_all: whether nothing is to come of what it retained; see :meth:`on_all_heard`.
+        """
         at = self._now()
+        self._heard_all = heard_all
         self._workers.connected(at)
         self._clients.connected(at)
         self._runner.connected = True
@@ -119,6 +125,10 @@ class Engine:
         if self.leading:
             self.leadership.heartbeat_at = at
             self._publish_everything()
+
+    def on_all_heard(self) -> None:
+        """All has been heard that the broker retained when we connected."""
+        self._heard_all = True
 
     def on_control(self, state: ControlState) -> None:
         """The state of another control."""
@@ -298,7 +308,8 @@ class Engine:
 
     def _may_answer(self, at: float) -> bool:
         """Whether requests need not wait for workers to answer a first heartbeat."""
-        return at >= self._answer_from or self._workers.all_answered(at)
+        answered = self._heard_all and self._workers.all_answered(at)
+        return at >= self._answer_from or answered
 
     def _now(self) -> float:
         """The moment, on the monotonic clock."""

@@ -11,7 +11,19 @@ from collections.abc import Callable
 from functools import partial
 from importlib.metadata import version
 
-from icebus.bus import BrokerAddress, Bus, Incoming, Responder, StatePublisher, Will, wait_for
+from icebus.bus import (
+    Allowance,
+    BrokerAddress,
+    Bus,
+    FromUsers,
+    Incoming,
+    Responder,
+    StatePublisher,
+    Turns,
+    Will,
+    wait_for,
+)
+from icebus.control import allowances
 from icebus.control.engine import Engine
 from icebus.control.operations.table import ADMINISTRATORS
 from icebus.control.settings import Settings
@@ -94,18 +106,23 @@ class Control:
             # A killed control's queue would swallow its share of the requests until it expires.
             session_expiry=0,
         )
+        # What users write comes on a connection of its own: however much that is, at the broker or
+        # on its way, what workers and controls say never waits behind it.
+        self._requests = Bus(address, f"control-{self.id}-requests", session_expiry=0)
+        self._settings = settings or Settings()
         self._engine = Engine(
             database,
-            settings or Settings(),
+            self._settings,
             self.session,
             self._publish,
             lambda: self._bus.connected,
         )
         self._published_leading = False
         self._inbox: queue.SimpleQueue[Step | None] = queue.SimpleQueue()
+        self._users = Turns(self._inbox.put)
         self._thread = threading.Thread(target=self._run, name="control-database", daemon=True)
         self._state_publisher = StatePublisher(self._bus, CONTROL_STATE, control=self.id)
-        self._responder = Responder(self._bus, CONTROL)
+        self._responder = Responder(self._requests, CONTROL)
 
     # --- life -----------------------------------------------------------------------------------
 
@@ -119,7 +136,9 @@ class Control:
         """
         self._database.migrate()
         self._engine.load()
-        self._bus.on_connected(lambda: self._inbox.put(self._engine.on_connected))
+        self._bus.on_connected(
+            lambda: self._inbox.put(partial(self._engine.on_connected, heard_all=False))
+        )
         for topic, handler in (
             (CONTROL_STATE, self._on_control),
             (CONTROL_HEARTBEAT, self._on_heartbeat),
@@ -128,16 +147,19 @@ class Control:
             (WORKER_KINDS, self._on_kinds),
             (DEVICE, self._on_report),
             (WORKER_HEARTBEAT, self._on_echo),
-            (CLIENT_STATE, self._on_client),
             (RESERVATION, self._on_document),
             (DESIRED, self._on_desired),
             (CLAIM, self._on_claim),
         ):
             self._bus.subscribe(topic, handler)
-        # Last, so that what the broker retains is known before the first request comes.
+        # First, so that a request finds the client there that has sent it.
+        self._requests.subscribe(
+            CLIENT_STATE, self._on_client, FromUsers(lambda _user: allowances.CLIENT_STATES)
+        )
+        users = FromUsers(self._allow_requests, self._responder.refuse)
         shared = shared_requests(shared_group(self._database))
-        self._bus.subscribe(ADMIN, self._on_admin, shared=shared)
-        requests = self._bus.subscribe(OPERATION, self._on_request, shared=shared)
+        self._requests.subscribe(ADMIN, self._on_admin, users, shared=shared)
+        requests = self._requests.subscribe(OPERATION, self._on_request, users, shared=shared)
         self._state_publisher.publish(self._state(Presence.ONLINE))
         try:
             self._bus.connect(deadline)
@@ -146,6 +168,7 @@ class Control:
             raise
         self._thread.start()
         try:
+            self._requests.connect(deadline)
             wait_for(requests.acknowledged, deadline, "the broker")
         except BaseException:
             self.stop(deadline)
@@ -158,8 +181,12 @@ class Control:
         if self._thread.is_alive():
             log.error("the database thread did not end in time")
         self._state_publisher.close(self._state(Presence.OFFLINE))
+        self._requests.close(deadline)
         self._bus.close(deadline)
         self._database.close()
+
+    def _allow_requests(self, user: str) -> Allowance:
+        return allowances.requests(self._settings.limits.of(user))
 
     def _state(self, presence: Presence, *, leading: bool = False) -> ControlState:
         return ControlState(
@@ -226,6 +253,9 @@ class Control:
         state = decode(ControlState, incoming.payload)
         if state.session != self.session:
             self._inbox.put(lambda: self._engine.on_control(state))
+        elif not incoming.retained:
+            # It was published after the subscriptions: all that the broker retains came before.
+            self._inbox.put(self._engine.on_all_heard)
 
     def _on_heartbeat(self, incoming: Incoming) -> None:
         # When one was sent that the broker retained, nobody knows.
@@ -265,7 +295,7 @@ class Control:
     def _on_client(self, incoming: Incoming) -> None:
         state = decode(ClientState, incoming.payload) if incoming.payload else None
         user, client = incoming.ids["user"], incoming.ids["client"]
-        self._inbox.put(lambda: self._engine.on_client(user, client, state))
+        self._users.put(user, lambda: self._engine.on_client(user, client, state))
 
     def _on_document(self, incoming: Incoming) -> None:
         self._engine.retained.on_document(**incoming.ids, empty=not incoming.payload)
@@ -291,10 +321,12 @@ class Control:
         operation = incoming.ids["operation"]
         exchange = self._responder.accept(incoming, Request)
         if exchange is not None:
-            self._inbox.put(lambda: self._engine.on_request(exchange, operation))
+            step = partial(self._engine.on_request, exchange, operation)
+            self._users.put(exchange.user, step)
 
     def _on_admin(self, incoming: Incoming) -> None:
         operation = incoming.ids["operation"]
         exchange = self._responder.accept(incoming, Request)
         if exchange is not None:
-            self._inbox.put(lambda: self._engine.on_request(exchange, operation, ADMINISTRATORS))
+            step = partial(self._engine.on_request, exchange, operation, ADMINISTRATORS)
+            self._users.put(exchange.user, step)

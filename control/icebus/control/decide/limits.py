@@ -12,6 +12,10 @@ from icebus.schemas.message import Args
 RESERVATIONS = 100
 """Reservations of one user, those that wait included: what a program gone wild may make."""
 
+REQUESTS_PER_SECOND = 50.0
+"""Requests of one user: ten thousand times what a usual run asks, and a tenth of what control can
+answer. Ten times as many may come at once."""
+
 PRIORITY = 10
 """The highest priority of a request: enough to say what is urgent, and waiting makes up for it."""
 
@@ -22,6 +26,12 @@ class Limit(Args):
     devices: int | None = Field(default=None, ge=0, description="Held at once; null: all.")
     reservations: int = Field(default=RESERVATIONS, ge=0, description="Also those that wait.")
     priority: int = Field(default=PRIORITY, ge=-100, le=100, description="Highest of a request.")
+    requests_per_second: float = Field(
+        default=REQUESTS_PER_SECOND,
+        gt=0,
+        le=100_000,
+        description="In the long run; ten seconds' worth may come at once.",
+    )
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,11 @@ REQUESTS_REMEMBERED = timedelta(hours=1)
 """How long answers are remembered in the database: far longer than anybody goes on retrying."""
 
 
+REQUESTS_OF_USER = 4096
+"""Answers remembered of one user, of whom there may be more until they are dropped once a minute:
+who sends as many as are taken would otherwise fill the disk with them."""
+
+
 def do_due(transaction: Transaction, *, connected: bool) -> None:
     """Warn and end what is due. Clients are not missed while we could not see them."""
     transaction.due_unknown = True
@@ -86,6 +91,16 @@ def drop_old(transaction: Transaction) -> None:
     """Drop the answers to old requests, and old history."""
     old = col(RequestRow.at) < transaction.now - REQUESTS_REMEMBERED
     transaction.session.execute(delete(RequestRow).where(old))
+    many = select(RequestRow.user).group_by(col(RequestRow.user))
+    many = many.having(func.count() > REQUESTS_OF_USER)
+    for user in transaction.session.exec(many).all():
+        moments = select(RequestRow.at).where(RequestRow.user == user)
+        newest = moments.order_by(col(RequestRow.at).desc()).offset(REQUESTS_OF_USER).limit(1)
+        beyond = transaction.session.exec(newest).one()
+        too_many = delete(RequestRow).where(
+            col(RequestRow.user) == user, col(RequestRow.at) <= beyond
+        )
+        transaction.session.execute(too_many)
     days = timedelta(days=transaction.settings.history_days)
     history.drop_before(transaction.session, transaction.now - days)
     drop_orphans(transaction)

@@ -7,6 +7,9 @@ import math
 from icebus.schemas.components import ClientState, Presence
 from icebus.schemas.liveness import SILENT_AFTER, is_gone, is_late
 
+MOST = 256
+"""Clients of one user that are minded at once. More than that no program of theirs means."""
+
 
 class Clients:
     """The clients that are online. The others are not remembered: there is no end to them.
@@ -37,6 +40,8 @@ class Clients:
         if is_gone(state):
             self._online.pop(key, None)
             return state.state
+        if known is None and sum(each == user for each, _ in self._online) >= MOST:
+            return None
         self._online[key] = state
         silence = math.inf if state.interval is None else SILENT_AFTER * state.interval
         self._longest_silence[key] = silence
