@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from icebus.schemas.errors import BlobInvalid
 from icebus.schemas.files import IDENTITY, MAX_FILE_SIZE, ZLIB, pack, sha256_of
-from icebus.worker.blobs import BlobStore
+from icebus.worker.blobs import KEPT_FOR, OVERHEAD, BlobStore
 
 
 def put(store: BlobStore, user: str, content: bytes) -> str:
@@ -58,7 +58,7 @@ def test_given_bytes_that_are_not_the_file_then_they_are_refused(
 
 
 def test_given_more_than_fits_then_the_least_recently_used_go() -> None:
-    store = BlobStore(capacity=300)
+    store = BlobStore(capacity=300 + 3 * OVERHEAD)
     contents = [bytes([n]) + bytes(range(99)) for n in range(4)]
     first, second, third = (put(store, "alice", content) for content in contents[:3])
     assert store.get("alice", first) is not None  # used again
@@ -76,14 +76,35 @@ def test_given_more_than_fits_then_the_least_recently_used_go() -> None:
 def test_given_any_files_then_what_is_kept_is_bounded_and_accounted_for(
     files: list[tuple[str, bytes]],
 ) -> None:
-    store = BlobStore(capacity=200)
+    store = BlobStore(capacity=200 + 3 * OVERHEAD)
     for user, content in files:
         put(store, user, content)
-        assert store._size == sum(len(blob.packed) for blob in store._blobs.values()) <= 200
+        kept = [each.size for known in store._users.values() for each in known.blobs.values()]
+        assert store._size == sum(kept) <= 200 + 3 * OVERHEAD
 
 
 def test_given_a_file_twice_then_it_is_kept_once() -> None:
     store = BlobStore()
     put(store, "alice", b"once")
     put(store, "alice", b"once")
-    assert store._size == len(b"once")
+    assert store._size == len(b"once") + OVERHEAD
+
+
+def test_given_a_user_who_floods_then_it_is_their_own_files_that_go() -> None:
+    store = BlobStore(capacity=10 * OVERHEAD)
+    mine = put(store, "alice", b"mine")
+    for number in range(100):
+        put(store, "bob", b"%d" % number)
+    assert store.get("alice", mine) is not None
+
+
+def test_given_files_that_nobody_asks_for_then_they_go_after_a_while() -> None:
+    moment = 0.0
+    store = BlobStore(clock=lambda: moment)
+    old, used = put(store, "alice", b"old"), put(store, "alice", b"used")
+    moment = KEPT_FOR
+    assert store.get("alice", used) is not None
+    moment = KEPT_FOR + 1
+    put(store, "bob", b"new")
+    assert store.get("alice", old) is None
+    assert store.get("alice", used) is not None

@@ -1,29 +1,68 @@
-"""The files that users have sent and may refer to, newest first, bounded."""
+"""The files that users have sent and may refer to, bounded in all and fair between users."""
 
 from __future__ import annotations
 
 import threading
+import time
 from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from icebus.schemas.files import Blob
 
 CAPACITY = 64 << 20
 """Bytes kept, as packed: some thirty thousand typical bitstreams."""
 
+OVERHEAD = 512
+"""Bytes that a file takes in memory beside its own, about."""
+
+KEPT_FOR = 600.0
+"""Seconds that a file is kept after it was sent or asked for last: twice as long as the broker
+keeps one for a worker that is away. Who refers to it later is told to send it again."""
+
+
+@dataclass
+class _Kept:
+    blob: Blob
+    at: float
+
+    @property
+    def size(self) -> int:
+        """Bytes it takes."""
+        return len(self.blob.packed) + OVERHEAD
+
+
+@dataclass
+class _OfUser:
+    blobs: OrderedDict[str, _Kept] = field(default_factory=OrderedDict)
+    size: int = 0
+
+    def drop(self, sha256: str) -> int:
+        """Forget a file; how many bytes that frees."""
+        kept = self.blobs.pop(sha256, None)
+        freed = 0 if kept is None else kept.size
+        self.size -= freed
+        return freed
+
 
 class BlobStore:
     """Blobs by user and hash. Any thread may use it.
 
     Args:
-        capacity: packed bytes to keep; the least recently used go first. What waits in a device's
-            queue holds on to its own.
+        capacity: bytes to keep. Where they are too many, the user who has most of them loses those
+            used least recently, so that nobody's files make room for another's flood. What waits
+            in a device's queue holds on to its own.
+        clock: seconds that only grow.
     """
 
-    def __init__(self, capacity: int = CAPACITY) -> None:
+    def __init__(
+        self, capacity: int = CAPACITY, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._capacity = capacity
+        self._clock = clock
         self._size = 0
         self._lock = threading.Lock()
-        self._blobs: OrderedDict[tuple[str, str], Blob] = OrderedDict()
+        self._users: dict[str, _OfUser] = {}
 
     def put(self, user: str, sha256: str, packed: bytes, encoding: str) -> None:
         """Keep a file that ``user`` has sent.
@@ -31,19 +70,31 @@ class BlobStore:
         Raises:
             BlobInvalid: the bytes are not what the hash says.
         """
-        blob = Blob.received(sha256, packed, encoding)
+        kept = _Kept(Blob.received(sha256, packed, encoding), self._clock())
         with self._lock:
-            old = self._blobs.pop((user, sha256), None)
-            self._blobs[(user, sha256)] = blob
-            self._size += len(packed) - (len(old.packed) if old is not None else 0)
+            self._drop_old(kept.at)
+            known = self._users.setdefault(user, _OfUser())
+            self._size += kept.size - known.drop(sha256)
+            known.blobs[sha256] = kept
+            known.size += kept.size
             while self._size > self._capacity:
-                _, gone = self._blobs.popitem(last=False)
-                self._size -= len(gone.packed)
+                most = max(self._users.values(), key=lambda each: each.size)
+                self._size -= most.drop(next(iter(most.blobs)))
 
     def get(self, user: str, sha256: str) -> Blob | None:
         """A file, if this user has sent it: nobody can have another's by guessing its hash."""
         with self._lock:
-            blob = self._blobs.get((user, sha256))
-            if blob is not None:
-                self._blobs.move_to_end((user, sha256))
-            return blob
+            known = self._users.get(user)
+            kept = None if known is None else known.blobs.get(sha256)
+            if known is None or kept is None:
+                return None
+            kept.at = self._clock()
+            known.blobs.move_to_end(sha256)
+            return kept.blob
+
+    def _drop_old(self, now: float) -> None:
+        for user, known in list(self._users.items()):
+            while known.blobs and now - next(iter(known.blobs.values())).at > KEPT_FOR:
+                self._size -= known.drop(next(iter(known.blobs)))
+            if not known.blobs:
+                del self._users[user]

@@ -69,6 +69,10 @@ class Calls:
         except Exception as error:  # noqa: BLE001 - the caller gets it, whatever it is
             exchange.fail(error)
 
+    def refuse(self, incoming: Incoming, error: IcebusError) -> None:
+        """Tell a caller that a message was not taken."""
+        self._responder.refuse(incoming, error)
+
     def _carry_out(self, exchange: Exchange[Call], name: str) -> None:
         call, user = exchange.request, exchange.user
         hold = Hold(reservation=call.reservation, user=user)

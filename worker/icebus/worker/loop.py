@@ -147,7 +147,8 @@ class Loop:
             self._guard(key.data, events)
         with self._wake_lock:  # from here on a post is to wake us again
             self._awake = False
-        while self._inbox:
+        # Only what is there by now: boards and timers must not wait for an endless flow.
+        for _ in range(len(self._inbox)):
             self._guard(self._inbox.popleft())
         while self._timers and self._timers[0][0] <= time.monotonic():
             timer = heapq.heappop(self._timers)[2]

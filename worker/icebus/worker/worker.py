@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import wait
 from functools import partial
 from pathlib import Path
 
-from icebus.bus import BrokerAddress, Bus, Incoming
+from icebus.bus import BrokerAddress, Bus, FromUsers, Incoming
 from icebus.schemas.components import Heartbeat, WorkerPhase
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.devices import Desired, WorkerDesired
@@ -25,6 +26,7 @@ from icebus.schemas.topics import (
     WORKER_DESIRED,
     WORKER_STATE,
 )
+from icebus.worker import allowances
 from icebus.worker.blobs import BlobStore
 from icebus.worker.calls import Calls
 from icebus.worker.device.device import CHECK_EVERY, Device
@@ -90,11 +92,15 @@ class Worker:
         self._stopping = False
         self._lock = threading.Lock()
         self._desired: dict[str, Desired] = {}
+        self._holders: Counter[str] = Counter()
         self._found: dict[int, Snapshot] = {}
         self._retained: set[str] = set()
         self._bus = Bus(address, f"worker-{self.id}", will=last_will(self.id, self.session))
         self._publishing = Publishing(self._bus, self.id, self.session)
-        self._calls = Calls(self._bus, self.id, self._inventory, self._installed, self._blobs)
+        # What users write comes on a connection of its own: however much that is, at the broker or
+        # on its way, heartbeats and what control wants never wait behind it.
+        self._requests = Bus(address, f"worker-{self.id}-calls")
+        self._calls = Calls(self._requests, self.id, self._inventory, self._installed, self._blobs)
 
     def start(self, deadline: Deadline) -> None:
         """Connect, and begin to look for boards.
@@ -108,9 +114,12 @@ class Worker:
         self._bus.subscribe(WORKER_STATE, self._on_own_state, worker=self.id)
         self._bus.subscribe(CONTROL_HEARTBEAT, self._on_heartbeat)
         self._bus.subscribe(DEVICE, self._on_own_device, worker=self.id)
-        self._bus.subscribe(BLOB, self._on_blob, worker=self.id)
-        self._bus.subscribe(CALL, self._calls.handle, worker=self.id)
+        files = FromUsers(lambda user: allowances.blobs(self._holders[user]))
+        self._requests.subscribe(BLOB, self._on_blob, files, worker=self.id)
+        asked = FromUsers(lambda user: allowances.calls(self._holders[user]), self._calls.refuse)
+        self._requests.subscribe(CALL, self._calls.handle, asked, worker=self.id)
         self._bus.connect(deadline)
+        self._requests.connect(deadline)
         self._bus.on_connected(self._publish_again)
         self._publish_state()
         self._loop.start()
@@ -133,6 +142,7 @@ class Worker:
         if not self._loop.stop(Deadline.after(min(LOOP_SECONDS, deadline.remaining))):
             log.error("the devices did not stop in time")
         self._publishing.close(self._inventory.devices, self._draining)
+        self._requests.close(deadline)
         self._bus.close(deadline)
 
     # --- boards -------------------------------------------------------------------------------
@@ -200,6 +210,7 @@ class Worker:
             if known is not None and known.generation > desired.generation:
                 return
             self._desired[serial] = desired
+            self._count_holders()
         device = self._inventory.devices.get(serial)
         if device is not None:
             device.desire(desired)
@@ -208,6 +219,7 @@ class Worker:
         """Control wants nothing of a device any more: it is another worker's, or forgotten."""
         with self._lock:
             known = self._desired.pop(serial, None)
+            self._count_holders()
         device = self._inventory.devices.get(serial)
         if known is not None and device is not None:
             device.desire(
@@ -218,6 +230,10 @@ class Worker:
                     reflash=known.reflash,
                 )
             )
+
+    def _count_holders(self) -> None:
+        held = (each.user for each in self._desired.values() if each.user and each.reservation)
+        self._holders = Counter(held)
 
     def _on_own_state(self, incoming: Incoming) -> None:
         if not incoming.payload and not incoming.retained and not self._stopping:
@@ -245,10 +261,9 @@ class Worker:
 
     def _on_blob(self, incoming: Incoming) -> None:
         user = incoming.ids["user"]
-        with self._lock:
-            holds = any(d.user == user and d.reservation for d in self._desired.values())
-        if not holds:
-            log.warning("dropped a file of %s, who holds no device here", user)
+        if not self._holders[user]:
+            subject = {"subject": user}
+            log.warning("dropped a file of %s, who holds no device here", user, extra=subject)
             return
         encoding = incoming.properties.get(ENCODING_PROPERTY, IDENTITY)
         self._blobs.put(user, incoming.ids["sha256"], incoming.payload, encoding)
