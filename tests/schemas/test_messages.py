@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
-from icebus.schemas import calls, components, devices, kinds
-from icebus.schemas.calls import Call, Event, Reply, Request
+from icebus.schemas import calls, components, devices, kinds, measuring
+from icebus.schemas.calls import Call, Event, Reply, Request, event_json
 from icebus.schemas.errors import InvalidRequest
 from icebus.schemas.kinds import pulsecount
 from icebus.schemas.message import LONGEST_FIELD, Args, Message, decode, invalid
@@ -43,6 +43,17 @@ MODELS = [
 ] + [Event[pulsecount.PulseCountResult], Event[reservations.Ended]]
 ENVELOPES = [model for model in MODELS if issubclass(model, Message)]
 ARGUMENTS = [model for model in MODELS if issubclass(model, Args)]
+
+
+def test_given_data_as_json_then_the_event_around_it_is_what_its_model_writes() -> None:
+    data = measuring.BatchFinished(reservation="r1", serial="S1", batch="b1", results=2, failures=0)
+    text = event_json(7, data.model_dump_json())
+    event = Event[measuring.BatchFinished].model_validate_json(text)
+    assert (event.sequence, event.data) == (7, data)
+    assert abs(datetime.now(UTC) - event.at) < timedelta(minutes=1)
+    written = event.model_dump_json()
+    if event.at.microsecond:  # pydantic leaves out what is 0
+        assert json.loads(written) == json.loads(text)
 
 
 def named(model: type[BaseModel]) -> str:

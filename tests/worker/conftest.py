@@ -62,11 +62,11 @@ def make_harness(tmp_path: Path, quick: None) -> Iterator[MakeDeviceHarness]:
         installed: Installed | None = None,
         **options: Any,
     ) -> DeviceHarness:
-        recorder, board = Recorder(), ScriptedBoard()
         loop = shared or Loop(f"device-{serial}")
         if shared is None:
             loop.start()
         given = installed or Installed.load()
+        recorder, board = Recorder(given.kinds), ScriptedBoard()
         device = Device(loop, serial, "1-1.1", given, recorder, "session", tmp_path, **options)
         harness = DeviceHarness(tmp_path, loop, device, recorder, board, boards=[board])
         made.append(harness)

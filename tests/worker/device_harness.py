@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,27 +26,35 @@ from icebus.worker.device.device import Device
 from icebus.worker.firmware.pulse_count import _firmware
 from icebus.worker.hardware.board import ConnectedBoard
 from icebus.worker.loop import Loop
-from icebus.worker.states import Hold, installed_kinds
+from icebus.worker.states import Hold, Reservable, installed_kinds
 
 T = TypeVar("T")
 
 
 class Recorder:
-    """Records what a device publishes, instead of publishing it."""
+    """Records what a device publishes, instead of publishing it.
 
-    def __init__(self) -> None:
+    Args:
+        kinds: that it may be reserved for, which say what their events carry.
+    """
+
+    def __init__(self, kinds: Mapping[str, type[Reservable]]) -> None:
+        self._kinds = kinds
+        self._kind = ""
         self.reports: list[DeviceReport] = []
         self.events: list[tuple[Hold, str, int, Message]] = []
         self._changed = threading.Condition()
 
     def report(self, report: DeviceReport) -> None:
         with self._changed:
+            self._kind = report.kind or self._kind
             self.reports.append(report)
             self._changed.notify_all()
 
-    def emit(self, hold: Hold, serial: str, event: str, sequence: int, data: Message) -> None:
+    def emit(self, hold: Hold, serial: str, event: str, sequence: int, data: str) -> None:
+        model: type[Message] = self._kinds[self._kind].events[event].data
         with self._changed:
-            self.events.append((hold, event, sequence, data))
+            self.events.append((hold, event, sequence, model.model_validate_json(data)))
             self._changed.notify_all()
 
     @property

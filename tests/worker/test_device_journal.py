@@ -81,7 +81,11 @@ def test_given_no_room_for_an_outcome_then_it_is_sent_once_and_written_down_late
 ) -> None:
     monkeypatch.setattr(_outcomes, "WRITE_AGAIN", 0.05)
     # So large that it does not fit where its entry is.
-    monkeypatch.setattr(PulseCountResult, "model_dump_json", lambda self: "z" * 20_000)
+    padded = f'{{"padding":"{"z" * 20_000}",'
+    written = PulseCountResult.model_dump_json
+    monkeypatch.setattr(
+        PulseCountResult, "model_dump_json", lambda self: written(self).replace("{", padded, 1)
+    )
     serving.evaluate(7)
     serving.board.receive()
     with trouble(serving):

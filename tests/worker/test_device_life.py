@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import heapq
 import itertools
+import json
 import tempfile
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -30,7 +31,6 @@ from icebus.schemas.boards.uf2 import decode
 from icebus.schemas.devices import Desired, DeviceReport, DeviceState
 from icebus.schemas.errors import IcebusError
 from icebus.schemas.files import File
-from icebus.schemas.message import Message
 from icebus.worker.device import actor, board_port, next_state, recovery
 from icebus.worker.device.device import Device
 from icebus.worker.device.helper_threads import MOST_AT_ONCE
@@ -299,9 +299,9 @@ class Recorder:
     def report(self, report: DeviceReport) -> None:
         self.reports.append(report)
 
-    def emit(self, hold: Hold, serial: str, event: str, sequence: int, data: Message) -> None:
+    def emit(self, hold: Hold, serial: str, event: str, sequence: int, data: str) -> None:
         if event in ("results", "failures"):
-            self.outcomes.setdefault(data.evaluation, []).append(event)  # type: ignore[attr-defined]
+            self.outcomes.setdefault(json.loads(data)["evaluation"], []).append(event)
 
 
 class Life(RuleBasedStateMachine):

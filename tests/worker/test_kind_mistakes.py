@@ -131,19 +131,18 @@ def sends_the_second_only(how: Any) -> Callable[..., Any]:
 
 
 @pytest.mark.parametrize("to_send", ODD_SENDING.values(), ids=ODD_SENDING)
-def test_given_a_file_that_is_next_when_it_can_not_be_sent_then_nothing_is_accepted(
+def test_given_a_file_that_is_next_when_it_can_not_be_sent_then_it_fails_and_says_why(
     serving: Serving, to_send: Any
 ) -> None:
     harness = serving(to_send=sends_the_second_only(to_send))
-    with pytest.raises(KindFailed, match="to_send"):
-        harness.evaluate(1)
-    status = harness.invoke("status")
-    assert isinstance(status, dict)
-    assert (status["queued"], status["measuring"]) == (0, None)
+    (odd,) = harness.evaluate(1)
+    (failure,) = harness.recorder.wait_events("failures")
+    assert failure.evaluation == odd
+    assert isinstance(failure.error, KindFailed)
+    assert "to_send" in failure.error.message
     (other,) = harness.evaluate(2)
     harness.board.measure(12)
     assert harness.recorder.wait_events("results")[0].evaluation == other
-    assert harness.recorder.named("failures") == []
 
 
 @pytest.mark.parametrize("to_send", ODD_SENDING.values(), ids=ODD_SENDING)

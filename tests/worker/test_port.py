@@ -97,6 +97,38 @@ def test_given_much_to_send_then_the_board_gets_all_in_order_and_the_loop_stays_
     assert not host.on_loop(lambda: host.port.sending)
 
 
+def test_given_little_to_send_then_it_is_told_later_and_the_port_is_sending_until_then(
+    host: Host, scripted_board: ScriptedBoard
+) -> None:
+    sent: queue.SimpleQueue[str] = queue.SimpleQueue()
+
+    def send() -> tuple[bool, bool]:
+        host.port.send(b"x", lambda: sent.put("told"))
+        return sent.empty(), host.port.sending
+
+    assert host.on_loop(send) == (True, True)
+    assert sent.get(timeout=5) == "told"
+    assert not host.on_loop(lambda: host.port.sending)
+    assert scripted_board.take(1) == b"x"
+    host.on_loop(lambda: host.port.send(b"y"))
+    assert not host.on_loop(lambda: host.port.sending), "nobody has to be told"
+
+
+@pytest.mark.parametrize("end", ["discard", "close"])
+def test_given_a_send_that_ends_before_it_is_told_then_it_is_never(host: Host, end: str) -> None:
+    sent: queue.SimpleQueue[str] = queue.SimpleQueue()
+
+    def send_and_end() -> None:
+        host.port.send(b"x", lambda: sent.put("first"))
+        getattr(host.port, end)()
+        if end == "discard":
+            host.port.send(b"y", lambda: sent.put("second"))
+
+    host.on_loop(send_and_end)
+    host.on_loop(lambda: None)
+    assert [sent.get_nowait() for _ in range(sent.qsize())] == ["second"] * (end == "discard")
+
+
 def test_given_a_port_that_is_sending_then_a_second_send_is_refused(
     host: Host, scripted_board: ScriptedBoard
 ) -> None:

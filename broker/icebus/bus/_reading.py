@@ -11,12 +11,14 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import paho.mqtt.client as paho
 from paho.mqtt import MQTTException
 from paho.mqtt.enums import MQTTErrorCode
+from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
 
 from icebus.bus._admission import Judgement
 from icebus.bus._connecting import ConnectingClient
@@ -34,6 +36,10 @@ READ_AT_ONCE = 256 << 10
 """Bytes asked of the system at once."""
 
 PUBLISH, PUBACK = 0x30, 0x40
+
+_TAKEN = ReasonCode(PacketTypes.PUBACK)
+_NOTHING = Properties(PacketTypes.PUBACK)
+"""What an acknowledgement of two bytes says (MQTT 5, section 3.4.2.1)."""
 
 Judge = Callable[[bytes, int, int, float], Judgement | None]
 Receive = Callable[[paho.MQTTMessage, Judgement | None], None]
@@ -155,6 +161,17 @@ class ReadingClient(ConnectingClient):
         except MQTTException as error:
             log.warning("the broker sent a packet that is malformed: %s", error)
             return MQTTErrorCode.MQTT_ERR_PROTOCOL
+
+    def _handle_pubackcomp(self, cmd: Literal["PUBACK", "PUBCOMP"]) -> MQTTErrorCode:
+        """As paho does, but that most acknowledgements have no properties, which take it 25 µs."""
+        packet = self._in_packet["packet"]
+        if cmd != "PUBACK" or len(packet) != 2:
+            return super()._handle_pubackcomp(cmd)
+        with self._out_message_mutex:
+            mid = int.from_bytes(packet)
+            if mid in self._out_messages:
+                return self._do_on_publish(mid, _TAKEN, _NOTHING)
+        return MQTTErrorCode.MQTT_ERR_SUCCESS
 
     def _handle_on_message(self, message: paho.MQTTMessage) -> None:
         self._hand_over(message, self._judgement)

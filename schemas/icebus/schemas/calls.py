@@ -72,6 +72,14 @@ class Event(Message, Generic[D]):
     data: SerializeAsAny[D]
 
 
+def event_json(sequence: int, data: str) -> bytes:
+    """An :class:`Event` of now as JSON, around the JSON of its data.
+
+    A model would have to be made and written again of what was written for the journal already.
+    """
+    return f'{{"sequence":{sequence},"at":"{now():%Y-%m-%dT%H:%M:%S.%f}Z","data":{data}}}'.encode()
+
+
 class RawEvent(Message):
     """An event whose kind is not known to the reader."""
 

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Mapping
 from importlib.metadata import version
 
 from icebus.bus import Bus, StatePublisher, Will
-from icebus.schemas.calls import Event
+from icebus.schemas.calls import event_json
 from icebus.schemas.components import (
     Heartbeat,
     WorkerHeartbeat,
@@ -20,7 +20,7 @@ from icebus.schemas.components import (
     WorkerState,
 )
 from icebus.schemas.devices import DeviceEvent, DeviceEventName, DeviceReport, DeviceState
-from icebus.schemas.message import Message, now
+from icebus.schemas.message import now
 from icebus.schemas.topics import (
     DEVICE,
     EVENT,
@@ -76,7 +76,7 @@ class Publishing:
             ),
         )
 
-    def emit(self, hold: Hold, serial: str, event: str, sequence: int, data: Message) -> None:
+    def emit(self, hold: Hold, serial: str, event: str, sequence: int, data: str) -> None:
         """Publish an event of a device's state to its holder."""
         self._bus.publish(
             EVENT(
@@ -86,7 +86,7 @@ class Publishing:
                 serial=serial,
                 event=event,
             ),
-            Event(sequence=sequence, data=data),
+            event_json(sequence, data),
         )
 
     def forget(self, serial: str) -> None:

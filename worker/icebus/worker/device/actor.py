@@ -249,6 +249,10 @@ class DeviceActor:
 
     def emit(self, hold: Hold, event: str, data: Message) -> None:
         """Send an event to the device's holder."""
+        self.emit_json(hold, event, data.model_dump_json())
+
+    def emit_json(self, hold: Hold, event: str, data: str) -> None:
+        """The same, of data that are JSON already."""
         self._reporter.emit(self.name, self.state, hold, event, data)
 
     def fail(self, reason: str) -> None:

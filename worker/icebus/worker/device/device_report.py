@@ -9,7 +9,6 @@ from datetime import datetime
 from typing import Protocol
 
 from icebus.schemas.devices import DeviceReport, DeviceState
-from icebus.schemas.message import Message
 from icebus.worker.device.next_state import DeviceFacts
 from icebus.worker.states import Hold, Reservable, State
 
@@ -20,8 +19,8 @@ class Publisher(Protocol):
     def report(self, report: DeviceReport) -> None:
         """The device's state has changed."""
 
-    def emit(self, hold: Hold, serial: str, event: str, sequence: int, data: Message) -> None:
-        """The device's state has an event for its holder."""
+    def emit(self, hold: Hold, serial: str, event: str, sequence: int, data: str) -> None:
+        """The device's state has an event for its holder: ``data`` is JSON."""
 
 
 @dataclass(frozen=True)
@@ -79,8 +78,8 @@ class Reporter:
         """Have other threads see ``state`` as it is now."""
         self.status = DeviceStatus.of(state)
 
-    def emit(self, name: str, state: State | None, hold: Hold, event: str, data: Message) -> None:
-        """Send an event to the device's holder."""
+    def emit(self, name: str, state: State | None, hold: Hold, event: str, data: str) -> None:
+        """Send an event to the device's holder: ``data`` is JSON."""
         self._publisher.emit(hold, name, event, next(self._sequence), data)
         self.refresh(state)
 

@@ -8,6 +8,7 @@ import logging
 import os
 import termios
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import serial
@@ -72,16 +73,22 @@ class Port:
 
     @property
     def sending(self) -> bool:
-        """Whether bytes wait to be taken by the port."""
-        return len(self._outgoing) > 0
+        """Whether bytes wait to be taken by the port, or that they were has still to be told."""
+        return len(self._outgoing) > 0 or self._on_sent is not None
 
     def send(self, data: bytes, on_sent: Callback | None = None) -> None:
-        """Send ``data`` as fast as the port takes it; ``on_sent`` when it has taken all."""
-        if self.sending:
-            raise RuntimeError("the port is still sending")
+        """Send ``data`` as fast as the port takes it; ``on_sent`` later, when it has taken all."""
+        if self.sending or not self._serial.is_open:
+            raise RuntimeError("the port is still sending, or closed")
         self._outgoing = memoryview(data)
         self._on_sent = on_sent
-        self._loop.watch(self._descriptor, READ | WRITE, self._ready)
+        # Most of what is sent fits at once: then the kernel need not be asked to tell of room.
+        with contextlib.suppress(OSError):  # it is met again, and told, where nobody waits for us
+            self._taken(os.write(self._descriptor, self._outgoing[:WRITE_SIZE]))
+        if len(self._outgoing) > 0:
+            self._loop.watch(self._descriptor, READ | WRITE, self._ready)
+        elif on_sent is not None:
+            self._loop.post(partial(self._tell_sent, on_sent))
 
     def discard(self) -> None:
         """Drop what has not been sent, and what the kernel has not passed on."""
@@ -96,6 +103,8 @@ class Port:
     def close(self) -> None:
         """Close it; nothing is called afterwards."""
         if self._serial.is_open:
+            self._outgoing = memoryview(b"")
+            self._on_sent = None
             self._loop.unwatch(self._descriptor)
             # Closing a terminal waits for its output to drain, and a dead board never drains it.
             with contextlib.suppress(termios.error, OSError):
@@ -106,7 +115,7 @@ class Port:
     def _ready(self, events: int) -> None:
         if events & READ and not self._read():
             return
-        if events & WRITE and self._serial.is_open and self.sending:
+        if events & WRITE and self._serial.is_open and len(self._outgoing) > 0:
             self._write()
 
     def _read(self) -> bool:
@@ -131,12 +140,19 @@ class Port:
         except OSError as error:
             self._lose(error.strerror or "write error")
             return
-        self._outgoing = self._outgoing[sent:]
-        if not self.sending:
+        self._taken(sent)
+        if len(self._outgoing) == 0:
             self._loop.watch(self._descriptor, READ, self._ready)
-            done, self._on_sent = self._on_sent, None
-            if done is not None:
-                done()
+            if self._on_sent is not None:
+                self._tell_sent(self._on_sent)
+
+    def _taken(self, sent: int) -> None:
+        self._outgoing = self._outgoing[sent:]
+
+    def _tell_sent(self, on_sent: Callback) -> None:
+        if self._on_sent is on_sent and len(self._outgoing) == 0:  # or it was discarded since
+            self._on_sent = None
+            on_sent()
 
     def _lose(self, why: str) -> None:
         self.close()

@@ -59,6 +59,9 @@ class Host(Protocol):
     def emit(self, hold: Hold, event: str, data: Message) -> None:
         """Send an event to the device's holder."""
 
+    def emit_json(self, hold: Hold, event: str, data: str) -> None:
+        """The same, of data that are JSON already."""
+
     def fail(self, reason: str) -> None:
         """The board does not do what it should."""
 

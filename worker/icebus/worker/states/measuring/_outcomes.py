@@ -37,6 +37,19 @@ LONGEST_OUTCOME = 1 << 20
 class Entry(Outcome):
     """An accepted evaluation as the journal describes it; ``at`` is when it was accepted."""
 
+    @classmethod
+    def accepted(cls, serial: str, file: File, batch: str) -> Entry:
+        """Of a file that is accepted now."""
+        return cls(
+            serial=serial,
+            evaluation=file.id,
+            batch=batch,
+            bitstream=file.name,
+            sha256=file.hash,
+            annotations=file.annotations,
+            at=now(),
+        )
+
     def json_text(self) -> str:
         """What the journal keeps.
 
@@ -70,28 +83,14 @@ class Evaluation:
         file: what is measured.
         args: how, as the kind's model says.
         note: what was done to it before it is sent; empty if nothing.
+        ready: what the meter is given for it; None if that is to be made when it is its turn.
     """
 
     entry: Entry
     file: File
     args: BaseModel
     note: str = ""
-
-    @classmethod
-    def accepted(
-        cls, serial: str, file: File, batch: str, args: BaseModel, note: str = ""
-    ) -> Evaluation:
-        """One that is accepted now."""
-        entry = Entry(
-            serial=serial,
-            evaluation=file.id,
-            batch=batch,
-            bitstream=file.name,
-            sha256=file.hash,
-            annotations=file.annotations,
-            at=now(),
-        )
-        return cls(entry, file, args, note)
+    ready: bytes | None = None
 
     @property
     def id(self) -> str:
@@ -148,7 +147,7 @@ class Outcomes:
         self._unwritten.append(StoredOutcome(outcome.evaluation, event, text))
         if len(self._unwritten) == 1:  # or the others are waited for
             self.write()
-        self._state.device.emit(self._state.hold, event, outcome)
+        self._state.device.emit_json(self._state.hold, event, text)
 
     def write(self) -> None:
         """Write down the outcomes that are not; those that can't be are tried again later."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from abc import ABC, abstractmethod
 from collections import deque
@@ -43,13 +42,17 @@ from icebus.worker.states._hosts import Hold
 from icebus.worker.states._methods import ModelOfKind, method
 from icebus.worker.states._mistakes import kind_failed, mistakes_of
 from icebus.worker.states.measuring._batches import Batches, EndedBatch
-from icebus.worker.states.measuring._outcomes import Evaluation, Outcomes
+from icebus.worker.states.measuring._outcomes import Entry, Evaluation, Outcomes
 
 log = logging.getLogger(__name__)
 
 FAILURES_IN_A_ROW = 3
 """Measurements in a row that may fail before the board is tested: one is a bad cable's, three are a
 board's that serves nobody."""
+
+LONGEST_READY = 16 << 10
+"""Bytes of what a meter is given that are kept until a file's turn: ten times what our firmware is
+sent of a typical bitstream. Longer ones, such as text firmware's, are made when they are needed."""
 
 Bitstreams = Annotated[list[File], Field(max_length=QUEUE_CAPACITY)]
 Evaluations = Annotated[list[Id], Field(max_length=1024)]
@@ -79,7 +82,6 @@ class Measuring(Reservable, ABC, Generic[R]):
         super().__init__(hold, args)
         self._queue: deque[Evaluation] = deque()
         self._under_way: dict[str, Evaluation] = {}
-        self._read_ahead: tuple[str, bytes] | None = None
         self._ended: deque[tuple[Evaluation, Measured[R] | IcebusError]] = deque()
         self._outcomes = Outcomes(self)
         self._batches = Batches()
@@ -169,19 +171,20 @@ class Measuring(Reservable, ABC, Generic[R]):
             with mistakes_of(self.kind, "check_args"):
                 self.check_args(args)
         checked = [self._checked(file, validate) for file in fresh]
-        ahead = self._read_ahead
-        if fresh and not self._queue and ahead is None:  # it is next, and need not be read again
-            ahead = (fresh[0].id, self._to_send(checked[0].data, args))
         name = batch or new_id()
-        serial = self.device.name
         accepted = [
-            Evaluation.accepted(serial, file, name, args, normalised.note)
+            Evaluation(
+                entry=Entry.accepted(self.device.name, file, name),
+                file=file,
+                args=args,
+                note=normalised.note,
+                ready=self._ready(normalised.data, args),
+            )
             for file, normalised in zip(fresh, checked, strict=True)
         ]
         self._outcomes.accept(accepted, again)
         for evaluation in known:
             self._outcomes.repeat(evaluation)
-        self._read_ahead = ahead
         self._queue.extend(accepted)
         self._on_batch_ended(self._batches.accept(name, len(accepted), more))
         self._begin_next()
@@ -300,7 +303,7 @@ class Measuring(Reservable, ABC, Generic[R]):
                 MeterCallbacks(
                     port=lambda: self.device.port,
                     after=self.after,
-                    on_measuring=lambda _key: self._read_next(),
+                    on_measuring=lambda _key: None,
                     on_end=self._on_end,
                     on_wants_more=self._begin_next,
                     on_silence=lambda how: self.device.fail(f"the board {how}"),
@@ -325,17 +328,17 @@ class Measuring(Reservable, ABC, Generic[R]):
             if not meter.wants_more:  # it may wait for the end of what was never sent
                 raise
 
-    def _read_next(self) -> None:
-        """Unpack the next while the board measures, so that it need not wait for that."""
-        if self._queue:
-            following = self._queue[0]
-            with contextlib.suppress(IcebusError):  # told when it is its turn
-                self._read_ahead = (following.id, self._read(following))
+    def _ready(self, data: bytes, args: BaseModel) -> bytes | None:
+        """What the meter is given for a file, if that is short enough to wait in the queue."""
+        try:
+            sent = self._to_send(data, args)
+        except IcebusError:
+            return None  # told when it is its turn
+        return sent if len(sent) <= LONGEST_READY else None
 
     def _read(self, evaluation: Evaluation) -> bytes:
-        ahead, self._read_ahead = self._read_ahead, None
-        if ahead is not None and ahead[0] == evaluation.id:
-            return ahead[1]
+        if evaluation.ready is not None:
+            return evaluation.ready
         return self._to_send(_normalised(evaluation.file.blob.read()).data, evaluation.args)
 
     def _to_send(self, data: bytes, args: BaseModel) -> bytes:
