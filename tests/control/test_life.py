@@ -27,7 +27,7 @@ from icebus.control.decide.limits import Limit, Limits
 from icebus.control.operations import absent_clients, device_reports, queue, republishing
 from icebus.control.settings import Settings
 from icebus.control.store.database import Database
-from icebus.control.store.tables import DeviceRow, HistoryRow, HoldRow, ReservationRow
+from icebus.control.store.tables import NOBODY, DeviceRow, HistoryRow, HoldRow, ReservationRow
 from icebus.control.transaction import Transaction
 from icebus.control.watch.workers import Workers
 from icebus.schemas.components import ClientState, Presence, WorkerPhase, WorkerState
@@ -42,6 +42,9 @@ pytestmark = pytest.mark.slow
 
 WORKERS = {"w1": ("a", "b", "c"), "w2": ("d", "e")}
 OWNER = {serial: worker for worker, serials in WORKERS.items() for serial in serials}
+LIAR = "zzz"
+"""A worker that says it has everything."""
+
 LIMIT = 4
 GRACE = 30
 LIVE = col(ReservationRow.state).in_(LIVE_RESERVATIONS)
@@ -88,6 +91,8 @@ class Life(RuleBasedStateMachine):
         self.said: dict[str, Desired] = {}
         for worker, names in WORKERS.items():
             self.harness.worker(worker, *names)
+        self.harness.introduce(LIAR, *OWNER)
+        self.moved: set[str] = set()
 
     def teardown(self) -> None:
         if hasattr(self, "harness"):
@@ -113,7 +118,7 @@ class Life(RuleBasedStateMachine):
         getattr(self, what)(data.draw)
 
     @rule(
-        what=st.sampled_from(["obey", "obey", "obey", "break_down", "break_down", "vanish"]),
+        what=st.sampled_from(["obey", "obey", "obey", "break_down", "break_down", "vanish", "lie"]),
         data=st.data(),
     )
     def workers_act(self, what: str, data: st.DataObject) -> None:
@@ -121,7 +126,7 @@ class Life(RuleBasedStateMachine):
 
     @rule(
         what=st.sampled_from(
-            ["order", "order", "drain", "end_by_order", "sweep", "sweep", "restart"]
+            ["order", "order", "drain", "end_by_order", "sweep", "sweep", "restart", "move"]
         ),
         data=st.data(),
     )
@@ -181,7 +186,8 @@ class Life(RuleBasedStateMachine):
     def obey(self, draw: Draw) -> None:
         """Workers do what is desired of some devices, or of all."""
         for serial in draw(st.none() | several) or sorted(OWNER):
-            kept = self.harness.retained.get(DESIRED(worker=OWNER[serial], serial=serial))
+            owner = self.owner(serial)
+            kept = self.harness.retained.get(DESIRED(worker=owner, serial=serial))
             wanted = kept.message if kept else Desired(serial=serial, generation=0)
             assert isinstance(wanted, Desired)
             state = DeviceState.READY
@@ -190,12 +196,44 @@ class Life(RuleBasedStateMachine):
             elif wanted.reservation is not None:
                 state = DeviceState.SERVING
             fields = {"generation": wanted.generation, "reservation": wanted.reservation}
-            self.harness.report(OWNER[serial], serial, state, **fields)
+            self.harness.report(owner, serial, state, **fields)
+
+    def owner(self, serial: str) -> str:
+        return LIAR if serial in self.moved else OWNER[serial]
+
+    def lie(self, draw: Draw) -> None:
+        """Somebody says that all boards are broken, unplugged or ready, and theirs."""
+        said = st.sampled_from([DeviceState.READY, DeviceState.BROKEN, DeviceState.ABSENT])
+        for serial in draw(several):
+            report = self.harness.workers.get(OWNER[serial]).reports.get(serial)
+            has_it = report is not None and report.state is not DeviceState.ABSENT
+            # What nobody has any more goes to whoever has it.
+            if serial not in self.moved and has_it:
+                self.harness.report(LIAR, serial, draw(said), generation=draw(st.integers(0, 99)))
+
+    def move(self, draw: Draw) -> None:
+        """An administrator takes a liar's word, or gives back what it got, or retires it."""
+        if draw(st.booleans()):
+            some = draw(several)
+            if self.attempt(lambda: self.harness.administer("move", serials=some, to=LIAR)):
+                self.moved.update(some)
+            return
+        harness = self.harness
+        gone = WorkerState(state=WorkerPhase.LOST, session=LIAR, serials=sorted(OWNER))
+        harness.workers.on_state(LIAR, gone, harness.at)
+        self.attempt(lambda: harness.administer("retire", worker=LIAR))
+        harness.workers.retire(LIAR, harness.at)
+        self.moved.clear()
+        changed = harness.workers.settle_contested(harness.at)
+        harness.run(lambda transaction: device_reports.record_devices(transaction, changed))
+        harness.introduce(LIAR, *OWNER)
 
     def break_down(self, draw: Draw) -> None:
         serial = draw(serials)
-        state = draw(st.sampled_from([DeviceState.BROKEN, DeviceState.ABSENT]))
-        self.harness.report(OWNER[serial], serial, state, reason="as boards do")
+        owner = self.owner(serial)
+        # Boards of a liar that owns them break, and are not unplugged: it would own them no more.
+        states = [DeviceState.BROKEN, DeviceState.ABSENT][: 1 if owner == LIAR else 2]
+        self.harness.report(owner, serial, draw(st.sampled_from(states)), reason="as boards do")
 
     def vanish(self, draw: Draw) -> None:
         """A worker goes, or is back."""
@@ -240,7 +278,9 @@ class Life(RuleBasedStateMachine):
         rows = harness.run(lambda transaction: transaction.session.exec(select(DeviceRow)).all())
         for row in rows:
             report = DeviceReport.model_validate(row.report)
-            harness.workers.restore(row.serial, row.worker, report)
+            if row.worker != NOBODY:
+                claimed = row.claimed_by or ()
+                harness.workers.restore(row.serial, row.worker, report, claimed, harness.at)
 
         def reconnect(transaction: Transaction) -> None:
             absent_clients.restart_grace(transaction)
@@ -251,7 +291,7 @@ class Life(RuleBasedStateMachine):
             republishing.publish_everything(transaction)
 
         harness.run(reconnect)
-        for worker, names in WORKERS.items():
+        for worker, names in {**WORKERS, LIAR: tuple(OWNER)}.items():
             harness.introduce(worker, *names)
             state = heard.get(worker).state
             harness.workers.on_state(worker, state, harness.at)
@@ -279,6 +319,7 @@ class Life(RuleBasedStateMachine):
         self.check_holders(list(rows.values()), list(holders.values()))
         self.check_topics(transaction, list(rows.values()), holders)
         self.check_generations()
+        self.check_owners(transaction)
         self.check_clients(transaction, list(rows.values()))
         self.check_queue(transaction, list(rows.values()))
         self.check_history(transaction, rows, {hold.serial: hold.reservation for hold in live})
@@ -290,6 +331,11 @@ class Life(RuleBasedStateMachine):
             assert holds == any(holder is row for holder in holders)
         held = Counter(row.user for row in holders)
         assert all(count <= LIMIT for count in held.values())
+
+    def check_owners(self, transaction: Transaction) -> None:
+        """Nobody gets a device by claiming it."""
+        for row in transaction.session.exec(select(DeviceRow)):
+            assert row.worker in (self.owner(row.serial), NOBODY), row.serial
 
     def check_topics(
         self,

@@ -41,7 +41,8 @@ def restore(transaction: Transaction) -> None:
             # Written by another version. Its worker will tell us again.
             log.warning("the last report on %s can't be read", device.serial)
         else:
-            transaction.workers.restore(device.serial, device.worker, report)
+            claimed, at = device.claimed_by or (), transaction.monotonic
+            transaction.workers.restore(device.serial, device.worker, report, claimed, at)
 
 
 def record_devices(

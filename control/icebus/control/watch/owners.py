@@ -45,7 +45,7 @@ class Owners:
         remembered = {
             worker: last
             for worker, last in self._claims.get(serial, {}).items()
-            if worker in known and worker != owner and at < last + CLAIM_REMEMBERED
+            if worker != owner and at < last + CLAIM_REMEMBERED
         }
         remembered |= dict.fromkeys(now, at)
         _keep(self._claims, serial, remembered)
@@ -55,6 +55,12 @@ class Owners:
         _keep(self._early, serial, (early | set(now) if has else early) & remembered.keys())
         return before != (owner, self.claimants(serial))
 
+    def restore(self, serial: str, owner: str, claimed_by: Collection[str], at: float) -> None:
+        """Take over from the database whose a device was, and who claimed it then."""
+        self._owners[serial] = owner
+        _keep(self._claims, serial, dict.fromkeys(claimed_by, at))
+        _keep(self._early, serial, set(claimed_by))
+
     def assign(self, serial: str, owner: str | None) -> None:
         """Take over from the database, or from an administrator, whose device it is."""
         if owner is None:
@@ -62,6 +68,13 @@ class Owners:
         else:
             self._owners[serial] = owner
         self._let_go.pop(serial, None)
+
+    def withdraw(self, serial: str, worker: str) -> None:
+        """A worker never had that device, nor claimed it."""
+        if self._owners.get(serial) == worker:
+            self.assign(serial, None)
+        self._claims.get(serial, {}).pop(worker, None)
+        self._early.get(serial, set()).discard(worker)
 
     def forget(self, serial: str) -> bool:
         """Nobody has ever reported that device; returns whether that is news."""

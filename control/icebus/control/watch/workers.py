@@ -6,7 +6,7 @@ Moments here are of the monotonic clock, so that setting the time makes nobody s
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from icebus.bus import RECONNECT_MAX
 from icebus.control.decide.ownership import RELEASE_AFTER, Claim, decide_owner
@@ -51,12 +51,19 @@ class Workers:
 
     # --- what is heard ------------------------------------------------------------------------
 
-    def restore(self, serial: str, worker: str, report: DeviceReport) -> None:
+    def restore(
+        self,
+        serial: str,
+        worker: str,
+        report: DeviceReport,
+        claimed_by: Collection[str] = (),
+        at: float = 0.0,
+    ) -> None:
         """Take over what the database recorded of a device before we heard of it."""
         self._known(worker).reports.setdefault(serial, report)
         self._reporters.setdefault(serial, set()).add(worker)
         if self._owners.of(serial) is None:
-            self._owners.assign(serial, worker)
+            self._owners.restore(serial, worker, claimed_by, at)
 
     def disconnected(self) -> None:
         """The connection is gone: nobody's silence means anything."""
@@ -152,8 +159,7 @@ class Workers:
             reporters.discard(worker)
             if not reporters:
                 self._reporters.pop(serial, None)
-            if self._owners.of(serial) == worker:
-                self._owners.assign(serial, None)
+            self._owners.withdraw(serial, worker)
             self.settle(serial, at)
 
     def set_owner(self, serial: str, owner: str | None, at: float) -> None:
