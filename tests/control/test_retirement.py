@@ -18,7 +18,7 @@ from icebus.schemas.operations.reservations import HoldState, ReservationState
 if TYPE_CHECKING:
     from tests.control.harness import Harness
 
-ITS_OWN = ("desired", "kinds", "heartbeat", "state")
+ITS_OWN = ("kinds", "heartbeat", "state", "desired")
 
 
 def retire(harness: Harness, worker: str, reason: str = "") -> WorkerRetired:
@@ -214,6 +214,21 @@ def test_given_a_retired_worker_when_its_last_will_comes_late_then_that_is_clear
     harness.workers.on_state("w1", late, harness.at)
     harness.run(lambda transaction: retirement.take_note_of(transaction, {"w1"}))
 
+    hear_cleared(harness, "w1")
+    assert list(harness.workers.all()) == []
+
+
+def test_given_a_retired_worker_when_a_bridge_brings_its_reports_once_more_then_they_are_cleared(
+    harness: Harness,
+) -> None:
+    harness.worker("w1", "a", "b")
+    harness.lose("w1")
+    retire(harness, "w1")
+
+    harness.report("w1", "b", DeviceState.READY)
+    harness.run(lambda transaction: retirement.take_note_of(transaction, {"w1"}))
+
+    assert "worker/w1/device/b" in {str(each.topic) for each in harness.sent}
     hear_cleared(harness, "w1")
     assert list(harness.workers.all()) == []
 

@@ -341,13 +341,15 @@ def test_given_a_worker_that_was_retired_while_it_is_there_then_it_says_all_anew
     farm.control.subscribe(WORKER_KINDS, hear, worker="w1")
     mark = farm.mark("BOARD1")
 
-    for topic in (DEVICE(worker="w1", serial="BOARD1"), WORKER_KINDS(worker="w1")):
-        farm.control.clear(topic).result(10)
-    farm.control.clear(WORKER_STATE(worker="w1")).result(10)
+    states = len(farm.worker_states)
+    farm.control.clear(DEVICE(worker="w1", serial="BOARD1")).result(10)
+    for topic in (WORKER_KINDS, WORKER_STATE, WORKER_DESIRED):
+        farm.control.clear(topic(worker="w1")).result(10)
 
     assert heard.wait(10)
     farm.wait_since("BOARD1", mark, DeviceState.READY)
-    farm.wait_worker(lambda state: state.serials == ["BOARD1", "BOARD2"])
+    farm.wait(lambda: len(farm.worker_states) > states, "its state")
+    assert farm.worker_states[-1].serials == ["BOARD1", "BOARD2"]
 
 
 def test_given_a_device_that_serves_when_nothing_is_desired_of_it_any_more_then_it_is_released(

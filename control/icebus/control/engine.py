@@ -169,6 +169,8 @@ class Engine:
 
     def on_report(self, worker: str, serial: str, report: DeviceReport | None) -> None:
         """A worker's report on a device."""
+        if report is not None and self._workers.get(worker).state is None:
+            self._pending.appeared.add(worker)
         if self._workers.on_report(worker, serial, report, self._now()):
             self._pending.serials.add(serial)
 

@@ -142,12 +142,12 @@ class Transaction:
         self._desired.append(Outgoing(DEVICE(worker=worker, serial=serial), CLEAR))
 
     def clear_worker(self, worker: str) -> None:
-        """Clear what a worker that is gone last said of itself, and what it was told; state last.
+        """Clear what a worker that is gone last said of itself, and last what it was told.
 
-        From that others know that it is retired, and a worker that is there after all that it is
-        to say all anew.
+        From its state others know that it is retired; from the other a worker that is there after
+        all, perhaps behind a bridge, knows that it is to say all anew.
         """
-        topics = (WORKER_DESIRED, WORKER_KINDS, WORKER_HEARTBEAT, WORKER_STATE)
+        topics = (WORKER_KINDS, WORKER_HEARTBEAT, WORKER_STATE, WORKER_DESIRED)
         self._desired += [Outgoing(topic(worker=worker), CLEAR) for topic in topics]
 
     def publish_claim(self, serial: str, claim: DeviceClaim | None) -> None:

@@ -24,7 +24,6 @@ from icebus.schemas.topics import (
     DESIRED,
     DEVICE,
     WORKER_DESIRED,
-    WORKER_STATE,
 )
 from icebus.worker import allowances
 from icebus.worker.blobs import BlobStore
@@ -111,7 +110,6 @@ class Worker:
         """
         self._bus.subscribe(DESIRED, self._on_desired, worker=self.id)
         self._bus.subscribe(WORKER_DESIRED, self._on_worker_desired, worker=self.id)
-        self._bus.subscribe(WORKER_STATE, self._on_own_state, worker=self.id)
         self._bus.subscribe(CONTROL_HEARTBEAT, self._on_heartbeat)
         self._bus.subscribe(DEVICE, self._on_own_device, worker=self.id)
         files = FromUsers(lambda user: allowances.blobs(self._holders[user]))
@@ -235,17 +233,17 @@ class Worker:
         held = (each.user for each in self._desired.values() if each.user and each.reservation)
         self._holders = Counter(held)
 
-    def _on_own_state(self, incoming: Incoming) -> None:
-        if not incoming.payload and not incoming.retained and not self._stopping:
-            log.warning("this worker was retired, and is here: it says all anew")
-            self._publish_again()
-
     def _on_worker_desired(self, incoming: Incoming) -> None:
         wanted = decode(WorkerDesired, incoming.payload) if incoming.payload else WorkerDesired()
         if wanted.draining != self._draining:
             self._draining = wanted.draining
             log.info("draining: %s", "no more" if wanted.draining is None else wanted.draining)
             self._loop.post(self._publish_state)
+        if not incoming.payload and not incoming.retained and not self._stopping:
+            log.warning("control has retired this worker, which is here: it says all anew")
+            # First, for who knows of devices and of no worker takes them for what was left behind.
+            self._loop.post(self._publish_state)
+            self._publish_again()
 
     def _on_heartbeat(self, incoming: Incoming) -> None:
         if incoming.payload:

@@ -131,17 +131,15 @@ def retire_worker(
 def take_note_of(transaction: Transaction, workers: Collection[str]) -> None:
     """Workers were heard of for the first time, by us: some may have been retired.
 
-    What is said of one that is gone is said too late, such as its last will, and cleared. One that
-    is there is known anew.
+    What is said of one that is gone is said too late, such as its last will or what a bridge brings
+    once more, and is cleared. One that is there is known anew.
     """
     query = select(WorkerRow).where(
         col(WorkerRow.name).in_(workers), col(WorkerRow.retired).is_not(None)
     )
     for row in transaction.session.exec(query):
-        state = transaction.workers.get(row.name).state
-        if state is None:
-            continue
-        if is_gone(state):
+        worker = transaction.workers.get(row.name)
+        if worker.state is None or is_gone(worker.state):
             clear_worker(transaction, row.name, [])
         else:
             row.retired = None
@@ -149,7 +147,7 @@ def take_note_of(transaction: Transaction, workers: Collection[str]) -> None:
 
 
 def clear_worker(transaction: Transaction, worker: str, serials: Collection[str]) -> None:
-    """Clear all that is retained of a worker; its state last, from which controls know."""
+    """Clear all that is retained of a worker."""
     reported = transaction.workers.get(worker).reports
     for serial in sorted({*serials, *reported}):
         transaction.clear_desired(worker, serial)
