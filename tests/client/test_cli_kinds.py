@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from tests.client.scripted_control import ScriptedControl
 
     from icebus.broker.embedded import EmbeddedBroker
-    from icebus.schemas.measuring import Outcome
+    from icebus.client._measuring_client import GenericResult
+    from icebus.schemas.measuring import Failure
 
 MEASURED = ("hertz", "resolution", "raw")
 
@@ -269,7 +270,7 @@ def test_given_ctrl_c_in_the_middle_when_measuring_then_what_came_before_is_prin
     monkeypatch: pytest.MonkeyPatch,
     form: str,
 ) -> None:
-    def interrupted(printer: OutcomePrinter, outcome: Outcome) -> None:
+    def interrupted(printer: OutcomePrinter, outcome: GenericResult | Failure) -> None:
         prints(printer, outcome)
         raise KeyboardInterrupt
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from icebus.bus import Answer
-from icebus.client import Admin, Boards, EventHandler, PulseCountClient
+from icebus.client import Admin, Boards, EventHandler, Failure, PulseCountClient
 from icebus.client._connection import operations
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import BrokerUnavailable, ClientClosed, DeadlineExceeded
@@ -47,6 +48,16 @@ INTERNAL = {
 }
 """Of a reservation, for kinds to override and for its client to call."""
 
+OUTCOME = Failure(
+    serial="d1",
+    evaluation="e",
+    batch="b",
+    bitstream="a.bin",
+    sha256="0" * 64,
+    at=datetime.now(UTC),
+    error=ClientClosed("why"),
+)
+
 Calls = dict[str, Callable[[Any], object]]
 
 SESSION: Calls = {
@@ -82,6 +93,7 @@ ADMIN: Calls = {
     "unquarantine": lambda admin: admin.unquarantine(["d1"]),
 }
 BOARDS: Calls = {
+    "acknowledge": lambda boards: boards.acknowledge(OUTCOME),
     "collect": lambda boards: list(boards.collect()),
     "evaluate": lambda boards: boards.evaluate([b""]),
     "evaluate_outcomes": lambda boards: boards.evaluate_outcomes([b""]),

@@ -40,6 +40,19 @@ def test_given_a_collector_that_breaks_off_when_another_begins_then_it_gets_what
         assert [outcome.evaluation for outcome in boards.collect()] == ["e2", "e3", "e4"]
 
 
+def test_given_a_user_who_acknowledges_when_collecting_then_what_they_have_not_comes_again(
+    alice: PulseCountClient, w1: ScriptedWorker
+) -> None:
+    w1.kept = KEPT[:5]
+    with alice.reserve(1) as boards:
+        for outcome in boards.collect(acknowledge=False):
+            if outcome.evaluation in ("e0", "e3"):
+                boards.acknowledge(outcome)
+        boards._acknowledger.flush()
+        w1.acknowledged.wait(lambda seen: len(seen) == 2)
+        assert [outcome.evaluation for outcome in boards.collect()] == ["e1", "e2", "e4"]
+
+
 def test_given_a_board_that_can_not_be_asked_when_collecting_then_that_is_told_after_the_rest(
     alice: PulseCountClient, w1: ScriptedWorker, w2: ScriptedWorker
 ) -> None:

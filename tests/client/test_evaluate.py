@@ -134,6 +134,33 @@ def test_given_a_generator_that_is_abandoned_when_left_then_boards_are_told_the_
     assert [call.args["bitstreams"] for call in ends] == [[]]
 
 
+def test_given_outcomes_when_the_user_has_not_taken_them_then_workers_keep_them(
+    alice: PulseCountClient, w1: ScriptedWorker, circuits: list[Path]
+) -> None:
+    with alice.reserve(1, detached=True) as boards:
+        run = boards.evaluate(circuits)
+        first = next(run)
+        w1.evaluations.wait(lambda seen: len(seen) == 3)
+        second = next(run)
+        run.close()
+        taken = {first.evaluation, second.evaluation}
+        w1.acknowledged.wait(lambda seen: taken <= set(seen))
+        assert set(w1.acknowledged.seen) == taken
+        boards.release()
+
+
+def test_given_a_user_who_acknowledges_when_a_run_has_ended_then_workers_keep_the_rest(
+    alice: PulseCountClient, w1: ScriptedWorker, circuits: list[Path]
+) -> None:
+    w1.twice = True
+    with alice.reserve(1) as boards:
+        first, *_ = boards.evaluate(circuits, acknowledge=False)
+        boards.acknowledge(first)
+        boards._acknowledger.flush()
+        w1.acknowledged.wait(bool)
+    assert w1.acknowledged.seen == [first.evaluation]
+
+
 @pytest.mark.parametrize("progress", [False, lambda _: None])
 def test_given_a_run_that_is_left_when_boards_have_more_of_it_then_that_is_withdrawn(
     alice: PulseCountClient, w1: ScriptedWorker, circuits: list[Path], progress: Any

@@ -239,6 +239,21 @@ def test_given_a_run_on_held_boards_when_interrupted_then_what_waits_is_given_up
     assert farm.machine.run("release", held).returncode == 0
 
 
+def test_given_a_run_on_held_boards_when_killed_before_it_printed_then_results_has_all_of_it(
+    farm: Up, circuits: Sequence[Path]
+) -> None:
+    held = farm.machine.run("reserve", "--duration", "10m").stdout.strip()
+    [device] = farm.machine.json("reservations")[0]["devices"]
+    run = farm.machine.start("evaluate", *[str(circuits[0])] * 40, "-o", "table")
+    until(lambda: farm.machine.json("call", device["serial"], "status")["unacknowledged"] > 20)
+    run.kill()
+    run.communicate()
+    rows = farm.machine.json("results", held)
+    assert len(rows) == len({row["evaluation"] for row in rows}) > 20
+    assert farm.machine.json("results", held) == []
+    assert farm.machine.run("release", held).returncode == 0
+
+
 def test_given_a_run_when_it_is_killed_then_its_boards_come_back_after_the_grace_period(
     farm: Up, circuits: Sequence[Path]
 ) -> None:

@@ -1,6 +1,8 @@
-"""Telling workers which outcomes we have, so that they can forget them."""
+"""Telling workers which outcomes the user has, so that they can forget them."""
 
 from __future__ import annotations
+
+import threading
 
 from icebus.client._connection.connection import Connection
 from icebus.client._reservation.reservation import Reservation
@@ -20,35 +22,43 @@ TIMEOUT = 5.0
 
 
 class Acknowledger:
-    """Acknowledges outcomes in batches, best effort. All methods run on the dispatcher."""
+    """Acknowledges outcomes in batches, best effort. Any thread may use it."""
 
     def __init__(self, connection: Connection, reservation: Reservation) -> None:
         self._connection = connection
         self._reservation = reservation
+        self._lock = threading.Lock()
         self._pending: dict[str, list[str]] = {}
         self._scheduled = False
 
     def add(self, serial: str, evaluation: str) -> None:
-        """An outcome of that evaluation has come."""
-        pending = self._pending.setdefault(serial, [])
-        pending.append(evaluation)
-        if len(pending) >= AT_ONCE:
+        """The user has the outcome of that evaluation, or nobody will want it."""
+        with self._lock:
+            pending = self._pending.setdefault(serial, [])
+            pending.append(evaluation)
+            enough = len(pending) >= AT_ONCE
+            schedule = not enough and not self._scheduled
+            self._scheduled = self._scheduled or schedule
+        if enough:
             self._send(serial)
-        elif not self._scheduled:
-            self._scheduled = True
+        elif schedule:
             self._connection.bus.call_later(IDLE, self._idle)
 
     def take(self, serial: str) -> list[str]:
         """What can go along with a call to that board, and then counts as acknowledged."""
-        return self._pending.pop(serial, [])
+        with self._lock:
+            return self._pending.pop(serial, [])
 
     def flush(self) -> None:
         """Acknowledge all."""
-        for serial in list(self._pending):
+        with self._lock:
+            serials = list(self._pending)
+        for serial in serials:
             self._send(serial)
 
     def _idle(self) -> None:
-        self._scheduled = False
+        with self._lock:
+            self._scheduled = False
         self.flush()
 
     def _send(self, serial: str) -> None:

@@ -24,7 +24,7 @@ from icebus.client._reservation.queue_place import still_queued_error
 from icebus.client._reservation.reservation import Reservation
 from icebus.schemas.calls import read_event
 from icebus.schemas.deadline import Deadline
-from icebus.schemas.errors import IcebusError, InvalidRequest, RemoteError
+from icebus.schemas.errors import EvaluationWithdrawn, IcebusError, InvalidRequest, RemoteError
 from icebus.schemas.ids import new_id
 from icebus.schemas.measuring import BatchFinished, Failure, Outcome, Result, Withdrawn
 from icebus.schemas.operations import reservations
@@ -96,6 +96,9 @@ class MeasuringBoards(Reservation, Generic[R]):
                   evaluations fail, beside what a ``window`` in ``args`` takes.
                 - ``progress=False``: True for a bar on stderr, or a function to call with a
                   :class:`Progress`.
+                - ``acknowledge=True``: whether workers forget each outcome when you ask for the
+                  next; otherwise they keep it until you :meth:`acknowledge` it, so that a program
+                  which is killed finds it with :meth:`collect`.
 
         Raises:
             EvaluationsFailed: after the last outcome, if any evaluation has no result.
@@ -164,7 +167,17 @@ class MeasuringBoards(Reservation, Generic[R]):
         """
         return _all(*self._on_any(population, Options(**options)))
 
-    def collect(self, *, stall: float = STALL) -> Generator[R | Failure]:
+    def acknowledge(self, outcome: R | Failure) -> None:
+        """Say that you have an outcome, if it is not done for you: its worker forgets it.
+
+        Raises:
+            ClientClosed: the client is closed; whoever collects next gets the outcome again.
+        """
+        self._connection.check_open()
+        if outcome.serial:
+            self._acknowledger.add(outcome.serial, outcome.evaluation)
+
+    def collect(self, *, stall: float = STALL, acknowledge: bool = True) -> Generator[R | Failure]:
         """Yield outcomes that nobody took, such as those of a client that crashed.
 
         Workers keep what they measured until a client has it. Evaluations that are still to be
@@ -174,12 +187,14 @@ class MeasuringBoards(Reservation, Generic[R]):
 
         Args:
             stall: seconds without any outcome, with some to come, after which it is given up.
+            acknowledge: whether workers forget each outcome when you ask for the next; otherwise
+                they keep it until you :meth:`acknowledge` it.
 
         Raises:
             IcebusError: a board can't be asked now; what others had was yielded before.
         """
         self._connection.check_open()
-        collection = Collector[R](self._connection, self, stall)
+        collection = Collector[R](self._connection, self, stall, acknowledge=acknowledge)
         self._collections.append(collection)
         try:
             yield from collection.outcomes()
@@ -218,16 +233,19 @@ class MeasuringBoards(Reservation, Generic[R]):
         self, distribution: Distribution[Item, Any], bitstreams: Iterable[Source], options: Options
     ) -> tuple[Run[R], Generator[R | Failure]]:
         run = Run[R](self._connection, self, self._acknowledger, distribution, options)
-        outcomes = self._outcomes(run, bitstreams)
+        outcomes = self._outcomes(run, bitstreams, options.acknowledge)
         if options.progress is False:
             return run, outcomes
         length = length_of(bitstreams)
         total = None if length is None else length * distribution.copies
         return run, follow(outcomes, total, options.progress)
 
-    def _outcomes(self, run: Run[R], bitstreams: Iterable[Source]) -> Generator[R | Failure]:
+    def _outcomes(
+        self, run: Run[R], bitstreams: Iterable[Source], acknowledge: bool
+    ) -> Generator[R | Failure]:
         self._runs[run.batch] = run
-        self._batches[run.batch] = None
+        if acknowledge:
+            self._batches[run.batch] = None
         while len(self._batches) > KEPT_BATCHES:
             self._batches.popitem(last=False)
         try:
@@ -238,12 +256,24 @@ class MeasuringBoards(Reservation, Generic[R]):
 
     def _finish(self, run: Run[R]) -> None:
         owing = run.close()
+        if self.attached:
+            for serial, evaluation in run.not_taken:
+                self._acknowledger.add(serial, evaluation)
+        elif owing or run.not_taken:
+            # It outlives us, and with it what nobody took.
+            self._batches.pop(run.batch, None)
         if owing and self.ended is None and self._connection.bus.connected:
             self.withdrawn = withdraw(self._connection, self, run.batch, owing)
         if self._connection.hooks.has("finished"):
             run.wait_finished(Deadline.after(FINISHED_TIMEOUT))
         del self._runs[run.batch]
-        self._connection.bus.call_soon(self._acknowledger.flush)
+        self._acknowledger.flush()
+
+    def close(self) -> None:
+        """Let go of it without ending it."""
+        if not self._connection.inherited:
+            self._acknowledger.flush()
+        super().close()
 
     # --- on the dispatcher --------------------------------------------------------------------
 
@@ -280,13 +310,13 @@ class MeasuringBoards(Reservation, Generic[R]):
         if not outcome.serial:  # journalled by an earlier version
             outcome = outcome.model_copy(update={"serial": serial})
         self._connection.hooks.run(name, outcome, ("outcome", self.id, serial, outcome.evaluation))
-        if outcome.batch in self._batches:
+        if (run := self._runs.get(outcome.batch)) is not None:
+            run.outcome_came(outcome)
+        elif outcome.batch in self._batches or _is_withdrawn(outcome):
             self._acknowledger.add(serial, outcome.evaluation)
         else:
             for collection in list(self._collections):
                 collection.put(outcome)
-        if (run := self._runs.get(outcome.batch)) is not None:
-            run.outcome_came(outcome)
 
     def _on_reconnected(self) -> None:
         super()._on_reconnected()
@@ -312,6 +342,10 @@ class MeasuringBoards(Reservation, Generic[R]):
         """Runs under way use the other in its place."""
         for run in list(self._runs.values()):
             run.replaced(serial, by)
+
+
+def _is_withdrawn(outcome: Outcome) -> bool:
+    return isinstance(outcome, Failure) and isinstance(outcome.error, EvaluationWithdrawn)
 
 
 def _all(run: Run[R], outcomes: Generator[R | Failure]) -> Generator[R | Failure]:

@@ -40,15 +40,20 @@ class Collector(Generic[R]):
         connection: to the workers.
         reservation: that holds the boards.
         stall: seconds without any outcome, with some to come, after which it is given up.
+        acknowledge: whether to; otherwise the caller does.
     """
 
-    def __init__(self, connection: Connection, reservation: Reservation, stall: float) -> None:
+    def __init__(
+        self, connection: Connection, reservation: Reservation, stall: float, *, acknowledge: bool
+    ) -> None:
         self._connection = connection
         self._reservation = reservation
         self._stall = stall
+        self._acknowledges = acknowledge
         self._inbox: queue.SimpleQueue[R | Failure] = queue.SimpleQueue()
         self._seen: set[tuple[str, str]] = set()
         self._taken: dict[str, list[str]] = {}
+        self._after: dict[str, int] = {}
 
     def put(self, outcome: R | Failure) -> None:
         """An outcome has come; runs on the dispatcher."""
@@ -66,14 +71,14 @@ class Collector(Generic[R]):
             while asked:
                 answers, errors = self._ask(asked)
                 error = error or next(iter(errors.values()), None)
-                asked = [s for s, each in answers.items() if each.repeated or each.outstanding]
-                if not asked:
+                if not any(each.repeated or each.outstanding for each in answers.values()):
                     break
+                asked = [s for s, each in answers.items() if self._has_more(s, each)]
                 for outcome in self._take():
                     deadline = Deadline.after(self._stall)
                     yield outcome
                     self._outcome_taken(outcome)
-                if deadline.expired:
+                if asked and deadline.expired:
                     raise DeadlineExceeded(
                         f"{', '.join(asked)} told of no outcome in {self._stall:g} s; "
                         "`icebus devices` shows what they do",
@@ -83,6 +88,13 @@ class Collector(Generic[R]):
             self._acknowledge(least=1)
         if error is not None:
             raise error
+
+    def _has_more(self, serial: str, told: Collected) -> bool:
+        """Whether to ask a board once more: it has another page, or will have more."""
+        if self._acknowledges:
+            return bool(told.repeated or told.outstanding)
+        self._after[serial] = told.next or self._after.get(serial, 0)
+        return bool(told.next or told.outstanding)
 
     def _take(self) -> Iterator[R | Failure]:
         """What has come, or what comes next if nothing has."""
@@ -105,11 +117,17 @@ class Collector(Generic[R]):
         answering = [serial for serial in serials if serial not in problems]
         if not answering:
             return {}, problems
-        told = self._call(answering, "collect", {})
-        problems |= {serial: IcebusError.from_info(info) for serial, info in told.errors.items()}
-        return {s: _read(answer) for s, answer in told.results.items()}, problems
+        answers: dict[str, Collected] = {}
+        # What is acknowledged is not repeated; otherwise each board goes on from page to page.
+        for chosen in [answering] if self._acknowledges else [[each] for each in answering]:
+            told = self._call(chosen, "collect", {"after": self._after.get(chosen[0], 0)})
+            problems |= {s: IcebusError.from_info(info) for s, info in told.errors.items()}
+            answers |= {s: _read(answer) for s, answer in told.results.items()}
+        return answers, problems
 
     def _outcome_taken(self, outcome: R | Failure) -> None:
+        if not self._acknowledges:
+            return
         self._taken.setdefault(outcome.serial, []).append(outcome.evaluation)
         self._acknowledge(least=AT_ONCE)
 

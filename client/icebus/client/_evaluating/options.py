@@ -35,6 +35,7 @@ class EvaluateOptions(TypedDict, total=False):
     validate: bool
     stall: float
     progress: ProgressOption
+    acknowledge: bool
 
 
 class MapOptions(EvaluateOptions, total=False):
@@ -54,6 +55,7 @@ class Options:
     patience: float = NO_BOARD_TIMEOUT
     broker_away: float = BROKER_AWAY
     progress: ProgressOption = False
+    acknowledge: bool = True
 
     @property
     def window(self) -> float:

@@ -82,6 +82,7 @@ class Run(Generic[R]):
         self.no_board_error: IcebusError | None = None
         self._connection = connection
         self._reservation = reservation
+        self._acknowledger = acknowledger
         self._options = options
         self._calls = BoardCalls(
             connection,
@@ -99,6 +100,7 @@ class Run(Generic[R]):
         self._state = RunState(distribution, options, now)
         self._next_tick = now + TICK
         self._ready: deque[R | Failure] = deque()
+        self._not_taken = set[tuple[str, str]]()
         self._calls_scheduled = False
         self._internal_error: InternalError | None = None
 
@@ -156,6 +158,12 @@ class Run(Generic[R]):
             self._handle(Closed())
             return self._state.owing
 
+    @property
+    def not_taken(self) -> list[tuple[str, str]]:
+        """Serials and ids of the evaluations whose outcomes came, and were not handed out."""
+        with self._condition:
+            return list(self._not_taken)
+
     def wait_finished(self, deadline: Deadline) -> None:
         """Wait until the boards have told that the batch is finished, if they do in time."""
         with self._condition:
@@ -174,7 +182,13 @@ class Run(Generic[R]):
                 if not self._ready:
                     return
                 outcome = self._ready.popleft()
-            yield outcome
+                self._not_taken.discard((outcome.serial, outcome.evaluation))
+            try:
+                yield outcome
+            finally:
+                # Not before: a user who was killed with it under way has it not.
+                if self._options.acknowledge and outcome.serial:
+                    self._acknowledger.add(outcome.serial, outcome.evaluation)
 
     def _take_from(self, items: Iterator[Source]) -> None:
         until = time.monotonic() + GATHER
@@ -208,9 +222,16 @@ class Run(Generic[R]):
     # --- what happens: on the dispatcher ------------------------------------------------------
 
     def outcome_came(self, outcome: R | Failure) -> None:
-        """An outcome has come; the first one counts."""
+        """An outcome has come; the first one counts.
+
+        One that the user is handed is acknowledged when they have it, others at once.
+        """
         lives = isinstance(outcome, Result) or self._reservation.ended is None
-        self._handle(OutcomeCame(outcome, lives))
+        with self._condition:
+            self._handle(OutcomeCame(outcome, lives))
+            waits = (outcome.serial, outcome.evaluation) in self._not_taken
+        if not waits and self._options.acknowledge:
+            self._acknowledger.add(outcome.serial, outcome.evaluation)
 
     def finished(self, serial: str) -> None:
         """A board has told that it is done with the batch."""
@@ -253,6 +274,7 @@ class Run(Generic[R]):
             effects = self._state.handle(happening, time.monotonic())
             for evaluation, outcome in effects.outcomes:
                 self._ready.append(self._outcome(evaluation, outcome))
+                self._not_taken.add((evaluation.serial, evaluation.id))
             if effects.calls:
                 self._schedule_calls()
             if effects.outcomes or not self._state.unfinished:

@@ -99,7 +99,7 @@ def measure(measurement: Measurement, request: BoardRequest, output: Format) -> 
         with _boards(client, request, kinds) as boards:
             info = measuring_kind(kinds, boards.kind)
             names = [each.name for each in bitstreams]
-            printer = OutcomePrinter(output, info, names)
+            printer = OutcomePrinter(output, info, names, on_printed=boards.acknowledge)
             given = measurement_args(boards.kind, info, measurement.args)
             args = with_waveform(info, given, measurement.plot)
             chosen = request.serials or boards.serials
@@ -119,6 +119,7 @@ def measure(measurement: Measurement, request: BoardRequest, output: Format) -> 
                         args=args,
                         validate=measurement.validate,
                         progress=progress,
+                        acknowledge=False,
                     )
                     with closing(outcomes):
                         for outcome in outcomes:

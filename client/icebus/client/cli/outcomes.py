@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from icebus.client.cli.kind_schemas import columns, measured_fields
@@ -17,8 +17,9 @@ from icebus.client.cli.output import (
 )
 
 if TYPE_CHECKING:
+    from icebus.client._measuring_client import GenericResult
     from icebus.schemas.components import KindInfo
-    from icebus.schemas.measuring import Outcome
+    from icebus.schemas.measuring import Failure, Outcome
 
 FILE = "file"
 """Annotation that carries the path of a file, so that results find back to it."""
@@ -31,6 +32,7 @@ class OutcomePrinter:
         output: the form.
         info: the kind as workers offer it; None when none does.
         order: names of the bitstreams, in the order of a table.
+        on_printed: called with each outcome once it stands on stdout.
 
     Attributes:
         streams: whether outcomes are printed as they come.
@@ -38,7 +40,14 @@ class OutcomePrinter:
         failed: how many of them have no result.
     """
 
-    def __init__(self, output: Format, info: KindInfo | None, order: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        output: Format,
+        info: KindInfo | None,
+        order: Sequence[str] = (),
+        *,
+        on_printed: Callable[[GenericResult | Failure], object],
+    ) -> None:
         measured = measured_fields(info)
         self.streams = output in (Format.JSONL, Format.CSV, Format.NAME)
         self.printed = 0
@@ -47,11 +56,12 @@ class OutcomePrinter:
         self._names = [field.name for field in measured]
         self._measured = measured
         self._order = {name: index for index, name in enumerate(order)}
-        self._rows: list[dict[str, Any]] = []
+        self._on_printed = on_printed
+        self._rows: list[tuple[dict[str, Any], GenericResult | Failure]] = []
         self._messages: set[str] = set()
         self._csv = CsvPrinter(csv_fields(self._names)) if output is Format.CSV else None
 
-    def print(self, outcome: Outcome) -> None:
+    def print(self, outcome: GenericResult | Failure) -> None:
         """Print what is printed as soon as it comes; one trouble of a board is told once."""
         from icebus.schemas.measuring import Failure
 
@@ -68,9 +78,11 @@ class OutcomePrinter:
         elif self._output is Format.JSONL:
             print_json(row)
         elif not self.streams:
-            self._rows.append(row)
+            self._rows.append((row, outcome))
+            return
         elif "error" not in row:
             print_line(" ".join([outcome.bitstream, outcome.serial, *self._first(row)]))
+        self._on_printed(outcome)
 
     def _first(self, row: Mapping[str, Any]) -> list[str]:
         """What was measured, in a word."""
@@ -79,12 +91,15 @@ class OutcomePrinter:
     def print_rest(self) -> None:
         """Print what is printed at the end: in the order of the files, whatever came first."""
         rows = sorted(
-            self._rows, key=lambda row: (self._order.get(row["bitstream"], 0), row["serial"] or "")
+            (row for row, _ in self._rows),
+            key=lambda row: (self._order.get(row["bitstream"], 0), row["serial"] or ""),
         )
         if self._output is Format.JSON:
             print_json(rows, indent=2)
         elif self._output is Format.TABLE and (good := [row for row in rows if "error" not in row]):
             print_line(table(good, columns(self._measured, good)))
+        for _, outcome in self._rows:
+            self._on_printed(outcome)
 
 
 def csv_fields(measured: Sequence[str]) -> list[str]:

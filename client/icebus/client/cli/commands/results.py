@@ -50,9 +50,12 @@ def results(
             chosen_reservation(client, reservation).id, take_over=False, ready=False
         )
         info = client.kinds().get(boards.kind)
-        printer = OutcomePrinter(output, info)
+        printer = OutcomePrinter(output, info, on_printed=boards.acknowledge)
         try:
-            with plotting(plot, info) as drawn, closing(boards.collect()) as outcomes:
+            with (
+                plotting(plot, info) as drawn,
+                closing(boards.collect(acknowledge=False)) as outcomes,
+            ):
                 for outcome in outcomes:
                     printer.print(outcome)
                     if drawn is not None:
