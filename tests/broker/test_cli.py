@@ -41,6 +41,14 @@ class Program(Protocol):
     def __call__(self, *arguments: str, directory: Path) -> Done: ...
 
 
+class Init(Protocol):
+    def __call__(self, directory: Path, *arguments: str) -> str: ...
+
+
+class Admit(Protocol):
+    def __call__(self, name: str, role: str, *arguments: str, directory: Path) -> BrokerAddress: ...
+
+
 class Works(Protocol):
     def __call__(self, *arguments: str, directory: Path) -> str: ...
 
@@ -76,25 +84,58 @@ def ok(run: Program) -> Works:
 
 
 @pytest.fixture
-def standing(tmp_path: Path, broker: EmbeddedBroker, ok: Works) -> Iterator[Path]:
+def init(ok: Works) -> Init:
+    """Makes a broker on ports of its own."""
+
+    def on_free_ports(directory: Path, *arguments: str) -> str:
+        ports = ("--port", str(free_port()), "--component-port", str(free_port()))
+        return ok("init", *ports, *arguments, directory=directory)
+
+    return on_free_ports
+
+
+@pytest.fixture
+def admit(ok: Works, tmp_path: Path) -> Admit:
+    """Lets somebody in; gives the credentials that were written for them."""
+
+    def to_file(name: str, role: str, *arguments: str, directory: Path) -> BrokerAddress:
+        file = tmp_path / f"{name}.json"
+        ok("add", name, "--role", role, "-o", str(file), *arguments, directory=directory)
+        return BrokerAddress.parse(str(file))
+
+    return to_file
+
+
+def read_until(process: subprocess.Popen[str], wanted: str) -> None:
+    """Reads what a program says on stderr, beside Mosquitto's log, until it says that."""
+    assert process.stderr is not None
+    said = []
+    for line in process.stderr:
+        said.append(line)
+        if wanted in line:
+            return
+    pytest.fail(f"{wanted!r} is not in {said}")
+
+
+@pytest.fixture
+def standing(tmp_path: Path, broker: EmbeddedBroker, init: Init) -> Iterator[Path]:
     """The directory of a broker that runs as a process of its own."""
     directory = tmp_path / "standing"
-    ok("configure", directory=directory)
+    init(directory)
     with subprocess.Popen(
         [*PROGRAM, "run", "-d", str(directory)], stderr=subprocess.PIPE, text=True
     ) as process:
-        assert process.stderr is not None
-        assert "listening on 127.0.0.1" in process.stderr.readline()
+        read_until(process, "listening on 127.0.0.1")
         yield directory
         process.send_signal(signal.SIGTERM)
-        assert "stopped" in process.stderr.readline()
+        read_until(process, "stopped")
         assert process.wait(timeout=10) == 0
 
 
 def test_given_a_standing_broker_then_people_come_and_go_while_it_runs(
-    standing: Path, eventually: Any, ok: Works
+    standing: Path, eventually: Any, ok: Works, admit: Admit
 ) -> None:
-    address = BrokerAddress.parse(ok("add", "alice", "--role", "user", directory=standing))
+    address = admit("alice", "user", directory=standing)
     bus = Bus(address, "alice")
     bus.connect(soon())
     ours, theirs = (OPERATION(user=user, operation="list") for user in ("alice", "bob"))
@@ -118,11 +159,11 @@ def test_given_a_farms_own_broker_then_its_directory_is_served_too(
 
 
 def test_given_people_then_they_are_listed_without_passwords(
-    tmp_path: Path, broker: EmbeddedBroker, ok: Works, run: Program
+    tmp_path: Path, broker: EmbeddedBroker, ok: Works, run: Program, init: Init, admit: Admit
 ) -> None:
-    ok("configure", directory=tmp_path / "b")
-    urls = [
-        ok("add", name, "--role", role, directory=tmp_path / "b")
+    init(tmp_path / "b")
+    known = [
+        admit(name, role, directory=tmp_path / "b")
         for name, role in [("w1", "worker"), ("main", "control"), ("boss", "admin")]
     ]
     listed = ok("list", "-o", "json", directory=tmp_path / "b")
@@ -134,39 +175,44 @@ def test_given_people_then_they_are_listed_without_passwords(
     table = run("list", directory=tmp_path / "b")
     assert table.out.split() == ["boss", "admin", "main", "control", "w1", "worker"]
     assert "not running" in table.err
-    for url in urls:
-        assert BrokerAddress.parse(url).password not in listed + table.out
+    assert all(each.password not in listed + table.out for each in known if each.password)
 
 
-def test_when_configured_again_then_people_and_port_stay(
-    tmp_path: Path, broker: EmbeddedBroker, ok: Works
+def test_when_made_again_then_what_is_not_said_anew_stays(
+    tmp_path: Path, broker: EmbeddedBroker, ok: Works, init: Init, admit: Admit
 ) -> None:
     directory = tmp_path / "b"
-    configuration = Path(ok("configure", directory=directory))
-    before = ok("add", "alice", "--role", "user", directory=directory)
-    ok("configure", "--listen", "0.0.0.0", directory=directory)
+    configuration = Path(init(directory, "--host", "farm.example.org"))
+    before = admit("alice", "user", directory=directory)
+    ok("init", "--listen", "0.0.0.0", directory=directory)
     settings = BrokerDirectory(directory).settings
     assert settings is not None
-    assert settings.port == BrokerAddress.parse(before).port
-    assert f"listener {settings.port} 0.0.0.0" in configuration.read_text()
+    assert settings.tls is not None
+    assert (settings.tls.hosts[0], settings.tls.port) == (before.host, before.port)
+    assert f"listener {settings.tls.port} 0.0.0.0" in configuration.read_text()
+    assert f"listener {settings.port} 127.0.0.1" in configuration.read_text()
     assert "alice" in BrokerDirectory(directory).principals
-    assert {stat.S_IMODE(path.stat().st_mode) for path in directory.iterdir()} == {0o600}
+    assert BrokerDirectory(directory).certificates.authority.read_text() == before.ca
+    files = [path for path in directory.rglob("*") if path.is_file()]
+    assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
+    folders = [directory, *(path for path in directory.rglob("*") if path.is_dir())]
+    assert {stat.S_IMODE(path.stat().st_mode) for path in folders} == {0o700}
 
 
 def test_when_a_password_is_renewed_then_the_old_one_is_void(
-    standing: Path, ok: Works, run: Program
+    standing: Path, run: Program, admit: Admit
 ) -> None:
-    old = ok("add", "alice", "--role", "user", directory=standing)
+    old = admit("alice", "user", directory=standing)
     again = run("add", "alice", "--role", "user", directory=standing)
     assert again.code == 1
     assert "--new-password" in again.err
-    new = ok("add", "alice", "--role", "user", "--new-password", directory=standing)
+    new = admit("alice", "user", "--new-password", directory=standing)
     assert new != old
-    bus = Bus(BrokerAddress.parse(new), "alice")
+    bus = Bus(new, "alice")
     bus.connect(soon())
     bus.close(soon())
     with pytest.raises(NotAuthorized):
-        Bus(BrokerAddress.parse(old), "alice").connect(soon())
+        Bus(old, "alice").connect(soon())
 
 
 @pytest.mark.parametrize(
@@ -176,9 +222,15 @@ def test_when_a_password_is_renewed_then_the_old_one_is_void(
         (["add", "control", "--role", "control"], "reserved"),
         (["add", "w1", "--role", "user"], "is a worker"),
         (["remove", "nobody"], "nobody here is called 'nobody'"),
-        (["configure", "--port", "1"], "already (pid"),
-        (["configure", "--listen", "not a host/"], "no address"),
-        (["configure", "--root", "a/#"], "can't be the root"),
+        (["init", "--port", "1"], "already (pid"),
+        (["init", "--listen", "not a host/"], "is no name or address"),
+        (["init", "--host", "a b"], "is no name or address"),
+        (["init", "--root", "a/#"], "can't be the root"),
+        (["init", "--port", "9", "--component-port", "9"], "a port of its own"),
+        (["init", "--certificate", "nowhere.pem"], "belong together"),
+        (["init", "--certificate", "no.pem", "--key", "no.key"], "no.pem can't be read"),
+        (["renew"], "has no TLS"),
+        (["renew", "nobody"], "has no TLS"),
         (["run"], "already (pid"),
     ],
 )
@@ -194,12 +246,13 @@ def test_when_a_request_is_wrong_then_it_is_refused_in_words(
 
 
 def test_given_a_site_when_it_is_bridged_then_its_configuration_has_the_farm(
-    tmp_path: Path, ok: Works, run: Program
+    tmp_path: Path, ok: Works, run: Program, init: Init, admit: Admit
 ) -> None:
     farm, site = tmp_path / "farm", tmp_path / "site"
-    ok("configure", directory=farm)
-    ok("configure", directory=site)
-    url = ok("add", "oslo", "--role", "worker", "--for", "w1", "--for", "w2", directory=farm)
+    init(farm)
+    init(site)
+    admit("oslo", "worker", "--for", "w1", "--for", "w2", directory=farm)
+    url = str(tmp_path / "oslo.json")
     acl = ok("access", directory=farm)
     assert acl == (farm / "acl").read_text().strip()
     assert "topic write icebus/v1/worker/w2/state" in acl
@@ -216,9 +269,9 @@ def test_given_a_site_when_it_is_bridged_then_its_configuration_has_the_farm(
 
 @pytest.mark.parametrize("form", ["emqx", "hivemq"])
 def test_given_another_broker_when_asked_then_its_access_list_is_printed(
-    tmp_path: Path, ok: Works, form: str
+    tmp_path: Path, ok: Works, form: str, init: Init
 ) -> None:
-    ok("configure", directory=tmp_path)
+    init(tmp_path)
     ok("add", "alice", "--role", "user", directory=tmp_path)
     printed = ok("access", "--form", form, directory=tmp_path)
     assert "icebus/v1/control/call/alice/+" in printed
@@ -238,7 +291,7 @@ def test_when_there_is_no_broker_there_then_the_error_says_so(
 
 @pytest.mark.parametrize(
     "arguments",
-    [["add", "alice"], ["add", "alice", "--role", "king"], ["configure", "--port", "0"], ["fly"]],
+    [["add", "alice"], ["add", "alice", "--role", "king"], ["init", "--port", "0"], ["fly"]],
 )
 def test_when_used_wrongly_then_the_code_is_2(
     tmp_path: Path, arguments: list[str], run: Program
@@ -247,31 +300,30 @@ def test_when_used_wrongly_then_the_code_is_2(
 
 
 def test_when_the_port_is_taken_then_run_says_so(
-    tmp_path: Path, broker: EmbeddedBroker, ok: Works, run: Program
+    tmp_path: Path, broker: EmbeddedBroker, run: Program, init: Init
 ) -> None:
-    ok("configure", "--port", str(broker.port), directory=tmp_path / "b")
+    init(tmp_path / "b", "--plain-port", str(broker.port))
     done = run("run", directory=tmp_path / "b")
     assert done.code == 1
     assert f"port {broker.port} is in use" in done.err
 
 
 def test_when_mosquitto_dies_then_run_ends_with_an_error(
-    tmp_path: Path, broker: EmbeddedBroker, ok: Works
+    tmp_path: Path, broker: EmbeddedBroker, init: Init
 ) -> None:
-    ok("configure", "--port", str(free_port()), directory=tmp_path / "b")
+    init(tmp_path / "b")
     with subprocess.Popen(
         [*PROGRAM, "run", "-d", str(tmp_path / "b")], stderr=subprocess.PIPE, text=True
     ) as process:
-        assert process.stderr is not None
-        process.stderr.readline()
+        read_until(process, "listening on")
         pid = BrokerDirectory(tmp_path / "b").pid
         assert pid is not None
         os.kill(pid, signal.SIGKILL)
-        assert "Mosquitto ended" in process.stderr.readline()
+        read_until(process, "Mosquitto ended")
         assert process.wait(timeout=10) == 1
 
 
-@pytest.mark.parametrize("command", ["configure", "add", "remove", "list", "run"])
+@pytest.mark.parametrize("command", ["init", "renew", "add", "remove", "list", "run"])
 def test_given_help_then_every_command_has_an_example(
     tmp_path: Path, command: str, ok: Works
 ) -> None:

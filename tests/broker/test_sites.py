@@ -61,7 +61,7 @@ def pair(tmp_path: Path, mosquitto: None) -> Iterator[Pair]:
     farm = EmbeddedBroker(tmp_path / "farm", FARM)
     farm.start(Deadline.after(10))
     site = EmbeddedBroker(tmp_path / "site", HERE)
-    upstream = Upstream(url=farm.address("oslo").url(), workers=SITE.speaks_for)
+    upstream = Upstream.at(farm.address("oslo"), SITE.speaks_for)
     BrokerDirectory(tmp_path / "site").bridge(upstream)
     site.start(Deadline.after(10))
     both = Pair(farm, site, [])

@@ -206,7 +206,7 @@ class Container:
         settings: of the service.
         place: an empty folder of its own.
         volumes: the folder of each volume.
-        port: of the broker, on loopback.
+        ports: of the broker on loopback: for people, for components, and without TLS.
     """
 
     def __init__(
@@ -215,12 +215,12 @@ class Container:
         settings: Mapping[str, Any],
         place: Path,
         volumes: Mapping[str, Path],
-        port: int,
+        ports: tuple[int, int, int],
     ) -> None:
         self.image = image
         self.place = place
         self.log = place / "log"
-        self._port = port
+        self._ports = ports
         self._mounts: dict[str, Path] = {}
         self.process: subprocess.Popen[bytes] | None = None
         self._command: list[str] = settings.get("command", image.stage.words("CMD"))
@@ -252,8 +252,11 @@ class Container:
         for target, folder in self._mounts.items():
             text = re.sub(rf"(?<![\w.]){re.escape(target)}(?![\w-])", str(folder), text)
         text = _CONTAINER_PATH.sub(f"{self.place}/", text)
-        text = text.replace("--listen 0.0.0.0 --port 1883", f"--port {self._port}")
-        return text.replace("@broker:", "@127.0.0.1:").replace("1', 1883", f"1', {self._port}")
+        people, components, plain = map(str, self._ports)
+        text = text.replace("--listen 0.0.0.0", "--listen 127.0.0.1")
+        text = re.sub(r"\b8883\b", people, re.sub(r"\b8884\b", components, text))
+        text = re.sub(r"\b1883\b", plain, text)
+        return text.replace("1broker:", "1127.0.0.1:")
 
     def start(self) -> None:
         argv = [
@@ -312,7 +315,7 @@ class Stack:
 
     def __init__(self, images: dict[str, Image], server: PostgresServer, place: Path) -> None:
         self.server = server
-        self.port = free_port()
+        self.ports = (free_port(), free_port(), free_port())
         self.compose = read_compose((ROOT / "compose.yaml").read_text(), {"ICEBUS_BOARDS": "2"})
         database = self.compose["services"]["database"]
         assert database["command"] == ["postgres", "-c", "listen_addresses="]
@@ -327,7 +330,7 @@ class Stack:
             if "build" in settings:
                 component = Path(settings["build"]["dockerfile"]).parent.name
                 self.containers[name] = Container(
-                    images[component], settings, place / name, self.volumes, self.port
+                    images[component], settings, place / name, self.volumes, self.ports
                 )
 
     def up(self) -> None:
@@ -353,19 +356,26 @@ class Stack:
         self.containers[name].start()
         return code
 
-    def admit(self, name: str, role: str = "user") -> str:
-        """Let somebody in; returns the URL."""
+    def admit(self, name: str, role: str = "user") -> Path:
+        """Let somebody in; returns their credentials file."""
         done = self.containers["broker"].run("icebus-broker", "add", name, "--role", role)
         assert done.returncode == 0, done.stderr
         assert "no broker" not in done.stderr
-        return done.stdout.strip()
+        file = self.containers["broker"].place / f"{name}.json"
+        file.touch(0o600)
+        file.write_text(done.stdout)
+        return file
 
-    def icebus(self, url: str, *argv: str) -> subprocess.CompletedProcess[str]:
+    def icebus(self, credentials: Path, *argv: str) -> subprocess.CompletedProcess[str]:
         """The command line, as a person who has installed no more than the client."""
         broker = self.containers["broker"]
         return subprocess.run(
             [broker.image.installed / "bin" / "icebus", *argv],
-            env={**_plain_environment(), "HOME": str(broker.place), "ICEBUS_URL": url},
+            env={
+                **_plain_environment(),
+                "HOME": str(broker.place),
+                "ICEBUS_PROFILE": str(credentials),
+            },
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

@@ -44,7 +44,7 @@ def test_given_no_setting_then_only_the_broker_listens_and_only_on_this_machine(
         if "ports" in service
     }
 
-    assert published == {"broker": ["127.0.0.1:1883:1883"]}
+    assert published == {"broker": ["127.0.0.1:8883:8883", "127.0.0.1:8884:8884"]}
     assert compose["services"]["database"]["network_mode"] == "none"
 
 

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import yaml
 from sqlmodel import delete, select
 
+from icebus.broker.authority import Authority
+from icebus.bus import BrokerAddress
 from icebus.client import PulseCountClient
 from icebus.control.store.database import Database
 from icebus.control.store.tables import DeviceRow
@@ -108,59 +109,44 @@ def test_given_the_backup_commands_then_what_was_saved_comes_back(
 # --- TLS ------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def certificate(tmp_path: Path) -> Path:
-    """A folder with a certificate for localhost, its key, and nobody's signature but its own."""
-    subprocess.run(
-        [
-            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"),
-            *("-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"),
-            *("-keyout", "farm.key", "-out", "farm.pem"),
-        ],
-        cwd=tmp_path,
-        check=True,
-        capture_output=True,
-    )
-    return tmp_path
-
-
 @pytest.mark.usefixtures("mosquitto")
-def test_given_the_override_for_tls_then_the_broker_listens_with_it_and_certificates_count(
-    certificate: Path,
+def test_given_a_certificate_of_the_lab_then_the_broker_takes_it_as_shown(
     tmp_path: Path,
     free_port: Callable[[], int],
     start_program: StartProgram,
     eventually: Eventually,
 ) -> None:
-    [block] = re.findall(r"^```yaml\n(.*?)^```$", section("TLS"), re.DOTALL | re.MULTILINE)
-    override = yaml.safe_load(block)
-    broker = override["services"]["broker"]
-    tls, plain = free_port(), free_port()
-    assert broker["ports"] == ["8883:8883"]
-    settings = {
-        name: value.replace("8883 0.0.0.0", f"{tls} 127.0.0.1")
-        for name, value in broker["environment"].items()
-    }
-    for secret in broker["secrets"]:
-        file = certificate / Path(override["secrets"][secret]["file"]).name
-        settings = {
-            name: value.replace(f"/run/secrets/{secret}", str(file))
-            for name, value in settings.items()
-        }
-    environment = {"ICEBUS_BROKER_DIRECTORY": str(tmp_path / "broker"), **settings}
-    start_program.run(["icebus-broker", "configure", "--port", str(plain)], environment)
-    url = start_program.run(["icebus-broker", "add", "alice", "--role", "user"], environment)
-    start_program(["icebus-broker-standing"], environment)
-
-    plainly, securely = url.strip(), url.strip().replace("mqtt://", "mqtts://")
-    securely = securely.replace(f":{plain}/", f":{tls}/")
+    root = Authority.create()
+    made = Authority(root.certificate, root.key).for_broker(["localhost"])
+    for name, text in (
+        ("farm.pem", made.certificate),
+        ("farm.key", made.key),
+        ("lab-root.pem", root.certificate),
+    ):
+        (tmp_path / name).write_text(text)
+    [line] = [each for each in shown("icebus-broker init") if "--ca" in each]
+    words = [
+        str(tmp_path / word) if word.endswith((".pem", ".key")) else word
+        for word in shlex.split(line)
+    ]
+    directory = str(tmp_path / "broker")
+    words[words.index("-d") + 1] = directory
+    ports = ["--port", str(free_port()), "--component-port", str(free_port())]
+    start_program.run([*words, *ports, "--host", "localhost"], {})
+    said = start_program.run(
+        ["icebus-broker", "add", "alice", "--role", "user", "-d", directory], {}
+    )
+    start_program(["icebus-broker", "run", "-d", directory], {})
+    (tmp_path / "alice.json").write_text(said)
+    address = BrokerAddress.parse(str(tmp_path / "alice.json"))
+    assert address.ca == root.certificate
 
     def answer(url: str, **more: str) -> str:
         return start_program.run([sys.executable, "-c", CONNECT], {"ICEBUS_BROKER": url, **more})
 
-    eventually(lambda: "connected" in answer(plainly), "the plain listener to answer")
-    assert "certificate verify failed" in answer(securely)
-    assert "connected" in answer(securely, SSL_CERT_FILE=str(certificate / "farm.pem"))
+    eventually(lambda: "connected" in answer(str(tmp_path / "alice.json")), "it to listen")
+    assert "connected" not in answer(address.url())
+    assert "connected" in answer(address.url(), SSL_CERT_FILE=str(tmp_path / "lab-root.pem"))
 
 
 CONNECT = """
@@ -199,7 +185,12 @@ class Unit:
             file = Path(name.removeprefix("-"))
             if not name.startswith("-") or file.exists():
                 pairs += [line.partition("=") for line in file.read_text().splitlines()]
-        return {name: value for name, _, value in pairs}
+        # What systemd hands to the service is read where it comes from.
+        given = {
+            f"%d/{name}": file
+            for name, _, file in (each.partition(":") for each in self.values("LoadCredential"))
+        }
+        return {name: given.get(value, value) for name, _, value in pairs}
 
     @property
     def command(self) -> list[str]:
@@ -217,29 +208,26 @@ def test_given_the_steps_for_systemd_then_the_units_make_a_farm(
     start_program: StartProgram,
     eventually: Eventually,
 ) -> None:
-    port = free_port()
+    ports = f"--port {free_port()} --component-port {free_port()}"
 
     def here(text: str) -> str:
         text = re.sub(r"(?<![\w.])/(?=(?:var/lib/icebus|etc/icebus)\b)", f"{tmp_path}/", text)
-        text = text.replace("/opt/icebus/bin/", "").replace("--listen 0.0.0.0", "")
-        return text.replace("--port 1883", f"--port {port}")
+        text = text.replace("/opt/icebus/bin/", "").replace("--listen 0.0.0.0", ports)
+        return text.replace("farm.example.org", "localhost")
 
-    urls = {}
     (tmp_path / "etc" / "icebus").mkdir(parents=True)
     (tmp_path / "etc" / "icebus" / "rack.env").write_text("ICEBUS_BOARDS=1\n")
     for line in shown("sudo -u icebus-broker"):
-        argv = shlex.split(here(line))[3:]
-        said = start_program.run(argv, {})
-        if argv[1] == "add":
-            urls[argv[2]] = said.strip()
-    for name, who in (("control", "main"), ("worker", "lab1")):
-        (tmp_path / f"etc/icebus/{name}.env").write_text(f"ICEBUS_BROKER={urls[who]}\n")
+        start_program.run(shlex.split(here(line))[3:], {})
+    for line in shown("sudo install -m 600"):
+        start_program.run(shlex.split(here(line))[1:], {})
 
     units = [Unit(path, here) for path in UNITS if path != USB_UNIT]
     for unit in units:
         start_program(unit.command, unit.environment)
 
-    with PulseCountClient(urls["alice"], timeout=TIMEOUT) as client:
+    alice = tmp_path / "var/lib/icebus-broker/alice.json"
+    with PulseCountClient(profile=alice, timeout=TIMEOUT) as client:
 
         def available() -> bool:
             try:
@@ -328,6 +316,6 @@ def test_given_the_topics_to_watch_then_they_exist() -> None:
     watched = re.findall(r"^\| `((?:control|worker)/[^`]+)`", section("Watching it"), re.MULTILINE)
     known = {topic.template for topic in TOPICS.values()}
 
-    assert len(watched) == 5
+    assert len(watched) == 6
     for topic in watched:
         assert topic in known or re.sub(r"/main/", "/{control}/", topic) in known

@@ -174,7 +174,7 @@ def test_given_our_shell_scripts_then_they_are_sound() -> None:
         for path in (ROOT / component).iterdir()
         if path.is_file() and path.read_bytes().startswith(b"#!/bin/")
     ]
-    assert len(scripts) == 4
+    assert len(scripts) == 2
     for script in scripts:
         shell = script.read_text().splitlines()[0].removeprefix("#!")
         done = subprocess.run([shell, "-n", script], capture_output=True, text=True)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from icebus.bus import BrokerAddress
 from icebus.client import PulseCountClient
 from icebus.schemas.errors import IcebusError
 
@@ -29,21 +30,21 @@ CIRCUIT = Path(__file__).parents[2] / "examples" / "circuits" / "pulse_2khz.bin"
 
 
 @pytest.fixture(scope="module")
-def alice(stack: Stack) -> str:
-    """The URL of a user who was let in while the farm was up."""
+def alice(stack: Stack) -> Path:
+    """The credentials of a user who was let in while the farm was up."""
     return stack.admit("alice")
 
 
-def asked(stack: Stack, url: str, *argv: str) -> Any:
-    done = stack.icebus(url, *argv, "-o", "json")
+def asked(stack: Stack, credentials: Path, *argv: str) -> Any:
+    done = stack.icebus(credentials, *argv, "-o", "json")
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
 
 @pytest.fixture(scope="module")
-def client(alice: str) -> Iterator[PulseCountClient]:
+def client(alice: Path) -> Iterator[PulseCountClient]:
     """A program of hers that runs through all that happens here."""
-    with PulseCountClient(alice, timeout=TIMEOUT) as connected:
+    with PulseCountClient(profile=alice, timeout=TIMEOUT) as connected:
         yield connected
 
 
@@ -58,7 +59,7 @@ def wait_available(client: PulseCountClient, count: int, eventually: Eventually)
 
 
 def test_given_the_farm_when_a_user_evaluates_then_it_counts(
-    stack: Stack, alice: str, client: PulseCountClient, eventually: Eventually
+    stack: Stack, alice: Path, client: PulseCountClient, eventually: Eventually
 ) -> None:
     wait_available(client, 2, eventually)
 
@@ -68,9 +69,10 @@ def test_given_the_farm_when_a_user_evaluates_then_it_counts(
     assert all(1998 <= each["pulses"] <= 2000 for each in results)
 
 
-def test_given_a_wrong_password_then_it_is_refused(stack: Stack, alice: str) -> None:
-    name, _, rest = alice.partition("@")
-    wrong = f"{name[:-1]}{'a' if name[-1] != 'a' else 'b'}@{rest}"
+def test_given_a_wrong_password_then_it_is_refused(stack: Stack, alice: Path) -> None:
+    known = BrokerAddress.parse(str(alice))
+    wrong = alice.with_name("wrong.json")
+    known.as_user("alice", known.password[::-1]).credentials().write(wrong)
 
     done = stack.icebus(wrong, "devices")
 
@@ -117,19 +119,20 @@ def test_given_the_farm_then_only_the_broker_listens(stack: Stack) -> None:
         assert container.process is not None
         listening[name] = ports(group(container.process.pid))
 
-    assert listening == {"broker": {stack.port}, "control": set(), "virtual-worker": set()}
+    assert listening == {"broker": set(stack.ports), "control": set(), "virtual-worker": set()}
 
 
 def group(leader: int) -> list[int]:
-    """The processes of a container."""
-    pids = [int(path.name) for path in Path("/proc").glob("[0-9]*")]
-    members = []
-    for pid in pids:
+    """The processes of a container: its first, and all that descend from it."""
+    parents = {}
+    for path in Path("/proc").glob("[0-9]*"):
         try:
-            if os.getpgid(pid) == leader:
-                members.append(pid)
-        except ProcessLookupError:
+            parents[int(path.name)] = int((path / "stat").read_text().rpartition(")")[2].split()[1])
+        except (FileNotFoundError, ProcessLookupError):
             continue
+    members = [leader]
+    for member in members:
+        members += [pid for pid, parent in parents.items() if parent == member]
     return members
 
 

@@ -193,31 +193,38 @@ def test_given_the_brokers_document_when_followed_then_its_people_get_in(
     home = tmp_path / "home"
     home.mkdir()
     shell = Shell(home, environment_of(home))
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    urls = {}
+    with (
+        socket.create_server(("127.0.0.1", 0)) as one,
+        socket.create_server(("127.0.0.1", 0)) as two,
+    ):
+        ports = f"--port {one.getsockname()[1]} --component-port {two.getsockname()[1]}"
+    files = {}
     *before, last = steps(block)
     for step in before:
         # Not for the network, and not on a port that somebody may use.
-        command = step.command.replace("0.0.0.0", "127.0.0.1").replace("1883", str(port))
-        code, out, err = run_here(broker_main, shell.expand(command), monkeypatch, capsys)
+        command = step.command.replace("--listen 0.0.0.0", ports)
+        command = command.replace("farm.example.org", "localhost")
+        if " add " in command:
+            command = command.replace("-o ", f"-o {home}/")
+        code, _, err = run_here(broker_main, shell.expand(command), monkeypatch, capsys)
         assert code == 0, f"{step.where}: {err}"
         if " add " in command:
-            urls[command.split()[2]] = out.strip()
-    assert set(urls) == {"main", "bench", "alice", "wall"}
+            files[command.split()[2]] = home / f"{command.split()[2]}.json"
+    assert set(files) == {"main", "bench", "alice", "wall"}
     running = subprocess.Popen(shell.expand(last.command), env=environment_of(home))
     try:
-        wait_until(lambda: answers(urls["alice"]), lambda: f"{last.where}: nobody is let in")
-        assert not answers(urls["alice"].replace("alice:", "mallory:"))
+        wait_until(lambda: answers(files["alice"]), lambda: f"{last.where}: nobody is let in")
+        files["alice"].write_text(files["alice"].read_text().replace("//alice:", "//mallory:"))
+        assert not answers(files["alice"])
     finally:
         running.terminate()
         running.wait(timeout=20)
         shell.close()
 
 
-def answers(url: str) -> bool:
+def answers(credentials: Path) -> bool:
     try:
-        PulseCountClient(url, timeout=5).close()
+        PulseCountClient(profile=credentials, timeout=5).close()
     except IcebusError:
         return False
     return True

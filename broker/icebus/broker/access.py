@@ -26,6 +26,9 @@ _ROLES: dict[Role, frozenset[Role]] = {
 }
 """What each role is allowed to act as."""
 
+CERTIFIED = frozenset({Role.CONTROL, Role.WORKER})
+"""Roles that a broker with TLS knows by their certificates, and by nothing else."""
+
 
 def new_password() -> str:
     """A password with 192 random bits."""

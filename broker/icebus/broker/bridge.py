@@ -6,10 +6,12 @@ they say goes up, what they are told comes down; the two never overlap, so that 
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from icebus.broker.access import filter_of
-from icebus.bus import BrokerAddress, new_client_id
+from icebus.bus import BrokerAddress, new_client_id, write_private
 from icebus.schemas.errors import InvalidRequest
 from icebus.schemas.ids import Id
 from icebus.schemas.topics import TOPICS, Role
@@ -23,6 +25,9 @@ class Upstream(BaseModel):
 
     Attributes:
         url: of the farm's broker, for the principal that speaks for this site's workers.
+        ca: whom to trust to be that broker, as PEM; None for whom the system trusts.
+        certificate: which the site is known by there, as PEM; with ``key``.
+        key: of the certificate, as PEM.
         workers: whom it speaks for.
         client_id: under which the bridge connects to the farm. Whoever connects under the id of
             another ends that other's connection, so it is random and told to nobody but the
@@ -33,9 +38,23 @@ class Upstream(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     url: str = Field(repr=False)
+    ca: str | None = Field(default=None, repr=False)
+    certificate: str | None = Field(default=None, repr=False)
+    key: str | None = Field(default=None, repr=False)
     workers: tuple[Id, ...] = Field(min_length=1)
     client_id: str = Field(default_factory=lambda: new_client_id("bridge"), repr=False)
     local_client_id: str = Field(default_factory=lambda: new_client_id("local"), repr=False)
+
+    @classmethod
+    def at(cls, farm: BrokerAddress, workers: tuple[Id, ...]) -> Upstream:
+        """The farm at that address."""
+        return cls(
+            url=farm.url(),
+            ca=farm.ca,
+            certificate=farm.certificate,
+            key=farm.key,
+            workers=workers,
+        )
 
     def replacing(self, before: Upstream | None) -> Upstream:
         """This one; under the ids of the one before if it connects as the same to the same farm."""
@@ -51,7 +70,34 @@ def _who(url: str) -> tuple[str, int, str]:
     return farm.host, farm.port, farm.user
 
 
-def bridge(upstream: Upstream, root: str) -> str:
+class BridgeFiles:
+    """Where a bridge's certificates are kept, which Mosquitto reads from files.
+
+    Args:
+        folder: made when there is something to put into it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def write(self, upstream: Upstream) -> list[str]:
+        """Write them; returns the lines of ``mosquitto.conf`` that name them."""
+        lines = ["bridge_tls_version tlsv1.2"]
+        if upstream.ca is None:
+            lines.append("bridge_capath /etc/ssl/certs")
+        for option, name, text in (
+            ("bridge_cafile", "trusted.pem", upstream.ca),
+            ("bridge_certfile", "certificate.pem", upstream.certificate),
+            ("bridge_keyfile", "certificate.key", upstream.key),
+        ):
+            if text is not None:
+                self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+                write_private(self._folder / name, text)
+                lines.append(f"{option} {self._folder / name}")
+        return lines
+
+
+def bridge(upstream: Upstream, root: str, files: BridgeFiles) -> str:
     """The lines of ``mosquitto.conf`` that bridge a site's broker to the farm's.
 
     Raises:
@@ -71,13 +117,13 @@ def bridge(upstream: Upstream, root: str) -> str:
         f"remote_clientid {upstream.client_id}",
         f"local_clientid {upstream.local_client_id}",
         f"remote_username {farm.user}",
-        f"remote_password {farm.password}",
+        *([f"remote_password {farm.password}"] if farm.password else []),
         # What was said while the line was down is said when it is up again.
         "cleansession false",
         "notifications false",
         "keepalive_interval 10",
         f"restart_timeout {RESTART}",
-        *(["bridge_capath /etc/ssl/certs"] if farm.tls else []),
+        *(files.write(upstream) if farm.tls else []),
     ]
     for topic in TOPICS.values():
         for direction, grants in (("out", topic.writers), ("in", topic.readers)):

@@ -5,43 +5,38 @@ from __future__ import annotations
 import json
 import logging
 import platform
-import re
-import signal
 import sys
-import threading
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from icebus.broker.access import Principal
+from icebus.broker import running, setup_commands
+from icebus.broker.access import CERTIFIED, Principal
 from icebus.broker.bridge import Upstream
-from icebus.broker.directory import BrokerDirectory, Settings
-from icebus.broker.embedded import EmbeddedBroker, free_port
-from icebus.broker.mosquitto import LOOPBACK
+from icebus.broker.command_options import (
+    CredentialsFile,
+    Directory,
+    check_name,
+    configured,
+    say,
+)
+from icebus.broker.directory import BrokerDirectory
 from icebus.broker.other_brokers import ACCESS_LISTS, AccessListForm
-from icebus.bus import BrokerAddress, check_root
-from icebus.schemas.deadline import Deadline
+from icebus.broker.setup_commands import hand_over, warnings_of
+from icebus.bus import BrokerAddress
 from icebus.schemas.errors import (
-    BrokerUnavailable,
     Conflict,
     IcebusError,
     InvalidRequest,
     UnknownPrincipal,
 )
-from icebus.schemas.ids import is_id
-from icebus.schemas.logs import log_to_stderr, printable
-from icebus.schemas.topics import DEFAULT_ROOT, Role
+from icebus.schemas.logs import log_to_stderr
+from icebus.schemas.topics import Role
 
 EXIT_FAILED = 1
 """The program could not do what was asked; stderr says why. Wrong usage is 2."""
 
-START_TIMEOUT = 10.0
-STOP_TIMEOUT = 10.0
-CHECK_INTERVAL = 0.5
-
-_HOST = re.compile(r"[A-Za-z0-9._:-]+")
 ANYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104
 
 app = typer.Typer(
@@ -55,16 +50,6 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-Directory = Annotated[
-    Path,
-    typer.Option(
-        "--directory",
-        "-d",
-        envvar="ICEBUS_BROKER_DIRECTORY",
-        help="Where the broker keeps everything.",
-    ),
-]
-
 
 class Output(StrEnum):
     """What ``list`` prints."""
@@ -73,28 +58,7 @@ class Output(StrEnum):
     JSON = "json"
 
 
-@app.command(epilog="Example: icebus-broker configure -d /srv/icebus --listen 0.0.0.0 --port 1883")
-def configure(
-    directory: Directory,
-    listen: Annotated[str, typer.Option(help="Address to listen on.")] = LOOPBACK,
-    port: Annotated[
-        int | None, typer.Option(min=1, max=65535, help="Port; a free one when left out.")
-    ] = None,
-    root: Annotated[str, typer.Option(help="Root of the topics.")] = DEFAULT_ROOT,
-) -> None:
-    """Write mosquitto.conf, passwords and acl, keeping the people that are known."""
-    check_root(root)
-    if _HOST.fullmatch(listen) is None:
-        raise InvalidRequest(f"{listen!r} is no address to listen on")
-    files = BrokerDirectory(directory)
-    known = files.settings
-    if port is None:
-        port = known.port if known is not None else free_port()
-    files.configure(Settings(host=listen, port=port, root=root))
-    typer.echo(files.configuration)
-    if listen not in {LOOPBACK, "::1", "localhost"}:
-        say("passwords cross the network in the clear: trust it, or put TLS in front")
-    say(f"next: icebus-broker add NAME --role user -d {directory}")
+setup_commands.add_to(app)
 
 
 @app.command(epilog="Example: icebus-broker add alice --role user -d /srv/icebus")
@@ -103,42 +67,58 @@ def add(
     directory: Directory,
     role: Annotated[Role, typer.Option(help="What they may do.")],
     new_password: Annotated[
-        bool, typer.Option("--new-password", help="Replace the password of a name that is known.")
+        bool,
+        typer.Option(
+            "--new-password",
+            help="Replace the password or the certificate of a name that is known.",
+        ),
     ] = False,
     speaks_for: Annotated[
         list[str] | None,
         typer.Option("--for", help="A worker of a bridged site; may be given repeatedly."),
     ] = None,
+    output: CredentialsFile = None,
 ) -> None:
-    """Let somebody in, and print the URL they connect with. It is shown only once."""
-    if not is_id(name):
-        raise InvalidRequest(f"{name!r} is no name: 1 to 64 letters, digits, _ and -")
+    """Let somebody in, and print what they connect with. It is shown only once.
+
+    That is a URL or, where certificates belong to it, the contents of a credentials file.
+    """
+    check_name(name)
     files = BrokerDirectory(directory)
     settings = configured(files)
     before = files.principals.get(name)
     if before is not None and before.role is not role:
         raise Conflict(f"{name!r} is a {before.role}; remove that one first, or choose another")
     if before is not None and not new_password:
-        raise Conflict(f"{name!r} is known; --new-password makes a new URL for them")
+        raise Conflict(f"{name!r} is known; --new-password makes them a new one")
     principal = Principal(id=name, role=role, speaks_for=workers_of(speaks_for))
     if before is not None:
         # Said in so many words, so that the known password does not stand.
         principal = principal.model_copy(update={"password": principal.password})
     files.add_principals([principal])
-    host = platform.node() if settings.host in ANYWHERE else settings.host
-    address = BrokerAddress(host, settings.port, name, principal.password, settings.root)
-    typer.echo(address.url())
+    if settings.tls is None:
+        host = platform.node() if settings.host in ANYWHERE else settings.host
+        address = BrokerAddress(host, settings.port, name, principal.password, settings.root)
+    elif role in CERTIFIED:
+        address = files.address_of(principal, files.issue(name, void_others=True))
+    else:
+        address = files.address_of(principal)
+    if output is not None or address.ca is not None or address.certificate is not None:
+        hand_over(address, output)
+    else:
+        typer.echo(address.url())
     say_if_none_reloads(files)
 
 
-@app.command(
-    epilog="Example: icebus-broker bridge mqtt://oslo:...@farm:1883 --for oslo1 -d /srv/icebus"
-)
+@app.command(epilog="Example: icebus-broker bridge oslo.json --for oslo1 -d /srv/icebus")
 def bridge(
     directory: Directory,
-    url: Annotated[
+    farm: Annotated[
         str | None,
-        typer.Argument(help="Of the farm, as `add NAME --role worker --for WORKER` printed it."),
+        typer.Argument(
+            help="The credentials file that `add NAME --role worker --for WORKER -o FILE` wrote at "
+            "the farm, or its URL."
+        ),
     ] = None,
     speaks_for: Annotated[
         list[str] | None,
@@ -147,10 +127,12 @@ def bridge(
     off: Annotated[bool, typer.Option("--off", help="Be a farm by itself again.")] = False,
 ) -> None:
     """Make this the broker of a site: its workers serve the farm over one connection."""
-    if off == (url is not None) or off == bool(speaks_for):
-        raise InvalidRequest("give the farm's URL and --for each worker here, or --off")
+    if off == (farm is not None) or off == bool(speaks_for):
+        raise InvalidRequest("give the farm's credentials and --for each worker here, or --off")
     files = BrokerDirectory(directory)
-    upstream = None if url is None else Upstream(url=url, workers=workers_of(speaks_for))
+    upstream = None
+    if farm is not None:
+        upstream = Upstream.at(BrokerAddress.parse(farm), workers_of(speaks_for))
     files.bridge(upstream)
     say("bridged from its next start on" if upstream else "no bridge from its next start on")
 
@@ -193,6 +175,8 @@ def list_(
     if output is Output.JSON:
         typer.echo(json.dumps([{"name": each.id, "role": each.role.value} for each in people]))
         return
+    for warning in warnings_of(files):
+        say(warning)
     width = max((len(each.id) for each in people), default=0)
     for each in people:
         typer.echo(f"{each.id:{width}}  {each.role.value}")
@@ -200,26 +184,7 @@ def list_(
     say(f"running, pid {pid}" if pid is not None else "not running")
 
 
-@app.command(epilog="Example: icebus-broker run -d /srv/icebus")
-def run(directory: Directory) -> None:
-    """Run the broker until interrupted."""
-    files = BrokerDirectory(directory)
-    settings = configured(files)
-    broker = EmbeddedBroker(
-        directory, [], root=settings.root, port=settings.port, host=settings.host
-    )
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda _signal, _frame: stop.set())
-    broker.start(Deadline.after(START_TIMEOUT))
-    say(f"listening on {settings.host}:{settings.port}, log in {broker.directory}/mosquitto.log")
-    while not stop.wait(CHECK_INTERVAL):
-        if not broker.child.running:
-            raise BrokerUnavailable(
-                f"Mosquitto ended; {broker.directory}/mosquitto.log has its last words"
-            )
-    broker.stop(Deadline.after(STOP_TIMEOUT))
-    say("stopped")
+app.command(epilog="Example: icebus-broker run -d /srv/icebus")(running.run)
 
 
 def workers_of(names: list[str] | None) -> tuple[str, ...]:
@@ -229,35 +194,14 @@ def workers_of(names: list[str] | None) -> tuple[str, ...]:
         InvalidRequest: one can't be a worker's name.
     """
     for name in names or ():
-        if not is_id(name):
-            raise InvalidRequest(f"{name!r} is no name: 1 to 64 letters, digits, _ and -")
+        check_name(name)
     return tuple(dict.fromkeys(names or ()))
-
-
-def configured(files: BrokerDirectory) -> Settings:
-    """What the broker listens on.
-
-    Raises:
-        InvalidRequest: it was never configured.
-    """
-    settings = files.settings
-    if settings is None:
-        raise InvalidRequest(
-            f"there is no broker in {files.path}; "
-            f"make one with `icebus-broker configure -d {files.path}`"
-        )
-    return settings
 
 
 def say_if_none_reloads(files: BrokerDirectory) -> None:
     """Say whether a running broker has learnt of a change."""
     if files.pid is None:
         say("no broker of ours runs there; tell a Mosquitto of your own with SIGHUP")
-
-
-def say(text: str) -> None:
-    """Tell people, beside what programs read on stdout."""
-    typer.echo(printable(text, "\n"), err=True)
 
 
 def main() -> None:

@@ -9,34 +9,39 @@ from __future__ import annotations
 import fcntl
 import os
 import signal
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from icebus.broker.access import Principal, access_list, check_principals
-from icebus.broker.bridge import Upstream, bridge
+from icebus.broker.access import CERTIFIED, Principal, access_list, check_principals
+from icebus.broker.authority import Issued
+from icebus.broker.bridge import BridgeFiles, Upstream, bridge
+from icebus.broker.certificates import Certificates, GivenCertificate, Listening
+from icebus.broker.claim import Claim
 from icebus.broker.mosquitto import LOOPBACK, configuration, password_file
-from icebus.schemas.deadline import Deadline
-from icebus.schemas.errors import Conflict, InvalidRequest, UnknownPrincipal
+from icebus.bus import BrokerAddress, write_private
+from icebus.schemas.errors import InvalidRequest, UnknownPrincipal
 from icebus.schemas.message import invalid
 from icebus.schemas.topics import DEFAULT_ROOT
 
-LOCK_TIMEOUT = 0.5
-"""Seconds to wait for a directory: a broker that was just killed is still going, and whoever asks
-whether one runs holds the lock for a moment."""
-
 
 class Settings(BaseModel):
-    """What a broker listens on, and the root of its topics."""
+    """What a broker listens on, and the root of its topics.
+
+    Attributes:
+        host: where it listens without TLS; with TLS besides, on loopback only.
+        port: likewise.
+        tls: where it listens with TLS; None for a broker that is reached without.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     host: str = LOOPBACK
     port: int = Field(ge=1, le=65535)
     root: str = DEFAULT_ROOT
+    tls: Listening | None = None
 
 
 class _Contents(BaseModel):
@@ -54,6 +59,9 @@ class BrokerDirectory:
 
     def __init__(self, path: Path) -> None:
         self.path = path.resolve()
+        self.claim = Claim(self.path)
+        self.certificates = Certificates(self.path / "tls")
+        self._bridge_files = BridgeFiles(self.path / "bridge")
 
     @property
     def exists(self) -> bool:
@@ -70,14 +78,103 @@ class BrokerDirectory:
         """Everybody the broker knows, by id."""
         return {principal.id: principal for principal in self._read().principals}
 
-    def configure(self, settings: Settings) -> None:
+    def configure(self, settings: Settings, given: GivenCertificate | None = None) -> None:
         """Set what the broker listens on.
+
+        Args:
+            settings: with TLS, the certificates are made that are missing or no longer fit.
+            given: a certificate that somebody else's authority made.
 
         Raises:
             Conflict: a broker runs on this directory, and Mosquitto can't move while it runs.
+            InvalidRequest: the certificate given can't be used.
         """
+        if settings.tls is not None and settings.host != LOOPBACK:
+            raise InvalidRequest(
+                f"a broker with TLS listens without it on loopback only, not on {settings.host}"
+            )
+        before = self.settings
         with self._change(settings):
-            pass
+            if (tls := settings.tls) is None:
+                return
+            self.certificates.prepare()
+            if given is not None:
+                self.certificates.take(given)
+            elif tls.own and (before is None or before.tls is None or before.tls != tls):
+                self.certificates.renew(tls)
+
+    def renew(self, given: GivenCertificate | None = None) -> None:
+        """Give the broker a new certificate; one that runs takes it at once.
+
+        Raises:
+            InvalidRequest: it has no TLS, or its certificate is somebody else's and none is given.
+        """
+        tls = self._tls()
+        if not tls.own and given is None:
+            raise InvalidRequest(
+                "somebody else's authority made this broker's certificate; get a new one there and "
+                "give it with --certificate and --key"
+            )
+        with self._change():
+            if given is not None:
+                self.certificates.take(given)
+            else:
+                self.certificates.renew(tls)
+
+    def issue(self, name: str, void_others: bool = False) -> Issued:
+        """A new certificate for a worker, a control or a site.
+
+        Args:
+            name: of the principal.
+            void_others: have those not count any more that it has already.
+
+        Raises:
+            InvalidRequest: the broker has no TLS, or it is somebody with a password.
+            UnknownPrincipal: nobody of that name is known.
+        """
+        self._tls()
+        principal = self.principals.get(name)
+        if principal is None:
+            raise UnknownPrincipal(f"nobody here is called {name!r}; `icebus-broker list`")
+        if principal.role not in CERTIFIED:
+            raise InvalidRequest(f"{name!r} is a {principal.role} and has a password instead")
+        with self._change():
+            if void_others:
+                self.certificates.revoke(name)
+            return self.certificates.issue(name)
+
+    def address_of(self, principal: Principal, issued: Issued | None = None) -> BrokerAddress:
+        """How a principal connects from elsewhere.
+
+        Args:
+            principal: who.
+            issued: its certificate, of which only its owner has the key.
+
+        Raises:
+            InvalidRequest: the broker has no TLS, so that it is reached on this machine only.
+        """
+        tls = self._tls()
+        settings = self.settings
+        certified = principal.role in CERTIFIED
+        return BrokerAddress(
+            host=tls.hosts[0],
+            port=tls.component_port if certified else tls.port,
+            user=principal.id,
+            password="" if certified else principal.password,
+            root=settings.root if settings else DEFAULT_ROOT,
+            tls=True,
+            ca=self.certificates.trusted(tls),
+            certificate=issued.certificate if issued else None,
+            key=issued.key if issued else None,
+        )
+
+    def _tls(self) -> Listening:
+        settings = self.settings
+        if settings is None or settings.tls is None:
+            raise InvalidRequest(
+                f"the broker in {self.path} has no TLS; `icebus-broker init` makes one that has"
+            )
+        return settings.tls
 
     def bridge(self, upstream: Upstream | None) -> None:
         """Make this the broker of a site of a larger farm, or of a farm by itself.
@@ -89,13 +186,13 @@ class BrokerDirectory:
         settings = self.settings
         if settings is None:
             raise InvalidRequest(
-                f"there is no broker in {self.path}; make one with `icebus-broker configure`"
+                f"there is no broker in {self.path}; make one with `icebus-broker init`"
             )
         if upstream is not None:
-            bridge(upstream, settings.root)
+            bridge(upstream, settings.root, self._bridge_files)
         with self._change() as known:
             if self.pid is not None:
-                raise self._in_use()
+                raise self.claim.in_use()
             known.upstream = upstream and upstream.replacing(known.upstream)
 
     def add_principals(
@@ -141,57 +238,10 @@ class BrokerDirectory:
         """Where ``mosquitto.conf`` is."""
         return self.path / "mosquitto.conf"
 
-    # --- the broker that runs here ------------------------------------------------------------
-
-    def lock(self) -> int:
-        """A descriptor for the broker to inherit; while it is open, the directory is taken.
-
-        Raises:
-            Conflict: another broker runs on this directory.
-        """
-        self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor = os.open(self.path / "broker.pid", os.O_RDWR | os.O_CREAT, 0o600)
-        deadline = Deadline.after(LOCK_TIMEOUT)
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if deadline.expired:
-                    os.close(descriptor)
-                    raise self._in_use() from None
-                time.sleep(0.01)
-            else:
-                return descriptor
-
-    def _in_use(self) -> Conflict:
-        return Conflict(
-            f"a broker runs on {self.path} already (pid {self.pid}); stop it, or choose another "
-            "directory"
-        )
-
-    def record_pid(self, descriptor: int, pid: int) -> None:
-        """Note the pid of the broker that has inherited the lock, and let go of our copy."""
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, f"{pid}\n".encode())
-        os.close(descriptor)
-
     @property
     def pid(self) -> int | None:
         """The pid of the broker that runs on this directory, or None."""
-        try:
-            descriptor = os.open(self.path / "broker.pid", os.O_RDONLY)
-        except FileNotFoundError:
-            return None
-        try:
-            # The lock, not the number, says whether it lives: numbers are used again.
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            text = os.read(descriptor, 32).decode(errors="replace").strip()
-            return int(text) if text.isdecimal() else None
-        else:
-            return None
-        finally:
-            os.close(descriptor)
+        return self.claim.pid
 
     # --- files --------------------------------------------------------------------------------
 
@@ -217,28 +267,29 @@ class BrokerDirectory:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             known = self._read()
             if settings is not None and settings != known.settings and self.pid is not None:
-                raise self._in_use()
+                raise self.claim.in_use()
             known.settings = settings or known.settings
             yield known
             check_principals(known.principals)
             root = known.settings.root if known.settings else DEFAULT_ROOT
-            write_private(self.path / "passwords", password_file(known.principals))
+            tls = known.settings.tls if known.settings else None
+            with_password = [
+                each for each in known.principals if tls is None or each.role not in CERTIFIED
+            ]
+            if tls is not None:
+                certified = {each.id for each in known.principals if each.role in CERTIFIED}
+                self.certificates.keep_only(frozenset(certified))
+            write_private(self.path / "passwords", password_file(with_password))
             write_private(self.path / "acl", access_list(known.principals, root))
             write_private(self.path / "principals.json", known.model_dump_json(indent=2) + "\n")
             if (chosen := known.settings) is not None:
-                text = configuration(self.path, chosen.port, chosen.host)
+                text = configuration(
+                    self.path, chosen.port, chosen.host, chosen.tls, self.certificates
+                )
                 if known.upstream is not None:
-                    text += "\n" + bridge(known.upstream, chosen.root)
+                    text += "\n" + bridge(known.upstream, chosen.root, self._bridge_files)
                 write_private(self.configuration, text)
             if (pid := self.pid) is not None:
                 os.kill(pid, signal.SIGHUP)
         finally:
             os.close(descriptor)
-
-
-def write_private(path: Path, text: str) -> None:
-    """Write a file only its owner can read, whole or not at all."""
-    temporary = path.with_name(f".{path.name}.new")
-    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        file.write(text)
-    temporary.replace(path)

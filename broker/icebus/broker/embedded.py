@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from icebus.broker.access import Principal
+from icebus.broker.certificates import Listening
 from icebus.broker.directory import BrokerDirectory, Settings
 from icebus.broker.mosquitto import LOOPBACK, find_program
 from icebus.broker.process import Child
@@ -33,6 +34,8 @@ class EmbeddedBroker:
         root: of the topics.
         port: to listen on; None for the one used here before, or else a free one.
         host: to listen on; loopback unless other machines shall reach it.
+        tls: where to listen with TLS besides, with the certificates in the directory.
+        to_stderr: have Mosquitto log to our stderr instead of a file in the directory.
 
     Raises:
         ProgramMissing: Mosquitto is not installed; the message says how to.
@@ -47,11 +50,15 @@ class EmbeddedBroker:
         root: str = DEFAULT_ROOT,
         port: int | None = None,
         host: str = LOOPBACK,
+        tls: Listening | None = None,
+        to_stderr: bool = False,
     ) -> None:
         self._files = BrokerDirectory(directory)
         self.directory = self._files.path
         self.root = root
         self.host = host
+        self._tls = tls
+        self._log = None if to_stderr else self.directory / "mosquitto.log"
         self._program = self._find()
         self._child: Child | None = None
         self._attempts = ATTEMPTS if port is None else 1
@@ -94,7 +101,7 @@ class EmbeddedBroker:
                 self._attempts -= 1
                 if self._attempts <= 0 or deadline.expired:
                     raise BrokerUnavailable(
-                        f"port {self.port} is in use; stop what listens there or choose another"
+                        f"port {taken.port} is in use; stop what listens there or choose another"
                     ) from taken
                 self.port = free_port()
                 self._files.configure(self._settings)
@@ -104,30 +111,33 @@ class EmbeddedBroker:
                 return
 
     def _start(self, deadline: Deadline) -> None:
-        lock = self._files.lock()
-        if _taken(self.host, self.port):
-            os.close(lock)
-            raise _PortTaken
-        log = self.directory / "mosquitto.log"
-        told = log.stat().st_size if log.exists() else 0
+        lock = self._files.claim.take()
+        for host, port in self._listeners:
+            if _taken(host, port):
+                os.close(lock)
+                raise _PortTaken(port)
+        log = self._log
+        told = log.stat().st_size if log is not None and log.exists() else 0
         self._child = self._launch(lock, log)
         pause = threading.Event()
-        while not _accepts(reachable(self.host), self.port):
+        while not all(_accepts(reachable(host), port) for host, port in self._listeners):
             if not self._child.running or deadline.expired:
                 self.stop(Deadline.after(1))
-                said = log.read_bytes()[told:].decode(errors="replace").strip()[-800:]
+                said = "its log stands above"
+                if log is not None:
+                    said = log.read_bytes()[told:].decode(errors="replace").strip()[-800:]
                 if "Address already in use" in said:
-                    raise _PortTaken
+                    raise _PortTaken(self.port)
                 raise BrokerUnavailable(f"Mosquitto did not start on port {self.port}: {said}")
             pause.wait(0.005)
 
     def _find(self) -> str:
         return find_program("mosquitto")
 
-    def _launch(self, lock: int, log: Path) -> Child:
+    def _launch(self, lock: int, log: Path | None) -> Child:
         argv = [self._program, "-c", str(self._files.configuration)]
         child = Child(argv, log, inherit=[lock])
-        self._files.record_pid(lock, child.process.pid)
+        self._files.claim.record(lock, child.process.pid)
         return child
 
     @property
@@ -144,7 +154,16 @@ class EmbeddedBroker:
 
     @property
     def _settings(self) -> Settings:
-        return Settings(host=self.host, port=self.port, root=self.root)
+        return Settings(host=self.host, port=self.port, root=self.root, tls=self._tls)
+
+    @property
+    def _listeners(self) -> list[tuple[str, int]]:
+        """Addresses and ports."""
+        here = [(self.host, self.port)]
+        if self._tls is not None:
+            ports = (self._tls.port, self._tls.component_port)
+            here += [(self._tls.address, port) for port in ports]
+        return here
 
     def _choose_port(self) -> int:
         before = self._files.settings
@@ -154,7 +173,9 @@ class EmbeddedBroker:
 
 
 class _PortTaken(Exception):
-    pass
+    def __init__(self, port: int) -> None:
+        super().__init__(port)
+        self.port = port
 
 
 def reachable(host: str) -> str:

@@ -20,7 +20,7 @@ from icebus.bus._allowances import Allowance
 from icebus.bus._answering import Exchange, Responder
 from icebus.bus._asking import Answer, Requester
 from icebus.bus._bus import RECONNECT_MAX, Bus, new_client_id
-from icebus.bus._credentials import Credentials
+from icebus.bus._credentials import Credentials, write_private
 from icebus.bus._messages import Incoming, Will
 from icebus.bus._state_publisher import StatePublisher
 from icebus.bus._subscriptions import FromUsers, Subscription
@@ -46,4 +46,5 @@ __all__ = [
     "check_root",
     "new_client_id",
     "wait_for",
+    "write_private",
 ]

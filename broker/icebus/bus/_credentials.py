@@ -77,7 +77,7 @@ class Credentials(BaseModel):
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file only its owner can read, whole or not at all.
+    """Write a file that only its owner can read, whole or not at all.
 
     Made under a name that nobody can know before, so that no link that somebody laid is followed.
     """

@@ -1,0 +1,77 @@
+"""Which broker runs on a directory: one at most, told by a lock that ends with its process."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from pathlib import Path
+
+from icebus.schemas.deadline import Deadline
+from icebus.schemas.errors import Conflict
+
+LOCK_TIMEOUT = 0.5
+"""Seconds to wait for a directory: a broker that was just killed is still going, and whoever asks
+whether one runs holds the lock for a moment."""
+
+
+class Claim:
+    """The claim of a running broker to a directory.
+
+    Args:
+        path: the directory.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def take(self) -> int:
+        """A descriptor for the broker to inherit; while it is open, the directory is taken.
+
+        Raises:
+            Conflict: another broker runs on this directory.
+        """
+        self._path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor = os.open(self._path / "broker.pid", os.O_RDWR | os.O_CREAT, 0o600)
+        deadline = Deadline.after(LOCK_TIMEOUT)
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if deadline.expired:
+                    os.close(descriptor)
+                    raise self.in_use() from None
+                time.sleep(0.01)
+            else:
+                return descriptor
+
+    def in_use(self) -> Conflict:
+        """The error for whoever needs the directory while a broker runs on it."""
+        return Conflict(
+            f"a broker runs on {self._path} already (pid {self.pid}); stop it, or choose another "
+            "directory"
+        )
+
+    def record(self, descriptor: int, pid: int) -> None:
+        """Note the pid of the broker that has inherited the lock, and let go of our copy."""
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, f"{pid}\n".encode())
+        os.close(descriptor)
+
+    @property
+    def pid(self) -> int | None:
+        """The pid of the broker that runs on this directory, or None."""
+        try:
+            descriptor = os.open(self._path / "broker.pid", os.O_RDONLY)
+        except FileNotFoundError:
+            return None
+        try:
+            # The lock, not the number, says whether it lives: numbers are used again.
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            text = os.read(descriptor, 32).decode(errors="replace").strip()
+            return int(text) if text.isdecimal() else None
+        else:
+            return None
+        finally:
+            os.close(descriptor)
