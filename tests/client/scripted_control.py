@@ -16,6 +16,7 @@ from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import IcebusError, UnknownReservation
 from icebus.schemas.ids import CONTROL, new_id
 from icebus.schemas.message import Message, now
+from icebus.schemas.operations.offers import Offer
 from icebus.schemas.operations.reservations import (
     DeviceReplaced,
     DevicesReply,
@@ -100,7 +101,9 @@ class ScriptedControl:
         elif operation == "devices":
             exchange.succeed(DevicesReply(devices=[]))
         elif operation == "list":
-            mine = [r for r in self.reservations.values() if r.user == incoming.ids["user"]]
+            mine = [
+                each for each in self.reservations.values() if args.get("user") in (None, each.user)
+            ]
             exchange.succeed(ReservationsReply(reservations=mine))
         elif operation == "withdraw":
             made_by = self._made.get(args["request"], "")
@@ -121,8 +124,16 @@ class ScriptedControl:
             attached = self.change(args["reservation"], client=args.get("client"))
             exchange.succeed(ReservationReply(reservation=attached))
         elif operation == "transfer":
-            given = self.change(args["reservation"], user=args["user"], client=None)
-            exchange.succeed(ReservationReply(reservation=given))
+            to = args.get("user")
+            offer = None if to is None else Offer(to=to, until=now() + timedelta(hours=1))
+            offered = self.change(args["reservation"], offer=offer, client=None)
+            exchange.succeed(ReservationReply(reservation=offered))
+        elif operation == "accept":
+            taken = self.change(args["reservation"], user=incoming.ids["user"], offer=None)
+            exchange.succeed(ReservationReply(reservation=taken))
+        elif operation == "decline":
+            kept = self.change(args["reservation"], offer=None)
+            exchange.succeed(ReservationReply(reservation=kept))
 
     def make(self, user: str, args: dict[str, Any]) -> Reservation:
         """Devices are d1, d2, …; odd ones belong to w1, even ones to w2."""
@@ -202,9 +213,9 @@ class ScriptedControl:
         self.bus.clear(RESERVATION(reservation=reservation))
         return ended
 
-    def emit(self, reservation: str, serial: str, name: str, data: Message) -> None:
+    def emit(
+        self, reservation: str, serial: str, name: str, data: Message, user: str = "alice"
+    ) -> None:
         self._sequence += 1
-        topic = EVENT(
-            user="alice", reservation=reservation, sender=CONTROL, serial=serial, event=name
-        )
+        topic = EVENT(user=user, reservation=reservation, sender=CONTROL, serial=serial, event=name)
         self.bus.publish(topic, Event(sequence=self._sequence, data=data))

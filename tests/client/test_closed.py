@@ -70,7 +70,10 @@ SESSION: Calls = {
 }
 CLIENT: Calls = {
     **SESSION,
+    "accept": lambda client: client.accept("r"),
     "attach": lambda client: client.attach("r"),
+    "decline": lambda client: client.decline("r"),
+    "offers": lambda client: client.offers(),
     "end": lambda client: client.end("r"),
     "extend": lambda client: client.extend("r", 60),
     "kinds": lambda client: client.kinds(),

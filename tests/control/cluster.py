@@ -23,6 +23,7 @@ from icebus.control.store.lease import LeaseRow
 from icebus.control.store.outbox import OutboxRow, Outgoing
 from icebus.control.store.tables import DeviceRow, HoldRow, ReservationRow
 from icebus.control.watch.kinds import Kind
+from icebus.control.watch.roster import Roster
 from icebus.schemas.calls import RawEvent, Reply, Request
 from icebus.schemas.components import (
     ClientState,
@@ -107,7 +108,9 @@ class Member:
         self.cluster = cluster
         self.alive = True
         mortal = MortalDatabase(database, self.life)
-        self.engine = Engine(mortal, SETTINGS, self.session, self._publish, lambda: self.alive)
+        self.engine = Engine(
+            mortal, SETTINGS, self.session, self._publish, lambda: self.alive, Roster("main")
+        )
 
     def _publish(self, message: Outgoing) -> None:
         self.life.moment()

@@ -15,9 +15,17 @@ from icebus.control.store.outbox import CLEAR, Outgoing
 from icebus.control.transaction import Transaction
 from icebus.control.watch.clients import Clients
 from icebus.control.watch.kinds import Kind
+from icebus.control.watch.roster import Roster
 from icebus.control.watch.workers import Workers
 from icebus.schemas.calls import Event, Request
-from icebus.schemas.components import KindInfo, WorkerHeartbeat, WorkerPhase, WorkerState
+from icebus.schemas.components import (
+    KindInfo,
+    KnownPrincipal,
+    Principals,
+    WorkerHeartbeat,
+    WorkerPhase,
+    WorkerState,
+)
 from icebus.schemas.devices import Desired, DeviceReport, DeviceState
 from icebus.schemas.message import now
 from icebus.schemas.operations.reservations import EndReason, Reservation, ReservationState
@@ -44,6 +52,7 @@ class Harness:
         self.database = database
         self.workers = Workers(1.0)
         self.clients = Clients()
+        self.roster = Roster("main")
         self.settings = Settings(max_duration=7200)
         self.now = now()
         self.at = 1000.0
@@ -57,7 +66,13 @@ class Harness:
     def run(self, step: Callable[[Transaction], T]) -> T:
         with self.database.transaction() as session:
             transaction = Transaction(
-                session, self.workers, self.clients, self.settings, self.now, self.at
+                session,
+                self.workers,
+                self.clients,
+                self.roster,
+                self.settings,
+                self.now,
+                self.at,
             )
             result = step(transaction)
             if transaction.scheduling_requested:
@@ -88,6 +103,18 @@ class Harness:
         # No two come at the same moment.
         self.now += timedelta(microseconds=1)
         reply = self.ask(user, "reserve", name, **{"kind": "pulsecount", **args})
+        return Reservation.model_validate(reply["reservation"])
+
+    def tell_roster(self, **roles: str) -> bool:
+        """Who the broker knows, with this control; whether control believes it."""
+        known = [KnownPrincipal(id=name, role=role) for name, role in roles.items()]
+        known.append(KnownPrincipal(id="main", role="control"))
+        return self.roster.on_principals(Principals(principals=known))
+
+    def give(self, made: Reservation, giver: str, taker: str) -> Reservation:
+        """Have a reservation offered and accepted."""
+        self.ask(giver, "transfer", reservation=made.id, user=taker)
+        reply = self.ask(taker, "accept", reservation=made.id)
         return Reservation.model_validate(reply["reservation"])
 
     def worker(self, name: str, *serials: str, firmware: str = "pulse_count") -> None:

@@ -61,7 +61,7 @@ def test_given_a_user_at_the_limit_when_something_is_transferred_then_his_next_i
     waiting = two.reserve(count=1, wait=100)
     assert waiting.state is ReservationState.QUEUED
 
-    two.ask("alice", "transfer", reservation=held.id, user="bob")
+    two.give(held, "alice", "bob")
 
     assert two.current(waiting).state is ReservationState.PREPARING
 
@@ -76,7 +76,7 @@ def test_when_another_is_to_have_a_device_then_its_worker_is_told_with_a_higher_
     if held is None:
         held = two.reserve(serials=["a"])
     elif what == "transfer":
-        two.ask("alice", "transfer", reservation=held.id, user="bob")
+        two.give(held, "alice", "bob")
     else:
         two.ask("alice", "end", reservation=held.id)
 

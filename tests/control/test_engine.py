@@ -16,6 +16,7 @@ from icebus.control.store.database import Database
 from icebus.control.store.outbox import Outgoing
 from icebus.control.store.tables import DeviceRow
 from icebus.control.watch.kinds import Kind
+from icebus.control.watch.roster import Roster
 from icebus.schemas.calls import Reply, Request
 from icebus.schemas.components import (
     ClientState,
@@ -81,7 +82,12 @@ class EngineHarness:
         settings = Settings(interval=60, grace=0.0)
         self.sent.clear()
         self.engine = Engine(
-            self.database, settings, "epoch", self.sent.append, lambda: self.connected
+            self.database,
+            settings,
+            "epoch",
+            self.sent.append,
+            lambda: self.connected,
+            Roster("main"),
         )
         self.engine.load()
         return self.engine

@@ -110,7 +110,18 @@ class Life(RuleBasedStateMachine):
 
     @rule(
         what=st.sampled_from(
-            ["reserve", "reserve", "reserve", "again", "extend", "end", "transfer", "attach", "see"]
+            [
+                "reserve",
+                "reserve",
+                "reserve",
+                "again",
+                "extend",
+                "end",
+                "transfer",
+                "answer",
+                "attach",
+                "see",
+            ]
         ),
         data=st.data(),
     )
@@ -166,6 +177,13 @@ class Life(RuleBasedStateMachine):
         name, user = self.one_of_them(draw)
         to = {"user": "bob" if user == "alice" else "alice"}
         self.attempt(lambda: self.harness.ask(user, "transfer", reservation=name, **to))
+
+    def answer(self, draw: Draw) -> None:
+        """An offer is accepted, declined or withdrawn, by whoever may or may not."""
+        name, _ = self.one_of_them(draw)
+        user = draw(users)
+        how = draw(st.sampled_from(["accept", "accept", "decline", "transfer"]))
+        self.attempt(lambda: self.harness.ask(user, how, reservation=name))
 
     def attach(self, draw: Draw) -> None:
         name, user = self.one_of_them(draw)

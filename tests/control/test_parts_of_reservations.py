@@ -65,8 +65,7 @@ def test_when_transferred_then_its_new_user_alone_has_it_and_hears_of_it_anew(
     made = harness.reserve(count=1, client="c")
     harness.report_serving("w1", made)
 
-    reply = harness.ask("alice", "transfer", reservation=made.id, user="bob")
-    moved = Reservation.model_validate(reply["reservation"])
+    moved = harness.give(made, "alice", "bob")
     told = [each.topic for each in harness.sent if "/event/" in each.topic]
     [desired] = [each.message for each in harness.sent if isinstance(each.message, Desired)]
     harness.report_serving("w1", made)
@@ -80,7 +79,7 @@ def test_when_transferred_then_its_new_user_alone_has_it_and_hears_of_it_anew(
         harness.ask("alice", "end", reservation=made.id)
     harness.wait(seconds=60)
     assert [each.user for each in harness.live()] == ["bob"]
-    assert ("transferred", "alice", None) in harness.history(user="bob")
+    assert ("transferred", "bob", None) in harness.history(user="bob")
 
 
 def test_when_attached_to_another_client_then_it_depends_on_that_one_alone(

@@ -16,6 +16,7 @@ from icebus.control.store.lease import Lease
 from icebus.control.store.tables import DeviceRow
 from icebus.control.transaction import Transaction
 from icebus.control.watch.clients import Clients
+from icebus.control.watch.roster import Roster
 from icebus.control.watch.workers import Workers
 from icebus.schemas.errors import InternalError
 
@@ -40,7 +41,9 @@ def database(database_url: str) -> Iterator[Database]:
 def transactions(database: Database) -> TransactionRunner:
     workers = Workers(interval=1.0)
     lease = Lease(database, "epoch", interval=1.0)
-    return TransactionRunner(database, lease, workers, Clients(), Settings(), lambda _message: None)
+    return TransactionRunner(
+        database, lease, workers, Clients(), Roster("main"), Settings(), lambda _: None
+    )
 
 
 def count_up(database: Database) -> None:

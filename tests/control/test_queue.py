@@ -165,7 +165,7 @@ def test_given_a_queued_one_then_only_ending_it_transferring_and_attaching_make_
         harness.ask("alice", "extend", reservation=waiting.id, duration=5)
     with pytest.raises(ReservationQueued):
         harness.ask("alice", "end", reservation=waiting.id, serials=["a"])
-    harness.ask("alice", "transfer", reservation=waiting.id, user="carol")
+    harness.give(waiting, "alice", "carol")
     harness.ask("carol", "attach", reservation=waiting.id, client="c")
     harness.wait(seconds=10)
 
@@ -254,7 +254,7 @@ def test_given_a_receiver_at_the_limit_then_nothing_is_transferred(harness: Harn
     made = harness.reserve("bob", count=1)
 
     with pytest.raises(LimitExceeded, match="alice holds 1 device and may hold 1"):
-        harness.ask("bob", "transfer", reservation=made.id, user="alice")
+        harness.give(made, "bob", "alice")
     assert harness.current(made).user == "bob"
 
 
@@ -329,6 +329,7 @@ def test_given_what_is_not_his_to_withdraw_then_it_stays(harness: Harness) -> No
     harness.reserve(name="r1", count=1)
     given = harness.reserve(name="r2", count=1)
     harness.ask("alice", "transfer", "t", reservation=given.id, user="bob")
+    harness.ask("bob", "accept", reservation=given.id)
 
     assert harness.ask("bob", "withdraw", request="r1")["reservation"] is None
     assert harness.ask("alice", "withdraw", request="r2")["reservation"] is None

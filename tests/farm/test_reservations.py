@@ -161,19 +161,37 @@ def test_given_a_selector_that_is_none_when_given_then_the_error_points_at_the_p
 # --- to others ------------------------------------------------------------------------------------
 
 
-def test_given_a_reservation_when_given_to_another_user_then_it_is_theirs_alone(
+def test_given_a_reservation_when_another_user_accepts_it_then_it_is_theirs_alone(
     icebus: Icebus, circuits: Sequence[Path]
 ) -> None:
     held = reserve(icebus, "1")
-    assert icebus("transfer", held["id"], "ben").stdout == f"{held['id']} given to ben\n"
+    offered = icebus("transfer", held["id"], "ben")
+    assert offered.stdout == f"{held['id']} offered to ben\n"
+    assert f"icebus accept {held['id']}" in offered.stderr
+    assert icebus("--profile", "ben", "release", held["id"]).code == 3
+    listed = icebus("--profile", "ben", "reservations")
+    assert held["id"] in listed.stdout
+    assert "1 reservation offered to you" in listed.stderr
+    (row,) = icebus("--profile", "ben", "reservations", "--offered", "-o", "json").json()
+    assert row["offer"]["to"] == "ben"
+    assert icebus("--profile", "ben", "reservations", "-o", "json").json() == []
+    assert icebus("transfer", held["id"], "--withdraw").code == 0
+    assert icebus("--profile", "ben", "accept", held["id"]).code != 0
+    icebus("transfer", held["id"], "ben")
+    assert icebus("--profile", "ben", "decline", held["id"]).stdout == f"{held['id']} declined\n"
+    icebus("transfer", held["id"], "ben", "--wait", "5m")
+    accepted = icebus("--profile", "ben", "accept", held["id"])
+    assert accepted.stdout == f"{held['id']} accepted\n"
     assert icebus("release", held["id"]).code == 3
     (row,) = icebus(
         "--profile", "ben", "evaluate", "-r", held["id"], str(circuits[0]), "-o", "json"
     ).json()
     assert row["serial"] == serials(held)[0]
     events = icebus("history", "-r", held["id"], "-o", "json").json()
-    assert [each["event"] for each in events] == ["transferred", "reserved"]
-    assert (events[0]["actor"], events[0]["user"]) == ("ann", "ben")
+    told = [each["event"] for each in events]
+    assert told[:3] == ["transferred", "offered", "offer_ended"]
+    assert (events[0]["actor"], events[0]["user"]) == ("ben", "ben")
+    assert (events[0]["reason"], events[1]["reason"]) == ("from ann", "to ben")
 
 
 # --- after a crash --------------------------------------------------------------------------------

@@ -16,7 +16,8 @@ from icebus.client._offers import commonest, merge
 from icebus.client._reservation.device_calls import call_devices
 from icebus.client._reservation.queue_place import waited_in_vain_error
 from icebus.client._reservation.reservation import Reservation
-from icebus.client._session import CLOSE_TIMEOUT, CONNECT_TIMEOUT, Session
+from icebus.client._reservations_by_id import ReservationsById
+from icebus.client._session import CLOSE_TIMEOUT, CONNECT_TIMEOUT
 from icebus.client._survey import Survey, survey
 from icebus.schemas.calls import CallResults
 from icebus.schemas.components import KindInfo
@@ -51,7 +52,7 @@ CALL_TIMEOUT = 30.0
 R = TypeVar("R", bound=Reservation)
 
 
-class BaseClient(Session, ABC, Generic[R]):
+class BaseClient(ReservationsById, ABC, Generic[R]):
     """A session that reserves devices; a subclass says what it makes of a reservation."""
 
     def __init__(
@@ -225,10 +226,7 @@ class BaseClient(Session, ABC, Generic[R]):
                 "those there are",
                 reservation=reservation,
             )
-        if self.kind and document.kind != self.kind:
-            raise InvalidRequest(
-                f"reservation {reservation} is for {document.kind}, not {self.kind}"
-            )
+        self._check_kind(document)
         if take_over and document.client not in (None, self.id):
             document = operations.attach(self._connection, reservation, deadline.remaining)
         queued = document.state is ReservationState.QUEUED
@@ -245,73 +243,44 @@ class BaseClient(Session, ABC, Generic[R]):
         self._hold(held)
         return held
 
-    def extend(
-        self, reservation: str, duration: float, timeout: float = operations.TIMEOUT
-    ) -> reservations.Reservation:
-        """Move the end of a reservation by ``duration`` seconds.
-
-        Raises:
-            UnknownReservation: there is none of that id.
-            Forbidden: it is somebody else's.
-        """
-        return operations.extend(self._connection, reservation, duration, timeout)
-
-    def end(
+    def accept(
         self,
         reservation: str,
-        serials: Sequence[str] | None = None,
         *,
-        timeout: float = operations.TIMEOUT,
-    ) -> reservations.Reservation:
-        """End a reservation, or let go of some of its devices; they become free.
+        keep_alive: bool | None = None,
+        ready: bool = True,
+        timeout: float = 30.0,
+    ) -> R:
+        """Take a reservation that another user offers to this one; it is detached.
 
         Args:
-            reservation: its id.
-            serials: the devices to let go of; None for all. Without the last one it ends.
-            timeout: seconds for control to answer.
+            reservation: its id, as the event ``offered`` and :meth:`offers` tell it.
+            keep_alive: whether to extend it while this client lives.
+            ready: whether to wait until all of its devices are ready.
+            timeout: seconds to wait for that.
 
         Raises:
             UnknownReservation: there is none of that id.
-            DeviceNotHeld: it does not hold one of the devices.
-            Forbidden: it is somebody else's.
+            Forbidden: it is not offered to this user, or not any more.
+            LimitExceeded: this user has as much as they may have.
+            DeviceFailed: a device of it can't be used; it is this user's all the same.
+            DeadlineExceeded: its devices are not ready in time; likewise.
         """
-        return operations.end(self._connection, reservation, serials, timeout=timeout)
+        deadline = Deadline.after(timeout)
+        for offered in self.offers():
+            if offered.id == reservation:
+                self._check_kind(offered)
+        accepted = operations.accept(self._connection, reservation, deadline.remaining)
+        ready = ready and accepted.state is not ReservationState.QUEUED
+        return self.attach(
+            reservation, keep_alive=keep_alive, ready=ready, timeout=deadline.remaining
+        )
 
-    def reboot(
-        self,
-        reservation: str,
-        serials: Sequence[str] | None = None,
-        *,
-        timeout: float = operations.TIMEOUT,
-    ) -> reservations.Reservation:
-        """Have boards of a reservation restarted; what they measure fails, and it keeps them.
-
-        They are ``preparing`` until they serve again; :meth:`Reservation.reboot` waits for that.
-
-        Args:
-            reservation: its id.
-            serials: the boards; None for all.
-            timeout: seconds for control to answer.
-
-        Raises:
-            UnknownReservation: there is none of that id.
-            DeviceNotHeld: it does not hold one of the boards.
-            Forbidden: it is somebody else's.
-            ReservationQueued: it has no boards yet.
-        """
-        return operations.reboot(self._connection, reservation, serials, timeout=timeout)
-
-    def transfer(
-        self, reservation: str, user: str, timeout: float = operations.TIMEOUT
-    ) -> reservations.Reservation:
-        """Give a reservation to another user; it is detached from then on.
-
-        Raises:
-            UnknownReservation: there is none of that id.
-            LimitExceeded: the other user has as much as they may have.
-            Forbidden: it is somebody else's.
-        """
-        return operations.transfer(self._connection, reservation, user, timeout)
+    def _check_kind(self, document: reservations.Reservation) -> None:
+        if self.kind and document.kind != self.kind:
+            raise InvalidRequest(
+                f"reservation {document.id} is for {document.kind}, not {self.kind}"
+            )
 
     def call(
         self,

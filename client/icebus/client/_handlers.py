@@ -10,13 +10,13 @@ from icebus.schemas.measuring import BatchFinished, Failure, Result
 if TYPE_CHECKING:
     from icebus.client._reservation.queue_place import Waiting
     from icebus.schemas.errors import IcebusError
+    from icebus.schemas.operations.offers import Offered, OfferEnded, Transferred
     from icebus.schemas.operations.reservations import (
         DeviceFailedEvent,
         DeviceReplaced,
         Ended,
         EndingSoon,
         Initialized,
-        Transferred,
     )
 
 
@@ -45,8 +45,14 @@ class EventHandler:
     def device_replaced(self, replaced: DeviceReplaced) -> None:
         """Another device takes the place of one that failed."""
 
+    def offered(self, offered: Offered) -> None:
+        """Another user offers a reservation to this one; ``client.accept`` takes it."""
+
+    def offer_ended(self, ended: OfferEnded) -> None:
+        """A reservation that was offered, by this user or to this one, was not accepted."""
+
     def transferred(self, transferred: Transferred) -> None:
-        """A reservation was given to another user."""
+        """A reservation that was offered to another user is theirs now."""
 
     def away(self, problem: IcebusError) -> None:
         """The broker is away, for this reason, and is waited for; told once for each reason."""

@@ -33,6 +33,7 @@ from icebus.control.watch.clients import Clients
 from icebus.control.watch.clock import Clock
 from icebus.control.watch.kinds import Kind
 from icebus.control.watch.retained import RetainedTopics
+from icebus.control.watch.roster import Roster
 from icebus.control.watch.workers import Workers
 from icebus.schemas.calls import Reply, Request
 from icebus.schemas.components import (
@@ -40,6 +41,7 @@ from icebus.schemas.components import (
     ControlState,
     Heartbeat,
     Presence,
+    Principals,
     WorkerHeartbeat,
     WorkerState,
 )
@@ -66,6 +68,7 @@ class Engine:
         epoch: this run of control, different from all others.
         publish: sends a message; must not wait.
         connected: whether the bus has its broker.
+        roster: who the broker knows; told to us as it changes.
     """
 
     def __init__(
@@ -75,17 +78,19 @@ class Engine:
         epoch: str,
         publish: Callable[[Outgoing], None],
         connected: Callable[[], bool],
+        roster: Roster,
     ) -> None:
         self._settings = settings
         self._connected = connected
         self._workers = Workers(settings.interval, settings.release_after)
         self._clients = Clients()
+        self._roster = roster
         self._clock = Clock()
         self.retained = RetainedTopics()
         lease = Lease(database, epoch, settings.interval)
         self.leadership = Leadership(lease, epoch, settings.interval)
         self._runner = TransactionRunner(
-            database, lease, self._workers, self._clients, settings, publish
+            database, lease, self._workers, self._clients, roster, settings, publish
         )
         self._database_fails = False
         self._heard_all = True
@@ -179,6 +184,11 @@ class Engine:
         presence = self._clients.on_state(user, client, state, time.monotonic())
         if presence is not None:
             self._pending.clients[user, client] = presence
+
+    def on_principals(self, principals: Principals | None) -> None:
+        """Who the broker knows."""
+        if not self._roster.on_principals(principals):
+            log.warning("the broker's list of principals is not believed: it lacks this control")
 
     def on_document(self, reservation: str, *, live: bool) -> None:
         """The document that the broker retains of a reservation is another control's word.

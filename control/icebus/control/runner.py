@@ -18,6 +18,7 @@ from icebus.control.store.lease import Lease
 from icebus.control.store.outbox import Outgoing
 from icebus.control.transaction import Transaction
 from icebus.control.watch.clients import Clients
+from icebus.control.watch.roster import Roster
 from icebus.control.watch.workers import Workers
 from icebus.schemas.components import Left
 from icebus.schemas.errors import IcebusError
@@ -46,6 +47,7 @@ class TransactionRunner:
         lease: says whether we lead.
         workers: what is known of the workers.
         clients: what is known of the clients.
+        roster: who the broker knows.
         settings: of this control.
         publish: sends a message; must not wait.
     """
@@ -56,6 +58,7 @@ class TransactionRunner:
         lease: Lease,
         workers: Workers,
         clients: Clients,
+        roster: Roster,
         settings: Settings,
         publish: Callable[[Outgoing], None],
     ) -> None:
@@ -63,6 +66,7 @@ class TransactionRunner:
         self._lease = lease
         self._workers = workers
         self._clients = clients
+        self._roster = roster
         self._settings = settings
         self._publish = publish
         self.connected = False
@@ -117,7 +121,13 @@ class TransactionRunner:
             if as_leader and not leading:
                 raise NotLeading
             transaction = Transaction(
-                session, self._workers, self._clients, self._settings, now(), at
+                session,
+                self._workers,
+                self._clients,
+                self._roster,
+                self._settings,
+                now(),
+                at,
             )
             others = outbox.take(session) if leading else []
             result = step(transaction)

@@ -31,12 +31,14 @@ from icebus.control.store.database import Database
 from icebus.control.store.outbox import CLEAR, Outgoing
 from icebus.control.store.shared_group import shared_group
 from icebus.control.watch.kinds import read_kinds
+from icebus.control.watch.roster import Roster
 from icebus.schemas.calls import Request
 from icebus.schemas.components import (
     ClientState,
     ControlState,
     Heartbeat,
     Presence,
+    Principals,
     WorkerHeartbeat,
     WorkerKinds,
     WorkerState,
@@ -56,6 +58,7 @@ from icebus.schemas.topics import (
     DESIRED,
     DEVICE,
     OPERATION,
+    PRINCIPALS,
     RESERVATION,
     WORKER_HEARTBEAT,
     WORKER_KINDS,
@@ -116,6 +119,7 @@ class Control:
             self.session,
             self._publish,
             lambda: self._bus.connected,
+            Roster(self.id),
         )
         self._published_leading = False
         self._inbox: queue.SimpleQueue[Step | None] = queue.SimpleQueue()
@@ -147,6 +151,7 @@ class Control:
             (WORKER_KINDS, self._on_kinds),
             (DEVICE, self._on_report),
             (WORKER_HEARTBEAT, self._on_echo),
+            (PRINCIPALS, self._on_principals),
             (RESERVATION, self._on_document),
             (DESIRED, self._on_desired),
             (CLAIM, self._on_claim),
@@ -296,6 +301,10 @@ class Control:
         state = decode(ClientState, incoming.payload) if incoming.payload else None
         user, client = incoming.ids["user"], incoming.ids["client"]
         self._users.put(user, lambda: self._engine.on_client(user, client, state))
+
+    def _on_principals(self, incoming: Incoming) -> None:
+        told = decode(Principals, incoming.payload) if incoming.payload else None
+        self._inbox.put(lambda: self._engine.on_principals(told))
 
     def _on_document(self, incoming: Incoming) -> None:
         self._engine.retained.on_document(**incoming.ids, empty=not incoming.payload)

@@ -13,6 +13,7 @@ from icebus.control.settings import Settings
 from icebus.control.store.outbox import CLEAR, Outgoing
 from icebus.control.store.tables import NOBODY, DeviceRow, HistoryRow, HoldRow, ReservationRow
 from icebus.control.watch.clients import Clients
+from icebus.control.watch.roster import Roster
 from icebus.control.watch.workers import Workers
 from icebus.schemas.calls import Event
 from icebus.schemas.devices import DeviceClaim, WorkerDesired
@@ -44,6 +45,7 @@ class Transaction:
         session: of the database.
         workers: what is known of the workers.
         clients: what is known of the clients.
+        roster: who the broker knows.
         settings: of this control.
         now: the moment all of it happens, on the wall clock.
         monotonic: the same on the monotonic clock.
@@ -54,6 +56,7 @@ class Transaction:
         session: Session,
         workers: Workers,
         clients: Clients,
+        roster: Roster,
         settings: Settings,
         now: datetime,
         monotonic: float,
@@ -61,6 +64,7 @@ class Transaction:
         self.session = session
         self.workers = workers
         self.clients = clients
+        self.roster = roster
         self.settings = settings
         self.now = now
         self.monotonic = monotonic
@@ -170,11 +174,17 @@ class Transaction:
         self._events.append(Outgoing(RESERVATION(reservation=reservation), CLEAR))
 
     def send_event(
-        self, reservation: ReservationRow, event: str, data: Message, serial: str = ALL_DEVICES
+        self,
+        reservation: ReservationRow,
+        event: str,
+        data: Message,
+        serial: str = ALL_DEVICES,
+        *,
+        user: str | None = None,
     ) -> None:
-        """Send an event to the holder of a reservation."""
+        """Send an event about a reservation to its holder, or to somebody else whom it concerns."""
         topic = EVENT(
-            user=reservation.user,
+            user=user or reservation.user,
             reservation=reservation.id,
             sender=CONTROL,
             serial=serial,

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from icebus.bus import Answer, BrokerAddress, Bus, Requester, StatePublisher, Will, wait_for
 from icebus.client._connection.blob_sender import BlobSender
 from icebus.client._connection.hook_runner import HookRunner
+from icebus.client._connection.offer_events import OfferEvents
 from icebus.client._connection.worker_loss import Workers
 from icebus.client._version import version
 from icebus.schemas.calls import Call, CallResults, Request
@@ -66,6 +67,7 @@ class Connection:
         self._refusal_listeners: list[Callable[[], None]] = []
         self.bus.connect(deadline)
         self.hooks = HookRunner(self.client)
+        self.offer_events = OfferEvents(self.bus, self.hooks)
         try:
             # An answer that comes before the subscription stands would be lost.
             wait_for(self._requester.subscription.acknowledged, deadline, "the broker")

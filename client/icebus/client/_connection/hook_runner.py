@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from pydantic import JsonValue
 
 from icebus.client._handlers import EventHandler
+from icebus.schemas.calls import RawEvent
 from icebus.schemas.deadline import Deadline
 
 log = logging.getLogger(__name__)
@@ -41,6 +42,13 @@ class ReceivedEvent:
     sender: str
     data: dict[str, JsonValue]
     at: datetime
+
+
+def event_key(
+    name: str, reservation: str, serial: str, sender: str, event: RawEvent
+) -> tuple[object, ...]:
+    """What tells an event that comes again from the next one."""
+    return (name, reservation, sender, serial, event.sequence, event.at)
 
 
 Hook = Callable[[Any], object]

@@ -18,6 +18,7 @@ from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import BrokerUnavailable, DeadlineExceeded, IcebusError, InternalError
 from icebus.schemas.ids import CONTROL, new_id
 from icebus.schemas.operations.history import HistoryArgs, HistoryEntry, HistoryEvent, HistoryReply
+from icebus.schemas.operations.offers import AcceptArgs, DeclineArgs, TransferArgs
 from icebus.schemas.operations.reservations import (
     AttachArgs,
     AvailableArgs,
@@ -34,7 +35,6 @@ from icebus.schemas.operations.reservations import (
     ReservationReply,
     ReservationsReply,
     ReserveArgs,
-    TransferArgs,
     WithdrawArgs,
     WithdrawReply,
 )
@@ -188,11 +188,28 @@ def reboot(
 
 
 def transfer(
-    connection: Connection, reservation: str, user: str, timeout: float = TIMEOUT
+    connection: Connection,
+    reservation: str,
+    user: str | None,
+    *,
+    wait: float,
+    timeout: float = TIMEOUT,
 ) -> Reservation:
-    """Give a reservation to another user."""
-    args = validated(TransferArgs, "transfer", reservation=reservation, user=user)
+    """Offer a reservation to another user for ``wait`` seconds; None withdraws the offer."""
+    args = validated(TransferArgs, "transfer", reservation=reservation, user=user, wait=wait)
     return ask(connection, "transfer", args, ReservationReply, timeout).reservation
+
+
+def accept(connection: Connection, reservation: str, timeout: float = TIMEOUT) -> Reservation:
+    """Take a reservation that is offered to us."""
+    args = validated(AcceptArgs, "accept", reservation=reservation)
+    return ask(connection, "accept", args, ReservationReply, timeout).reservation
+
+
+def decline(connection: Connection, reservation: str, timeout: float = TIMEOUT) -> Reservation:
+    """Refuse a reservation that is offered to us."""
+    args = validated(DeclineArgs, "decline", reservation=reservation)
+    return ask(connection, "decline", args, ReservationReply, timeout).reservation
 
 
 def attach(connection: Connection, reservation: str, timeout: float = TIMEOUT) -> Reservation:
@@ -207,6 +224,12 @@ def list_reservations(
     """Reservations that have not ended."""
     args = ListArgs(user=user)
     return ask(connection, "list", args, ReservationsReply, timeout).reservations
+
+
+def list_offers(connection: Connection, timeout: float = TIMEOUT) -> list[Reservation]:
+    """Reservations that others offer to us."""
+    listed = list_reservations(connection, None, timeout)
+    return [each for each in listed if each.offer and each.offer.to == connection.user]
 
 
 def list_devices(connection: Connection, timeout: float = TIMEOUT) -> list[KnownDevice]:

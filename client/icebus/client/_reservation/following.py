@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from icebus.bus import Incoming, Subscription
 from icebus.client._connection import operations
 from icebus.client._connection.connection import Connection
-from icebus.client._connection.hook_runner import ReceivedEvent
+from icebus.client._connection.hook_runner import ReceivedEvent, event_key
 from icebus.client._reservation import document as documents
 from icebus.client._reservation.extension import AutomaticExtension
 from icebus.client._reservation.reservation_state import Change, ReservationState
@@ -19,6 +19,7 @@ from icebus.schemas.errors import IcebusError, ReservationEnded, UnknownDevice, 
 from icebus.schemas.ids import CONTROL
 from icebus.schemas.message import decode, now
 from icebus.schemas.operations import reservations
+from icebus.schemas.operations.offers import OfferEnded, Transferred
 from icebus.schemas.operations.reservations import (
     DeviceFailedEvent,
     DeviceReplaced,
@@ -29,7 +30,6 @@ from icebus.schemas.operations.reservations import (
     Initialized,
     ListArgs,
     ReservationsReply,
-    Transferred,
 )
 from icebus.schemas.topics import EVENT, RESERVATION
 
@@ -235,7 +235,7 @@ class FollowedReservation:
             self.on_kind_event(name, serial, sender, incoming.payload)
 
     def _on_control_event(self, name: str, serial: str, payload: bytes) -> None:
-        key = self._key(name, serial, CONTROL, decode(RawEvent, payload))
+        key = event_key(name, self.id, serial, CONTROL, decode(RawEvent, payload))
         match name:
             case "initialized":
                 ready = read_event(Initialized, payload)
@@ -251,12 +251,10 @@ class FollowedReservation:
                 replaced = read_event(DeviceReplaced, payload)
                 self._connection.hooks.run(name, replaced, key)
                 self.on_device_replaced(replaced.serial, replaced.by)
+            case "offer_ended":
+                self._connection.hooks.run(name, read_event(OfferEnded, payload), key)
             case "transferred":
                 self._connection.hooks.run(name, read_event(Transferred, payload), key)
-
-    def _key(self, name: str, serial: str, sender: str, event: RawEvent) -> tuple[object, ...]:
-        """What tells an event that comes again from the next one."""
-        return (name, self.id, sender, serial, event.sequence, event.at)
 
     def _on_device_failed(self, failed: DeviceFailedEvent, key: tuple[object, ...]) -> None:
         self._connection.hooks.run("device_failed", failed, key)
@@ -279,7 +277,7 @@ class FollowedReservation:
             data=event.data,
             at=event.at,
         )
-        self._connection.hooks.run(name, received, self._key(name, serial, worker, event))
+        self._connection.hooks.run(name, received, event_key(name, self.id, serial, worker, event))
 
     def on_devices_lost(self, serials: list[str], error: IcebusError) -> None:
         """Devices can't be used any more, at least for what they were doing."""

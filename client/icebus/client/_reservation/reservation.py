@@ -19,6 +19,7 @@ from icebus.schemas.errors import (
     ReservationEnded,
     UnknownReservation,
 )
+from icebus.schemas.operations.offers import OFFER_DURATION
 from icebus.schemas.operations.reservations import EndReason, HoldState
 
 log = logging.getLogger(__name__)
@@ -223,17 +224,32 @@ class Reservation(FollowedReservation):
                 if not self._condition.wait(deadline.remaining):
                     raise next(iter(errors.values()), _not_ready(self.id, waiting))
 
-    def transfer(self, user: str, timeout: float = operations.TIMEOUT) -> None:
-        """Give it to another user; for this client it is over then.
+    def transfer(
+        self,
+        user: str | None,
+        *,
+        wait: float = OFFER_DURATION,
+        timeout: float = operations.TIMEOUT,
+    ) -> None:
+        """Offer it to another user, whose it is once they accept; for this client it is over then.
 
-        What is being measured goes on, and its outcomes are the other user's.
+        Until then it serves this user as before; it is detached, so that it is there still when
+        the other accepts. What is being measured then goes on, and its outcomes are the other's.
+
+        Args:
+            user: who is to have it; None withdraws an offer.
+            wait: seconds that the offer stands.
+            timeout: seconds for control to answer.
 
         Raises:
-            LimitExceeded: the other user has as much as they may have.
+            UnknownPrincipal: there is no user of that name.
+            InvalidRequest: it is somebody who can have no reservations.
+            LimitExceeded: the other user has many offers to answer already.
             ReservationEnded: it is over.
         """
-        self._update(operations.transfer(self._connection, self.id, user, timeout))
-        self.close()
+        self._update(
+            operations.transfer(self._connection, self.id, user, wait=wait, timeout=timeout)
+        )
 
     def __enter__(self) -> Self:
         return self

@@ -22,6 +22,7 @@ from icebus.client.cli.commands import (
     history,
     kinds,
     map,  # noqa: A004 - the command's name
+    offers,
     profiles,
     reboot,
     reservations,
@@ -97,7 +98,8 @@ def options(
 PANELS = {
     "Farm": ("up", "doctor", "workers", "devices", "kinds", "watch", "history", "profile"),
     "Boards": (
-        *("available", "reserve", "reservations", "extend", "reboot", "release", "transfer"),
+        *("available", "reserve", "reservations", "extend", "reboot", "release"),
+        *("transfer", "accept", "decline"),
     ),
     "Evaluate": ("evaluate", "map", "results", "call", "simulate", "circuit"),
 }
@@ -105,7 +107,7 @@ PANELS = {
 
 for _module in (
     *(up, doctor, workers, devices, kinds, watch, history, profiles, admin),
-    *(reservations, reboot, evaluate, map, results, call, simulate, circuit),
+    *(reservations, offers, reboot, evaluate, map, results, call, simulate, circuit),
 ):
     _module.add_to(app)
 

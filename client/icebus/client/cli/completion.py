@@ -61,6 +61,17 @@ def complete_reservation(ctx: typer.Context, incomplete: str) -> Words:
     return _matching(ctx, incomplete, ["RESERVATION"], candidates)
 
 
+def complete_offer(ctx: typer.Context, incomplete: str) -> Words:
+    """Reservations that are offered to the user."""
+
+    def candidates(farm: Survey, user: str) -> Iterator[tuple[str, str]]:
+        for name, each in sorted(farm.reservations.items()):
+            if each.offer is not None and each.offer.to == user:
+                yield name, f"offered by {each.user}, {counted(len(each.devices), 'device')}"
+
+    return _matching(ctx, incomplete, ["RESERVATION"], candidates)
+
+
 def complete_any_reservation(ctx: typer.Context, incomplete: str) -> Words:
     """Everybody's reservations."""
 

@@ -8,11 +8,12 @@ from sqlalchemy import delete, func
 from sqlmodel import col, or_, select
 
 from icebus.control.decide.lifecycle import LIVE_RESERVATIONS
-from icebus.control.operations.reservations import end_reservation
+from icebus.control.operations.reservations import end_offer, end_reservation
 from icebus.control.operations.retirement import drop_orphans
 from icebus.control.store import history
 from icebus.control.store.tables import RequestRow, ReservationRow
 from icebus.control.transaction import Transaction
+from icebus.schemas.operations.offers import OfferEnd
 from icebus.schemas.operations.reservations import EndingSoon, EndReason, ReservationState
 
 REQUESTS_REMEMBERED = timedelta(hours=1)
@@ -28,7 +29,11 @@ def do_due(transaction: Transaction, *, connected: bool) -> None:
     """Warn and end what is due. Clients are not missed while we could not see them."""
     transaction.due_unknown = True
     now = transaction.now
-    due = [col(ReservationRow.until) <= now, col(ReservationRow.warn_at) <= now]
+    due = [
+        col(ReservationRow.until) <= now,
+        col(ReservationRow.warn_at) <= now,
+        col(ReservationRow.offered_until) <= now,
+    ]
     # Whose client is absent since then, or longer, has had its grace.
     grace_began = now - timedelta(seconds=transaction.settings.grace)
     if connected:
@@ -44,6 +49,8 @@ def do_due(transaction: Transaction, *, connected: bool) -> None:
             end_reservation(transaction, reservation, reason)
         elif connected and absent_since is not None and absent_since <= grace_began:
             end_reservation(transaction, reservation, EndReason.CLIENT_LOST)
+        elif reservation.offered_until is not None and reservation.offered_until <= now:
+            end_offer(transaction, reservation, OfferEnd.EXPIRED)
         else:
             reservation.warn_at = None
             soon = EndingSoon(reservation=reservation.id, until=reservation.until)
@@ -52,14 +59,15 @@ def do_due(transaction: Transaction, *, connected: bool) -> None:
 
 def next_due(transaction: Transaction, *, connected: bool) -> datetime | None:
     """The moment at which :func:`do_due` has something to do next."""
-    until, warning, absent_since = transaction.session.exec(
+    until, warning, offered_until, absent_since = transaction.session.exec(
         select(
             func.min(ReservationRow.until),
             func.min(ReservationRow.warn_at),
+            func.min(ReservationRow.offered_until),
             func.min(ReservationRow.absent_since),
         ).where(col(ReservationRow.state).in_(LIVE_RESERVATIONS))
     ).one()
-    moments: list[datetime | None] = [until, warning]
+    moments: list[datetime | None] = [until, warning, offered_until]
     if connected and absent_since is not None:
         moments.append(absent_since + timedelta(seconds=transaction.settings.grace))
     return min((each for each in moments if each is not None), default=None)
@@ -79,6 +87,8 @@ def shift(transaction: Transaction, seconds: float) -> None:
         reservation.until += by
         if reservation.warn_at is not None:
             reservation.warn_at += by
+        if reservation.offered_until is not None:
+            reservation.offered_until += by
         if reservation.absent_since is not None:
             reservation.absent_since += by
         if reservation.estimate is not None:

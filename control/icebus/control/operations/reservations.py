@@ -11,9 +11,10 @@ from sqlmodel import col, select, update
 from icebus.control.decide.lifecycle import LIVE_HOLDS, advance, advance_hold
 from icebus.control.store.tables import DeviceRow, HoldRow, ReservationRow
 from icebus.control.transaction import Transaction
-from icebus.schemas.errors import ReservationEnded, UnknownReservation
+from icebus.schemas.errors import Forbidden, ReservationEnded, UnknownReservation
 from icebus.schemas.ids import CONTROL
 from icebus.schemas.operations.history import HistoryEvent
+from icebus.schemas.operations.offers import OfferEnd, OfferEnded
 from icebus.schemas.operations.reservations import (
     DeviceReplaced,
     Ended,
@@ -133,6 +134,7 @@ def end_reservation(
     """
     query = select(HoldRow).where(HoldRow.reservation == reservation.id)
     holds = transaction.session.exec(query).all()
+    end_offer(transaction, reservation, OfferEnd.ENDED, actor)
     reservation.state = advance(reservation.state, ReservationState.ENDING)
     release_devices(transaction, reservation, holds, reason.value, actor)
     reservation.state = advance(reservation.state, ReservationState.ENDED)
@@ -190,6 +192,45 @@ def find_live(transaction: Transaction, name: str) -> ReservationRow:
             reason=reason,
         )
     return row
+
+
+def find_own(transaction: Transaction, user: str, name: str) -> ReservationRow:
+    """The reservation of that id, if it is this user's and not over.
+
+    Raises:
+        UnknownReservation: there is none.
+        Forbidden: it is somebody else's.
+        ReservationEnded: it is over.
+    """
+    row = transaction.session.get(ReservationRow, name)
+    if row is not None and row.user != user:
+        raise Forbidden(f"reservation {name} is {row.user}'s", reservation=name, user=row.user)
+    return find_live(transaction, name)
+
+
+def end_offer(
+    transaction: Transaction, reservation: ReservationRow, reason: OfferEnd, actor: str = CONTROL
+) -> None:
+    """Have nobody accept a reservation any more that is offered; whoever has it keeps it."""
+    to = reservation.offered_to
+    if to is None:
+        return
+    reservation.offered_to = reservation.offered_until = None
+    transaction.publish_document(reservation)
+    ended = OfferEnded(reservation=reservation.id, user=to, reason=reason)
+    for user in (reservation.user, to):
+        transaction.send_event(reservation, "offer_ended", ended, user=user)
+    transaction.record_history(
+        HistoryEvent.OFFER_ENDED, reservation, actor=actor, reason=f"{reason.value}, to {to}"
+    )
+
+
+def live_holds(transaction: Transaction, reservation: ReservationRow) -> Sequence[HoldRow]:
+    """The devices that a reservation has."""
+    query = select(HoldRow).where(
+        HoldRow.reservation == reservation.id, col(HoldRow.state).in_(LIVE_HOLDS)
+    )
+    return transaction.session.exec(query).all()
 
 
 def live_holds_by_serial(

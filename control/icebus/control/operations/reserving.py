@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from datetime import timedelta
 
-from sqlalchemy import func
 from sqlmodel import col, select
 
-from icebus.control.decide.lifecycle import LIVE_HOLDS, LIVE_RESERVATIONS
+from icebus.control.decide.lifecycle import LIVE_HOLDS
 from icebus.control.operations import queue
 from icebus.control.operations.commands import reboot_devices
+from icebus.control.operations.limits import refuse_impossible
 from icebus.control.operations.remembered_requests import withdraw_request
 from icebus.control.operations.reservations import (
     activate_if_served,
     end_reservation,
     enqueue,
-    find_live,
-    increment_generation,
+    find_own,
+    live_holds,
     release_devices,
     warning_time,
 )
@@ -25,9 +25,7 @@ from icebus.control.store.tables import DeviceRow, HoldRow, ReservationRow
 from icebus.control.transaction import Transaction
 from icebus.schemas.errors import (
     DeviceNotHeld,
-    Forbidden,
     InvalidRequest,
-    LimitExceeded,
     ReservationQueued,
     UnknownDevice,
 )
@@ -39,18 +37,14 @@ from icebus.schemas.operations.reservations import (
     EndReason,
     ExtendArgs,
     ExtendReply,
-    HoldState,
     RebootHeldArgs,
     ReservationReply,
     ReservationState,
     ReserveArgs,
-    TransferArgs,
-    Transferred,
     WithdrawArgs,
     WithdrawReply,
 )
 from icebus.schemas.selectors import parse
-from icebus.schemas.wording import counted
 
 LONGEST_WAIT = 30 * 86_400.0
 """Seconds that anybody waits in the queue at most."""
@@ -69,7 +63,7 @@ def reserve(transaction: Transaction, user: str, args: ReserveArgs) -> Reservati
     kinds = transaction.workers.kinds()
     kinds.accepting(args.kind, args.args)
     _refuse_unknown(transaction, args.serials or ())
-    _refuse_impossible(transaction, user, args)
+    refuse_impossible(transaction, user, args)
     row = ReservationRow(
         id=new_id(),
         user=user,
@@ -111,7 +105,7 @@ def withdraw(transaction: Transaction, user: str, args: WithdrawArgs) -> Withdra
 
 def extend(transaction: Transaction, user: str, args: ExtendArgs) -> ExtendReply:
     """Move the end of a reservation, as far as allowed and never nearer."""
-    row = _find_own(transaction, user, args.reservation)
+    row = find_own(transaction, user, args.reservation)
     _refuse_queued(row)
     before = row.until
     longest = transaction.settings.max_duration
@@ -137,7 +131,7 @@ def extend(transaction: Transaction, user: str, args: ExtendArgs) -> ExtendReply
 
 def end(transaction: Transaction, user: str, args: EndArgs) -> ReservationReply:
     """Release devices of a reservation; without the last one it is over."""
-    row = _find_own(transaction, user, args.reservation)
+    row = find_own(transaction, user, args.reservation)
     if args.serials is not None:
         live = _holds_of(transaction, row, args.serials)
         if live.keys() > set(args.serials):
@@ -151,37 +145,15 @@ def end(transaction: Transaction, user: str, args: EndArgs) -> ReservationReply:
 
 def reboot(transaction: Transaction, user: str, args: RebootHeldArgs) -> ReservationReply:
     """Have boards of a reservation restarted, which keeps them."""
-    row = _find_own(transaction, user, args.reservation)
+    row = find_own(transaction, user, args.reservation)
     live = _holds_of(transaction, row, args.serials or ())
     reboot_devices(transaction, user, args.serials or list(live))
     return ReservationReply(reservation=transaction.document(row))
 
 
-def transfer(transaction: Transaction, user: str, args: TransferArgs) -> ReservationReply:
-    """Give a reservation to another user, whose it is alone from then on."""
-    row = _find_own(transaction, user, args.reservation)
-    if args.user == user:
-        raise InvalidRequest(f"reservation {row.id} is {user}'s already")
-    holds = _live_holds(transaction, row)
-    _refuse_over_limit(transaction, args.user, len(holds))
-    transaction.send_event(row, "transferred", Transferred(reservation=row.id, user=args.user))
-    row.user, row.client, row.absent_since = args.user, None, None
-    transaction.record_history(HistoryEvent.TRANSFERRED, row, actor=user, reason=f"from {user}")
-    transaction.log(f"{user} transfers a reservation to {args.user}", reservation=row.id)
-    for hold in holds:
-        # Its worker begins anew for another user, who is told as if it had just been given.
-        if hold.state is HoldState.SERVING:
-            hold.state = HoldState.PREPARING
-    for device in increment_generation(transaction, [hold.serial for hold in holds]):
-        transaction.publish_desired(device, row)
-    transaction.publish_document(row)
-    transaction.request_scheduling()
-    return ReservationReply(reservation=transaction.document(row))
-
-
 def attach(transaction: Transaction, user: str, args: AttachArgs) -> ReservationReply:
     """Make a reservation depend on another client's presence, or on nobody's."""
-    row = _find_own(transaction, user, args.reservation)
+    row = find_own(transaction, user, args.reservation)
     _attach(transaction, row, args.client)
     transaction.publish_document(row)
     whom = f"to {args.client}" if args.client is not None else "detached"
@@ -189,20 +161,12 @@ def attach(transaction: Transaction, user: str, args: AttachArgs) -> Reservation
     return ReservationReply(reservation=transaction.document(row))
 
 
-def _find_own(transaction: Transaction, user: str, name: str) -> ReservationRow:
-    """The live reservation of that id, if it is this user's."""
-    row = transaction.session.get(ReservationRow, name)
-    if row is not None and row.user != user:
-        raise Forbidden(f"reservation {name} is {row.user}'s", reservation=name, user=row.user)
-    return find_live(transaction, name)
-
-
 def _holds_of(
     transaction: Transaction, row: ReservationRow, serials: Collection[str]
 ) -> dict[str, HoldRow]:
     """All live holds of a reservation, by serial; those devices must be among them."""
     _refuse_queued(row)
-    live = {hold.serial: hold for hold in _live_holds(transaction, row)}
+    live = {hold.serial: hold for hold in live_holds(transaction, row)}
     missing = sorted(set(serials) - live.keys())
     if missing:
         raise DeviceNotHeld(
@@ -229,11 +193,6 @@ def _attach(transaction: Transaction, row: ReservationRow, client: str | None) -
         transaction.falls_due(transaction.now + timedelta(seconds=transaction.settings.grace))
 
 
-def _live_holds(transaction: Transaction, row: ReservationRow) -> Sequence[HoldRow]:
-    query = select(HoldRow).where(HoldRow.reservation == row.id, col(HoldRow.state).in_(LIVE_HOLDS))
-    return transaction.session.exec(query).all()
-
-
 def _refuse_unknown(transaction: Transaction, serials: Collection[str]) -> None:
     if not serials:
         return
@@ -244,50 +203,4 @@ def _refuse_unknown(transaction: Transaction, serials: Collection[str]) -> None:
         raise UnknownDevice(
             f"no device {', '.join(unknown)}; `icebus devices` lists those there are",
             serials=unknown,
-        )
-
-
-def _refuse_impossible(transaction: Transaction, user: str, args: ReserveArgs) -> None:
-    """Refuse what this user could not have, however long he waits."""
-    limit = transaction.settings.limits.of(user)
-    if args.priority > limit.priority:
-        raise LimitExceeded(
-            f"{user} may ask with priority {limit.priority} at most, not {args.priority}",
-            limit=limit.priority,
-            wanted=args.priority,
-        )
-    number = len(args.serials) if args.serials is not None else args.count or 0
-    if limit.devices is not None and number > limit.devices:
-        raise LimitExceeded(
-            f"{user} wants {counted(number, 'device')}, but may hold {limit.devices}",
-            limit=limit.devices,
-            wanted=number,
-        )
-    _refuse_over_limit(transaction, user, 0)
-
-
-def _refuse_over_limit(transaction: Transaction, user: str, more_devices: int) -> None:
-    """Refuse one more reservation, with so many devices, to whoever has enough."""
-    limit = transaction.settings.limits.of(user)
-    reservations = transaction.session.exec(
-        select(func.count())
-        .select_from(ReservationRow)
-        .where(ReservationRow.user == user, col(ReservationRow.state).in_(LIVE_RESERVATIONS))
-    ).one()
-    if reservations >= limit.reservations:
-        raise LimitExceeded(
-            f"{user} has {counted(reservations, 'reservation')} of {limit.reservations} allowed; "
-            "release one first",
-            limit=limit.reservations,
-            wanted=reservations + 1,
-        )
-    if limit.devices is None or not more_devices:
-        return
-    held = queue.count_held(transaction, [user]).get(user, 0)
-    if held + more_devices > limit.devices:
-        raise LimitExceeded(
-            f"{user} holds {counted(held, 'device')} and may hold {limit.devices}, "
-            f"so {more_devices} more would be too many",
-            limit=limit.devices,
-            wanted=held + more_devices,
         )

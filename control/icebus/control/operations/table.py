@@ -5,7 +5,7 @@ What each takes and answers is documented in the schemas; here stands what does 
 
 from __future__ import annotations
 
-from icebus.control.operations import administration, queries, reserving, retirement
+from icebus.control.operations import administration, offers, queries, reserving, retirement
 from icebus.control.operations.remembered_requests import Operation, Operations
 from icebus.schemas.operations import administration as administrators
 from icebus.schemas.operations import reservations as users
@@ -18,7 +18,9 @@ USERS: Operations = {
         ("extend", reserving.extend, True),
         ("end", reserving.end, True),
         ("reboot", reserving.reboot, True),
-        ("transfer", reserving.transfer, True),
+        ("transfer", offers.transfer, True),
+        ("accept", offers.accept, True),
+        ("decline", offers.decline, True),
         ("attach", reserving.attach, True),
         ("list", queries.reservations, False),
         ("devices", queries.devices, False),

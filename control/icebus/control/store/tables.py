@@ -13,6 +13,7 @@ from sqlmodel import Field, SQLModel
 
 from icebus.schemas.devices import Desired
 from icebus.schemas.operations.history import HistoryEvent
+from icebus.schemas.operations.offers import Offer
 from icebus.schemas.operations.reservations import (
     EndReason,
     HeldDevice,
@@ -169,6 +170,10 @@ class ReservationRow(SQLModel, table=True):
     revision: int = Field(
         default=0, sa_column_kwargs=_ZERO, description="Changes that its document has seen."
     )
+    offered_to: str | None = Field(
+        default=None, max_length=_ID, index=True, description="Who may accept it; null for nobody."
+    )
+    offered_until: datetime | None = Field(default=None, sa_type=UtcDateTime)
     # What was asked for, which the queue and replacements need.
     count: int | None = None
     serials: list[str] | None = Field(default=None, sa_type=JSON)
@@ -195,6 +200,9 @@ class ReservationRow(SQLModel, table=True):
             queue = Queue(
                 position=self.position, reason=self.waits_for or "", estimate=self.estimate
             )
+        offer = None
+        if self.offered_to is not None and self.offered_until is not None:
+            offer = Offer(to=self.offered_to, until=self.offered_until)
         return Reservation(
             id=self.id,
             revision=self.revision,
@@ -215,6 +223,7 @@ class ReservationRow(SQLModel, table=True):
             priority=self.priority,
             replace=self.replace,
             queue=queue,
+            offer=offer,
         )
 
 

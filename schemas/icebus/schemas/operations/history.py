@@ -17,6 +17,8 @@ class HistoryEvent(StrEnum):
     RESERVED = "reserved"
     EXTENDED = "extended"
     ATTACHED = "attached"
+    OFFERED = "offered"
+    OFFER_ENDED = "offer_ended"
     TRANSFERRED = "transferred"
     RELEASED = "released"
     ENDED = "ended"

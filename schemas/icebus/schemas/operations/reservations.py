@@ -11,6 +11,15 @@ from icebus.schemas.devices import DeviceReport
 from icebus.schemas.ids import Id, Serial
 from icebus.schemas.message import Args, Message, Natural, Timestamp
 from icebus.schemas.operations.history import HistoryArgs, HistoryReply
+from icebus.schemas.operations.offers import (
+    AcceptArgs,
+    DeclineArgs,
+    Offer,
+    Offered,
+    OfferEnded,
+    TransferArgs,
+    Transferred,
+)
 
 DEFAULT_DURATION = 3600.0
 """Seconds a reservation lasts when the request does not say."""
@@ -90,6 +99,7 @@ class Reservation(Message):
     priority: int = 0
     replace: bool = Field(default=False, description="Whether devices that fail are replaced.")
     queue: Queue | None = Field(default=None, description="While it is queued.")
+    offer: Offer | None = Field(default=None, description="While it is offered to another user.")
 
 
 # --- operations on control/call/{user}/{operation} ----------------------------------------------
@@ -155,13 +165,6 @@ class RebootHeldArgs(Args):
     serials: list[Serial] | None = Field(
         default=None, min_length=1, max_length=10_000, description="null means all."
     )
-
-
-class TransferArgs(Args):
-    """``transfer``: give a reservation to another user; it is detached from then on."""
-
-    reservation: Id
-    user: Id
 
 
 class AttachArgs(Args):
@@ -295,13 +298,6 @@ class DeviceReplaced(Message):
     by: Serial
 
 
-class Transferred(Message):
-    """``transferred``: the reservation is somebody else's; told to who had it."""
-
-    reservation: Id
-    user: Id
-
-
 class DeviceFailedEvent(Message):
     """``device_failed``: a device of the reservation stopped serving."""
 
@@ -317,6 +313,8 @@ EVENTS: dict[str, type[Message]] = {
     "reservation_ended": Ended,
     "device_failed": DeviceFailedEvent,
     "device_replaced": DeviceReplaced,
+    "offered": Offered,
+    "offer_ended": OfferEnded,
     "transferred": Transferred,
 }
 """What control sends to a reservation, by the last level of the topic."""
@@ -328,6 +326,8 @@ OPERATIONS: dict[str, tuple[type[Args], type[Message]]] = {
     "end": (EndArgs, ReservationReply),
     "reboot": (RebootHeldArgs, ReservationReply),
     "transfer": (TransferArgs, ReservationReply),
+    "accept": (AcceptArgs, ReservationReply),
+    "decline": (DeclineArgs, ReservationReply),
     "attach": (AttachArgs, ReservationReply),
     "list": (ListArgs, ReservationsReply),
     "devices": (DevicesArgs, DevicesReply),

@@ -1,4 +1,4 @@
-"""``icebus reserve``, ``reservations``, ``extend``, ``release`` and ``transfer``."""
+"""``icebus reserve``, ``reservations``, ``extend`` and ``release``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from icebus.client.cli.completion import (
     complete_release,
     complete_reservation,
     complete_serial,
-    complete_user,
 )
 from icebus.client.cli.connecting import connect
 from icebus.client.cli.durations import show_duration, show_until
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
 
 FIELDS = (
     *("id", "user", "kind", "state", "devices", "created", "until"),
-    *("client", "reason", "priority", "replace", "queue", "attached"),
+    *("client", "reason", "priority", "replace", "queue", "offer", "attached"),
 )
 
 EXTENDED = ("reservation", "before", "after")
@@ -52,7 +51,6 @@ def add_to(app: typer.Typer) -> None:
     app.command()(reservations)
     app.command()(extend)
     app.command()(release)
-    app.command()(transfer)
 
 
 def reserve(
@@ -150,17 +148,34 @@ def _args(client: Client, kind: str, words: Sequence[str]) -> dict[str, Any]:
 
 def reservations(
     everybody: Annotated[bool, typer.Option("--all", "-a", help="Of all users.")] = False,
+    offered: Annotated[
+        bool, typer.Option("--offered", help="Those that others offer to you, and no others.")
+    ] = False,
     output: Output = Format.TABLE,
 ) -> None:
     """List reservations that have not ended: yours, or everybody's, and what queued ones wait for.
+
+    Those that others offer to you stand in the table too.
 
     Examples:
       icebus reservations
       icebus reservations --all -o json
     """
+    if everybody and offered:
+        raise typer.BadParameter("give either --all or --offered")
     with connect() as client:
-        found = client.reservations(everybody=everybody)
-    _print(found, output)
+        user = client.user
+        known = client.reservations(everybody=True)
+    to_us = [each for each in known if each.offer is not None and each.offer.to == user]
+    ours = [] if offered else [each for each in known if everybody or each.user == user]
+    if output is Format.TABLE or offered:
+        ours += [each for each in to_us if each not in ours]
+    _print(ours, output)
+    if to_us and output is Format.TABLE:
+        print_message(
+            f"{counted(len(to_us), 'reservation')} offered to you: `icebus accept {to_us[0].id}` "
+            "takes one, `icebus decline` does not"
+        )
 
 
 def extend(
@@ -315,22 +330,6 @@ def by_reservation(words: Sequence[str], held: Mapping[str, Sequence[str]]) -> d
     return named
 
 
-def transfer(
-    reservation: Annotated[
-        str, typer.Argument(help="A reservation of yours.", autocompletion=complete_reservation)
-    ],
-    user: Annotated[str, typer.Argument(help="Whose it will be.", autocompletion=complete_user)],
-) -> None:
-    """Give a reservation to another user; it lasts as long as before, and is theirs to extend.
-
-    Examples:
-      icebus transfer 5f1c2e9a7b3d4c60 ben
-    """
-    with connect() as client:
-        client.transfer(reservation, user)
-    print_line(f"{reservation} given to {user}")
-
-
 def _print(found: list[Reservation], output: Format) -> None:
     columns = [
         Column("id"),
@@ -346,6 +345,8 @@ def _print(found: list[Reservation], output: Format) -> None:
         rows = [_shown(row, each) for row, each in zip(rows, found, strict=True)]
         if any(each.queue is not None for each in found):
             columns += [Column("position", right=True), Column("waits for")]
+        if any(each.offer is not None for each in found):
+            columns.append(Column("offered to"))
     print_rows(rows, columns, output, "id", FIELDS)
 
 
@@ -357,6 +358,8 @@ def _row(document: Reservation) -> dict[str, Any]:
 def _shown(row: dict[str, Any], document: Reservation) -> dict[str, Any]:
     """A row for people: the devices that it has, and what a queued one waits for."""
     shown = {**row, "devices": _devices(document), "left": _left(document)}
+    if document.offer is not None:
+        shown["offered to"] = document.offer.to
     queue = document.queue
     if queue is None:
         return shown
