@@ -38,7 +38,7 @@ class Opener:
         self.loop = loop
         self.ended: list[object] = []
         tell: Callable[[object], None] = self.ended.append
-        callbacks = PortCallbacks(tell, tell, tell, tell, lambda: None)
+        callbacks = PortCallbacks(tell, tell, tell, tell, tell, lambda: None)
         self.board_port = BoardPort(loop, HelperThreads(loop, "board"), callbacks)
 
     def begin(self, board: ConnectedBoard) -> None:

@@ -22,6 +22,8 @@ from icebus.bus._asking import Answer, Requester
 from icebus.bus._bus import RECONNECT_MAX, Bus, new_client_id
 from icebus.bus._credentials import Credentials, write_private
 from icebus.bus._messages import Incoming, Will
+from icebus.bus._roles import check_role
+from icebus.bus._single_run import SingleRun
 from icebus.bus._state_publisher import StatePublisher
 from icebus.bus._subscriptions import FromUsers, Subscription
 from icebus.bus._turns import Turns
@@ -39,10 +41,12 @@ __all__ = [
     "Incoming",
     "Requester",
     "Responder",
+    "SingleRun",
     "StatePublisher",
     "Subscription",
     "Turns",
     "Will",
+    "check_role",
     "check_root",
     "new_client_id",
     "wait_for",

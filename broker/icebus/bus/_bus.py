@@ -270,6 +270,23 @@ class Bus:
             topic, payload, publish_properties(expiry, response, correlation, properties)
         )
 
+    def is_granted(self, topic: TopicName, root: str | None = None) -> Future[None]:
+        """Say nothing at all on a topic that is not retained, to learn whether we may.
+
+        The future is done when the broker has granted it, or fails with :class:`NotAuthorized`.
+
+        Args:
+            topic: relative to the root.
+            root: another than ours.
+        """
+        future: Future[None] = Future()
+        absolute = self._root.absolute(topic) if root is None else f"{root}/{topic}"
+        # Gone after a second, for a broker that has a queue for somebody there.
+        properties = publish_properties(1, None, None, None)
+        info = self._client.publish(absolute, b"", qos=1, properties=properties)
+        self._acknowledgements.expect(info.mid, future)
+        return future
+
     def clear(self, topic: TopicName, *, properties: dict[str, str] | None = None) -> Future[None]:
         """Have the broker keep nothing on a retained topic; subscribers get an empty message.
 

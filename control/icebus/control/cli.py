@@ -120,15 +120,23 @@ def run(
         release_after=release_after,
         limits=Limits() if limits is None else read_limits(limits),
     )
-    control = Control(address, Database(database or default_database()), settings)
+    stop = threading.Event()
+    others: list[IcebusError] = []
+
+    def give_way(other: IcebusError) -> None:
+        others.append(other)
+        stop.set()
+
+    control = Control(address, Database(database or default_database()), settings, give_way)
     # Until it serves there is nothing to finish.
     _on_signals(lambda: sys.exit(0))
     control.start(Deadline.after(START_TIMEOUT))
-    stop = threading.Event()
     _on_signals(stop.set)
     log.info("control %s serves %s:%s/%s", control.id, address.host, address.port, address.root)
     wait_told(stop)
     control.stop(Deadline.after(STOP_TIMEOUT))
+    if others:
+        raise others[0]
 
 
 def _on_signals(act: Callable[[], object]) -> None:

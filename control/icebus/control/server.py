@@ -18,6 +18,7 @@ from icebus.bus import (
     FromUsers,
     Incoming,
     Responder,
+    SingleRun,
     StatePublisher,
     Turns,
     Will,
@@ -45,7 +46,7 @@ from icebus.schemas.components import (
 )
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.devices import DeviceReport
-from icebus.schemas.errors import InvalidRequest
+from icebus.schemas.errors import AlreadyRunning, InvalidRequest
 from icebus.schemas.ids import CONTROL, new_id
 from icebus.schemas.message import decode
 from icebus.schemas.topics import (
@@ -63,6 +64,7 @@ from icebus.schemas.topics import (
     WORKER_HEARTBEAT,
     WORKER_KINDS,
     WORKER_STATE,
+    Role,
     shared_requests,
 )
 
@@ -94,10 +96,16 @@ class Control:
         address: the broker, and who we are there; the user is our id.
         database: where everything is kept; control migrates it, and closes it at the end.
         settings: how to behave.
+        on_other: called, on any thread, when another run of this name is there after all: this one
+            is to be stopped.
     """
 
     def __init__(
-        self, address: BrokerAddress, database: Database, settings: Settings | None = None
+        self,
+        address: BrokerAddress,
+        database: Database,
+        settings: Settings | None = None,
+        on_other: Callable[[AlreadyRunning], None] = lambda other: log.critical("%s", other),
     ) -> None:
         self.id = address.user
         self.session = new_id()
@@ -121,6 +129,7 @@ class Control:
             lambda: self._bus.connected,
             Roster(self.id),
         )
+        self._single_run = SingleRun(self._bus, Role.CONTROL, self.session, on_other)
         self._published_leading = False
         self._inbox: queue.SimpleQueue[Step | None] = queue.SimpleQueue()
         self._users = Turns(self._inbox.put)
@@ -137,9 +146,22 @@ class Control:
             InvalidRequest: the database can't be used.
             BrokerUnavailable: no broker answers by the deadline.
             NotAuthorized: the broker refuses us.
+            AlreadyRunning: another control has this name.
         """
         self._database.migrate()
         self._engine.load()
+        try:
+            self._bus.connect(deadline)
+        except BaseException:
+            self._database.close()
+            raise
+        try:
+            self._single_run.begin(deadline)
+        except BaseException:
+            # Without a word of ours, for the state of that name is another's.
+            self._bus.close(deadline)
+            self._database.close()
+            raise
         self._bus.on_connected(
             lambda: self._inbox.put(partial(self._engine.on_connected, heard_all=False))
         )
@@ -166,11 +188,6 @@ class Control:
         self._requests.subscribe(ADMIN, self._on_admin, users, shared=shared)
         requests = self._requests.subscribe(OPERATION, self._on_request, users, shared=shared)
         self._state_publisher.publish(self._state(Presence.ONLINE))
-        try:
-            self._bus.connect(deadline)
-        except BaseException:
-            self._database.close()
-            raise
         self._thread.start()
         try:
             self._requests.connect(deadline)

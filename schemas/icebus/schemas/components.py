@@ -153,6 +153,18 @@ class Principals(Message):
     principals: list[KnownPrincipal]
 
 
+class Run(Message):
+    """On ``run/{role}/{principal}``: a run of a program that is there, or asks whether one is."""
+
+    session: Id = Field(description="Of the run that says this.")
+    host: str = Field(description="Name of its machine.")
+    pid: Natural = Field(description="There.")
+    since: Timestamp = Field(description="When it began.")
+    answers: Id | None = Field(
+        default=None, description="Session of the run that has asked; null in a question."
+    )
+
+
 class LogRecord(Message):
     """A log line, on ``log/{role}/{id}/{level}``."""
 

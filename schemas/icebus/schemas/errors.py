@@ -178,6 +178,24 @@ class NotAuthorized(IcebusError):
     code = "not_authorized"
 
 
+class WrongRole(NotAuthorized):
+    """The credentials are good, and of another role than the program needs.
+
+    ``details`` has ``user``, ``role`` and ``wanted``.
+    """
+
+    code = "wrong_role"
+
+
+class AlreadyRunning(Conflict):
+    """Another run of the program speaks under this name.
+
+    ``details`` has its ``host``, ``pid``, ``session`` and ``since``.
+    """
+
+    code = "already_running"
+
+
 class UnknownPrincipal(IcebusError):
     """The broker knows nobody of that name."""
 

@@ -350,6 +350,19 @@ LOG = Topic(
     qos=0,
 )
 
+RUN = Topic(
+    "run/{role}/{principal}",
+    "A run of a program asks whether there is another under its name, and is answered by that one. "
+    "Every program asks, because who is of another role is refused.",
+    writers={
+        each: {"role": each, "principal": SELF}
+        for each in (Role.CONTROL, Role.WORKER, Role.USER, Role.ADMIN)
+    },
+    readers={each: {"role": each, "principal": SELF} for each in (Role.CONTROL, Role.WORKER)},
+    model=components.Run,
+    expiry=Expiry.after(minutes=1),
+)
+
 TOPICS: dict[str, Topic] = {
     name: value for name, value in sorted(globals().items()) if isinstance(value, Topic)
 }

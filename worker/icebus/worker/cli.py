@@ -161,11 +161,14 @@ def serve(configuration: Configuration, installed: Installed) -> None:
     if not discoveries:
         raise InvalidRequest("no boards to own: say --usb, or name a rack's directory with --rack")
     stop = threading.Event()
-    failures: list[str] = []
+    failures: list[IcebusError] = []
+
+    def give_way(other: IcebusError) -> None:
+        failures.append(other)
+        stop.set()
 
     def stop_failed(why: str) -> None:
-        failures.append(why)
-        stop.set()
+        give_way(InternalError(f"{why}; the log may say why. Start it again"))
 
     worker = Worker(
         address,
@@ -176,6 +179,7 @@ def serve(configuration: Configuration, installed: Installed) -> None:
         stop_failed,
         installed,
         configuration.firmware_policy,
+        give_way,
     )
 
     def stop_gracefully(_number: int, _frame: FrameType | None) -> None:
@@ -192,7 +196,7 @@ def serve(configuration: Configuration, installed: Installed) -> None:
     wait_told(stop)
     worker.stop(Deadline.after(STOP_DEADLINE))
     if failures:
-        raise InternalError(f"{failures[0]}; the log may say why. Start it again")
+        raise failures[0]
 
 
 def main() -> None:

@@ -10,10 +10,11 @@ from concurrent.futures import wait
 from functools import partial
 from pathlib import Path
 
-from icebus.bus import BrokerAddress, Bus, FromUsers, Incoming
+from icebus.bus import BrokerAddress, Bus, FromUsers, Incoming, SingleRun
 from icebus.schemas.components import Heartbeat, WorkerPhase
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.devices import Desired, WorkerDesired
+from icebus.schemas.errors import AlreadyRunning
 from icebus.schemas.files import ENCODING_PROPERTY, IDENTITY
 from icebus.schemas.ids import new_id
 from icebus.schemas.message import decode
@@ -24,6 +25,7 @@ from icebus.schemas.topics import (
     DESIRED,
     DEVICE,
     WORKER_DESIRED,
+    Role,
 )
 from icebus.worker import allowances
 from icebus.worker.blobs import BlobStore
@@ -39,6 +41,9 @@ from icebus.worker.loop import Loop
 from icebus.worker.publishing import Publishing, last_will
 
 log = logging.getLogger(__name__)
+
+CORRECTION_INTERVAL = 1.0
+"""Seconds between corrections of what somebody else reports in our name, as of our own state."""
 
 FINISH_SECONDS = 6.5
 """How long a worker that is stopped waits for what its boards measure: the longest window known is
@@ -61,6 +66,8 @@ class Worker:
         installed: what its devices may be reserved for, and the firmware it knows; all there is
             where that is not said.
         policy: what becomes of firmware on boards that could be newer.
+        on_other: called, on any thread, when another run of this name is there after all: this one
+            is to be stopped.
     """
 
     def __init__(
@@ -73,6 +80,7 @@ class Worker:
         on_failure: Callable[[str], None] = log.critical,
         installed: Installed | None = None,
         policy: FirmwarePolicy = FirmwarePolicy.KEEP,
+        on_other: Callable[[AlreadyRunning], None] = lambda other: log.critical("%s", other),
     ) -> None:
         self.id = address.user
         self.session = new_id()
@@ -95,11 +103,14 @@ class Worker:
         self._found: dict[int, Snapshot] = {}
         self._retained: set[str] = set()
         self._bus = Bus(address, f"worker-{self.id}", will=last_will(self.id, self.session))
+        self._single_run = SingleRun(self._bus, Role.WORKER, self.session, on_other)
         self._publishing = Publishing(self._bus, self.id, self.session)
         # What users write comes on a connection of its own: however much that is, at the broker or
         # on its way, heartbeats and what control wants never wait behind it.
         self._requests = Bus(address, f"worker-{self.id}-calls")
         self._calls = Calls(self._requests, self.id, self._inventory, self._installed, self._blobs)
+        self._our_session = f'"session":"{self.session}"'.encode()
+        self._correcting = False
 
     def start(self, deadline: Deadline) -> None:
         """Connect, and begin to look for boards.
@@ -107,7 +118,15 @@ class Worker:
         Raises:
             BrokerUnavailable: no broker answers.
             NotAuthorized: it does not know us.
+            AlreadyRunning: another worker has this name.
         """
+        self._bus.connect(deadline)
+        try:
+            self._single_run.begin(deadline)
+        except BaseException:
+            # Without a word of ours, for all that is said under that name is another's.
+            self._bus.close(deadline)
+            raise
         self._bus.subscribe(DESIRED, self._on_desired, worker=self.id)
         self._bus.subscribe(WORKER_DESIRED, self._on_worker_desired, worker=self.id)
         self._bus.subscribe(CONTROL_HEARTBEAT, self._on_heartbeat)
@@ -116,7 +135,6 @@ class Worker:
         self._requests.subscribe(BLOB, self._on_blob, files, worker=self.id)
         asked = FromUsers(lambda user: allowances.calls(self._holders[user]), self._calls.refuse)
         self._requests.subscribe(CALL, self._calls.handle, asked, worker=self.id)
-        self._bus.connect(deadline)
         self._requests.connect(deadline)
         self._bus.on_connected(self._publish_again)
         self._publish_state()
@@ -254,8 +272,21 @@ class Worker:
         self._publishing.heartbeat(beat, statuses)
 
     def _on_own_device(self, incoming: Incoming) -> None:
-        if incoming.retained and incoming.payload:
+        if not incoming.payload:
+            return
+        ours = self._our_session in incoming.payload
+        if incoming.retained or not ours:
             self._loop.post(partial(self._on_retained_report, incoming.ids["serial"]))
+        if not incoming.retained and not ours and not self._correcting:
+            # Another run of this name, which is to end, or whose last words come late.
+            self._correcting = True
+            self._bus.call_later(CORRECTION_INTERVAL, self._correct)
+
+    def _correct(self) -> None:
+        self._correcting = False
+        if not self._stopping:
+            log.warning("correcting what another run of this worker reported")
+            self._publish_again()
 
     def _on_blob(self, incoming: Incoming) -> None:
         user = incoming.ids["user"]

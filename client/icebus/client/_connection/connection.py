@@ -10,7 +10,16 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from icebus.bus import Answer, BrokerAddress, Bus, Requester, StatePublisher, Will, wait_for
+from icebus.bus import (
+    Answer,
+    BrokerAddress,
+    Bus,
+    Requester,
+    StatePublisher,
+    Will,
+    check_role,
+    wait_for,
+)
 from icebus.client._connection.blob_sender import BlobSender
 from icebus.client._connection.hook_runner import HookRunner
 from icebus.client._connection.offer_events import OfferEvents
@@ -22,7 +31,7 @@ from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import ClientClosed, IcebusError, InvalidRequest
 from icebus.schemas.ids import is_id, new_id, to_id
 from icebus.schemas.message import invalid
-from icebus.schemas.topics import CALL, CLIENT_STATE, TopicName
+from icebus.schemas.topics import CALL, CLIENT_STATE, Role, TopicName
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +55,7 @@ class Connection:
     Raises:
         BrokerUnavailable: nothing answered in time.
         NotAuthorized: the broker refused the credentials.
+        WrongRole: they are a program's: control's or a worker's.
     """
 
     def __init__(self, address: BrokerAddress, deadline: Deadline) -> None:
@@ -69,6 +79,7 @@ class Connection:
         self.hooks = HookRunner(self.client)
         self.offer_events = OfferEvents(self.bus, self.hooks)
         try:
+            check_role(self.bus, Role.OBSERVER, "a client", deadline)
             # An answer that comes before the subscription stands would be lost.
             wait_for(self._requester.subscription.acknowledged, deadline, "the broker")
             self._state_publisher.publish(self._state(Presence.ONLINE))

@@ -48,15 +48,17 @@ def print_problem(problem: IcebusError) -> None:
 
 def survey_farm(*topics: Topic) -> Survey:
     """How the farm is, as those topics tell it: nobody but the broker has to answer."""
-    from icebus.bus import Bus
+    from icebus.bus import Bus, check_role
     from icebus.client._profile import find_address
     from icebus.client._survey import survey
     from icebus.schemas.deadline import Deadline
+    from icebus.schemas.topics import Role
 
     address = find_address(profile=PROFILE.get())
     bus = Bus(address, name=f"{address.user}-look", session_expiry=0)
     bus.connect(Deadline.after(CONNECT_TIMEOUT))
     try:
+        check_role(bus, Role.OBSERVER, "icebus", Deadline.after(CONNECT_TIMEOUT))
         return survey(bus, Deadline.after(CONNECT_TIMEOUT), topics)
     finally:
         bus.close(Deadline.after(CLOSE_TIMEOUT))

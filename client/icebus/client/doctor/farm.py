@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Final
 
-from icebus.bus import BrokerAddress, Bus
+from icebus.bus import BrokerAddress, Bus, check_role
 from icebus.client._offers import merge
 from icebus.client._profile import find_address
 from icebus.client._survey import Survey, survey
@@ -19,9 +19,10 @@ from icebus.client._version import version
 from icebus.client.doctor.finding import Finding, fail, ok, warn
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.devices import DeviceReport, DeviceState
-from icebus.schemas.errors import IcebusError, NoProfile
+from icebus.schemas.errors import IcebusError, NoProfile, NotAuthorized
 from icebus.schemas.liveness import is_gone
 from icebus.schemas.message import now
+from icebus.schemas.topics import Role
 
 TIMEOUT: Final = 4.0
 """Seconds for the broker to take us in, and to tell how the farm is."""
@@ -152,6 +153,7 @@ def check_claims(farm: Survey) -> list[Finding]:
 
 
 _TROUBLE: Final = {
+    DeviceState.ABSENT: "plug it in again; if a program holds its port, stop that one",
     DeviceState.BROKEN: "unplug it and plug it in again; its worker tries by itself, too",
     DeviceState.QUARANTINED: "ask an administrator why it was taken out",
 }
@@ -202,7 +204,12 @@ def findings(profile: str | None) -> Iterable[Finding]:
         return
     try:
         yield check_broker(address, None, time.monotonic() - began)
+        check_role(bus, Role.OBSERVER, "icebus", Deadline.after(TIMEOUT))
         farm = survey(bus, Deadline.after(TIMEOUT))
+    except NotAuthorized as error:
+        remedy = str(error.details.get("remedy", "use credentials of a person"))
+        yield fail("role", error.message.removesuffix(remedy).removesuffix("; "), remedy)
+        return
     except IcebusError as error:
         yield fail("topics", str(error), "look at the broker's log")
         return

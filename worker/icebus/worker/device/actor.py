@@ -86,6 +86,7 @@ class DeviceActor:
             PortCallbacks(
                 on_open=self._on_open,
                 on_refused=self._on_refused,
+                on_held=self._on_held,
                 on_hung=self.fail,
                 on_data=self._on_data,
                 on_lost=self._on_removed,
@@ -347,6 +348,15 @@ class DeviceActor:
     def _on_refused(self, why: str) -> None:
         if not isinstance(self.state, Absent):  # which tries again by itself
             self.lost(f"its port can't be opened: {why}")
+
+    def _on_held(self, why: str) -> None:
+        if not isinstance(self.state, Absent):
+            self.lost(why)
+        if isinstance(self.state, Absent):
+            known = self.state.reason
+            self.state.on_held(why)
+            if known != why:
+                self._report()
 
     def _on_data(self, data: bytes) -> None:
         if self.state is not None:

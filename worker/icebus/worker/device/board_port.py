@@ -23,11 +23,12 @@ OPEN_DEADLINE = 10.0
 
 @dataclass(frozen=True)
 class PortCallbacks:
-    """Callbacks of a board's port. Opening ends in one of the first three, unless it is given up.
+    """Callbacks of a board's port. Opening ends in one of the first four, unless it is given up.
 
     Attributes:
         on_open: called with the open port.
         on_refused: called with the reason that the system gave.
+        on_held: called with who has locked it.
         on_hung: called with how long it has taken in vain.
         on_data: called with what the board says.
         on_lost: called when the port is gone.
@@ -35,6 +36,7 @@ class PortCallbacks:
 
     on_open: Callable[[Port], None]
     on_refused: Callable[[str], None]
+    on_held: Callable[[str], None]
     on_hung: Callable[[str], None]
     on_data: Callable[[bytes], None]
     on_lost: Callable[[], None]
@@ -103,7 +105,9 @@ class BoardPort:
         if self.is_opening(board):
             self._stop_waiting()
             why = error.strerror if isinstance(error, OSError) else None
-            self._callbacks.on_refused(why or str(error))
+            held = isinstance(error, ports.PortHeld)
+            tell = self._callbacks.on_held if held else self._callbacks.on_refused
+            tell(why or str(error))
 
     def _hung(self, board: ConnectedBoard) -> None:
         if self.is_opening(board):

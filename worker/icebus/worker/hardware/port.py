@@ -13,6 +13,7 @@ from pathlib import Path
 
 import serial
 
+from icebus.worker.hardware.port_holder import holder_of
 from icebus.worker.loop import READ, WRITE, Callback, Loop
 
 log = logging.getLogger(__name__)
@@ -28,11 +29,16 @@ BAUD = 115200
 """Of no meaning on USB, but 1200 would send the board to its bootloader."""
 
 
+class PortHeld(OSError):
+    """Somebody else has locked the port; nothing is the matter with the board."""
+
+
 def connect(path: Path) -> serial.Serial:
     """Open a board's device file; on a helper thread, as a driver may hang in it.
 
     Raises:
         PermissionError: this process has no right to it; the message names the remedy.
+        PortHeld: another program has locked it; the message names it where that can be found out.
         OSError: it can't be opened (``serial.SerialException`` is one).
     """
     try:
@@ -40,6 +46,9 @@ def connect(path: Path) -> serial.Serial:
     except serial.SerialException as error:
         if error.errno in (errno.EACCES, errno.EPERM):
             raise PermissionError(error.errno, f"no right to open {path}: {RULES}") from None
+        if error.errno in (errno.EAGAIN, errno.EBUSY):
+            held = f"{path} is held by {holder_of(path)}; stop that one"
+            raise PortHeld(error.errno, held) from None
         raise
     except termios.error as error:  # the board left while its port was being set up
         raise OSError(*error.args) from None

@@ -44,7 +44,7 @@ def watch(
       icebus watch
       icebus watch -o jsonl | jq 'select(.what == "results")'
     """
-    from icebus.bus import Bus
+    from icebus.bus import Bus, check_role
     from icebus.client._profile import find_address
     from icebus.schemas.deadline import Deadline
     from icebus.schemas.errors import IcebusError
@@ -55,6 +55,7 @@ def watch(
         EVENT,
         RESERVATION,
         WORKER_STATE,
+        Role,
     )
 
     address = find_address(profile=PROFILE.get())
@@ -68,6 +69,7 @@ def watch(
         bus.subscribe(topic, note)
     bus.subscribe(EVENT, note, user=address.user)
     bus.connect(Deadline.after(CONNECT_TIMEOUT))
+    check_role(bus, Role.OBSERVER, "icebus watch", Deadline.after(CONNECT_TIMEOUT))
     bus.on_problem(seen.put)
     writer, senders = LineWriter(), Senders()
     print_message(f"watching {address.host}:{address.port} as {address.user}; Ctrl-C ends")
