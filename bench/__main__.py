@@ -13,6 +13,7 @@ import typer
 
 from bench.evaluations import overhead, paced, throughput
 from bench.farm import Farm, Shape, running
+from bench.floods import floods
 from bench.machine import machine
 from bench.measure import Measure
 from bench.reservations import reserve
@@ -32,6 +33,7 @@ class Part(StrEnum):
     OVERHEAD = "overhead"
     PACED = "paced"
     WORKERS = "workers"
+    FLOODS = "floods"
 
 
 def short(directory: Path, parts: set[Part]) -> Iterator[Measure]:
@@ -76,6 +78,12 @@ def whole(directory: Path) -> Iterator[Measure]:
             yield from overhead(farm, client, boards, rounds=8)
 
 
+def flooded(directory: Path) -> Iterator[Measure]:
+    """What one user gets done while another floods the farm."""
+    with running(Shape(8, 0.05), directory / "floods", say) as farm, connected(farm) as client:
+        yield from floods(farm, client, 400)
+
+
 def slow(directory: Path) -> Iterator[Measure]:
     """What is measured with a USB as slow as that of real boards."""
     for window, rounds in ((1.0, 20), (0.05, 100)):
@@ -105,6 +113,7 @@ def measured(parts: set[Part], directory: Path) -> Iterator[Measure]:
         Part.WORKERS: two_workers,
         Part.OVERHEAD: whole,
         Part.PACED: slow,
+        Part.FLOODS: flooded,
     }
     for part, step in steps.items():
         if part in parts:

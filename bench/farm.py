@@ -207,6 +207,17 @@ class Farm:
         fields = dict(line.split(":", 1) for line in status.splitlines())
         return int(fields["VmHWM"].split()[0]) / 1024, int(fields["Threads"])
 
+    def broker_memory(self) -> float:
+        """Resident MiB of the broker, at most so far."""
+        status = Path(f"/proc/{self.broker.child.process.pid}/status").read_text()
+        fields = dict(line.split(":", 1) for line in status.splitlines())
+        return int(fields["VmHWM"].split()[0]) / 1024
+
+    def pids(self) -> list[int]:
+        """The processes of the broker and all parts."""
+        children = (self.broker.child, *self._children.values())
+        return [child.process.pid for child in children]
+
     def process(self, name: str) -> subprocess.Popen[bytes]:
         """The process of a part."""
         return self._children[name].process

@@ -43,9 +43,6 @@ SENDERS = 4096
 """Users and families of topics that are remembered. The broker lets nobody write for another, so
 there are no more of them than people."""
 
-TOPICS = 8192
-"""Topics remembered with whose they are."""
-
 ALLOWANCE_KEPT = 0.2
 """Seconds for which what a user may send is taken as known."""
 
@@ -66,6 +63,25 @@ class Judgement:
     user: str
     refusal: IcebusError | None = None
     told: bool = False
+
+
+@dataclass(frozen=True)
+class _Family:
+    """A family of topics, as its topics are told from others: by the levels that are no ids."""
+
+    topic: Topic
+    allow: Allow
+    length: int
+    fixed: tuple[tuple[int, bytes], ...]
+    user: int
+
+    @classmethod
+    def of(cls, prefix: str, topic: Topic, allow: Allow) -> _Family:
+        levels = f"{prefix}{topic.template}".split("/")
+        fixed = tuple(
+            (at, level.encode()) for at, level in enumerate(levels) if not level.startswith("{")
+        )
+        return cls(topic, allow, len(levels), fixed, levels.index("{user}"))
 
 
 @dataclass
@@ -109,9 +125,8 @@ class Admission:
         self._prefix = prefix
         self._turns = turns
         self._call_later = call_later
-        self._families: dict[str, tuple[Topic, Allow]] = {}
-        self._senders: dict[tuple[str, str], _Sender] = {}
-        self._by_topic: dict[bytes, _Sender | None] = {}
+        self._families: dict[str, _Family] = {}
+        self._senders: dict[tuple[str, bytes], _Sender] = {}
         self._lock = threading.Lock()
         self._floods: list[_Sender] = []
 
@@ -120,9 +135,9 @@ class Admission:
         if not users_write(family):
             return
         if allow is not None or family.template not in self._families:
-            self._families[family.template] = (family, allow or _usual)
+            known = _Family.of(self._prefix, family, allow or _usual)
+            self._families = {**self._families, family.template: known}
             self._senders.clear()
-            self._by_topic.clear()
 
     def judge(self, topic: bytes, size: int, properties: int, at: float) -> Judgement | None:
         """What becomes of a message; None where no user may have written it.
@@ -133,11 +148,7 @@ class Admission:
             properties: bytes of its properties.
             at: now, on the monotonic clock.
         """
-        try:
-            sender = self._by_topic[topic]
-        except KeyError:
-            sender = self._find(topic)
-        if sender is None:
+        if not self._families or (sender := self._find(topic)) is None:
             return None
         if at - sender.known_at > ALLOWANCE_KEPT:
             sender.known_at = at
@@ -164,33 +175,23 @@ class Admission:
         return total + size > WAITING_BYTES and waiting + size > WAITING_BYTES / max(1, users)
 
     def _find(self, topic: bytes) -> _Sender | None:
-        if len(self._by_topic) >= TOPICS:
-            self._by_topic.clear()
-        found = self._by_topic[topic] = self._sender(topic)
-        return found
-
-    def _sender(self, topic: bytes) -> _Sender | None:
-        try:
-            text = topic.decode()
-        except UnicodeDecodeError:
-            return None
-        if not text.startswith(self._prefix):
-            return None
-        text = text.removeprefix(self._prefix)
-        for family, allow in self._families.values():
-            ids = family.parse(text)
-            if ids is None:
-                continue
-            key = (family.template, ids["user"])
-            sender = self._senders.get(key)
-            if sender is None:
-                if len(self._senders) >= SENDERS:
-                    self._senders.pop(next(iter(self._senders)))
-                user = ids["user"]
-                taken, dropped = Judgement(user), Judgement(user, TooManyRequests("refused"))
-                sender = self._senders[key] = _Sender(user, family, allow, taken, dropped)
-            return sender
+        levels = topic.split(b"/")
+        for family in self._families.values():
+            if len(levels) == family.length and all(
+                levels[at] == fixed for at, fixed in family.fixed
+            ):
+                key = (family.topic.template, levels[family.user])
+                return self._senders.get(key) or self._new_sender(family, key)
         return None
+
+    def _new_sender(self, family: _Family, key: tuple[str, bytes]) -> _Sender:
+        if len(self._senders) >= SENDERS:
+            self._senders.pop(next(iter(self._senders)))
+        user = key[1].decode(errors="replace")
+        taken, dropped = Judgement(user), Judgement(user, TooManyRequests("refused"))
+        sender = _Sender(user, family.topic, family.allow, taken, dropped)
+        self._senders[key] = sender
+        return sender
 
     def _refuse(
         self,

@@ -14,7 +14,6 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import paho.mqtt.client as paho
-from paho.mqtt import MQTTException
 from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
@@ -32,8 +31,9 @@ from icebus.bus._messages import (
 
 log = logging.getLogger(__name__)
 
-READ_AT_ONCE = 256 << 10
-"""Bytes asked of the system at once."""
+READ_AT_ONCE = 64 << 10
+"""Bytes asked of the system at once: a flood of them is read in a millisecond, and then other threads
+have their turn."""
 
 PUBLISH, PUBACK = 0x30, 0x40
 
@@ -138,8 +138,17 @@ class ReadingClient(ConnectingClient):
         message = read_publish(header, packet)
         if message is None:
             self._judgement = judgement
-            return self._left_to_paho(header, bytearray(packet))
-        self._hand_over(message, judgement)
+            code = self._left_to_paho(header, bytearray(packet))
+            if not code or judgement is None:
+                return code
+            # What a user wrote must not end our connection, whatever the broker lets through.
+            log.warning(
+                "dropped a message of %s that can't be read",
+                judgement.user,
+                extra={"subject": judgement.user},
+            )
+        else:
+            self._hand_over(message, judgement)
         if numbered:
             self._acknowledgements += b"\x40\x02" + unread[topic_end:section]
         return MQTTErrorCode.MQTT_ERR_SUCCESS
@@ -158,8 +167,8 @@ class ReadingClient(ConnectingClient):
         }
         try:
             return self._packet_handle()
-        except MQTTException as error:
-            log.warning("the broker sent a packet that is malformed: %s", error)
+        except Exception as error:  # noqa: BLE001 (paho's own readers raise anything)
+            log.warning("the broker sent a packet that is malformed: %r", error)
             return MQTTErrorCode.MQTT_ERR_PROTOCOL
 
     def _handle_pubackcomp(self, cmd: Literal["PUBACK", "PUBCOMP"]) -> MQTTErrorCode:

@@ -338,7 +338,7 @@ class Engine:
             self._check_health(worker.name)
         self._pending.serials |= self._workers.settle_contested(at)
         for user, client in self._clients.drop_silent(at):
-            log.warning("client %s of %s is silent", client, user)
+            log.warning("client %s of %s is silent", client, user, extra={"subject": user})
             self._pending.clients[user, client] = Presence.LOST
 
     def _check_health(self, worker: str) -> None:

@@ -1,0 +1,177 @@
+"""A user who sends messages as fast as the broker takes them, or so many a second, until stopped.
+
+``ICEBUS_BROKER=mqtt://… python -m bench.flooder operation --worker worker0 --rate 1000``. It speaks
+MQTT by itself: a client library would be the slower side.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Annotated
+
+import typer
+
+from bench.flood_topics import Flood, messages
+from icebus.bus import BrokerAddress
+from icebus.schemas.signals import wait_told
+
+BATCH = 100
+"""Messages handed to the system at once, where nothing limits them."""
+
+TICK = 0.01
+"""Seconds between those of a rate."""
+
+WINDOW = 20
+"""Messages of quality 1 under way at most: what brokers take."""
+
+
+def connect(address: BrokerAddress) -> socket.socket:
+    """A connection that the broker has accepted (MQTT 5, section 3.1)."""
+    connection = socket.create_connection((address.host, address.port))
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    session = b"\x11" + (60).to_bytes(4, "big")
+    body = text("MQTT") + b"\x05\xc2" + (600).to_bytes(2, "big")
+    body += integer(len(session)) + session + text(f"flood-{os.getpid()}")
+    body += text(address.user) + text(address.password)
+    connection.sendall(b"\x10" + integer(len(body)) + body)
+    answer = connection.recv(4096)
+    if len(answer) < 4 or answer[0] != 0x20 or answer[3] != 0:
+        raise ConnectionError(f"the broker refuses {address.user}: {answer[:4].hex()}")
+    return connection
+
+
+def integer(value: int) -> bytes:
+    """A variable byte integer (MQTT 5, section 1.5.5)."""
+    made = b""
+    while True:
+        value, low = divmod(value, 128)
+        made += bytes([low | (0x80 if value else 0)])
+        if not value:
+            return made
+
+
+def text(value: str) -> bytes:
+    """Text as it stands in packets."""
+    encoded = value.encode()
+    return len(encoded).to_bytes(2, "big") + encoded
+
+
+def publish(
+    topic: str, payload: bytes, answer: str | None, qos: int, number: int, *, retain: bool
+) -> bytes:
+    """A PUBLISH packet (MQTT 5, section 3.3)."""
+    properties = b"\x02" + (30).to_bytes(4, "big")
+    if answer is not None:
+        properties += b"\x08" + text(answer) + b"\x09" + text("flood")
+    mid = (number % 65_535 + 1).to_bytes(2, "big") if qos else b""
+    body = text(topic) + mid + integer(len(properties)) + properties + payload
+    return bytes([0x30 | qos << 1 | retain]) + integer(len(body)) + body
+
+
+class Acknowledged:
+    """Counts the acknowledgements, and reads what else the broker sends."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self.count = 0
+        self.changed = threading.Condition()
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def wait(self, sent: int) -> None:
+        """Wait until no more than the window is under way."""
+        with self.changed:
+            self.changed.wait_for(lambda: sent - self.count < WINDOW, 10)
+
+    def _read(self) -> None:
+        unread = b""
+        while data := self._connection.recv(1 << 16):
+            unread += data
+            acknowledged, at = 0, 0
+            while len(unread) - at >= 2:
+                length, shift, body = 0, 0, at + 1
+                while body < len(unread):
+                    length |= (unread[body] & 0x7F) << shift
+                    shift, body = shift + 7, body + 1
+                    if unread[body - 1] < 0x80:
+                        break
+                if body + length > len(unread):
+                    break
+                acknowledged += unread[at] & 0xF0 == 0x40
+                at = body + length
+            unread = unread[at:]
+            with self.changed:
+                self.count += acknowledged
+                self.changed.notify_all()
+
+
+def flood(
+    connection: socket.socket,
+    packets: Iterator[bytes],
+    rate: float,
+    stop: threading.Event,
+    before_each: Callable[[int], None] | None,
+) -> int:
+    """Send until told to stop; how many that were."""
+    sent, begun = 0, time.monotonic()
+    while not stop.is_set():
+        if before_each is not None and not rate:
+            before_each(sent)
+            due = 1
+        else:
+            due = int(rate * (time.monotonic() - begun)) - sent if rate else BATCH
+        if due > 0:
+            connection.sendall(b"".join(itertools.islice(packets, due)))
+            sent += due
+        else:
+            stop.wait(TICK)
+    return sent
+
+
+def main(
+    kind: Flood,
+    worker: Annotated[str, typer.Option(help="Whose topics to flood.")] = "worker0",
+    rate: Annotated[float, typer.Option(help="Messages a second; 0 for no limit.")] = 0,
+    size: Annotated[int, typer.Option(help="Bytes of a payload, at least.")] = 0,
+    qos: Annotated[int, typer.Option(min=0, max=1)] = 0,
+) -> None:
+    """Flood until told to stop, then say how many messages that were."""
+    address = BrokerAddress.parse(os.environ["ICEBUS_BROKER"])
+    connection = connect(address)
+    acknowledged = Acknowledged(connection)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: stop.set())
+    packets = [
+        publish(
+            f"{address.root}/{message.topic}",
+            message.payload,
+            None if message.answer is None else f"{address.root}/{message.answer}",
+            qos,
+            number,
+            retain=message.topic.family.retained,
+        )
+        for number, message in enumerate(messages(kind, address.user, worker, size))
+    ]
+    before_each = acknowledged.wait if qos else None
+    sent: list[int] = []
+    sender = threading.Thread(
+        target=lambda: sent.append(
+            flood(connection, itertools.cycle(packets), rate, stop, before_each)
+        ),
+        daemon=True,
+    )
+    sender.start()
+    wait_told(stop)
+    sender.join(5)
+    sys.stdout.write(f"{sum(sent)}\n")
+
+
+if __name__ == "__main__":
+    typer.run(main)

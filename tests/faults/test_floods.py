@@ -1,0 +1,42 @@
+"""Somebody floods the farm while others evaluate, who do not notice."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.faults.conftest import check, some, start_evaluate, start_map
+
+from bench.flood_topics import Flood
+from bench.floods import LARGE, Case, flooding, sent
+from icebus.broker.access import Principal
+from icebus.schemas.topics import Role
+
+if TYPE_CHECKING:
+    from tests.faults.conftest import Lab
+
+    from icebus.client import PulseCountClient
+
+CASES = [
+    *(Case(kind, 0) for kind in Flood),
+    Case(Flood.OPERATION, 1000),
+    Case(Flood.CALL, 0, qos=1),
+    Case(Flood.OPERATION, 0, size=LARGE),
+    Case(Flood.BLOB, 0, size=LARGE),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_given_a_flood_of_somebody_else_then_a_run_ends_with_right_counts(
+    lab: Lab, ann: PulseCountClient, case: Case
+) -> None:
+    """Neither is a worker or a client taken for lost: then evaluations would fail."""
+    lab.farm.admit(Principal(id="mallory", role=Role.ADMIN))
+    url = lab.farm.broker.address("mallory").url()  # not through the network that can fail
+    files = some(60)
+    with ann.reserve(3) as boards, flooding(lab.farm, url, case):
+        each = start_evaluate(boards, files[:20])
+        any_board = start_map(boards, files[20:])
+        assert not check(each.done(), files[:20], boards.serials)
+        assert not check(any_board.done(), files[20:], [])
+    assert sent(lab.farm) > 10
