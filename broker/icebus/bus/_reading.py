@@ -32,8 +32,8 @@ from icebus.bus._messages import (
 log = logging.getLogger(__name__)
 
 READ_AT_ONCE = 64 << 10
-"""Bytes asked of the system at once: a flood of them is read in a millisecond, and then other threads
-have their turn."""
+"""Bytes asked of the system at once: a flood of so much is read in a millisecond, and then other
+threads have their turn."""
 
 PUBLISH, PUBACK = 0x30, 0x40
 
