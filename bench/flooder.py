@@ -25,6 +25,9 @@ from icebus.schemas.signals import wait_told
 BATCH = 100
 """Messages handed to the system at once, where nothing limits them."""
 
+BEGINS = "begins"
+"""What is said once the first messages are sent."""
+
 TICK = 0.01
 """Seconds between those of a rate."""
 
@@ -128,6 +131,9 @@ def flood(
             due = int(rate * (time.monotonic() - begun)) - sent if rate else BATCH
         if due > 0:
             connection.sendall(b"".join(itertools.islice(packets, due)))
+            if not sent:
+                sys.stdout.write(f"{BEGINS}\n")
+                sys.stdout.flush()
             sent += due
         else:
             stop.wait(TICK)

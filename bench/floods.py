@@ -14,6 +14,7 @@ from pathlib import Path
 from bench.evaluations import Run, WrongCountError, latency, run
 from bench.farm import Farm
 from bench.flood_topics import Flood
+from bench.flooder import BEGINS
 from bench.measure import Measure
 from bench.population import population
 from icebus.broker.access import Principal
@@ -34,6 +35,7 @@ FLOODER = "mallory"
 BEFORE = 1.0
 """Seconds that a flood lasts before the evaluations begin."""
 
+START_DEADLINE = 60.0
 STOP_DEADLINE = 10.0
 
 
@@ -131,10 +133,19 @@ def flooding(farm: Farm, url: str, case: Case) -> Iterator[Child]:
     log.unlink(missing_ok=True)
     child = Child(argv, log, {"ICEBUS_BROKER": url})
     try:
+        _wait_begun(child, log)
         yield child
     finally:
         child.process.send_signal(signal.SIGTERM)
         child.stop(Deadline.after(STOP_DEADLINE))
+
+
+def _wait_begun(child: Child, log: Path) -> None:
+    deadline = Deadline.after(START_DEADLINE)
+    while BEGINS not in log.read_text():
+        if child.process.poll() is not None or deadline.expired:
+            raise RuntimeError(f"the flood does not begin: {log.read_text()}")
+        time.sleep(0.01)
 
 
 def sent(farm: Farm) -> int:
