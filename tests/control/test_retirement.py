@@ -9,7 +9,12 @@ from tests.control.test_claims import alarms, owner, pass_time
 
 from icebus.control.operations import retirement
 from icebus.control.store.tables import DeviceRow, HoldRow
-from icebus.schemas.components import WorkerPhase, WorkerState
+from icebus.schemas.components import (
+    KnownPrincipal,
+    Principals,
+    WorkerPhase,
+    WorkerState,
+)
 from icebus.schemas.devices import DeviceState
 from icebus.schemas.errors import Conflict, DeviceUnavailable, InvalidRequest
 from icebus.schemas.operations.administration import WorkerRetired
@@ -238,17 +243,25 @@ def test_given_the_brokers_list_of_names_then_workers_that_are_not_on_it_are_ret
 ) -> None:
     harness.worker("w1", "a")
     harness.worker("w2", "b")
+    harness.worker("w3", "c")
     made = harness.reserve(serials=["a"])
     harness.report_serving("w1", made)
 
-    done = harness.run(lambda transaction: retirement.retire_others(transaction, {"w2", "w3"}))
+    told = Principals(
+        principals=[
+            KnownPrincipal(id="w1", role="user"),
+            KnownPrincipal(id="oslo", role="worker", speaks_for=["w2"]),
+            KnownPrincipal(id="w3", role="worker"),
+        ]
+    )
+    done = harness.run(lambda transaction: retirement.retire_unknown(transaction, told))
     hear_cleared(harness, "w1")
-    again = harness.run(lambda transaction: retirement.retire_others(transaction, {"w2", "w3"}))
+    again = harness.run(lambda transaction: retirement.retire_unknown(transaction, told))
 
     assert [(each.worker, each.ended) for each in done] == [("w1", [made.id])]
     assert again == []
     assert harness.history(worker="w1")[-1] == ("retired", "control", None)
-    assert [each["worker"] for each in harness.ask("x", "devices")["devices"]] == ["w2"]
+    assert [each["worker"] for each in harness.ask("x", "devices")["devices"]] == ["w2", "w3"]
 
 
 def test_given_a_retired_worker_when_a_late_report_of_it_comes_then_no_device_comes_of_it(

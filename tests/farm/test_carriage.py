@@ -15,6 +15,7 @@ from icebus.client._farm_directory import profile_path
 from icebus.client._profile import Profile
 from icebus.client.local_farm.farm import CONTROL, WORKER
 from icebus.schemas.topics import (
+    CLAIM,
     CONTROL_HEARTBEAT,
     CONTROL_OUTBOX,
     CONTROL_STATE,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 READERS = {Role.CONTROL: CONTROL, Role.WORKER: WORKER, Role.USER: "ann", Role.ADMIN: "admin"}
 
 SELDOM = {  # published
+    CLAIM.template,  # when two workers say they have one device
     CONTROL_OUTBOX.template,  # by one of several controls
     CONTROL_STATE.template,  # when a control comes, leads or goes
     LOG.template,  # by nobody yet

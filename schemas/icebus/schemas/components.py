@@ -145,6 +145,9 @@ class KnownPrincipal(Message):
     id: Id
     role: str = Field(description="A role of the broker's, such as `user`.")
     groups: list[Id] = Field(default_factory=list)
+    speaks_for: list[Id] = Field(
+        default_factory=list, description="Workers behind a bridge, whose words it carries."
+    )
 
 
 class Principals(Message):

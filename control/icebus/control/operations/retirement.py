@@ -17,6 +17,7 @@ from icebus.control.operations.reservations import end_reservation, live_holds_b
 from icebus.control.store.database import batches
 from icebus.control.store.tables import NOBODY, DeviceRow, HoldRow, ReservationRow, WorkerRow
 from icebus.control.transaction import Transaction
+from icebus.schemas.components import Principals
 from icebus.schemas.errors import Conflict, InvalidRequest, WorkerLost
 from icebus.schemas.ids import CONTROL
 from icebus.schemas.liveness import Health, is_gone
@@ -26,6 +27,7 @@ from icebus.schemas.operations.reservations import DeviceFailedEvent, EndReason,
 
 REMOVED = "it was removed from the broker"
 """Why a worker is retired that the broker knows no more."""
+from icebus.schemas.topics import Role
 
 
 def retire(transaction: Transaction, user: str, args: RetireArgs) -> WorkerRetired:
@@ -48,8 +50,18 @@ def retire(transaction: Transaction, user: str, args: RetireArgs) -> WorkerRetir
     return retire_worker(transaction, name, user, args.reason)
 
 
-def retire_others(transaction: Transaction, names: Collection[str]) -> list[WorkerRetired]:
-    """Forget all workers but these, which are those that the broker knows, there or not."""
+def retire_unknown(transaction: Transaction, principals: Principals) -> list[WorkerRetired]:
+    """Forget all workers that the broker does not know any more, there or not.
+
+    To be called when the list of principals changes, and when a worker is heard of for the first
+    time, whose words may have been on their way when it was removed.
+
+    Args:
+        transaction: everything happens in it.
+        principals: all that the broker knows, those of bridges with whom they speak for.
+    """
+    of_workers = [each for each in principals.principals if each.role == Role.WORKER]
+    names = {name for each in of_workers for name in (each.id, *each.speaks_for)}
     others = sorted(known_workers(transaction).difference(names))
     return [retire_worker(transaction, name, CONTROL, REMOVED) for name in others]
 
