@@ -24,10 +24,10 @@ from icebus.schemas.liveness import Health, is_gone
 from icebus.schemas.operations.administration import RetireArgs, WorkerRetired
 from icebus.schemas.operations.history import HistoryEvent
 from icebus.schemas.operations.reservations import DeviceFailedEvent, EndReason, HoldState
+from icebus.schemas.topics import Role
 
 REMOVED = "it was removed from the broker"
 """Why a worker is retired that the broker knows no more."""
-from icebus.schemas.topics import Role
 
 
 def retire(transaction: Transaction, user: str, args: RetireArgs) -> WorkerRetired:
