@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from contextlib import AbstractContextManager
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
@@ -32,10 +33,10 @@ from icebus.bus._admission import Admission, Judgement
 from icebus.bus._dispatcher import Dispatcher
 from icebus.bus._first_connection import open_connection, why_not_taken_in
 from icebus.bus._messages import Root, Will, from_paho, publish_properties
-from icebus.bus._reading import ReadingClient
 from icebus.bus._subscriptions import FromUsers, Handler, Subscription, Subscriptions
 from icebus.bus._tcp import HasDescriptor, close_after_reading, send_at_once
 from icebus.bus._tls import client_context
+from icebus.bus._together import SendingClient
 from icebus.bus._trouble import Listener, Trouble
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import BrokerUnavailable, IcebusError, MessageTooLarge
@@ -112,7 +113,7 @@ class Bus:
         prefix = self._root.absolute("")
         self._admission = Admission(prefix, self._dispatcher.users, self.call_later)
 
-        self._client = ReadingClient(
+        self._client = SendingClient(
             CallbackAPIVersion.VERSION2, client_id=self.client_id, protocol=paho.MQTTv5
         )
         self._client.username_pw_set(address.user, address.password or None)
@@ -297,6 +298,10 @@ class Bus:
             raise TypeError(f"{topic} is not retained: there is nothing to clear")
         return self._send(topic, b"", publish_properties(None, None, None, properties))
 
+    def together(self) -> AbstractContextManager[None]:
+        """What the caller's thread publishes in the block goes out at its end, if not before."""
+        return self._client.together()
+
     def _send(self, topic: TopicName, payload: bytes, properties: Properties) -> Future[None]:
         limit = self._maximum_packet - HEADER_ALLOWANCE
         if len(payload) > limit:
@@ -353,6 +358,11 @@ class Bus:
         users = users or FromUsers()
         self._admission.watch(topic, users.allow)
         return self._subscriptions.add(topic, topic_filter, handler, users.refused)
+
+    def subscribe_to_others(self, topic: Topic, handler: Handler) -> Subscription:
+        """The same without what this bus publishes, on all topics of a family."""
+        topic_filter = self._root.absolute(topic.filter())
+        return self._subscriptions.add(topic, topic_filter, handler, own=False)
 
     # --- the dispatcher -----------------------------------------------------------------------
 

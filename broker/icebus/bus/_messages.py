@@ -79,16 +79,16 @@ class Root:
 
 def from_paho(root: Root, topic: str, ids: dict[str, str], message: paho.MQTTMessage) -> Incoming:
     """A message that paho received on ``topic``."""
-    properties = message.properties
-    response = getattr(properties, "ResponseTopic", None)
+    properties = vars(message.properties)  # to ask paho's class for one that is not there is slow
+    response = properties.get("ResponseTopic")
     return Incoming(
         topic=topic,
         ids=ids,
         payload=bytes(message.payload),
         retained=message.retain,
         response_topic=None if response is None else root.relative(response) or "",
-        correlation=getattr(properties, "CorrelationData", None),
-        properties=dict(getattr(properties, "UserProperty", ())),
+        correlation=properties.get("CorrelationData"),
+        properties=dict(properties.get("UserProperty", ())),
     )
 
 

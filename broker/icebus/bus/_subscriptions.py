@@ -52,11 +52,14 @@ class Subscription:
         handler: Handler,
         refused: Refused | None,
         registry: Subscriptions,
+        *,
+        own: bool = True,
     ) -> None:
         self.topic = topic
         self.topic_filter = topic_filter
         self.handler = handler
         self.refused = refused
+        self.own = own
         self.acknowledged: Future[None] = Future()
         self._registry = registry
 
@@ -87,10 +90,16 @@ class Subscriptions:
         self._unacknowledged: dict[int, list[Subscription]] = {}
 
     def add(
-        self, topic: Topic, topic_filter: str, handler: Handler, refused: Refused | None = None
+        self,
+        topic: Topic,
+        topic_filter: str,
+        handler: Handler,
+        refused: Refused | None = None,
+        *,
+        own: bool = True,
     ) -> Subscription:
         """Subscribe, now or on the next connect."""
-        subscription = Subscription(topic, topic_filter, handler, refused, self)
+        subscription = Subscription(topic, topic_filter, handler, refused, self, own=own)
         with self._lock:
             if topic_filter not in self._identifiers:
                 self._identifiers[topic_filter] = next(self._next_identifier)
@@ -160,7 +169,9 @@ class Subscriptions:
         properties = Properties(PacketTypes.SUBSCRIBE)
         properties.SubscriptionIdentifier = self._identifiers[topic_filter]
         code, mid = self._client.subscribe(
-            topic_filter, options=SubscribeOptions(qos=qos), properties=properties
+            topic_filter,
+            options=SubscribeOptions(qos=qos, noLocal=not subscriptions[0].own),
+            properties=properties,
         )
         if code is MQTTErrorCode.MQTT_ERR_SUCCESS and mid is not None:
             self._sent.add(self._identifiers[topic_filter])

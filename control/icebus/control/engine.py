@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
@@ -69,6 +70,7 @@ class Engine:
         publish: sends a message; must not wait.
         connected: whether the bus has its broker.
         roster: who the broker knows; told to us as it changes.
+        together: sends all that is published in its block at once.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class Engine:
         publish: Callable[[Outgoing], None],
         connected: Callable[[], bool],
         roster: Roster,
+        together: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         self._settings = settings
         self._connected = connected
@@ -90,7 +93,7 @@ class Engine:
         lease = Lease(database, epoch, settings.interval)
         self.leadership = Leadership(lease, epoch, settings.interval)
         self._runner = TransactionRunner(
-            database, lease, self._workers, self._clients, roster, settings, publish
+            database, lease, self._workers, self._clients, roster, settings, publish, together
         )
         self._database_fails = False
         self._heard_all = True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 from typing import TypeVar
 
@@ -50,6 +51,7 @@ class TransactionRunner:
         roster: who the broker knows.
         settings: of this control.
         publish: sends a message; must not wait.
+        together: sends all that is published in its block at once.
     """
 
     def __init__(
@@ -61,7 +63,9 @@ class TransactionRunner:
         roster: Roster,
         settings: Settings,
         publish: Callable[[Outgoing], None],
+        together: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
+        self._together = together
         self._database = database
         self._lease = lease
         self._workers = workers
@@ -148,8 +152,9 @@ class TransactionRunner:
         for level, fact, fields in transaction.log_lines:
             log.log(level, "%s", fact, extra=fields)
         if leading:
-            for message in (*others, *messages):
-                self.send(message)
+            with self._together():
+                for message in (*others, *messages):
+                    self.send(message)
         elif messages:
             self.send(Outgoing(CONTROL_OUTBOX(), Left(messages=len(messages))))
         return result

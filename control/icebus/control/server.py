@@ -128,6 +128,7 @@ class Control:
             self._publish,
             lambda: self._bus.connected,
             Roster(self.id),
+            self._bus.together,
         )
         self._single_run = SingleRun(self._bus, Role.CONTROL, self.session, on_other)
         self._published_leading = False
@@ -175,10 +176,11 @@ class Control:
             (WORKER_HEARTBEAT, self._on_echo),
             (PRINCIPALS, self._on_principals),
             (RESERVATION, self._on_document),
-            (DESIRED, self._on_desired),
             (CLAIM, self._on_claim),
         ):
             self._bus.subscribe(topic, handler)
+        # Of these we say one for each device of a reservation, and note them as we do.
+        self._bus.subscribe_to_others(DESIRED, self._on_desired)
         # First, so that a request finds the client there that has sent it.
         self._requests.subscribe(
             CLIENT_STATE, self._on_client, FromUsers(lambda _user: allowances.CLIENT_STATES)
@@ -216,6 +218,8 @@ class Control:
         )
 
     def _publish(self, message: Outgoing) -> None:
+        if message.topic.family is DESIRED and (ids := DESIRED.parse(message.topic)) is not None:
+            self._engine.retained.on_desired(**ids, empty=message.message == CLEAR)
         # What others write over it, or over what others wrote, has to be told apart.
         author = {AUTHOR: self.session} if message.topic.family.retained else None
         if message.message == CLEAR:

@@ -15,6 +15,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import ParamSpec
 
 from icebus.schemas.deadline import Deadline
@@ -58,9 +59,16 @@ class Loop:
     Args:
         name: of the thread.
         on_crash: called on the thread when it ends although nobody has stopped it.
+        turn: entered for all that is run between two waits, so that what it sends goes together.
     """
 
-    def __init__(self, name: str, on_crash: Callable[[str], None] = lambda _why: None) -> None:
+    def __init__(
+        self,
+        name: str,
+        on_crash: Callable[[str], None] = lambda _why: None,
+        turn: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
+        self._in_turn = turn
         self._on_crash = on_crash
         self._selector = selectors.DefaultSelector()
         self._wake_read, self._wake_write = os.pipe()
@@ -143,7 +151,12 @@ class Loop:
             os.close(self._wake_write)
 
     def _turn(self) -> None:
-        for key, events in self._selector.select(self._wait()):
+        ready = self._selector.select(self._wait())
+        with self._in_turn():
+            self._run_ready(ready)
+
+    def _run_ready(self, ready: list[tuple[selectors.SelectorKey, int]]) -> None:
+        for key, events in ready:
             self._guard(key.data, events)
         with self._wake_lock:  # from here on a post is to wake us again
             self._awake = False

@@ -91,7 +91,8 @@ class Worker:
         self._discoveries = discoveries
         self._installed = installed or Installed.load()
         self._blobs = BlobStore()
-        self._loop = Loop("devices", on_failure)
+        self._bus = Bus(address, f"worker-{self.id}", will=last_will(self.id, self.session))
+        self._loop = Loop("devices", on_failure, self._bus.together)
         self._heartbeats = Heartbeats(self._loop, self._answer_heartbeat, on_failure)
         self._inventory = Inventory(self._make_device, self._publish_state)
         self._found_all = False
@@ -102,7 +103,6 @@ class Worker:
         self._holders: Counter[str] = Counter()
         self._found: dict[int, Snapshot] = {}
         self._retained: set[str] = set()
-        self._bus = Bus(address, f"worker-{self.id}", will=last_will(self.id, self.session))
         self._single_run = SingleRun(self._bus, Role.WORKER, self.session, on_other)
         self._publishing = Publishing(self._bus, self.id, self.session)
         # What users write comes on a connection of its own: however much that is, at the broker or
