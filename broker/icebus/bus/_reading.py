@@ -37,9 +37,13 @@ threads have their turn."""
 
 PUBLISH, PUBACK = 0x30, 0x40
 
-_TAKEN = ReasonCode(PacketTypes.PUBACK)
+_REASONS = {
+    b"": ReasonCode(PacketTypes.PUBACK),
+    b"\x10": ReasonCode(PacketTypes.PUBACK, identifier=0x10),
+}
 _NOTHING = Properties(PacketTypes.PUBACK)
-"""What an acknowledgement of two bytes says (MQTT 5, section 3.4.2.1)."""
+"""What acknowledgements say after their number that took the message, and perhaps gave it to nobody
+(MQTT 5, section 3.4.2)."""
 
 Judge = Callable[[bytes, int, int, float], Judgement | None]
 Receive = Callable[[paho.MQTTMessage, Judgement | None], None]
@@ -174,12 +178,13 @@ class ReadingClient(ConnectingClient):
     def _handle_pubackcomp(self, cmd: Literal["PUBACK", "PUBCOMP"]) -> MQTTErrorCode:
         """As paho does, but that most acknowledgements have no properties, which take it 25 µs."""
         packet = self._in_packet["packet"]
-        if cmd != "PUBACK" or len(packet) != 2:
+        reason = _REASONS.get(bytes(packet[2:4]))
+        if cmd != "PUBACK" or reason is None or len(packet) < 2:
             return super()._handle_pubackcomp(cmd)
         with self._out_message_mutex:
-            mid = int.from_bytes(packet)
+            mid = packet[0] << 8 | packet[1]
             if mid in self._out_messages:
-                return self._do_on_publish(mid, _TAKEN, _NOTHING)
+                return self._do_on_publish(mid, reason, _NOTHING)
         return MQTTErrorCode.MQTT_ERR_SUCCESS
 
     def _handle_on_message(self, message: paho.MQTTMessage) -> None:
