@@ -31,6 +31,7 @@ from icebus.schemas.errors import (
     InvalidRequest,
     UnknownPrincipal,
 )
+from icebus.schemas.ids import BROKER
 from icebus.schemas.logs import log_to_stderr
 from icebus.schemas.topics import Role
 
@@ -84,6 +85,8 @@ def add(
     That is a URL or, where certificates belong to it, the contents of a credentials file.
     """
     check_name(name)
+    if BROKER in (name, role):
+        raise InvalidRequest(f"{BROKER!r} is the broker's own service; choose another")
     files = BrokerDirectory(directory)
     settings = configured(files)
     before = files.principals.get(name)
@@ -171,7 +174,8 @@ def list_(
 ) -> None:
     """Show who is known, without passwords."""
     files = BrokerDirectory(directory)
-    people = sorted(files.principals.values(), key=lambda each: (each.role, each.id))
+    known = (each for each in files.principals.values() if each.role is not Role.BROKER)
+    people = sorted(known, key=lambda each: (each.role, each.id))
     if output is Output.JSON:
         typer.echo(json.dumps([{"name": each.id, "role": each.role.value} for each in people]))
         return

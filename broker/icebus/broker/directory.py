@@ -23,8 +23,9 @@ from icebus.broker.claim import Claim
 from icebus.broker.mosquitto import LOOPBACK, configuration, password_file
 from icebus.bus import BrokerAddress, write_private
 from icebus.schemas.errors import InvalidRequest, UnknownPrincipal
+from icebus.schemas.ids import BROKER
 from icebus.schemas.message import invalid
-from icebus.schemas.topics import DEFAULT_ROOT
+from icebus.schemas.topics import DEFAULT_ROOT, Role
 
 
 class Settings(BaseModel):
@@ -77,6 +78,15 @@ class BrokerDirectory:
     def principals(self) -> dict[str, Principal]:
         """Everybody the broker knows, by id."""
         return {principal.id: principal for principal in self._read().principals}
+
+    @property
+    def version(self) -> tuple[int, int, int]:
+        """Differs after every change of what is known here; cheap, to be compared."""
+        try:
+            found = (self.path / "principals.json").stat()
+        except FileNotFoundError:
+            return (0, 0, 0)
+        return (found.st_ino, found.st_mtime_ns, found.st_size)
 
     def configure(self, settings: Settings, given: GivenCertificate | None = None) -> None:
         """Set what the broker listens on.
@@ -226,7 +236,10 @@ class BrokerDirectory:
 
         Raises:
             UnknownPrincipal: nobody of that name is known.
+            InvalidRequest: it is the broker's own service.
         """
+        if name == BROKER:
+            raise InvalidRequest(f"{BROKER!r} is the broker's own service; it can't be removed")
         with self._change() as known:
             left = [principal for principal in known.principals if principal.id != name]
             if len(left) == len(known.principals):
@@ -270,6 +283,8 @@ class BrokerDirectory:
                 raise self.claim.in_use()
             known.settings = settings or known.settings
             yield known
+            if known.settings is not None and all(p.id != BROKER for p in known.principals):
+                known.principals.append(Principal(id=BROKER, role=Role.BROKER))
             check_principals(known.principals)
             root = known.settings.root if known.settings else DEFAULT_ROOT
             tls = known.settings.tls if known.settings else None

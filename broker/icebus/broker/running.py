@@ -14,9 +14,11 @@ from icebus.broker.certificates import SOON
 from icebus.broker.command_options import Directory, configured, say
 from icebus.broker.directory import BrokerDirectory
 from icebus.broker.embedded import EmbeddedBroker
+from icebus.broker.service import BrokerService
 from icebus.broker.setup_commands import warnings_of
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import BrokerUnavailable, IcebusError
+from icebus.schemas.ids import BROKER
 
 START_TIMEOUT = 10.0
 STOP_TIMEOUT = 10.0
@@ -53,6 +55,7 @@ class StandingBroker:
         )
         self._revocations = self._revocations_now()
         self._next_expiry_check = 0.0
+        self._service = BrokerService(files, self.broker.address(BROKER))
 
     @property
     def listening(self) -> str:
@@ -72,6 +75,7 @@ class StandingBroker:
         """
         self._mind_expiry()
         self.broker.start(Deadline.after(START_TIMEOUT))
+        self._service.start()
 
     def check(self) -> None:
         """What is due: to be called every :data:`CHECK_INTERVAL` seconds.
@@ -99,7 +103,9 @@ class StandingBroker:
 
     def stop(self) -> None:
         """End Mosquitto, which saves what it retains."""
-        self.broker.stop(Deadline.after(STOP_TIMEOUT))
+        deadline = Deadline.after(STOP_TIMEOUT)
+        self._service.stop(deadline)
+        self.broker.stop(deadline)
 
     def _mind_expiry(self) -> None:
         self._next_expiry_check = time.monotonic() + EXPIRY_INTERVAL

@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from icebus.broker.access import Principal
+from icebus.broker.directory import BrokerDirectory
 from icebus.broker.embedded import EmbeddedBroker
 from icebus.broker.process import Child
+from icebus.broker.service import BrokerService
 from icebus.bus import BrokerAddress
 from icebus.client._connection.connection import check_id
 from icebus.client._farm_directory import is_up, lock_path, profile_path
@@ -31,6 +33,7 @@ from icebus.schemas.errors import (
     InvalidRequest,
     ProgramMissing,
 )
+from icebus.schemas.ids import BROKER
 from icebus.schemas.topics import Role
 
 if TYPE_CHECKING:
@@ -44,6 +47,8 @@ ADMIN = "admin"
 
 START_TIMEOUT = 20.0
 """Seconds for the broker to listen and for control to answer."""
+
+SERVICE_STOP_TIMEOUT = 3.0
 
 CLAIM_TIME = 0.5
 """Seconds to wait for a directory: who asks whether a farm is up holds its lock for a moment."""
@@ -113,6 +118,7 @@ class Farm:
         self.supervisor = Supervisor(report)
         self._lock = _lock(self.directory)
         self._broker: EmbeddedBroker | None = None
+        self._service: BrokerService | None = None
 
     @property
     def user(self) -> str:
@@ -144,6 +150,8 @@ class Farm:
         self.supervisor.start(
             Service("broker", lambda: _started(broker), self.directory / "broker/mosquitto.log")
         )
+        self._service = BrokerService(BrokerDirectory(broker.directory), self.address(BROKER))
+        self._service.start()
         for principal in principals:
             self._profile(principal.id).write(profile_path(self.directory, principal.id))
         database = f"sqlite:///{self.directory / 'control.db'}"
@@ -261,6 +269,8 @@ class Farm:
                 path.unlink()
         except (IcebusError, OSError):
             pass
+        if self._service is not None:
+            self._service.stop(Deadline.after(SERVICE_STOP_TIMEOUT))
         self.supervisor.stop()
         os.close(self._lock)
 

@@ -20,7 +20,7 @@ from icebus.schemas import kinds, measuring
 from icebus.schemas.calls import CallResults, RawEvent
 from icebus.schemas.files import File
 from icebus.schemas.ids import BROKER, CONTROL, ID_PATTERN
-from icebus.schemas.operations import administration, reservations
+from icebus.schemas.operations import accounts, administration, reservations
 from icebus.schemas.topics import DEFAULT_ROOT, EVENT, SELF, TOPICS, Grant, Role, Topic
 
 Json = dict[str, Any]
@@ -84,7 +84,11 @@ def event_models() -> dict[str, type[BaseModel]]:
 def _models() -> set[type[BaseModel]]:
     found: set[type[BaseModel]] = {CallResults, File}
     found.update(topic.model for topic in TOPICS.values() if topic.model is not None)
-    for operations in (reservations.OPERATIONS, administration.OPERATIONS):
+    for operations in (
+        reservations.OPERATIONS,
+        administration.OPERATIONS,
+        accounts.OPERATIONS,
+    ):
         for args, answer in operations.values():
             found.update((args, answer))
     found.update(event_models().values())

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from icebus.schemas.documents.asyncapi import kind_modules
 from icebus.schemas.expiry import NEVER
-from icebus.schemas.operations import administration, reservations
+from icebus.schemas.operations import accounts, administration, reservations
 from icebus.schemas.topics import ALL, SELF, TOPICS, Grant, Role
 
 _PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->\n)", re.DOTALL)
@@ -28,6 +28,7 @@ def renew(text: str) -> str:
         "topics": topics(),
         "operations": operations(reservations.OPERATIONS),
         "administration": operations(administration.OPERATIONS),
+        "accounts": operations(accounts.OPERATIONS),
         "events": events(),
     }
     return _PART.sub(lambda found: f"{found[1]}\n{parts[found[2]]}\n{found[3]}", text)

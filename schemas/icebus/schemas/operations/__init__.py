@@ -1,1 +1,1 @@
-"""What control can be asked: by users, by administrators, and of the history."""
+"""What control can be asked by users and administrators, and of the history; and the broker."""

@@ -1,0 +1,117 @@
+"""The broker's own service: who is known, and what users ask of the broker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from queue import Queue
+
+import pytest
+
+from icebus.broker.access import Principal
+from icebus.broker.directory import BrokerDirectory
+from icebus.broker.embedded import EmbeddedBroker
+from icebus.broker.service import BrokerService
+from icebus.bus import Bus, Requester
+from icebus.schemas.calls import Request
+from icebus.schemas.components import Principals
+from icebus.schemas.deadline import Deadline
+from icebus.schemas.errors import InvalidRequest, UnknownOperation
+from icebus.schemas.ids import BROKER
+from icebus.schemas.message import decode
+from icebus.schemas.operations.accounts import Account
+from icebus.schemas.topics import BROKER_OPERATION, PRINCIPALS, Role
+
+Connect = Callable[..., Bus]
+
+
+def soon() -> Deadline:
+    return Deadline.after(10)
+
+
+@pytest.fixture
+def service(broker: EmbeddedBroker) -> Iterator[BrokerService]:
+    running = BrokerService(BrokerDirectory(broker.directory), broker.address(BROKER))
+    running.start()
+    yield running
+    running.stop(Deadline.after(5))
+
+
+def roster_of(bus: Bus) -> list[Principals]:
+    heard: list[Principals] = []
+    bus.subscribe(PRINCIPALS, lambda each: heard.append(decode(Principals, each.payload)))
+    return heard
+
+
+def ask(bus: Bus, user: str, operation: str, args: dict[str, object] | None = None) -> Account:
+    requester = Requester(bus, user, "c1")
+    topic = BROKER_OPERATION(user=user, operation=operation)
+    return requester.send(topic, Request(args=args or {}), BROKER, Account, soon()).wait()
+
+
+@pytest.mark.usefixtures("service")
+def test_given_a_service_when_somebody_is_added_or_removed_then_the_list_says_so(
+    broker: EmbeddedBroker, connect: Connect, eventually: Callable[..., None]
+) -> None:
+    heard = roster_of(connect("root"))
+    eventually(lambda: heard)
+    names = {each.id: each.role for each in heard[0].principals}
+    assert names["alice"] == "user"
+    assert BROKER not in names
+
+    BrokerDirectory(broker.directory).add_principals([Principal(id="new", role=Role.USER)])
+    eventually(lambda: "new" in {each.id for each in heard[-1].principals})
+    BrokerDirectory(broker.directory).remove_principal("new")
+    eventually(lambda: "new" not in {each.id for each in heard[-1].principals})
+
+
+@pytest.mark.usefixtures("service")
+def test_given_a_user_when_it_asks_who_it_is_then_the_broker_says(connect: Connect) -> None:
+    assert ask(connect("alice"), "alice", "whoami") == Account(user="alice", role="user")
+
+
+@pytest.mark.usefixtures("service")
+def test_given_a_request_that_is_wrong_then_it_is_refused_with_the_reason(connect: Connect) -> None:
+    bus = connect("alice")
+    with pytest.raises(UnknownOperation, match="whoami"):
+        ask(bus, "alice", "nonsense")
+    with pytest.raises(InvalidRequest):
+        ask(bus, "alice", "whoami", {"more": 1})
+
+
+def test_given_a_part_that_fails_then_the_others_go_on(
+    broker: EmbeddedBroker, connect: Connect
+) -> None:
+    class Failing:
+        def __init__(self) -> None:
+            self.told: Queue[Mapping[str, Principal]] = Queue()
+
+        def start(self, bus: Bus, soon: Callable[[Callable[[], None]], bool]) -> None:
+            raise RuntimeError("does not start")
+
+        def on_principals(self, principals: Mapping[str, Principal]) -> None:
+            self.told.put(principals)
+            raise RuntimeError("does not like them")
+
+        def stop(self) -> None:
+            raise RuntimeError("does not stop")
+
+    part = Failing()
+    files = BrokerDirectory(broker.directory)
+    service = BrokerService(files, broker.address(BROKER), [part])
+    service.start()
+    try:
+        assert "alice" in part.told.get(timeout=10)
+        assert ask(connect("alice"), "alice", "whoami").user == "alice"
+    finally:
+        service.stop(Deadline.after(5))
+
+
+def test_given_a_broker_that_is_away_when_the_service_stops_then_it_ends(
+    broker: EmbeddedBroker,
+) -> None:
+    address = broker.address(BROKER)
+    broker.stop(Deadline.after(5))
+    service = BrokerService(BrokerDirectory(broker.directory), address)
+    service.start()
+    service.stop(Deadline.after(15))
+    assert not service.running
