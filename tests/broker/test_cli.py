@@ -215,6 +215,30 @@ def test_when_a_password_is_renewed_then_the_old_one_is_void(
         Bus(old, "alice").connect(soon())
 
 
+def test_when_certificates_are_renewed_then_old_ones_of_components_stay_good_meanwhile(
+    standing: Path, tmp_path: Path, ok: Works, run: Program, admit: Admit
+) -> None:
+    first = admit("w1", "worker", directory=standing)
+    authority = BrokerDirectory(standing).certificates
+    shown = authority.certificate.read_text()
+
+    assert "good until" in ok("renew", directory=standing)
+    assert authority.certificate.read_text() != shown
+    ok("renew", "w1", "-o", str(tmp_path / "second.json"), directory=standing)
+    second = BrokerAddress.parse(str(tmp_path / "second.json"))
+
+    assert second.certificate != first.certificate
+    for address in (first, second):
+        bus = Bus(address, "w1")
+        bus.connect(soon())
+        bus.close(soon())
+    admit("alice", "user", directory=standing)
+    for name, complaint in (("alice", "has a password instead"), ("nobody", "nobody here")):
+        done = run("renew", name, directory=standing)
+        assert (done.code, done.out) == (1, "")
+        assert complaint in done.err
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [

@@ -355,3 +355,19 @@ def test_given_a_port_on_which_nothing_listens_when_checked_then_the_broker_is_m
     monkeypatch.setenv("ICEBUS_URL", "mqtt://ann:secret@127.0.0.1:1")
     profile, broker = farm.findings(None)
     assert (level(profile), level(broker)) == ("ok", "fail")
+
+
+@pytest.mark.parametrize(
+    ("days", "level", "said"),
+    [(400, "ok", "good until"), (31, "ok", "good until"), (29, "warn", "ends"), (-1, "warn", "")],
+)
+def test_given_the_certificate_of_the_broker_then_its_end_is_warned_of_a_month_before(
+    days: int, level: str, said: str
+) -> None:
+    now = 1_800_000_000.0
+
+    finding = farm.check_certificate(now + days * 86_400, now)
+
+    assert finding.level.value == level
+    assert said in finding.found
+    assert ("`icebus-broker renew`" in finding.remedy) == (level == "warn")

@@ -91,6 +91,15 @@ def test_given_a_volume_of_ours_then_the_image_has_a_folder_there_that_is_its_us
     assert set(writable) <= set(folders.split())
 
 
+def test_given_an_image_of_others_then_it_is_pinned_by_digest(compose: Compose) -> None:
+    images = [each["image"] for each in compose["services"].values() if "build" not in each]
+
+    assert images
+    assert all(
+        re.fullmatch(r"[a-z]+:[0-9][a-z0-9.-]+@sha256:[0-9a-f]{64}", name) for name in images
+    )
+
+
 def test_given_compose_then_no_password_stands_in_it() -> None:
     text = (ROOT / "compose.yaml").read_text()
 

@@ -70,7 +70,7 @@ def test_given_a_dockerfile_then_bases_are_pinned_and_the_user_is_nobody_special
     build, last = dockerfiles[name]
 
     for stage in (build, last):
-        assert re.fullmatch(r"[a-z]+:[0-9][a-z0-9.-]+", stage.base), stage.base
+        assert re.fullmatch(r"[a-z]+:[0-9][a-z0-9.-]+@sha256:[0-9a-f]{64}", stage.base), stage.base
     assert build.base == last.base, "an environment works with the Python that made it"
     [installer] = [text for text in build.all("RUN") if text.startswith("pip ")]
     assert re.search(r" uv==[0-9.]+$", installer)

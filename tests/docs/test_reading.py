@@ -59,6 +59,7 @@ DOCUMENTS = {
     "CONTRIBUTING.md": "its commands are scripts of the repository, which CI runs by .ci/run, and "
     "generators of files in it, whose output tests/schemas and test_docs.py compare",
     "CHANGELOG.md": "has no blocks",
+    "SECURITY.md": "has no blocks",
     "bench/README.md": "script/bench takes two minutes; tests/bench runs what it is made of",
     "examples/circuits/README.md": "has no blocks",
     "examples/evolvable/README.md": "has no blocks",

@@ -35,7 +35,7 @@ from icebus.bus._first_connection import open_connection, why_not_taken_in
 from icebus.bus._messages import Root, Will, from_paho, publish_properties
 from icebus.bus._subscriptions import FromUsers, Handler, Subscription, Subscriptions
 from icebus.bus._tcp import HasDescriptor, close_after_reading, send_at_once
-from icebus.bus._tls import client_context
+from icebus.bus._tls import client_context, ends_of
 from icebus.bus._together import SendingClient
 from icebus.bus._trouble import Listener, Trouble
 from icebus.schemas.deadline import Deadline
@@ -206,6 +206,11 @@ class Bus:
     def connected_at(self) -> float:
         """When the broker last accepted us, on the monotonic clock; 0 before it ever did."""
         return self._connected_at
+
+    @property
+    def certificate_ends(self) -> float | None:
+        """When the broker's certificate ends, as seconds since 1970; None without TLS."""
+        return ends_of(self._client.socket())
 
     @property
     def problem(self) -> IcebusError | None:

@@ -51,6 +51,25 @@ def client_context(ca: str | None, certificate: str | None, key: str | None) -> 
     return context
 
 
+def ends_of(connection: object) -> float | None:
+    """When the certificate of who is at the other end ends, as seconds since 1970.
+
+    Args:
+        connection: a socket; None where there is none.
+
+    Returns:
+        None without TLS.
+    """
+    if not isinstance(connection, ssl.SSLSocket):
+        return None
+    try:
+        shown = connection.getpeercert()
+    except (OSError, ValueError):  # it has just been closed
+        return None
+    ends = (shown or {}).get("notAfter")
+    return ssl.cert_time_to_seconds(ends) if isinstance(ends, str) else None
+
+
 def _no_password() -> str:
     # OpenSSL would ask on the terminal, where a program may wait for ever.
     raise ValueError("the key has a password, which is not supported")

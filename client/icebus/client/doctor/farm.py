@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from icebus.bus import BrokerAddress, Bus, check_role
@@ -29,6 +29,9 @@ TIMEOUT: Final = 4.0
 
 SAME_CLOCK: Final = timedelta(seconds=2)
 """By how much clocks may differ without anybody noticing."""
+
+CERTIFICATE_SOON: Final = 30 * 86_400.0
+"""Seconds before its end that the broker's certificate is warned of."""
 
 SHOWN: Final = 5
 """Findings of one sort at most: what is the matter with a worker is so with all its boards."""
@@ -64,6 +67,25 @@ def check_broker(address: BrokerAddress, error: IcebusError | None, took: float)
     remedy = str(error.details.get("remedy", ""))
     found = error.message.removesuffix(remedy).removesuffix("; ")
     return fail("broker", found, remedy or "`icebus profile` shows the URL in use")
+
+
+def check_certificate(ends: float | None, now: float) -> Finding:
+    """Whether the broker's certificate is good for a while yet.
+
+    Args:
+        ends: when it does, as seconds since 1970; None without TLS.
+        now: likewise.
+    """
+    if ends is None:
+        return ok("certificate", "the connection has just ended")
+    when = f"{datetime.fromtimestamp(ends, UTC):%Y-%m-%d}"
+    if ends - now < CERTIFICATE_SOON:
+        return warn(
+            "certificate",
+            f"the broker's ends on {when}",
+            "tell whoever keeps the broker: `icebus-broker renew`",
+        )
+    return ok("certificate", f"the broker's is good until {when}")
 
 
 def check_clock(farm: Survey, at: datetime, *, here: bool) -> Finding:
@@ -204,6 +226,8 @@ def findings(profile: str | None) -> Iterable[Finding]:
         return
     try:
         yield check_broker(address, None, time.monotonic() - began)
+        if address.tls:
+            yield check_certificate(bus.certificate_ends, time.time())
         check_role(bus, Role.OBSERVER, "icebus", Deadline.after(TIMEOUT))
         farm = survey(bus, Deadline.after(TIMEOUT))
     except NotAuthorized as error:

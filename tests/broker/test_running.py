@@ -1,0 +1,165 @@
+"""``icebus-broker run`` as those see it who mind it: revocations, and certificates that end."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from icebus.broker.access import Principal
+from icebus.broker.authority import BROKER_LIFE, Authority
+from icebus.broker.certificates import Certificates, Listening
+from icebus.broker.directory import BrokerDirectory, Settings
+from icebus.broker.embedded import free_port
+from icebus.broker.running import StandingBroker
+from icebus.broker.setup_commands import warnings_of
+from icebus.bus import BrokerAddress, Bus
+from icebus.schemas.deadline import Deadline
+from icebus.schemas.errors import BrokerUnavailable
+from icebus.schemas.topics import Role
+
+pytestmark = pytest.mark.usefixtures("mosquitto")
+
+WORKERS = [Principal(id=name, role=Role.WORKER) for name in ("w1", "w2")]
+
+
+def soon() -> Deadline:
+    return Deadline.after(15)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> BrokerDirectory:
+    """A broker that does not run yet."""
+    made = BrokerDirectory(tmp_path / "broker")
+    tls = Listening(
+        address="127.0.0.1", port=free_port(), component_port=free_port(), hosts=("localhost",)
+    )
+    made.configure(Settings(port=free_port(), tls=tls))
+    made.add_principals(WORKERS)
+    return made
+
+
+@pytest.fixture
+def standing(files: BrokerDirectory) -> Iterator[StandingBroker]:
+    running = StandingBroker(files)
+    running.start()
+    yield running
+    running.stop()
+
+
+def admit(files: BrokerDirectory, name: str) -> BrokerAddress:
+    return files.address_of(files.principals[name], files.issue(name, void_others=True))
+
+
+def test_given_a_connection_when_its_certificate_is_voided_then_it_ends_and_others_come_back(
+    standing: StandingBroker, files: BrokerDirectory
+) -> None:
+    thief, other = Bus(admit(files, "w1"), "w1"), Bus(admit(files, "w2"), "w2")
+    try:
+        standing.check()
+        for bus in (thief, other):
+            bus.connect(soon())
+        before = standing.broker.child.process.pid
+        standing.check()
+        assert standing.broker.child.process.pid == before, "nothing was revoked since"
+
+        owner = admit(files, "w1")
+        standing.check()
+
+        until(lambda: not thief.connected)
+        until(lambda: other.connected and other.connected_at > 0)
+        assert standing.broker.child.process.pid != before
+        ours = Bus(owner, "w1")
+        ours.connect(soon())
+        ours.close(soon())
+        assert not thief.connected
+    finally:
+        thief.close(Deadline.after(1))
+        other.close(Deadline.after(1))
+
+
+def test_given_somebody_new_with_a_certificate_then_nothing_is_started_anew(
+    standing: StandingBroker, files: BrokerDirectory
+) -> None:
+    before = standing.broker.child.process.pid
+
+    files.add_principals([Principal(id="w3", role=Role.WORKER)])
+    admit(files, "w3")
+    files.renew()
+    files.issue("w1")
+    standing.check()
+
+    assert standing.broker.child.process.pid == before
+
+
+def test_when_mosquitto_dies_then_whoever_minds_it_is_told(standing: StandingBroker) -> None:
+    os.kill(standing.broker.child.process.pid, signal.SIGKILL)
+    standing.broker.child.process.wait(10)
+
+    with pytest.raises(BrokerUnavailable, match="Mosquitto ended"):
+        standing.check()
+
+
+def test_given_a_certificate_that_ends_soon_when_run_then_the_broker_has_a_new_one(
+    files: BrokerDirectory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    certificates = files.certificates
+    shorten(certificates, timedelta(days=10))
+
+    running = StandingBroker(files)
+    running.start()
+    running.stop()
+
+    assert certificates.ends > datetime.now(UTC) + timedelta(days=300)
+    assert "renewed the broker's certificate" in capsys.readouterr().err
+
+
+def shorten(certificates: Certificates, left: timedelta) -> None:
+    """Have the broker's certificate end after so long."""
+    folder = certificates.folder
+    authority = Authority(
+        certificates.authority.read_text(), (folder / "authority.key").read_text()
+    )
+    old = authority.for_broker(["localhost"], now=datetime.now(UTC) - BROKER_LIFE + left)
+    certificates.certificate.write_text(old.certificate)
+    certificates.key.write_text(old.key)
+
+
+def test_given_certificates_that_end_soon_then_it_is_said_whose_and_what_to_do(
+    files: BrokerDirectory,
+) -> None:
+    files.issue("w1")
+    now = datetime.now(UTC)
+
+    assert warnings_of(files) == []
+    [broker] = warnings_of(files, now + timedelta(days=380))
+    assert "the broker's certificate ends on" in broker
+    assert "`icebus-broker renew`" in broker
+    broker, worker = warnings_of(files, now + timedelta(days=720))
+    assert "the broker's certificate ended on" in broker
+    assert "the certificate of w1 ends on" in worker
+    assert "`icebus-broker renew w1 -o w1.json`" in worker
+    files.issue("w1", void_others=True)
+    files.remove_principal("w1")
+    assert len(warnings_of(files, now + timedelta(days=720))) == 1
+
+
+def test_given_a_damaged_folder_of_certificates_then_the_broker_runs_on_and_says_so(
+    standing: StandingBroker, files: BrokerDirectory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files.certificates.certificate.write_text("nonsense")
+
+    standing._next_expiry_check = 0
+    standing.check()
+
+    assert "can't look at when certificates end" in capsys.readouterr().err
+
+
+def until(true: Callable[[], bool]) -> None:
+    deadline = Deadline.after(20)
+    while not true():
+        assert not deadline.expired
