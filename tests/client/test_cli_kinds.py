@@ -263,6 +263,15 @@ def test_given_a_file_that_cant_be_written_when_measured_then_the_results_are_pr
     assert done.stdout.splitlines()[1].split()[:2] == [circuits[0].name, "d1"]
 
 
+def test_given_a_bitstream_on_stdin_when_measured_then_it_is_sent_as_if_it_were_a_file(
+    icebus: Icebus, circuits: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    piped = io.TextIOWrapper(io.BytesIO(circuits[0].read_bytes()))
+    monkeypatch.setattr(sys, "stdin", piped)
+    (row,) = icebus("map", "--kind", KIND, "-", "-o", "json").json()
+    assert (row["bitstream"], row["file"]) == ("stdin", "-")
+
+
 @pytest.mark.parametrize("form", ["table", "json"])
 def test_given_ctrl_c_in_the_middle_when_measuring_then_what_came_before_is_printed(
     icebus: Icebus,

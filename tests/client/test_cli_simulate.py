@@ -50,6 +50,31 @@ def circuit(tmp_path: Path) -> Callable[[str], Path]:
     return write
 
 
+@pytest.mark.parametrize("count", [1, 40])
+def test_given_a_bitstream_on_stdin_when_simulated_then_it_is_counted_among_the_others(
+    icebus: Icebus, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    example = EXAMPLES / "pulse_2khz.bin"
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(example.read_bytes())))
+    others = [EXAMPLES / "pulse_8khz.bin"] * (count - 1)
+    rows = rows_of(icebus("simulate", "-", *others, "-o", "json"))
+    assert [row["pulses"] for row in rows] == [2000] + [8000] * (count - 1)
+    assert rows[0]["file"] == "-"
+
+
+def test_given_stdin_twice_when_simulated_then_that_is_wrong_usage(icebus: Icebus) -> None:
+    done = icebus("simulate", "-", "-")
+    assert done.code == 2
+    assert "more than once" in done.stderr
+
+
+@pytest.mark.parametrize("words", [("-h",), ("simulate", "-h"), ("admin", "drain", "-h")])
+def test_given_a_short_option_for_help_then_it_helps(icebus: Icebus, words: list[str]) -> None:
+    done = icebus(*words)
+    assert done.code == 0
+    assert "Usage" in done.stdout
+
+
 def test_given_examples_when_simulated_then_a_table_has_their_counts(icebus: Icebus) -> None:
     done = icebus("simulate", *sorted(EXAMPLES.glob("*.bin")))
 

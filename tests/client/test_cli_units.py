@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 
 from icebus.client import Waiting
-from icebus.client.cli import exit_codes
+from icebus.client.cli import exit_codes, output
 from icebus.client.cli.app import PANELS, app
 from icebus.client.cli.commands import admin
 from icebus.client.cli.commands.reservations import by_reservation
@@ -68,6 +68,48 @@ def test_given_any_rows_when_tabled_then_there_is_a_line_for_each(
     lines = table(rows, [Column("name"), Column("count", right=True)]).split("\n")
     assert len(lines) == len(rows) + 1
     assert all(line.isprintable() for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("width", "titles"),
+    [
+        (80, ["ID", "KIND", "WORKER", "LEFT"]),
+        (19, ["ID", "KIND", "LEFT"]),
+        (13, ["ID", "KIND"]),
+        (4, ["ID", "KIND"]),
+    ],
+)
+def test_given_a_narrow_terminal_when_tabled_then_minor_columns_are_left_out(
+    monkeypatch: pytest.MonkeyPatch, width: int, titles: list[str]
+) -> None:
+    monkeypatch.setattr(output, "_terminal_width", lambda: width)
+    columns = [Column("id"), Column("kind"), Column("worker", minor=2), Column("left", minor=1)]
+    row = {"id": "ab12", "kind": "k", "worker": "local", "left": "5m"}
+    assert table([row], columns).splitlines()[0].split() == titles
+
+
+def test_given_no_terminal_when_tabled_then_nothing_is_left_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COLUMNS", "10")
+    columns = [Column("name"), Column("reason", minor=1)]
+    assert "REASON" in table([{"name": "a" * 20, "reason": "b" * 20}], columns)
+
+
+@pytest.mark.parametrize(
+    ("error", "named"),
+    [
+        (errors.UnknownReservation("there is none", reservation="r1"), True),
+        (errors.ReservationEnded("it is over", reservation="r1"), True),
+        (errors.UnknownReservation("there is none", reservation="r2"), False),
+        (errors.NotEnoughDevices("there are none", reservation="r1"), False),
+    ],
+)
+def test_given_a_reservation_of_the_environment_when_it_is_over_then_the_variable_is_named(
+    monkeypatch: pytest.MonkeyPatch, error: IcebusError, named: bool
+) -> None:
+    monkeypatch.setenv("ICEBUS_RESERVATION", "r1")
+    assert ("unset ICEBUS_RESERVATION" in exit_codes.describe(error)[1]) == named
 
 
 def test_given_rows_when_tabled_then_columns_line_up() -> None:

@@ -148,7 +148,7 @@ def test_when_a_request_makes_no_sense_then_it_is_refused_as_invalid(
 def test_when_longer_than_allowed_then_the_refusal_names_the_cap(harness: Harness) -> None:
     harness.worker("w1", "a")
 
-    with pytest.raises(InvalidRequest, match="7200") as refused:
+    with pytest.raises(InvalidRequest, match="2 h") as refused:
         harness.reserve(count=1, duration=7201)
 
     assert refused.value.details == {"max_duration": 7200}

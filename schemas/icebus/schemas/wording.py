@@ -2,6 +2,23 @@
 
 from __future__ import annotations
 
+_HOUR = 3600
+_DAY = 24 * _HOUR
+
+
+def lasting(seconds: float) -> str:
+    """How long something is, in the largest unit that says it exactly.
+
+    >>> lasting(259200), lasting(86400), lasting(5400), lasting(0.5)
+    ('3 days', '24 h', '90 min', '0.5 s')
+    """
+    if seconds >= 2 * _DAY and seconds % _DAY == 0:
+        return counted(round(seconds) // _DAY, "day")
+    for size, unit in ((_HOUR, "h"), (60, "min")):
+        if seconds >= size and seconds % size == 0:
+            return f"{round(seconds) // size} {unit}"
+    return f"{seconds:g} s"
+
 
 def counted(number: int, noun: str) -> str:
     """A number of things.

@@ -51,6 +51,7 @@ _EPILOG = "Exit codes: " + ", ".join(f"{code} {text}" for code, text in EXIT_COD
 app = typer.Typer(
     name="icebus",
     no_args_is_help=True,
+    context_settings={"help_option_names": ["--help", "-h"]},
     pretty_exceptions_enable=False,
     epilog=_EPILOG,
     help="""Reserve FPGA boards of a farm and evaluate bitstreams on them.

@@ -18,6 +18,7 @@ from icebus.client.cli.outcomes import FILE, OutcomePrinter
 from icebus.client.cli.output import Format, print_message
 from icebus.client.cli.plotting import check_plot, plotting, with_waveform
 from icebus.client.cli.progress import queue_messages, run_progress, waiting_message
+from icebus.client.cli.stdin import STDIN, read_stdin
 from icebus.schemas.wording import counted
 
 if TYPE_CHECKING:
@@ -147,6 +148,7 @@ def read_all(files: Sequence[Path], *, validate: bool) -> list[Bitstream]:
     from icebus.client._evaluating.bitstreams import Bitstream
     from icebus.schemas.errors import IcebusError
 
+    piped = read_stdin(files)
     names = [path.name for path in files]
     bitstreams: list[Bitstream] = []
     problems: list[IcebusError] = []
@@ -154,7 +156,10 @@ def read_all(files: Sequence[Path], *, validate: bool) -> list[Bitstream]:
         # Files of one name from several folders are told apart by their paths.
         name = path.name if names.count(path.name) == 1 else str(path)
         try:
-            read = Bitstream.read(path, {FILE: str(path)}, name=name, validate=validate)
+            if path == STDIN and piped is not None:
+                read = Bitstream.of(piped, "stdin", {FILE: str(path)}, validate=validate)
+            else:
+                read = Bitstream.read(path, {FILE: str(path)}, name=name, validate=validate)
             read.check()
         except IcebusError as error:
             problems.append(error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import cache
 from typing import TYPE_CHECKING, Final
 
@@ -28,6 +29,9 @@ EXIT_CODES: Final = {
     INTERRUPTED: "interrupted",
 }
 """What each exit code means, as `icebus --help` tells it."""
+
+VARIABLE: Final = "ICEBUS_RESERVATION"
+"""Names the reservation to use, as `icebus reserve --shell` has it."""
 
 _COMMAND: Final = "`icebus "
 
@@ -63,6 +67,17 @@ def _by_error() -> dict[type[IcebusError], tuple[int, str]]:
     }
 
 
+def _over() -> tuple[type[IcebusError], ...]:
+    from icebus.schemas import errors
+
+    return (errors.UnknownReservation, errors.ReservationEnded)
+
+
+def _is_of_environment(error: IcebusError) -> bool:
+    named = os.environ.get(VARIABLE)
+    return bool(named) and error.details.get("reservation") == named
+
+
 def describe(error: IcebusError) -> tuple[str, str, int]:
     """What to say of an error, a hint (or nothing), and the exit code."""
     known = _by_error()
@@ -71,6 +86,9 @@ def describe(error: IcebusError) -> tuple[str, str, int]:
             code, hint = known[cls]
             if error.details.get("problem") == "size" or "size" in error.details:
                 hint = ""  # what has another size is never sent: it would shift what follows it
+            if isinstance(error, _over()) and _is_of_environment(error):
+                hint = f"${VARIABLE} names it: `unset {VARIABLE}`"
+                return error.message, hint, code
             # A message that names a command itself needs no other.
             return error.message, "" if _COMMAND in error.message else hint, code
     return error.message, "", FAILED

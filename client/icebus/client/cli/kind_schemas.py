@@ -97,7 +97,10 @@ def columns(measured: Sequence[Field], rows: Sequence[Row] = ()) -> list[Column]
     return [
         Column("bitstream"),
         Column("serial"),
-        *(Column(field.name, right=_is_number(field)) for field in shown),
+        *(
+            Column(field.name, right=_is_number(field), minor=place)
+            for place, field in enumerate(shown)
+        ),
     ]
 
 

@@ -65,7 +65,7 @@ MeasurementArgs = Annotated[
 Files = Annotated[
     list[Path],
     # Each that can't be read has an error of its own, whatever keeps it from being read.
-    typer.Argument(help="Bitstreams (.bin) for the iCE40UP5K.", readable=False),
+    typer.Argument(help="Bitstreams (.bin) for the iCE40UP5K; - is stdin.", readable=False),
 ]
 ReservationId = Annotated[
     str | None,

@@ -6,7 +6,9 @@ import contextlib
 import csv
 import io
 import json
+import math
 import re
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -53,11 +55,14 @@ class Column:
         key: of the row.
         show: how its value reads.
         right: whether it is aligned to the right, as numbers are.
+        minor: 0 where it is never left out; of others the highest go first, where a terminal is
+            too narrow for all.
     """
 
     key: str
     show: Callable[[Any], str] = plain
     right: bool = False
+    minor: int = 0
 
     @property
     def title(self) -> str:
@@ -66,10 +71,24 @@ class Column:
 
 
 def table(rows: Sequence[Row], columns: Sequence[Column]) -> str:
-    """Rows in aligned columns without lines around them; only the title when there are none."""
-    cells = [[column.title for column in columns]]
-    cells += [[column.show(row.get(column.key)) for column in columns] for row in rows]
-    return aligned(cells, [column.right for column in columns])
+    """Rows in aligned columns without lines around them; only the title when there are none.
+
+    On a terminal, minor columns that it has no room for are left out.
+    """
+    width = _terminal_width()
+    while True:
+        cells = [[column.title for column in columns]]
+        cells += [[column.show(row.get(column.key)) for column in columns] for row in rows]
+        text = aligned(cells, [column.right for column in columns])
+        least = max(columns, key=lambda column: column.minor)
+        if not least.minor or max(map(len, text.splitlines())) <= width:
+            return text
+        columns = [column for column in columns if column is not least]
+
+
+def _terminal_width() -> float:
+    """Columns of the terminal that is written to; no limit where it is none."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else math.inf
 
 
 def aligned(rows: Sequence[Sequence[str]], right: Sequence[bool] = ()) -> str:

@@ -45,6 +45,7 @@ from icebus.schemas.operations.reservations import (
     WithdrawReply,
 )
 from icebus.schemas.selectors import parse
+from icebus.schemas.wording import lasting
 
 LONGEST_WAIT = 30 * 86_400.0
 """Seconds that anybody waits in the queue at most."""
@@ -55,8 +56,8 @@ def reserve(transaction: Transaction, user: str, args: ReserveArgs) -> Reservati
     longest = transaction.settings.max_duration
     if args.duration > longest:
         raise InvalidRequest(
-            f"{args.duration:.0f} s is longer than the {longest:.0f} s that a reservation may last "
-            "here; reserve for less and extend it",
+            f"{lasting(args.duration)} is longer than the {lasting(longest)} that a reservation "
+            "may last here; reserve for less and extend it",
             max_duration=longest,
         )
     parse(args.selector or "")

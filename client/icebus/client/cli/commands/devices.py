@@ -56,19 +56,19 @@ def devices(selector: Selector = None, output: Output = Format.TABLE) -> None:
     columns = [
         Column("serial"),
         Column("state"),
-        Column("for", right=True),
-        Column("worker"),
-        Column("chip"),
-        Column("firmware"),
+        Column("for", right=True, minor=2),
+        Column("worker", minor=4),
+        Column("chip", minor=5),
+        Column("firmware", minor=6),
         Column("user"),
-        Column("reservation"),
-        Column("reason"),
+        Column("reservation", minor=1),
+        Column("reason", minor=1),
     ]
     shown = rows
     if output is Format.TABLE:
         shown = [_shown(row) for row in rows]
         if any(row["labels"] for row in shown):
-            columns.insert(-1, Column("labels"))
+            columns.insert(-1, Column("labels", minor=3))
     print_rows(shown, columns, output, "serial", FIELDS)
     claimed = [row for row in rows if row["claimed_by"]]
     if claimed:

@@ -95,12 +95,12 @@ def history(
     columns = [
         Column("at", show=_local),
         Column("event"),
-        Column("actor"),
+        Column("actor", minor=1),
         Column("user"),
-        Column("reservation"),
+        Column("reservation", minor=2),
         Column("serial"),
-        Column("worker"),
-        Column("reason"),
+        Column("worker", minor=3),
+        Column("reason", minor=1),
     ]
     print_rows(rows, columns, output, "number", FIELDS)
     if len(rows) == limit:

@@ -233,7 +233,9 @@ def chosen_reservation(client: BaseClient[Any], name: str | None) -> Reservation
     found = [each for each in held if name in (None, each.id)]
     if not found:
         which = f"no reservation {name!r}" if name else "no reservation"
-        raise UnknownReservation(f"you hold {which}; `icebus reservations` lists yours")
+        raise UnknownReservation(
+            f"you hold {which}; `icebus reservations` lists yours", reservation=name
+        )
     if len(found) > 1:
         names = ", ".join(each.id for each in found)
         raise typer.BadParameter(f"you hold several reservations: name one of {names}")
@@ -254,7 +256,8 @@ def holding_reservation(client: BaseClient[Any], serial: str) -> Reservation:
         return devices[serial]
     has = f"you hold {', '.join(devices)}" if devices else "you hold none"
     raise DeviceNotHeld(
-        f"you do not hold device {serial!r}; {has}; `icebus reserve --serial {serial}` reserves it",
+        f"you do not hold device {serial!r}; {has}; `icebus devices` shows who does, and "
+        f"`icebus reserve --serial {serial}` reserves one that is free",
         serial=serial,
     )
 
@@ -335,16 +338,16 @@ def _print(found: list[Reservation], output: Format) -> None:
         Column("id"),
         Column("state"),
         Column("user"),
-        Column("kind"),
+        Column("kind", minor=3),
         Column("left", right=True),
-        Column("attached"),
-        Column("devices"),
+        Column("attached", minor=4),
+        Column("devices", minor=2),
     ]
     rows = [_row(each) for each in found]
     if output is Format.TABLE:
         rows = [_shown(row, each) for row, each in zip(rows, found, strict=True)]
         if any(each.queue is not None for each in found):
-            columns += [Column("position", right=True), Column("waits for")]
+            columns += [Column("position", right=True), Column("waits for", minor=1)]
         if any(each.offer is not None for each in found):
             columns.append(Column("offered to"))
     print_rows(rows, columns, output, "id", FIELDS)

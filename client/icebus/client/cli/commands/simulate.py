@@ -29,6 +29,7 @@ from icebus.client.cli.output import (
     table,
 )
 from icebus.client.cli.progress import step_progress
+from icebus.client.cli.stdin import STDIN, read_stdin
 from icebus.schemas.wording import counted
 
 FIELDS = ("file", "pulses", "exact", "note", "driver", "blocks", "error")
@@ -63,9 +64,9 @@ _COLUMNS = [
     Column("file"),
     Column("pulses", right=True),
     Column("exact"),
-    Column("driver"),
-    Column("blocks", _show_blocks),
-    Column("note"),
+    Column("driver", minor=2),
+    Column("blocks", _show_blocks, minor=3),
+    Column("note", minor=1),
 ]
 
 
@@ -150,7 +151,7 @@ def _prepare(pin: int) -> None:
 
 def _rows(files: Sequence[Path], question: Question) -> Iterator[Row]:
     """What there is to tell of each file, in their order."""
-    ask = partial(answer, question=question)
+    ask = partial(answer, question=question, piped=read_stdin(files))
     if len(files) < PARALLEL_FROM:
         yield from map(ask, files)
         return
@@ -170,7 +171,7 @@ def _leave_interrupts_to_the_command() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def answer(path: Path, question: Question) -> Row:
+def answer(path: Path, question: Question, piped: bytes | None = None) -> Row:
     """What there is to tell of one file; never raises, as every file has a row."""
     from icebus import fpga
     from icebus.client._evaluating.bitstreams import read_file
@@ -179,7 +180,7 @@ def answer(path: Path, question: Question) -> Row:
 
     row: dict[str, Any] = dict.fromkeys(FIELDS) | {"file": str(path), "note": ""}
     try:
-        bitstream = read_file(path)
+        bitstream = piped if path == STDIN and piped is not None else read_file(path)
         inspection = fpga.inspect(bitstream, pin=question.pin)
         told = normalise(bitstream).note  # what a farm would say of it
         row |= {"driver": inspection.driver, "blocks": asdict(inspection.blocks)}
