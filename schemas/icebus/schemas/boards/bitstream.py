@@ -183,7 +183,9 @@ class _Reference:
     Attributes:
         data: the file.
         writes: its blocks of memory.
-        frame: first and last byte (exclusive) of what is neither memory nor the stored checksum.
+        frame: what is neither memory nor the stored checksum, and where each piece of it is.
+        strides: the file from ``start`` on, in pieces that need not be copied to be compared.
+        blocks: the same in shorter ones.
         start: where the checksum starts.
         stored: where it stands.
         states: the checksum from ``start`` on before each block and at the end.
@@ -191,7 +193,9 @@ class _Reference:
 
     data: bytes
     writes: tuple[BankWrite, ...]
-    frame: tuple[tuple[int, int], ...]
+    frame: tuple[tuple[bytes, ...], tuple[int, ...]]
+    strides: tuple[bytes, ...]
+    blocks: tuple[bytes, ...]
     start: int
     stored: int
     states: tuple[int, ...]
@@ -208,27 +212,34 @@ class _Reference:
         states = [_CRC_INITIAL]
         for at in range(start, stored, _BLOCK):
             states.append(crc_hqx(data[at : min(at + _BLOCK, stored)], states[-1]))
-        frame = tuple(zip(edges[::2], edges[1::2], strict=True))
-        return cls(data, tuple(walk.writes), frame, start, stored, tuple(states))
+        firsts = tuple(edges[::2])
+        pieces = tuple(data[first:last] for first, last in zip(firsts, edges[1::2], strict=True))
+        return cls(
+            data,
+            tuple(walk.writes),
+            (pieces, firsts),
+            tuple(data[at : min(at + _STRIDE, stored)] for at in range(start, stored, _STRIDE)),
+            tuple(data[at : min(at + _BLOCK, stored)] for at in range(start, stored, _BLOCK)),
+            start,
+            stored,
+            tuple(states),
+        )
 
     def frames(self, data: bytes) -> bool:
         """Whether a file differs in the contents of memory and the stored checksum at most."""
-        known = self.data
-        return len(data) == len(known) and all(
-            data[first:last] == known[first:last] for first, last in self.frame
-        )
+        return len(data) == len(self.data) and all(map(data.startswith, *self.frame))
 
     def follow(self, data: bytes) -> _Reference | None:
         """The reference for the next file; None if the checksum of ``data`` is wrong."""
-        known, states = self.data, self.states
+        blocks, states, same = self.blocks, self.states, data.startswith
         difference = block = summed = 0
         at, end = self.start, self.stored
         while at < end:
-            size = _STRIDE if block % _BLOCKS == 0 else _BLOCK
-            if at + size > end or data[at : at + size] != known[at : at + size]:
+            size = _STRIDE
+            if block % _BLOCKS or at + size > end or not same(self.strides[block // _BLOCKS], at):
                 size = min(_BLOCK, end - at)
-                part = data[at : at + size]
-                if part != known[at : at + size] or size < _BLOCK:
+                if size < _BLOCK or not same(blocks[block], at):
+                    part = data[at : at + size]
                     difference = crc_hqx(part, difference ^ states[block]) ^ states[block + 1]
                     summed += 1
                     at, block = at + size, block + 1

@@ -10,11 +10,16 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 from icebus.schemas.errors import JournalUnavailable
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 KEPT = 10_000
 """Unacknowledged outcomes kept for a client that never acknowledges, newest first."""
@@ -54,19 +59,23 @@ class StoredOutcome:
     position: int = 0
 
 
-@contextlib.contextmanager
-def _typed() -> Iterator[None]:
+def _typed(method: Callable[P, T]) -> Callable[P, T]:
     """A full disk or a locked file is nobody's mistake here: callers get an error they know."""
-    try:
-        yield
-    except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
-        raise
-    except (sqlite3.DatabaseError, OSError) as error:
-        raise JournalUnavailable(
-            f"the worker's journal can't be used ({error}); make room on the worker's disk, or end "
-            "what locks its files",
-            reason=str(error),
-        ) from error
+
+    @wraps(method)
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return method(*args, **kwargs)
+        except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
+            raise
+        except (sqlite3.DatabaseError, OSError) as error:
+            raise JournalUnavailable(
+                f"the worker's journal can't be used ({error}); make room on the worker's disk, or "
+                "end what locks its files",
+                reason=str(error),
+            ) from error
+
+    return call
 
 
 class Journal:
@@ -80,22 +89,22 @@ class Journal:
             was to change is then as before.
     """
 
+    @_typed
     def __init__(self, path: Path) -> None:
         self._unpruned = 0
-        with _typed():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(path, timeout=LOCKED_SECONDS, isolation_level=None)
-            try:
-                self._db.execute("PRAGMA journal_mode=WAL")
-                self._db.execute("PRAGMA synchronous=NORMAL")
-                self._db.execute("PRAGMA cache_size=-128")  # KiB: there may be hundreds of devices
-                self._upgrade()
-                self._db.executescript(_TABLES)
-            except BaseException:
-                self._db.close()
-                raise
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._db = sqlite3.connect(path, timeout=LOCKED_SECONDS, isolation_level=None)
+        try:
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=NORMAL")
+            self._db.execute("PRAGMA cache_size=-128")  # KiB: there may be hundreds of devices
+            self._upgrade()
+            self._db.executescript(_TABLES)
+        except BaseException:
+            self._db.close()
+            raise
 
-    @_typed()
+    @_typed
     def accept(
         self,
         reservation: str,
@@ -120,7 +129,7 @@ class Journal:
             if self._unpruned >= PRUNE_EVERY:
                 self._prune()
 
-    @_typed()
+    @_typed
     def knows(self, reservation: str, evaluation: str) -> bool:
         """Whether that evaluation was accepted and is not yet forgotten."""
         found = self._db.execute(
@@ -129,7 +138,7 @@ class Journal:
         )
         return found.fetchone() is not None
 
-    @_typed()
+    @_typed
     def write_outcome(self, reservation: str, evaluation: str, event: str, outcome: str) -> None:
         """Write down an outcome; the first one stands."""
         self._db.execute(
@@ -138,7 +147,7 @@ class Journal:
             (event, outcome, reservation, evaluation),
         )
 
-    @_typed()
+    @_typed
     def without_outcome(self, reservation: str) -> list[str]:
         """The descriptions of accepted evaluations without an outcome, oldest first."""
         found = self._db.execute(
@@ -148,7 +157,7 @@ class Journal:
         )
         return [entry for (entry,) in found]
 
-    @_typed()
+    @_typed
     def outcome(self, reservation: str, evaluation: str) -> StoredOutcome | None:
         """The outcome of one evaluation, acknowledged or not; None while there is none."""
         found = self._db.execute(
@@ -158,7 +167,7 @@ class Journal:
         ).fetchone()
         return None if found is None else StoredOutcome(*found)
 
-    @_typed()
+    @_typed
     def outcomes(self, reservation: str, after: int = 0, limit: int = -1) -> list[StoredOutcome]:
         """Outcomes not yet acknowledged, oldest first; a page of them, or all."""
         found = self._db.execute(
@@ -169,7 +178,7 @@ class Journal:
         )
         return [StoredOutcome(*row) for row in found]
 
-    @_typed()
+    @_typed
     def count_outcomes(self, reservation: str) -> int:
         """How many outcomes are not yet acknowledged."""
         found = self._db.execute(
@@ -179,7 +188,7 @@ class Journal:
         )
         return int(found.fetchone()[0])
 
-    @_typed()
+    @_typed
     def acknowledge(self, reservation: str, evaluations: Iterable[str]) -> int:
         """Repeat outcomes no more that the client has; returns how many there were."""
         named = [(reservation, evaluation) for evaluation in evaluations]
@@ -193,17 +202,17 @@ class Journal:
             ).rowcount
         return max(0, changed)
 
-    @_typed()
+    @_typed
     def keep_only(self, reservation: str | None) -> None:
         """Forget all that belongs to other reservations, which are over."""
         self._db.execute("DELETE FROM evaluations WHERE reservation IS NOT ?", (reservation,))
 
-    @_typed()
+    @_typed
     def nonces(self) -> dict[str, int]:
         """The commands last acted on, by name; empty for a device never met before."""
         return dict(self._db.execute("SELECT name, value FROM nonces"))
 
-    @_typed()
+    @_typed
     def write_nonces(self, nonces: dict[str, int]) -> None:
         """Write down commands as acted on."""
         with self._transaction():

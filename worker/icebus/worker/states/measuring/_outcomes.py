@@ -67,7 +67,7 @@ class Entry(Outcome):
 
     def envelope(self) -> dict[str, object]:
         """What its outcome says besides what came out, as of now."""
-        return {**{name: getattr(self, name) for name in Outcome.model_fields}, "at": now()}
+        return {**self.__dict__, "at": now()}
 
     def failure(self, error: IcebusError) -> Failure:
         """Its outcome, when it will have no result."""
