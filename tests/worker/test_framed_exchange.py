@@ -25,16 +25,9 @@ from icebus.schemas.errors import (
 )
 from icebus.worker.firmware import Measured
 from icebus.worker.firmware.framed import FramedReport
-from icebus.worker.firmware.framed._exchange import (
-    ATTEMPTS,
-    MOST_AT_ONCE,
-    Began,
-    Effect,
-    Ended,
-    Exchange,
-    Send,
-    Silent,
-)
+from icebus.worker.firmware.framed._effects import Began, Effect, Ended, Send, Silent
+from icebus.worker.firmware.framed._exchange import MOST_AT_ONCE, Exchange
+from icebus.worker.firmware.framed._measuring import ATTEMPTS
 
 PULSES = CountPulses((27,), 50_000)
 LATENCY = 0.001

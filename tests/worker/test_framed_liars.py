@@ -26,14 +26,8 @@ from icebus.schemas.boards.framed_requests import CountPulses, Encoding, Measure
 from icebus.schemas.errors import IcebusError, MeasurementFailed
 from icebus.worker.firmware import Measured
 from icebus.worker.firmware.framed import FramedReport
-from icebus.worker.firmware.framed._exchange import (
-    MOST_UNASKED,
-    Effect,
-    Ended,
-    Exchange,
-    Send,
-    Silent,
-)
+from icebus.worker.firmware.framed._effects import Effect, Ended, Send, Silent
+from icebus.worker.firmware.framed._exchange import MOST_UNASKED, Exchange
 
 FIRST = 7
 PINS = CountPulses((27, 25), 50_000)

@@ -9,7 +9,7 @@ and a result whose sequence is not known is nobody's.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from icebus.schemas.boards.framed import (
     KEEP_ALIVE_SECONDS,
@@ -28,15 +28,16 @@ from icebus.schemas.boards.framed_replies import (
     Result,
     Samples,
 )
-from icebus.schemas.boards.framed_requests import CountPulses, Measure, Measurement, TakeSamples
+from icebus.schemas.boards.framed_requests import Measure, TakeSamples
 from icebus.schemas.errors import (
     BitstreamUnsupported,
     DecoderUnavailable,
     IcebusError,
     MeasurementFailed,
-    MeasurementUnsupported,
 )
 from icebus.worker.firmware._meter import Measured
+from icebus.worker.firmware.framed._effects import Began, Effect, Ended, FramedReport, Send, Silent
+from icebus.worker.firmware.framed._measuring import ATTEMPTS, Measuring
 
 MOST_AT_ONCE = 4
 """Measurements that are given to a board: one is made, one is ready behind it, and two more bridge
@@ -44,9 +45,6 @@ the time that results take to come and measurements to go. All are lost with a b
 
 QUEUE_BYTES = 120 << 10
 """Bytes of encoded bitstreams that a board keeps, by the contract's banner."""
-
-ATTEMPTS = 3
-"""Times that one measurement is sent before it fails."""
 
 REPLY_DEADLINE = 5.0
 """Seconds from a request's first byte to its reply: 0.1 for the longest upload over USB at full
@@ -71,21 +69,6 @@ MOST_ACCEPTED_UNASKED = 8
 """Measurements in a row that a board accepts without having been asked: each is aborted, and those
 that were asked for wait meanwhile. Damage on the line causes one now and then."""
 
-CHECK_CABLE = "check the board's cable and hub"
-
-ARGUMENTS = {
-    0: "size of the bitstream",
-    8: "encoding",
-    9: "sort of measurement",
-    10: "number of pins",
-    11: "input",
-    12: "pins",
-    16: "window",
-    20: "sample rate",
-    24: "number of samples",
-}
-"""What stands where in the payload of a ``MEASURE``, for people."""
-
 _REPLIES = {
     FrameType.MEASURE: FrameType.ACCEPTED,
     FrameType.STATUS: FrameType.BOARD_STATUS,
@@ -96,84 +79,12 @@ _HALF_OF_UPTIMES = 1 << 31
 _TOLD = "told"
 
 
-@dataclass(frozen=True)
-class FramedReport:
-    """A measurement as the board reports it.
-
-    Attributes:
-        measurement: what was asked for.
-        result: what came of it, with pulses, times and temperature.
-        samples: all of them in order, 12 bits each; none when pulses were counted.
-    """
-
-    measurement: Measurement
-    result: Result
-    samples: tuple[int, ...] = ()
-
-
-# --- effects ------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Send:
-    """Send these bytes, behind what is still being sent."""
-
-    data: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Began:
-    """The board makes this measurement now."""
-
-    key: str
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """So this measurement has ended."""
-
-    key: str
-    how: Measured[FramedReport] | IcebusError
-
-
-@dataclass(frozen=True, slots=True)
-class Silent:
-    """Nothing more is to be had from the board; always the last effect."""
-
-    how: str
-
-
-Effect = Send | Began | Ended | Silent
-
-
-# --- state --------------------------------------------------------------------------------------
-
-
-@dataclass(slots=True)
-class _Measuring:
-    key: str
-    payload: bytes
-    measurement: Measurement
-    attempts: int = 0
-    samples: list[int] = field(default_factory=list)
-    sent_at: float = 0.0
-    accepted_at: float = 0.0
-    begun_at: float = 0.0
-
-    @property
-    def seconds(self) -> float:
-        """How long the board measures."""
-        if isinstance(self.measurement, CountPulses):
-            return self.measurement.window_us / 1e6
-        return self.measurement.count / max(1, self.measurement.rate_hz)
-
-
 @dataclass(slots=True)
 class _Request:
     type: FrameType
     sequence: int
     sent_at: float
-    measuring: _Measuring | None = None
+    measuring: Measuring | None = None
 
 
 class Exchange:
@@ -190,9 +101,9 @@ class Exchange:
         self._parser = FrameParser()
         self._heard_at = 0.0
         self._sent_at = 0.0
-        self._unsent: deque[_Measuring] = deque()
+        self._unsent: deque[Measuring] = deque()
         self._request: _Request | None = None
-        self._accepted: dict[int, _Measuring] = {}
+        self._accepted: dict[int, Measuring] = {}
         self._to_ask: FrameType | None = None
         self._full = False
         self._unanswered = 0
@@ -211,12 +122,13 @@ class Exchange:
     @property
     def wants_more(self) -> bool:
         """Whether another measurement would fit on the board."""
-        given = [*self._unsent, *self._accepted.values()]
-        if self._request is not None and self._request.measuring is not None:
-            given.append(self._request.measuring)
-        if len(given) < 2:
-            return True
-        return len(given) < MOST_AT_ONCE and sum(len(m.payload) for m in given) < QUEUE_BYTES
+        request = self._request
+        pending = request.measuring if request is not None else None
+        count = len(self._unsent) + len(self._accepted) + (pending is not None)
+        if not 2 <= count < MOST_AT_ONCE:
+            return count < 2
+        given = [*self._unsent, *self._accepted.values(), *([pending] if pending else ())]
+        return sum(len(each.payload) for each in given) < QUEUE_BYTES
 
     @property
     def due(self) -> float | None:
@@ -244,7 +156,7 @@ class Exchange:
             ValueError: the payload is not one.
         """
         measurement = Measure.parse(payload).measurement
-        self._unsent.append(_Measuring(key, payload, measurement))
+        self._unsent.append(Measuring(key, payload, measurement))
         return self._done(now)
 
     def ask_status(self, now: float) -> list[Effect]:
@@ -330,7 +242,7 @@ class Exchange:
             if self._idle_told > 1:
                 self._lose(list(self._accepted), "its result was lost on the way")
 
-    def _on_accepted(self, now: float, sequence: int, measuring: _Measuring) -> None:
+    def _on_accepted(self, now: float, sequence: int, measuring: Measuring) -> None:
         measuring.accepted_at = now
         self._accepted[sequence] = measuring
         self._idle_told = 0
@@ -368,15 +280,9 @@ class Exchange:
                 measuring.attempts -= 1
                 self._unsent.appendleft(measuring)
             case Reason.INVALID_ARGUMENT:
-                self._end(measuring, _not_able(measuring, rejected.detail))
+                self._end(measuring, measuring.not_able(rejected.detail))
             case Reason.TOO_LONG | Reason.UNKNOWN_TYPE:
-                self._end(
-                    measuring,
-                    MeasurementFailed(
-                        f"the board refuses {len(measuring.payload)} bytes: {rejected.reason.name} "
-                        f"{rejected.detail}; flash it with firmware of this version"
-                    ),
-                )
+                self._end(measuring, measuring.refused(rejected))
             case reason:
                 self._again(measuring, f"the upload was damaged ({reason.name})")
 
@@ -416,27 +322,12 @@ class Exchange:
         if self._accepted:
             self._begin_first(now)
 
-    def _on_measured(self, now: float, measuring: _Measuring, result: Result) -> None:
-        asked = measuring.measurement
-        pins = len(asked.pins) if isinstance(asked, CountPulses) else 0
-        count = asked.count if isinstance(asked, TakeSamples) else 0
-        if len(measuring.samples) != result.samples:
+    def _on_measured(self, now: float, measuring: Measuring, result: Result) -> None:
+        how = measuring.measured(result, now)
+        if how is None:
             self._again(measuring, "samples were lost on the way")
-        elif result.outcome is Outcome.MEASURED and len(result.pulses) != pins:
-            self._end(
-                measuring,
-                MeasurementFailed(f"the board counted {len(result.pulses)} pins instead of {pins}"),
-            )
-        elif result.outcome is Outcome.MEASURED and result.samples != count:
-            self._end(
-                measuring,
-                MeasurementFailed(f"the board took {result.samples} samples instead of {count}"),
-            )
         else:
-            report = FramedReport(asked, result, tuple(measuring.samples))
-            since = max(measuring.accepted_at, measuring.begun_at)
-            upload = measuring.accepted_at - measuring.sent_at
-            self._end(measuring, Measured(report, upload, now - since))
+            self._end(measuring, how)
 
     # --- what we do -----------------------------------------------------------------------------
 
@@ -451,7 +342,7 @@ class Exchange:
         return effects
 
     def _make_request(self, now: float) -> None:
-        measuring: _Measuring | None = None
+        measuring: Measuring | None = None
         payload = b""
         kind, self._to_ask = self._to_ask, None
         if kind is None:
@@ -459,9 +350,7 @@ class Exchange:
                 return
             kind, measuring = FrameType.MEASURE, self._unsent.popleft()
             payload = measuring.payload
-            measuring.attempts += 1
-            measuring.samples.clear()
-            measuring.sent_at = now
+            measuring.again(now)
         self._request = _Request(kind, self._next_sequence(), now, measuring)
         self._sent_at = now
         self._effects.append(Send(Frame(kind, self._request.sequence, payload).pack()))
@@ -504,38 +393,23 @@ class Exchange:
         first = next(iter(self._accepted.values()))
         return first.begun_at + first.seconds + RESULT_DEADLINE
 
-    def _pop_first(self) -> _Measuring:
+    def _pop_first(self) -> Measuring:
         return self._accepted.pop(next(iter(self._accepted)))
 
     def _lose(self, sequences: list[int], how: str) -> None:
         for sequence in reversed(sequences):
             self._again(self._accepted.pop(sequence), how)
 
-    def _again(self, measuring: _Measuring, why: str) -> None:
+    def _again(self, measuring: Measuring, why: str) -> None:
         """Send it again before the others, unless that was done often enough."""
         if measuring.attempts < ATTEMPTS:
             measuring.begun_at = 0.0
             self._unsent.appendleft(measuring)
         else:
-            at = f"at attempt {measuring.attempts} of {ATTEMPTS}"
-            self._end(measuring, MeasurementFailed(f"{why}, {at}; {CHECK_CABLE}"))
+            self._end(measuring, measuring.given_up(why))
 
-    def _end(self, measuring: _Measuring, how: Measured[FramedReport] | IcebusError) -> None:
+    def _end(self, measuring: Measuring, how: Measured[FramedReport] | IcebusError) -> None:
         self._effects.append(Ended(measuring.key, how))
 
     def _fall_silent(self, how: str) -> None:
         self._silent = self._silent or how
-
-
-def _not_able(measuring: _Measuring, offset: int) -> IcebusError:
-    argument, value = ARGUMENTS.get(offset, f"argument at {offset}"), ""
-    match measuring.measurement, offset:
-        case TakeSamples(adc_input=adc_input), 11:
-            value = f" {adc_input}"
-        case CountPulses(pins=pins), 12:
-            value = f" {', '.join(map(str, pins))}"
-    return MeasurementUnsupported(
-        f"the board can't measure so: it refuses {argument}{value}; ask for another, or select "
-        "boards that can (docs/firmware.md says which pins and inputs boards have)",
-        argument=argument,
-    )

@@ -12,7 +12,7 @@ from icebus.schemas.boards.framed_replies import Banner
 from icebus.schemas.errors import IcebusError
 from icebus.worker.firmware._meter import Measured, MeterCallbacks
 from icebus.worker.firmware._plug import Firmware, Probe, ProbedBoard
-from icebus.worker.firmware.framed._exchange import FramedReport
+from icebus.worker.firmware.framed._effects import FramedReport
 from icebus.worker.firmware.framed._meter import FramedMeter
 from icebus.worker.loop import Timer
 

@@ -7,15 +7,8 @@ import time
 from typing import Any
 
 from icebus.worker.firmware._meter import Meter, MeterCallbacks
-from icebus.worker.firmware.framed._exchange import (
-    Began,
-    Effect,
-    Ended,
-    Exchange,
-    FramedReport,
-    Send,
-    Silent,
-)
+from icebus.worker.firmware.framed._effects import Began, Effect, Ended, FramedReport, Send, Silent
+from icebus.worker.firmware.framed._exchange import Exchange
 from icebus.worker.loop import Timer
 
 
