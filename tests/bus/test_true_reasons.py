@@ -96,10 +96,12 @@ def tls_broker(broker: EmbeddedBroker, folder: Path, *more: str) -> Iterator[int
 
 @contextmanager
 def serving(
-    handle: Callable[[socket.socket], object], context: ssl.SSLContext | None = None
+    handle: Callable[[socket.socket], object],
+    context: ssl.SSLContext | None = None,
+    port: int = 0,
 ) -> Iterator[int]:
     """A server of our own; its port."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
+    with socket.create_server(("127.0.0.1", port)) as server:
         kept: list[socket.socket] = []
 
         def serve() -> None:
@@ -392,3 +394,22 @@ def test_given_a_broker_that_is_away_then_the_reason_is_known_and_it_is_waited_f
     assert back.wait(15)
     assert bus.problem is None
     bus.close(Deadline.after(5))
+
+
+def test_given_something_else_in_the_brokers_place_when_connecting_again_then_it_is_named(
+    broker: EmbeddedBroker,
+) -> None:
+    bus = Bus(broker.address("alice"), "alice")
+    bus.connect(Deadline.after(10))
+    named = threading.Event()
+    bus.on_problem(lambda e: named.set() if e.details["cause"] == Cause.NO_BROKER else None)
+    broker.stop(Deadline.after(5))
+    with serving(say_http, port=broker.port):
+        assert named.wait(10)
+        assert bus.refusal is None
+    bus.close(Deadline.after(1))
+
+
+def say_http(connection: socket.socket) -> None:
+    connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+    connection.close()

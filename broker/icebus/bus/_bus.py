@@ -31,7 +31,12 @@ from icebus.bus._acknowledgements import Acknowledgements
 from icebus.bus._address import BrokerAddress
 from icebus.bus._admission import Admission, Judgement
 from icebus.bus._dispatcher import Dispatcher
-from icebus.bus._first_connection import open_connection, why_not_taken_in
+from icebus.bus._first_connection import (
+    LOOK_TIME,
+    look_at_broker,
+    open_connection,
+    why_not_taken_in,
+)
 from icebus.bus._messages import Root, Will, from_paho, publish_properties
 from icebus.bus._subscriptions import FromUsers, Handler, Subscription, Subscriptions
 from icebus.bus._tcp import HasDescriptor, close_after_reading, send_at_once
@@ -427,8 +432,12 @@ class Bus:
             self._trouble.happened(reasons.lost(self.address, str(reason)))
         else:
             self._trouble.answered.set()
+            self._trouble.investigate(self._look)
         self._connected.clear()
         self._subscriptions.disconnected()
+
+    def _look(self) -> IcebusError | None:
+        return look_at_broker(self._client, self.address, Deadline.after(LOOK_TIME))
 
     def _on_connect_fail(self, _client: paho.Client, _userdata: object) -> None:
         if (failed := self._client.connect_error) is not None:

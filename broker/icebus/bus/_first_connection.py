@@ -25,6 +25,9 @@ CONNECT_TIMEOUT = 2.0
 """Seconds to wait for a TCP connection, and then for TLS. A deadline that is nearer is missed by
 that much, because paho keeps the value for every later reconnect."""
 
+LOOK_TIME = 3.0
+"""Seconds for a look at what does not take us in any more."""
+
 LOOK_AFTER = 1.0
 """Seconds without an answer after which it is looked at what it is that does not answer."""
 
@@ -51,7 +54,7 @@ def open_connection(
         except (OSError, UnicodeError) as failed:
             error = reasons.of_exception(address, failed)
             if address.tls and not isinstance(failed, ConnectionRefusedError):
-                error = _look(client, address, deadline) or error
+                error = look_at_broker(client, address, deadline) or error
         except BrokerUnavailable as unresolved:
             error = unresolved
         else:
@@ -69,7 +72,7 @@ def why_not_taken_in(
     """Wait for the broker to take us in; why it does not, or None once it has."""
     trouble.answered.wait(min(LOOK_AFTER, deadline.remaining))
     if not trouble.taken_in and trouble.lasting is None and not deadline.expired:
-        found = _look(client, address, deadline)
+        found = look_at_broker(client, address, deadline)
         if found is not None and reasons.cause_of(found) in reasons.FUTILE:
             return found
         trouble.settled.wait(deadline.remaining)
@@ -78,9 +81,10 @@ def why_not_taken_in(
     return trouble.lasting or trouble.refusal or reasons.silent(address)
 
 
-def _look(
+def look_at_broker(
     client: paho.Client, address: BrokerAddress, deadline: Deadline
 ) -> BrokerUnavailable | None:
+    """What is the matter with what listens there, as far as that can be seen by the deadline."""
     try:
         return look(address, client._ssl_context if address.tls else None, deadline)
     except BrokerUnavailable as found:

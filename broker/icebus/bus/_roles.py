@@ -67,10 +67,10 @@ def refuse_role(bus: Bus, wanted: Role, program: str, deadline: Deadline) -> Non
     if wanted in roles or (wanted is Role.OBSERVER and Role.USER in roles):
         return
     if roles:
-        role = roles[0]
+        role, needed = roles[0], Role.USER if wanted is Role.OBSERVER else wanted
         raise WrongRole(
             f"{address.user} is {_ARTICLE.get(role, 'a')} {role} here; {program} needs credentials "
-            f"of role {wanted}: icebus-broker add NAME --role {wanted}",
+            f"of role {needed}: icebus-broker add NAME --role {needed}",
             user=address.user,
             role=role.value,
             wanted=wanted.value,

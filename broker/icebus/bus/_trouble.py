@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 
 from icebus.bus import _reasons as reasons
 from icebus.schemas.errors import IcebusError
 
 log = logging.getLogger(__name__)
+
+LOOK_INTERVAL = 30.0
+"""Seconds between looks at why connections end before they are answered."""
 
 Listener = Callable[[IcebusError], None]
 
@@ -33,6 +37,7 @@ class Trouble:
         self._lock = threading.Lock()
         self._listeners: list[Listener] = []
         self._told: set[reasons.Cause | None] = set()
+        self._look_again = 0.0
         self.answered = threading.Event()
         self.settled = threading.Event()
         self.taken_in = False
@@ -72,6 +77,27 @@ class Trouble:
             self.settled.set()
         self.answered.set()
 
+    def investigate(self, look: Callable[[], IcebusError | None]) -> None:
+        """A connection ended before the broker answered: find out why, on a thread that is brief.
+
+        Only once in a while, and only after a connection that stood: the first is looked at by
+        whoever waits for it.
+
+        Args:
+            look: gives the reason, if one is found, within seconds.
+        """
+        at = time.monotonic()
+        with self._lock:
+            if not self.taken_in or self.refusal is not None or at < self._look_again:
+                return
+            self._look_again = at + LOOK_INTERVAL
+
+        def find() -> None:
+            if (found := look()) is not None and self.error is not None:
+                self.happened(found)
+
+        threading.Thread(target=find, name="look-at-broker", daemon=True).start()
+
     def refused(self, error: IcebusError) -> None:
         """The broker answered, and did not take us in."""
         self.refusal = error
@@ -83,5 +109,6 @@ class Trouble:
             self.error = self.refusal = None
             self.taken_in = True
             self._told.clear()
+            self._look_again = 0.0
         self.settled.set()
         self.answered.set()
