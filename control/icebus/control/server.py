@@ -118,7 +118,8 @@ class Control:
             session_expiry=0,
         )
         # What users write comes on a connection of its own: however much that is, at the broker or
-        # on its way, what workers and controls say never waits behind it.
+        # on its way, what workers and controls say never waits behind it. Answers go out on the
+        # other, where the broker's acknowledgements do not wait behind a flood.
         self._requests = Bus(address, f"control-{self.id}-requests", session_expiry=0)
         self._settings = settings or Settings()
         self._engine = Engine(
@@ -136,7 +137,7 @@ class Control:
         self._users = Turns(self._inbox.put)
         self._thread = threading.Thread(target=self._run, name="control-database", daemon=True)
         self._state_publisher = StatePublisher(self._bus, CONTROL_STATE, control=self.id)
-        self._responder = Responder(self._requests, CONTROL)
+        self._responder = Responder(self._bus, CONTROL)
 
     # --- life -----------------------------------------------------------------------------------
 

@@ -106,9 +106,10 @@ class Worker:
         self._single_run = SingleRun(self._bus, Role.WORKER, self.session, on_other)
         self._publishing = Publishing(self._bus, self.id, self.session)
         # What users write comes on a connection of its own: however much that is, at the broker or
-        # on its way, heartbeats and what control wants never wait behind it.
+        # on its way, heartbeats and what control wants never wait behind it. Answers go out on the
+        # other, where the broker's acknowledgements do not wait behind a flood.
         self._requests = Bus(address, f"worker-{self.id}-calls")
-        self._calls = Calls(self._requests, self.id, self._inventory, self._installed, self._blobs)
+        self._calls = Calls(self._bus, self.id, self._inventory, self._installed, self._blobs)
         self._our_session = f'"session":"{self.session}"'.encode()
         self._correcting = False
 
