@@ -15,7 +15,6 @@ from tests import postgresql as postgresql_server
 from icebus.broker.access import Principal
 from icebus.broker.embedded import EmbeddedBroker
 from icebus.broker.mosquitto import find_program
-from icebus.schemas.boards.images import VARIABLE
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import ProgramMissing
 from icebus.schemas.topics import Role
@@ -104,17 +103,6 @@ def broker_class() -> type[EmbeddedBroker]:
             raise
         pytest.skip(f"{missing.message}; no Docker engine answers either")
     return EmbeddedBroker
-
-
-@pytest.fixture(autouse=True)
-def _firmware_folders() -> Iterator[None]:
-    """A worker that a test serves within this process names its folders for the whole process."""
-    before = os.environ.get(VARIABLE)
-    yield
-    if before is None:
-        os.environ.pop(VARIABLE, None)
-    else:
-        os.environ[VARIABLE] = before
 
 
 @pytest.fixture

@@ -66,6 +66,8 @@ def test_given_a_folder_in_the_environment_then_it_goes_before_the_package_s(
     assert found[:2] == [a, b]
     packaged = [Path(root) / "worker" / "firmware" / "images" for root in icebus.__path__]
     assert found[2:] == packaged == directories({})
+    assert directories({}, [a, b]) == [a, b, *packaged], "those of a configuration"
+    assert directories({"ICEBUS_FIRMWARE": str(b)}, [a]) == [b, *packaged]
     write(a / "a.uf2", version="1")
     write(b / "b.uf2", version="2")
     first = find_image("icebus", Chip.RP2040, found[:2])

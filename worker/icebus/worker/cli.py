@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import logging
-import os
 import signal
 import threading
 from pathlib import Path
@@ -15,7 +14,7 @@ import platformdirs
 import typer
 
 from icebus.bus import BrokerAddress
-from icebus.schemas.boards.images import VARIABLE as FOLDERS_VARIABLE
+from icebus.schemas.boards.images import directories
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import IcebusError, InternalError, InvalidRequest
 from icebus.schemas.logs import log_to_stderr, printable
@@ -125,7 +124,8 @@ def run(
         options = {key: value for key, value in said.items() if value is not None}
         configuration = read_configuration(config, options)
         log_to_stderr(logging.DEBUG if configuration.verbose else logging.INFO)
-        installed = Installed.load().offering(configuration.kinds)
+        image_folders = directories(configured=configuration.firmware.folders)
+        installed = Installed.load(image_folders).offering(configuration.kinds)
         if check_config:
             typer.echo(f"{config or 'what the options say'} is valid")
         else:
@@ -147,9 +147,6 @@ def serve(configuration: Configuration, installed: Installed) -> None:
             "which broker? Put the path of the worker's credentials file, or its URL, "
             "mqtt://worker:password@host:port, in ICEBUS_BROKER"
         )
-    folders = os.pathsep.join(str(each.resolve()) for each in configuration.firmware.folders)
-    if folders:
-        os.environ.setdefault(FOLDERS_VARIABLE, folders)  # where all firmware looks for its images
     address = BrokerAddress.parse(configuration.broker)
     user_state = platformdirs.user_state_path("icebus") / "worker" / address.user
     state = configuration.directory or user_state

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from icebus.schemas.errors import InvalidRequest
 from icebus.worker.firmware import Firmware, installed_firmware
@@ -21,9 +22,13 @@ class Installed:
     firmware: Mapping[str, Firmware]
 
     @classmethod
-    def load(cls) -> Installed:
-        """All that is installed, but for kinds whose firmware is not: no board could serve them."""
-        firmware = installed_firmware()
+    def load(cls, image_folders: Sequence[Path] | None = None) -> Installed:
+        """All that is installed, but for kinds whose firmware is not: no board could serve them.
+
+        Args:
+            image_folders: where images of firmware are, if not where they are by themselves.
+        """
+        firmware = installed_firmware(image_folders)
         kinds: dict[str, type[Reservable]] = {}
         for name, kind in installed_kinds().items():
             if any(each in firmware for each in kind.firmware):

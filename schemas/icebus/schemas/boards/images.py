@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -43,10 +43,19 @@ class FirmwareImage:
     data: bytes = field(repr=False)
 
 
-def directories(environment: Mapping[str, str] = os.environ) -> list[Path]:
-    """The folders where images are looked for, first the one that goes before all others."""
+def directories(
+    environment: Mapping[str, str] = os.environ, configured: Sequence[Path] = ()
+) -> list[Path]:
+    """The folders where images are looked for, first the one that goes before all others.
+
+    Args:
+        environment: may name folders.
+        configured: those that count where it does not.
+    """
     named = [Path(each) for each in environment.get(VARIABLE, "").split(os.pathsep) if each]
-    return named + [Path(root) / PACKAGED for root in icebus.__path__]
+    return (named or [each.resolve() for each in configured]) + [
+        Path(root) / PACKAGED for root in icebus.__path__
+    ]
 
 
 def read_images(where: Iterable[Path]) -> Iterator[FirmwareImage]:

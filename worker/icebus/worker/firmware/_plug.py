@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 from icebus.schemas.boards.firmware import Chip, FirmwareMarker, marker_image
@@ -74,12 +76,15 @@ class Firmware(ABC):
         answers_while_busy: whether it answers its question at once, whatever it is doing.
         asked_last: whether a board of which nothing is known is asked for other firmware first,
             because the question takes that some time.
+        image_folders: where its images are looked for; None for where they are without a
+            configuration. Set by who loads it.
     """
 
     name: ClassVar[str]
     silent: ClassVar[bool] = True
     answers_while_busy: ClassVar[bool] = False
     asked_last: ClassVar[bool] = False
+    image_folders: Sequence[Path] | None = None
 
     @property
     def answers_within(self) -> float:
@@ -100,7 +105,7 @@ class Firmware(ABC):
         Unless the package brings its own, one that says of itself that it is this firmware is
         looked for in the folders of :mod:`icebus.schemas.boards.images`.
         """
-        found = find_image(self.name, chip)
+        found = find_image(self.name, chip, self.image_folders)
         return None if found is None else found.data
 
     def image_version(self, board: ConnectedBoard) -> str:
@@ -112,7 +117,7 @@ class Firmware(ABC):
             return ""
         if board.takes_markers:
             return FirmwareMarker(name=self.name, chip=board.chip).version
-        found = find_image(self.name, board.chip)
+        found = find_image(self.name, board.chip, self.image_folders)
         return "" if found is None else found.marker.version
 
     def image(self, board: ConnectedBoard) -> bytes:

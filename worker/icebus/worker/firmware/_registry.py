@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 from icebus.schemas.plugins import installed_classes, require
 from icebus.worker.firmware._plug import Firmware
 
@@ -13,8 +16,11 @@ RECOVERY = ("icebus", "default")
 an image for it."""
 
 
-def installed_firmware() -> dict[str, Firmware]:
+def installed_firmware(image_folders: Sequence[Path] | None = None) -> dict[str, Firmware]:
     """Every firmware this worker knows, by name; what can't be loaded is logged and left out.
+
+    Args:
+        image_folders: where images of it are looked for, if not where they are by themselves.
 
     Raises:
         ProgramMissing: not even icebus's own is there.
@@ -25,4 +31,7 @@ def installed_firmware() -> dict[str, Firmware]:
         lambda firmware: firmware().name,
     )
     require(RECOVERY[0], found, GROUP)
-    return {name: firmware() for name, firmware in found.items()}
+    known = {name: firmware() for name, firmware in found.items()}
+    for firmware in known.values():
+        firmware.image_folders = image_folders
+    return known
