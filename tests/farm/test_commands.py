@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from icebus.client._farm_directory import profile_path
+from icebus.schemas.deadline import Deadline
 
 if TYPE_CHECKING:
     from tests.command_line import Icebus
@@ -69,6 +70,36 @@ def test_given_a_farm_when_its_workers_are_listed_then_they_answer_and_have_its_
     told = icebus("workers").stdout.splitlines()
     assert told[0].split()[:2] == ["WORKER", "STATE"]
     assert "ready" in told[1]
+
+
+def test_given_an_observer_when_it_reads_then_it_is_told_the_same_as_a_user(
+    farm: Up, icebus: Icebus
+) -> None:
+    held = icebus("reserve", "1", "-o", "json").json()[0]
+    observer = str(profile_path(farm.directory, "observer"))
+
+    def same(*command: str) -> object:
+        user = icebus(*command, "-o", "json").json()
+        seen = icebus("--profile", observer, *command, "-o", "json").json()
+        assert seen == user
+        return seen
+
+    assert same("devices")
+    assert same("reservations", "--all")
+    assert same("available")
+    assert icebus("--profile", observer, "reservations", "-o", "json").json() == []
+    deadline = Deadline.after(20)
+    while True:
+        # Told with the next heartbeat.
+        done = icebus("--profile", observer, "history", "-r", held["id"], "-o", "json")
+        if done.json() or deadline.expired:
+            break
+        time.sleep(0.1)
+    assert done.json() == icebus("history", "-r", held["id"], "-o", "json").json()
+    assert "last 100 events" in done.stderr
+    refused = icebus("--profile", observer, "reserve", "1")
+    assert refused.code != 0
+    assert "access list refused" in refused.stderr
 
 
 def test_given_an_observer_when_it_looks_then_it_sees_workers_and_kinds_as_users_do(

@@ -8,13 +8,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Self, TypeVar
 
+from icebus.client import _retained as retained
 from icebus.client._connection import operations
 from icebus.client._connection.connection import Connection
 from icebus.client._connection.hook_runner import Hook
 from icebus.client._handlers import EventHandler
 from icebus.client._profile import find_address
+from icebus.client._survey import Survey, survey
 from icebus.schemas.deadline import Deadline
-from icebus.schemas.errors import InvalidRequest
+from icebus.schemas.errors import InvalidRequest, NotAuthorized
 from icebus.schemas.operations import reservations
 from icebus.schemas.operations.history import HistoryEntry, HistoryEvent
 from icebus.schemas.operations.reservations import KnownDevice
@@ -27,6 +29,7 @@ CLOSE_TIMEOUT = 5.0
 """Seconds to say farewell."""
 
 F = TypeVar("F", bound=Hook)
+T = TypeVar("T")
 
 
 class Session:
@@ -65,6 +68,7 @@ class Session:
     ) -> None:
         address = find_address(url, profile)
         self._connection = Connection(address, Deadline.after(timeout))
+        self._observes = False
         for handler in handlers:
             self.register(handler)
 
@@ -117,14 +121,19 @@ class Session:
 
     def devices(self, timeout: float = operations.TIMEOUT) -> list[KnownDevice]:
         """All devices that control knows."""
-        return operations.list_devices(self._connection, timeout)
+        return self._ask_or_read(
+            lambda: operations.list_devices(self._connection, timeout), retained.devices, timeout
+        )
 
     def reservations(
         self, *, everybody: bool = False, timeout: float = operations.TIMEOUT
     ) -> list[reservations.Reservation]:
         """Reservations that have not ended: this user's, or everybody's."""
-        return operations.list_reservations(
-            self._connection, None if everybody else self.user, timeout
+        user = None if everybody else self.user
+        return self._ask_or_read(
+            lambda: operations.list_reservations(self._connection, user, timeout),
+            lambda farm: retained.reservations(farm, user),
+            timeout,
         )
 
     def available(
@@ -144,7 +153,12 @@ class Session:
             UnknownKind: no worker offers it.
             InvalidRequest: the selector is none.
         """
-        return operations.available(self._connection, kind or self.kind or None, selector, timeout)
+        wanted = kind or self.kind
+        return self._ask_or_read(
+            lambda: operations.available(self._connection, wanted or None, selector, timeout),
+            lambda farm: retained.available(farm, wanted, selector),
+            timeout,
+        )
 
     def history(
         self,
@@ -167,20 +181,55 @@ class Session:
             worker: its id.
             events: only these.
             since: nothing older.
-            limit: entries, at most.
+            limit: entries, at most; an observer is told of the last 100 events only.
             timeout: seconds for control to answer.
         """
-        return operations.history(
-            self._connection,
-            user=user,
-            reservation=reservation,
-            serial=serial,
-            worker=worker,
-            events=events,
-            since=since,
-            limit=limit,
-            timeout=timeout,
+        return self._ask_or_read(
+            lambda: operations.history(
+                self._connection,
+                user=user,
+                reservation=reservation,
+                serial=serial,
+                worker=worker,
+                events=events,
+                since=since,
+                limit=limit,
+                timeout=timeout,
+            ),
+            lambda farm: retained.history(
+                farm.history,
+                user=user,
+                reservation=reservation,
+                serial=serial,
+                worker=worker,
+                events=events,
+                since=since,
+                limit=limit,
+            ),
+            timeout,
         )
+
+    @property
+    def observes(self) -> bool:
+        """Whether this user turned out to be an observer, who reads and may ask nobody anything.
+
+        Such a one is told what is retained: of the history the last events only.
+        """
+        return self._observes
+
+    def _ask_or_read(self, ask: Callable[[], T], read: Callable[[Survey], T], timeout: float) -> T:
+        """What control answers; where it may not be asked, the same from what is retained."""
+        deadline = Deadline.after(timeout)
+        if not self._observes:
+            try:
+                return ask()
+            except NotAuthorized:
+                if self._connection.bus.refusal is not None:
+                    raise
+        self._connection.check_open()
+        found = read(survey(self._connection.bus, deadline))
+        self._observes = True
+        return found
 
     # --- life ---------------------------------------------------------------------------------
 

@@ -22,11 +22,13 @@ from icebus.schemas.errors import DeadlineExceeded
 from icebus.schemas.ids import new_id
 from icebus.schemas.liveness import Health, echo_age, retained_health
 from icebus.schemas.message import decode
+from icebus.schemas.operations.history import HistoryEntry, HistoryReply
 from icebus.schemas.operations.reservations import Reservation
 from icebus.schemas.topics import (
     CLAIM,
     CLIENT_STATE,
     CONTROL_HEARTBEAT,
+    CONTROL_HISTORY,
     CONTROL_STATE,
     DEVICE,
     RESERVATION,
@@ -43,6 +45,7 @@ EVERYTHING: tuple[Topic, ...] = (
     WORKER_HEARTBEAT,
     WORKER_KINDS,
     DEVICE,
+    CONTROL_HISTORY,
     CLAIM,
     RESERVATION,
 )
@@ -63,6 +66,7 @@ class Survey:
         workers, heartbeats, kinds: by the worker's id. A heartbeat that has grown old is gone.
         devices: reports, by worker and serial.
         claims: alarms that several workers say they have a device, by its serial.
+        history: the last of it, newest first.
         reservations: those that have not ended, by id.
     """
 
@@ -73,6 +77,7 @@ class Survey:
     kinds: dict[str, WorkerKinds] = field(default_factory=dict)
     devices: dict[tuple[str, str], DeviceReport] = field(default_factory=dict)
     claims: dict[str, DeviceClaim] = field(default_factory=dict)
+    history: list[HistoryEntry] = field(default_factory=list)
     reservations: dict[str, Reservation] = field(default_factory=dict)
 
     def reports(self, worker: str) -> list[DeviceReport]:
@@ -120,6 +125,8 @@ class Survey:
                 self.devices[ids["worker"], ids["serial"]] = report
             case DeviceClaim() as claim:
                 self.claims[ids["serial"]] = claim
+            case HistoryReply() as told:
+                self.history = told.entries
             case Reservation() as reservation:
                 self.reservations[ids["reservation"]] = reservation
 

@@ -98,6 +98,7 @@ class Engine:
         self._database_fails = False
         self._heard_all = True
         self._pending = Pending()
+        self._published_history: int | None = None
         self._health: dict[str, Health] = {}
         self._waiting: list[tuple[Exchange[Request], str, Operations]] = []
         started = time.monotonic()
@@ -190,7 +191,9 @@ class Engine:
 
     def on_principals(self, principals: Principals | None) -> None:
         """Who the broker knows."""
-        if not self._roster.on_principals(principals):
+        if self._roster.on_principals(principals):
+            self._pending.roster = True
+        else:
             log.warning("the broker's list of principals is not believed: it lacks this control")
 
     def on_document(self, reservation: str, *, live: bool) -> None:
@@ -272,6 +275,7 @@ class Engine:
         """Say all anew, and clear what the leader before us had no time to clear."""
         self._pending.everything = True
         self._pending.documents |= self.retained.documents
+        self._published_history = None
         self._pending.desired |= self.retained.desired
         self._pending.claims |= self.retained.claims
         self._pending.serials.update(self._workers.serials())
@@ -280,13 +284,14 @@ class Engine:
         at = time.monotonic()
         if self._runner.connected and at >= self.leadership.heartbeat_at:
             self._send_heartbeat(at)
-            self._run_as_leader(republishing.repeat_desired)
+            self._run_as_leader(self._repeat)
         if self._runner.in_doubt:
             self._runner.in_doubt = False
             self._publish_everything()
         if at >= self._look_at:
             self._look_at = at + LOOK_AGAIN
             self._pending.serials.update(self._workers.serials())
+            self._pending.roster = True
             self._run_as_leader(expiry.drop_old)
         if at >= self._record_at:
             self._record()
@@ -295,6 +300,16 @@ class Engine:
                 self._run_as_leader(
                     lambda transaction: expiry.do_due(transaction, connected=connected)
                 )
+
+    def _repeat(self, transaction: Transaction) -> None:
+        """Say with each heartbeat what somebody has not taken up, or has not been told."""
+        republishing.repeat_desired(transaction)
+        last = republishing.publish_history(transaction, self._published_history)
+
+        def note() -> None:
+            self._published_history = last
+
+        transaction.afterwards.append(note)
 
     def _pause(self) -> float:
         at = time.monotonic()

@@ -9,6 +9,7 @@ from icebus.control.operations import (
     claims,
     device_reports,
     expiry,
+    removed_users,
     republishing,
     retirement,
 )
@@ -26,6 +27,7 @@ class Pending:
     Attributes:
         everything: all is to be published: we have just connected, or begun to lead.
         outbox: another control left us something to send.
+        roster: whom the broker knows is to be compared with who has what.
         serials: devices to look at.
         republish: devices whose desired state is to be published whether or not it changed.
         clients: how clients are now.
@@ -39,6 +41,7 @@ class Pending:
 
     everything: bool = False
     outbox: bool = False
+    roster: bool = False
     serials: set[str] = field(default_factory=set)
     republish: set[str] = field(default_factory=set)
     clients: dict[tuple[str, str], Presence] = field(default_factory=dict)
@@ -64,6 +67,8 @@ class Pending:
             retirement.take_note_of(transaction, self.appeared)
         if self.serials or self.republish:
             device_reports.record_devices(transaction, self.serials, self.republish)
+        if self.everything or self.roster:
+            removed_users.compare_with_roster(transaction)
         if self.everything:
             republishing.publish_everything(transaction)
         if self.documents:

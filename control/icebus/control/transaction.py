@@ -20,10 +20,11 @@ from icebus.schemas.devices import DeviceClaim, WorkerDesired
 from icebus.schemas.ids import ALL_DEVICES, CONTROL
 from icebus.schemas.liveness import Health
 from icebus.schemas.message import Message
-from icebus.schemas.operations.history import HistoryEvent
+from icebus.schemas.operations.history import HistoryEntry, HistoryEvent, HistoryReply
 from icebus.schemas.operations.reservations import Reservation, ReservationState
 from icebus.schemas.topics import (
     CLAIM,
+    CONTROL_HISTORY,
     DESIRED,
     DEVICE,
     EVENT,
@@ -162,6 +163,10 @@ class Transaction:
         """Publish why a worker is to get no new reservations; None when it is to get them."""
         topic = WORKER_DESIRED(worker=worker)
         self._desired.append(Outgoing(topic, WorkerDesired(draining=reason)))
+
+    def publish_history(self, entries: list[HistoryEntry]) -> None:
+        """Publish the last of the history, for those who may not ask for it."""
+        self._events.append(Outgoing(CONTROL_HISTORY(), HistoryReply(entries=entries)))
 
     def publish_document(self, reservation: ReservationRow) -> None:
         """Publish the reservation's document, which has changed, when all is done."""

@@ -145,8 +145,13 @@ class KnownPrincipal(Message):
     id: Id
     role: str = Field(description="A role of the broker's, such as `user`.")
     groups: list[Id] = Field(default_factory=list)
-    speaks_for: list[Id] = Field(
-        default_factory=list, description="Workers behind a bridge, whose words it carries."
+    incarnation: Id | None = Field(
+        default=None,
+        description="Tells one from others who were called so before and were removed.",
+    )
+    speaks_for: list[Id] | None = Field(
+        default=None,
+        description="Workers behind a bridge, whose words it carries; null if that is not told.",
     )
 
 

@@ -22,7 +22,7 @@ from icebus.schemas.expiry import AT_DEADLINE, NEVER, Expiry
 from icebus.schemas.files import MAX_FILE_SIZE
 from icebus.schemas.ids import BROKER, CONTROL, ID_PATTERN, is_id
 from icebus.schemas.liveness import SILENT_AFTER, STALE_AFTER
-from icebus.schemas.operations import reservations
+from icebus.schemas.operations import history, reservations
 
 DEFAULT_ROOT = "icebus/v1"
 
@@ -177,6 +177,14 @@ CONTROL_OUTBOX = Topic(
     writers={Role.CONTROL: {}},
     readers={Role.CONTROL: {}},
     model=components.Left,
+)
+CONTROL_HISTORY = Topic(
+    "control/history",
+    "The last events of the history, newest first, for those who may not ask for all of it.",
+    writers={Role.CONTROL: {}},
+    readers=ALL,
+    model=history.HistoryReply,
+    retained=True,
 )
 WORKER_STATE = Topic(
     "worker/{worker}/state",

@@ -75,6 +75,7 @@ def accept(transaction: Transaction, user: str, args: AcceptArgs) -> Reservation
     refuse_received(transaction, user, row, len(holds))
     transaction.send_event(row, "transferred", Transferred(reservation=row.id, user=user))
     row.user, row.client, row.absent_since = user, None, None
+    row.incarnation = transaction.roster.incarnation(user)
     row.offered_to = row.offered_until = None
     transaction.record_history(HistoryEvent.TRANSFERRED, row, actor=user, reason=f"from {giver}")
     transaction.log(f"{user} accepts a reservation of {giver}", reservation=row.id)

@@ -8,15 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from sqlalchemy import func
 from sqlmodel import col, select
 
 from icebus.control.decide.lifecycle import LIVE_HOLDS, LIVE_RESERVATIONS
 from icebus.control.operations.claims import repeat_claims
 from icebus.control.operations.device_reports import record_devices
+from icebus.control.store import history
 from icebus.control.store.database import batches
-from icebus.control.store.tables import DeviceRow, HoldRow, ReservationRow, WorkerRow
+from icebus.control.store.tables import DeviceRow, HistoryRow, HoldRow, ReservationRow, WorkerRow
 from icebus.control.transaction import Transaction
+from icebus.schemas.operations.history import HistoryArgs
 from icebus.schemas.operations.reservations import ReservationState
+
+RETAINED_HISTORY = 100
+"""Entries of the history that are retained, which make some 20 kB."""
 
 
 def publish_everything(transaction: Transaction) -> None:
@@ -60,6 +66,23 @@ def repeat_desired(transaction: Transaction) -> None:
             behind.add(serial)
     if behind or moved:
         record_devices(transaction, behind | moved, republish=behind)
+
+
+def publish_history(transaction: Transaction, published: int | None) -> int:
+    """Publish the last of the history, if there is more than was published.
+
+    Args:
+        transaction: everything happens in it.
+        published: the number of the last entry that was published; None for nothing yet.
+
+    Returns:
+        That of the last entry there is; 0 for none.
+    """
+    last = transaction.session.exec(select(func.max(HistoryRow.number))).one() or 0
+    if last != published:
+        entries = history.read(transaction.session, HistoryArgs(limit=RETAINED_HISTORY))
+        transaction.publish_history(entries)
+    return last
 
 
 def _is_behind(transaction: Transaction, serial: str, generation: int) -> bool:

@@ -68,6 +68,7 @@ def reserve(transaction: Transaction, user: str, args: ReserveArgs) -> Reservati
     row = ReservationRow(
         id=new_id(),
         user=user,
+        incarnation=transaction.roster.incarnation(user),
         kind=args.kind,
         args=args.args,
         state=ReservationState.QUEUED,

@@ -61,7 +61,7 @@ def retire_unknown(transaction: Transaction, principals: Principals) -> list[Wor
         principals: all that the broker knows, those of bridges with whom they speak for.
     """
     of_workers = [each for each in principals.principals if each.role == Role.WORKER]
-    names = {name for each in of_workers for name in (each.id, *each.speaks_for)}
+    names = {name for each in of_workers for name in (each.id, *(each.speaks_for or ()))}
     others = sorted(known_workers(transaction).difference(names))
     return [retire_worker(transaction, name, CONTROL, REMOVED) for name in others]
 

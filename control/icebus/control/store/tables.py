@@ -147,6 +147,9 @@ class ReservationRow(SQLModel, table=True):
 
     id: str = Field(primary_key=True, max_length=_ID)
     user: str = Field(max_length=_ID, index=True)
+    incarnation: str | None = Field(
+        default=None, max_length=_ID, description="Which user of that name; null if not known."
+    )
     kind: str = Field(max_length=_ID)
     args: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)
     state: ReservationState = Field(sa_type=Name(ReservationState), index=True)

@@ -45,6 +45,43 @@ class Roster:
         """Whether that user may have reservations; everybody may where nobody is known."""
         return self._known is None or self._role(user) in HOLDERS
 
+    def may_ask(self, user: str) -> bool:
+        """Whether that user may be there to ask for anything."""
+        return self._known is None or user in self._known
+
+    def why_not(self, user: str, incarnation: str | None) -> str | None:
+        """Why a user has no right any more to what he was given; None if he has.
+
+        Args:
+            user: his name.
+            incarnation: which of those who were called so it was given to; None if not known.
+        """
+        if self._known is None:
+            return None
+        known = self._known.get(user)
+        if known is None:
+            return f"{user} was removed from the broker"
+        if known.role not in HOLDERS:
+            return f"{user} is of role {known.role} now"
+        if incarnation and known.incarnation and incarnation != known.incarnation:
+            return f"the former {user} was removed from the broker"
+        return None
+
+    def incarnation(self, user: str) -> str | None:
+        """Which of those who were ever called so the broker knows now; None if not known."""
+        found = None if self._known is None else self._known.get(user)
+        return None if found is None else found.incarnation
+
+    @property
+    def all_told(self) -> Principals | None:
+        """All that the broker knows; None unless for all bridges it is told whom they speak for."""
+        if self._known is None:
+            return None
+        known = list(self._known.values())
+        if any(each.role == Role.WORKER and each.speaks_for is None for each in known):
+            return None
+        return Principals(principals=known)
+
     def check_may_hold(self, user: str) -> None:
         """Refuse to give anything to somebody who can have nothing.
 

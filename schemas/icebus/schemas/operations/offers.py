@@ -23,6 +23,7 @@ class OfferEnd(StrEnum):
     WITHDRAWN = "withdrawn"
     EXPIRED = "expired"
     ENDED = "ended"
+    USER_REMOVED = "user_removed"
 
 
 class Offer(Message):

@@ -48,6 +48,7 @@ class EndReason(StrEnum):
     DEVICES_FAILED = "devices_failed"
     NOT_IN_TIME = "not_in_time"
     ENDED_BY_ADMIN = "ended_by_admin"
+    USER_REMOVED = "user_removed"
 
 
 class HoldState(StrEnum):

@@ -69,6 +69,7 @@ def history(
     """Tell what happened, newest first: who held which board, and why each reservation ended.
 
     It is appended to and never changed. ACTOR is who did it; `control` does things by itself.
+    Observers are told of the last events only.
 
     Examples:
       icebus history --since 2d
@@ -91,6 +92,7 @@ def history(
             since=None if since is None else datetime.now(UTC) - timedelta(seconds=since),
             limit=limit,
         )
+        observes = client.observes
     rows: list[dict[str, Any]] = [entry.model_dump(mode="json") for entry in entries]
     columns = [
         Column("at", show=_local),
@@ -103,7 +105,12 @@ def history(
         Column("reason", minor=1),
     ]
     print_rows(rows, columns, output, "number", FIELDS)
-    if len(rows) == limit:
+    if observes:
+        print_message(
+            "You are an observer, who is told of the last 100 events of the farm only; a user can "
+            "ask for all."
+        )
+    elif len(rows) == limit:
         print_message(f"These are the newest {limit}; --limit has more.")
 
 

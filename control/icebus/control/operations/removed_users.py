@@ -1,0 +1,49 @@
+"""Users whom the broker knows no more, or as somebody who can hold nothing: what they had ends.
+
+Level-triggered: what the broker says now is compared with what is reserved now, whenever either may
+have changed, so that a removal ends reservations also when nobody was there to see it.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from sqlalchemy import delete
+from sqlmodel import col, select
+
+from icebus.control.decide.lifecycle import LIVE_RESERVATIONS
+from icebus.control.operations.reservations import end_offer, end_reservation
+from icebus.control.operations.retirement import retire_unknown
+from icebus.control.store.tables import RequestRow, ReservationRow
+from icebus.control.transaction import Transaction
+from icebus.schemas.operations.offers import OfferEnd
+from icebus.schemas.operations.reservations import EndReason
+
+LATE = timedelta(seconds=10)
+"""How much later than somebody's first reservation we may hear that the broker knows them: its
+service looks for changes every second."""
+
+
+def compare_with_roster(transaction: Transaction) -> None:
+    """End what those have who may hold nothing, if it is known who there is."""
+    roster = transaction.roster
+    if not roster.known:
+        return
+    query = select(ReservationRow).where(
+        col(ReservationRow.state).in_(LIVE_RESERVATIONS),
+        col(ReservationRow.created) <= transaction.now - LATE,
+    )
+    for row in transaction.session.exec(query).all():
+        why = roster.why_not(row.user, row.incarnation)
+        if why is not None:
+            end_reservation(transaction, row, EndReason.USER_REMOVED, explanation=why)
+        elif row.offered_to is not None and not roster.may_hold(row.offered_to):
+            end_offer(transaction, row, OfferEnd.USER_REMOVED)
+    # Whoever is called so later shall not get the answers of those who were called so before.
+    unknown = set(transaction.session.exec(select(RequestRow.user).distinct()))
+    for user in sorted(user for user in unknown if not roster.may_ask(user)):
+        old = col(RequestRow.at) <= transaction.now - LATE
+        theirs = col(RequestRow.user) == user
+        transaction.session.execute(delete(RequestRow).where(old, theirs))
+    if (principals := roster.all_told) is not None:
+        retire_unknown(transaction, principals)

@@ -1,0 +1,183 @@
+"""Users whom the broker knows no more: what they had ends, and nothing else does."""
+
+from __future__ import annotations
+
+import pytest
+from tests.control.harness import Harness
+
+from icebus.control.operations.removed_users import LATE, compare_with_roster
+from icebus.control.store.tables import RequestRow
+from icebus.schemas.components import KnownPrincipal, Principals
+from icebus.schemas.operations.reservations import EndReason
+
+
+def compare(harness: Harness) -> None:
+    harness.run(compare_with_roster)
+
+
+@pytest.fixture
+def two(harness: Harness) -> Harness:
+    harness.worker("w1", "a", "b")
+    harness.tell_roster(alice="user", bob="user", w1="worker")
+    return harness
+
+
+def test_given_a_user_who_is_removed_then_all_of_hers_ends_and_nobody_elses(two: Harness) -> None:
+    held = two.reserve("alice", count=1)
+    others = two.reserve("bob", count=1)
+    two.reserve("alice", count=1, wait=600)
+    two.now += LATE
+
+    two.tell_roster(bob="user", w1="worker")
+    compare(two)
+
+    assert two.end_reasons() == [EndReason.USER_REMOVED] * 2
+    assert two.published_desired() == {device.serial: None for device in held.devices}
+    assert [each.id for each in two.live()] == [others.id]
+    entries = two.ask("anybody", "history", reservation=held.id, events=["ended"])["entries"]
+    assert entries[0]["reason"] == "user_removed: alice was removed from the broker"
+    compare(two)
+    assert two.documents() == []
+
+
+@pytest.mark.parametrize("role", ["observer", "worker"])
+def test_given_a_user_in_another_role_then_hers_ends(two: Harness, role: str) -> None:
+    held = two.reserve("alice", count=1)
+    two.now += LATE
+
+    two.tell_roster(alice=role, bob="user", w1="worker")
+    compare(two)
+
+    assert two.end_reasons() == [EndReason.USER_REMOVED]
+    [entry] = two.ask("anybody", "history", reservation=held.id, events=["ended"])["entries"]
+    assert entry["reason"] == f"user_removed: alice is of role {role} now"
+
+
+def test_given_a_user_who_becomes_an_admin_or_has_a_new_password_then_hers_goes_on(
+    two: Harness,
+) -> None:
+    two.reserve("alice", count=1)
+    two.now += LATE
+
+    two.tell_roster(alice="admin", bob="user", w1="worker")
+    compare(two)
+
+    assert [each.user for each in two.live()] == ["alice"]
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        None,
+        Principals(principals=[]),
+        Principals(principals=[KnownPrincipal(id="bob", role="user")]),
+        Principals(principals=[KnownPrincipal(id="main", role="user")]),
+    ],
+)
+def test_given_a_list_that_can_not_be_true_then_nothing_ends(
+    two: Harness, told: Principals | None
+) -> None:
+    two.reserve("alice", count=1)
+    two.now += LATE
+
+    two.roster.on_principals(told)
+    compare(two)
+
+    assert [each.user for each in two.live()] == ["alice"]
+
+
+def test_given_a_broker_that_tells_nobody_who_there_is_then_nothing_ends(harness: Harness) -> None:
+    harness.worker("w1", "a")
+    harness.reserve("alice", count=1)
+    harness.now += LATE
+
+    compare(harness)
+
+    assert [each.user for each in harness.live()] == ["alice"]
+
+
+def test_given_a_user_of_whom_we_have_not_heard_yet_then_hers_ends_only_when_that_lasts(
+    two: Harness,
+) -> None:
+    two.reserve("carol", count=1)
+
+    compare(two)
+    assert [each.user for each in two.live()] == ["carol"]
+    two.now += LATE
+    compare(two)
+    assert two.live() == []
+
+
+def known(name: str, incarnation: str | None) -> KnownPrincipal:
+    return KnownPrincipal(id=name, role="user", incarnation=incarnation)
+
+
+def tell(harness: Harness, *people: KnownPrincipal) -> None:
+    us = KnownPrincipal(id="main", role="control")
+    w1 = KnownPrincipal(id="w1", role="worker")
+    assert harness.roster.on_principals(Principals(principals=[us, w1, *people]))
+
+
+def test_given_a_user_who_was_removed_and_added_again_at_once_then_nothing_is_inherited(
+    two: Harness,
+) -> None:
+    tell(two, known("alice", "first"))
+    two.reserve("alice", count=1)
+    two.now += LATE
+    tell(two, known("alice", "first"))
+    compare(two)
+    assert len(two.live()) == 1
+
+    tell(two, known("alice", "second"))
+    compare(two)
+
+    assert two.end_reasons() == [EndReason.USER_REMOVED]
+    made = two.reserve("alice", count=1)
+    two.now += LATE
+    compare(two)
+    assert [each.id for each in two.live()] == [made.id]
+
+
+def test_given_an_offer_to_somebody_who_is_removed_then_it_ends_and_the_giver_keeps_his(
+    two: Harness,
+) -> None:
+    made = two.reserve("alice", count=1)
+    two.ask("alice", "transfer", reservation=made.id, user="bob")
+    two.now += LATE
+
+    two.tell_roster(alice="user", w1="worker")
+    compare(two)
+
+    assert two.events() == ["offer_ended", "offer_ended"]
+    assert two.current(made).offer is None
+    assert two.current(made).user == "alice"
+
+
+def test_given_answers_to_somebody_who_is_removed_then_they_are_forgotten(two: Harness) -> None:
+    two.reserve("alice", name="r1", count=1)
+    two.now += LATE
+
+    two.tell_roster(bob="user", w1="worker")
+    compare(two)
+
+    assert two.run(lambda transaction: transaction.session.get(RequestRow, ("alice", "r1"))) is None
+
+
+def test_given_a_worker_that_is_removed_when_all_workers_are_told_then_it_is_retired(
+    two: Harness,
+) -> None:
+    two.worker("oslo1", "c")
+    us = KnownPrincipal(id="main", role="control")
+    site = KnownPrincipal(id="oslo", role="worker", speaks_for=["oslo1"])
+
+    two.roster.on_principals(
+        Principals(principals=[us, site, KnownPrincipal(id="x", role="worker")])
+    )
+    compare(two)
+    assert two.roster.all_told is None, "whether x is all of a site's workers was not told"
+    assert len(two.ask("anybody", "devices")["devices"]) == 3
+    two.roster.on_principals(Principals(principals=[us, site]))
+    compare(two)
+
+    devices = two.ask("anybody", "devices")["devices"]
+    assert [each["worker"] for each in devices] == ["oslo1"]
