@@ -73,6 +73,7 @@ CLIENT: Calls = {
     "accept": lambda client: client.accept("r"),
     "attach": lambda client: client.attach("r"),
     "decline": lambda client: client.decline("r"),
+    "limits": lambda client: client.limits(),
     "offers": lambda client: client.offers(),
     "end": lambda client: client.end("r"),
     "extend": lambda client: client.extend("r", 60),

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from icebus.client._connection import operations
 from icebus.client._session import Session
 from icebus.schemas.operations import reservations
+from icebus.schemas.operations.limits import LimitsReply
 from icebus.schemas.operations.offers import OFFER_DURATION
 
 
@@ -68,6 +69,10 @@ class ReservationsById(Session):
             ReservationQueued: it has no boards yet.
         """
         return operations.reboot(self._connection, reservation, serials, timeout=timeout)
+
+    def limits(self, timeout: float = operations.TIMEOUT) -> LimitsReply:
+        """What this user may have, at once and in a week, and has."""
+        return operations.limits(self._connection, timeout)
 
     def offers(self, timeout: float = operations.TIMEOUT) -> list[reservations.Reservation]:
         """Reservations that others offer to this user; :meth:`accept` takes one."""

@@ -122,13 +122,14 @@ class Control:
         # other, where the broker's acknowledgements do not wait behind a flood.
         self._requests = Bus(address, f"control-{self.id}-requests", session_expiry=0)
         self._settings = settings or Settings()
+        self._roster = Roster(self.id)
         self._engine = Engine(
             database,
             self._settings,
             self.session,
             self._publish,
             lambda: self._bus.connected,
-            Roster(self.id),
+            self._roster,
             self._bus.together,
         )
         self._single_run = SingleRun(self._bus, Role.CONTROL, self.session, on_other)
@@ -211,7 +212,7 @@ class Control:
         self._database.close()
 
     def _allow_requests(self, user: str) -> Allowance:
-        return allowances.requests(self._settings.limits.of(user))
+        return allowances.requests(self._settings.limits.of(user, self._roster.groups(user)))
 
     def _state(self, presence: Presence, *, leading: bool = False) -> ControlState:
         return ControlState(

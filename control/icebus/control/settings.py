@@ -57,11 +57,12 @@ class Settings:
 
 class _LimitsFile(Args):
     default: Limit = Field(default_factory=Limit)
+    groups: dict[Id, Limit] = Field(default_factory=dict)
     users: dict[Id, Limit] = Field(default_factory=dict)
 
 
 def read_limits(path: Path) -> Limits:
-    """The limits in a TOML file. What a user's table does not say is as in ``[default]``.
+    """The limits in a TOML file.
 
     Raises:
         InvalidRequest: it can't be read, or is not what it should be; the message says where.
@@ -74,8 +75,4 @@ def read_limits(path: Path) -> Limits:
         raise InvalidRequest(f"the limits in {path} are no TOML: {error}") from None
     except ValidationError as error:
         raise invalid(error, f"the file of limits {path}") from None
-    users = {
-        name: found.default.model_copy(update=limit.model_dump(exclude_unset=True))
-        for name, limit in found.users.items()
-    }
-    return Limits(found.default, users)
+    return Limits(found.default, found.users, found.groups)

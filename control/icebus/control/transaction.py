@@ -9,6 +9,7 @@ from datetime import datetime
 from sqlalchemy import insert
 from sqlmodel import Session, col, select
 
+from icebus.control.decide.limits import Limit
 from icebus.control.settings import Settings
 from icebus.control.store.outbox import CLEAR, Outgoing
 from icebus.control.store.tables import NOBODY, DeviceRow, HistoryRow, HoldRow, ReservationRow
@@ -88,6 +89,10 @@ class Transaction:
     def health(self, worker: str) -> Health:
         """Whether that worker can be relied on now."""
         return self.workers.health(worker, self.monotonic)
+
+    def limit(self, user: str) -> Limit:
+        """What a user may have, by himself and by his groups."""
+        return self.settings.limits.of(user, self.roster.groups(user))
 
     def request_scheduling(self) -> None:
         """Have the queue looked at before the transaction ends."""

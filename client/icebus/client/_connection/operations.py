@@ -18,6 +18,7 @@ from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import BrokerUnavailable, DeadlineExceeded, IcebusError, InternalError
 from icebus.schemas.ids import CONTROL, new_id
 from icebus.schemas.operations.history import HistoryArgs, HistoryEntry, HistoryEvent, HistoryReply
+from icebus.schemas.operations.limits import LimitsArgs, LimitsReply
 from icebus.schemas.operations.offers import AcceptArgs, DeclineArgs, TransferArgs
 from icebus.schemas.operations.reservations import (
     AttachArgs,
@@ -243,6 +244,11 @@ def available(
     """The devices that a reservation of that kind could have now."""
     args = validated(AvailableArgs, "available", kind=kind, selector=selector)
     return ask(connection, "available", args, AvailableReply, timeout).serials
+
+
+def limits(connection: Connection, timeout: float = TIMEOUT) -> LimitsReply:
+    """What we may have, and have."""
+    return ask(connection, "limits", LimitsArgs(), LimitsReply, timeout)
 
 
 def history(

@@ -21,6 +21,7 @@ from icebus.client.cli.commands import (
     evaluate,
     history,
     kinds,
+    limits,
     map,  # noqa: A004 - the command's name
     offers,
     profiles,
@@ -100,7 +101,7 @@ PANELS = {
     "Farm": ("up", "doctor", "workers", "devices", "kinds", "watch", "history", "profile"),
     "Boards": (
         *("available", "reserve", "reservations", "extend", "reboot", "release"),
-        *("transfer", "accept", "decline"),
+        *("transfer", "accept", "decline", "limits"),
     ),
     "Evaluate": ("evaluate", "map", "results", "call", "simulate", "circuit"),
 }
@@ -108,7 +109,7 @@ PANELS = {
 
 for _module in (
     *(up, doctor, workers, devices, kinds, watch, history, profiles, admin),
-    *(reservations, offers, reboot, evaluate, map, results, call, simulate, circuit),
+    *(reservations, offers, limits, reboot, evaluate, map, results, call, simulate, circuit),
 ):
     _module.add_to(app)
 

@@ -29,6 +29,7 @@ class Obstacle(StrEnum):
     DRAINING = "on workers that drain"
     OTHER_KIND = "without this kind"
     OTHER_LABELS = "with other labels"
+    NOT_ALLOWED = "beyond this user's limits"
 
 
 TEMPORARY = (Obstacle.HELD, Obstacle.BUSY, Obstacle.HELD_BACK)
@@ -128,6 +129,7 @@ class Wanted:
         count: how many; None when they are named.
         serials: which ones.
         selector: what labels they must have.
+        allowed: labels that the user is limited to, one of these; none for no limit.
     """
 
     kind: str
@@ -135,6 +137,7 @@ class Wanted:
     count: int | None = None
     serials: tuple[str, ...] = ()
     selector: Selector = field(default_factory=Selector)
+    allowed: tuple[Selector, ...] = ()
 
     @property
     def number(self) -> int:
@@ -153,6 +156,8 @@ class Wanted:
             return Obstacle.OTHER_KIND
         if not self.selector.matches(candidate.labels):
             return Obstacle.OTHER_LABELS
+        if self.allowed and not any(each.matches(candidate.labels) for each in self.allowed):
+            return Obstacle.NOT_ALLOWED
         return None
 
 
@@ -219,6 +224,9 @@ def _explain(candidate: Candidate | None, obstacle: Obstacle | None, wanted: Wan
     match obstacle:
         case Obstacle.OTHER_KIND:
             return f"at worker {candidate.worker}, which has no such {wanted.kind}"
+        case Obstacle.NOT_ALLOWED:
+            allowed = " or ".join(str(each) for each in wanted.allowed)
+            return f"beyond your limits, which are boards with {allowed}"
         case Obstacle.HELD_BACK:
             return "kept for those who wait before you"
         case Obstacle.HELD if candidate.free_at is not None:

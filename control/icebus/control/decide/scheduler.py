@@ -10,7 +10,7 @@ want more than are in working order, and those whose user is at a limit.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from heapq import nsmallest
@@ -44,6 +44,7 @@ class QueuedRequest:
         priority: higher goes first.
         replaces: the failed device that another one is wanted for. It has its place in front of
             the queue, for its reservation has had its turn.
+        groups: of the user, which have limits too.
     """
 
     id: str
@@ -53,6 +54,7 @@ class QueuedRequest:
     duration: timedelta
     priority: int = 0
     replaces: str | None = None
+    groups: tuple[str, ...] = ()
 
     @property
     def queue_order(self) -> tuple[bool, datetime, datetime, str, str]:
@@ -111,6 +113,7 @@ def plan(
     now: datetime,
     held: Mapping[str, int],
     limits: Limits,
+    spent: Callable[[str, int], IcebusError | None] | None = None,
 ) -> Plan:
     """Who gets which devices now.
 
@@ -120,6 +123,7 @@ def plan(
         now: the moment.
         held: how many devices each user has.
         limits: how many each may have.
+        spent: why a user has not enough hours left for so many devices; None if he has.
     """
     devices = _Devices(sorted(candidates, key=lambda each: each.serial), now)
     users = Counter(held)
@@ -128,10 +132,13 @@ def plan(
     for request in sorted(queue, key=lambda each: each.queue_order):
         replaces = request.replaces is not None
         number = request.wanted.number
-        limit = limits.of(request.user).devices
+        limit = limits.of(request.user, request.groups).devices
+        no_hours = None if replaces or spent is None else spent(request.user, number)
         if not replaces and limit is not None and users[request.user] + number > limit:
             refusal = over_limit(request.user, number, users[request.user], limit)
             places[request.id] = Place(len(places) + 1, refusal.message, refusal)
+        elif no_hours is not None:
+            places[request.id] = Place(len(places) + 1, no_hours.message, no_hours)
         elif chosen := devices.choose(request.wanted):
             grants.append(Grant(request, devices.allocate(chosen, request.duration)))
             if not replaces:

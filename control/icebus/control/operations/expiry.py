@@ -8,6 +8,7 @@ from sqlalchemy import delete, func
 from sqlmodel import col, or_, select
 
 from icebus.control.decide.lifecycle import LIVE_RESERVATIONS
+from icebus.control.operations import hours
 from icebus.control.operations.reservations import end_offer, end_reservation
 from icebus.control.operations.retirement import drop_orphans
 from icebus.control.store import history
@@ -45,7 +46,9 @@ def do_due(transaction: Transaction, *, connected: bool) -> None:
         absent_since = reservation.absent_since
         if reservation.until <= now:
             queued = reservation.state is ReservationState.QUEUED
-            reason = EndReason.NOT_IN_TIME if queued else EndReason.EXPIRED
+            used_up = not queued and hours.is_used_up(transaction, reservation.user)
+            reached = EndReason.HOURS_USED_UP if used_up else EndReason.EXPIRED
+            reason = EndReason.NOT_IN_TIME if queued else reached
             end_reservation(transaction, reservation, reason)
         elif connected and absent_since is not None and absent_since <= grace_began:
             end_reservation(transaction, reservation, EndReason.CLIENT_LOST)
@@ -81,6 +84,7 @@ def shift(transaction: Transaction, seconds: float) -> None:
     transaction.due_unknown = True
     transaction.log(f"the clock was set by {seconds:+.0f} s; reservations move with it")
     by = timedelta(seconds=seconds)
+    hours.shift(transaction, by)
     query = select(ReservationRow).where(col(ReservationRow.state).in_(LIVE_RESERVATIONS))
     for reservation in transaction.session.exec(query).all():
         reservation.created += by
@@ -112,5 +116,6 @@ def drop_old(transaction: Transaction) -> None:
         )
         transaction.session.execute(too_many)
     days = timedelta(days=transaction.settings.history_days)
+    hours.drop_old(transaction)
     history.drop_before(transaction.session, transaction.now - days)
     drop_orphans(transaction)

@@ -6,11 +6,13 @@ from sqlalchemy import func
 from sqlmodel import col, select
 
 from icebus.control.decide.lifecycle import LIVE_RESERVATIONS
-from icebus.control.operations import queue
+from icebus.control.operations import hours, queue
+from icebus.control.operations.reservations import live_holds
 from icebus.control.store.tables import ReservationRow
 from icebus.control.transaction import Transaction
 from icebus.schemas.errors import LimitExceeded
 from icebus.schemas.operations.reservations import ReservationState, ReserveArgs
+from icebus.schemas.selectors import labels_of
 from icebus.schemas.wording import counted
 
 
@@ -44,11 +46,23 @@ def refuse_received(
         wanted = len(reservation.serials or ()) or reservation.count or 0
     _refuse_demand(transaction, user, reservation.priority, wanted)
     _refuse_over_limit(transaction, user, devices)
+    if devices and (refusal := hours.refusal(transaction, user, devices)) is not None:
+        raise refusal
+    allowed = transaction.limit(user).selectors
+    for hold in live_holds(transaction, reservation) if allowed else ():
+        report = transaction.workers.report(hold.serial)
+        labels = {} if report is None else labels_of(hold.worker, report)
+        if not any(each.matches(labels) for each in allowed):
+            raise LimitExceeded(
+                f"{user} may have boards with {' or '.join(map(str, allowed))} only, and "
+                f"{hold.serial} is none",
+                serial=hold.serial,
+            )
 
 
 def _refuse_demand(transaction: Transaction, user: str, priority: int, number: int) -> None:
     """Refuse a request that goes beyond what the user may have, whatever else he has."""
-    limit = transaction.settings.limits.of(user)
+    limit = transaction.limit(user)
     if priority > limit.priority:
         raise LimitExceeded(
             f"{user} may ask with priority {limit.priority} at most, not {priority}",
@@ -65,7 +79,7 @@ def _refuse_demand(transaction: Transaction, user: str, priority: int, number: i
 
 def _refuse_over_limit(transaction: Transaction, user: str, more_devices: int) -> None:
     """Refuse one more reservation, with so many devices, to whoever has enough."""
-    limit = transaction.settings.limits.of(user)
+    limit = transaction.limit(user)
     reservations = transaction.session.exec(
         select(func.count())
         .select_from(ReservationRow)

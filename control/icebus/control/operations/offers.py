@@ -11,9 +11,11 @@ from sqlalchemy import func
 from sqlmodel import col, select
 
 from icebus.control.decide.lifecycle import LIVE_RESERVATIONS
+from icebus.control.operations import hours
 from icebus.control.operations.limits import refuse_received
 from icebus.control.operations.reservations import (
     end_offer,
+    end_with_hours,
     find_live,
     find_own,
     increment_generation,
@@ -74,7 +76,10 @@ def accept(transaction: Transaction, user: str, args: AcceptArgs) -> Reservation
     holds = live_holds(transaction, row)
     refuse_received(transaction, user, row, len(holds))
     transaction.send_event(row, "transferred", Transferred(reservation=row.id, user=user))
+    hours.end(transaction, row.id, [hold.serial for hold in holds])
     row.user, row.client, row.absent_since = user, None, None
+    hours.begin(transaction, row, [hold.serial for hold in holds])
+    end_with_hours(transaction, user)
     row.incarnation = transaction.roster.incarnation(user)
     row.offered_to = row.offered_until = None
     transaction.record_history(HistoryEvent.TRANSFERRED, row, actor=user, reason=f"from {giver}")

@@ -12,6 +12,7 @@ from icebus.control.decide.lifecycle import LIVE_HOLDS, LIVE_RESERVATIONS
 from icebus.control.decide.obstacles import Wanted
 from icebus.control.decide.reconciler import BROKEN
 from icebus.control.decide.scheduler import Place, Plan, QueuedRequest, plan
+from icebus.control.operations import hours
 from icebus.control.operations.candidates import candidates, shortlist
 from icebus.control.operations.reservations import allocate, replace_device
 from icebus.control.store.tables import HoldRow, ReservationRow
@@ -84,7 +85,7 @@ def preview(transaction: Transaction) -> Plan:
 
 def _plan_single(transaction: Transaction, kinds: KindLookup, newcomer: ReservationRow) -> Plan:
     """What a request leads to where nobody else wants anything: few devices need be looked at."""
-    request = _queued_request(newcomer, kinds)
+    request = _queued_request(transaction, newcomer, kinds)
     few = newcomer.serials or shortlist(transaction, request.wanted)
     if few:
         found = _plan_requests(transaction, [request], few)
@@ -100,8 +101,8 @@ def _plan(
     rows: Iterable[ReservationRow],
     failed: Iterable[_Failed],
 ) -> Plan:
-    requests = [_queued_request(row, kinds) for row in rows]
-    requests += [_queued_request(row, kinds, hold.serial) for hold, row in failed]
+    requests = [_queued_request(transaction, row, kinds) for row in rows]
+    requests += [_queued_request(transaction, row, kinds, hold.serial) for hold, row in failed]
     return _plan_requests(transaction, requests)
 
 
@@ -115,6 +116,7 @@ def _plan_requests(
         transaction.now,
         held,
         transaction.settings.limits,
+        lambda user, number: hours.refusal(transaction, user, number),
     )
 
 
@@ -181,7 +183,7 @@ def _is_lost(transaction: Transaction, hold: HoldRow) -> bool:
 
 
 def _queued_request(
-    row: ReservationRow, kinds: KindLookup, replaces: str | None = None
+    transaction: Transaction, row: ReservationRow, kinds: KindLookup, replaces: str | None = None
 ) -> QueuedRequest:
     try:
         firmware = kinds.accepting(row.kind, row.args)
@@ -189,10 +191,12 @@ def _queued_request(
         # Nobody takes it at the moment.
         firmware = {}
     selector = parse(row.selector or "")
+    allowed = transaction.limit(row.user).selectors
     if replaces is not None:
-        wanted = Wanted(row.kind, firmware, count=1, selector=selector)
+        wanted = Wanted(row.kind, firmware, count=1, selector=selector, allowed=allowed)
     else:
-        wanted = Wanted(row.kind, firmware, row.count, tuple(row.serials or ()), selector)
+        serials = tuple(row.serials or ())
+        wanted = Wanted(row.kind, firmware, row.count, serials, selector, allowed)
     return QueuedRequest(
         id=row.id,
         user=row.user,
@@ -201,12 +205,13 @@ def _queued_request(
         duration=timedelta(seconds=row.duration),
         priority=row.priority,
         replaces=replaces,
+        groups=transaction.roster.groups(row.user),
     )
 
 
 def count_held(transaction: Transaction, users: Collection[str]) -> dict[str, int]:
     """How many devices each of those users has who may not have any number."""
-    limited = [user for user in users if transaction.settings.limits.of(user).devices is not None]
+    limited = [user for user in users if transaction.limit(user).devices is not None]
     if not limited:
         return {}
     query = (

@@ -9,6 +9,7 @@ from sqlalchemy import delete
 from sqlmodel import col, select, update
 
 from icebus.control.decide.lifecycle import LIVE_HOLDS, advance, advance_hold
+from icebus.control.operations import hours
 from icebus.control.store.tables import DeviceRow, HoldRow, ReservationRow
 from icebus.control.transaction import Transaction
 from icebus.schemas.errors import Forbidden, ReservationEnded, UnknownReservation
@@ -65,11 +66,27 @@ def allocate(
     transaction.session.add(reservation)
     transaction.session.flush()
     holds = _create_holds(transaction, reservation, serials, actor=reservation.user)
+    end_with_hours(transaction, reservation.user)
     transaction.document(reservation, holds)
     transaction.log(
         f"{reservation.user} reserves {counted(len(serials), 'device')} of kind {reservation.kind}",
         reservation=reservation.id,
     )
+
+
+def end_with_hours(transaction: Transaction, user: str) -> None:
+    """Have what a user holds end when his hours of the week run out, if that is earlier."""
+    for row in hours.shorten(transaction, user):
+        row.warn_at = warning_time(transaction.now, row.until)
+        transaction.falls_due(row.warn_at)
+        transaction.publish_document(row)
+        held = transaction.session.exec(
+            select(DeviceRow)
+            .join(HoldRow, col(HoldRow.serial) == col(DeviceRow.serial))
+            .where(HoldRow.reservation == row.id, col(HoldRow.state).in_(LIVE_HOLDS))
+        )
+        for device in held:
+            transaction.publish_desired(device, row)
 
 
 def replace_device(
@@ -104,6 +121,7 @@ def release_devices(
 ) -> None:
     """Take some devices back from a reservation."""
     live = [hold for hold in holds if hold.state in LIVE_HOLDS]
+    hours.end(transaction, reservation.id, [hold.serial for hold in live])
     for hold in live:
         hold.state = advance_hold(hold.state, HoldState.RELEASED)
         transaction.record_history(
@@ -268,6 +286,7 @@ def _create_holds(
     actor: str = CONTROL,
 ) -> list[HoldRow]:
     holds = []
+    hours.begin(transaction, reservation, serials)
     for device in increment_generation(transaction, serials):
         hold = HoldRow(
             reservation=reservation.id,

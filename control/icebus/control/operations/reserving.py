@@ -15,6 +15,7 @@ from icebus.control.operations.remembered_requests import withdraw_request
 from icebus.control.operations.reservations import (
     activate_if_served,
     end_reservation,
+    end_with_hours,
     enqueue,
     find_own,
     live_holds,
@@ -116,6 +117,8 @@ def extend(transaction: Transaction, user: str, args: ExtendArgs) -> ExtendReply
     after = max(before, min(asked, transaction.now + timedelta(seconds=longest)))
     if after > before:
         row.until, row.warn_at = after, warning_time(transaction.now, after)
+        end_with_hours(transaction, user)
+        after = row.until
         transaction.falls_due(row.warn_at)
         transaction.publish_document(row)
         transaction.request_scheduling()

@@ -26,6 +26,7 @@ USERS: Operations = {
         ("devices", queries.devices, False),
         ("available", queries.available, False),
         ("history", queries.history, False),
+        ("limits", queries.limits, False),
     )
 }
 """What users may request."""

@@ -254,6 +254,23 @@ class HoldRow(SQLModel, table=True):
     reason: str = ""
 
 
+class UseRow(SQLModel, table=True):
+    """One device that a user held, or holds; kept for as long as hours are counted over."""
+
+    __tablename__: ClassVar[str] = "uses"
+
+    number: int | None = Field(
+        default=None,
+        primary_key=True,
+        sa_type=BigInteger().with_variant(Integer, "sqlite"),
+    )
+    user: str = Field(max_length=_ID, index=True)
+    reservation: str = Field(max_length=_ID, index=True)
+    serial: str = Field(max_length=_ID)
+    began: datetime = Field(sa_type=UtcDateTime)
+    ended: datetime | None = Field(default=None, sa_type=UtcDateTime, index=True)
+
+
 class RequestRow(SQLModel, table=True):
     """A request that changed something, with the answer it got and gets again."""
 

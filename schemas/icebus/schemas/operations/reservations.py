@@ -11,6 +11,7 @@ from icebus.schemas.devices import DeviceReport
 from icebus.schemas.ids import Id, Serial
 from icebus.schemas.message import Args, Message, Natural, Timestamp
 from icebus.schemas.operations.history import HistoryArgs, HistoryReply
+from icebus.schemas.operations.limits import LimitsArgs, LimitsReply
 from icebus.schemas.operations.offers import (
     AcceptArgs,
     DeclineArgs,
@@ -49,6 +50,7 @@ class EndReason(StrEnum):
     NOT_IN_TIME = "not_in_time"
     ENDED_BY_ADMIN = "ended_by_admin"
     USER_REMOVED = "user_removed"
+    HOURS_USED_UP = "hours_used_up"
 
 
 class HoldState(StrEnum):
@@ -334,5 +336,6 @@ OPERATIONS: dict[str, tuple[type[Args], type[Message]]] = {
     "devices": (DevicesArgs, DevicesReply),
     "available": (AvailableArgs, AvailableReply),
     "history": (HistoryArgs, HistoryReply),
+    "limits": (LimitsArgs, LimitsReply),
 }
 """What control can be asked: the arguments and what ``ok`` of the answer holds."""
