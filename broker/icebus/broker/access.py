@@ -46,6 +46,11 @@ class Principal(BaseModel):
     speaks_for: tuple[Id, ...] = Field(
         default=(), description="Workers behind a bridge, whose words this principal carries."
     )
+    groups: tuple[Id, ...] = Field(default=(), description="Control's file of limits has theirs.")
+    incarnation: Id | None = Field(
+        default=None,
+        description="Given when it is added: tells it from those who were called so before.",
+    )
 
     @property
     def own_ids(self) -> tuple[str, ...]:

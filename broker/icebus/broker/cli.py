@@ -31,7 +31,7 @@ from icebus.schemas.errors import (
     InvalidRequest,
     UnknownPrincipal,
 )
-from icebus.schemas.ids import BROKER
+from icebus.schemas.ids import BROKER, is_id
 from icebus.schemas.logs import log_to_stderr
 from icebus.schemas.topics import Role
 
@@ -62,6 +62,14 @@ class Output(StrEnum):
 setup_commands.add_to(app)
 
 
+Groups = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--group", help="Control's file of limits says what it may have; may be given repeatedly."
+    ),
+]
+
+
 @app.command(epilog="Example: icebus-broker add alice --role user -d /srv/icebus")
 def add(
     name: Annotated[str, typer.Argument(help="Letters, digits, _ and -; unique over all roles.")],
@@ -78,6 +86,7 @@ def add(
         list[str] | None,
         typer.Option("--for", help="A worker of a bridged site; may be given repeatedly."),
     ] = None,
+    group: Groups = None,
     output: CredentialsFile = None,
 ) -> None:
     """Let somebody in, and print what they connect with. It is shown only once.
@@ -95,6 +104,8 @@ def add(
     if before is not None and not new_password:
         raise Conflict(f"{name!r} is known; --new-password makes them a new one")
     principal = Principal(id=name, role=role, speaks_for=workers_of(speaks_for))
+    if group is not None:
+        principal = principal.model_copy(update={"groups": checked_groups(group)})
     if before is not None:
         # Said in so many words, so that the known password does not stand.
         principal = principal.model_copy(update={"password": principal.password})
@@ -111,6 +122,36 @@ def add(
     else:
         typer.echo(address.url())
     say_if_none_reloads(files)
+
+
+@app.command("group", epilog="Example: icebus-broker group ben --group students -d /srv/icebus")
+def regroup(
+    name: Annotated[str, typer.Argument(help="Who.")],
+    directory: Directory,
+    group: Groups = None,
+    none: Annotated[bool, typer.Option("--none", help="Take them out of all groups.")] = False,
+) -> None:
+    """Put somebody into groups, and into no others; their password stays."""
+    if none == bool(group):
+        raise InvalidRequest("give --group for each of the groups, or --none")
+    files = BrokerDirectory(directory)
+    configured(files)
+    groups = checked_groups(group or [])
+    files.set_groups(name, groups)
+    typer.echo(f"{name}: {', '.join(groups) or 'no groups'}")
+    say_if_none_reloads(files)
+
+
+def checked_groups(names: list[str]) -> tuple[str, ...]:
+    """The groups named.
+
+    Raises:
+        InvalidRequest: one can't be a group's name.
+    """
+    for each in names:
+        if not is_id(each):
+            raise InvalidRequest(f"{each!r} is no group: 1 to 64 letters, digits, _ and -")
+    return tuple(sorted(set(names)))
 
 
 @app.command(epilog="Example: icebus-broker bridge oslo.json --for oslo1 -d /srv/icebus")

@@ -23,7 +23,7 @@ from icebus.broker.claim import Claim
 from icebus.broker.mosquitto import LOOPBACK, configuration, password_file
 from icebus.bus import BrokerAddress, write_private
 from icebus.schemas.errors import InvalidRequest, UnknownPrincipal
-from icebus.schemas.ids import BROKER
+from icebus.schemas.ids import BROKER, new_id
 from icebus.schemas.message import invalid
 from icebus.schemas.topics import DEFAULT_ROOT, Role
 
@@ -227,9 +227,24 @@ class BrokerDirectory:
                 before = merged.get(principal.id)
                 chosen = "password" in principal.model_fields_set
                 if before is None or before.role is not principal.role or chosen:
-                    merged[principal.id] = principal
+                    merged[principal.id] = _continuing(before, principal)
             known.principals = list(merged.values())
         return merged
+
+    def set_groups(self, name: str, groups: Iterable[str]) -> None:
+        """Put a principal into these groups, and into no others.
+
+        Raises:
+            UnknownPrincipal: nobody of that name is known.
+        """
+        with self._change() as known:
+            if name == BROKER or name not in {each.id for each in known.principals}:
+                raise UnknownPrincipal(f"nobody here is called {name!r}; `icebus-broker list`")
+            update = {"groups": tuple(sorted(set(groups)))}
+            known.principals = [
+                each.model_copy(update=update) if each.id == name else each
+                for each in known.principals
+            ]
 
     def remove_principal(self, name: str) -> None:
         """Forget a principal; a running broker ends its connections.
@@ -308,3 +323,13 @@ class BrokerDirectory:
                 os.kill(pid, signal.SIGHUP)
         finally:
             os.close(descriptor)
+
+
+def _continuing(before: Principal | None, principal: Principal) -> Principal:
+    """A principal that is added, or takes the place of the one before, which it goes on being."""
+    if before is None or before.role is not principal.role:
+        return principal.model_copy(update={"incarnation": new_id()})
+    update: dict[str, object] = {"incarnation": before.incarnation}
+    if "groups" not in principal.model_fields_set:
+        update["groups"] = before.groups
+    return principal.model_copy(update=update)

@@ -33,7 +33,13 @@ def roster(principals: Mapping[str, Principal]) -> Principals:
     """What others may know of them, in the order of their names."""
     return Principals(
         principals=[
-            KnownPrincipal(id=name, role=each.role.value)
+            KnownPrincipal(
+                id=name,
+                role=each.role.value,
+                groups=list(each.groups),
+                incarnation=each.incarnation,
+                speaks_for=list(each.speaks_for),
+            )
             for name, each in sorted(principals.items())
             if each.role is not Role.BROKER
         ]
