@@ -285,7 +285,7 @@ def test_given_a_site_when_it_is_bridged_then_its_configuration_has_the_farm(
     assert "topic icebus/v1/worker/w1/state out 1" in text
     assert "topic icebus/v1/worker/w1/call/+/+ in 1" in text
     ok("bridge", "--off", directory=site)
-    assert "connection" not in (site / "mosquitto.conf").read_text().replace("connection_", "")
+    assert "\nconnection " not in (site / "mosquitto.conf").read_text().replace("connection_", "")
     for wrong in (["bridge", url], ["bridge", "--for", "w1"], ["bridge", url, "--for", "a/b"]):
         done = run(*wrong, directory=site)
         assert (done.code, done.out) == (1, "")

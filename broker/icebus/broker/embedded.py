@@ -12,7 +12,7 @@ from pathlib import Path
 from icebus.broker.access import Principal
 from icebus.broker.certificates import Listening
 from icebus.broker.directory import BrokerDirectory, Settings
-from icebus.broker.mosquitto import LOOPBACK, find_program
+from icebus.broker.mosquitto import LOOPBACK, find_program, may_open_many_files
 from icebus.broker.process import Child
 from icebus.bus import BrokerAddress
 from icebus.schemas.deadline import Deadline
@@ -136,7 +136,8 @@ class EmbeddedBroker:
 
     def _launch(self, lock: int, log: Path | None) -> Child:
         argv = [self._program, "-c", str(self._files.configuration)]
-        child = Child(argv, log, inherit=[lock])
+        with may_open_many_files():
+            child = Child(argv, log, inherit=[lock])
         self._files.claim.record(lock, child.process.pid)
         return child
 
