@@ -13,13 +13,13 @@ from icebus.broker.embedded import EmbeddedBroker
 from icebus.broker.service import BrokerService
 from icebus.bus import Bus, Requester
 from icebus.schemas.calls import Request
-from icebus.schemas.components import Principals
+from icebus.schemas.components import ClientState, Presence, Principals
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import InvalidRequest, UnknownOperation
 from icebus.schemas.ids import BROKER
 from icebus.schemas.message import decode
 from icebus.schemas.operations.accounts import Account
-from icebus.schemas.topics import BROKER_OPERATION, PRINCIPALS, Role
+from icebus.schemas.topics import BROKER_OPERATION, CLIENT_STATE, PRINCIPALS, Role
 
 Connect = Callable[..., Bus]
 
@@ -115,3 +115,35 @@ def test_given_a_broker_that_is_away_when_the_service_stops_then_it_ends(
     service.start()
     service.stop(Deadline.after(15))
     assert not service.running
+
+
+@pytest.mark.usefixtures("service")
+def test_given_a_user_who_left_a_state_when_removed_then_it_is_cleared_and_others_stay(
+    broker: EmbeddedBroker, connect: Connect, eventually: Callable[..., None]
+) -> None:
+    watcher = connect("root")
+    files = BrokerDirectory(broker.directory)
+    files.add_principals([Principal(id="guest", role=Role.USER)])
+    alice = connect("alice")
+    guest = Bus(broker.address("guest"), "guest")
+    guest.connect(soon())
+    heard: list[Principals] = roster_of(watcher)
+    eventually(lambda: heard and "guest" in {each.id for each in heard[-1].principals})
+    states: dict[tuple[str, str], bytes] = {}
+    looker = Bus(broker.address(BROKER), "looker")
+    looker.subscribe(
+        CLIENT_STATE,
+        lambda each: states.update({(each.ids["user"], each.ids["client"]): each.payload}),
+    )
+    looker.connect(soon())
+    for bus, user in ((alice, "alice"), (guest, "guest")):
+        state = ClientState(state=Presence.ONLINE, session="s")
+        bus.publish(CLIENT_STATE(user=user, client="c1"), state, interval=600).result(10)
+    eventually(lambda: states.keys() >= {("alice", "c1"), ("guest", "c1")})
+
+    files.remove_principal("guest")
+
+    eventually(lambda: states["guest", "c1"] == b"")
+    assert states["alice", "c1"]
+    looker.close(soon())
+    guest.close(Deadline.after(1))

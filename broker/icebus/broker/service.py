@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from icebus.broker.access import Principal
+from icebus.broker.departures import Departures
 from icebus.broker.directory import BrokerDirectory
 from icebus.broker.requests import Requests
 from icebus.broker.roster import Roster
@@ -69,7 +70,12 @@ class BrokerService:
     ) -> None:
         self._files = files
         self._address = address
-        self._parts: Sequence[Part] = (Roster(), Requests(files), *parts)
+        self._parts: Sequence[Part] = (
+            Roster(),
+            Requests(files),
+            Departures(),
+            *parts,
+        )
         self._steps: queue.Queue[Step | None] = queue.Queue(WAITING)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="broker-service", daemon=True)
