@@ -264,7 +264,7 @@ def test_given_its_kinds_then_their_schemas_hold_for_what_crosses(
         deadline.check("the kinds")
     kind = found[0].kinds["pulsecount"]
     assert kind.all_firmware == ("icebus", "pulse_count")
-    assert set(kind.methods) == {"evaluate", "acknowledge", "collect", "status"}
+    assert set(kind.methods) == {"evaluate", "acknowledge", "collect", "status", "withdraw"}
     for schema in (
         kind.args,
         *(method.args for method in kind.methods.values()),
