@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from icebus.broker.access import Principal
 from icebus.broker.directory import BrokerDirectory
-from icebus.bus import Bus, Exchange, Incoming, Responder
+from icebus.bus import Bus, Exchange, FromUsers, Incoming, Responder
 from icebus.schemas.calls import Request
 from icebus.schemas.errors import LimitExceeded, UnknownOperation, UnknownPrincipal
 from icebus.schemas.ids import BROKER
@@ -35,7 +35,7 @@ class Requests:
         """Begin."""
         self._responder = Responder(bus, BROKER)
         self._soon = soon
-        bus.subscribe(BROKER_OPERATION, self._on_request)
+        bus.subscribe(BROKER_OPERATION, self._on_request, FromUsers(refused=self._responder.refuse))
 
     def on_principals(self, principals: Mapping[str, Principal]) -> None:
         """Nothing is kept: whoever asks is looked up then."""

@@ -41,8 +41,8 @@ def blobs(devices: int) -> Allowance:
             waiting_bytes=4 << 20,
         )
     return Allowance(
-        per_second=200 * devices,
-        at_once=2000 + 500 * devices,
+        per_second=60 * devices,
+        at_once=500 + 200 * devices,
         bytes_per_second=(8 * devices) << 20,
         bytes_at_once=64 << 20,
         waiting=2000 + 500 * devices,
