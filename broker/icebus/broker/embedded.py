@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import socket
 import threading
 from collections.abc import Iterable
@@ -120,7 +121,10 @@ class EmbeddedBroker:
         told = log.stat().st_size if log is not None and log.exists() else 0
         self._child = self._launch(lock, log)
         pause = threading.Event()
-        while not all(_accepts(reachable(host), port) for host, port in self._listeners):
+        while not (
+            all(_accepts(reachable(host), port) for host, port in self._listeners)
+            and _takes_hangups(self._child.process.pid)
+        ):
             if not self._child.running or deadline.expired:
                 self.stop(Deadline.after(1))
                 said = "its log stands above"
@@ -211,3 +215,13 @@ def _accepts(host: str, port: int) -> bool:
             return True
     except OSError:
         return False
+
+
+def _takes_hangups(pid: int) -> bool:
+    """Whether SIGHUP has it read its files again: it listens a moment before, and would die."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return True  # not Linux, or it has ended, which others notice
+    caught = status.partition("SigCgt:")[2].split()
+    return not caught or bool(int(caught[0], 16) & 1 << (signal.SIGHUP - 1))
