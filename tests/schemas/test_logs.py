@@ -7,6 +7,7 @@ import logging
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -241,3 +242,22 @@ def test_given_a_library_in_a_program_with_logging_then_it_leaves_that_to_it(
 ) -> None:
     UnconfiguredHandler().handle(record("lost"))
     assert capsys.readouterr().err == ""
+
+
+def test_given_a_shell_that_hides_nothing_then_a_program_s_files_are_its_owner_s_only(
+    tmp_path: Path,
+) -> None:
+    program = (
+        "import os, sqlite3, sys\n"
+        "from icebus.schemas.logs import keep_files_private\n"
+        "keep_files_private()\n"
+        "os.chdir(sys.argv[1])\n"
+        "os.mkdir('folder')\n"
+        "open('file', 'w').close()\n"
+        "db = sqlite3.connect('db')\n"
+        "db.execute('pragma journal_mode=wal')\n"
+        "db.execute('create table t (a)')\n"
+        "assert not [e.name for e in os.scandir() if e.stat().st_mode & 0o077], os.listdir()\n"
+    )
+    argv = [sys.executable, "-c", program, str(tmp_path)]
+    subprocess.run(argv, umask=0, timeout=60, check=True)

@@ -26,7 +26,7 @@ from icebus.control.settings import Settings, read_limits
 from icebus.control.store.database import Database
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import IcebusError, InvalidRequest
-from icebus.schemas.logs import log_to_stderr, printable
+from icebus.schemas.logs import keep_files_private, log_to_stderr, printable
 from icebus.schemas.signals import wait_told
 
 log = logging.getLogger(__name__)
@@ -149,6 +149,7 @@ def _log_to_stderr(level: str) -> None:
     if number is None:
         raise InvalidRequest(f"no log level {level!r}; give debug, info, warning or error")
     log_to_stderr(number)
+    keep_files_private()
     # Which migration runs is of no interest when there is none to run.
     logging.getLogger("alembic").setLevel(logging.WARNING)
 

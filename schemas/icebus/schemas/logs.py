@@ -8,6 +8,7 @@ no text from elsewhere looks like a line of ours.
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import threading
 import time
@@ -235,6 +236,15 @@ def log_to_stderr(level: int, form: str = TIMED) -> None:
     handler.setFormatter(LineFormatter(form))
     logging.basicConfig(level=level, handlers=[handler], force=True)
     threading.excepthook = _log_end_of_thread
+
+
+def keep_files_private() -> None:
+    """Have whatever this program writes be its owner's only, whatever the shell's umask is.
+
+    Databases and what SQLite puts beside them, journals, folders and sockets have no other place
+    where it could be said of all.
+    """
+    os.umask(0o077)
 
 
 def _log_end_of_thread(ended: threading.ExceptHookArgs) -> None:

@@ -44,7 +44,7 @@ from icebus.schemas.boards.rack import (
     write_rack_file,
 )
 from icebus.schemas.errors import IcebusError, ProgramMissing, UnknownDevice
-from icebus.schemas.logs import log_to_stderr, printable
+from icebus.schemas.logs import keep_files_private, log_to_stderr, printable
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -207,6 +207,7 @@ def run(
 ) -> None:
     """Run the boards until SIGTERM or Ctrl-C; then their folders are removed."""
     log_to_stderr(logging.INFO if verbose else logging.WARNING)
+    keep_files_private()
     if verbose > 1:
         logging.getLogger("icebus").setLevel(logging.DEBUG)
     try:

@@ -17,7 +17,7 @@ from icebus.bus import BrokerAddress
 from icebus.schemas.boards.images import directories
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import IcebusError, InternalError, InvalidRequest
-from icebus.schemas.logs import log_to_stderr, printable
+from icebus.schemas.logs import keep_files_private, log_to_stderr, printable
 from icebus.schemas.signals import wait_told
 from icebus.worker.configuration import Configuration, read_configuration
 from icebus.worker.device.device import CHECK_EVERY
@@ -124,6 +124,7 @@ def run(
         options = {key: value for key, value in said.items() if value is not None}
         configuration = read_configuration(config, options)
         log_to_stderr(logging.DEBUG if configuration.verbose else logging.INFO)
+        keep_files_private()
         image_folders = directories(configured=configuration.firmware.folders)
         installed = Installed.load(image_folders).offering(configuration.kinds)
         if check_config:
