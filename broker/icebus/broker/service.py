@@ -17,6 +17,7 @@ from icebus.broker.access import Principal
 from icebus.broker.departures import Departures
 from icebus.broker.directory import BrokerDirectory
 from icebus.broker.requests import Requests
+from icebus.broker.retained import RetainedGuard
 from icebus.broker.roster import Roster
 from icebus.bus import BrokerAddress, Bus
 from icebus.schemas.deadline import Deadline
@@ -76,6 +77,7 @@ class BrokerService:
             Departures(),
             *parts,
         )
+        self._retained = RetainedGuard(address)
         self._steps: queue.Queue[Step | None] = queue.Queue(WAITING)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="broker-service", daemon=True)
@@ -86,12 +88,14 @@ class BrokerService:
     def start(self) -> None:
         """Start; the service connects on its own thread, and goes on trying."""
         self._thread.start()
+        self._retained.start()
 
     def stop(self, deadline: Deadline) -> None:
         """End it by the deadline."""
         self._deadline = deadline
         self._stopping.set()
         self._soon(lambda: None)
+        self._retained.stop(deadline)
         self._thread.join(timeout=deadline.remaining)
         if self._thread.is_alive():
             log.error("the broker's service did not end in time")

@@ -1,0 +1,155 @@
+"""Clears retained messages that nobody may leave: Mosquitto has no access list for the flag.
+
+Whoever may publish on a topic may have the broker keep the message, by a last will too. So the
+broker's service looks what is kept on topics where, by the contract, nothing is, and how many
+clients each user says to have, and clears the rest.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import Counter
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.subscribeoptions import SubscribeOptions
+
+from icebus.bus import BrokerAddress, new_client_id
+from icebus.schemas.deadline import Deadline
+from icebus.schemas.topics import CLIENT_STATE, TOPICS, Topic
+
+log = logging.getLogger(__name__)
+
+INTERVAL = 10.0
+"""Seconds between looks. A user who fills the broker's memory meanwhile is disconnected by it."""
+
+CLIENTS_OF_USER = 200
+"""Client states that are kept for one user; more are cleared. One that lives repeats its own."""
+
+STATE_BYTES = 4096
+"""Of a client's state; a true one has some 200."""
+
+ANSWER_TIMEOUT = 30.0
+"""Seconds for the broker to say all that it keeps."""
+
+
+class RetainedGuard:
+    """Looks every :data:`INTERVAL` seconds, on a thread and a connection of its own.
+
+    A connection of its own, because it reads topics that are spelt as no component would: a level
+    may be anything there that the access list does not fix.
+
+    Args:
+        address: of the broker, as the principal ``broker``.
+        interval: seconds between looks.
+    """
+
+    def __init__(self, address: BrokerAddress, interval: float = INTERVAL) -> None:
+        self._address = address
+        self._interval = interval
+        self._families = [
+            each for each in TOPICS.values() if not each.retained or each is CLIENT_STATE
+        ]
+        self._stopping = threading.Event()
+        self._answered = threading.Event()
+        self._found: Counter[tuple[str, str]] = Counter()
+        self._clients: Counter[str] = Counter()
+        self._thread = threading.Thread(target=self._run, name="retained-guard", daemon=True)
+        self._client = self._make_client()
+
+    def start(self) -> None:
+        """Begin; it connects by itself and goes on trying."""
+        self._thread.start()
+
+    def stop(self, deadline: Deadline) -> None:
+        """End it by the deadline."""
+        self._stopping.set()
+        self._answered.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=deadline.remaining)
+
+    # --- its thread ---------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        address = self._address
+        self._client.connect_async(address.host, address.port, clean_start=True)
+        self._client.loop_start()
+        try:
+            pause = 0.0
+            while not self._stopping.wait(pause):
+                # What took a whole look to be said may have hidden more.
+                pause = 0.0 if self._client.is_connected() and self._look() else self._interval
+        finally:
+            self._client.disconnect()
+            self._client.loop_stop()
+
+    def _look(self) -> bool:
+        """Clear what is kept and must not be; returns whether there was any."""
+        self._found.clear()
+        self._clients.clear()
+        filters = [f"{self._address.root}/{each.filter()}" for each in self._families]
+        options = SubscribeOptions(qos=0, retainAsPublished=True)
+        if not self._ask(self._client.subscribe([(each, options) for each in filters])[0]):
+            return False
+        # What is kept comes before the answer to this.
+        if not self._ask(self._client.unsubscribe(filters)[0]):
+            return False
+        found = dict(self._found)
+        for (who, template), count in found.items():
+            log.warning(
+                "cleared %d retained messages of %s on %s: nothing may be kept there, or not so "
+                "much of it; publish without the retain flag",
+                count,
+                who,
+                template,
+                extra={"subject": who},
+            )
+        return bool(found)
+
+    def _ask(self, sent: int) -> bool:
+        answered = sent == paho.MQTT_ERR_SUCCESS and self._answered.wait(ANSWER_TIMEOUT)
+        self._answered.clear()
+        return answered and not self._stopping.is_set()
+
+    # --- paho's thread ------------------------------------------------------------------------
+
+    def _make_client(self) -> paho.Client:
+        client = paho.Client(
+            CallbackAPIVersion.VERSION2, new_client_id("retained"), protocol=paho.MQTTv5
+        )
+        client.username_pw_set(self._address.user, self._address.password)
+        client.on_subscribe = lambda *_: self._answered.set()
+        client.on_unsubscribe = lambda *_: self._answered.set()
+        client.on_message = self._on_message
+        return client
+
+    def _on_message(self, _client: object, _userdata: object, message: paho.MQTTMessage) -> None:
+        if not message.retain or not message.payload:
+            return
+        try:
+            topic = message.topic
+        except UnicodeDecodeError:
+            return
+        levels = topic.removeprefix(f"{self._address.root}/").split("/")
+        for family in self._families:
+            if paho.topic_matches_sub(f"{self._address.root}/{family.filter()}", topic):
+                who = _writer(family, levels)
+                if family is CLIENT_STATE and self._may_stay(who, len(message.payload)):
+                    return
+                self._found[who, family.template] += 1
+                self._client.publish(topic, b"", qos=0, retain=True)
+                return
+
+    def _may_stay(self, user: str, size: int) -> bool:
+        self._clients[user] += 1
+        return size <= STATE_BYTES and self._clients[user] <= CLIENTS_OF_USER
+
+
+def _writer(family: Topic, levels: list[str]) -> str:
+    """Who has written a message, by the level that the access list holds them to."""
+    names = family.template.split("/")
+    for level in ("{user}", "{sender}", "{worker}", "{id}"):
+        if level in names:
+            return levels[names.index(level)]
+    return "control"
