@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import json
+import logging
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -43,7 +45,7 @@ Icebus = Callable[..., Done]
 def in_this_process(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Iterator[Icebus]:
-    """Yields what runs a command; the signal handlers that commands set are taken back."""
+    """Yields what runs a command; what commands set for all of a program is taken back."""
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
 
     def run(*arguments: object) -> Done:
@@ -55,6 +57,14 @@ def in_this_process(
         assert isinstance(ended.value.code, int)
         return Done(ended.value.code, told.out, told.err)
 
+    log, end_of_thread = logging.getLogger(), threading.excepthook
+    handlers, level = list(log.handlers), log.level
     yield run
+    threading.excepthook = end_of_thread
+    log.setLevel(level)
+    for each in set(log.handlers) - set(handlers):
+        # It writes to what stderr was in the test.
+        log.removeHandler(each)
+        each.close()
     for number, handler in before.items():
         signal.signal(number, handler)
