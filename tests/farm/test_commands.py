@@ -125,7 +125,7 @@ def test_given_kinds_when_described_then_people_read_signatures_and_programs_sch
     parts = icebus("kinds", "pulsecount", "-o", "csv").csv()
     assert {"measure", "method", "answer", "event"} == {part["part"] for part in parts}
     names = icebus("kinds", "pulsecount", "-o", "name").stdout.split()
-    assert names == ["acknowledge", "collect", "evaluate", "status"]
+    assert names == ["acknowledge", "collect", "evaluate", "status", "withdraw"]
 
 
 def test_given_a_farm_that_is_well_when_the_doctor_comes_then_nothing_fails(icebus: Icebus) -> None:
@@ -361,7 +361,7 @@ def test_given_a_shell_when_it_completes_kinds_and_methods_then_they_come_descri
     assert complete(farm, "icebus kinds ")["pulsecount"].startswith("Counts the pulses")
     assert list(complete(farm, "icebus reserve --kind p")) == ["pulsecount"]
     methods = complete(farm, f"icebus call {serial} ")
-    assert set(methods) == {"acknowledge", "collect", "evaluate", "status"}
+    assert set(methods) == {"acknowledge", "collect", "evaluate", "status", "withdraw"}
     assert methods["evaluate"].startswith("Queue bitstreams")
 
 

@@ -36,7 +36,9 @@ def test_given_a_call_that_may_not_be_then_a_typed_error_says_why_and_nothing_ha
     assert refused("evaluate", "NOSUCH", **work).code == "unknown_device"
     unknown = refused("explode", "BOARD1")
     assert unknown.code == "unknown_method"
-    assert unknown.details == {"methods": ["acknowledge", "collect", "evaluate", "status"]}
+    assert unknown.details == {
+        "methods": ["acknowledge", "collect", "evaluate", "status", "withdraw"]
+    }
     wrongs: list[dict[str, Any]] = [{}, {"bitstreams": 5}, {"bitstreams": [{}]}]
     for wrong in [*wrongs, {**work, "misspelt": 1}]:
         assert refused("evaluate", "BOARD1", **wrong).code == "invalid_request"

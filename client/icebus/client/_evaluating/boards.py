@@ -17,14 +17,14 @@ from icebus.client._evaluating.each_board import EachBoard
 from icebus.client._evaluating.options import STALL, EvaluateOptions, MapOptions, Options
 from icebus.client._evaluating.outcomes import EvaluationsFailed
 from icebus.client._evaluating.progress import follow
-from icebus.client._evaluating.run import Run
+from icebus.client._evaluating.run import Run, is_withdrawn
 from icebus.client._evaluating.withdrawing import withdraw
 from icebus.client._reservation.document import is_queued
 from icebus.client._reservation.queue_place import still_queued_error
 from icebus.client._reservation.reservation import Reservation
 from icebus.schemas.calls import read_event
 from icebus.schemas.deadline import Deadline
-from icebus.schemas.errors import EvaluationWithdrawn, IcebusError, InvalidRequest, RemoteError
+from icebus.schemas.errors import IcebusError, InvalidRequest, RemoteError
 from icebus.schemas.ids import new_id
 from icebus.schemas.measuring import BatchFinished, Failure, Outcome, Result, Withdrawn
 from icebus.schemas.operations import reservations
@@ -312,7 +312,7 @@ class MeasuringBoards(Reservation, Generic[R]):
         self._connection.hooks.run(name, outcome, ("outcome", self.id, serial, outcome.evaluation))
         if (run := self._runs.get(outcome.batch)) is not None:
             run.outcome_came(outcome)
-        elif outcome.batch in self._batches or _is_withdrawn(outcome):
+        elif outcome.batch in self._batches or is_withdrawn(outcome):
             self._acknowledger.add(serial, outcome.evaluation)
         else:
             for collection in list(self._collections):
@@ -342,10 +342,6 @@ class MeasuringBoards(Reservation, Generic[R]):
         """Runs under way use the other in its place."""
         for run in list(self._runs.values()):
             run.replaced(serial, by)
-
-
-def _is_withdrawn(outcome: Outcome) -> bool:
-    return isinstance(outcome, Failure) and isinstance(outcome.error, EvaluationWithdrawn)
 
 
 def _all(run: Run[R], outcomes: Generator[R | Failure]) -> Generator[R | Failure]:

@@ -39,8 +39,8 @@ from icebus.client._evaluating.run_state import (
 )
 from icebus.client._reservation.reservation import Reservation
 from icebus.schemas.deadline import Deadline
-from icebus.schemas.errors import IcebusError, InternalError
-from icebus.schemas.measuring import Failure, Result
+from icebus.schemas.errors import EvaluationWithdrawn, IcebusError, InternalError
+from icebus.schemas.measuring import Failure, Outcome, Result
 from icebus.schemas.message import now as present
 
 log = logging.getLogger(__name__)
@@ -53,6 +53,11 @@ GATHER = 0.02
 bitstreams when the source is quick, no delay when it is slow."""
 
 R = TypeVar("R", bound=Result)
+
+
+def is_withdrawn(outcome: Outcome) -> bool:
+    """Whether it only tells that its evaluation was given up."""
+    return isinstance(outcome, Failure) and isinstance(outcome.error, EvaluationWithdrawn)
 
 
 class Run(Generic[R]):
@@ -101,6 +106,7 @@ class Run(Generic[R]):
         self._next_tick = now + TICK
         self._ready: deque[R | Failure] = deque()
         self._not_taken = set[tuple[str, str]]()
+        self._left = False
         self._calls_scheduled = False
         self._internal_error: InternalError | None = None
 
@@ -122,8 +128,6 @@ class Run(Generic[R]):
         drain = isinstance(source, Sized)
         items = iter(source)
         while True:
-            if self._connection.inherited:
-                self._connection.check_open()
             yield from self._take_ready()
             if time.monotonic() >= self._next_tick:
                 self._next_tick = time.monotonic() + TICK
@@ -155,6 +159,7 @@ class Run(Generic[R]):
         """
         self._calls.close()
         with self._condition:
+            self._left = True
             self._handle(Closed())
             return self._state.owing
 
@@ -178,6 +183,8 @@ class Run(Generic[R]):
 
     def _take_ready(self) -> Iterator[R | Failure]:
         while True:
+            if self._connection.inherited:
+                self._connection.check_open()
             with self._condition:
                 if not self._ready:
                     return
@@ -224,13 +231,15 @@ class Run(Generic[R]):
     def outcome_came(self, outcome: R | Failure) -> None:
         """An outcome has come; the first one counts.
 
-        One that the user is handed is acknowledged when they have it, others at once.
+        One that the user is handed is acknowledged when they have it, others at once, unless they
+        left the run and the reservation outlives us: then they may want it still.
         """
         lives = isinstance(outcome, Result) or self._reservation.ended is None
         with self._condition:
             self._handle(OutcomeCame(outcome, lives))
             waits = (outcome.serial, outcome.evaluation) in self._not_taken
-        if not waits and self._options.acknowledge:
+        kept = self._left and not self._reservation.attached and not is_withdrawn(outcome)
+        if self._options.acknowledge and not waits and not kept:
             self._acknowledger.add(outcome.serial, outcome.evaluation)
 
     def finished(self, serial: str) -> None:
