@@ -390,8 +390,8 @@ def test_given_wrong_arguments_then_one_line_on_stderr_names_the_remedy(
     remedies = {
         "": "ICEBUS_BROKER",
         main: "check the user and password",
-        f"--broker mqtt://127.0.0.1:{broker.port}": "mqtt://user:password@host",
-        "--broker http://example.org": "mqtt://user:password@host",
+        f"--broker mqtt://127.0.0.1:{broker.port}": "mqtts://user:password@host",
+        "--broker http://example.org": "mqtts://user:password@host",
         f"{main} --id other": "--id main",
         f"{main} --database nonsense": "sqlite:////",
         f"{main} --heartbeat nan": "at least",

@@ -15,11 +15,14 @@ from icebus.client._farm_directory import profile_path
 from icebus.client._profile import Profile
 from icebus.client.local_farm.farm import CONTROL, WORKER
 from icebus.schemas.topics import (
+    BROKER_OPERATION,
     CLAIM,
     CONTROL_HEARTBEAT,
     CONTROL_OUTBOX,
     CONTROL_STATE,
     LOG,
+    PRINCIPALS,
+    RUN,
     TOPICS,
     WORKER_KINDS,
     Role,
@@ -32,10 +35,13 @@ if TYPE_CHECKING:
 READERS = {Role.CONTROL: CONTROL, Role.WORKER: WORKER, Role.USER: "ann", Role.ADMIN: "admin"}
 
 SELDOM = {  # published
+    BROKER_OPERATION.template,  # by those who change their password
     CLAIM.template,  # when two workers say they have one device
     CONTROL_OUTBOX.template,  # by one of several controls
     CONTROL_STATE.template,  # when a control comes, leads or goes
     LOG.template,  # by nobody yet
+    PRINCIPALS.template,  # when somebody is added or removed
+    RUN.template,  # when a program of that name comes or asks
     WORKER_KINDS.template,  # when a worker connects
 }
 

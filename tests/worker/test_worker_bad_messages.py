@@ -74,6 +74,8 @@ def test_given_nasty_messages_on_every_topic_then_the_worker_goes_on(farm: Peers
     for topic in places():
         for payload in NASTY:
             throw(farm, topic, payload)
+        if topic == "worker/w1/desired/BOARD1":  # empty, it says that nothing is desired
+            farm.reserve("BOARD1")
         farm.check_answers()
 
 
