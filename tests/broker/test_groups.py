@@ -32,11 +32,11 @@ def test_given_groups_when_added_or_changed_then_they_stand_in_the_roster(
 ) -> None:
     run(files, "add", "ben", "--role", "user", "--group", "students", "--group", "night")
     assert files.principals["ben"].groups == ("night", "students")
-    password = files.principals["ben"].password
+    password = files.principals["ben"].password_hash
 
     run(files, "add", "ben", "--role", "user", "--new-password")
     assert files.principals["ben"].groups == ("night", "students")
-    assert files.principals["ben"].password != password
+    assert files.principals["ben"].password_hash != password
     run(files, "group", "ben", "--group", "staff")
     [known] = [each for each in roster(files.principals).principals if each.id == "ben"]
     assert known.groups == ["staff"]

@@ -92,6 +92,9 @@ def test_given_a_part_that_fails_then_the_others_go_on(
             self.told.put(principals)
             raise RuntimeError("does not like them")
 
+        def tick(self) -> None:
+            raise RuntimeError("has no time")
+
         def stop(self) -> None:
             raise RuntimeError("does not stop")
 

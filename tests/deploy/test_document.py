@@ -133,11 +133,11 @@ def test_given_a_certificate_of_the_lab_then_the_broker_takes_it_as_shown(
     words[words.index("-d") + 1] = directory
     ports = ["--port", str(free_port()), "--component-port", str(free_port())]
     start_program.run([*words, *ports, "--host", "localhost"], {})
-    said = start_program.run(
-        ["icebus-broker", "add", "alice", "--role", "user", "-d", directory], {}
+    alice = str(tmp_path / "alice.json")
+    start_program.run(
+        ["icebus-broker", "add", "alice", "--role", "user", "-o", alice, "-d", directory], {}
     )
     start_program(["icebus-broker", "run", "-d", directory], {})
-    (tmp_path / "alice.json").write_text(said)
     address = BrokerAddress.parse(str(tmp_path / "alice.json"))
     assert address.ca == root.certificate
 

@@ -24,7 +24,7 @@ BIN = Path(sys.executable).parent
 TIMEOUT = 60.0
 """Seconds within which anything here happens on a busy machine."""
 
-CARRIED = ("ICEBUS_URL", "ICEBUS_PROFILE", "ICEBUS_RESERVATION")
+CARRIED = ("ICEBUS_URL", "ICEBUS_FARM", "ICEBUS_RESERVATION")
 """Variables that the reader may export, and that commands run in this process must know too."""
 
 

@@ -312,7 +312,7 @@ def test_given_a_user_when_administering_then_the_refusal_says_who_may(icebus: I
         done = icebus("admin", *words)
         assert done.code == 5
         assert "ann is no administrator" in done.stderr
-        assert "icebus --profile admin admin" in done.stderr
+        assert "icebus --farm admin admin" in done.stderr
 
 
 def test_given_a_board_in_quarantine_when_looked_at_then_the_reason_shows_and_nobody_gets_it(

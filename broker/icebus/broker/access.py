@@ -9,12 +9,13 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
 from icebus.schemas.errors import InvalidRequest
 from icebus.schemas.ids import BROKER, RESERVED, Id
-from icebus.schemas.topics import SELF, TOPICS, Grant, Role, Topic
+from icebus.schemas.topics import BROKER_OPERATION, REPLY, SELF, TOPICS, Grant, Role, Topic
 
 _ROLES: dict[Role, frozenset[Role]] = {
     Role.BROKER: frozenset({Role.BROKER}),
@@ -42,7 +43,19 @@ class Principal(BaseModel):
 
     id: Id
     role: Role
-    password: str = Field(default_factory=new_password, repr=False, pattern=r"^[!-~]{1,256}$")
+    password: str = Field(
+        default_factory=new_password,
+        repr=False,
+        pattern=r"^[!-~]{0,256}$",
+        description="In the clear; empty where only its hash is kept.",
+    )
+    password_hash: str | None = Field(
+        default=None, repr=False, description="As Mosquitto keeps it, in place of the password."
+    )
+    invited_until: AwareDatetime | None = Field(
+        default=None, description="Until when it may choose a password, and do nothing else."
+    )
+    expires: AwareDatetime | None = Field(default=None, description="When the account ends.")
     speaks_for: tuple[Id, ...] = Field(
         default=(), description="Workers behind a bridge, whose words this principal carries."
     )
@@ -51,6 +64,17 @@ class Principal(BaseModel):
         default=None,
         description="Given when it is added: tells it from those who were called so before.",
     )
+
+    @model_validator(mode="after")
+    def _known_by_something(self) -> Principal:
+        if not self.password and self.password_hash is None:
+            raise ValueError("the password is empty")
+        return self
+
+    @property
+    def ends(self) -> datetime | None:
+        """When the broker takes it in no longer; None for never."""
+        return min(filter(None, (self.invited_until, self.expires)), default=None)
 
     @property
     def own_ids(self) -> tuple[str, ...]:
@@ -112,6 +136,12 @@ def rights(principals: Iterable[Principal], root: str) -> Iterator[Rights]:
         if principal.role is Role.BROKER:
             everything = f"{root}/#"
             yield Rights(principal, (everything,), (everything, "$SYS/#"))
+            continue
+        if principal.invited_until is not None:
+            me = principal.id
+            asks = BROKER_OPERATION.filter(user=me)
+            answers = REPLY.filter(user=me, sender=BROKER)
+            yield Rights(principal, (f"{root}/{asks}",), (f"{root}/{answers}",))
             continue
         granted: dict[str, list[str]] = {"write": [], "read": []}
         for topic in TOPICS.values():

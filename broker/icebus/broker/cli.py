@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import logging
-import platform
 import sys
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated
 
 import typer
 
 from icebus.broker import running, setup_commands
-from icebus.broker.access import CERTIFIED, Principal
+from icebus.broker.access import Principal
 from icebus.broker.bridge import Upstream
 from icebus.broker.command_options import (
     CredentialsFile,
@@ -22,8 +22,9 @@ from icebus.broker.command_options import (
     say,
 )
 from icebus.broker.directory import BrokerDirectory
+from icebus.broker.handing_over import Wanted, let_in, parse_end, parse_span
 from icebus.broker.other_brokers import ACCESS_LISTS, AccessListForm
-from icebus.broker.setup_commands import hand_over, warnings_of
+from icebus.broker.setup_commands import warnings_of
 from icebus.bus import BrokerAddress
 from icebus.schemas.errors import (
     Conflict,
@@ -38,7 +39,7 @@ from icebus.schemas.topics import Role
 EXIT_FAILED = 1
 """The program could not do what was asked; stderr says why. Wrong usage is 2."""
 
-ANYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104
+ROLE_WIDTH = max(len(each.value) for each in Role)
 
 app = typer.Typer(
     help="Set up and run a broker for icebus: Mosquitto with credentials and an access list made "
@@ -87,17 +88,39 @@ def add(
         typer.Option("--for", help="A worker of a bridged site; may be given repeatedly."),
     ] = None,
     group: Groups = None,
+    expires: Annotated[
+        str | None,
+        typer.Option(metavar="DATE|30d", help="When the account ends; never when left out."),
+    ] = None,
+    valid: Annotated[
+        str, typer.Option(metavar="7d", help="How long the line is good that people get.")
+    ] = "3d",
+    keep_password: Annotated[
+        bool,
+        typer.Option(
+            "--keep-password",
+            help="Make a password at once and keep it in the clear, for HiveMQ's list.",
+        ),
+    ] = False,
     output: CredentialsFile = None,
 ) -> None:
     """Let somebody in, and print what they connect with. It is shown only once.
 
-    That is a URL or, where certificates belong to it, the contents of a credentials file.
+    For users and admins that is one line, `icebus login '...'`, which they run within days: it
+    makes a password that nobody else knows, and is worthless then. Others get a URL or, where
+    certificates belong to it, the contents of a credentials file; with -o FILE users do too.
     """
     check_name(name)
     if BROKER in (name, role):
         raise InvalidRequest(f"{BROKER!r} is the broker's own service; choose another")
     files = BrokerDirectory(directory)
-    settings = configured(files)
+    configured(files)
+    wanted = Wanted(
+        output=output,
+        valid=parse_span(valid),
+        expires=None if expires is None else parse_end(expires),
+        keep_password=keep_password,
+    )
     before = files.principals.get(name)
     if before is not None and before.role is not role:
         raise Conflict(f"{name!r} is a {before.role}; remove that one first, or choose another")
@@ -106,21 +129,7 @@ def add(
     principal = Principal(id=name, role=role, speaks_for=workers_of(speaks_for))
     if group is not None:
         principal = principal.model_copy(update={"groups": checked_groups(group)})
-    if before is not None:
-        # Said in so many words, so that the known password does not stand.
-        principal = principal.model_copy(update={"password": principal.password})
-    files.add_principals([principal])
-    if settings.tls is None:
-        host = platform.node() if settings.host in ANYWHERE else settings.host
-        address = BrokerAddress(host, settings.port, name, principal.password, settings.root)
-    elif role in CERTIFIED:
-        address = files.address_of(principal, files.issue(name, void_others=True))
-    else:
-        address = files.address_of(principal)
-    if output is not None or address.ca is not None or address.certificate is not None:
-        hand_over(address, output)
-    else:
-        typer.echo(address.url())
+    let_in(files, principal, wanted)
     say_if_none_reloads(files)
 
 
@@ -191,7 +200,11 @@ def access(
     """Print the access list for this broker or another; HiveMQ's has passwords in the clear."""
     files = BrokerDirectory(directory)
     root = configured(files).root
-    typer.echo(ACCESS_LISTS[form](files.principals.values(), root), nl=False)
+    people = list(files.principals.values())
+    if form is not AccessListForm.MOSQUITTO:
+        # Our service runs beside no other broker.
+        people = [each for each in people if each.role is not Role.BROKER]
+    typer.echo(ACCESS_LISTS[form](people, root), nl=False)
 
 
 @app.command(epilog="Example: icebus-broker remove alice -d /srv/icebus")
@@ -218,18 +231,35 @@ def list_(
     known = (each for each in files.principals.values() if each.role is not Role.BROKER)
     people = sorted(known, key=lambda each: (each.role, each.id))
     if output is Output.JSON:
-        typer.echo(json.dumps([{"name": each.id, "role": each.role.value} for each in people]))
+        typer.echo(json.dumps([_row(each) for each in people]))
         return
     for warning in warnings_of(files):
         say(warning)
     width = max((len(each.id) for each in people), default=0)
     for each in people:
-        typer.echo(f"{each.id:{width}}  {each.role.value}")
+        typer.echo(f"{each.id:{width}}  {each.role.value:{ROLE_WIDTH}}{_until(each)}".rstrip())
     pid = files.pid
     say(f"running, pid {pid}" if pid is not None else "not running")
 
 
 app.command(epilog="Example: icebus-broker run -d /srv/icebus")(running.run)
+
+
+def _row(each: Principal) -> dict[str, object]:
+    return {
+        "name": each.id,
+        "role": each.role.value,
+        "invited": each.invited_until is not None,
+        "expires": None if each.ends is None else each.ends.isoformat(),
+    }
+
+
+def _until(each: Principal) -> str:
+    if each.ends is None:
+        return ""
+    verb = "ended" if each.ends <= datetime.now(UTC) else "ends"
+    what = "  invitation" if each.invited_until is not None else ""
+    return f"{what}  {verb} {each.ends:%Y-%m-%d %H:%M} UTC"
 
 
 def workers_of(names: list[str] | None) -> tuple[str, ...]:

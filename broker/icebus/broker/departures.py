@@ -31,6 +31,9 @@ class Departures:
         self._known = frozenset(principals)
         self._clear([each for each in self._retained if each[0] not in self._known])
 
+    def tick(self) -> None:
+        """Nothing falls due."""
+
     def stop(self) -> None:
         """End."""
 

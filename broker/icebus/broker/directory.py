@@ -16,6 +16,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from icebus.broker.access import CERTIFIED, Principal, access_list, check_principals
+from icebus.broker.accounts import standing, with_password
 from icebus.broker.authority import Issued
 from icebus.broker.bridge import BridgeFiles, Upstream, bridge
 from icebus.broker.certificates import Certificates, GivenCertificate, Listening
@@ -211,7 +212,7 @@ class BrokerDirectory:
         """Add principals, or change those of the same id; returns everybody known then.
 
         One that is known in the same role and comes without a password of its own keeps the one
-        it has, so that passwords survive restarts.
+        it has, so that passwords survive restarts; but not when only the hash of that is left.
 
         With ``settings``, also :meth:`configure`.
 
@@ -226,7 +227,12 @@ class BrokerDirectory:
             for principal in given:
                 before = merged.get(principal.id)
                 chosen = "password" in principal.model_fields_set
-                if before is None or before.role is not principal.role or chosen:
+                if (
+                    before is None
+                    or before.role is not principal.role
+                    or chosen
+                    or not before.password
+                ):
                     merged[principal.id] = _continuing(before, principal)
             known.principals = list(merged.values())
         return merged
@@ -261,6 +267,30 @@ class BrokerDirectory:
                 raise UnknownPrincipal(f"nobody here is called {name!r}; `icebus-broker list`")
             known.principals = left
 
+    def change_password(self, name: str, password: str) -> Principal:
+        """Give somebody another password; it counts from the next :meth:`reload` on.
+
+        Raises:
+            UnknownPrincipal: nobody of that name is known.
+        """
+        with self._change(reload=False) as known:
+            for index, each in enumerate(known.principals):
+                if each.id == name:
+                    changed = with_password(each, password)
+                    known.principals[index] = changed
+                    return changed
+            raise UnknownPrincipal(f"nobody here is called {name!r}; `icebus-broker list`")
+
+    def shut_out_ended(self) -> None:
+        """Have the broker refuse those whose account or invitation has ended."""
+        with self._change():
+            pass
+
+    def reload(self) -> None:
+        """Have a broker that runs here read who is known; it ends connections of the others."""
+        if (pid := self.pid) is not None:
+            os.kill(pid, signal.SIGHUP)
+
     @property
     def configuration(self) -> Path:
         """Where ``mosquitto.conf`` is."""
@@ -287,7 +317,9 @@ class BrokerDirectory:
             ) from None
 
     @contextmanager
-    def _change(self, settings: Settings | None = None) -> Iterator[_Contents]:
+    def _change(
+        self, settings: Settings | None = None, *, reload: bool = True
+    ) -> Iterator[_Contents]:
         """Change what is known, alone; then write Mosquitto's files and have them read."""
         self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
         descriptor = os.open(self.path / "principals.lock", os.O_RDWR | os.O_CREAT, 0o600)
@@ -304,13 +336,15 @@ class BrokerDirectory:
             root = known.settings.root if known.settings else DEFAULT_ROOT
             tls = known.settings.tls if known.settings else None
             with_password = [
-                each for each in known.principals if tls is None or each.role not in CERTIFIED
+                each
+                for each in standing(known.principals)
+                if tls is None or each.role not in CERTIFIED
             ]
             if tls is not None:
                 certified = {each.id for each in known.principals if each.role in CERTIFIED}
                 self.certificates.keep_only(frozenset(certified))
             write_private(self.path / "passwords", password_file(with_password))
-            write_private(self.path / "acl", access_list(known.principals, root))
+            write_private(self.path / "acl", access_list(standing(known.principals), root))
             write_private(self.path / "principals.json", known.model_dump_json(indent=2) + "\n")
             if (chosen := known.settings) is not None:
                 text = configuration(
@@ -319,8 +353,8 @@ class BrokerDirectory:
                 if known.upstream is not None:
                     text += "\n" + bridge(known.upstream, chosen.root, self._bridge_files)
                 write_private(self.configuration, text)
-            if (pid := self.pid) is not None:
-                os.kill(pid, signal.SIGHUP)
+            if reload:
+                self.reload()
         finally:
             os.close(descriptor)
 

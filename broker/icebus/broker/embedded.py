@@ -80,11 +80,17 @@ class EmbeddedBroker:
             self._principals = self._files.principals
         if principal not in self._principals:
             raise UnknownPrincipal(f"the broker knows nobody called {principal!r}")
+        password = self._principals[principal].password
+        if not password:
+            raise UnknownPrincipal(
+                f"only the hash of {principal}'s password is kept; "
+                f"`icebus-broker add {principal} --new-password` makes a new one"
+            )
         return BrokerAddress(
             host=reachable(self.host),
             port=self.port,
             user=principal,
-            password=self._principals[principal].password,
+            password=password,
             root=self.root,
         )
 

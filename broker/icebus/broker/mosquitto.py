@@ -150,7 +150,14 @@ def may_open_many_files() -> Iterator[None]:
 
 def password_file(principals: Iterable[Principal]) -> str:
     """The text of ``password_file``, where passwords are hashed."""
-    return "".join(f"{each.id}:{hash_password(each.password)}\n" for each in principals)
+    lines = []
+    for each in principals:
+        known = each.password_hash
+        if each.password:
+            known = hash_password(each.password)
+        if known is not None:
+            lines.append(f"{each.id}:{known}\n")
+    return "".join(lines)
 
 
 def hash_password(password: str) -> str:

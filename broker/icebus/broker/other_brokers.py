@@ -12,6 +12,7 @@ from enum import StrEnum
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from icebus.broker.access import Principal, access_list, rights
+from icebus.schemas.errors import InvalidRequest
 
 
 class AccessListForm(StrEnum):
@@ -35,7 +36,18 @@ def emqx(principals: Iterable[Principal], root: str) -> str:
 
 
 def hivemq(principals: Iterable[Principal], root: str) -> str:
-    """``credentials.xml``: a user and a role for each principal, with passwords in the clear."""
+    """``credentials.xml``: a user and a role for each principal, with passwords in the clear.
+
+    Raises:
+        InvalidRequest: of somebody only the hash of the password is kept.
+    """
+    principals = list(principals)
+    unknown = ", ".join(each.id for each in principals if not each.password)
+    if unknown:
+        raise InvalidRequest(
+            f"HiveMQ's list needs passwords in the clear, and of {unknown} only hashes are kept; "
+            "`icebus-broker add NAME --new-password --keep-password` makes one that is kept"
+        )
     document = Element("file-rbac")
     users, roles = SubElement(document, "users"), SubElement(document, "roles")
     for each in rights(principals, root):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
@@ -9,13 +10,21 @@ from pydantic import BaseModel, ValidationError
 
 from icebus.broker.access import Principal
 from icebus.broker.directory import BrokerDirectory
-from icebus.bus import Bus, Exchange, FromUsers, Incoming, Responder
+from icebus.bus import Allowance, Bus, Exchange, FromUsers, Incoming, Responder
 from icebus.schemas.calls import Request
+from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import LimitExceeded, UnknownOperation, UnknownPrincipal
 from icebus.schemas.ids import BROKER
 from icebus.schemas.message import Args, invalid
-from icebus.schemas.operations.accounts import Account, WhoAmIArgs
+from icebus.schemas.operations.accounts import Account, PasswdArgs, WhoAmIArgs
 from icebus.schemas.topics import BROKER_OPERATION
+
+log = logging.getLogger(__name__)
+
+ALLOWANCE = Allowance(per_second=1, at_once=10, waiting=10)
+"""What a user may ask of the broker: a new password has Mosquitto read its files anew."""
+
+FLUSH_TIMEOUT = 2.0
 
 A = TypeVar("A", bound=Args)
 
@@ -29,16 +38,26 @@ class Requests:
         self._soon: Callable[[Callable[[], None]], bool] | None = None
         self._operations: dict[str, Callable[[str, Request], BaseModel]] = {
             "whoami": self._whoami,
+            "passwd": self._passwd,
         }
+        self._bus: Bus | None = None
 
     def start(self, bus: Bus, soon: Callable[[Callable[[], None]], bool]) -> None:
         """Begin."""
+        self._bus = bus
         self._responder = Responder(bus, BROKER)
         self._soon = soon
-        bus.subscribe(BROKER_OPERATION, self._on_request, FromUsers(refused=self._responder.refuse))
+        bus.subscribe(
+            BROKER_OPERATION,
+            self._on_request,
+            FromUsers(lambda _user: ALLOWANCE, self._responder.refuse),
+        )
 
     def on_principals(self, principals: Mapping[str, Principal]) -> None:
         """Nothing is kept: whoever asks is looked up then."""
+
+    def tick(self) -> None:
+        """Nothing falls due."""
 
     def stop(self) -> None:
         """End."""
@@ -66,17 +85,37 @@ class Requests:
             exchange.fail(error)
         else:
             exchange.succeed(answer)
+            if operation == "passwd" and self._bus is not None:
+                # Mosquitto ends connections with another password: the answer goes before.
+                self._bus.flush(Deadline.after(FLUSH_TIMEOUT))
+                self._files.reload()
 
     def _whoami(self, user: str, request: Request) -> Account:
         _read(WhoAmIArgs, request)
         principal = self._principal(user)
-        return Account(user=principal.id, role=principal.role.value)
+        return _account(principal)
+
+    def _passwd(self, user: str, request: Request) -> Account:
+        args = _read(PasswdArgs, request)
+        self._principal(user)
+        changed = self._files.change_password(user, args.password)
+        log.info("%s has another password", user, extra={"subject": user})
+        return _account(changed)
 
     def _principal(self, user: str) -> Principal:
         principal = self._files.principals.get(user)
         if principal is None:
             raise UnknownPrincipal(f"the broker knows nobody called {user!r} any more")
         return principal
+
+
+def _account(principal: Principal) -> Account:
+    return Account(
+        user=principal.id,
+        role=principal.role.value,
+        invited=principal.invited_until is not None,
+        expires=principal.ends,
+    )
 
 
 def _read(model: type[A], request: Request) -> A:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from icebus.broker.access import Principal
+from icebus.broker.accounts import standing
 from icebus.bus import Bus
 from icebus.schemas.components import KnownPrincipal, Principals
 from icebus.schemas.topics import PRINCIPALS, Role
@@ -25,6 +26,9 @@ class Roster:
         if self._bus is not None:
             self._bus.publish(PRINCIPALS(), roster(principals))
 
+    def tick(self) -> None:
+        """Nothing falls due."""
+
     def stop(self) -> None:
         """End. The list stays: a broker that restarts knows the same people."""
 
@@ -40,7 +44,7 @@ def roster(principals: Mapping[str, Principal]) -> Principals:
                 incarnation=each.incarnation,
                 speaks_for=list(each.speaks_for),
             )
-            for name, each in sorted(principals.items())
+            for name, each in sorted((each.id, each) for each in standing(principals.values()))
             if each.role is not Role.BROKER
         ]
     )

@@ -16,6 +16,7 @@ from typing import Protocol
 from icebus.broker.access import Principal
 from icebus.broker.departures import Departures
 from icebus.broker.directory import BrokerDirectory
+from icebus.broker.endings import Endings
 from icebus.broker.requests import Requests
 from icebus.broker.retained import RetainedGuard
 from icebus.broker.roster import Roster
@@ -53,6 +54,9 @@ class Part(Protocol):
     def on_principals(self, principals: Mapping[str, Principal]) -> None:
         """Learn who is known: at every connect, and when that has changed."""
 
+    def tick(self) -> None:
+        """Do what has fallen due; called about every second."""
+
     def stop(self) -> None:
         """End; the bus is still connected if it can be."""
 
@@ -75,6 +79,7 @@ class BrokerService:
             Roster(),
             Requests(files),
             Departures(),
+            Endings(files),
             *parts,
         )
         self._retained = RetainedGuard(address)
@@ -114,6 +119,8 @@ class BrokerService:
         while not self._stopping.is_set():
             self._take()
             self._guard(self._look)
+            for part in self._parts:
+                self._guard(part.tick)
         for part in self._parts:
             self._guard(part.stop)
         bus.close(self._deadline)

@@ -7,6 +7,7 @@ once. How a message is carried is said by its topic, in :mod:`icebus.schemas.top
 - :class:`Bus` publishes and subscribes, for the broker and user that a :class:`BrokerAddress`
   names, read from a URL or from a file of :class:`Credentials`; a :class:`Subscription` brings
   :class:`Incoming` messages; a :class:`Will` is published by the broker when we die.
+- An :class:`Invitation` is a line with which somebody gets an account, once.
 - :class:`Requester` asks and returns an :class:`Answer`; a :class:`Responder` makes requests into
   :class:`Exchange` objects, to be answered once.
 - :class:`StatePublisher` keeps what the broker says of us true.
@@ -21,6 +22,7 @@ from icebus.bus._answering import Exchange, Responder
 from icebus.bus._asking import Answer, Requester
 from icebus.bus._bus import RECONNECT_MAX, Bus, new_client_id
 from icebus.bus._credentials import Credentials, write_private
+from icebus.bus._invitation import Invitation
 from icebus.bus._messages import Incoming, Will
 from icebus.bus._roles import check_role
 from icebus.bus._single_run import SingleRun
@@ -39,6 +41,7 @@ __all__ = [
     "Exchange",
     "FromUsers",
     "Incoming",
+    "Invitation",
     "Requester",
     "Responder",
     "SingleRun",

@@ -157,7 +157,7 @@ class Admin(Session):
         except NotAuthorized:
             raise NotAuthorized(
                 f"{self.user} is no administrator, and only those may {operation}; on this "
-                "machine's own farm: `icebus --profile admin admin …`, elsewhere ask whoever runs "
+                "machine's own farm: `icebus --farm admin admin …`, elsewhere ask whoever runs "
                 "it",
                 user=self.user,
                 operation=operation,

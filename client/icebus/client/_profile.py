@@ -6,21 +6,28 @@ for each principal of its farm, and a default one that clients on this machine f
 
 from __future__ import annotations
 
+import difflib
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+
+from pydantic import AwareDatetime, Field
 
 from icebus.bus import BrokerAddress, Credentials
 from icebus.client._farm_directory import is_up, profile_path, state_directory
+from icebus.client._saved_profiles import SavedProfiles
 from icebus.schemas.errors import NoProfile
 from icebus.schemas.ids import is_id
 
 URL_VARIABLE = "ICEBUS_URL"
+FARM_VARIABLE = "ICEBUS_FARM"
 PROFILE_VARIABLE = "ICEBUS_PROFILE"
+"""The same; what it was called before."""
 
 _HOW = (
-    "start a farm on this machine with `icebus up`, or name one: "
-    f"export {URL_VARIABLE}=mqtt://user:password@host:1883"
+    "start a farm on this machine with `icebus up`, or run the line that you were given for one: "
+    f"icebus login '…' (or export {URL_VARIABLE}=mqtts://user:password@host:8883)"
 )
 
 
@@ -29,9 +36,21 @@ class Profile(Credentials):
 
     Attributes:
         farm: the directory of the farm that wrote this; None for one elsewhere.
+        password: where it is not in the URL.
+        next_password: one that was chosen and asked for; whether it counts already is not known.
+        expires: when the account ends, as the broker said when it was last asked.
     """
 
     farm: Path | None = None
+    password: str | None = Field(default=None, repr=False)
+    next_password: str | None = Field(default=None, repr=False)
+    expires: AwareDatetime | None = None
+
+    @property
+    def address(self) -> BrokerAddress:
+        """The broker, and who we are there."""
+        address = BrokerAddress.of(self)
+        return address if self.password is None else replace(address, password=self.password)
 
     @classmethod
     def read(cls, path: Path) -> Profile:
@@ -61,7 +80,7 @@ def find_address(
     Args:
         url: or the path of a credentials file; wins over everything.
         profile: the path of a profile, or the name of a principal of this machine's farm.
-        environment: where ``ICEBUS_URL`` and then ``ICEBUS_PROFILE`` are looked up.
+        environment: where ``ICEBUS_URL`` and then ``ICEBUS_FARM`` are looked up.
 
     Raises:
         NoProfile: nothing names a farm.
@@ -72,8 +91,8 @@ def find_address(
     if profile is None:
         if named := environment.get(URL_VARIABLE):
             return BrokerAddress.parse(named)
-        profile = environment.get(PROFILE_VARIABLE) or None
-    return BrokerAddress.of(find_profile(profile))
+        profile = environment.get(FARM_VARIABLE) or environment.get(PROFILE_VARIABLE) or None
+    return find_profile(profile).address
 
 
 def find_profile(profile: str | Path | None = None) -> Profile:
@@ -84,28 +103,58 @@ def find_profile(profile: str | Path | None = None) -> Profile:
         InvalidRequest: it is broken.
     """
     if profile is None:
+        saved = SavedProfiles()
+        if (current := saved.current) is not None:
+            return Profile.read(saved.path(current))
         path = default_profile_path()
         if not path.exists():
-            raise NoProfile(f"no farm is named and none runs on this machine; {_HOW}")
+            return _only_one(saved)
         found = Profile.read(path)
         if found.farm is not None and not is_up(found.farm):
             # Killed, it could not take its profile back.
             raise NoProfile(f"the farm in {found.farm} is not up any more; {_HOW}")
         return found
     if isinstance(profile, str) and is_id(profile) and not Path(profile).exists():
+        saved = SavedProfiles()
+        if (stored := saved.path(profile)).exists():
+            return Profile.read(stored)
         farm = _this_farm()
         path = profile_path(farm, profile)
         if not path.exists():
             known = sorted(each.stem for each in path.parent.glob("*.json"))
             there = f"it has {', '.join(known)}" if known else "it has none; " + _HOW
-            raise NoProfile(f"the farm in {farm} has no profile {profile!r}; {there}")
+            names = saved.names
+            near = difflib.get_close_matches(profile, [*names, *known], 1)
+            meant = f" (did you mean {near[0]}?)" if near else ""
+            stored_here = f"stored here are {', '.join(names)}; " if names else ""
+            raise NoProfile(
+                f"no farm is stored as {profile!r}{meant}; {stored_here}the farm in {farm} has no "
+                f"profile {profile!r}; {there}"
+            )
         return Profile.read(path)
     return Profile.read(Path(profile))
 
 
+def _only_one(saved: SavedProfiles) -> Profile:
+    """The stored profile that must be meant.
+
+    Raises:
+        NoProfile: there is none, or there are several.
+    """
+    names = saved.names
+    if not names:
+        raise NoProfile(f"no farm is named and none runs on this machine; {_HOW}")
+    if len(names) > 1:
+        raise NoProfile(
+            f"which farm? {', '.join(names)} are known here; choose one with `icebus profile use "
+            "NAME`, or `icebus --farm NAME …` for one command"
+        )
+    return Profile.read(saved.path(names[0]))
+
+
 def _this_farm() -> Path:
     """The farm whose profiles are known by name: the one in use here, else the usual place."""
-    named = os.environ.get(PROFILE_VARIABLE)
+    named = os.environ.get(FARM_VARIABLE) or os.environ.get(PROFILE_VARIABLE)
     for path in ([Path(named)] if named and not is_id(named) else []) + [default_profile_path()]:
         if path.exists() and (farm := Profile.read(path).farm) is not None:
             return farm

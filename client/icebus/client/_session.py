@@ -38,7 +38,7 @@ class Session:
     Args:
         url: the broker, ``mqtt://user:password@host:port``.
         profile: the path of a profile, or the name of a principal of this machine's farm. Without
-            both, ``$ICEBUS_URL``, ``$ICEBUS_PROFILE`` and the profile that ``icebus up`` wrote are
+            both, ``$ICEBUS_URL``, ``$ICEBUS_FARM`` and the profile that ``icebus up`` wrote are
             tried in turn.
         handlers: told of events.
         timeout: seconds to connect within.

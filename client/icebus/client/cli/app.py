@@ -22,6 +22,7 @@ from icebus.client.cli.commands import (
     history,
     kinds,
     limits,
+    login,
     map,  # noqa: A004 - the command's name
     offers,
     profiles,
@@ -33,6 +34,7 @@ from icebus.client.cli.commands import (
     watch,
     workers,
 )
+from icebus.client.cli.completion import complete_farm
 from icebus.client.cli.connecting import PROFILE
 from icebus.client.cli.exit_codes import EXIT_CODES, FAILED, INTERRUPTED, USAGE, describe
 from icebus.client.cli.help_text import reflow
@@ -59,8 +61,8 @@ app = typer.Typer(
 
     Start with `icebus up` in one shell and `icebus evaluate FILE...` in another.
 
-    The farm is the one of $ICEBUS_URL or $ICEBUS_PROFILE, else the one that `icebus up` runs on
-    this machine.
+    The farm is the one of --farm, $ICEBUS_URL or $ICEBUS_FARM, else the one that `icebus profile
+    use` chose, else the one that `icebus up` runs on this machine.
     """,
 )
 
@@ -81,8 +83,12 @@ def options(
     profile: Annotated[
         str | None,
         typer.Option(
-            metavar="PATH|NAME",
-            help="Another farm or user: the path of a profile, or a name of this machine's farm.",
+            "--farm",
+            "--profile",
+            metavar="NAME|PATH",
+            help="Another farm or user: a name that `icebus profile list` has, a user of this "
+            "machine's farm, or the path of a profile.",
+            autocompletion=complete_farm,
         ),
     ] = None,
     version: Annotated[  # noqa: ARG001 - its callback does it
@@ -98,7 +104,7 @@ def options(
 
 
 PANELS = {
-    "Farm": ("up", "doctor", "workers", "devices", "kinds", "watch", "history", "profile"),
+    "Farm": ("up", "doctor", "workers", "devices", "kinds", "watch", "history", "login", "passwd"),
     "Boards": (
         *("available", "reserve", "reservations", "extend", "reboot", "release"),
         *("transfer", "accept", "decline", "limits"),
@@ -108,12 +114,16 @@ PANELS = {
 """How `icebus --help` groups the commands."""
 
 for _module in (
-    *(up, doctor, workers, devices, kinds, watch, history, profiles, admin),
+    *(up, doctor, workers, devices, kinds, watch, history, login, profiles, admin),
     *(reservations, offers, limits, reboot, evaluate, map, results, call, simulate, circuit),
 ):
     _module.add_to(app)
 
-for _command in (*app.registered_commands, *admin.app.registered_commands):
+for _command in (
+    *app.registered_commands,
+    *admin.app.registered_commands,
+    *profiles.app.registered_commands,
+):
     _function = cast("Callable[..., object]", _command.callback)
     _command.help = reflow(inspect.getdoc(_function) or "")
     for _panel, _names in PANELS.items():

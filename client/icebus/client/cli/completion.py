@@ -72,6 +72,13 @@ def complete_offer(ctx: typer.Context, incomplete: str) -> Words:
     return _matching(ctx, incomplete, ["RESERVATION"], candidates)
 
 
+def complete_farm(incomplete: str) -> Words:
+    """Farms that are stored here; nobody has to be asked for them."""
+    from icebus.client._saved_profiles import SavedProfiles
+
+    return [(name, "") for name in SavedProfiles().names if name.startswith(incomplete)]
+
+
 def complete_any_reservation(ctx: typer.Context, incomplete: str) -> Words:
     """Everybody's reservations."""
 

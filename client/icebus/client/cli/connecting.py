@@ -20,7 +20,7 @@ CONNECT_TIMEOUT = 4.0
 CLOSE_TIMEOUT = 2.0
 
 PROFILE: ContextVar[str | None] = ContextVar("profile", default=None)
-"""The profile that `icebus --profile` names."""
+"""The profile that `icebus --farm` names."""
 
 
 def connect() -> Client:

@@ -22,6 +22,7 @@ from icebus.bus import BrokerAddress
 from icebus.client._connection.connection import check_id
 from icebus.client._farm_directory import is_up, lock_path, profile_path
 from icebus.client._profile import Profile, default_profile_path
+from icebus.client._saved_profiles import SavedProfiles
 from icebus.client.local_farm.supervisor import Service, Supervisor, tail
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.devices import DeviceState
@@ -259,7 +260,8 @@ class Farm:
             self._profile(self.user).write(path)
         except OSError:
             return False
-        return True
+        # One that was chosen is meant even while a farm runs here.
+        return SavedProfiles().current is None
 
     def stop(self) -> None:
         """Stop everything, in order, and take back the default profile if it is ours."""

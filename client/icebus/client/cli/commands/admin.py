@@ -21,7 +21,7 @@ app = typer.Typer(
     help="""Look after a farm, as one of its administrators; users are refused.
 
     Everything stands in `icebus history`, with who did it and the reason given. On this machine's
-    own farm the administrator is `icebus --profile admin admin …`.
+    own farm the administrator is `icebus --farm admin admin …`.
     """,
 )
 

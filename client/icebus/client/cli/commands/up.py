@@ -187,7 +187,7 @@ def _serve(farm: Farm, signals: Signals, command: Sequence[str]) -> int:
 
 def _run(farm: Farm, signals: Signals, command: Sequence[str]) -> int:
     """Run the command on the farm; returns its exit code as a shell would."""
-    environment = {**os.environ, "ICEBUS_PROFILE": str(farm.profile)}
+    environment = {**os.environ, "ICEBUS_FARM": str(farm.profile)}
     environment.pop("ICEBUS_URL", None)
     environment.pop("ICEBUS_RESERVATION", None)
     setpriv = shutil.which("setpriv")
@@ -214,13 +214,15 @@ def _greet(farm: Farm, *, is_default: bool) -> None:
     print_message(f"icebus: the farm is up: {boards}, everything in {farm.directory}")
     if not is_default:
         print_message("  another farm is this machine's default; name this one:")
-        print_message(f"    export ICEBUS_PROFILE={farm.profile}")
+        print_message(f"    export ICEBUS_FARM={farm.profile}")
     observer = farm.profile.with_name("observer.json")
     print_message("  in another shell:")
     print_message("    icebus devices")
     print_message("    icebus evaluate FILE.bin")
     print_message("  what crosses the bus:")
-    print_message(f"    mosquitto_sub $(icebus profile {observer} -o mosquitto) -t 'icebus/#' -v")
+    print_message(
+        f"    mosquitto_sub $(icebus profile show {observer} -o mosquitto) -t 'icebus/#' -v"
+    )
     print_message("  Ctrl-C takes it down")
 
 

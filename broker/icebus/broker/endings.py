@@ -1,0 +1,41 @@
+"""Shutting out those whose account or invitation has ended."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+
+from icebus.broker.access import Principal
+from icebus.broker.directory import BrokerDirectory
+from icebus.bus import Bus
+
+log = logging.getLogger(__name__)
+
+
+class Endings:
+    """A part of the broker's service that minds the calendar."""
+
+    def __init__(self, files: BrokerDirectory) -> None:
+        self._files = files
+        self._ends: dict[str, datetime] = {}
+        self._shut_out_at = datetime.now(UTC)
+
+    def start(self, bus: Bus, soon: Callable[[Callable[[], None]], bool]) -> None:
+        """Begin."""
+
+    def on_principals(self, principals: Mapping[str, Principal]) -> None:
+        """Learn when whose account ends."""
+        self._ends = {name: each.ends for name, each in principals.items() if each.ends is not None}
+
+    def tick(self) -> None:
+        """Shut out who has ended since this was last done."""
+        now = datetime.now(UTC)
+        ended = [name for name, end in self._ends.items() if self._shut_out_at < end <= now]
+        if ended:
+            self._files.shut_out_ended()
+            log.warning("ended, and shut out: %s", ", ".join(sorted(ended)))
+        self._shut_out_at = now
+
+    def stop(self) -> None:
+        """End."""

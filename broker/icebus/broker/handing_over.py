@@ -1,0 +1,118 @@
+"""What `icebus-broker add` hands to whom it lets in."""
+
+from __future__ import annotations
+
+import platform
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import typer
+
+from icebus.broker.access import CERTIFIED, Principal, new_password
+from icebus.broker.accounts import INVITED_FOR, PEOPLE, hashed, invite
+from icebus.broker.command_options import configured, say
+from icebus.broker.directory import BrokerDirectory
+from icebus.broker.setup_commands import hand_over
+from icebus.bus import BrokerAddress, Invitation
+from icebus.schemas.errors import InvalidRequest
+
+ANYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104
+
+_SPAN = re.compile(r"([1-9][0-9]{0,4})([hdw])")
+_UNITS = {"h": "hours", "d": "days", "w": "weeks"}
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """How somebody is to be let in.
+
+    Attributes:
+        output: file to write credentials to, with a password that is good at once.
+        valid: how long an invitation is good.
+        expires: when the account ends.
+        keep_password: whether the password is kept in the clear too.
+    """
+
+    output: Path | None = None
+    valid: timedelta = INVITED_FOR
+    expires: datetime | None = None
+    keep_password: bool = False
+
+
+def let_in(files: BrokerDirectory, principal: Principal, wanted: Wanted) -> None:
+    """Make somebody known, and print or write what they connect with.
+
+    People get an invitation, one line. Programs, screens and sites, and people where a file is
+    wanted, get what is good at once.
+
+    Raises:
+        InvalidRequest: it has a certificate, which ends by itself, and not when an account does.
+    """
+    settings = configured(files)
+    certified = settings.tls is not None and principal.role in CERTIFIED
+    if wanted.expires is not None and certified:
+        raise InvalidRequest(
+            f"{principal.id!r} has a certificate, which ends in its time; `icebus-broker remove` "
+            "shuts it out before"
+        )
+    principal = principal.model_copy(update={"password": new_password(), "expires": wanted.expires})
+    if principal.role in PEOPLE and wanted.output is None and not wanted.keep_password:
+        until = datetime.now(UTC) + wanted.valid
+        invited, token = invite(principal, until)
+        files.add_principals([invited])
+        address = _address(files, principal.model_copy(update={"password": token}))
+        typer.echo(f"icebus login '{Invitation(address, until).url()}'")
+        say(
+            f"give this line to {principal.id} and nobody else: it is good once, until "
+            f"{until:%Y-%m-%d %H:%M} UTC"
+        )
+        return
+    files.add_principals([principal if wanted.keep_password else hashed(principal)])
+    address = _address(files, principal)
+    if wanted.output is not None or address.ca is not None or address.certificate is not None:
+        hand_over(address, wanted.output)
+    else:
+        typer.echo(address.url())
+
+
+def _address(files: BrokerDirectory, principal: Principal) -> BrokerAddress:
+    settings = configured(files)
+    if settings.tls is None:
+        host = platform.node() if settings.host in ANYWHERE else settings.host
+        password = principal.password
+        return BrokerAddress(host, settings.port, principal.id, password, settings.root)
+    if principal.role in CERTIFIED:
+        return files.address_of(principal, files.issue(principal.id, void_others=True))
+    return files.address_of(principal)
+
+
+def parse_span(text: str) -> timedelta:
+    """How long, from people: ``12h``, ``30d`` or ``4w``.
+
+    Raises:
+        InvalidRequest: it is something else.
+    """
+    found = _SPAN.fullmatch(text.strip())
+    if found is None:
+        raise InvalidRequest(f"{text!r} is no span of time: write 12h, 30d or 4w")
+    return timedelta(**{_UNITS[found[2]]: int(found[1])})
+
+
+def parse_end(text: str, now: datetime | None = None) -> datetime:
+    """When, from people: a span from now on, or a date, at whose beginning in UTC it ends.
+
+    Raises:
+        InvalidRequest: it is neither, or past.
+    """
+    moment = now or datetime.now(UTC)
+    try:
+        end = datetime.fromisoformat(text.strip())
+    except ValueError:
+        return moment + parse_span(text)
+    if end.tzinfo is None:
+        end = end.replace(tzinfo=UTC)
+    if end <= moment:
+        raise InvalidRequest(f"{text} is past; `icebus-broker remove` shuts somebody out at once")
+    return end

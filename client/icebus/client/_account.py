@@ -1,0 +1,131 @@
+"""One's own account at a broker: who we are there, and choosing another password."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+from icebus.bus import BrokerAddress, Bus, Requester
+from icebus.client._profile import Profile
+from icebus.schemas.calls import Request
+from icebus.schemas.deadline import Deadline
+from icebus.schemas.errors import BrokerUnavailable, DeadlineExceeded, NotAuthorized
+from icebus.schemas.ids import BROKER, new_id
+from icebus.schemas.operations.accounts import Account, PasswdArgs
+from icebus.schemas.topics import BROKER_OPERATION
+
+CONNECT_TIMEOUT = 4.0
+ANSWER_TIMEOUT = 4.0
+CLOSE_TIMEOUT = 1.0
+
+RELOAD_TIMEOUT = 5.0
+"""Seconds for the broker to read the new password; it takes milliseconds."""
+
+PAUSE = 0.1
+"""Seconds between attempts to connect with it meanwhile."""
+
+
+def new_password() -> str:
+    """A password with 192 random bits."""
+    return secrets.token_urlsafe(24)
+
+
+def check(address: BrokerAddress) -> Account | None:
+    """Connect, and ask who we are; None from a broker that has no service to ask.
+
+    Raises:
+        BrokerUnavailable: nothing answers there.
+        NotAuthorized: the broker refuses us.
+    """
+    return _ask(address, "whoami", Request(), ANSWER_TIMEOUT / 2)
+
+
+def choose_password(path: Path) -> Profile:
+    """Have another password from now on, in the broker and in the profile of that path.
+
+    It stands in the profile before it is asked for, so that whatever happens between, one of the
+    two that are there is good: :func:`settle` finds out which.
+
+    Raises:
+        BrokerUnavailable: nothing answers there, or the broker has no service to ask.
+        NotAuthorized: the broker refuses us.
+    """
+    profile = settle(path)
+    chosen = new_password()
+    profile = profile.model_copy(update={"next_password": chosen})
+    profile.write(path)
+    args = PasswdArgs(password=chosen).model_dump()
+    try:
+        asked = _ask(profile.address, "passwd", Request(args=args), ANSWER_TIMEOUT)
+    except NotAuthorized:
+        # It may have come about all the same: the broker ends connections with the old one.
+        asked = None
+    settled = settle(path, Deadline.after(RELOAD_TIMEOUT if asked is not None else 0.0))
+    if settled.password != chosen:
+        raise BrokerUnavailable(
+            "the broker took no new password; is it one of icebus-broker's? The old one stands"
+        )
+    if asked is not None:
+        settled = settled.model_copy(update={"expires": asked.expires})
+        settled.write(path)
+    return settled
+
+
+def settle(path: Path, deadline: Deadline | None = None) -> Profile:
+    """The profile with the one of its two passwords that the broker takes; read if it has one.
+
+    Args:
+        path: of the profile.
+        deadline: until when the newer one is tried again and again.
+    """
+    profile = Profile.read(path)
+    if profile.next_password is None:
+        return profile
+    newer = profile.model_copy(update={"password": profile.next_password, "next_password": None})
+    pause = threading.Event()
+    while True:
+        try:
+            _connect(newer.address).close(Deadline.after(CLOSE_TIMEOUT))
+        except NotAuthorized:
+            if deadline is None or deadline.expired:
+                break
+            pause.wait(PAUSE)
+        else:
+            newer.write(path)
+            return newer
+    older = profile.model_copy(update={"next_password": None})
+    _connect(older.address).close(Deadline.after(CLOSE_TIMEOUT))
+    older.write(path)
+    return older
+
+
+def without_password(address: BrokerAddress) -> BrokerAddress:
+    """The address as it may stand where others can read it."""
+    return replace(address, password="")
+
+
+def _connect(address: BrokerAddress) -> Bus:
+    bus = Bus(address, f"{address.user}-account", session_expiry=0)
+    bus.connect(Deadline.after(CONNECT_TIMEOUT))
+    return bus
+
+
+def _ask(
+    address: BrokerAddress, operation: str, request: Request, timeout: float
+) -> Account | None:
+    bus = _connect(address)
+    try:
+        requester = Requester(bus, address.user, new_id())
+        topic = BROKER_OPERATION(user=address.user, operation=operation)
+        try:
+            answer = requester.send(topic, request, BROKER, Account, Deadline.after(timeout))
+            return answer.wait()
+        except (DeadlineExceeded, NotAuthorized):
+            # Brokers of others have no service; observers may ask nothing of anybody.
+            return None
+        finally:
+            requester.close()
+    finally:
+        bus.close(Deadline.after(CLOSE_TIMEOUT))
