@@ -176,6 +176,7 @@ def test_given_a_rack_file_when_run_without_boards_then_it_is_kept(
         (["unplug", "1-1.9"], "No board '1-1.9' is plugged"),
         (["plug", "--port", "nonsense"], "port"),
         (["plug", "--firmware", "../x"], "firmware"),
+        (["plug", "--firmware", "nope"], "icebus, pulse_count"),
     ],
 )
 def test_given_something_that_can_not_be_when_asked_then_one_line_says_so(

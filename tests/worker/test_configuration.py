@@ -87,6 +87,9 @@ def test_given_options_then_they_win_over_the_file_and_leave_the_rest(tmp_path: 
         ('[[usb.boards]]\nport = "one"\n', r"usb\.boards\.0\.port"),
         ('[[usb.boards]]\nport = "1-1"\nlabels = {chip = "x"}', "chip' says what is known"),
         ('labels = {a = "b c"}', "is no label"),
+        ('directory = "a\\u0000b"', "directory: .*NUL"),
+        ('racks = ["a\\u0000b"]', r"racks\.0: .*NUL"),
+        ('firmware.folders = ["\\u0000"]', r"firmware\.folders\.0: .*NUL"),
         ('port_labels = {one = {a = "b"}}', r"port_labels\.one"),
         ("probe_every = -1", "probe_every"),
         ('usb.finding = "magic"', r"usb\.finding: .*'udev'"),
@@ -134,6 +137,9 @@ def test_given_a_configuration_when_checked_then_it_is_valid_or_the_worker_says_
         ("usb.enabled = true", 0, f"{path} is valid"),
         ('kinds = ["heartrate"]', 1, "kind heartrate is not installed"),
         ("a = 1", 1, "icebus-worker: the configuration"),
+        ('firmware.folders = ["images"]', 1, "images, which is no folder here"),
+        ('firmware.folders = ["worker.toml"]', 1, "which is no folder here"),
+        ('firmware.folders = ["."]', 0, f"{path} is valid"),
     ):
         path.write_text(text)
         result = runner.invoke(app, ["--config", str(path), "--check-config"])

@@ -43,7 +43,7 @@ from icebus.schemas.boards.rack import (
     read_rack_file,
     write_rack_file,
 )
-from icebus.schemas.errors import IcebusError, ProgramMissing, UnknownDevice
+from icebus.schemas.errors import FirmwareUnknown, IcebusError, ProgramMissing, UnknownDevice
 from icebus.schemas.logs import keep_files_private, log_to_stderr, printable
 
 if TYPE_CHECKING:
@@ -276,6 +276,7 @@ def plug(
     """Plug one more board; prints its port and serial."""
     if emulated:
         find_parts()
+    _check_firmware(firmware)
     serials = _serials(directory, seed)
     rack = edit_rack_file(
         directory,
@@ -284,6 +285,14 @@ def plug(
     board = rack.boards[-1]
     typer.echo(f"{board.port} {board.serial}")
     _hint_if_stopped(directory)
+
+
+def _check_firmware(name: str) -> None:
+    from icebus.rack.firmware import installed_firmware
+
+    known = sorted(installed_firmware())
+    if name not in known:
+        raise FirmwareUnknown(f"no firmware {name!r} here; there are {', '.join(known)}")
 
 
 @app.command()

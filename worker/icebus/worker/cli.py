@@ -125,6 +125,7 @@ def run(
         configuration = read_configuration(config, options)
         log_to_stderr(logging.DEBUG if configuration.verbose else logging.INFO)
         keep_files_private()
+        configuration.firmware.check()
         image_folders = directories(configured=configuration.firmware.folders)
         installed = Installed.load(image_folders).offering(configuration.kinds)
         if check_config:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Self
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
 
 from icebus.bus import BrokerAddress
 from icebus.schemas.boards.firmware import Chip
@@ -23,6 +23,15 @@ from icebus.worker.labels import Labels
 REFERENCE: Final = "docs/worker.md has all keys"
 
 LabelsTable = dict[str, str]
+
+
+def _without_nul(path: Path) -> Path:
+    if "\0" in str(path):
+        raise ValueError("no path has a character NUL")
+    return path
+
+
+AnyPath = Annotated[Path, AfterValidator(_without_nul)]
 
 
 class UsbBoard(Args):
@@ -95,11 +104,23 @@ class Usb(Args):
 class FirmwareTable(Args):
     """The table ``[firmware]``."""
 
-    folders: tuple[Path, ...] = Field(
+    folders: tuple[AnyPath, ...] = Field(
         default=(),
         description="Folders of images, looked into before what came with the package. "
         "`ICEBUS_FIRMWARE` wins.",
     )
+
+    def check(self) -> None:
+        """Look whether the folders are there: without one, boards would not get what is in it.
+
+        Raises:
+            InvalidRequest: one is missing, or no folder.
+        """
+        for folder in self.folders:
+            if not folder.is_dir():
+                raise InvalidRequest(
+                    f"firmware.folders names {folder}, which is no folder here; {REFERENCE}"
+                )
 
 
 class Configuration(Args):
@@ -110,10 +131,10 @@ class Configuration(Args):
         description="The worker's credentials file, or `mqtt://worker:password@host:port`. A URL "
         "holds a password: keep the file to yourself (mode 0600), or leave it in `ICEBUS_BROKER`.",
     )
-    racks: tuple[Path, ...] = Field(
+    racks: tuple[AnyPath, ...] = Field(
         default=(), description="Directories of racks of virtual boards to own."
     )
-    directory: Path | None = Field(
+    directory: AnyPath | None = Field(
         default=None, description="Where journals are kept; the same at every start."
     )
     kinds: tuple[Id, ...] | None = Field(
