@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import json
 import random
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated
 
+import platformdirs
 import typer
 
 from bench.measure import quantile
@@ -32,7 +32,7 @@ from icebus.schemas.boards.bitstream import (
     with_crc,
 )
 
-CIRCUITS = Path(tempfile.gettempdir()) / "icebus-bench-dividers"
+CIRCUITS = Path(platformdirs.user_cache_dir("icebus", appauthor=False)) / "bench-dividers"
 EXAMPLES = Path(__file__).parents[1] / "examples" / "circuits"
 WARM = 0.2
 """Part of the bitstreams that are not measured: they fill the caches that any will use."""

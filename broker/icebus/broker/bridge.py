@@ -11,9 +11,10 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from icebus.broker.access import filter_of
-from icebus.bus import BrokerAddress, new_client_id, write_private
+from icebus.bus import BrokerAddress, new_client_id
 from icebus.schemas.errors import InvalidRequest
 from icebus.schemas.ids import Id
+from icebus.schemas.private_files import write_private
 from icebus.schemas.topics import TOPICS, Role
 
 RESTART = "1 5"

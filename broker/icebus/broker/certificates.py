@@ -13,10 +13,10 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from icebus.broker.authority import Authority, Issued, Revoked, check_pair, expiry_of
-from icebus.bus import write_private
 from icebus.schemas.errors import InvalidRequest
 from icebus.schemas.ids import Id
 from icebus.schemas.message import invalid
+from icebus.schemas.private_files import write_private
 
 SOON = timedelta(days=30)
 """How long before its end a certificate is warned of."""

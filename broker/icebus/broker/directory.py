@@ -22,10 +22,11 @@ from icebus.broker.bridge import BridgeFiles, Upstream, bridge
 from icebus.broker.certificates import Certificates, GivenCertificate, Listening
 from icebus.broker.claim import Claim
 from icebus.broker.mosquitto import LOOPBACK, configuration, password_file
-from icebus.bus import BrokerAddress, write_private
+from icebus.bus import BrokerAddress
 from icebus.schemas.errors import InvalidRequest, UnknownPrincipal
 from icebus.schemas.ids import BROKER, new_id
 from icebus.schemas.message import invalid
+from icebus.schemas.private_files import open_private, write_private
 from icebus.schemas.topics import DEFAULT_ROOT, Role
 
 
@@ -322,7 +323,7 @@ class BrokerDirectory:
     ) -> Iterator[_Contents]:
         """Change what is known, alone; then write Mosquitto's files and have them read."""
         self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor = os.open(self.path / "principals.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        descriptor = open_private(self.path / "principals.lock")
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             known = self._read()

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from icebus.schemas.deadline import Deadline
+from icebus.schemas.private_files import open_private
 
 
 class Child:
@@ -22,6 +23,9 @@ class Child:
         log: file its output is appended to; None to share ours.
         environment: variables to add to ours; secrets go here, not into ``argv``.
         inherit: descriptors it keeps open.
+
+    Raises:
+        InvalidRequest: the log's name is a link's, or another thing's that is not a file.
     """
 
     def __init__(
@@ -34,9 +38,7 @@ class Child:
         setpriv = shutil.which("setpriv")
         guarded = [setpriv, "--pdeathsig", "TERM", "--", *argv] if setpriv else list(argv)
         self.argv = list(argv)
-        output = (
-            None if log is None else os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        )
+        output = None if log is None else open_private(log, os.O_WRONLY | os.O_APPEND)
         try:
             self.process = subprocess.Popen(
                 guarded,

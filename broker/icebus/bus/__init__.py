@@ -21,7 +21,7 @@ from icebus.bus._allowances import Allowance
 from icebus.bus._answering import Exchange, Responder
 from icebus.bus._asking import Answer, Requester
 from icebus.bus._bus import RECONNECT_MAX, Bus, new_client_id
-from icebus.bus._credentials import Credentials, write_private
+from icebus.bus._credentials import Credentials
 from icebus.bus._invitation import Invitation
 from icebus.bus._messages import Incoming, Will
 from icebus.bus._roles import check_role
@@ -53,5 +53,4 @@ __all__ = [
     "check_root",
     "new_client_id",
     "wait_for",
-    "write_private",
 ]

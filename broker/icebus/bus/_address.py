@@ -7,8 +7,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
-from icebus.bus._credentials import Credentials, write_private
+from icebus.bus._credentials import Credentials
 from icebus.schemas.errors import InvalidRequest
+from icebus.schemas.private_files import write_private
 from icebus.schemas.topics import DEFAULT_ROOT
 
 PLAIN_PORT = 1883

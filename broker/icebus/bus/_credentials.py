@@ -5,10 +5,8 @@ One file is all that a machine needs. Programs take its path wherever they take 
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
-import tempfile
 from pathlib import Path
 from typing import Self
 
@@ -16,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from icebus.schemas.errors import InvalidRequest
 from icebus.schemas.ids import Id
+from icebus.schemas.private_files import write_private
 
 log = logging.getLogger(__name__)
 
@@ -74,21 +73,3 @@ class Credentials(BaseModel):
         """Write to a file that only its owner can read, whole or not at all."""
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         write_private(path, self.model_dump_json(indent=2, exclude_none=True) + "\n")
-
-
-def write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner can read, whole or not at all.
-
-    Made under a name that nobody can know before, so that no link that somebody laid is followed.
-    """
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            Path(temporary).unlink()
-        raise

@@ -27,7 +27,7 @@ def lock_path(farm: Path) -> Path:
 def is_up(farm: Path) -> bool:
     """Whether an `icebus up` runs in a directory."""
     try:
-        descriptor = os.open(lock_path(farm), os.O_RDWR | os.O_CLOEXEC)
+        descriptor = os.open(lock_path(farm), os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     except OSError:
         return False
     try:

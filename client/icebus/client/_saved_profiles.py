@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from pathlib import Path
 
 from icebus.client._farm_directory import state_directory
 from icebus.schemas.errors import NoProfile
 from icebus.schemas.ids import is_id
+from icebus.schemas.private_files import write_private
 
 
 class SavedProfiles:
@@ -56,9 +56,7 @@ class SavedProfiles:
                 self._current.unlink()
             return
         self.check(name)
-        temporary = self.folder / f".current.{os.getpid()}"
-        temporary.write_text(name + "\n")
-        temporary.replace(self._current)
+        write_private(self._current, name + "\n")
 
     def remove(self, name: str) -> None:
         """Forget one.

@@ -65,7 +65,8 @@ def _write(path: Path, text: str) -> None:
     """Write the whole file at once, unless somebody else has meanwhile."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        temporary.write_text(text + "\n", encoding="ascii")
+        with temporary.open("x", encoding="ascii") as file:
+            file.write(text + "\n")
         os.link(temporary, path)
     except FileExistsError:
         pass

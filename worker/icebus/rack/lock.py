@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Self
 
 from icebus.schemas.boards.rack import LOCK_FILE
 from icebus.schemas.errors import Conflict
+from icebus.schemas.private_files import open_private
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 def is_running(directory: Path) -> bool:
     """Whether a rack runs in that directory."""
     try:
-        file = os.open(directory / LOCK_FILE, os.O_RDONLY | os.O_CLOEXEC)
+        file = os.open(directory / LOCK_FILE, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except OSError:
         return False
     try:
@@ -34,11 +35,12 @@ class RackLock:
 
     Raises:
         Conflict: another rack holds it.
+        InvalidRequest: it is a link, or otherwise not a file.
     """
 
     def __init__(self, directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
-        self._file = os.open(directory / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        self._file = open_private(directory / LOCK_FILE)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import subprocess
 import sys
@@ -148,9 +149,10 @@ def build_all(
 
 def _write(path: Path, data: bytes) -> Path:
     """Write a file whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        temporary.write_bytes(data)
+        with temporary.open("xb") as file:  # never through a link that somebody laid there
+            file.write(data)
         temporary.replace(path)
     except OSError as error:
         raise InvalidRequest(f"{path}: {error.strerror}; name another directory") from None

@@ -35,6 +35,7 @@ from icebus.schemas.errors import (
     ProgramMissing,
 )
 from icebus.schemas.ids import BROKER
+from icebus.schemas.private_files import open_private
 from icebus.schemas.topics import Role
 
 if TYPE_CHECKING:
@@ -338,7 +339,7 @@ def _lock(directory: Path) -> int:
     """
     try:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor = os.open(lock_path(directory), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = open_private(lock_path(directory))
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise InvalidRequest(

@@ -36,6 +36,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from icebus.schemas.boards.firmware import Chip
 from icebus.schemas.errors import InvalidRequest
 from icebus.schemas.ids import Serial
+from icebus.schemas.private_files import open_private
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -281,10 +282,10 @@ def edit_rack_file(directory: Path, edit: Callable[[RackFile], RackFile]) -> Rac
     """Replace ``rack.json`` by what ``edit`` makes of it; edits at the same time queue up.
 
     Raises:
-        InvalidRequest: what is there is not a rack file.
+        InvalidRequest: what is there is not a rack file, or the lock beside it not a file.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    with (directory / _EDIT_LOCK).open("w") as lock:
+    with os.fdopen(open_private(directory / _EDIT_LOCK), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         rack = edit(read_rack_file(directory) or RackFile())
         write_rack_file(directory, rack)
@@ -294,7 +295,8 @@ def edit_rack_file(directory: Path, edit: Callable[[RackFile], RackFile]) -> Rac
 def _replace(path: Path, text: str) -> None:
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        temporary.write_text(text + "\n", encoding="utf-8")
+        with temporary.open("x", encoding="utf-8") as file:
+            file.write(text + "\n")
         temporary.replace(path)
     except BaseException:
         with contextlib.suppress(OSError):

@@ -9,6 +9,7 @@ the disk.
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -16,7 +17,8 @@ from functools import wraps
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from icebus.schemas.errors import JournalUnavailable
+from icebus.schemas.errors import InvalidRequest, JournalUnavailable
+from icebus.schemas.private_files import open_private
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -93,6 +95,11 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self._unpruned = 0
         path.parent.mkdir(parents=True, exist_ok=True)
+        # SQLite follows links, and leaves a file's mode as it is.
+        try:
+            os.close(open_private(path))
+        except InvalidRequest as error:
+            raise JournalUnavailable(f"the worker's journal can't be used: {error}") from error
         self._db = sqlite3.connect(path, timeout=LOCKED_SECONDS, isolation_level=None)
         try:
             self._db.execute("PRAGMA journal_mode=WAL")

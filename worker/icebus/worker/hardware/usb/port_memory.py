@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from icebus.schemas.boards.firmware import Chip
 from icebus.schemas.boards.rack import Port
 from icebus.schemas.ids import Serial
+from icebus.schemas.private_files import write_private
 from icebus.worker.hardware.usb.boards import Known, KnownBoard
 
 log = logging.getLogger(__name__)
@@ -54,10 +55,8 @@ class PortMemory:
     def save(self, known: Known) -> None:
         """Remember this instead; a failure is logged, and costs no more than the memory."""
         ports = {port: _Remembered(serial=b.serial, chip=b.chip) for port, b in known.items()}
-        temporary = self._path.with_suffix(".new")
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_text(_MemoryFile(ports=ports).model_dump_json(indent=2) + "\n")
-            temporary.replace(self._path)
+            write_private(self._path, _MemoryFile(ports=ports).model_dump_json(indent=2) + "\n")
         except OSError as error:
             log.warning("USB ports can't be remembered in %s: %s", self._path, error)
