@@ -12,10 +12,16 @@ import pytest
 
 from icebus.broker.claim import Claim
 from icebus.broker.process import Child
+from icebus.control.store.database import Database
 from icebus.rack.lock import RackLock, is_running
 from icebus.schemas.boards.rack import LOCK_FILE, edit_rack_file
 from icebus.schemas.errors import InvalidRequest, JournalUnavailable
-from icebus.schemas.private_files import open_private, write_private
+from icebus.schemas.private_files import (
+    make_private_folder,
+    narrow,
+    open_private,
+    write_private,
+)
 from icebus.worker.device.journal import Journal
 from icebus.worker.hardware.usb.port_memory import PortMemory
 
@@ -142,3 +148,46 @@ def test_given_any_umask_when_a_file_is_made_then_it_is_its_owners_only(shared: 
         os.umask(before)
 
     assert mode(shared / "opened") == mode(shared / "written") == 0o600
+
+
+def test_given_no_umask_when_folders_are_made_then_none_of_them_is_open_to_others(
+    shared: Path,
+) -> None:
+    before = os.umask(0)
+    try:
+        make_private_folder(shared / "a" / "b" / "c")
+        make_private_folder(shared / "a" / "b" / "c")
+    finally:
+        os.umask(before)
+
+    assert {mode(shared / each) for each in ("a", "a/b", "a/b/c")} == {0o700}
+
+
+def test_given_open_files_and_a_link_when_a_folder_is_narrowed_then_the_links_end_is_as_it_was(
+    shared: Path, treasure: Path
+) -> None:
+    (shared / "in").mkdir()
+    (shared / "in" / "file").touch()
+    (shared / "in" / "link").symlink_to(treasure)
+    for each in (shared / "in" / "file", shared / "in", shared):
+        each.chmod(0o777)
+
+    narrow(shared)
+
+    assert {mode(shared / each) for each in ("", "in", "in/file")} == {0o700}
+    assert mode(treasure) == 0o644
+    narrow(shared / "missing")
+
+
+def test_given_a_database_that_others_can_read_when_control_opens_it_then_it_is_narrowed(
+    shared: Path,
+) -> None:
+    path = shared / "control.db"
+    for suffix in ("", "-wal"):
+        open_to_all = shared / f"control.db{suffix}"
+        open_to_all.touch()
+        open_to_all.chmod(0o666)
+
+    Database(f"sqlite:///{path}").close()
+
+    assert {mode(each) for each in shared.iterdir()} == {0o600}

@@ -14,7 +14,7 @@ from icebus.broker.access import filter_of
 from icebus.bus import BrokerAddress, new_client_id
 from icebus.schemas.errors import InvalidRequest
 from icebus.schemas.ids import Id
-from icebus.schemas.private_files import write_private
+from icebus.schemas.private_files import make_private_folder, write_private
 from icebus.schemas.topics import TOPICS, Role
 
 RESTART = "1 5"
@@ -92,7 +92,7 @@ class BridgeFiles:
             ("bridge_keyfile", "certificate.key", upstream.key),
         ):
             if text is not None:
-                self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+                make_private_folder(self._folder)
                 write_private(self._folder / name, text)
                 lines.append(f"{option} {self._folder / name}")
         return lines

@@ -16,7 +16,7 @@ from icebus.broker.authority import Authority, Issued, Revoked, check_pair, expi
 from icebus.schemas.errors import InvalidRequest
 from icebus.schemas.ids import Id
 from icebus.schemas.message import invalid
-from icebus.schemas.private_files import write_private
+from icebus.schemas.private_files import make_private_folder, write_private
 
 SOON = timedelta(days=30)
 """How long before its end a certificate is warned of."""
@@ -91,7 +91,7 @@ class Certificates:
         """Make an authority, unless there is one."""
         if self.authority.exists():
             return
-        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_private_folder(self.folder)
         made = Authority.create()
         write_private(self._authority_key, made.key)
         write_private(self.authority, made.certificate)

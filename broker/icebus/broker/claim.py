@@ -9,7 +9,7 @@ from pathlib import Path
 
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import Conflict
-from icebus.schemas.private_files import open_private
+from icebus.schemas.private_files import make_private_folder, open_private
 
 LOCK_TIMEOUT = 0.5
 """Seconds to wait for a directory: a broker that was just killed is still going, and whoever asks
@@ -33,7 +33,7 @@ class Claim:
             Conflict: another broker runs on this directory.
             InvalidRequest: its lock is a link, or otherwise not a file.
         """
-        self._path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_private_folder(self._path)
         descriptor = open_private(self._path / "broker.pid")
         deadline = Deadline.after(LOCK_TIMEOUT)
         while True:

@@ -26,7 +26,7 @@ from icebus.bus import BrokerAddress
 from icebus.schemas.errors import InvalidRequest, UnknownPrincipal
 from icebus.schemas.ids import BROKER, new_id
 from icebus.schemas.message import invalid
-from icebus.schemas.private_files import open_private, write_private
+from icebus.schemas.private_files import make_private_folder, open_private, write_private
 from icebus.schemas.topics import DEFAULT_ROOT, Role
 
 
@@ -322,7 +322,7 @@ class BrokerDirectory:
         self, settings: Settings | None = None, *, reload: bool = True
     ) -> Iterator[_Contents]:
         """Change what is known, alone; then write Mosquitto's files and have them read."""
-        self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_private_folder(self.path)
         descriptor = open_private(self.path / "principals.lock")
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)

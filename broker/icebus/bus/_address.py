@@ -9,7 +9,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from icebus.bus._credentials import Credentials
 from icebus.schemas.errors import InvalidRequest
-from icebus.schemas.private_files import write_private
+from icebus.schemas.private_files import make_private_folder, write_private
 from icebus.schemas.topics import DEFAULT_ROOT
 
 PLAIN_PORT = 1883
@@ -132,7 +132,7 @@ class BrokerAddress:
             options += ["-P", self.password]
         if not self.tls:
             return options
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_private_folder(folder)
         name = f"{self.user}@{self.host}-{self.port}"
         if self.ca is None:
             options.append("--tls-use-os-certs")

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from icebus.schemas.errors import InvalidRequest
 from icebus.schemas.ids import Id
-from icebus.schemas.private_files import write_private
+from icebus.schemas.private_files import make_private_folder, write_private
 
 log = logging.getLogger(__name__)
 
@@ -71,5 +71,5 @@ class Credentials(BaseModel):
 
     def write(self, path: Path) -> None:
         """Write to a file that only its owner can read, whole or not at all."""
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_private_folder(path.parent)
         write_private(path, self.model_dump_json(indent=2, exclude_none=True) + "\n")

@@ -8,7 +8,7 @@ from pathlib import Path
 from icebus.client._farm_directory import state_directory
 from icebus.schemas.errors import NoProfile
 from icebus.schemas.ids import is_id
-from icebus.schemas.private_files import write_private
+from icebus.schemas.private_files import make_private_folder, write_private
 
 
 class SavedProfiles:
@@ -42,7 +42,7 @@ class SavedProfiles:
 
     def prepare(self) -> None:
         """Make the folder, for nobody else to look into."""
-        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_private_folder(self.folder)
         self.folder.chmod(0o700)
 
     def use(self, name: str | None) -> None:

@@ -62,6 +62,36 @@ def _not_a_file(path: Path) -> InvalidRequest:
     )
 
 
+def make_private_folder(path: Path) -> None:
+    """Make a folder, and those above it that are missing, its owner's only whatever the umask is.
+
+    Raises:
+        OSError: it can't be made, or a file has its name.
+    """
+    if not path.parent.exists():
+        make_private_folder(path.parent)
+    path.mkdir(mode=0o700, exist_ok=True)
+
+
+def narrow(path: Path) -> None:
+    """Have a file, or a folder and all in it, be its owner's only; what is missing is passed over.
+
+    Links, what belongs to others and what can't be changed are left as they are.
+    """
+    _narrow_one(path)
+    for folder, folders, files in os.walk(path):
+        for name in (*folders, *files):
+            _narrow_one(Path(folder, name))
+
+
+def _narrow_one(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        found = path.lstat()
+        ours = found.st_uid == os.geteuid()
+        if ours and found.st_mode & 0o077 and not stat.S_ISLNK(found.st_mode):
+            path.chmod(stat.S_IMODE(found.st_mode) & 0o700)
+
+
 def write_private(path: Path, text: str) -> None:
     """Write a file that only its owner can read, whole or not at all.
 

@@ -35,7 +35,7 @@ from icebus.schemas.errors import (
     ProgramMissing,
 )
 from icebus.schemas.ids import BROKER
-from icebus.schemas.private_files import open_private
+from icebus.schemas.private_files import make_private_folder, narrow, open_private
 from icebus.schemas.topics import Role
 
 if TYPE_CHECKING:
@@ -119,6 +119,10 @@ class Farm:
         self.directory = settings.directory.absolute()
         self.supervisor = Supervisor(report)
         self._lock = _lock(self.directory)
+        # Before anybody has them open; an earlier version may have left them open to others.
+        for pattern in _KEPT:
+            for path in self.directory.glob(pattern):
+                narrow(path)
         self._broker: EmbeddedBroker | None = None
         self._service: BrokerService | None = None
 
@@ -330,6 +334,10 @@ def _is_up(device: KnownDevice) -> bool:
     return device.fresh and device.report.state in _UP
 
 
+_KEPT = ("broker", "rack", "worker", "profiles", "control.db*", "*.log")
+"""What a farm has in its directory. Not all that is there: it may be one that somebody named."""
+
+
 def _lock(directory: Path) -> int:
     """Take the directory for us alone.
 
@@ -338,7 +346,7 @@ def _lock(directory: Path) -> int:
         Conflict: another `icebus up` runs in it.
     """
     try:
-        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_private_folder(directory)
         descriptor = open_private(lock_path(directory))
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error

@@ -16,6 +16,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlmodel import Session
 
 from icebus.schemas.errors import InvalidRequest
+from icebus.schemas.private_files import narrow
 
 BUSY_TIMEOUT = 5.0
 """Seconds to wait for somebody else's transaction, such as a backup's."""
@@ -165,6 +166,8 @@ def _connect(url: URL) -> Engine:
     if backend == "sqlite":
         if url.database:
             Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+            for suffix in ("", "-wal", "-shm"):
+                narrow(Path(url.database + suffix))
         engine = create_engine(url)
         _tune_sqlite(engine)
         return engine

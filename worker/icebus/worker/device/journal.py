@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from icebus.schemas.errors import InvalidRequest, JournalUnavailable
-from icebus.schemas.private_files import open_private
+from icebus.schemas.private_files import narrow, open_private
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -98,6 +98,8 @@ class Journal:
         # SQLite follows links, and leaves a file's mode as it is.
         try:
             os.close(open_private(path))
+            for suffix in ("-wal", "-shm"):
+                narrow(path.with_name(path.name + suffix))
         except InvalidRequest as error:
             raise JournalUnavailable(f"the worker's journal can't be used: {error}") from error
         self._db = sqlite3.connect(path, timeout=LOCKED_SECONDS, isolation_level=None)
