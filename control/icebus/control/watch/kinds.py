@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from typing import Any
 
-from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError
-from referencing import Registry
-from referencing.exceptions import Unresolvable
 
+from icebus.control.watch.bounded_schemas import BoundedSchema, TooMuchWork
 from icebus.schemas.components import KindInfo, WorkerKinds
 from icebus.schemas.errors import IcebusError, InvalidRequest, UnknownKind
 
@@ -40,12 +37,11 @@ class Kind:
         self.firmware = info.all_firmware
         self.schema = json.dumps(info.args, sort_keys=True)
         try:
-            Draft202012Validator.check_schema(info.args)
+            self._validator = BoundedSchema(info.args)
         except (SchemaError, RecursionError):
             raise InvalidRequest(f"the arguments of kind {name} have no valid schema") from None
-        # An empty registry: what a worker publishes must not make us fetch anything.
-        registry: Registry[Any] = Registry()
-        self._validator = Draft202012Validator(info.args, registry=registry)
+        except TooMuchWork as error:
+            raise InvalidRequest(f"the arguments of kind {name}: {error}") from None
 
     def check(self, args: Mapping[str, Any]) -> None:
         """Refuse arguments that this worker would not take.
@@ -56,18 +52,19 @@ class Kind:
         try:
             # Numbers that JSON can't write would not reach the worker.
             json.dumps(args, allow_nan=False).encode()
-            errors = list(self._validator.iter_errors(args))
-        except (Unresolvable, re.error, RecursionError) as error:
-            raise InvalidRequest(
-                f"the schema that a worker gave kind {self.name} can't be followed: {error}"
-            ) from None
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise InvalidRequest(f"args of kind {self.name} are not JSON: {error}") from None
+        try:
+            errors = self._validator.errors(args, MOST_PROBLEMS)
+        except Exception as error:  # noqa: BLE001 (a schema can be anything)
+            raise InvalidRequest(
+                f"the schema that a worker gave kind {self.name} can't be followed: {error}"[:300]
+            ) from None
         if not errors:
             return
         problems = [
             {"field": ".".join(map(str, each.absolute_path)), "problem": each.message[:200]}
-            for each in errors[:MOST_PROBLEMS]
+            for each in errors
         ]
         listing = "; ".join(": ".join(filter(None, each.values())) for each in problems[:5])
         raise InvalidRequest(f"args of kind {self.name}: {listing}", problems=problems)

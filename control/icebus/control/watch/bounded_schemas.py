@@ -1,0 +1,144 @@
+"""Checking values against JSON Schemas of workers, in bounded time whatever these say.
+
+A schema of some hundred bytes can take for ever: references that double at each step, recursion,
+regular expressions that backtrack. All users' requests would wait behind it. What is not checked
+here, the worker checks, whose own models are what counts.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
+from itertools import islice
+from typing import Annotated, Any
+
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import ValidationError
+from jsonschema.validators import extend
+from pydantic import Field, TypeAdapter
+from pydantic import ValidationError as NoMatch
+from pydantic_core import SchemaError as UnreadablePattern
+from referencing import Registry
+
+MOST_STEPS = 50_000
+"""Keywords of a schema that are followed for one value: some 0.2 s."""
+
+LARGEST_SCHEMA = 64 << 10
+"""Bytes of a schema as JSON; those of our kinds have some hundred."""
+
+MOST_UNIQUE = 200
+"""Items of a list that are told from each other: it takes the square of that."""
+
+_Errors = Iterable[ValidationError]
+_Keyword = Callable[[Any, Any, Any, Any], Any]
+
+
+class TooMuchWork(Exception):
+    """A schema is too large, or what it says of a value takes too long to follow."""
+
+
+class _Steps:
+    """What is left to one check. Control checks on one thread."""
+
+    left = 0
+
+
+def _counted(keyword: _Keyword) -> _Keyword:
+    def follow(validator: Any, value: Any, instance: Any, schema: Any) -> _Errors:
+        _Steps.left -= 1
+        if _Steps.left < 0:
+            raise TooMuchWork(f"it takes more than {MOST_STEPS} steps; make it simpler")
+        yield from keyword(validator, value, instance, schema) or ()
+
+    return follow
+
+
+def _pattern(_validator: Any, pattern: Any, instance: Any, _schema: Any) -> _Errors:
+    if isinstance(instance, str) and not _matches(pattern, instance):
+        yield ValidationError(f"does not match {pattern!r}")
+
+
+def _unique(validator: Any, value: Any, instance: Any, schema: Any) -> _Errors:
+    if isinstance(instance, list) and len(instance) <= MOST_UNIQUE:
+        yield from _KEYWORDS["uniqueItems"](validator, value, instance, schema) or ()
+
+
+def _additional(validator: Any, value: Any, instance: Any, schema: Any) -> _Errors:
+    # With patterns, Python's own regular expressions would be matched, which can take for ever.
+    if "patternProperties" not in schema:
+        yield from _KEYWORDS["additionalProperties"](validator, value, instance, schema) or ()
+
+
+def _unchecked(_validator: Any, _value: Any, _instance: Any, _schema: Any) -> _Errors:
+    yield from ()
+
+
+@lru_cache(maxsize=256)
+def _reader(pattern: str) -> TypeAdapter[str] | None:
+    try:
+        return TypeAdapter(Annotated[str, Field(pattern=pattern)])
+    except UnreadablePattern:
+        return None
+
+
+def _matches(pattern: str, text: str) -> bool:
+    """Whether a text has the pattern. pydantic's are Rust's, whose time is linear.
+
+    True as well for patterns that only Python reads.
+    """
+    reader = _reader(pattern)
+    try:
+        if reader is not None:
+            reader.validate_python(text)
+    except NoMatch:
+        return False
+    return True
+
+
+_KEYWORDS: Mapping[str, _Keyword] = Draft202012Validator.VALIDATORS
+_BOUNDED = {
+    **_KEYWORDS,
+    "pattern": _pattern,
+    "uniqueItems": _unique,
+    "additionalProperties": _additional,
+    "patternProperties": _unchecked,
+    "unevaluatedProperties": _unchecked,
+    "unevaluatedItems": _unchecked,
+}
+_extend: Callable[..., Any] = extend
+_Validator = _extend(
+    Draft202012Validator, {name: _counted(keyword) for name, keyword in _BOUNDED.items()}
+)
+
+
+class BoundedSchema:
+    """One schema, ready to check values against. For one thread at a time.
+
+    Args:
+        schema: of version 2020-12.
+
+    Raises:
+        jsonschema.SchemaError: it is none.
+        RecursionError: it is nested too deep.
+        TooMuchWork: it is too large.
+    """
+
+    def __init__(self, schema: Mapping[str, Any]) -> None:
+        size = len(json.dumps(schema))
+        if size > LARGEST_SCHEMA:
+            raise TooMuchWork(f"{size} bytes of schema; at most {LARGEST_SCHEMA} are followed")
+        Draft202012Validator.check_schema(schema)
+        # An empty registry: what a worker publishes must not make us fetch anything.
+        registry: Registry[Any] = Registry()
+        self._validator = _Validator(schema, registry=registry)
+
+    def errors(self, value: Any, most: int) -> list[ValidationError]:
+        """What is wrong with a value, as many mistakes at most.
+
+        Raises:
+            TooMuchWork: it takes too long to find out.
+            Exception: the schema refers to what is not there, or to itself for ever.
+        """
+        _Steps.left = MOST_STEPS
+        return list(islice(self._validator.iter_errors(value), most))

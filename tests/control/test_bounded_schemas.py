@@ -1,0 +1,91 @@
+"""What a worker publishes as a schema takes control no longer than any other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from icebus.control.watch.kinds import Kind
+from icebus.schemas.components import KindInfo
+from icebus.schemas.errors import InvalidRequest
+
+
+def kind(args: dict[str, Any]) -> Kind:
+    return Kind("odd", KindInfo(firmware="default", args=args))
+
+
+def doubling(depth: int) -> dict[str, Any]:
+    definitions: dict[str, Any] = {
+        f"d{i}": {"allOf": [{"$ref": f"#/$defs/d{i + 1}"}] * 2} for i in range(depth)
+    }
+    return {"$ref": "#/$defs/d0", "$defs": {**definitions, f"d{depth}": {"type": "object"}}}
+
+
+TWICE_ITSELF = {"$ref": "#/$defs/a"}
+RECURSIVE = {
+    "$defs": {"a": {"properties": {"x": {"allOf": [TWICE_ITSELF, TWICE_ITSELF]}}}},
+    **TWICE_ITSELF,
+}
+
+
+def nested(depth: int) -> dict[str, Any]:
+    value: dict[str, Any] = {}
+    for _ in range(depth):
+        value = {"x": value}
+    return value
+
+
+@pytest.mark.parametrize(
+    ("schema", "args"),
+    [
+        pytest.param(doubling(60), {}, id="references that double"),
+        pytest.param(RECURSIVE, nested(60), id="recursion that doubles"),
+        pytest.param({"allOf": [{"$ref": "#"}, {"$ref": "#"}]}, {}, id="itself"),
+        pytest.param({"$ref": "#/nowhere"}, {}, id="nowhere"),
+        pytest.param({"$ref": "http://[bad"}, {}, id="no address"),
+    ],
+)
+def test_given_a_schema_that_leads_nowhere_soon_when_args_are_checked_then_they_are_refused(
+    schema: dict[str, Any], args: dict[str, Any]
+) -> None:
+    with pytest.raises(InvalidRequest, match="can't be followed"):
+        kind(schema).check(args)
+
+
+BACKTRACKING = "^(a+)+$"
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"patternProperties": {BACKTRACKING: {}}},
+        {"patternProperties": {BACKTRACKING: {}}, "additionalProperties": False},
+        {"patternProperties": {BACKTRACKING: {}}, "unevaluatedProperties": False},
+        {"propertyNames": {"not": {"pattern": BACKTRACKING}}},
+        {"properties": {"list": {"uniqueItems": True}}},
+    ],
+)
+def test_given_a_keyword_that_takes_long_when_args_are_checked_then_it_is_left_to_the_worker(
+    schema: dict[str, Any],
+) -> None:
+    kind(schema).check({"a" * 40 + "!": 0, "list": [[i] if i % 2 else i for i in range(20_000)]})
+
+
+def test_given_a_pattern_that_backtracks_when_args_are_checked_then_the_answer_comes() -> None:
+    asks = kind({"properties": {"x": {"pattern": BACKTRACKING}}})
+
+    asks.check({"x": "a" * 50})
+    with pytest.raises(InvalidRequest, match="does not match"):
+        asks.check({"x": "a" * 50 + "!"})
+
+
+def test_given_a_pattern_that_only_python_reads_when_args_are_checked_then_the_worker_decides() -> (
+    None
+):
+    kind({"properties": {"x": {"pattern": "^(?=b)"}}}).check({"x": "a"})
+
+
+def test_given_a_schema_too_large_when_a_worker_offers_it_then_that_is_refused() -> None:
+    with pytest.raises(InvalidRequest, match="bytes of schema"):
+        kind({"description": "x" * 100_000})
