@@ -14,6 +14,7 @@ from icebus.broker.claim import Claim
 from icebus.broker.process import Child
 from icebus.control.store.database import Database
 from icebus.rack.lock import RackLock, is_running
+from icebus.rack.pty import PtyPort
 from icebus.schemas.boards.rack import LOCK_FILE, edit_rack_file
 from icebus.schemas.errors import InvalidRequest, JournalUnavailable
 from icebus.schemas.private_files import (
@@ -191,3 +192,7 @@ def test_given_a_database_that_others_can_read_when_control_opens_it_then_it_is_
     Database(f"sqlite:///{path}").close()
 
     assert {mode(each) for each in shared.iterdir()} == {0o600}
+
+
+def test_given_a_boards_port_when_it_is_made_then_only_its_owner_may_open_it() -> None:
+    assert mode(Path(PtyPort().path)) == 0o600

@@ -55,6 +55,7 @@ class PtyPort:
         self._master, slave = os.openpty()
         try:
             self.path = os.ttyname(slave)
+            os.fchmod(slave, 0o600)  # where devpts is mounted as usual, group tty could write
             tty.setraw(slave)
             attributes = termios.tcgetattr(slave)
             attributes[_LFLAG] |= _EXTPROC
