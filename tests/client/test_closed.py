@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from icebus.broker.embedded import EmbeddedBroker
 
-FACTS = {"boards", "events", "id", "kind", "result", "user"}
+FACTS = {"boards", "events", "observes", "id", "kind", "result", "user"}
 """Of a client, which stay true."""
 
 BOARDS_FACTS = {

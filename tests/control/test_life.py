@@ -367,6 +367,7 @@ class Life(RuleBasedStateMachine):
         assert said == {
             row.serial: row.desired(holders.get(row.serial))
             for row in transaction.session.exec(select(DeviceRow))
+            if row.worker != NOBODY  # as its worker was retired, there is nobody to tell
         }
         told = {each.id: blur(each) for each in messages if isinstance(each, Reservation)}
         alive = [row for row in rows if row.state in LIVE_RESERVATIONS]

@@ -358,12 +358,11 @@ class Stack:
 
     def admit(self, name: str, role: str = "user") -> Path:
         """Let somebody in; returns their credentials file."""
-        done = self.containers["broker"].run("icebus-broker", "add", name, "--role", role)
+        broker = self.containers["broker"]
+        file = broker.place / f"{name}.json"
+        done = broker.run("icebus-broker", "add", name, "--role", role, "-o", str(file))
         assert done.returncode == 0, done.stderr
         assert "no broker" not in done.stderr
-        file = self.containers["broker"].place / f"{name}.json"
-        file.touch(0o600)
-        file.write_text(done.stdout)
         return file
 
     def icebus(self, credentials: Path, *argv: str) -> subprocess.CompletedProcess[str]:

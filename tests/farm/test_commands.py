@@ -73,9 +73,8 @@ def test_given_a_farm_when_its_workers_are_listed_then_they_answer_and_have_its_
 
 
 def test_given_an_observer_when_it_reads_then_it_is_told_the_same_as_a_user(
-    farm: Up, icebus: Icebus
+    farm: Up, icebus: Icebus, held: dict[str, Any]
 ) -> None:
-    held = icebus("reserve", "1", "-o", "json").json()[0]
     observer = str(profile_path(farm.directory, "observer"))
 
     def same(*command: str) -> object:

@@ -204,6 +204,7 @@ def test_given_a_hub_that_resets_then_64_boards_are_ready_again_and_nothing_leak
         for _ in range(2):
             faulty.reset_hub()
         faulty.wait_for_helpers()
-        assert {thread.name for thread in set(threading.enumerate()) - threads} == set()
+        left = {thread.name for thread in set(threading.enumerate()) - threads}
+        assert left <= {"icebus-log"}  # which says how often something was logged, and ends
         # A folder that is being looked through is a descriptor for a moment.
         eventually(lambda: descriptors() <= opened, "descriptors to be given back")
