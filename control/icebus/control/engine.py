@@ -12,6 +12,7 @@ at all there is, as after a restart.
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -20,7 +21,7 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
 from icebus.bus import Exchange
 from icebus.control.leadership import RETRY_AFTER, Leadership
-from icebus.control.operations import device_reports, expiry, republishing
+from icebus.control.operations import device_reports, expiry, removed_users, republishing
 from icebus.control.operations.remembered_requests import Operations, answer, find
 from icebus.control.operations.table import USERS
 from icebus.control.pending import Pending
@@ -52,6 +53,9 @@ from icebus.schemas.liveness import Health
 from icebus.schemas.topics import CONTROL_HEARTBEAT
 
 log = logging.getLogger(__name__)
+
+MARGIN = 0.5
+"""Seconds to be on the safe side of a moment that is stored in another precision."""
 
 LOOK_AGAIN = 60.0
 """Seconds between looks at everything, in case a step was lost to a mistake of ours."""
@@ -104,6 +108,7 @@ class Engine:
         started = time.monotonic()
         self._answer_from = started + self._first_answers
         self._look_at = started + LOOK_AGAIN
+        self._compare_at = math.inf
         self._record_at = started
 
     def load(self) -> None:
@@ -193,6 +198,9 @@ class Engine:
         """Who the broker knows."""
         if self._roster.on_principals(principals):
             self._pending.roster = True
+            # What was given lately is looked at when the list can't be older than it.
+            later = removed_users.LATE.total_seconds() + MARGIN
+            self._compare_at = time.monotonic() + later
         else:
             log.warning("the broker's list of principals is not believed: it lacks this control")
 
@@ -288,6 +296,9 @@ class Engine:
         if self._runner.in_doubt:
             self._runner.in_doubt = False
             self._publish_everything()
+        if at >= self._compare_at:
+            self._compare_at = math.inf
+            self._pending.roster = True
         if at >= self._look_at:
             self._look_at = at + LOOK_AGAIN
             self._pending.serials.update(self._workers.serials())

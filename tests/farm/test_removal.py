@@ -1,0 +1,54 @@
+"""Somebody is removed from the broker of a farm: what they had ends, and others notice nothing."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.farm.conftest import TIMEOUT, wait_until
+
+if TYPE_CHECKING:
+    from tests.farm.conftest import Machine, Up
+
+BROKER = [sys.executable, "-m", "icebus.broker.cli"]
+
+
+def remove(up: Up, name: str) -> None:
+    done = subprocess.run(
+        [*BROKER, "remove", name, "-d", str(up.directory / "broker")],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=TIMEOUT,
+        env=up.machine.environment,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_given_somebody_who_evaluates_when_removed_then_they_are_told_and_their_boards_come_back(
+    machine: Machine, circuits: Sequence[Path]
+) -> None:
+    with machine.up("--boards", "2", "--speedup", "20", "--user", "ben", "--user", "ann") as up:
+        ann = ("--farm", str(up.directory / "profiles" / "ann.json"))
+        held = machine.run(*ann, "reserve", "1", "--duration", "1h").stdout.strip()
+        many = [str(circuits[0])] * 400
+        evaluating = machine.start(*ann, "evaluate", "--reservation", held, *many, "-o", "jsonl")
+        assert evaluating.stdout is not None
+        assert evaluating.stdout.readline()
+        bens = machine.start("map", "-n", "1", *many[:100], "-o", "jsonl")
+        remove(up, "ann")
+
+        _, told = evaluating.communicate(timeout=TIMEOUT)
+        assert evaluating.returncode == 5
+        assert "refused user 'ann'" in told
+        counted, failed = bens.communicate(timeout=TIMEOUT)
+        assert bens.returncode == 0, failed
+        assert len(counted.splitlines()) == 100
+        # The list of who there is may be as old as what was reserved last.
+        wait_until(lambda: machine.json("reservations", "--all") == [], 30)
+        ended = [row for row in machine.json("history", "-r", held) if row["event"] == "ended"]
+        assert ["removed from the broker" in row["reason"] for row in ended] == [True]
+        wait_until(lambda: len(machine.run("available", "-o", "name").stdout.split()) == 2)
