@@ -8,6 +8,7 @@ from tests.control.harness import Harness
 from icebus.control.operations.removed_users import LATE, compare_with_roster
 from icebus.control.store.tables import RequestRow
 from icebus.schemas.components import KnownPrincipal, Principals
+from icebus.schemas.errors import Forbidden
 from icebus.schemas.operations.reservations import EndReason
 
 
@@ -151,6 +152,29 @@ def test_given_an_offer_to_somebody_who_is_removed_then_it_ends_and_the_giver_ke
     assert two.events() == ["offer_ended", "offer_ended"]
     assert two.current(made).offer is None
     assert two.current(made).user == "alice"
+
+
+def test_given_an_offer_to_somebody_who_is_removed_and_added_again_at_once_then_nobody_inherits_it(
+    two: Harness,
+) -> None:
+    tell(two, known("alice", "hers"), known("bob", "first"))
+    made = two.reserve("alice", count=1)
+    two.ask("alice", "transfer", reservation=made.id, user="bob")
+    two.now += LATE
+    compare(two)
+    assert two.current(made).offer is not None
+
+    tell(two, known("alice", "hers"), known("bob", "second"))
+    with pytest.raises(Forbidden, match="not offered to bob"):
+        two.ask("bob", "accept", reservation=made.id)
+    compare(two)
+
+    assert two.current(made).offer is None
+    assert two.current(made).user == "alice"
+    two.ask("alice", "transfer", reservation=made.id, user="bob")
+    two.ask("bob", "accept", reservation=made.id)
+    compare(two)
+    assert two.current(made).user == "bob"
 
 
 def test_given_answers_to_somebody_who_is_removed_then_they_are_forgotten(two: Harness) -> None:

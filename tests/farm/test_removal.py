@@ -10,6 +10,10 @@ from typing import TYPE_CHECKING
 
 from tests.farm.conftest import TIMEOUT, wait_until
 
+from icebus.broker.access import Principal
+from icebus.broker.directory import BrokerDirectory
+from icebus.schemas.topics import Role
+
 if TYPE_CHECKING:
     from tests.farm.conftest import Machine, Up
 
@@ -52,3 +56,22 @@ def test_given_somebody_who_evaluates_when_removed_then_they_are_told_and_their_
         ended = [row for row in machine.json("history", "-r", held) if row["event"] == "ended"]
         assert ["removed from the broker" in row["reason"] for row in ended] == [True]
         wait_until(lambda: len(machine.run("available", "-o", "name").stdout.split()) == 2)
+
+
+def test_given_an_offer_when_its_receiver_is_removed_and_added_again_then_it_is_not_the_new_ones(
+    machine: Machine,
+) -> None:
+    with machine.up("--boards", "1", "--user", "ben", "--user", "ann") as up:
+        made = machine.run("reserve", "1", "--duration", "1h").stdout.strip()
+        offered = machine.run("transfer", made, "ann")
+        assert offered.returncode == 0, offered.stderr
+
+        remove(up, "ann")
+        files = BrokerDirectory(up.directory / "broker")
+        files.add_principals([Principal(id="ann", role=Role.USER)])
+
+        def what_is_left() -> list[tuple[str, object]]:
+            found = machine.json("reservations", "--all")
+            return [(each["id"], each.get("offer")) for each in found]
+
+        wait_until(lambda: what_is_left() == [(made, None)], 30)

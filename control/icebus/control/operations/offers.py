@@ -81,7 +81,7 @@ def accept(transaction: Transaction, user: str, args: AcceptArgs) -> Reservation
     hours.begin(transaction, row, [hold.serial for hold in holds])
     end_with_hours(transaction, user)
     row.incarnation = transaction.roster.incarnation(user)
-    row.offered_to = row.offered_until = None
+    row.offered_to = row.offered_until = row.offered_incarnation = None
     transaction.record_history(HistoryEvent.TRANSFERRED, row, actor=user, reason=f"from {giver}")
     transaction.log(f"{user} accepts a reservation of {giver}", reservation=row.id)
     for hold in holds:
@@ -107,6 +107,7 @@ def _offer(transaction: Transaction, row: ReservationRow, to: str, seconds: floa
     # It must be there still when the other one accepts, whatever becomes of the client.
     row.client = row.absent_since = None
     row.offered_to, row.offered_until = to, until
+    row.offered_incarnation = transaction.roster.incarnation(to)
     transaction.falls_due(until)
     transaction.publish_document(row)
     offered = Offered(
@@ -123,7 +124,7 @@ def _offer(transaction: Transaction, row: ReservationRow, to: str, seconds: floa
 
 def _find_offered(transaction: Transaction, user: str, name: str) -> ReservationRow:
     row = find_live(transaction, name)
-    if row.offered_to != user:
+    if row.offered_to != user or transaction.roster.why_not(user, row.offered_incarnation):
         raise Forbidden(
             f"reservation {name} is not offered to {user}; `icebus reservations` lists what is",
             reservation=name,

@@ -37,7 +37,7 @@ def compare_with_roster(transaction: Transaction) -> None:
         why = roster.why_not(row.user, row.incarnation)
         if why is not None:
             end_reservation(transaction, row, EndReason.USER_REMOVED, explanation=why)
-        elif row.offered_to is not None and not roster.may_hold(row.offered_to):
+        elif row.offered_to and roster.why_not(row.offered_to, row.offered_incarnation):
             end_offer(transaction, row, OfferEnd.USER_REMOVED)
     # Whoever is called so later shall not get the answers of those who were called so before.
     unknown = set(transaction.session.exec(select(RequestRow.user).distinct()))

@@ -234,6 +234,7 @@ def end_offer(
     if to is None:
         return
     reservation.offered_to = reservation.offered_until = None
+    reservation.offered_incarnation = None
     transaction.publish_document(reservation)
     ended = OfferEnded(reservation=reservation.id, user=to, reason=reason)
     for user in (reservation.user, to):

@@ -176,6 +176,9 @@ class ReservationRow(SQLModel, table=True):
     offered_to: str | None = Field(
         default=None, max_length=_ID, index=True, description="Who may accept it; null for nobody."
     )
+    offered_incarnation: str | None = Field(
+        default=None, max_length=_ID, description="Which user of that name; null if not known."
+    )
     offered_until: datetime | None = Field(default=None, sa_type=UtcDateTime)
     # What was asked for, which the queue and replacements need.
     count: int | None = None
