@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import fcntl
 import os
-import time
 from pathlib import Path
 
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import Conflict
+from icebus.schemas.file_lock import lock
 from icebus.schemas.private_files import make_private_folder, open_private
 
 LOCK_TIMEOUT = 0.5
@@ -35,17 +35,10 @@ class Claim:
         """
         make_private_folder(self._path)
         descriptor = open_private(self._path / "broker.pid")
-        deadline = Deadline.after(LOCK_TIMEOUT)
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if deadline.expired:
-                    os.close(descriptor)
-                    raise self.in_use() from None
-                time.sleep(0.01)
-            else:
-                return descriptor
+        if not lock(descriptor, Deadline.after(LOCK_TIMEOUT)):
+            os.close(descriptor)
+            raise self.in_use()
+        return descriptor
 
     def in_use(self) -> Conflict:
         """The error for whoever needs the directory while a broker runs on it."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 from pathlib import Path
 
 from platformdirs import user_state_path
+
+from icebus.schemas.file_lock import is_locked
 
 
 def state_directory() -> Path:
@@ -26,14 +26,4 @@ def lock_path(farm: Path) -> Path:
 
 def is_up(farm: Path) -> bool:
     """Whether an `icebus up` runs in a directory."""
-    try:
-        descriptor = os.open(lock_path(farm), os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
+    return is_locked(lock_path(farm))

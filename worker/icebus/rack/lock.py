@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Self
 
 from icebus.schemas.boards.rack import LOCK_FILE
 from icebus.schemas.errors import Conflict
+from icebus.schemas.file_lock import is_locked
 from icebus.schemas.private_files import open_private
 
 if TYPE_CHECKING:
@@ -16,18 +17,7 @@ if TYPE_CHECKING:
 
 def is_running(directory: Path) -> bool:
     """Whether a rack runs in that directory."""
-    try:
-        file = os.open(directory / LOCK_FILE, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    else:
-        return False
-    finally:
-        os.close(file)
+    return is_locked(directory / LOCK_FILE)
 
 
 class RackLock:

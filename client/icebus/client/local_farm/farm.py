@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -34,6 +32,7 @@ from icebus.schemas.errors import (
     InvalidRequest,
     ProgramMissing,
 )
+from icebus.schemas.file_lock import lock
 from icebus.schemas.ids import BROKER
 from icebus.schemas.private_files import make_private_folder, narrow, open_private
 from icebus.schemas.topics import Role
@@ -354,17 +353,9 @@ def _lock(directory: Path) -> int:
             f"no farm can be kept in {str(directory)!r} ({reason}); name another directory with "
             "--directory"
         ) from None
-    deadline = Deadline.after(CLAIM_TIME)
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if deadline.expired:
-                os.close(descriptor)
-                raise Conflict(
-                    f"a farm is up already in {directory}; stop it, or give another one with "
-                    "--directory"
-                ) from None
-            threading.Event().wait(0.02)
-        else:
-            return descriptor
+    if not lock(descriptor, Deadline.after(CLAIM_TIME)):
+        os.close(descriptor)
+        raise Conflict(
+            f"a farm is up already in {directory}; stop it, or give another one with --directory"
+        )
+    return descriptor
