@@ -106,7 +106,6 @@ class Run(Generic[R]):
         self._next_tick = now + TICK
         self._ready: deque[R | Failure] = deque()
         self._not_taken = set[tuple[str, str]]()
-        self._left = False
         self._calls_scheduled = False
         self._internal_error: InternalError | None = None
 
@@ -159,7 +158,6 @@ class Run(Generic[R]):
         """
         self._calls.close()
         with self._condition:
-            self._left = True
             self._handle(Closed())
             return self._state.owing
 
@@ -238,7 +236,7 @@ class Run(Generic[R]):
         with self._condition:
             self._handle(OutcomeCame(outcome, lives))
             waits = (outcome.serial, outcome.evaluation) in self._not_taken
-        kept = self._left and not self._reservation.attached and not is_withdrawn(outcome)
+        kept = self._state.closed and not self._reservation.attached and not is_withdrawn(outcome)
         if self._options.acknowledge and not waits and not kept:
             self._acknowledger.add(outcome.serial, outcome.evaluation)
 

@@ -177,6 +177,11 @@ class RunState(Generic[T]):
         return self._distribution.serials
 
     @property
+    def closed(self) -> bool:
+        """Whether nobody waits for outcomes any more."""
+        return self._closed
+
+    @property
     def owing(self) -> list[str]:
         """The boards that were sent evaluations which have no outcome yet."""
         return [each for each in self._distribution.serials if self._distribution.outstanding(each)]
