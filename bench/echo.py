@@ -14,7 +14,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from icebus.bus import BrokerAddress
-from icebus.bus._tcp import send_at_once
+from icebus.bus._connection.tcp import send_at_once
 
 WORKER = "echo"
 METHOD = "echo"

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol
 
 import pytest
 
-from icebus.broker.cli import main
+from icebus.broker.cli.app import main
 from icebus.broker.directory import BrokerDirectory
 from icebus.broker.embedded import EmbeddedBroker, free_port
 from icebus.bus import BrokerAddress, Bus, wait_for
@@ -24,7 +24,7 @@ from icebus.schemas.topics import OPERATION
 
 pytestmark = pytest.mark.usefixtures("mosquitto")
 
-PROGRAM = [sys.executable, "-m", "icebus.broker.cli"]
+PROGRAM = [sys.executable, "-m", "icebus.broker.cli.app"]
 
 
 def soon() -> Deadline:

@@ -8,9 +8,9 @@ import pytest
 from typer.testing import CliRunner
 
 from icebus.broker.access import Principal
-from icebus.broker.cli import app
+from icebus.broker.cli.app import app
 from icebus.broker.directory import BrokerDirectory, Settings
-from icebus.broker.roster import roster
+from icebus.broker.service.roster import roster
 from icebus.schemas.errors import InvalidRequest, UnknownPrincipal
 from icebus.schemas.topics import Role
 

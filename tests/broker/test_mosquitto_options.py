@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from icebus.broker.access import Principal
-from icebus.broker.certificates import Listening
 from icebus.broker.directory import BrokerDirectory, Settings
 from icebus.broker.embedded import EmbeddedBroker, free_port
+from icebus.broker.tls.certificates import Listening
 from icebus.bus import BrokerAddress, Bus, wait_for
 from icebus.schemas.components import WorkerPhase, WorkerState
 from icebus.schemas.deadline import Deadline

@@ -12,7 +12,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from icebus.broker.access import Principal
 from icebus.broker.embedded import EmbeddedBroker
-from icebus.broker.retained import CLIENTS_OF_USER, RetainedGuard
+from icebus.broker.service.retained import CLIENTS_OF_USER, RetainedGuard
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.ids import BROKER
 from icebus.schemas.topics import Role

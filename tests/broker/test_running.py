@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from icebus.broker.access import Principal
-from icebus.broker.authority import BROKER_LIFE, Authority
-from icebus.broker.certificates import Certificates, Listening
+from icebus.broker.cli.running import StandingBroker
+from icebus.broker.cli.setup_commands import warnings_of
 from icebus.broker.directory import BrokerDirectory, Settings
 from icebus.broker.embedded import free_port
-from icebus.broker.running import StandingBroker
-from icebus.broker.setup_commands import warnings_of
+from icebus.broker.tls.authority import BROKER_LIFE, Authority
+from icebus.broker.tls.certificates import Certificates, Listening
 from icebus.bus import BrokerAddress, Bus
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import BrokerUnavailable

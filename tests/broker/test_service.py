@@ -10,7 +10,7 @@ import pytest
 from icebus.broker.access import Principal
 from icebus.broker.directory import BrokerDirectory
 from icebus.broker.embedded import EmbeddedBroker
-from icebus.broker.service import BrokerService
+from icebus.broker.service.service import BrokerService
 from icebus.bus import Bus, Requester
 from icebus.schemas.calls import Request
 from icebus.schemas.components import ClientState, Presence, Principals

@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 
 from icebus.broker.access import Principal
-from icebus.broker.authority import Authority, Issued
 from icebus.broker.bridge import Upstream
-from icebus.broker.certificates import GivenCertificate, Listening
 from icebus.broker.directory import BrokerDirectory, Settings
 from icebus.broker.embedded import EmbeddedBroker, free_port
+from icebus.broker.tls.authority import Authority, Issued
+from icebus.broker.tls.certificates import GivenCertificate, Listening
 from icebus.bus import BrokerAddress, Bus, wait_for
 from icebus.schemas.components import WorkerPhase, WorkerState
 from icebus.schemas.deadline import Deadline

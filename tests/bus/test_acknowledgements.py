@@ -8,7 +8,7 @@ import paho.mqtt.client as paho
 import pytest
 from tests.connections import published, soon, subscribed
 
-from icebus.bus._reading import ReadingClient
+from icebus.bus._connection.reading import ReadingClient
 from icebus.schemas.errors import NotAuthorized
 from icebus.schemas.topics import CLIENT_STATE, OPERATION, WORKER_KINDS
 

@@ -8,9 +8,9 @@ from collections.abc import Callable
 import pytest
 
 from icebus.bus import Allowance
-from icebus.bus import _admission as admission
-from icebus.bus._admission import Admission, Judgement
-from icebus.bus._turns import Turns
+from icebus.bus._admission import admission
+from icebus.bus._admission.admission import Admission, Judgement
+from icebus.bus._admission.turns import Turns
 from icebus.schemas.errors import MessageTooLarge, TooManyRequests
 from icebus.schemas.topics import (
     ADMIN,

@@ -13,8 +13,8 @@ from tests.bus.exchanges import Answer, Server, ask, requester, say
 from tests.connections import published, soon, subscribed
 
 from icebus.bus import Bus, Exchange, Incoming, Responder
-from icebus.bus import _request_memory as memory
 from icebus.bus._messages import publish_properties
+from icebus.bus._requests import request_memory as memory
 from icebus.schemas.calls import Reply, Request
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import IcebusError, InvalidRequest, NotEnoughDevices, TooManyRequests

@@ -11,7 +11,7 @@ import pytest
 from tests.bus.exchanges import Answer, Server, ask, requester, say
 
 from icebus.bus import Exchange
-from icebus.bus import _asking as asking
+from icebus.bus._requests import asking
 from icebus.schemas.calls import Reply, Request
 from icebus.schemas.components import ClientState, Presence
 from icebus.schemas.deadline import Deadline

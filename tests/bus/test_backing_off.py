@@ -8,7 +8,7 @@ import pytest
 from tests.bus.exchanges import Server, ask, requester, say
 
 from icebus.bus import Exchange
-from icebus.bus import _asking as asking
+from icebus.bus._requests import asking
 from icebus.schemas.calls import Reply, Request
 from icebus.schemas.errors import TooManyRequests
 

@@ -34,7 +34,7 @@ from icebus.schemas.topics import (
 ROOT = Path(__file__).parents[2]
 KNOW_BETTER = {
     "schemas/icebus/schemas/topics.py",
-    "broker/icebus/broker/retained.py",  # clears what was sent against the table
+    "broker/icebus/broker/service/retained.py",  # clears what was sent against the table
 }
 PEOPLE = {
     Role.BROKER: "broker",

@@ -10,7 +10,7 @@ import pytest
 from tests.connections import cut, published, subscribed
 
 from icebus.bus import Incoming, Will
-from icebus.bus import _first_connection as first_connection
+from icebus.bus._connection import first_connection
 from icebus.schemas.components import WorkerPhase, WorkerState
 from icebus.schemas.errors import MessageTooLarge
 from icebus.schemas.topics import DEVICE, WORKER_STATE

@@ -13,7 +13,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties, VariableByteIntegers
 from tests.connections import published, soon, subscribed
 
-from icebus.bus._reading import ReceivedProperties, read_publish
+from icebus.bus._connection.reading import ReceivedProperties, read_publish
 from icebus.schemas.topics import OPERATION
 
 TOPIC = b"icebus/request/alice/list"

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 
-from icebus.bus._admission import Judgement
-from icebus.bus._reading import ReadingClient
+from icebus.bus._admission.admission import Judgement
+from icebus.bus._connection.reading import ReadingClient
 from icebus.schemas.errors import TooManyRequests
 
 REFUSED = Judgement("alice", TooManyRequests("too many"))

@@ -8,7 +8,7 @@ from typing import Any
 
 from tests.connections import barrier, soon, subscribed
 
-from icebus.bus._together import Waking
+from icebus.bus._connection.together import Waking
 from icebus.schemas.topics import DESIRED, OPERATION
 
 TOPIC = OPERATION(user="alice", operation="list")

@@ -19,7 +19,7 @@ from icebus.broker.embedded import EmbeddedBroker, free_port
 from icebus.broker.mosquitto import find_program
 from icebus.broker.process import Child
 from icebus.bus import BrokerAddress, Bus
-from icebus.bus._reasons import Cause, of_exception
+from icebus.bus._connection.reasons import Cause, of_exception
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import BrokerUnavailable, IcebusError, NotAuthorized
 

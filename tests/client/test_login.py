@@ -13,7 +13,7 @@ from icebus.broker.access import Principal
 from icebus.broker.accounts import hashed, invite
 from icebus.broker.directory import BrokerDirectory
 from icebus.broker.embedded import EmbeddedBroker
-from icebus.broker.service import BrokerService
+from icebus.broker.service.service import BrokerService
 from icebus.bus import BrokerAddress, Bus, Invitation
 from icebus.client._account import choose_password, settle
 from icebus.client._login import log_in

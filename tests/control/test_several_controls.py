@@ -23,7 +23,7 @@ from tests.control.fakes import TIMEOUT, FakeClient, FakeWorker, until
 from icebus.broker.access import Principal
 from icebus.broker.embedded import EmbeddedBroker
 from icebus.bus import Bus, Incoming
-from icebus.bus._address import BrokerAddress
+from icebus.bus._broker_address.address import BrokerAddress
 from icebus.control.decide.lifecycle import LIVE_HOLDS
 from icebus.control.store.database import Database
 from icebus.control.store.outbox import OutboxRow

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlmodel import delete, select
 
-from icebus.broker.authority import Authority
+from icebus.broker.tls.authority import Authority
 from icebus.bus import BrokerAddress
 from icebus.client import PulseCountClient
 from icebus.control.store.database import Database

@@ -13,7 +13,7 @@ import pytest
 import typer.main
 from tests.docs import generated
 
-from icebus.broker.cli import app as broker_app
+from icebus.broker.cli.app import app as broker_app
 from icebus.client.cli.app import app
 from icebus.rack.cli import app as rack_app
 from icebus.worker.cli import app as worker_app

@@ -21,7 +21,7 @@ from tests.docs.reader import Reader, Shell, environment_of, quick, run_here, wa
 from tests.docs.reading import Block, Step, blocks, shape, steps
 from tests.packages import install
 
-from icebus.broker.cli import main as broker_main
+from icebus.broker.cli.app import main as broker_main
 from icebus.client import PulseCountClient
 from icebus.client.circuits.tools import PROGRAMS
 from icebus.schemas.calls import CallResults

@@ -17,7 +17,7 @@ from icebus.schemas.topics import Role
 if TYPE_CHECKING:
     from tests.farm.conftest import Machine, Up
 
-BROKER = [sys.executable, "-m", "icebus.broker.cli"]
+BROKER = [sys.executable, "-m", "icebus.broker.cli.app"]
 
 
 def remove(up: Up, name: str) -> None:

@@ -17,11 +17,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from icebus.broker.access import CERTIFIED, Principal, access_list, check_principals
 from icebus.broker.accounts import standing, with_password
-from icebus.broker.authority import Issued
 from icebus.broker.bridge import BridgeFiles, Upstream, bridge
-from icebus.broker.certificates import Certificates, GivenCertificate, Listening
 from icebus.broker.claim import Claim
 from icebus.broker.mosquitto import LOOPBACK, configuration, password_file
+from icebus.broker.tls.authority import Issued
+from icebus.broker.tls.certificates import Certificates, GivenCertificate, Listening
 from icebus.bus import BrokerAddress
 from icebus.schemas.errors import InvalidRequest, UnknownPrincipal
 from icebus.schemas.ids import BROKER, new_id

@@ -11,10 +11,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from icebus.broker.access import Principal
-from icebus.broker.certificates import Listening
 from icebus.broker.directory import BrokerDirectory, Settings
 from icebus.broker.mosquitto import LOOPBACK, find_program, may_open_many_files
 from icebus.broker.process import Child
+from icebus.broker.tls.certificates import Listening
 from icebus.bus import BrokerAddress
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import BrokerUnavailable, UnknownPrincipal

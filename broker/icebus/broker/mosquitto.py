@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from icebus.broker.access import Principal
-from icebus.broker.certificates import Certificates, Listening
+from icebus.broker.tls.certificates import Certificates, Listening
 from icebus.schemas.errors import ProgramMissing
 
 INSTALL_MOSQUITTO = (

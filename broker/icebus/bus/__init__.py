@@ -16,19 +16,19 @@ once. How a message is carried is said by its topic, in :mod:`icebus.schemas.top
 What stands in ``__all__`` is public, here and in no other module of the package.
 """
 
-from icebus.bus._address import BrokerAddress, check_root
-from icebus.bus._allowances import Allowance
-from icebus.bus._answering import Exchange, Responder
-from icebus.bus._asking import Answer, Requester
+from icebus.bus._admission.allowances import Allowance
+from icebus.bus._admission.turns import Turns
+from icebus.bus._broker_address.address import BrokerAddress, check_root
+from icebus.bus._broker_address.credentials import Credentials
+from icebus.bus._broker_address.invitation import Invitation
 from icebus.bus._bus import RECONNECT_MAX, Bus, new_client_id
-from icebus.bus._credentials import Credentials
-from icebus.bus._invitation import Invitation
 from icebus.bus._messages import Incoming, Will
+from icebus.bus._requests.answering import Exchange, Responder
+from icebus.bus._requests.asking import Answer, Requester
 from icebus.bus._roles import check_role
 from icebus.bus._single_run import SingleRun
 from icebus.bus._state_publisher import StatePublisher
 from icebus.bus._subscriptions import FromUsers, Subscription
-from icebus.bus._turns import Turns
 from icebus.bus._waiting import wait_for
 
 __all__ = [

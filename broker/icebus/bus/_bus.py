@@ -24,25 +24,24 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from pydantic import BaseModel
 
-from icebus.bus import _acknowledgements as acknowledgements
-from icebus.bus import _reasons as reasons
 from icebus.bus import _subscriptions as subscriptions
-from icebus.bus._acknowledgements import Acknowledgements
-from icebus.bus._address import BrokerAddress
-from icebus.bus._admission import Admission, Judgement
-from icebus.bus._dispatcher import Dispatcher
-from icebus.bus._first_connection import (
+from icebus.bus._admission.admission import Admission, Judgement
+from icebus.bus._broker_address.address import BrokerAddress
+from icebus.bus._connection import acknowledgements, reasons
+from icebus.bus._connection.acknowledgements import Acknowledgements
+from icebus.bus._connection.first_connection import (
     LOOK_TIME,
     look_at_broker,
     open_connection,
     why_not_taken_in,
 )
+from icebus.bus._connection.tcp import HasDescriptor, close_after_reading, send_at_once
+from icebus.bus._connection.tls import client_context, ends_of
+from icebus.bus._connection.together import SendingClient
+from icebus.bus._connection.trouble import Listener, Trouble
+from icebus.bus._dispatcher import Dispatcher
 from icebus.bus._messages import Root, Will, from_paho, publish_properties
 from icebus.bus._subscriptions import FromUsers, Handler, Subscription, Subscriptions
-from icebus.bus._tcp import HasDescriptor, close_after_reading, send_at_once
-from icebus.bus._tls import client_context, ends_of
-from icebus.bus._together import SendingClient
-from icebus.bus._trouble import Listener, Trouble
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import BrokerUnavailable, IcebusError, MessageTooLarge
 from icebus.schemas.ids import to_id

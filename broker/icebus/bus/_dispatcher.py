@@ -10,7 +10,7 @@ import queue
 import threading
 import time
 
-from icebus.bus._turns import Step, Turns
+from icebus.bus._admission.turns import Step, Turns
 
 log = logging.getLogger(__name__)
 

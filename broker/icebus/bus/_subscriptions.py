@@ -14,7 +14,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from icebus.bus._admission import Allow
+from icebus.bus._admission.admission import Allow
 from icebus.bus._messages import Incoming
 from icebus.schemas.errors import IcebusError, NotAuthorized
 from icebus.schemas.topics import Topic

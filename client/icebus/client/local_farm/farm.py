@@ -15,7 +15,7 @@ from icebus.broker.access import Principal
 from icebus.broker.directory import BrokerDirectory
 from icebus.broker.embedded import EmbeddedBroker
 from icebus.broker.process import Child
-from icebus.broker.service import BrokerService
+from icebus.broker.service.service import BrokerService
 from icebus.bus import BrokerAddress
 from icebus.client._connection.connection import check_id
 from icebus.client._farm_directory import is_up, lock_path, profile_path

@@ -8,7 +8,7 @@ from typing import Any
 
 import paho.mqtt.client as paho
 
-from icebus.bus._tcp import NoHandshake
+from icebus.bus._connection.tcp import NoHandshake
 
 
 class ConnectingClient(paho.Client):

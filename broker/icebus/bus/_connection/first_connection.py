@@ -9,10 +9,10 @@ import threading
 import paho.mqtt.client as paho
 from paho.mqtt.properties import Properties
 
-from icebus.bus import _reasons as reasons
-from icebus.bus._address import BrokerAddress
-from icebus.bus._listener import look
-from icebus.bus._trouble import Trouble
+from icebus.bus._broker_address.address import BrokerAddress
+from icebus.bus._connection import reasons
+from icebus.bus._connection.listener import look
+from icebus.bus._connection.trouble import Trouble
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import BrokerUnavailable, IcebusError
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from icebus.broker.authority import Authority, Issued, Revoked, check_pair, expiry_of
+from icebus.broker.tls.authority import Authority, Issued, Revoked, check_pair, expiry_of
 from icebus.schemas.errors import InvalidRequest
 from icebus.schemas.ids import Id
 from icebus.schemas.message import invalid

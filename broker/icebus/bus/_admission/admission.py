@@ -15,8 +15,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from icebus.bus._allowances import Allowance, Bucket
-from icebus.bus._turns import Turns
+from icebus.bus._admission.allowances import Allowance, Bucket
+from icebus.bus._admission.turns import Turns
 from icebus.schemas.errors import IcebusError, MessageTooLarge, TooManyRequests
 from icebus.schemas.topics import Topic, users_write
 

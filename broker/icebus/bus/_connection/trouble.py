@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from icebus.bus import _reasons as reasons
+from icebus.bus._connection import reasons
 from icebus.schemas.errors import IcebusError
 
 log = logging.getLogger(__name__)

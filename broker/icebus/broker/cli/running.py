@@ -10,12 +10,12 @@ import threading
 import time
 from datetime import UTC, datetime
 
-from icebus.broker.certificates import SOON
-from icebus.broker.command_options import Directory, configured, say
+from icebus.broker.cli.command_options import Directory, configured, say
+from icebus.broker.cli.setup_commands import warnings_of
 from icebus.broker.directory import BrokerDirectory
 from icebus.broker.embedded import EmbeddedBroker
-from icebus.broker.service import BrokerService
-from icebus.broker.setup_commands import warnings_of
+from icebus.broker.service.service import BrokerService
+from icebus.broker.tls.certificates import SOON
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import BrokerUnavailable, IcebusError
 from icebus.schemas.ids import BROKER

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
-from icebus.bus._credentials import Credentials
+from icebus.bus._broker_address.credentials import Credentials
 from icebus.schemas.errors import InvalidRequest
 from icebus.schemas.private_files import make_private_folder, write_private
 from icebus.schemas.topics import DEFAULT_ROOT

@@ -14,12 +14,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from icebus.broker.access import Principal
-from icebus.broker.departures import Departures
 from icebus.broker.directory import BrokerDirectory
-from icebus.broker.endings import Endings
-from icebus.broker.requests import Requests
-from icebus.broker.retained import RetainedGuard
-from icebus.broker.roster import Roster
+from icebus.broker.service.departures import Departures
+from icebus.broker.service.endings import Endings
+from icebus.broker.service.requests import Requests
+from icebus.broker.service.retained import RetainedGuard
+from icebus.broker.service.roster import Roster
 from icebus.bus import BrokerAddress, Bus
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import IcebusError

@@ -10,8 +10,7 @@ from typing import Annotated
 
 import typer
 
-from icebus.broker.certificates import SOON, GivenCertificate, Listening
-from icebus.broker.command_options import (
+from icebus.broker.cli.command_options import (
     AuthorityFile,
     CertificateFile,
     CredentialsFile,
@@ -23,6 +22,7 @@ from icebus.broker.command_options import (
 from icebus.broker.directory import BrokerDirectory, Settings
 from icebus.broker.embedded import free_port
 from icebus.broker.mosquitto import LOOPBACK
+from icebus.broker.tls.certificates import SOON, GivenCertificate, Listening
 from icebus.bus import BrokerAddress, check_root
 from icebus.schemas.errors import InvalidRequest
 from icebus.schemas.topics import DEFAULT_ROOT

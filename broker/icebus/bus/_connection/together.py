@@ -13,7 +13,7 @@ from typing import Any
 
 from paho.mqtt.enums import MQTTErrorCode
 
-from icebus.bus._reading import ReadingClient
+from icebus.bus._connection.reading import ReadingClient
 
 
 class SendingClient(ReadingClient):

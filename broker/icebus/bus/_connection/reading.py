@@ -19,8 +19,8 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from icebus.bus._admission import Judgement
-from icebus.bus._connecting import ConnectingClient
+from icebus.bus._admission.admission import Judgement
+from icebus.bus._connection.connecting import ConnectingClient
 from icebus.bus._messages import (
     CORRELATION,
     EXPIRY,

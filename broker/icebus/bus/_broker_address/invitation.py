@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from urllib.parse import parse_qs, urlencode, urlsplit
 
-from icebus.bus._address import BrokerAddress
+from icebus.bus._broker_address.address import BrokerAddress
 from icebus.schemas.errors import InvalidRequest
 
 SCHEME = "icebus"

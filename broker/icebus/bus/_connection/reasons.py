@@ -14,9 +14,9 @@ from typing import Final
 
 from paho.mqtt.reasoncodes import ReasonCode
 
-from icebus.bus._acknowledgements import NOT_AUTHORIZED
-from icebus.bus._address import PLAIN_PORT, TLS_PORT, BrokerAddress
-from icebus.bus._tcp import NoHandshake
+from icebus.bus._broker_address.address import PLAIN_PORT, TLS_PORT, BrokerAddress
+from icebus.bus._connection.acknowledgements import NOT_AUTHORIZED
+from icebus.bus._connection.tcp import NoHandshake
 from icebus.schemas.errors import BrokerUnavailable, IcebusError, NotAuthorized
 
 LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})

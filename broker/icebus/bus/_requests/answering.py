@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from icebus.bus._bus import Bus
 from icebus.bus._messages import Incoming
-from icebus.bus._request_memory import ReplyTo, RequestMemory
+from icebus.bus._requests.request_memory import ReplyTo, RequestMemory
 from icebus.schemas.calls import Reply, Request
 from icebus.schemas.errors import (
     IcebusError,

@@ -11,20 +11,20 @@ from typing import Annotated
 
 import typer
 
-from icebus.broker import running, setup_commands
 from icebus.broker.access import Principal
 from icebus.broker.bridge import Upstream
-from icebus.broker.command_options import (
+from icebus.broker.cli import running, setup_commands
+from icebus.broker.cli.command_options import (
     CredentialsFile,
     Directory,
     check_name,
     configured,
     say,
 )
+from icebus.broker.cli.handing_over import Wanted, let_in, parse_end, parse_span
+from icebus.broker.cli.setup_commands import warnings_of
 from icebus.broker.directory import BrokerDirectory
-from icebus.broker.handing_over import Wanted, let_in, parse_end, parse_span
 from icebus.broker.other_brokers import ACCESS_LISTS, AccessListForm
-from icebus.broker.setup_commands import warnings_of
 from icebus.bus import BrokerAddress
 from icebus.schemas.errors import (
     Conflict,

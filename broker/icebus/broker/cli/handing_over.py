@@ -12,9 +12,9 @@ import typer
 
 from icebus.broker.access import CERTIFIED, Principal, new_password
 from icebus.broker.accounts import INVITED_FOR, PEOPLE, hashed, invite
-from icebus.broker.command_options import configured, say
+from icebus.broker.cli.command_options import configured, say
+from icebus.broker.cli.setup_commands import hand_over
 from icebus.broker.directory import BrokerDirectory
-from icebus.broker.setup_commands import hand_over
 from icebus.bus import BrokerAddress, Invitation
 from icebus.schemas.errors import InvalidRequest
 

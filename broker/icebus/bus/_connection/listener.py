@@ -11,8 +11,8 @@ import ssl
 from contextlib import suppress
 from typing import Final
 
-from icebus.bus import _reasons as reasons
-from icebus.bus._address import BrokerAddress
+from icebus.bus._broker_address.address import BrokerAddress
+from icebus.bus._connection import reasons
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import BrokerUnavailable
 

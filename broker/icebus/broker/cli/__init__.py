@@ -1,0 +1,1 @@
+"""``icebus-broker``: set up a broker, say who may use it, run it."""

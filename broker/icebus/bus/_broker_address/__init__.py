@@ -1,0 +1,1 @@
+"""Where a broker is, and who we are there: URLs, credentials files, invitations."""
