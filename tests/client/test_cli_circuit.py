@@ -25,6 +25,7 @@ from icebus.client.circuits.tools import PROGRAMS, BuildFailed, Tools, build, bu
 from icebus.fpga import simulate
 from icebus.schemas.boards import bitstream
 from icebus.schemas.errors import InvalidRequest, ProgramMissing
+from icebus.schemas.installation import install_extra
 
 pytestmark = pytest.mark.slow
 
@@ -153,12 +154,13 @@ def test_given_a_tool_that_is_missing_when_looked_for_then_the_error_says_how_to
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
+    advised = install_extra("circuit")
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     program(tmp_path / "yosys", "")
     with pytest.raises(ProgramMissing, match="nextpnr-ice40, icepack: not installed") as caught:
         find_tools()
     assert "apt-get install yosys nextpnr-ice40 fpga-icestorm" in caught.value.message
-    assert "pip install 'icebus[circuit]'" in caught.value.message
+    assert advised in caught.value.message
 
 
 def test_given_a_tool_that_fails_when_run_then_the_error_has_what_it_said_last(

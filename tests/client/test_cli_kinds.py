@@ -24,6 +24,7 @@ from icebus.client.cli.kind_schemas import columns, measured_fields
 from icebus.client.cli.outcomes import OutcomePrinter
 from icebus.client.cli.plotting import MOST_WAVEFORMS, Plot, with_waveform
 from icebus.schemas.components import EventInfo, KindInfo, MethodInfo
+from icebus.schemas.installation import install_extra
 from icebus.schemas.kinds.pulsecount import PulseCountResult
 from icebus.schemas.kinds.variance import VarianceMeasurement, VarianceResult
 from icebus.schemas.message import now
@@ -296,7 +297,7 @@ def test_given_no_matplotlib_when_a_picture_is_wanted_then_the_command_that_inst
     monkeypatch.setitem(sys.modules, "matplotlib.backend_bases", None)
     done = icebus("evaluate", "--kind", KIND, "--plot", "a.png", circuits[0])
     assert done.code == 5
-    assert "uv pip install matplotlib" in done.stderr
+    assert install_extra("plot") in done.stderr
 
 
 def waveform_of(name: str, samples: list[int]) -> VarianceResult:

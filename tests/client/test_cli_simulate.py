@@ -18,6 +18,7 @@ from tests.command_line import Done, Icebus, in_this_process
 
 from icebus.client.cli.commands import simulate as command
 from icebus.client.cli.commands.simulate import FIELDS
+from icebus.schemas.installation import install_extra
 
 ROOT = Path(__file__).parents[2]
 CORPUS = ROOT / "tests" / "fpga" / "corpus"
@@ -252,5 +253,5 @@ def test_given_no_virtual_extra_when_simulated_then_the_error_names_it() -> None
     )
 
     assert done.returncode == 5
-    assert "pip install 'icebus[virtual]'" in done.stderr
+    assert install_extra("virtual") in done.stderr
     assert "Traceback" not in done.stderr

@@ -14,6 +14,7 @@ from icebus.fpga._device.chip import Chip
 from icebus.fpga._device.chipdb_binary import LayoutUnknown
 from icebus.schemas.boards.bitstream import bank_writes, with_crc
 from icebus.schemas.errors import DecoderUnavailable
+from icebus.schemas.installation import install_extra
 
 Circuit = Callable[[str], bytes]
 
@@ -53,7 +54,7 @@ def test_given_no_database_then_the_remedies_are_named(
     monkeypatch.setattr(chipdb, "TEXT_PATH", tmp_path / "absent.txt")
     with pytest.raises(DecoderUnavailable, match="fpga-icestorm") as caught:
         simulate(unseen(circuit("clock")), cycles=1)
-    assert "pip install 'icebus[virtual]'" in caught.value.message
+    assert install_extra("virtual") in caught.value.message
 
 
 @pytest.mark.usefixtures("forget")

@@ -16,6 +16,7 @@ import serial
 from icebus.rack.cli import main
 from icebus.rack.rack import Rack
 from icebus.schemas.boards.rack import read_boards, read_rack_file
+from icebus.schemas.installation import install_extra
 
 pytestmark = pytest.mark.slow
 
@@ -224,7 +225,7 @@ def test_given_no_virtual_extra_when_run_then_the_error_names_it(
     result = cli("run", "-d", tmp_path / "rack")
 
     assert result.code == 1
-    assert "pip install 'icebus[virtual]'" in result.err
+    assert install_extra("virtual") in result.err
 
 
 def test_given_no_virtual_extra_when_asked_for_help_then_it_is_given() -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from icebus.schemas.components import KindInfo, MethodInfo, WorkerKinds
 from icebus.schemas.errors import UnknownKind, UnknownMethod
+from icebus.schemas.wording import KINDS_AT_START
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def _unknown(kind: str, known: Iterable[str]) -> UnknownKind:
     names = sorted(set(known))
     verb = "is" if len(names) == 1 else "are"
     there = f"there {verb} {', '.join(names)}" if names else "no worker offers any"
-    return UnknownKind(f"no worker offers kind {kind!r}; {there}", kind=kind)
+    return UnknownKind(f"no worker offers kind {kind!r}; {there}; {KINDS_AT_START}", kind=kind)
 
 
 def find_method(info: KindInfo, kind: str, method: str) -> MethodInfo:

@@ -8,6 +8,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import TypeVar
 
 from icebus.schemas.errors import ProgramMissing
+from icebus.schemas.installation import install_again
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +58,6 @@ def require(name: str, installed: Container[str], group: str) -> None:
     """
     if name not in installed:
         raise ProgramMissing(
-            f"{name!r} of {group} is not installed; install icebus again, in a checkout with "
-            "`script/bootstrap`",
+            f"{name!r} of {group} is not installed; install icebus again: {install_again()}",
             group=group,
         )

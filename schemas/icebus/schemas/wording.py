@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+KINDS_AT_START = (
+    "a kind is found when its package is installed where the worker runs, and the worker was "
+    "started after that: restart it after an installation"
+)
+"""Said where a kind is not offered, which nobody expects right after installing it."""
+
 _HOUR = 3600
 _DAY = 24 * _HOUR
 

@@ -43,7 +43,8 @@ from icebus.schemas.boards.rack import (
     read_rack_file,
     write_rack_file,
 )
-from icebus.schemas.errors import FirmwareUnknown, IcebusError, ProgramMissing, UnknownDevice
+from icebus.schemas.errors import FirmwareUnknown, IcebusError, UnknownDevice
+from icebus.schemas.installation import not_importable
 from icebus.schemas.logs import keep_files_private, log_to_stderr, printable
 
 if TYPE_CHECKING:
@@ -215,7 +216,7 @@ def run(
         from icebus.rack.firmware import installed_firmware
         from icebus.rack.rack import Rack
     except ImportError as error:
-        raise ProgramMissing(f"{error}: pip install 'icebus[virtual]'") from error
+        raise not_importable(error, "a rack", "virtual") from error
     environment = EnvironmentSettings(jitter, temperature, drift, drift_period, slowdown)
     firmwares = FirmwareSettings(
         window=text.WINDOW_SECONDS if window is None else window,

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from icebus.rack.firmware.base import Evaluation
 from icebus.rack.verdict import Verdict
 from icebus.schemas.errors import BitstreamUnsupported, DecoderUnavailable
+from icebus.schemas.installation import not_importable
 
 if TYPE_CHECKING:
     import ctypes
@@ -53,7 +54,9 @@ def count_on_fpga(bitstream: bytes, cycles: int, seed: int, pin: int) -> Simulat
     try:
         from icebus.fpga import simulate
     except ImportError as error:
-        raise DecoderUnavailable(f"{error}; pip install 'icebus[virtual]'") from error
+        raise DecoderUnavailable(
+            not_importable(error, "counting on the virtual FPGA", "virtual").message
+        ) from error
     return simulate(bitstream, cycles=cycles, seed=seed, pin=pin)
 
 

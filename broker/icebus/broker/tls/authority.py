@@ -13,7 +13,8 @@ from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
-from icebus.schemas.errors import InvalidRequest, ProgramMissing
+from icebus.schemas.errors import InvalidRequest
+from icebus.schemas.installation import lacks
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -211,10 +212,7 @@ def _need_cryptography() -> None:
     try:
         import cryptography  # noqa: F401
     except ImportError:
-        raise ProgramMissing(
-            "the package that makes certificates is not installed; pip install 'icebus[broker]'",
-            program="cryptography",
-        ) from None
+        raise lacks("broker", "making certificates", "cryptography") from None
 
 
 def _new_key() -> EllipticCurvePrivateKey:

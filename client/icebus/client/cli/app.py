@@ -161,6 +161,10 @@ def run() -> None:
         # Known only where it was raised: importing it here would slow down `--help` and TAB.
         from icebus.schemas.errors import IcebusError
 
+        if isinstance(error, ImportError):
+            from icebus.schemas.installation import not_importable
+
+            error = not_importable(error, "this command")
         if not isinstance(error, IcebusError):
             raise
         code = report(error)

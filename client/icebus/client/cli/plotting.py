@@ -37,11 +37,6 @@ MOST_PANELS = 8
 MOST_NAMES = 30
 """Files or lines that are named in a picture."""
 
-INSTALL = (
-    "install it beside icebus: `uv pip install matplotlib` or `pip install matplotlib`; in a "
-    "checkout, `script/bootstrap` or `uv sync --all-extras`"
-)
-
 
 class Plot:
     """Collects what is measured, and draws it.
@@ -161,12 +156,12 @@ def check_plot(path: Path | None) -> None:
     """
     if path is None:
         return
-    from icebus.schemas.errors import ProgramMissing
+    from icebus.schemas.installation import not_importable
 
     try:
         from matplotlib.backend_bases import FigureCanvasBase
     except ImportError as error:
-        raise ProgramMissing(f"--plot needs matplotlib ({error}); {INSTALL}") from error
+        raise not_importable(error, "--plot", "plot") from error
     formats = FigureCanvasBase.get_supported_filetypes()
     ending = path.suffix.removeprefix(".").lower()
     if ending not in formats:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from icebus.client.doctor.finding import Finding, ok, warn
+from icebus.schemas.installation import install_extra
 
 RULES_NAME: Final = "70-icebus.rules"
 INSTALL_RULES: Final = (
@@ -28,9 +29,11 @@ BUS_POWERED: Final = 400
 """mA that a hub without a supply of its own may pass on: 500 from its port, less 100 for itself
 (USB 2.0, section 7.2.1)."""
 
-INSTALL_LIBUSB: Final = (
-    "pip install 'icebus[worker]'; or, on Debian and Ubuntu, sudo apt-get install libusb-1.0-0"
-)
+
+def _install_libusb() -> str:
+    return (
+        f"{install_extra('worker')}; or, on Debian and Ubuntu, `sudo apt-get install libusb-1.0-0`"
+    )
 
 
 @dataclass(frozen=True)
@@ -247,7 +250,7 @@ def check_flashing(tools: FlashingTools) -> Finding:
         return warn(
             "flashing",
             f"{missing} and picotool are not installed: only a mounted drive takes firmware",
-            INSTALL_LIBUSB,
+            _install_libusb(),
         )
     return ok("flashing", ", ".join(ways))
 

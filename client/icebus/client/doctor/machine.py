@@ -23,11 +23,12 @@ from icebus.broker.directory import BrokerDirectory
 from icebus.broker.mosquitto import INSTALL_MOSQUITTO, find_program
 from icebus.client._farm_directory import is_up, state_directory
 from icebus.client._profile import Profile, default_profile_path
-from icebus.client.circuits.tools import INSTALL_TOOLS, find_tools
+from icebus.client.circuits.tools import find_tools, install_tools
 from icebus.client.doctor import boards, usb
 from icebus.client.doctor.boards import GROUP
 from icebus.client.doctor.finding import Finding, fail, ok, warn
 from icebus.schemas.errors import IcebusError, ProgramMissing
+from icebus.schemas.installation import install_again, install_extra
 
 OLDEST_PYTHON: Final = (3, 11)
 OLDEST_PAHO: Final = (2, 1)
@@ -56,7 +57,7 @@ def check_python(python: Sequence[int], paho: str | None) -> Finding:
     if tuple(python[:2]) < OLDEST_PYTHON:
         return fail("python", shown, "use Python 3.11 or newer")
     if paho is None or not _at_least(paho, OLDEST_PAHO):
-        return fail("python", shown, "pip install --upgrade icebus")
+        return fail("python", shown, install_again())
     return ok("python", shown)
 
 
@@ -152,7 +153,7 @@ def check_tools(missing: str | None) -> Finding:
     if missing is None:
         return ok("fpga tools", "yosys, nextpnr-ice40 and icepack")
     return warn(
-        "fpga tools", f"`icebus circuit` can't build: {missing} not installed", INSTALL_TOOLS
+        "fpga tools", f"`icebus circuit` can't build: {missing} not installed", install_tools()
     )
 
 
@@ -162,8 +163,8 @@ def check_chipdb(database: Path | None) -> Finding:
         return warn(
             "chip database",
             "none: virtual boards on this machine can't count",
-            "pip install 'icebus[virtual]' or, on Debian and Ubuntu, "
-            "sudo apt-get install fpga-icestorm",
+            f"{install_extra('virtual')}, or, on Debian and Ubuntu, "
+            "`sudo apt-get install fpga-icestorm-chipdb`",
         )
     return ok("chip database", str(database))
 

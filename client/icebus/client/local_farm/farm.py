@@ -34,6 +34,7 @@ from icebus.schemas.errors import (
 )
 from icebus.schemas.file_lock import lock
 from icebus.schemas.ids import BROKER
+from icebus.schemas.installation import lacks
 from icebus.schemas.private_files import make_private_folder, narrow, open_private
 from icebus.schemas.topics import Role
 
@@ -289,10 +290,7 @@ def check_packages() -> None:
     """
     missing = [name for name in PACKAGES if find_spec(name) is None]
     if missing:
-        raise ProgramMissing(
-            f"a farm needs packages that are missing here ({', '.join(missing)}): install "
-            "`icebus[all]`; in a checkout, run script/bootstrap"
-        )
+        raise lacks("all", "a farm", *missing)
 
 
 def _check_emulator() -> None:

@@ -16,6 +16,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlmodel import Session
 
 from icebus.schemas.errors import InvalidRequest
+from icebus.schemas.installation import EXTRAS, install_packages, not_importable
 from icebus.schemas.private_files import narrow
 
 BUSY_TIMEOUT = 5.0
@@ -70,8 +71,11 @@ class Database:
                 f"postgresql://user:password@host/icebus ({error})"
             ) from None
         except ImportError as error:
+            driver = error.name or "a driver"
+            if driver in EXTRAS:
+                raise not_importable(error, "this database") from None
             raise InvalidRequest(
-                f"this database needs a driver: `pip install {error.name}` beside icebus"
+                f"this database needs the driver {driver}: {install_packages(driver)}"
             ) from None
         except OSError as error:
             raise InvalidRequest(f"can't make the database's folder: {error}") from None

@@ -11,6 +11,7 @@ from jsonschema.exceptions import SchemaError
 from icebus.control.watch.bounded_schemas import BoundedSchema, TooMuchWork
 from icebus.schemas.components import KindInfo, WorkerKinds
 from icebus.schemas.errors import IcebusError, InvalidRequest, UnknownKind
+from icebus.schemas.wording import KINDS_AT_START
 
 MOST_PROBLEMS = 20
 """Mistakes of one request that its refusal lists."""
@@ -121,7 +122,11 @@ class KindLookup:
         if not found:
             known = sorted({name for kinds in self._offers.values() for name in kinds})
             listing = f"they offer {', '.join(known)}" if known else "none of them offers any"
-            raise UnknownKind(f"no worker offers kind {kind}; {listing}", kind=kind, known=known)
+            raise UnknownKind(
+                f"no worker offers kind {kind!r}; {listing}; {KINDS_AT_START}",
+                kind=kind,
+                known=known,
+            )
         return found
 
 

@@ -17,6 +17,7 @@ from icebus.fpga._device import chipdb_binary, chipdb_text
 from icebus.fpga._device.chip import Chip
 from icebus.fpga._device.chipdb_binary import LayoutUnknown
 from icebus.schemas.errors import DecoderUnavailable
+from icebus.schemas.installation import install_extra
 
 TEXT_PATH: Final = Path("/usr/share/fpga-icestorm/chipdb/chipdb-5k.txt")
 """Where Debian and Ubuntu put it."""
@@ -24,10 +25,12 @@ TEXT_PATH: Final = Path("/usr/share/fpga-icestorm/chipdb/chipdb-5k.txt")
 OVERRIDE: Final = "ICEBUS_CHIPDB"
 """Environment variable that names a database file, ``.bin`` or ``.txt``."""
 
-_REMEDY: Final = (
-    "install one with: pip install 'icebus[virtual]' (or on Debian and Ubuntu: "
-    "apt install fpga-icestorm)"
-)
+
+def _remedy() -> str:
+    return (
+        f"install one with {install_extra('virtual')}, or, on Debian and Ubuntu, with "
+        "`sudo apt-get install fpga-icestorm-chipdb`"
+    )
 
 
 def binary_path() -> Path | None:
@@ -57,7 +60,8 @@ def load() -> Chip:
             tried[str(path)] = problem.strerror or type(problem).__name__
     what = "; ".join(f"{path}: {why}" for path, why in tried.items())
     raise DecoderUnavailable(
-        f"no iCE40 chip database to read bitstreams with{f' ({what})' if what else ''}: {_REMEDY}",
+        f"no iCE40 chip database to read bitstreams with{f' ({what})' if what else ''}: "
+        f"{_remedy()}",
         tried=tried,
     )
 

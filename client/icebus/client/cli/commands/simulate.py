@@ -136,14 +136,12 @@ def _prepare(pin: int) -> None:
         ProgramMissing: the virtual FPGA isn't installed.
         DecoderUnavailable: there is no chip database.
     """
-    from icebus.schemas.errors import ProgramMissing
+    from icebus.schemas.installation import not_importable
 
     try:
         from icebus import fpga
     except ImportError as error:
-        raise ProgramMissing(
-            f"{error}: simulating needs the virtual FPGA; pip install 'icebus[virtual]'"
-        ) from error
+        raise not_importable(error, "simulating", "virtual") from error
     if pin not in fpga.PINS:
         raise typer.BadParameter(f"pin {pin} is no IO; these are: {' '.join(map(str, fpga.PINS))}")
     fpga.prepare()

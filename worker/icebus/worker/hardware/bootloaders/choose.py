@@ -89,6 +89,6 @@ def _summary(path: str, reasons: Sequence[str]) -> str:
     if reasons:
         return "; ".join(reasons)
     return (
-        f"nothing here can talk to the bootloader at USB port {path}: {libusb.INSTALL}; "
+        f"nothing here can talk to the bootloader at USB port {path}: {libusb.install_advice()}; "
         "`icebus doctor` tells more"
     )

@@ -14,14 +14,13 @@ from typing import Any, Final
 
 from icebus.schemas.boards.firmware import Chip
 from icebus.schemas.boards.rack import BOOTLOADER, UsbIdentity
+from icebus.schemas.installation import install_extra
 from icebus.worker.hardware.bootloaders.bootloader import BootloaderUnreachable
 from icebus.worker.hardware.bootloaders.usb_edge import (
     EndpointStalled,
     TransferTimedOut,
     device_gone,
 )
-
-INSTALL: Final = "pip install 'icebus[worker]', or on Debian sudo apt-get install libusb-1.0-0"
 
 RULES: Final = "install icebus's udev rules (docs/boards.md) and plug it in again"
 
@@ -31,6 +30,13 @@ _VENDOR_IN: Final = 0xC1
 """bmRequestType: vendor, to an interface."""
 
 _DIRECTION_IN: Final = 0x80
+
+
+def install_advice() -> str:
+    """What to do where the libraries are missing."""
+    return (
+        f"{install_extra('worker')}, or, on Debian and Ubuntu, `sudo apt-get install libusb-1.0-0`"
+    )
 
 
 def is_available() -> bool:
@@ -52,7 +58,7 @@ def connect(path: str, chip: Chip) -> LibusbInterface:
     """
     backend = _backend()
     if backend is None:
-        raise BootloaderUnreachable(f"pyusb or libusb is not installed: {INSTALL}")
+        raise BootloaderUnreachable(f"pyusb or libusb is not installed: {install_advice()}")
     identity = BOOTLOADER[chip]
     device = _find(backend, path, identity)
     if device is None:
