@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -212,7 +213,7 @@ def test_when_a_password_is_renewed_then_the_old_one_is_void(
     bus.connect(soon())
     bus.close(soon())
     with pytest.raises(NotAuthorized):
-        Bus(old, "alice").connect(soon())
+        Bus(replace(old, reread=None), "alice").connect(soon())
 
 
 def test_when_certificates_are_renewed_then_old_ones_of_components_stay_good_meanwhile(

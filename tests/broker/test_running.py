@@ -82,6 +82,29 @@ def test_given_a_connection_when_its_certificate_is_voided_then_it_ends_and_othe
         other.close(Deadline.after(1))
 
 
+def test_given_a_worker_whose_file_gets_the_new_certificate_then_it_goes_on_without_a_restart(
+    standing: StandingBroker, files: BrokerDirectory, tmp_path: Path
+) -> None:
+    file = tmp_path / "w1.json"
+    admit(files, "w1").credentials().write(file)
+    standing.check()
+    worker = Bus(BrokerAddress.parse(str(file)), "w1")
+    try:
+        worker.connect(soon())
+        first, before = worker.address.certificate, worker.connected_at
+
+        # The file comes to its machine when it has been refused already.
+        new = admit(files, "w1")
+        standing.check()
+        until(lambda: worker.problem is not None and not worker.connected)
+        new.credentials().write(file)
+
+        until(lambda: worker.connected_at > before)
+        assert worker.address.certificate == new.certificate != first
+    finally:
+        worker.close(Deadline.after(1))
+
+
 def test_given_somebody_new_with_a_certificate_then_nothing_is_started_anew(
     standing: StandingBroker, files: BrokerDirectory
 ) -> None:

@@ -123,7 +123,8 @@ def test_given_a_link_in_the_way_then_writing_replaces_it_and_does_not_follow(
 def test_given_certificates_that_are_none_then_a_connection_is_not_even_tried(
     given_: dict[str, str], complaint: str
 ) -> None:
-    address = BrokerAddress("h", 8883, "a", "", tls=True, **given_)
+    ca, certificate, key = (given_.get(each) for each in ("ca", "certificate", "key"))
+    address = BrokerAddress("h", 8883, "a", "", tls=True, ca=ca, certificate=certificate, key=key)
 
     with pytest.raises(InvalidRequest, match=complaint):
         Bus(address, "a")

@@ -35,8 +35,9 @@ from icebus.bus._connection.first_connection import (
     open_connection,
     why_not_taken_in,
 )
+from icebus.bus._connection.identity import REPLACED, Identity
 from icebus.bus._connection.tcp import HasDescriptor, close_after_reading, send_at_once
-from icebus.bus._connection.tls import client_context, ends_of
+from icebus.bus._connection.tls import ends_of
 from icebus.bus._connection.together import SendingClient
 from icebus.bus._connection.trouble import Listener, Trouble
 from icebus.bus._dispatcher import Dispatcher
@@ -101,7 +102,6 @@ class Bus:
         will: Will | None = None,
         session_expiry: int = SESSION_EXPIRY,
     ) -> None:
-        self.address = address
         self.client_id = new_client_id(name)
         self._root = Root(address.root)
         self._acknowledgements = Acknowledgements()
@@ -120,15 +120,12 @@ class Bus:
         self._client = SendingClient(
             CallbackAPIVersion.VERSION2, client_id=self.client_id, protocol=paho.MQTTv5
         )
-        self._client.username_pw_set(address.user, address.password or None)
+        self._identity = Identity(self._client, address)
         self._client.suppress_exceptions = True
         self._client.reconnect_delay_set(
             RECONNECT_MIN + random.random(),  # type: ignore[arg-type]
             RECONNECT_MAX,  # type: ignore[arg-type]
         )
-        if address.tls:
-            context = client_context(address.ca, address.certificate, address.key)
-            self._client.tls_set_context(context)
         if will is not None:
             self._client.will_set(
                 self._root.absolute(will.topic),
@@ -151,6 +148,11 @@ class Bus:
         self._connect_properties.SessionExpiryInterval = session_expiry
         self._subscriptions = Subscriptions(self._client)
         self._trouble.listen(self._on_problem)
+
+    @property
+    def address(self) -> BrokerAddress:
+        """The broker, and who we are there; what stands in our credentials file by now."""
+        return self._identity.address
 
     # --- life -------------------------------------------------------------------------------
 
@@ -399,6 +401,9 @@ class Bus:
         reason: ReasonCode,
         properties: Properties | None,
     ) -> None:
+        if reason.is_failure and self._identity.replaced:
+            self._trouble.happened(reasons.lost(self.address, REPLACED))
+            return
         if reason.is_failure:
             self._trouble.refused(reasons.of_refusal(self.address, reason))
             return
@@ -439,7 +444,9 @@ class Bus:
         return look_at_broker(self._client, self.address, Deadline.after(LOOK_TIME))
 
     def _on_connect_fail(self, _client: paho.Client, _userdata: object) -> None:
-        if (failed := self._client.connect_error) is not None:
+        if self._identity.replaced:
+            self._trouble.happened(reasons.lost(self.address, REPLACED))
+        elif (failed := self._client.connect_error) is not None:
             self._trouble.happened(reasons.of_exception(self.address, failed))
 
     def _on_problem(self, _error: IcebusError) -> None:

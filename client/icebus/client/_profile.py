@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from pydantic import AwareDatetime, Field
+from pydantic import AwareDatetime, Field, PrivateAttr
 
 from icebus.bus import BrokerAddress, Credentials
 from icebus.client._farm_directory import is_up, profile_path, state_directory
@@ -45,12 +45,18 @@ class Profile(Credentials):
     password: str | None = Field(default=None, repr=False)
     next_password: str | None = Field(default=None, repr=False)
     expires: AwareDatetime | None = None
+    _path: Path | None = PrivateAttr(default=None)
 
     @property
     def address(self) -> BrokerAddress:
-        """The broker, and who we are there."""
+        """The broker, and who we are there; read anew by whoever connects again."""
         address = BrokerAddress.of(self)
-        return address if self.password is None else replace(address, password=self.password)
+        if self.password is not None:
+            address = replace(address, password=self.password)
+        path = self._path
+        if path is None:
+            return address
+        return replace(address, reread=lambda: Profile.read(path).address)
 
     @classmethod
     def read(cls, path: Path) -> Profile:
@@ -62,7 +68,9 @@ class Profile(Credentials):
         """
         if not path.exists():
             raise NoProfile(f"no profile at {path}; {_HOW}")
-        return super().read(path)
+        found = super().read(path)
+        found._path = path.absolute()
+        return found
 
 
 def default_profile_path() -> Path:

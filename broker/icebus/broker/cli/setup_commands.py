@@ -161,7 +161,10 @@ def renew(
         raise InvalidRequest(f"{name!r} gets a certificate of this broker's own authority")
     issued = files.issue(name)
     hand_over(files.address_of(files.principals[name], issued), output)
-    say(f"good until {issued.expires:%Y-%m-%d}; put it in place of the old one and restart {name}")
+    say(
+        f"good until {issued.expires:%Y-%m-%d}; put it in place of the old one: {name} takes it "
+        "when it connects again"
+    )
 
 
 def hand_over(address: BrokerAddress, output: Path | None) -> None:

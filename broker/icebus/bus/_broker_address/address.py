@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
@@ -30,6 +31,8 @@ class BrokerAddress:
         ca: certificates of the authorities to trust, as PEM; None to trust those of the system.
         certificate: our own, as PEM, for brokers that know us by it; with ``key``.
         key: of our certificate, as PEM.
+        reread: reads anew what this was read from, where somebody may replace it; raises
+            InvalidRequest or OSError while it can't be read.
     """
 
     host: str
@@ -41,6 +44,7 @@ class BrokerAddress:
     ca: str | None = field(default=None, repr=False)
     certificate: str | None = field(default=None, repr=False)
     key: str | None = field(default=None, repr=False)
+    reread: Callable[[], BrokerAddress] | None = field(default=None, repr=False, compare=False)
 
     @classmethod
     def parse(cls, where: str) -> BrokerAddress:
@@ -53,7 +57,8 @@ class BrokerAddress:
             if "@" in where and not Path(where).exists():
                 # A URL with a slip of the pen: its password is nothing for a log.
                 raise InvalidRequest(_EXAMPLE)
-            return cls.of(Credentials.read(Path(where)))
+            path = Path(where).absolute()
+            return replace(cls.of(Credentials.read(path)), reread=lambda: cls.parse(str(path)))
         return cls._parse_url(where)
 
     @classmethod
@@ -119,7 +124,7 @@ class BrokerAddress:
 
     def as_user(self, user: str, password: str) -> BrokerAddress:
         """The same broker for somebody else, who has no certificate."""
-        return replace(self, user=user, password=password, certificate=None, key=None)
+        return replace(self, user=user, password=password, certificate=None, key=None, reread=None)
 
     def mosquitto_options(self, folder: Path) -> list[str]:
         """Options with which ``mosquitto_sub`` and its like connect as we do.

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import socket
 import ssl
+from collections.abc import Callable
 from typing import Any
 
 import paho.mqtt.client as paho
+from paho.mqtt.enums import MQTTErrorCode
 
 from icebus.bus._connection.tcp import NoHandshake
 
@@ -16,9 +18,26 @@ class ConnectingClient(paho.Client):
 
     Attributes:
         connect_error: why the last attempt to open a connection failed, which paho does not tell.
+        before_connecting: called before each attempt, on the thread that makes it.
     """
 
     connect_error: Exception | None = None
+    before_connecting: Callable[[], None] = staticmethod(lambda: None)
+
+    def reconnect(self) -> MQTTErrorCode:
+        """Open a connection; paho calls this for the first one, too."""
+        self.before_connecting()
+        return super().reconnect()
+
+    def use_context(self, context: ssl.SSLContext) -> None:
+        """Use another context from the next connection on; paho takes only one."""
+        if self._ssl_context is None:
+            self.tls_set_context(context)
+        self._ssl_context = context
+
+    def use_host(self, host: str, port: int) -> None:
+        """Connect there from the next connection on."""
+        self._host, self._port = host, port
 
     def _create_socket(self) -> Any:
         try:

@@ -1,0 +1,107 @@
+"""Who we are at the broker: read anew before each connection, in case somebody has replaced it."""
+
+from __future__ import annotations
+
+import logging
+import ssl
+from dataclasses import fields
+
+from icebus.bus._broker_address.address import BrokerAddress
+from icebus.bus._connection.connecting import ConnectingClient
+from icebus.bus._connection.tls import client_context
+from icebus.schemas.errors import IcebusError, InvalidRequest
+
+log = logging.getLogger(__name__)
+
+REPLACED = "our credentials were replaced meanwhile, and the new ones are used"
+
+STAYS = ("user", "root", "tls")
+"""What of an address can't change while a program runs: its topics are made of it."""
+
+
+class Identity:
+    """What a connection shows of us, kept as our credentials file has it.
+
+    A password or a certificate that is replaced on this machine costs a reconnect that way, and no
+    restart. What can't be read, or is somebody else's, is logged once, and the former is kept.
+
+    Args:
+        client: of paho.
+        address: as the program has read it at its start.
+
+    Attributes:
+        address: what is used from the next connection on.
+
+    Raises:
+        InvalidRequest: its certificates can't be used.
+    """
+
+    def __init__(self, client: ConnectingClient, address: BrokerAddress) -> None:
+        self._client = client
+        self._complaint = ""
+        self.address = address
+        self._use(address, _context(address))
+        client.before_connecting = self.read_again
+
+    @property
+    def replaced(self) -> bool:
+        """Whether there are others by now than those that were last tried."""
+        found = self._read()
+        return found is not None and _differs(found, self.address)
+
+    def read_again(self) -> None:
+        """Use what stands there now, from the next connection on."""
+        found = self._read()
+        if found is None or not _differs(found, self.address):
+            return
+        try:
+            context = _context(found)
+        except InvalidRequest as error:
+            self._complain(error.message)
+            return
+        self.address = found
+        self._use(found, context)
+        self._client.use_host(found.host, found.port)
+        log.info("the credentials of %s were replaced; using the new ones", found.user)
+
+    def _read(self) -> BrokerAddress | None:
+        reread = self.address.reread
+        if reread is None:
+            return None
+        try:
+            found = reread()
+        except (IcebusError, OSError) as error:
+            self._complain(str(error))
+            return None
+        if any(getattr(found, each) != getattr(self.address, each) for each in STAYS):
+            self._complain(
+                f"they are those of {found.user!r} under {found.root!r} now; restart this program "
+                "to be that one"
+            )
+            return None
+        self._complaint = ""
+        return found
+
+    def _complain(self, complaint: str) -> None:
+        if complaint != self._complaint:
+            log.warning(
+                "the credentials of %s stay those of before: %s", self.address.user, complaint
+            )
+        self._complaint = complaint
+
+    def _use(self, address: BrokerAddress, context: ssl.SSLContext | None) -> None:
+        self._client.username_pw_set(address.user, address.password or None)
+        if context is not None:
+            self._client.use_context(context)
+
+
+def _differs(one: BrokerAddress, other: BrokerAddress) -> bool:
+    return any(
+        getattr(one, each.name) != getattr(other, each.name) for each in fields(one) if each.compare
+    )
+
+
+def _context(address: BrokerAddress) -> ssl.SSLContext | None:
+    if not address.tls:
+        return None
+    return client_context(address.ca, address.certificate, address.key)
