@@ -26,6 +26,7 @@ from icebus.schemas.components import (
     WorkerPhase,
     WorkerState,
 )
+from icebus.schemas.database import DatabaseCause, DatabaseTrouble
 from icebus.schemas.devices import DeviceClaim, DeviceReport, DeviceState
 from icebus.schemas.errors import BrokerUnavailable, InvalidRequest, NoProfile, NotAuthorized
 from icebus.schemas.message import now
@@ -246,6 +247,21 @@ def test_given_a_broker_that_does_not_take_us_in_when_checked_then_the_remedy_fi
 )
 def test_given_no_control_that_leads_when_checked_then_it_fails(change: dict[str, Any]) -> None:
     assert level(farm.check_control(well(**change))) == "fail"
+
+
+def test_given_a_database_that_is_away_when_checked_then_it_is_named_with_the_remedy() -> None:
+    trouble = DatabaseTrouble(since=NOW, cause=DatabaseCause.FULL)
+    away = ControlState(state=Presence.ONLINE, session="c", database=trouble)
+    fine = ControlState(state=Presence.ONLINE, session="d")
+
+    only, one_of_two = (
+        farm.check_control(well(controls=controls))
+        for controls in ({"main": away}, {"main": away, "other": fine})
+    )
+
+    assert (level(only), level(one_of_two)) == ("fail", "warn")
+    assert "main's database has no room left, since 20" in only.found
+    assert "make room" in only.remedy
 
 
 def test_given_a_worker_that_is_gone_or_silent_when_checked_then_it_is_named() -> None:

@@ -18,6 +18,7 @@ from sqlmodel import Session, SQLModel, col, select
 from icebus.control.decide.lifecycle import LIVE_HOLDS, LIVE_RESERVATIONS
 from icebus.control.engine import Engine
 from icebus.control.settings import Settings
+from icebus.control.store.availability import Availability
 from icebus.control.store.database import Database
 from icebus.control.store.lease import LeaseRow
 from icebus.control.store.outbox import OutboxRow, Outgoing
@@ -70,6 +71,7 @@ class MortalDatabase(Database):
 
     def __init__(self, shared: Database, life: Life) -> None:
         self.engine = shared.engine
+        self.availability = Availability()
         self._life = life
 
     @contextmanager

@@ -28,7 +28,7 @@ from icebus.schemas.components import (
     WorkerState,
 )
 from icebus.schemas.devices import Desired, DeviceReport, DeviceState
-from icebus.schemas.errors import IcebusError, InternalError
+from icebus.schemas.errors import DatabaseUnavailable, IcebusError
 from icebus.schemas.message import now
 from icebus.schemas.operations.reservations import DevicesReply, Reservation
 
@@ -144,7 +144,7 @@ def test_given_a_database_that_fails_for_longer_when_asked_then_the_answer_is_ty
 
     asked = harness.ask("reserve", kind="pulsecount", count=1)
 
-    assert isinstance(asked.error, InternalError)
+    assert isinstance(asked.error, DatabaseUnavailable)
     assert "nothing was done" in asked.error.message
 
 

@@ -27,7 +27,7 @@ from icebus.schemas.calls import Request
 from icebus.schemas.components import ControlState, Presence
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.devices import Desired
-from icebus.schemas.errors import InternalError
+from icebus.schemas.errors import DatabaseUnavailable
 from icebus.schemas.message import decode
 from icebus.schemas.operations.reservations import (
     EndReason,
@@ -455,7 +455,9 @@ def test_given_a_database_that_takes_nothing_then_requests_say_so_and_it_goes_on
 
         with (
             locked(path) if fault == "locked" else no_room(process),
-            pytest.raises(InternalError, match="database does not answer"),
+            pytest.raises(
+                DatabaseUnavailable, match="is locked" if fault == "locked" else "of its disk"
+            ),
         ):
             alice.reserve(serials=["b"])
         again = alice.reserve(serials=["b"])

@@ -18,7 +18,7 @@ from icebus.control.transaction import Transaction
 from icebus.control.watch.clients import Clients
 from icebus.control.watch.roster import Roster
 from icebus.control.watch.workers import Workers
-from icebus.schemas.errors import InternalError
+from icebus.schemas.errors import DatabaseUnavailable
 
 if TYPE_CHECKING:
     from tests.control.conftest import MakeWorker
@@ -114,7 +114,7 @@ def test_given_a_server_that_goes_away_when_it_is_back_then_control_goes_on(
 
     postgresql.stop()
     try:
-        with pytest.raises(InternalError, match="database does not answer"):
+        with pytest.raises(DatabaseUnavailable, match="can't be connected to"):
             alice.reserve(serials=["b"])
         while not alice.heartbeats.empty():
             alice.heartbeats.get()

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
+from sqlalchemy.exc import DBAPIError
 
 from icebus.bus import Exchange
 from icebus.control.leadership import RETRY_AFTER, Leadership
@@ -28,6 +28,7 @@ from icebus.control.pending import Pending
 from icebus.control.runner import NotLeading, TransactionRunner
 from icebus.control.settings import Settings
 from icebus.control.store.database import Database
+from icebus.control.store.database_failures import is_away
 from icebus.control.store.lease import Lease
 from icebus.control.store.outbox import Outgoing
 from icebus.control.transaction import Transaction
@@ -48,7 +49,6 @@ from icebus.schemas.components import (
     WorkerState,
 )
 from icebus.schemas.devices import DeviceReport
-from icebus.schemas.errors import InternalError
 from icebus.schemas.liveness import Health
 from icebus.schemas.topics import CONTROL_HEARTBEAT
 
@@ -99,7 +99,7 @@ class Engine:
         self._runner = TransactionRunner(
             database, lease, self._workers, self._clients, roster, settings, publish, together
         )
-        self._database_fails = False
+        self._availability = database.availability
         self._heard_all = True
         self._pending = Pending()
         self._published_history: int | None = None
@@ -267,15 +267,15 @@ class Engine:
         try:
             self.leadership.lease.release()
         except DBAPIError as error:
-            self._log_failure(error)
+            self._availability.failed(error)
 
     def _check_lease(self) -> None:
         try:
             begins = self.leadership.check()
         except DBAPIError as error:
-            self._log_failure(error)
+            self._availability.failed(error)
             return
-        self._database_fails = False
+        self._availability.works()
         if begins:
             self._publish_everything()
 
@@ -359,7 +359,7 @@ class Engine:
         return at
 
     def _send_heartbeat(self, at: float) -> None:
-        heartbeat = self.leadership.next_heartbeat(at)
+        heartbeat = self.leadership.next_heartbeat(at, self._availability.trouble)
         self._workers.on_heartbeat(heartbeat.epoch, heartbeat.sequence, at)
         self._answer_from = min(self._answer_from, at + self._first_answers)
         self._runner.send(Outgoing(CONTROL_HEARTBEAT(), heartbeat, self._settings.interval))
@@ -400,20 +400,13 @@ class Engine:
             # In case it falls due again at once.
             self._record_at = time.monotonic() + RETRY_AFTER
             # What the database refuses for good reason it would refuse for ever.
-            refused = isinstance(error, IntegrityError | DataError)
-            if isinstance(error, DBAPIError) and not refused:
-                self._log_failure(error)
+            if isinstance(error, DBAPIError) and is_away(error):
+                self._availability.failed(error)
                 return False
             log.exception("a step failed")
         else:
-            self._database_fails = False
+            self._availability.works()
         return True
-
-    def _log_failure(self, error: DBAPIError) -> None:
-        # The database may be away for long, and this would be said of every try.
-        if not self._database_fails:
-            log.error("the database does not answer: %s", error.orig)
-        self._database_fails = True
 
     def _answer(self, exchange: Exchange[Request], operation: str, operations: Operations) -> None:
         """Answer a request, whatever becomes of it."""
@@ -424,12 +417,12 @@ class Engine:
             known = find(operations, operation)
             reply = answer(self._runner.run, exchange.user, known, exchange.request)
         except DBAPIError as error:
-            log.error(  # noqa: TRY400
-                "the database failed on request %s: %s", exchange.request.id, error.orig
-            )
-            exchange.fail(
-                InternalError("control's database does not answer; nothing was done, try again")
-            )
+            if not is_away(error):
+                log.exception("request %s failed in the database", exchange.request.id)
+                exchange.fail(error)
+                return
+            self._availability.failed(error)
+            exchange.fail(self._availability.refusal(error))
         except Exception as error:  # noqa: BLE001  (no request may end the thread)
             exchange.fail(error)
         else:

@@ -9,6 +9,7 @@ from sqlalchemy.exc import DBAPIError
 
 from icebus.control.store.lease import Lease
 from icebus.schemas.components import ControlState, Heartbeat
+from icebus.schemas.database import DatabaseTrouble
 from icebus.schemas.liveness import is_gone
 
 log = logging.getLogger(__name__)
@@ -86,9 +87,14 @@ class Leadership:
         self.leading = self._challenged = False
         self.check_at = time.monotonic()
 
-    def next_heartbeat(self, at: float) -> Heartbeat:
-        """The heartbeat that is due now."""
-        heartbeat = Heartbeat(epoch=self._epoch, sequence=self._sequence, interval=self._interval)
+    def next_heartbeat(self, at: float, trouble: DatabaseTrouble | None = None) -> Heartbeat:
+        """The heartbeat that is due now, with what is the matter with our database."""
+        heartbeat = Heartbeat(
+            epoch=self._epoch,
+            sequence=self._sequence,
+            interval=self._interval,
+            database=trouble,
+        )
         self._sequence += 1
         # After a pause of ours there is nothing to catch up with.
         self.heartbeat_at = max(self.heartbeat_at + self._interval, at)

@@ -14,6 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from icebus.control.operations import absent_clients, expiry, queue
 from icebus.control.settings import Settings
 from icebus.control.store import outbox
+from icebus.control.store.availability import Away
 from icebus.control.store.database import BUSY_TIMEOUT, Database
 from icebus.control.store.lease import Lease
 from icebus.control.store.outbox import Outgoing
@@ -106,6 +107,8 @@ class TransactionRunner:
         while True:
             try:
                 return self._run_once(step, as_leader=as_leader)
+            except Away:
+                raise
             except DBAPIError as error:
                 self.in_doubt |= error.connection_invalidated
                 # Whoever has it locked has had it for as long as we wait for anybody.

@@ -133,7 +133,9 @@ class Control:
             self._bus.together,
         )
         self._single_run = SingleRun(self._bus, Role.CONTROL, self.session, on_other)
-        self._published_leading = False
+        self._leading = False
+        self._saying = threading.Lock()
+        """Held while our state is gathered and said, so that none overtakes a newer one."""
         self._inbox: queue.SimpleQueue[Step | None] = queue.SimpleQueue()
         self._users = Turns(self._inbox.put)
         self._thread = threading.Thread(target=self._run, name="control-database", daemon=True)
@@ -191,7 +193,8 @@ class Control:
         shared = shared_requests(shared_group(self._database))
         self._requests.subscribe(ADMIN, self._on_admin, users, shared=shared)
         requests = self._requests.subscribe(OPERATION, self._on_request, users, shared=shared)
-        self._state_publisher.publish(self._state(Presence.ONLINE))
+        self._publish_state()
+        self._database.availability.on_change(self._publish_state)
         self._thread.start()
         try:
             self._requests.connect(deadline)
@@ -214,10 +217,14 @@ class Control:
     def _allow_requests(self, user: str) -> Allowance:
         return allowances.requests(self._settings.limits.of(user, self._roster.groups(user)))
 
-    def _state(self, presence: Presence, *, leading: bool = False) -> ControlState:
-        return ControlState(
-            state=presence, session=self.session, version=version("icebus"), leading=leading
-        )
+    def _state(self, presence: Presence) -> ControlState:
+        return ControlState(state=presence, session=self.session, version=version("icebus"))
+
+    def _publish_state(self) -> None:
+        """Say how we are: that we lead, and what is the matter with our database. Any thread."""
+        with self._saying:
+            now = {"leading": self._leading, "database": self._database.availability.trouble}
+            self._state_publisher.publish(self._state(Presence.ONLINE).model_copy(update=now))
 
     def _publish(self, message: Outgoing) -> None:
         if message.topic.family is DESIRED and (ids := DESIRED.parse(message.topic)) is not None:
@@ -237,10 +244,9 @@ class Control:
         pause = 0.0
         while self._take(pause):
             pause = self._advance()
-            if self._engine.leading != self._published_leading:
-                self._published_leading = self._engine.leading
-                online = Presence.ONLINE
-                self._state_publisher.publish(self._state(online, leading=self._published_leading))
+            if self._engine.leading != self._leading:
+                self._leading = self._engine.leading
+                self._publish_state()
         self._guard(self._engine.release_lease)
 
     def _take(self, pause: float) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import Field
 
+from icebus.schemas.database import DatabaseTrouble
 from icebus.schemas.ids import Id, Serial
 from icebus.schemas.message import Message, Natural, Timestamp
 
@@ -40,6 +41,10 @@ class ControlState(Message):
     leading: bool = Field(
         default=False, description="Whether it is the one that tells workers what is desired."
     )
+    database: DatabaseTrouble | None = Field(
+        default=None,
+        description="Why it refuses what is asked of it; null while its database can be used.",
+    )
 
 
 class Left(Message):
@@ -54,6 +59,10 @@ class Heartbeat(Message):
     epoch: Id = Field(description="The control session that counts the sequence.")
     sequence: Natural
     interval: float = Field(gt=0, description="Seconds until the next one.")
+    database: DatabaseTrouble | None = Field(
+        default=None,
+        description="Why whoever beats can decide nothing; null while its database can be used.",
+    )
 
 
 class WorkerState(Message):

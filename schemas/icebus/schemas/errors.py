@@ -145,6 +145,16 @@ class TooManyRequests(IcebusError):
     code = "too_many_requests"
 
 
+class DatabaseUnavailable(IcebusError):
+    """Control's database is away, so nobody can be given anything; what is held goes on.
+
+    ``details`` has ``cause``, ``since``, ``retry_after`` in seconds, and ``in_doubt``: whether what
+    was asked may have been done all the same, because the database went while it was.
+    """
+
+    code = "database_unavailable"
+
+
 class Conflict(IcebusError):
     """The request contradicts what already happened, such as one id used for two requests."""
 

@@ -15,7 +15,13 @@ from icebus.bus import Answer
 from icebus.client._connection.connection import Connection, validated
 from icebus.schemas.calls import Request
 from icebus.schemas.deadline import Deadline
-from icebus.schemas.errors import BrokerUnavailable, DeadlineExceeded, IcebusError, InternalError
+from icebus.schemas.errors import (
+    BrokerUnavailable,
+    DatabaseUnavailable,
+    DeadlineExceeded,
+    IcebusError,
+    InternalError,
+)
 from icebus.schemas.ids import CONTROL, new_id
 from icebus.schemas.operations.history import HistoryArgs, HistoryEntry, HistoryEvent, HistoryReply
 from icebus.schemas.operations.limits import LimitsArgs, LimitsReply
@@ -119,7 +125,7 @@ def reserve(connection: Connection, request: ReserveArgs, deadline: Deadline) ->
         # Sent in here: an interruption may come before we wait.
         answer = send(connection, "reserve", request, ReservationReply, within, request=name)
         return answer.wait().reservation
-    except (DeadlineExceeded, BrokerUnavailable, InternalError):
+    except (DeadlineExceeded, BrokerUnavailable, DatabaseUnavailable, InternalError):
         _withdraw(connection, name, Deadline.after(UNANSWERED))
         raise
     except IcebusError:

@@ -60,6 +60,7 @@ def _by_error() -> dict[type[IcebusError], tuple[int, str]]:
         errors.NotAuthorized: (UNREACHABLE, "`icebus profile` shows the URL in use"),
         errors.ProgramMissing: (UNREACHABLE, ""),
         errors.DeadlineExceeded: (UNREACHABLE, ""),
+        errors.DatabaseUnavailable: (UNREACHABLE, ""),
         errors.InvalidRequest: (INVALID, ""),
         errors.MeasurementUnsupported: (INVALID, ""),
         errors.BitstreamInvalid: (INVALID, "--no-validate sends it all the same"),

@@ -114,6 +114,12 @@ def _seconds(difference: timedelta) -> str:
 def check_control(farm: Survey) -> Finding:
     """Whether a control leads: without one nobody can reserve."""
     online = sorted(name for name, state in farm.controls.items() if not is_gone(state))
+    troubled = {name: trouble for name in online if (trouble := farm.controls[name].database)}
+    if troubled:
+        tell = fail if len(troubled) == len(online) else warn
+        name, trouble = min(troubled.items(), key=lambda each: each[1].since)
+        since = f"since {trouble.since:%Y-%m-%d %H:%M:%S} UTC"
+        return tell("control", f"{name}'s database {trouble.words}, {since}", trouble.remedy)
     if farm.heartbeat is not None and online:
         return ok("control", f"{', '.join(online)}, heartbeat {farm.heartbeat.sequence}")
     remedy = "restart `icebus up`, or icebus-control where the farm runs; its log says why"

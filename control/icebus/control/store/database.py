@@ -15,6 +15,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlmodel import Session
 
+from icebus.control.store.availability import Availability
 from icebus.schemas.errors import InvalidRequest
 from icebus.schemas.installation import EXTRAS, install_packages, not_importable
 from icebus.schemas.private_files import narrow
@@ -57,11 +58,15 @@ class Database:
     Args:
         url: ``sqlite:////path/to/file`` or ``postgresql://…``, in SQLAlchemy's form.
 
+    Attributes:
+        availability: whether it can be used, as whoever uses it tells that.
+
     Raises:
         InvalidRequest: the URL is not one, or its driver is not installed.
     """
 
     def __init__(self, url: str) -> None:
+        self.availability = Availability()
         try:
             parsed = make_url(url)
             self.engine = _connect(parsed)
@@ -110,7 +115,11 @@ class Database:
 
         One exception: when the connection breaks while it commits, nobody knows
         (``DBAPIError.connection_invalidated``).
+
+        Raises:
+            Away: the database is away; it was not asked.
         """
+        self.availability.check()
         with Session(self.engine, expire_on_commit=False) as session, session.begin():
             yield session
 
