@@ -154,11 +154,12 @@ class BaseClient(ReservationsById, ABC, Generic[R]):
         try:
             reservation.start()
             self._hold(reservation)
-            if document.state is ReservationState.QUEUED:
-                self._wait_given(reservation, request, refusal)
-                deadline = Deadline.after(timeout)
-            if ready:
-                reservation.wait_ready(deadline)
+            with self._connection.farm_watch.waiting():
+                if document.state is ReservationState.QUEUED:
+                    self._wait_given(reservation, request, refusal)
+                    deadline = Deadline.after(timeout)
+                if ready:
+                    reservation.wait_ready(deadline)
         except BaseException:
             self._give_up(reservation)
             raise
@@ -236,7 +237,8 @@ class BaseClient(ReservationsById, ABC, Generic[R]):
         held.start()
         try:
             if ready:
-                held.wait_ready(deadline)
+                with self._connection.farm_watch.waiting():
+                    held.wait_ready(deadline)
         except BaseException:
             held.close()
             raise

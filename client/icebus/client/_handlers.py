@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from icebus.schemas.measuring import BatchFinished, Failure, Result
@@ -55,7 +56,13 @@ class EventHandler:
         """A reservation that was offered to another user is theirs now."""
 
     def away(self, problem: IcebusError) -> None:
-        """The broker is away, for this reason, and is waited for; told once for each reason."""
+        """The broker or control is away, for this reason, and is waited for.
+
+        Told once for each reason, and each minute while it lasts.
+        """
+
+    def back(self, since: datetime) -> None:
+        """The farm is there again, which was away since then."""
 
     def refused(self, refusal: IcebusError) -> None:
         """The broker will not have this client back: its user was removed, or has a new password.

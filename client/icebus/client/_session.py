@@ -92,7 +92,7 @@ class Session:
         """
         self._connection.check_open()
         self._connection.hooks.add_handler(handler)
-        self._connection.offer_events.listen()
+        self._connection.listen()
 
     def on(self, event: str) -> Callable[[F], F]:
         """Register a function for an event; a decorator that returns the function unchanged.
@@ -112,7 +112,7 @@ class Session:
 
         def register(function: F) -> F:
             self._connection.hooks.add(event, function)
-            self._connection.offer_events.listen()
+            self._connection.listen()
             return function
 
         return register

@@ -21,6 +21,7 @@ from icebus.bus import (
     wait_for,
 )
 from icebus.client._connection.blob_sender import BlobSender
+from icebus.client._connection.farm_watch import AWAY, BACK, FarmWatch
 from icebus.client._connection.hook_runner import HookRunner
 from icebus.client._connection.offer_events import OfferEvents
 from icebus.client._connection.worker_loss import Workers
@@ -78,6 +79,8 @@ class Connection:
         self.bus.connect(deadline)
         self.hooks = HookRunner(self.client)
         self.offer_events = OfferEvents(self.bus, self.hooks)
+        self.farm_watch = FarmWatch(self.bus, self._on_farm)
+        self._watches = False
         try:
             check_role(self.bus, Role.OBSERVER, "a client", deadline)
             # An answer that comes before the subscription stands would be lost.
@@ -163,6 +166,18 @@ class Connection:
         self.hooks.run("refused", problem, ("refused", object()))
         for listener in self._refusal_listeners:
             listener()
+
+    def listen(self) -> None:
+        """Listen to what there are hooks for by now, of all that is not of a reservation."""
+        self.offer_events.listen()
+        if not self._watches and any(map(self.hooks.has, (AWAY, BACK))):
+            self._watches = True
+            self.farm_watch.keep()
+
+    def _on_farm(self, event: str, told: object) -> None:
+        if event == AWAY:
+            log.warning("%s", told)
+        self.hooks.run(event, told, (event, object()))
 
     def _on_connected(self) -> None:
         for listener in self._reconnect_listeners:

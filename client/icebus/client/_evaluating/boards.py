@@ -197,7 +197,8 @@ class MeasuringBoards(Reservation, Generic[R]):
         collection = Collector[R](self._connection, self, stall, acknowledge=acknowledge)
         self._collections.append(collection)
         try:
-            yield from collection.outcomes()
+            with self._connection.farm_watch.waiting():
+                yield from collection.outcomes()
         finally:
             self._collections.remove(collection)
 
@@ -249,7 +250,8 @@ class MeasuringBoards(Reservation, Generic[R]):
         while len(self._batches) > KEPT_BATCHES:
             self._batches.popitem(last=False)
         try:
-            yield from run.outcomes(bitstreams)
+            with self._connection.farm_watch.waiting():
+                yield from run.outcomes(bitstreams)
         finally:
             if not self._connection.inherited:
                 self._finish(run)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
+from datetime import datetime
 from typing import TYPE_CHECKING
 
+from icebus.client.cli.durations import show_duration
 from icebus.client.cli.output import print_message
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ def connect() -> Client:
 
     client = Client(profile=PROFILE.get())
     client.on("away")(print_problem)
+    client.on("back")(print_back)
     return client
 
 
@@ -38,12 +41,19 @@ def connect_measuring(kind: str = "") -> GenericMeasuringClient:
 
     client = GenericMeasuringClient(kind, profile=PROFILE.get())
     client.on("away")(print_problem)
+    client.on("back")(print_back)
     return client
 
 
 def print_problem(problem: IcebusError) -> None:
     """Say why the farm is away, while it is waited for."""
     print_message(f"icebus: {problem.message}")
+
+
+def print_back(since: datetime) -> None:
+    """Say that what was waited for goes on."""
+    seconds = max(0.0, (datetime.now().astimezone() - since).total_seconds())
+    print_message(f"icebus: the farm is back, after {show_duration(round(seconds))}")
 
 
 def survey_farm(*topics: Topic) -> Survey:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import queue
+from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from icebus.client.cli.connecting import CONNECT_TIMEOUT, PROFILE, print_problem
+from icebus.client.cli.connecting import CONNECT_TIMEOUT, PROFILE, print_back, print_problem
 from icebus.client.cli.output import print_json, print_line, print_message
 from icebus.client.cli.watch_lines import LineWriter, Senders
 
@@ -45,6 +46,7 @@ def watch(
       icebus watch -o jsonl | jq 'select(.what == "results")'
     """
     from icebus.bus import Bus, check_role
+    from icebus.client._connection.farm_watch import FarmWatch
     from icebus.client._profile import find_address
     from icebus.schemas.deadline import Deadline
     from icebus.schemas.errors import IcebusError
@@ -59,7 +61,7 @@ def watch(
     )
 
     address = find_address(profile=PROFILE.get())
-    seen: queue.SimpleQueue[dict[str, Any] | IcebusError] = queue.SimpleQueue()
+    seen: queue.SimpleQueue[dict[str, Any] | IcebusError | datetime] = queue.SimpleQueue()
 
     def note(incoming: Incoming) -> None:
         seen.put(as_row(incoming))
@@ -71,6 +73,7 @@ def watch(
     bus.connect(Deadline.after(CONNECT_TIMEOUT))
     check_role(bus, Role.OBSERVER, "icebus watch", Deadline.after(CONNECT_TIMEOUT))
     bus.on_problem(seen.put)
+    FarmWatch(bus, lambda _event, told: seen.put(told)).keep()
     writer, senders = LineWriter(), Senders()
     print_message(f"watching {address.host}:{address.port} as {address.user}; Ctrl-C ends")
     try:
@@ -80,6 +83,8 @@ def watch(
                 if (refusal := bus.refusal) is not None:
                     raise refusal
                 print_problem(row)
+            elif isinstance(row, datetime):
+                print_back(row)
             elif not senders.counts(row):
                 continue
             elif output is WatchFormat.JSONL:
