@@ -15,6 +15,7 @@ from tests.docs import generated
 
 from icebus.broker.cli.app import app as broker_app
 from icebus.client.cli.app import app
+from icebus.control.cli import app as control_app
 from icebus.rack.cli import app as rack_app
 from icebus.worker.cli import app as worker_app
 
@@ -64,6 +65,7 @@ def test_given_a_document_then_the_commands_it_shows_exist_with_their_options(
     groups: dict[str, Any] = {
         "icebus": typer.main.get_command(app),
         "icebus-broker": typer.main.get_command(broker_app),
+        "icebus-control": typer.main.get_command(control_app),
         "icebus-worker": typer.main.get_command(worker_app),
         "icebus-rack": typer.main.get_command(rack_app),
     }
@@ -71,6 +73,8 @@ def test_given_a_document_then_the_commands_it_shows_exist_with_their_options(
         command = groups[program]
         name = ""
         while hasattr(command, "commands"):
+            if command.invoke_without_command and (not words or words[0].startswith("-")):
+                break  # the program itself, which has a command besides
             name, *words = words
             if name.startswith("-"):
                 assert name in options_of(command), f"{program} {name}"

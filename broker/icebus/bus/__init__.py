@@ -11,6 +11,7 @@ once. How a message is carried is said by its topic, in :mod:`icebus.schemas.top
 - :class:`Requester` asks and returns an :class:`Answer`; a :class:`Responder` makes requests into
   :class:`Exchange` objects, to be answered once.
 - :class:`StatePublisher` keeps what the broker says of us true.
+- :func:`glance` looks at what the broker retains and disconnects, for health checks.
 - :func:`wait_for` waits for a future until a deadline.
 
 What stands in ``__all__`` is public, here and in no other module of the package.
@@ -22,6 +23,7 @@ from icebus.bus._broker_address.address import BrokerAddress, check_root
 from icebus.bus._broker_address.credentials import Credentials
 from icebus.bus._broker_address.invitation import Invitation
 from icebus.bus._bus import RECONNECT_MAX, Bus, new_client_id
+from icebus.bus._glance import Glance, glance
 from icebus.bus._messages import Incoming, Will
 from icebus.bus._requests.answering import Exchange, Responder
 from icebus.bus._requests.asking import Answer, Requester
@@ -40,6 +42,7 @@ __all__ = [
     "Credentials",
     "Exchange",
     "FromUsers",
+    "Glance",
     "Incoming",
     "Invitation",
     "Requester",
@@ -51,6 +54,7 @@ __all__ = [
     "Will",
     "check_role",
     "check_root",
+    "glance",
     "new_client_id",
     "wait_for",
 ]

@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -21,6 +22,7 @@ from icebus.control.decide.limits import (
     Limits,
 )
 from icebus.control.decide.ownership import RELEASE_AFTER
+from icebus.control.health import look
 from icebus.control.server import Control
 from icebus.control.settings import Settings, read_limits
 from icebus.control.store.database import Database
@@ -28,6 +30,20 @@ from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import IcebusError, InvalidRequest
 from icebus.schemas.logs import keep_files_private, log_to_stderr, printable
 from icebus.schemas.signals import wait_told
+from icebus.schemas.supervision.command import (
+    EXIT_CODES,
+    MARGIN,
+    PATIENCE,
+    EndpointOption,
+    OnlyCritical,
+    Output,
+    OutputOption,
+    PatienceOption,
+    run_program,
+    tell,
+    within,
+)
+from icebus.schemas.supervision.service import Supervision
 
 log = logging.getLogger(__name__)
 
@@ -45,25 +61,30 @@ def default_database() -> str:
     return f"sqlite:///{folder / 'control.db'}"
 
 
-@app.command()
+Broker = Annotated[
+    str | None,
+    typer.Option(
+        envvar="ICEBUS_BROKER",
+        help="mqtts://user:password@host:port/root, or the credentials file that "
+        "`icebus-broker add` wrote. A URL belongs into the variable: everybody can read the "
+        "arguments of a program, and with them the password.",
+    ),
+]
+DatabaseUrl = Annotated[
+    str | None,
+    typer.Option(
+        envvar="ICEBUS_DATABASE",
+        help="sqlite:////path/to/file or postgresql://user:password@host/name; one with a password "
+        "belongs into the variable, too. [default: a file in the user's state directory]",
+    ),
+]
+
+
+@app.callback(invoke_without_command=True)
 def run(
-    broker: Annotated[
-        str | None,
-        typer.Option(
-            envvar="ICEBUS_BROKER",
-            help="mqtts://user:password@host:port/root, or the credentials file that "
-            "`icebus-broker add` wrote. A URL belongs into the variable: everybody can read the "
-            "arguments of a program, and with them the password.",
-        ),
-    ] = None,
-    database: Annotated[
-        str | None,
-        typer.Option(
-            envvar="ICEBUS_DATABASE",
-            help="sqlite:////path/to/file or postgresql://user:password@host/name. "
-            "[default: a file in the user's state directory]",
-        ),
-    ] = None,
+    context: typer.Context,
+    broker: Broker = None,
+    database: DatabaseUrl = None,
     name: Annotated[
         str | None,
         typer.Option(
@@ -98,15 +119,13 @@ def run(
         ),
     ] = RELEASE_AFTER,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+    health: EndpointOption = None,
 ) -> None:
     """Keep the reservations of a farm and tell its workers what to do, until told to stop."""
+    if context.invoked_subcommand is not None:
+        return
     _log_to_stderr(log_level)
-    if not broker:
-        raise InvalidRequest(
-            "no broker is named; put the path of control's credentials file, or its URL, into "
-            "ICEBUS_BROKER, or run `icebus up`, which does"
-        )
-    address = BrokerAddress.parse(broker)
+    address = _address(broker)
     if name is not None and name != address.user:
         raise InvalidRequest(
             f"control {name} can't speak as the broker's user {address.user}; "
@@ -127,16 +146,50 @@ def run(
         others.append(other)
         stop.set()
 
-    control = Control(address, Database(database or default_database()), settings, give_way)
+    supervision = Supervision(health)
+    url = database or default_database()
+    control = Control(address, Database(url), settings, give_way)
     # Until it serves there is nothing to finish.
     _on_signals(lambda: sys.exit(0))
     control.start(Deadline.after(START_TIMEOUT))
     _on_signals(stop.set)
     log.info("control %s serves %s:%s/%s", control.id, address.host, address.port, address.root)
+    supervision.tell_health(f"control {control.id}", partial(look, address, url))
+    supervision.ready(control.loops, control.status)
     wait_told(stop)
+    supervision.stop()
     control.stop(Deadline.after(STOP_TIMEOUT))
     if others:
         raise others[0]
+
+
+@app.command("health", epilog=EXIT_CODES)
+def tell_health(
+    broker: Broker = None,
+    database: DatabaseUrl = None,
+    output: OutputOption = Output.TEXT,
+    timeout: PatienceOption = PATIENCE,
+    only_critical: OnlyCritical = False,
+) -> None:
+    """Say in one line whether this control is well.
+
+    It looks at the broker, at who leads, the database, the disk, certificates and the clock.
+    Needs what control itself is given. Without --database, only what control says of it counts.
+    """
+    log_to_stderr(logging.ERROR)
+    address = _address(broker)
+    name = f"control {address.user}"
+    verdict = within(name, lambda: look(address, database, timeout), timeout + MARGIN)
+    tell(verdict, output, only_critical=only_critical)
+
+
+def _address(broker: str | None) -> BrokerAddress:
+    if not broker:
+        raise InvalidRequest(
+            "no broker is named; put the path of control's credentials file, or its URL, into "
+            "ICEBUS_BROKER, or run `icebus up`, which does"
+        )
+    return BrokerAddress.parse(broker)
 
 
 def _on_signals(act: Callable[[], object]) -> None:
@@ -157,7 +210,7 @@ def _log_to_stderr(level: str) -> None:
 def main() -> None:
     """Run the program; what goes wrong is one line on stderr that says what to do."""
     try:
-        app()
+        run_program(app)
     except IcebusError as error:
         typer.echo(printable(f"icebus-control: {error.message}", "\n"), err=True)
         sys.exit(1)

@@ -214,6 +214,21 @@ class Control:
         self._bus.close(deadline)
         self._database.close()
 
+    @property
+    def loops(self) -> dict[str, Callable[[Step], None]]:
+        """What has to turn for control to be alive: by name, how each is asked to."""
+        return {
+            "control's database thread": self._inbox.put,
+            "what is heard of workers": self._bus.call_soon,
+            "what is heard of users": self._requests.call_soon,
+        }
+
+    def status(self) -> str:
+        """What it does, in some words."""
+        if not self._bus.connected:
+            return "the broker is away"
+        return "leads" if self._engine.leading else "stands by"
+
     def _allow_requests(self, user: str) -> Allowance:
         return allowances.requests(self._settings.limits.of(user, self._roster.groups(user)))
 

@@ -27,6 +27,7 @@ from icebus.rack.environment import (
 )
 from icebus.rack.firmware import FirmwareSettings
 from icebus.rack.firmware.settings import LOAD_SECONDS, UNPACK_SECONDS
+from icebus.rack.health import look
 from icebus.rack.identity import rack_id
 from icebus.rack.layout import ChipChoice, SerialOf, add_board, layout, of_rack, seeded
 from icebus.rack.lock import is_running
@@ -46,6 +47,19 @@ from icebus.schemas.boards.rack import (
 from icebus.schemas.errors import FirmwareUnknown, IcebusError, UnknownDevice
 from icebus.schemas.installation import not_importable
 from icebus.schemas.logs import keep_files_private, log_to_stderr, printable
+from icebus.schemas.supervision.command import (
+    EXIT_CODES,
+    PATIENCE,
+    EndpointOption,
+    OnlyCritical,
+    OutputOption,
+    PatienceOption,
+    run_program,
+    tell,
+    within,
+)
+from icebus.schemas.supervision.command import Output as JsonOrText
+from icebus.schemas.supervision.service import Supervision
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -205,6 +219,7 @@ def run(
         int,
         typer.Option("--verbose", "-v", count=True, help="Log more; twice: also every report."),
     ] = 0,
+    health: EndpointOption = None,
 ) -> None:
     """Run the boards until SIGTERM or Ctrl-C; then their folders are removed."""
     log_to_stderr(logging.INFO if verbose else logging.WARNING)
@@ -217,6 +232,7 @@ def run(
         from icebus.rack.rack import Rack
     except ImportError as error:
         raise not_importable(error, "a rack", "virtual") from error
+    supervision = Supervision(health)
     environment = EnvironmentSettings(jitter, temperature, drift, drift_period, slowdown)
     firmwares = FirmwareSettings(
         window=text.WINDOW_SECONDS if window is None else window,
@@ -242,13 +258,32 @@ def run(
                 directory, layout(count, chip, made_with, _serials(directory, seed), emulated)
             )
 
+    def ready() -> None:
+        supervision.tell_health("rack", lambda _seconds: look(directory))
+        supervision.ready(rack.loops, rack.status)
+
     def stop(_signal: int, _frame: FrameType | None) -> None:
         rack.stop()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
 
-    rack.run(prepare)
+    try:
+        rack.run(prepare, ready)
+    finally:
+        supervision.stop()
+
+
+@app.command("health", epilog=EXIT_CODES)
+def tell_health(
+    directory: Directory = _DIRECTORY,
+    output: OutputOption = JsonOrText.TEXT,
+    timeout: PatienceOption = PATIENCE,
+    only_critical: OnlyCritical = False,
+) -> None:
+    """Say in one line whether the rack is well: whether it runs, its boards, its disk."""
+    verdict = within("rack", lambda: look(directory), timeout)
+    tell(verdict, output, only_critical=only_critical)
 
 
 @app.command()
@@ -401,7 +436,7 @@ def _hint_if_stopped(directory: Path) -> None:
 def main() -> None:
     """The entry point."""
     try:
-        app()
+        run_program(app)
     except IcebusError as error:
         typer.echo(printable(f"icebus-rack: {error.message}", "\n"), err=True)
         sys.exit(1)

@@ -16,6 +16,7 @@ from icebus.rack.settings import BoardSettings
 from icebus.rack.watch import DirectoryWatch
 from icebus.schemas.boards.rack import RACK_FILE, read_rack_file
 from icebus.schemas.errors import FirmwareInvalid, InvalidRequest, ProgramMissing
+from icebus.schemas.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,11 +56,16 @@ class Rack:
         self._boards: dict[str, VirtualBoard] = {}
         self._flashes: dict[str, bytes] = {}
 
-    def run(self, prepare: Callable[[], None] = lambda: None) -> None:
+    def run(
+        self,
+        prepare: Callable[[], None] = lambda: None,
+        on_ready: Callable[[], None] = lambda: None,
+    ) -> None:
         """Have the boards there until :meth:`stop`; leaves no folder, thread or process behind.
 
         Args:
             prepare: called once the directory is this rack's alone, before its boards are plugged.
+            on_ready: called once they are plugged.
 
         Raises:
             Conflict: another rack runs in the directory.
@@ -68,15 +74,24 @@ class Rack:
         try:
             with RackLock(self._directory):
                 prepare()
-                self._run()
+                self._run(on_ready)
         finally:
             self._loop.close()
+
+    @property
+    def loops(self) -> dict[str, Callable[[Callable[[], None]], None]]:
+        """What has to turn for the rack to be alive: by name, how each is asked to."""
+        return {"the boards' loop": self._loop.call_threadsafe}
+
+    def status(self) -> str:
+        """What it does, in some words."""
+        return f"{counted(len(self._boards), 'board')} plugged"
 
     def stop(self) -> None:
         """Make :meth:`run` return; from any thread or signal handler."""
         self._loop.stop()
 
-    def _run(self) -> None:
+    def _run(self, on_ready: Callable[[], None]) -> None:
         remove_stale(self._directory)
         read_rack_file(self._directory)
         watch, evaluator = self._services.watch, self._services.evaluator
@@ -85,6 +100,7 @@ class Rack:
             watch.add(self._directory, self._changed)
             evaluator.start()
             self._reconcile(finished=True)
+            on_ready()
             self._loop.run()
         finally:
             for port in list(self._boards):

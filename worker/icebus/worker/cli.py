@@ -5,7 +5,9 @@ from __future__ import annotations
 import gc
 import logging
 import signal
+import sys
 import threading
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -19,12 +21,27 @@ from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import IcebusError, InternalError, InvalidRequest
 from icebus.schemas.logs import keep_files_private, log_to_stderr, printable
 from icebus.schemas.signals import wait_told
+from icebus.schemas.supervision.command import (
+    EXIT_CODES,
+    MARGIN,
+    PATIENCE,
+    EndpointOption,
+    OnlyCritical,
+    Output,
+    OutputOption,
+    PatienceOption,
+    run_program,
+    tell,
+    within,
+)
+from icebus.schemas.supervision.service import Supervision
 from icebus.worker.configuration import Configuration, read_configuration
 from icebus.worker.device.device import CHECK_EVERY
 from icebus.worker.firmware import FirmwarePolicy
 from icebus.worker.hardware.board import Discovery
 from icebus.worker.hardware.rack import RackDiscovery
 from icebus.worker.hardware.usb import PortMemory, UsbDiscovery, open_source
+from icebus.worker.health import look
 from icebus.worker.installed import Installed
 from icebus.worker.labels import Labels
 from icebus.worker.worker import Worker
@@ -41,24 +58,32 @@ _STOPPING = (signal.SIGTERM, signal.SIGINT)
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
-@app.command()
+Broker = Annotated[
+    str | None,
+    typer.Option(
+        envvar="ICEBUS_BROKER",
+        help="The credentials file that `icebus-broker add` wrote, or "
+        "mqtt://worker:password@host:port. A URL belongs into the environment: arguments are "
+        "visible to everybody on the machine.",
+    ),
+]
+ConfigurationFile = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="ICEBUS_WORKER_CONFIG",
+        help="A TOML file, over which the other options win; docs/worker.md has its keys.",
+    ),
+]
+JournalDirectory = Annotated[
+    Path | None, typer.Option(help="Where journals are kept; the same at every start.")
+]
+
+
+@app.callback(invoke_without_command=True)
 def run(
-    broker: Annotated[
-        str | None,
-        typer.Option(
-            envvar="ICEBUS_BROKER",
-            help="The credentials file that `icebus-broker add` wrote, or "
-            "mqtt://worker:password@host:port. A URL belongs into the environment: arguments are "
-            "visible to everybody on the machine.",
-        ),
-    ] = None,
-    config: Annotated[
-        Path | None,
-        typer.Option(
-            envvar="ICEBUS_WORKER_CONFIG",
-            help="A TOML file, over which the other options win; docs/worker.md has its keys.",
-        ),
-    ] = None,
+    context: typer.Context,
+    broker: Broker = None,
+    config: ConfigurationFile = None,
     check_config: Annotated[
         bool,
         typer.Option("--check-config", help="Say whether the configuration is valid; no more."),
@@ -71,9 +96,7 @@ def run(
         list[Path] | None,
         typer.Option(help="Directory of a rack of virtual boards; may be given more than once."),
     ] = None,
-    directory: Annotated[
-        Path | None, typer.Option(help="Where journals are kept; the same at every start.")
-    ] = None,
+    directory: JournalDirectory = None,
     label: Annotated[
         list[str] | None,
         typer.Option(help="Label all its devices for selectors, as in rack=b; may be repeated."),
@@ -99,6 +122,7 @@ def run(
         ),
     ] = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log details.")] = False,
+    health: EndpointOption = None,
 ) -> None:
     """Own boards and offer them on the bus.
 
@@ -106,8 +130,10 @@ def run(
     is being measured is measured to its end, evaluations that wait end with an explicit failure. A
     second one ends it at once.
 
-    Example: ICEBUS_BROKER=mqtt://lab1:secret@broker icebus-worker --usb
+    Example: ICEBUS_BROKER=lab1.json icebus-worker --usb
     """
+    if context.invoked_subcommand is not None:
+        return
     try:
         labels = Labels.parse(label or [], label_port or [])
         said = {
@@ -131,27 +157,65 @@ def run(
         if check_config:
             typer.echo(f"{config or 'what the options say'} is valid")
         else:
-            serve(configuration, installed)
+            serve(configuration, installed, health)
     except IcebusError as error:
         typer.echo(printable(f"icebus-worker: {error.message}", "\n"), err=True)
         raise typer.Exit(1) from None
 
 
-def serve(configuration: Configuration, installed: Installed) -> None:
-    """Run a worker on this thread's signals.
+@app.command("health", epilog=EXIT_CODES)
+def tell_health(
+    broker: Broker = None,
+    config: ConfigurationFile = None,
+    directory: JournalDirectory = None,
+    output: OutputOption = Output.TEXT,
+    timeout: PatienceOption = PATIENCE,
+    only_critical: OnlyCritical = False,
+) -> None:
+    """Say in one line whether this worker is well.
 
-    Raises:
-        IcebusError: it can't start.
-        InternalError: it could not go on.
+    It looks at the broker, at control, the boards, the disk, certificates and the clock.
+    Needs what the worker itself is given.
     """
+    log_to_stderr(logging.ERROR)
+    said = {"broker": broker, "directory": directory}
+    options = {key: value for key, value in said.items() if value is not None}
+    configuration = read_configuration(config, options)
+    address = _address(configuration)
+    journals = _journals(configuration, address)
+    name = f"worker {address.user}"
+    verdict = within(name, lambda: look(address, journals, timeout), timeout + MARGIN)
+    tell(verdict, output, only_critical=only_critical)
+
+
+def _address(configuration: Configuration) -> BrokerAddress:
     if configuration.broker is None:
         raise InvalidRequest(
             "which broker? Put the path of the worker's credentials file, or its URL, "
             "mqtt://worker:password@host:port, in ICEBUS_BROKER"
         )
-    address = BrokerAddress.parse(configuration.broker)
+    return BrokerAddress.parse(configuration.broker)
+
+
+def _journals(configuration: Configuration, address: BrokerAddress) -> Path:
     user_state = platformdirs.user_state_path("icebus") / "worker" / address.user
-    state = configuration.directory or user_state
+    return configuration.directory or user_state
+
+
+def serve(configuration: Configuration, installed: Installed, health: str | None = None) -> None:
+    """Run a worker on this thread's signals.
+
+    Args:
+        configuration: of it.
+        installed: what it offers.
+        health: where its health is told by HTTP; None for nowhere.
+
+    Raises:
+        IcebusError: it can't start.
+        InternalError: it could not go on.
+    """
+    address = _address(configuration)
+    state = _journals(configuration, address)
     discoveries: list[Discovery] = [RackDiscovery(each) for each in configuration.racks]
     if configuration.owns_usb:
         source = open_source(configuration.usb.finding)
@@ -159,6 +223,7 @@ def serve(configuration: Configuration, installed: Installed) -> None:
         discoveries.append(UsbDiscovery(source, configuration.usb.rules, memory))
     if not discoveries:
         raise InvalidRequest("no boards to own: say --usb, or name a rack's directory with --rack")
+    supervision = Supervision(health)
     stop = threading.Event()
     failures: list[IcebusError] = []
 
@@ -192,7 +257,10 @@ def serve(configuration: Configuration, installed: Installed) -> None:
     # What is loaded by now stays: it need not be looked through at every collection.
     gc.freeze()
     gc.set_threshold(GARBAGE)
+    supervision.tell_health(f"worker {worker.id}", partial(look, address, state))
+    worker.on_ready(lambda: supervision.ready(worker.loops, worker.status))
     wait_told(stop)
+    supervision.stop()
     worker.stop(Deadline.after(STOP_DEADLINE))
     if failures:
         raise failures[0]
@@ -200,7 +268,11 @@ def serve(configuration: Configuration, installed: Installed) -> None:
 
 def main() -> None:
     """Entry point."""
-    app()
+    try:
+        run_program(app)
+    except IcebusError as error:
+        typer.echo(printable(f"icebus-worker: {error.message}", "\n"), err=True)
+        sys.exit(1)
 
 
 if __name__ == "__main__":

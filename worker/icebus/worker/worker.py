@@ -27,6 +27,7 @@ from icebus.schemas.topics import (
     WORKER_DESIRED,
     Role,
 )
+from icebus.schemas.wording import counted
 from icebus.worker import allowances
 from icebus.worker.blobs import BlobStore
 from icebus.worker.calls import Calls
@@ -96,6 +97,7 @@ class Worker:
         self._heartbeats = Heartbeats(self._loop, self._answer_heartbeat, on_failure)
         self._inventory = Inventory(self._make_device, self._publish_state)
         self._found_all = False
+        self._on_ready: Callable[[], None] | None = None
         self._draining: str | None = None
         self._stopping = False
         self._lock = threading.Lock()
@@ -143,6 +145,33 @@ class Worker:
         for number, discovery in enumerate(self._discoveries):
             discovery.start(partial(self._on_boards, number))
 
+    def on_ready(self, callback: Callable[[], None]) -> None:
+        """Call ``callback`` on the loop once all that finds boards has said what is there."""
+
+        def register() -> None:
+            self._on_ready = callback
+            if self._found_all:
+                callback()
+
+        self._loop.post(register)
+
+    @property
+    def loops(self) -> dict[str, Callable[[Callable[[], None]], None]]:
+        """What has to turn for the worker to be alive: by name, how each is asked to."""
+        return {
+            "the devices' loop": self._loop.post,
+            "what is heard of control": self._bus.call_soon,
+            "what is heard of users": self._requests.call_soon,
+        }
+
+    def status(self) -> str:
+        """What it does, in some words."""
+        if not self._bus.connected:
+            return "the broker is away"
+        states = [device.status for device in self._inventory.devices.values()]
+        serving = sum(each.hold is not None for each in states)
+        return f"{self._phase.value}: {counted(len(states), 'board')}, {serving} serving"
+
     def stop(self, deadline: Deadline) -> None:
         """End every device's work with an explicit outcome, say that it is offline, disconnect.
 
@@ -173,6 +202,8 @@ class Worker:
         if not self._found_all and len(self._found) == len(self._discoveries):
             self._found_all = True
             self._publish_state()
+            if self._on_ready is not None:
+                self._on_ready()
             for serial in self._retained:
                 self._forget(serial)
 

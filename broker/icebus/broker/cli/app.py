@@ -34,6 +34,7 @@ from icebus.schemas.errors import (
 )
 from icebus.schemas.ids import BROKER, is_id
 from icebus.schemas.logs import log_to_stderr
+from icebus.schemas.supervision.command import EXIT_CODES, run_program
 from icebus.schemas.topics import Role
 
 EXIT_FAILED = 1
@@ -243,6 +244,7 @@ def list_(
 
 
 app.command(epilog="Example: icebus-broker run -d /srv/icebus")(running.run)
+app.command("health", epilog=EXIT_CODES)(running.tell_health)
 
 
 def _row(each: Principal) -> dict[str, object]:
@@ -283,7 +285,7 @@ def main() -> None:
     """Entry point of ``icebus-broker``."""
     log_to_stderr(logging.WARNING, "%(levelname)s %(message)s")
     try:
-        app()
+        run_program(app)
     except IcebusError as error:
         say(f"error: {error.message}")
         sys.exit(EXIT_FAILED)

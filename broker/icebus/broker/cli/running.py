@@ -5,20 +5,38 @@ Whatever minds us minds Mosquitto: it logs to our stderr, ends with us, and we e
 
 from __future__ import annotations
 
+import logging
+import queue
 import signal
 import threading
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 
 from icebus.broker.cli.command_options import Directory, configured, say
 from icebus.broker.cli.setup_commands import warnings_of
 from icebus.broker.directory import BrokerDirectory
 from icebus.broker.embedded import EmbeddedBroker
+from icebus.broker.health import look
 from icebus.broker.service.service import BrokerService
 from icebus.broker.tls.certificates import SOON
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import BrokerUnavailable, IcebusError
 from icebus.schemas.ids import BROKER
+from icebus.schemas.logs import log_to_stderr
+from icebus.schemas.supervision.command import (
+    MARGIN,
+    PATIENCE,
+    EndpointOption,
+    OnlyCritical,
+    Output,
+    OutputOption,
+    PatienceOption,
+    tell,
+    within,
+)
+from icebus.schemas.supervision.service import Supervision
 
 START_TIMEOUT = 10.0
 STOP_TIMEOUT = 10.0
@@ -55,6 +73,7 @@ class StandingBroker:
         )
         self._revocations = self._revocations_now()
         self._next_expiry_check = 0.0
+        self._turns: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._service = BrokerService(files, self.broker.address(BROKER))
 
     @property
@@ -96,6 +115,26 @@ class StandingBroker:
             self.broker.stop(Deadline.after(STOP_TIMEOUT))
             self.broker.start(Deadline.after(START_TIMEOUT))
 
+        while not self._turns.empty():
+            self._turns.get_nowait()()
+
+    @property
+    def serves(self) -> bool:
+        """Whether Mosquitto listens, and has taken in the service."""
+        return self._service.ready
+
+    @property
+    def loops(self) -> dict[str, Callable[[Callable[[], None]], None]]:
+        """What has to turn for the broker to be alive: by name, how each is asked to."""
+        return {
+            "what looks after Mosquitto": self._turns.put,
+            "Mosquitto, or the broker's service": self._service.ask,
+        }
+
+    def status(self) -> str:
+        """What it does, in some words."""
+        return f"listening on {self.listening}"
+
     def reload(self) -> None:
         """Have Mosquitto read its people and certificates again."""
         if self.broker.child.running:
@@ -130,13 +169,16 @@ class StandingBroker:
         return found.st_ino, found.st_mtime_ns
 
 
-def run(directory: Directory) -> None:
+def run(directory: Directory, health: EndpointOption = None) -> None:
     """Run the broker until interrupted.
 
     SIGTERM and Ctrl-C end it, SIGHUP has it read its people and certificates again. Mosquitto's log
     goes to stderr.
     """
-    standing = StandingBroker(BrokerDirectory(directory))
+    # Before Mosquitto is started, which would tell systemd that it is ready itself.
+    supervision = Supervision(health)
+    files = BrokerDirectory(directory)
+    standing = StandingBroker(files)
     stop, again = threading.Event(), threading.Event()
 
     def leave(_signal: int, _frame: object) -> None:
@@ -147,12 +189,34 @@ def run(directory: Directory) -> None:
     signal.signal(signal.SIGHUP, lambda _signal, _frame: again.set())
     standing.start()
     say(f"listening on {standing.listening}")
+    supervision.tell_health("broker", partial(look, files))
+    ready = False
     try:
         while not stop.wait(CHECK_INTERVAL):
             if again.is_set():
                 again.clear()
                 standing.reload()
             standing.check()
+            if not ready and standing.serves:
+                ready = True
+                supervision.ready(standing.loops, standing.status)
     finally:
+        supervision.stop()
         standing.stop()
     say("stopped")
+
+
+def tell_health(
+    directory: Directory,
+    output: OutputOption = Output.TEXT,
+    timeout: PatienceOption = PATIENCE,
+    only_critical: OnlyCritical = False,
+) -> None:
+    """Say in one line whether the broker is well: Mosquitto, ports, disk, certificates.
+
+    Whoever may read its directory may ask.
+    """
+    log_to_stderr(logging.ERROR)
+    files = BrokerDirectory(directory)
+    verdict = within("broker", lambda: look(files, timeout), timeout + MARGIN)
+    tell(verdict, output, only_critical=only_critical)

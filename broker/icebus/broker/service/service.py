@@ -22,7 +22,9 @@ from icebus.broker.service.retained import RetainedGuard
 from icebus.broker.service.roster import Roster
 from icebus.bus import BrokerAddress, Bus
 from icebus.schemas.deadline import Deadline
-from icebus.schemas.errors import IcebusError
+from icebus.schemas.errors import Conflict, IcebusError
+from icebus.schemas.ids import BROKER
+from icebus.schemas.topics import REPLY
 
 log = logging.getLogger(__name__)
 
@@ -89,6 +91,7 @@ class BrokerService:
         self._deadline = Deadline.after(0)
         self._version: tuple[int, int, int] | None = None
         self._complaint = ""
+        self._bus: Bus | None = None
 
     def start(self) -> None:
         """Start; the service connects on its own thread, and goes on trying."""
@@ -110,10 +113,30 @@ class BrokerService:
         """Whether its thread lives."""
         return self._thread.is_alive()
 
+    @property
+    def ready(self) -> bool:
+        """Whether the broker has taken it in."""
+        return self._bus is not None
+
+    def ask(self, turn: Step) -> None:
+        """Have ``turn`` called when this service turns and Mosquitto acknowledges a message of it.
+
+        Raises:
+            Conflict: too much waits already.
+        """
+        if not self._soon(lambda: self._ask_broker(turn)):
+            raise Conflict("the broker's service has too much to do")
+
+    def _ask_broker(self, turn: Step) -> None:
+        if self._bus is not None:
+            # To nobody: an answer to the broker's own service, which asks for none.
+            nowhere = REPLY(user=BROKER, client="watchdog", sender=BROKER)
+            self._bus.is_granted(nowhere).add_done_callback(lambda _answered: turn())
+
     # --- its thread ---------------------------------------------------------------------------
 
     def _run(self) -> None:
-        bus = self._connect()
+        bus = self._bus = self._connect()
         if bus is None:
             return
         while not self._stopping.is_set():

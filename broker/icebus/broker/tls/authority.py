@@ -182,6 +182,21 @@ def expiry_of(certificate: str) -> datetime:
         raise InvalidRequest(f"that is no certificate in PEM ({error})") from None
 
 
+def ends_of(certificate: str | None) -> float | None:
+    """When a certificate in PEM ends, as seconds since 1970.
+
+    Returns:
+        None for none, and where that can't be told: it is no certificate, or nothing is installed
+        here that reads them.
+    """
+    if certificate is None:
+        return None
+    try:
+        return expiry_of(certificate).timestamp()
+    except (InvalidRequest, ProgramMissing):
+        return None
+
+
 def check_pair(certificate: str, key: str) -> None:
     """Refuse a certificate that somebody else made when it can't be the broker's.
 

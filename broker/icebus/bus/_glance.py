@@ -1,0 +1,80 @@
+"""A short look at what the broker retains, with credentials of a program that may run already."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+from pydantic import BaseModel
+
+from icebus.bus._broker_address.address import BrokerAddress
+from icebus.bus._bus import Bus
+from icebus.bus._messages import Incoming
+from icebus.schemas.deadline import Deadline
+from icebus.schemas.errors import IcebusError
+from icebus.schemas.message import decode
+from icebus.schemas.topics import Topic
+
+CLOSING = 0.5
+"""Seconds for saying goodbye to the broker."""
+
+
+@dataclass
+class Glance:
+    """What was seen.
+
+    Attributes:
+        messages: the retained ones, by topic relative to the root.
+        certificate_ends: the end of the broker's certificate, as seconds since 1970; None without
+            TLS, or without a connection.
+        problem: why there was nothing to be seen; None when the broker took us in.
+    """
+
+    messages: dict[str, BaseModel] = field(default_factory=dict)
+    certificate_ends: float | None = None
+    problem: IcebusError | None = None
+
+
+def glance(
+    address: BrokerAddress,
+    name: str,
+    topics: Sequence[tuple[Topic, dict[str, str]]],
+    enough: Callable[[dict[str, BaseModel]], bool],
+    deadline: Deadline,
+) -> Glance:
+    """Look at what the broker retains on topics, until that is enough or time is up.
+
+    No word is said, and no state of the program of that name is touched.
+
+    Args:
+        address: the broker, and who we are there.
+        name: what the client id starts with.
+        topics: families, and the levels to fix.
+        enough: whether nothing more need be waited for; called with what was heard so far.
+        deadline: for all of it.
+    """
+    seen = Glance()
+    complete = threading.Event()
+
+    def hear(topic: Topic, incoming: Incoming) -> None:
+        if incoming.payload and topic.model is not None:
+            seen.messages[incoming.topic] = decode(topic.model, incoming.payload)
+        if enough(dict(seen.messages)):
+            complete.set()
+
+    bus = Bus(address, name, session_expiry=0)
+    for topic, ids in topics:
+        bus.subscribe(topic, partial(hear, topic), **ids)
+    try:
+        bus.connect(deadline)
+    except IcebusError as error:
+        return Glance(problem=error)
+    try:
+        if topics:
+            complete.wait(deadline.remaining)
+        seen.certificate_ends = bus.certificate_ends
+    finally:
+        bus.close(Deadline.after(CLOSING))
+    return seen

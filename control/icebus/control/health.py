@@ -1,0 +1,156 @@
+"""Whether a control is well: facts from the broker, the database and this machine, and the verdict.
+
+Facts are gathered with the credentials that control has, whether or not it runs.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from icebus.broker.tls.authority import ends_of
+from icebus.bus import BrokerAddress, glance
+from icebus.control.store.looking import DatabaseSeen, file_of, look_at
+from icebus.schemas.components import ControlState, Heartbeat
+from icebus.schemas.deadline import Deadline
+from icebus.schemas.liveness import GONE, is_gone
+from icebus.schemas.supervision.facts import Space, installed_at, space_at
+from icebus.schemas.supervision.health import (
+    Finding,
+    Verdict,
+    critical,
+    judge_certificate,
+    judge_clock,
+    judge_space,
+    ok,
+    unknown,
+    warning,
+)
+from icebus.schemas.topics import CONTROL_HEARTBEAT, CONTROL_STATE
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What was found out about a control.
+
+    Attributes:
+        name: of the control.
+        broker: why the broker could not be asked; empty when it was.
+        state: what the broker has of it; None for nothing.
+        heartbeat: of whoever leads; None when nobody has beaten of late.
+        database: None where it was not looked at.
+        space: of the disk that the database is on; None where that is not this machine's.
+        broker_ends: the end of the broker's certificate, as seconds since 1970.
+        own_ends: of control's.
+        now: by this machine's clock.
+        installed: when this program was.
+    """
+
+    name: str
+    broker: str = ""
+    state: ControlState | None = None
+    heartbeat: Heartbeat | None = None
+    database: DatabaseSeen | None = None
+    space: Space | None = None
+    broker_ends: float | None = None
+    own_ends: float | None = None
+    now: float = 0.0
+    installed: float = 0.0
+
+
+def judge(facts: Facts) -> Verdict:
+    """The verdict on what was found out."""
+    seen = facts.database
+    other = None if seen is None or seen.clock is None else ("the database", seen.clock)
+    return Verdict.of(
+        f"control {facts.name}",
+        (
+            _judge_state(facts),
+            _judge_leading(facts),
+            _judge_database(facts),
+            None if facts.space is None else judge_space(facts.space),
+            judge_certificate("the broker's certificate", facts.broker_ends, facts.now),
+            judge_certificate("control's certificate", facts.own_ends, facts.now),
+            judge_clock(facts.now, facts.installed, other),
+        ),
+    )
+
+
+def _judge_state(facts: Facts) -> Finding:
+    if facts.broker:
+        return critical("broker", facts.broker)
+    if facts.state is None:
+        return critical("running", "it is not running: the broker has nothing of it")
+    if is_gone(facts.state):
+        return critical("running", f"it is not running: it {GONE[facts.state.state]}")
+    return ok("running", "it leads" if facts.state.leading else "it stands by")
+
+
+def _judge_leading(facts: Facts) -> Finding | None:
+    if facts.broker:
+        return None
+    if facts.heartbeat is None:
+        return critical("leadership", "nobody leads: no control has beaten of late")
+    return ok("leadership", "the leader beats")
+
+
+def _judge_database(facts: Facts) -> Finding:
+    trouble = None if facts.state is None else getattr(facts.state, "database", None)
+    if trouble is not None and not (facts.state is None or is_gone(facts.state)):
+        cause = getattr(trouble.cause, "value", trouble.cause)
+        since = f"{trouble.since:%Y-%m-%d %H:%M:%S} UTC"
+        return critical("database", f"its database is away since {since} ({cause})")
+    seen = facts.database
+    if seen is not None and seen.problem:
+        return critical("database", seen.problem)
+    if seen is not None and seen.missing:
+        return warning("database", seen.missing)
+    if seen is None and facts.state is None:
+        return unknown(
+            "database", "its database was not looked at: ICEBUS_DATABASE is not set here"
+        )
+    return ok("database", "its database answers")
+
+
+def look(address: BrokerAddress, database: str | None, seconds: float) -> Verdict:
+    """Gather facts, and judge them.
+
+    Args:
+        address: the broker, and which control.
+        database: its URL; None where it is not known here.
+        seconds: to look for, about.
+    """
+    deadline = Deadline.after(seconds)
+    seen = None if database is None else look_at(database, deadline)
+    file = None if database is None else file_of(database)
+    found = glance(
+        address,
+        "health",
+        [(CONTROL_STATE, {"control": address.user}), (CONTROL_HEARTBEAT, {})],
+        partial(_is_all, address.user),
+        deadline,
+    )
+    state = found.messages.get(CONTROL_STATE(control=address.user))
+    heartbeat = found.messages.get(CONTROL_HEARTBEAT())
+    return judge(
+        Facts(
+            name=address.user,
+            broker="" if found.problem is None else str(found.problem.message),
+            state=state if isinstance(state, ControlState) else None,
+            heartbeat=heartbeat if isinstance(heartbeat, Heartbeat) else None,
+            database=seen,
+            space=None if file is None else space_at(Path(file)),
+            broker_ends=found.certificate_ends,
+            own_ends=ends_of(address.certificate),
+            now=time.time(),
+            installed=installed_at(),
+        )
+    )
+
+
+def _is_all(name: str, messages: dict[str, BaseModel]) -> bool:
+    return CONTROL_STATE(control=name) in messages and CONTROL_HEARTBEAT() in messages

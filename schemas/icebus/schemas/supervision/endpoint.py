@@ -1,0 +1,223 @@
+"""An HTTP endpoint on loopback that tells a program's health to what can't run commands."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import json
+import logging
+import re
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from socketserver import ThreadingMixIn
+from typing import Any
+
+from icebus.schemas.deadline import Deadline
+from icebus.schemas.errors import InvalidRequest
+from icebus.schemas.supervision.health import Severity, Verdict
+
+log = logging.getLogger(__name__)
+
+CACHED = 2.0
+"""Seconds that a verdict is told again, however many ask."""
+
+CONNECTIONS = 8
+"""At a time; more are closed at once."""
+
+LONGEST_REQUEST = 5.0
+"""Seconds from connection to answer; a slower one is closed."""
+
+POLL = 0.5
+"""Seconds between looks at connections that have lasted too long."""
+
+PATHS = ("/", "/health")
+
+Look = Callable[[], Verdict]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an endpoint listens: an address of this machine's loopback, and a port."""
+
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, text: str) -> Place:
+        """Read ``127.0.0.1:9101`` or ``[::1]:9101``.
+
+        Raises:
+            InvalidRequest: it is not one, or others could reach it.
+        """
+        match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+|localhost)):([0-9]{1,5})", text)
+        example = "give an address of loopback and a port, such as 127.0.0.1:9101"
+        if match is None or not int(match[3]) <= 65535:
+            raise InvalidRequest(f"health can't be told at {text!r}; {example}")
+        host = match[1] or match[2].replace("localhost", "127.0.0.1")
+        try:
+            loopback = ipaddress.ip_address(host).is_loopback
+        except ValueError:
+            loopback = False
+        if not loopback:
+            raise InvalidRequest(f"health is told on loopback only, not at {text!r}; {example}")
+        return cls(host, int(match[3]))
+
+
+class HealthEndpoint:
+    """Answers ``GET /health`` with the verdict as JSON: 200 when ok or a warning, else 503.
+
+    Args:
+        place: where it listens.
+        look: gives the verdict; may take seconds, and is called for one request at a time.
+
+    Raises:
+        InvalidRequest: something else listens there.
+    """
+
+    def __init__(self, place: Place, look: Look) -> None:
+        try:
+            self._server = _Server(place, _Cache(look))
+        except OSError as error:
+            raise InvalidRequest(
+                f"health can't be told at {place.host}:{place.port}: {error.strerror}; "
+                "choose another port"
+            ) from None
+        self.port: int = self._server.server_address[1]
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(POLL,), name="health", daemon=True
+        )
+
+    def start(self) -> None:
+        """Begin to answer."""
+        self._thread.start()
+
+    def stop(self, deadline: Deadline) -> None:
+        """Answer no more."""
+        if self._thread.is_alive():
+            self._server.shutdown()
+            self._thread.join(deadline.remaining)
+        self._server.close_all()
+        self._server.server_close()
+
+
+class _Cache:
+    def __init__(self, look: Look) -> None:
+        self._look = look
+        self._lock = threading.Lock()
+        self._verdict: Verdict | None = None
+        self._until = 0.0
+
+    def verdict(self) -> Verdict:
+        with self._lock:
+            if self._verdict is None or time.monotonic() >= self._until:
+                self._verdict = self._look()
+                self._until = time.monotonic() + CACHED
+            return self._verdict
+
+
+class _Server(ThreadingMixIn, HTTPServer):
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = CONNECTIONS
+    allow_reuse_address = True
+
+    def __init__(self, place: Place, cache: _Cache) -> None:
+        self.address_family = socket.AF_INET6 if ":" in place.host else socket.AF_INET
+        self.cache = cache
+        self._since: dict[socket.socket, float] = {}
+        self._open = threading.Lock()
+        super().__init__((place.host, place.port), _Handler)
+
+    def server_bind(self) -> None:
+        # HTTPServer's own asks the name service what we are called.
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.socket.bind(self.server_address)
+        self.server_address = self.socket.getsockname()
+        self.server_name, self.server_port = "localhost", self.server_address[1]
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        with self._open:
+            full = len(self._since) >= CONNECTIONS
+            if not full:
+                self._since[request] = time.monotonic()
+        if full:
+            self.shutdown_request(request)
+        else:
+            super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        with self._open:
+            self._since.pop(request, None)
+        super().shutdown_request(request)
+
+    def service_actions(self) -> None:
+        before = time.monotonic() - LONGEST_REQUEST
+        with self._open:
+            slow = [each for each, since in self._since.items() if since < before]
+        for each in slow:
+            _end(each)
+
+    def close_all(self) -> None:
+        with self._open:
+            left = list(self._since)
+        for each in left:
+            _end(each)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        # Whoever asks may go away in the middle; what is wrong with us, the verdict tells.
+        log.debug("a request for health failed: %r", sys.exc_info()[1])
+
+
+def _end(connection: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _Server
+    timeout = LONGEST_REQUEST
+    protocol_version = "HTTP/1.0"
+    server_version = "icebus"
+    sys_version = ""
+
+    def do_GET(self) -> None:
+        self._answer(body=True)
+
+    def do_HEAD(self) -> None:
+        self._answer(body=False)
+
+    def _answer(self, *, body: bool) -> None:
+        # A page that has a name of its own point here is not to read it.
+        host = re.sub(r":[0-9]+$", "", self.headers.get("Host", "localhost")).strip("[]")
+        if host != "localhost" and not _is_loopback(host):
+            self.send_error(HTTPStatus.MISDIRECTED_REQUEST)
+            return
+        if self.path.partition("?")[0] not in PATHS:
+            self.send_error(HTTPStatus.NOT_FOUND)
+            return
+        verdict = self.server.cache.verdict()
+        bad = verdict.severity in (Severity.CRITICAL, Severity.UNKNOWN)
+        text = json.dumps(verdict.document).encode() + b"\n"
+        self.send_response(HTTPStatus.SERVICE_UNAVAILABLE if bad else HTTPStatus.OK)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(text)))
+        self.send_header("Cache-Control", "no-store")
+        self.end_headers()
+        if body:
+            self.wfile.write(text)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 (its name there)
+        log.debug("asked for health: %s", self.requestline)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

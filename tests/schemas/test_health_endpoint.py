@@ -1,0 +1,145 @@
+"""Health by HTTP: on loopback only, bounded, and without effect on the program."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from icebus.schemas.deadline import Deadline
+from icebus.schemas.errors import InvalidRequest
+from icebus.schemas.supervision import endpoint as module
+from icebus.schemas.supervision.endpoint import CONNECTIONS, HealthEndpoint, Place
+from icebus.schemas.supervision.health import Finding, Severity, Verdict
+
+
+class Program:
+    """Something that is well, or not, and counts who looks."""
+
+    def __init__(self) -> None:
+        self.severity = Severity.OK
+        self.looked = 0
+
+    def look(self) -> Verdict:
+        self.looked += 1
+        return Verdict("test", (Finding("a", self.severity, "as it is"),))
+
+
+@pytest.fixture
+def program() -> Program:
+    return Program()
+
+
+@pytest.fixture
+def served(program: Program) -> Iterator[HealthEndpoint]:
+    made = HealthEndpoint(Place("127.0.0.1", 0), program.look)
+    made.start()
+    yield made
+    made.stop(Deadline.after(10))
+
+
+def ask(
+    endpoint: HealthEndpoint, path: str = "/health", method: str = "GET", host: str | None = None
+) -> tuple[int, bytes]:
+    connection = http.client.HTTPConnection("127.0.0.1", endpoint.port, timeout=20)
+    try:
+        connection.request(method, path, headers={} if host is None else {"Host": host})
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize(
+    ("severity", "status"),
+    [
+        (Severity.OK, 200),
+        (Severity.WARNING, 200),
+        (Severity.CRITICAL, 503),
+        (Severity.UNKNOWN, 503),
+    ],
+)
+def test_given_a_verdict_then_the_status_and_the_body_say_it(
+    served: HealthEndpoint, program: Program, severity: Severity, status: int
+) -> None:
+    program.severity = severity
+
+    answered, body = ask(served)
+
+    assert answered == status
+    assert json.loads(body)["code"] == int(severity)
+    assert ask(served, method="HEAD") == (status, b"")
+
+
+def test_given_many_who_ask_then_the_program_is_looked_at_once(
+    served: HealthEndpoint, program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "CACHED", 3600.0)
+    for _ in range(5):
+        assert ask(served)[0] == 200
+    assert program.looked == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "host", "status"),
+    [
+        ("/secrets", "GET", None, 404),
+        ("/health", "POST", None, 501),
+        ("/health", "GET", "evil.example:80", 421),
+        ("/health?x=1", "GET", "localhost:9101", 200),
+        ("/health", "GET", "[::1]:9101", 200),
+    ],
+)
+def test_given_another_request_then_only_what_is_meant_is_answered(
+    served: HealthEndpoint, path: str, method: str, host: str | None, status: int
+) -> None:
+    assert ask(served, path, method, host)[0] == status
+
+
+def test_given_connections_that_say_nothing_then_they_are_few_and_are_ended(
+    served: HealthEndpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LONGEST_REQUEST", 0.5)
+    silent = [
+        socket.create_connection(("127.0.0.1", served.port), timeout=20)
+        for _ in range(3 * CONNECTIONS)
+    ]
+    for each in silent:
+        assert each.recv(1) == b"", "all are closed by the other side"
+        each.close()
+
+    until = time.monotonic() + 20
+    while True:
+        try:
+            assert ask(served)[0] == 200
+        except (OSError, http.client.HTTPException):
+            assert time.monotonic() < until
+        else:
+            break
+    handlers = [each for each in threading.enumerate() if "process_request" in each.name]
+    assert len(handlers) <= CONNECTIONS
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["0.0.0.0:80", "192.168.0.1:80", "9101", "127.0.0.1", "127.0.0.1:99999", "x:1", "[::]:1"],
+)
+def test_given_a_place_that_others_reach_then_it_is_refused_with_an_example(text: str) -> None:
+    with pytest.raises(InvalidRequest, match=r"127\.0\.0\.1:9101"):
+        Place.parse(text)
+
+
+def test_given_a_place_on_loopback_then_it_is_read() -> None:
+    assert Place.parse("127.0.0.1:9101") == Place("127.0.0.1", 9101)
+    assert Place.parse("localhost:9101") == Place("127.0.0.1", 9101)
+    assert Place.parse("[::1]:0") == Place("::1", 0)
+
+
+def test_given_a_port_that_is_taken_then_that_is_said(served: HealthEndpoint) -> None:
+    with pytest.raises(InvalidRequest, match="choose another port"):
+        HealthEndpoint(Place("127.0.0.1", served.port), Program().look)
