@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,6 +17,7 @@ from icebus.control.health import Facts, judge, look
 from icebus.control.store.database import Database
 from icebus.control.store.looking import DatabaseSeen, look_at
 from icebus.schemas.components import ControlState, Heartbeat, Presence
+from icebus.schemas.database import DatabaseCause, DatabaseTrouble
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.supervision.health import Severity
 
@@ -108,12 +109,12 @@ def test_given_postgresql_then_it_is_asked_for_its_clock_and_its_absence_is_told
 
 
 def test_given_a_control_that_says_that_its_database_is_away_then_that_counts() -> None:
-    from datetime import UTC, datetime
+    trouble = DatabaseTrouble(
+        since=datetime(2026, 1, 2, tzinfo=UTC), cause=DatabaseCause.UNREACHABLE
+    )
+    state = ControlState(state=Presence.ONLINE, session="s1", database=trouble)
 
-    trouble = SimpleNamespace(since=datetime(2026, 1, 2, tzinfo=UTC), cause="unreachable")
-    state = SimpleNamespace(state=Presence.ONLINE, leading=True, database=trouble)
-
-    verdict = judge(replace(WELL, state=state))  # type: ignore[arg-type]
+    verdict = judge(replace(WELL, state=state))
 
     assert verdict.severity is Severity.CRITICAL
-    assert "away since 2026-01-02 00:00:00 UTC (unreachable)" in verdict.line
+    assert "can't be connected to since 2026-01-02 00:00:00 UTC: start it" in verdict.line

@@ -39,7 +39,7 @@ from icebus.schemas.supervision.command import (
     Output,
     OutputOption,
     PatienceOption,
-    run_program,
+    run_commands,
     tell,
     within,
 )
@@ -210,7 +210,7 @@ def _log_to_stderr(level: str) -> None:
 def main() -> None:
     """Run the program; what goes wrong is one line on stderr that says what to do."""
     try:
-        run_program(app)
+        run_commands(app)
     except IcebusError as error:
         typer.echo(printable(f"icebus-control: {error.message}", "\n"), err=True)
         sys.exit(1)

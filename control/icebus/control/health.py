@@ -99,11 +99,11 @@ def _judge_leading(facts: Facts) -> Finding | None:
 
 
 def _judge_database(facts: Facts) -> Finding:
-    trouble = None if facts.state is None else getattr(facts.state, "database", None)
-    if trouble is not None and not (facts.state is None or is_gone(facts.state)):
-        cause = getattr(trouble.cause, "value", trouble.cause)
+    state = facts.state
+    if state is not None and state.database is not None and not is_gone(state):
+        trouble = state.database
         since = f"{trouble.since:%Y-%m-%d %H:%M:%S} UTC"
-        return critical("database", f"its database is away since {since} ({cause})")
+        return critical("database", f"its database {trouble.words} since {since}: {trouble.remedy}")
     seen = facts.database
     if seen is not None and seen.problem:
         return critical("database", seen.problem)

@@ -227,6 +227,8 @@ class Control:
         """What it does, in some words."""
         if not self._bus.connected:
             return "the broker is away"
+        if (trouble := self._database.availability.trouble) is not None:
+            return f"the database {trouble.words}"
         return "leads" if self._engine.leading else "stands by"
 
     def _allow_requests(self, user: str) -> Allowance:

@@ -54,7 +54,7 @@ from icebus.schemas.supervision.command import (
     OnlyCritical,
     OutputOption,
     PatienceOption,
-    run_program,
+    run_commands,
     tell,
     within,
 )
@@ -436,7 +436,7 @@ def _hint_if_stopped(directory: Path) -> None:
 def main() -> None:
     """The entry point."""
     try:
-        run_program(app)
+        run_commands(app)
     except IcebusError as error:
         typer.echo(printable(f"icebus-rack: {error.message}", "\n"), err=True)
         sys.exit(1)

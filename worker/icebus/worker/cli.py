@@ -30,7 +30,7 @@ from icebus.schemas.supervision.command import (
     Output,
     OutputOption,
     PatienceOption,
-    run_program,
+    run_commands,
     tell,
     within,
 )
@@ -269,7 +269,7 @@ def serve(configuration: Configuration, installed: Installed, health: str | None
 def main() -> None:
     """Entry point."""
     try:
-        run_program(app)
+        run_commands(app)
     except IcebusError as error:
         typer.echo(printable(f"icebus-worker: {error.message}", "\n"), err=True)
         sys.exit(1)

@@ -34,7 +34,7 @@ from icebus.schemas.errors import (
 )
 from icebus.schemas.ids import BROKER, is_id
 from icebus.schemas.logs import log_to_stderr
-from icebus.schemas.supervision.command import EXIT_CODES, run_program
+from icebus.schemas.supervision.command import EXIT_CODES, run_commands
 from icebus.schemas.topics import Role
 
 EXIT_FAILED = 1
@@ -285,7 +285,7 @@ def main() -> None:
     """Entry point of ``icebus-broker``."""
     log_to_stderr(logging.WARNING, "%(levelname)s %(message)s")
     try:
-        run_program(app)
+        run_commands(app)
     except IcebusError as error:
         say(f"error: {error.message}")
         sys.exit(EXIT_FAILED)

@@ -92,7 +92,7 @@ def tell(verdict: Verdict, output: Output, *, only_critical: bool) -> NoReturn:
     raise Told(int(bad) if only_critical else int(severity))
 
 
-def run_program(app: typer.Typer) -> None:
+def run_commands(app: typer.Typer) -> None:
     """Run a program; wrong usage of its ``health`` is "unknown", not "critical" as click's 2 is.
 
     Raises:
