@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
-from icebus.schemas.errors import InvalidRequest
+from icebus.schemas.errors import InvalidRequest, ProgramMissing
 from icebus.schemas.installation import lacks
 
 if TYPE_CHECKING:
