@@ -1,0 +1,96 @@
+/** A plot that follows its data, its width and the colours of the page. */
+
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
+import uPlot from "uplot";
+import "uplot/dist/uPlot.min.css";
+
+export interface Series {
+  readonly label: string;
+  /** How it is drawn: points, a line, or bars from zero. */
+  readonly as: "points" | "line" | "bars";
+}
+
+interface Props {
+  /** What the plot shows, for those who don't see it. */
+  readonly label: string;
+  readonly data: uPlot.AlignedData;
+  readonly series: readonly Series[];
+  /** Whether x is a time in seconds. */
+  readonly time: boolean;
+  readonly height?: number;
+}
+
+/** A colour of the page's style sheet. */
+function colour(name: string): string {
+  return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+}
+
+const COLOURS = ["--accent", "--good", "--busy", "--held", "--bad"];
+
+function drawn({ as, label }: Series, index: number): uPlot.Series {
+  const stroke = colour(COLOURS[index % COLOURS.length] ?? "--accent");
+  switch (as) {
+    case "points":
+      return { label, stroke, paths: () => null, points: { show: true, size: 4, fill: stroke } };
+    case "bars": {
+      const paths = uPlot.paths.bars?.({ size: [0.95, 60], align: 1 });
+      return { label, stroke, fill: stroke, ...(paths && { paths }), points: { show: false } };
+    }
+    case "line":
+      return { label, stroke, width: 1.5, points: { show: false }, spanGaps: true };
+  }
+}
+
+/** Drawn anew when the colours change. */
+function useDark(): boolean {
+  const [dark, setDark] = useState(matchMedia("(prefers-color-scheme: dark)").matches);
+  useEffect(() => {
+    const media = matchMedia("(prefers-color-scheme: dark)");
+    const changed = (): void => setDark(media.matches);
+    media.addEventListener("change", changed);
+    return () => media.removeEventListener("change", changed);
+  }, []);
+  return dark;
+}
+
+export function Plot({ label, data, series, time, height = 220 }: Props) {
+  const element = useRef<HTMLDivElement>(null);
+  const plot = useRef<uPlot | null>(null);
+  const dark = useDark();
+  const shape = series.map((each) => `${each.as}:${each.label}`).join("|");
+  useLayoutEffect(() => {
+    const place = element.current;
+    if (place === null) return;
+    const axis: uPlot.Axis = {
+      stroke: colour("--dim"),
+      grid: { stroke: colour("--line"), width: 1 },
+      ticks: { stroke: colour("--line"), width: 1 },
+      font: `11px ${getComputedStyle(place).fontFamily}`,
+    };
+    const made = new uPlot(
+      {
+        width: place.clientWidth,
+        height,
+        scales: { x: { time } },
+        axes: [axis, { ...axis, size: 64 }],
+        series: [{}, ...series.map(drawn)],
+        legend: { show: series.length > 1, live: false },
+        cursor: { drag: { x: true, y: false } },
+      },
+      data,
+      place,
+    );
+    plot.current = made;
+    const observer = new ResizeObserver(() => {
+      if (place.clientWidth > 0) made.setSize({ width: place.clientWidth, height });
+    });
+    observer.observe(place);
+    return () => {
+      observer.disconnect();
+      made.destroy();
+      plot.current = null;
+    };
+  }, [shape, time, height, dark]);
+  useEffect(() => plot.current?.setData(data), [data]);
+  return <div class="plot" role="img" aria-label={label} ref={element} />;
+}
