@@ -12,6 +12,7 @@ once. How a message is carried is said by its topic, in :mod:`icebus.schemas.top
   :class:`Exchange` objects, to be answered once.
 - :class:`StatePublisher` keeps what the broker says of us true.
 - :func:`glance` looks at what the broker retains and disconnects, for health checks.
+- :func:`client_context` has what TLS to a broker is opened with, for who carries others' bytes.
 - :func:`wait_for` waits for a future until a deadline.
 
 What stands in ``__all__`` is public, here and in no other module of the package.
@@ -23,6 +24,7 @@ from icebus.bus._broker_address.address import BrokerAddress, check_root
 from icebus.bus._broker_address.credentials import Credentials
 from icebus.bus._broker_address.invitation import Invitation
 from icebus.bus._bus import RECONNECT_MAX, Bus, new_client_id
+from icebus.bus._connection.tls import client_context
 from icebus.bus._glance import Glance, glance
 from icebus.bus._messages import Incoming, Will
 from icebus.bus._requests.answering import Exchange, Responder
@@ -54,6 +56,7 @@ __all__ = [
     "Will",
     "check_role",
     "check_root",
+    "client_context",
     "glance",
     "new_client_id",
     "wait_for",

@@ -16,6 +16,7 @@ from icebus.client.cli.commands import (
     admin,
     call,
     circuit,
+    dashboard,
     devices,
     doctor,
     evaluate,
@@ -104,7 +105,10 @@ def options(
 
 
 PANELS = {
-    "Farm": ("up", "doctor", "workers", "devices", "kinds", "watch", "history", "login", "passwd"),
+    "Farm": (
+        *("up", "dashboard", "doctor", "workers", "devices", "kinds", "watch", "history"),
+        *("login", "passwd"),
+    ),
     "Boards": (
         *("available", "reserve", "reservations", "extend", "reboot", "release"),
         *("transfer", "accept", "decline", "limits"),
@@ -114,7 +118,7 @@ PANELS = {
 """How `icebus --help` groups the commands."""
 
 for _module in (
-    *(up, doctor, workers, devices, kinds, watch, history, login, profiles, admin),
+    *(up, dashboard, doctor, workers, devices, kinds, watch, history, login, profiles, admin),
     *(reservations, offers, limits, reboot, evaluate, map, results, call, simulate, circuit),
 ):
     _module.add_to(app)

@@ -1,0 +1,169 @@
+"""``icebus dashboard``: the web page of a farm."""
+
+from __future__ import annotations
+
+import webbrowser
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from icebus.client.cli.connecting import CONNECT_TIMEOUT, PROFILE
+from icebus.client.cli.output import print_line, print_message
+
+if TYPE_CHECKING:
+    from icebus.bus import BrokerAddress
+    from icebus.client.dashboard.running import Running
+    from icebus.client.dashboard.settings import Settings
+    from icebus.client.dashboard.starting import Dashboard
+
+START_TIMEOUT = 10.0
+STOP_TIMEOUT = 5.0
+
+LOOK_AFTER = 1.0
+"""Seconds between looks whether it still serves."""
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the command."""
+    app.command()(dashboard)
+
+
+def dashboard(
+    listen: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT",
+            help="Where browsers reach it. (default: 127.0.0.1:8470, or another port if that is "
+            "taken)",
+        ),
+    ] = None,
+    open_: Annotated[
+        bool, typer.Option("--open", help="Open it in this machine's browser, signed in.")
+    ] = False,
+    link: Annotated[
+        bool,
+        typer.Option(
+            "--link", help="Print a link that signs in at the one that runs here; start none."
+        ),
+    ] = False,
+    wall: Annotated[
+        bool,
+        typer.Option(
+            "--wall",
+            help="Links are for screens: good again and again, and for an observer's account only.",
+        ),
+    ] = False,
+    name: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--name",
+            help="A name that browsers reach it by, besides addresses and localhost; repeatable.",
+        ),
+    ] = None,
+    certificate: Annotated[
+        Path | None, typer.Option(help="For TLS: certificates in PEM, its own first.")
+    ] = None,
+    key: Annotated[Path | None, typer.Option(help="The certificate's key, in PEM.")] = None,
+    without_tls: Annotated[
+        bool,
+        typer.Option(
+            "--without-tls",
+            help="Listen beyond this machine without TLS. People's passwords can then be read on "
+            "the way: for where something in front of it speaks TLS.",
+        ),
+    ] = False,
+) -> None:
+    """Serve the farm's web page, until Ctrl-C.
+
+    People sign in with their name and password; a link that it prints does it for the profile in
+    use, once, within ten minutes.
+
+    Examples:
+      icebus dashboard
+      icebus dashboard --link
+      icebus --farm wall.json dashboard --wall
+    """
+    from icebus.client._profile import find_address
+    from icebus.client.dashboard.built import NOT_INSTALLED, missing_packages
+    from icebus.schemas.errors import ProgramMissing
+
+    address = find_address(profile=PROFILE.get())
+    if link:
+        return print_line(_running(address).make_link())
+    if missing_packages():
+        raise ProgramMissing(NOT_INSTALLED)
+    from icebus.client.dashboard.settings import Settings, parse_listen
+
+    host, port = parse_listen(listen or "")
+    settings = Settings(host, port, tuple(name or ()), certificate, key, without_tls)
+    if listen is None:
+        settings = settings.on_free_port()
+    return _serve(_make(address, settings, wall), wall, open_)
+
+
+def _make(address: BrokerAddress, settings: Settings, wall: bool) -> Dashboard:
+    from icebus.client._profile import find_address
+    from icebus.client.dashboard.sign_in import Link
+    from icebus.client.dashboard.starting import Dashboard, check_reads_only, farm_name
+    from icebus.schemas.deadline import Deadline
+
+    if wall:
+        check_reads_only(address, Deadline.after(CONNECT_TIMEOUT))
+    profile = PROFILE.get()
+    return Dashboard(
+        address,
+        settings,
+        farm_name(profile, address),
+        Link.WALL if wall else Link.SIGN_IN,
+        lambda: find_address(profile=profile),
+    )
+
+
+def _serve(dashboard: Dashboard, wall: bool, open_: bool) -> None:
+    import sys
+
+    from icebus.client.cli.signals import Signals
+    from icebus.client.dashboard.built import NOT_BUILT, is_built
+    from icebus.schemas.deadline import Deadline
+    from icebus.schemas.errors import InternalError
+
+    with Signals() as signals:
+        dashboard.start(Deadline.after(START_TIMEOUT))
+        try:
+            if not is_built():
+                print_message(f"icebus: {NOT_BUILT}")
+            running = dashboard.running
+            print_line(running.url)
+            if running.key and sys.stdout.isatty():
+                how = "for a screen on a wall" if wall else "good once, for ten minutes"
+                print_message(f"  signed in ({how}): {running.make_link()}")
+            print_message("  Ctrl-C ends it")
+            if open_:
+                webbrowser.open(running.make_link() if running.key else running.url)
+            while signals.stop is None:
+                signals.wait(Deadline.after(LOOK_AFTER))
+                if not dashboard.serves:
+                    raise InternalError("the dashboard has ended; its log above says why")
+        finally:
+            dashboard.stop(Deadline.after(STOP_TIMEOUT))
+
+
+def _running(address: BrokerAddress) -> Running:
+    """The dashboard that runs here for this account.
+
+    Raises:
+        Conflict: none does, or it has no links.
+    """
+    from icebus.client.dashboard.running import RunningFile
+    from icebus.schemas.errors import Conflict
+
+    running = RunningFile(address).read()
+    if running is None or not running.answers:
+        raise Conflict(
+            f"no dashboard runs here for {address.user} at {address.host}:{address.port}; "
+            "start one with `icebus dashboard`"
+        )
+    if not running.key:
+        raise Conflict(f"{address.user} has no password here, and so there are no links")
+    return running

@@ -1,0 +1,97 @@
+"""The file that says which dashboard runs here: what makes links for it reads that."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import time
+from urllib.parse import quote
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from icebus.bus import BrokerAddress
+from icebus.client._farm_directory import state_directory
+from icebus.client.dashboard.sign_in import Link, link_url, new_key
+from icebus.schemas.errors import InvalidRequest
+from icebus.schemas.private_files import make_private_folder, write_private
+
+ANSWER_TIMEOUT = 2.0
+"""Seconds for a dashboard of this machine to take a connection."""
+
+
+class Running(BaseModel):
+    """A dashboard that runs on this machine, or ran.
+
+    Attributes:
+        url: where it is reached.
+        listens: address and port that it listens on.
+        link: which links it takes.
+        key: that they are signed with.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    url: str
+    listens: tuple[str, int]
+    link: Link
+    key: str = Field(repr=False)
+
+    @property
+    def answers(self) -> bool:
+        """Whether something takes connections there."""
+        try:
+            socket.create_connection(self.listens, ANSWER_TIMEOUT).close()
+        except OSError:
+            return False
+        return True
+
+    def make_link(self) -> str:
+        """A link that signs in there."""
+        return link_url(self.url, self.key, self.link, time.time())
+
+
+class RunningFile:
+    """Where a dashboard of this user for one farm says that it runs. Its owner's only.
+
+    Args:
+        address: of the farm's broker, and who the dashboard is there.
+    """
+
+    def __init__(self, address: BrokerAddress) -> None:
+        name = quote(f"{address.user}@{address.host}", safe="@") + f"-{address.port}.json"
+        self.path = state_directory() / "dashboards" / name
+
+    def read(self) -> Running | None:
+        """What it says; None where there is none."""
+        try:
+            return Running.model_validate_json(self.path.read_bytes())
+        except (OSError, ValidationError):
+            return None
+
+    def key_for(self, link: Link) -> str:
+        """The key for such links; of walls the one used before, so that links stay good."""
+        before = self.read()
+        if before is not None and link is before.link is Link.WALL and before.key:
+            return before.key
+        return new_key()
+
+    def write(self, running: Running) -> None:
+        """Say that one runs.
+
+        Raises:
+            InvalidRequest: the file can't be written.
+        """
+        try:
+            make_private_folder(self.path.parent)
+            write_private(self.path, running.model_dump_json() + "\n")
+        except OSError as error:
+            raise InvalidRequest(
+                f"can't write {self.path} ({error.strerror}); name a folder that can be written in "
+                "XDG_STATE_HOME"
+            ) from None
+
+    def remove(self, running: Running) -> None:
+        """Take it back, unless links of it outlive it or another dashboard runs by now."""
+        if running.link is not Link.WALL and self.read() == running:
+            with contextlib.suppress(OSError):
+                self.path.unlink()
