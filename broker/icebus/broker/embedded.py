@@ -12,6 +12,8 @@ from pathlib import Path
 
 from icebus.broker.access import Principal
 from icebus.broker.directory import BrokerDirectory, Settings
+from icebus.broker.logins.reader import LogReader
+from icebus.broker.logins.watch import LoginWatch
 from icebus.broker.mosquitto import LOOPBACK, find_program, may_open_many_files
 from icebus.broker.process import Child
 from icebus.broker.tls.certificates import Listening
@@ -36,7 +38,8 @@ class EmbeddedBroker:
         port: to listen on; None for the one used here before, or else a free one.
         host: to listen on; loopback unless other machines shall reach it.
         tls: where to listen with TLS besides, with the certificates in the directory.
-        to_stderr: have Mosquitto log to our stderr instead of a file in the directory.
+        to_stderr: pass on what Mosquitto logs to our own log instead of a file in the directory;
+            but not each connection.
 
     Raises:
         ProgramMissing: Mosquitto is not installed; the message says how to.
@@ -62,6 +65,8 @@ class EmbeddedBroker:
         self._log = None if to_stderr else self.directory / "mosquitto.log"
         self._program = self._find()
         self._child: Child | None = None
+        self._reader: LogReader | None = None
+        self.logins = LoginWatch()
         self._attempts = ATTEMPTS if port is None else 1
         self.port = port if port is not None else self._choose_port()
         self._principals = self._files.add_principals(principals, self._settings)
@@ -123,9 +128,7 @@ class EmbeddedBroker:
             if _taken(host, port):
                 os.close(lock)
                 raise _PortTaken(port)
-        log = self._log
-        told = log.stat().st_size if log is not None and log.exists() else 0
-        self._child = self._launch(lock, log)
+        self._child = self._launch(lock, self._log)
         pause = threading.Event()
         while not (
             all(_accepts(reachable(host), port) for host, port in self._listeners)
@@ -133,21 +136,28 @@ class EmbeddedBroker:
         ):
             if not self._child.running or deadline.expired:
                 self.stop(Deadline.after(1))
-                said = "its log stands above"
-                if log is not None:
-                    said = log.read_bytes()[told:].decode(errors="replace").strip()[-800:]
+                said = self._reader.said[-800:] if self._reader is not None else "see its log"
                 if "Address already in use" in said:
                     raise _PortTaken(self.port)
                 raise BrokerUnavailable(f"Mosquitto did not start on port {self.port}: {said}")
             pause.wait(0.005)
+        if self._reader is not None:
+            self.logins.started(self._child.process.pid)
 
     def _find(self) -> str:
         return find_program("mosquitto")
 
     def _launch(self, lock: int, log: Path | None) -> Child:
         argv = [self._program, "-c", str(self._files.configuration)]
-        with may_open_many_files():
-            child = Child(argv, log, inherit=[lock])
+        reader = LogReader(self.logins, log)
+        try:
+            with may_open_many_files():
+                child = Child(argv, reader.output, inherit=[lock])
+        except BaseException:
+            reader.close()
+            raise
+        reader.start()
+        self._reader = reader
         self._files.claim.record(lock, child.process.pid)
         return child
 
@@ -162,6 +172,8 @@ class EmbeddedBroker:
         """End it; it saves retained messages first."""
         if self._child is not None:
             self._child.stop(deadline)
+        if self._reader is not None:
+            self._reader.join(deadline)
 
     @property
     def _settings(self) -> Settings:

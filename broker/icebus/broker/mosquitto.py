@@ -99,7 +99,7 @@ def configuration(
         "log_type error",
         "log_type warning",
         "log_type notice",
-        "connection_messages false",
+        "connection_messages true",  # our programs count failed logins in them
     ]
     if tls is not None and certificates is not None:
         lines += tls_listeners(tls, certificates)

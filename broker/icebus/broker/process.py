@@ -20,7 +20,7 @@ class Child:
 
     Args:
         argv: the program and its arguments.
-        log: file its output is appended to; None to share ours.
+        log: file its output is appended to, or a descriptor that it goes to; None to share ours.
         environment: variables to add to ours; secrets go here, not into ``argv``.
         inherit: descriptors it keeps open.
 
@@ -31,14 +31,14 @@ class Child:
     def __init__(
         self,
         argv: Sequence[str],
-        log: Path | None,
+        log: Path | int | None,
         environment: Mapping[str, str] | None = None,
         inherit: Sequence[int] = (),
     ) -> None:
         setpriv = shutil.which("setpriv")
         guarded = [setpriv, "--pdeathsig", "TERM", "--", *argv] if setpriv else list(argv)
         self.argv = list(argv)
-        output = None if log is None else open_private(log, os.O_WRONLY | os.O_APPEND)
+        output = open_private(log, os.O_WRONLY | os.O_APPEND) if isinstance(log, Path) else log
         try:
             self.process = subprocess.Popen(
                 guarded,
@@ -52,7 +52,7 @@ class Child:
                 umask=0o077,
             )
         finally:
-            if output is not None:
+            if output is not None and isinstance(log, Path):
                 os.close(output)
 
     @property

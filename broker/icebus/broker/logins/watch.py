@@ -1,0 +1,143 @@
+"""Who fails to log in: said in our log, and shut out when it becomes too much."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import OrderedDict
+
+from icebus.broker.logins.allowances import AT_ONCE, SHUT_OUT, Allowances, Network, network_of
+from icebus.broker.logins.lines import Detail, Failed, Full, Line, LoggedIn, Opened, Reason
+from icebus.broker.logins.sockets import shut_out
+
+log = logging.getLogger(__name__)
+
+NAMED = 50
+"""Addresses whose failures are said apart; those of more are counted together, or a flood from many
+addresses would be one of lines."""
+
+NAMED_FOR = 600.0
+"""Seconds for which an address stays one of those."""
+
+
+class LoginWatch:
+    """Learns of connections from lines of Mosquitto's log.
+
+    Lines are given to it on one thread; what it knows may be asked on any.
+    """
+
+    def __init__(self) -> None:
+        self._allowances = Allowances()
+        self._lock = threading.Lock()
+        self._applying = threading.Lock()
+        self._named: OrderedDict[str, float] = OrderedDict()
+        self._pid = 0
+        self._applied: frozenset[Network] = frozenset()
+        self._complained = False
+        self._left = False
+
+    def started(self, pid: int) -> None:
+        """Mosquitto listens as this process, and is to know who is shut out."""
+        with self._applying:
+            self._pid = pid
+            self._applied = frozenset()
+        self._apply(time.monotonic())
+
+    def ended(self) -> None:
+        """Mosquitto has ended; its number may be another process's from now on."""
+        with self._applying:
+            self._pid = 0
+
+    def take(self, line: Line, now: float) -> None:
+        """Learn from a line.
+
+        Args:
+            line: as read.
+            now: monotonic seconds.
+        """
+        shut = False
+        address = ""
+        if self._left and line == Failed(Reason.NO_TLS):
+            line = Failed(Reason.LEFT)
+        self._left = isinstance(line, Detail) and line.left
+        with self._lock:
+            match line:
+                case Opened(address, port):
+                    self._allowances.opened(address, port, now)
+                case LoggedIn(address, port):
+                    shut = self._allowances.logged_in(address, port, now)
+                case Failed(reason, origin):
+                    address, shut = self._allowances.failed(reason, origin, now)
+                case _:
+                    pass
+        if isinstance(line, Failed):
+            self._say(line.reason, address, now)
+        elif isinstance(line, Full):
+            log.warning(
+                "a listener has all the connections that it takes; %s got none", line.address
+            )
+        if shut:
+            self._apply(now)
+            log.warning(
+                "%s is shut out for %.0f s: more than %.0f connections from there came to nothing; "
+                "those that are there go on",
+                network_of(address),
+                SHUT_OUT,
+                AT_ONCE,
+                extra={"subject": self._subject(address, now)},
+            )
+
+    def tick(self, now: float) -> None:
+        """Let in again whose time has passed."""
+        self._apply(now)
+
+    def failures(self, now: float, within: float) -> dict[Network, tuple[int, float]]:
+        """How many failures there were, and how many seconds ago the last one, by address."""
+        with self._lock:
+            return self._allowances.failures(now, within)
+
+    def _say(self, reason: Reason, address: str, now: float) -> None:
+        # Whoever looks whether we are there goes without a word, too.
+        level = logging.DEBUG if reason is Reason.LEFT else logging.WARNING
+        log.log(
+            level,
+            "a login from %s failed: %s",
+            address or "an address that is not known",
+            reason.value,
+            extra={"subject": self._subject(address, now)},
+        )
+
+    def _subject(self, address: str, now: float) -> str:
+        network = str(network_of(address))
+        if network not in self._named:
+            if len(self._named) >= NAMED:
+                oldest, since = next(iter(self._named.items()))
+                if now - since < NAMED_FOR:
+                    return "others"
+                del self._named[oldest]
+            self._named[network] = now
+        return network
+
+    def _apply(self, now: float) -> None:
+        with self._lock:
+            wanted = self._allowances.shut_out(now)
+        with self._applying:
+            if wanted == self._applied or not self._pid:
+                return
+            self._applied = wanted
+            try:
+                shut_out(self._pid, wanted)
+            except ProcessLookupError:
+                pass  # it has ended, and all connections with it
+            except (OSError, AttributeError, ValueError) as error:
+                self._complain(error)
+
+    def _complain(self, error: Exception) -> None:
+        if not self._complained:
+            self._complained = True
+            log.warning(
+                "nobody can be shut out here, however many logins fail (%s); have a firewall count "
+                "connections, as docs/deploy.md says",
+                error,
+            )
