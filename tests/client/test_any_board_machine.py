@@ -8,7 +8,7 @@ import hypothesis.strategies as st
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from icebus.client._evaluating.any_board import AHEAD_EACH, ATTEMPTS, MAX_DEPTH, AnyBoard
+from icebus.client._evaluating.any_board import AHEAD_EACH, ATTEMPTS, MAX_DEPTH, SPREAD, AnyBoard
 from icebus.client._evaluating.board_queue import EvaluateCall, Evaluation
 from icebus.client._evaluating.distribution import FailedEvaluation
 from icebus.schemas.errors import (
@@ -43,6 +43,7 @@ class AnyBoardMachine(RuleBasedStateMachine):
         self.lost: set[str] = set()
         self.ended = False
         self.given_up = False
+        self.chosen: dict[int, str] = {}
 
     def _failed(self, failed: list[FailedEvaluation[int]]) -> None:
         self.outcomes.update(each.evaluation.item for each in failed)
@@ -55,6 +56,24 @@ class AnyBoardMachine(RuleBasedStateMachine):
                 break
             self._failed(self.any_board.add(self.items))
             self.items += 1
+
+    @precondition(lambda self: not self.ended and self.any_board.wants_more)
+    @rule(data=st.data())
+    def add_for_one(self, data: st.DataObject) -> None:
+        serial = data.draw(st.sampled_from(sorted(self.any_board.serials)))
+        failed = self.any_board.add(self.items, [serial])
+        assert bool(failed) == (serial in self.lost)
+        self.chosen[self.items] = serial
+        self._failed(failed)
+        self.items += 1
+
+    @precondition(lambda self: not self.ended)
+    @rule()
+    def add_for_a_stranger(self) -> None:
+        (failed,) = self.any_board.add(self.items, ["not-a-board"])
+        assert failed.error.code == "device_not_held"
+        self._failed([failed])
+        self.items += 1
 
     @precondition(lambda self: not self.ended)
     @rule()
@@ -80,6 +99,7 @@ class AnyBoardMachine(RuleBasedStateMachine):
             assert pending == items, "sent although it had its outcome"
             assert not elsewhere.intersection(items), "two boards measure one item"
             assert not {s.id for s in self.known} & {s.id for s in call.evaluations}
+            assert all(self.chosen.get(item, call.serial) == call.serial for item in items)
             suspects = [item for item in items if self.struck[item]]
             assert not suspects or len(items) == 1, "a suspect goes in a call of its own"
         self.asked[call.serial] = call
@@ -142,7 +162,8 @@ class AnyBoardMachine(RuleBasedStateMachine):
         before = self.outcomes[evaluation.item]
         failed = self.any_board.fail(evaluation.serial, evaluation.id, error)
         if error is SILENT and owed and not before:
-            self.struck[evaluation.item] += 1
+            last = evaluation.item in self.chosen
+            self.struck[evaluation.item] += ATTEMPTS if last else 1
         if before or (error is SILENT and (not owed or self.struck[evaluation.item] < ATTEMPTS)):
             assert failed == []
         else:
@@ -223,7 +244,7 @@ class AnyBoardMachine(RuleBasedStateMachine):
 
     @invariant()
     def memory_is_bounded(self) -> None:
-        most = AHEAD_EACH * len(BOARDS + SPARE) + len(BOARDS + SPARE) * MAX_DEPTH
+        most = AHEAD_EACH * len(BOARDS + SPARE) + len(BOARDS + SPARE) * MAX_DEPTH + SPREAD
         assert len(self.any_board._pending) <= most
         assert len(self.any_board._sent) <= most + sum(
             t.sent - 1 for t in self.any_board._pending.values()

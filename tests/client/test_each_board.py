@@ -29,6 +29,7 @@ class EachBoardMachine(RuleBasedStateMachine):
         self.places = list(BOARDS)
         self.preparing: set[str] = set()
         self.items = 0
+        self.expected = 0
         self.asked: dict[str, EvaluateCall[int]] = {}
         self.accepted: list[Evaluation[int]] = []
         self.known: list[Evaluation[int]] = []
@@ -58,11 +59,30 @@ class EachBoardMachine(RuleBasedStateMachine):
                 break
             self._failed(self.each_board.add(self.items))
             self.items += 1
+            self.expected += len(BOARDS)
+
+    @precondition(lambda self: not self.ended and self.each_board.wants_more)
+    @rule(data=st.data())
+    def add_for_some(self, data: st.DataObject) -> None:
+        serials = data.draw(st.lists(st.sampled_from(self.places), min_size=1, unique=True))
+        self._failed(self.each_board.add(self.items, serials))
+        self.items += 1
+        self.expected += len(serials)
+
+    @precondition(lambda self: not self.ended)
+    @rule()
+    def add_for_a_stranger(self) -> None:
+        (failed,) = self.each_board.add(self.items, ["not-a-board"])
+        assert failed.error.code == "device_not_held"
+        self._failed([failed])
+        self.items += 1
+        self.expected += 1
 
     @precondition(lambda self: not self.ended and self.items)
     @rule()
     def reject(self) -> None:
         evaluations = self.each_board.reject(self.items)
+        self.expected += len(evaluations)
         self._count(evaluations)
         self.ids.update(evaluation.id for evaluation in evaluations)
         self.items += 1
@@ -190,12 +210,11 @@ class EachBoardMachine(RuleBasedStateMachine):
 
     @invariant()
     def done_means_all(self) -> None:
-        everything = len(BOARDS) * self.items
-        assert self.each_board.done == (self.ended and len(self.outcomes) == everything)
+        assert self.each_board.done == (self.ended and len(self.outcomes) == self.expected)
 
     @invariant()
     def memory_is_bounded(self) -> None:
-        assert len(self.each_board._items) <= SPREAD
+        assert all(len(board.unsent) <= SPREAD for board in self.each_board._boards.values())
 
     def teardown(self) -> None:
         """Left alone with boards that work, the batch comes to its end."""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from icebus.client._evaluating.boards import MeasuringBoards
     from icebus.client._evaluating.outcomes import EvaluationsFailed
     from icebus.client._evaluating.progress import Progress
+    from icebus.client._evaluating.summary import Summary, summarise
     from icebus.client._handlers import EventHandler, MeasuringHandler
     from icebus.client._measuring_client import (
         GenericMeasuringClient,
@@ -59,12 +60,14 @@ _HOMES = {
     "ReceivedEvent": "icebus.client._connection.hook_runner",
     "Reservation": "icebus.client._reservation.reservation",
     "Result": "icebus.schemas.measuring",
+    "Summary": "icebus.client._evaluating.summary",
     "Survey": "icebus.client._survey",
     "VarianceBoards": "icebus.client.kinds.variance",
     "VarianceClient": "icebus.client.kinds.variance",
     "VarianceHandler": "icebus.client.kinds.variance",
     "VarianceResult": "icebus.schemas.kinds.variance",
     "Waiting": "icebus.client._reservation.queue_place",
+    "summarise": "icebus.client._evaluating.summary",
 }
 
 __all__ = [
@@ -90,12 +93,14 @@ __all__ = [
     "ReceivedEvent",
     "Reservation",
     "Result",
+    "Summary",
     "Survey",
     "VarianceBoards",
     "VarianceClient",
     "VarianceHandler",
     "VarianceResult",
     "Waiting",
+    "summarise",
 ]
 
 

@@ -42,6 +42,9 @@ AHEAD_EACH = 4
 SMOOTHING = 0.3
 """Weight of the last evaluation in what a board is taken to need for one."""
 
+SPREAD = 256
+"""Items kept at most for boards that were chosen for them, which bounds memory."""
+
 T = TypeVar("T")
 
 
@@ -51,6 +54,7 @@ class _PendingItem(Generic[T]):
 
     number: int
     item: T
+    only: str | None = None
     sent: int = 0
     failed_attempts: int = 0
     tried: set[str] = field(default_factory=set)
@@ -61,6 +65,7 @@ class _PendingItem(Generic[T]):
 class _State(BoardState[T], Generic[T]):
     took: float | None = None
     depth: int = MIN_DEPTH
+    unsent: deque[_PendingItem[T]] = field(default_factory=deque)
 
     def update_depth(self, took: float) -> None:
         old = took if self.took is None else self.took
@@ -71,7 +76,8 @@ class _State(BoardState[T], Generic[T]):
 class AnyBoard(Distribution[T, _State[T]], Generic[T]):
     """Distributes one batch whose items are each evaluated once, on any board.
 
-    The first outcome of an item wins, whichever of its evaluations it comes from.
+    The first outcome of an item wins, whichever of its evaluations it comes from. Items for which
+    boards are chosen are evaluated once on each of these, first, and fail with them.
 
     Args:
         batch: its id, which evaluations' ids begin with.
@@ -84,6 +90,7 @@ class AnyBoard(Distribution[T, _State[T]], Generic[T]):
         self._working = list(self._boards.values())
         self._total = total
         self._known = 0
+        self._added = 0
         self._unsent: deque[_PendingItem[T]] = deque()
         self._returned: deque[_PendingItem[T]] = deque()
         self._pending: dict[int, _PendingItem[T]] = {}
@@ -94,7 +101,7 @@ class AnyBoard(Distribution[T, _State[T]], Generic[T]):
 
     @property
     def copies(self) -> int:
-        """The boards that each item goes to."""
+        """The boards that an item goes to for which none are chosen."""
         return 1
 
     @property
@@ -113,7 +120,8 @@ class AnyBoard(Distribution[T, _State[T]], Generic[T]):
         if self._ended or not self._working:
             return False
         waiting = len(self._unsent) + len(self._returned)
-        return waiting < max(AHEAD, AHEAD_EACH * len(self._working))
+        chosen = sum(len(board.unsent) for board in self._working)
+        return waiting < max(AHEAD, AHEAD_EACH * len(self._working)) and chosen < SPREAD
 
     @property
     def done(self) -> bool:
@@ -122,23 +130,41 @@ class AnyBoard(Distribution[T, _State[T]], Generic[T]):
 
     # --- items in -----------------------------------------------------------------------------
 
-    def add(self, item: T) -> list[FailedEvaluation[T]]:
-        """Add an item; it fails at once when the batch was given up."""
-        pending = _PendingItem(self._known, item)
-        self._known += 1
-        if self._no_board_error is not None:
-            return [FailedEvaluation(self._on_no_board(pending), self._no_board_error)]
-        self._pending[pending.number] = pending
-        self._unsent.append(pending)
-        return []
+    def add(self, item: T, serials: Sequence[str] | None = None) -> list[FailedEvaluation[T]]:
+        """Add an item; it fails at once when the batch was given up, or its board is lost."""
+        self._added += 1
+        if serials is None:
+            pending = self._next_item(item)
+            if self._no_board_error is not None:
+                return [FailedEvaluation(self._on_no_board(pending), self._no_board_error)]
+            self._pending[pending.number] = pending
+            self._unsent.append(pending)
+            return []
+        failed = self._fail_on_strangers(f"{self.batch}-{self._known}", item, serials)
+        for serial in serials:
+            board = self._boards.get(serial)
+            if board is None:
+                continue
+            pending = self._next_item(item, only=serial)
+            if board.loss is not None:
+                failed.append(FailedEvaluation(self._on_no_board(pending), board.loss))
+            else:
+                self._pending[pending.number] = pending
+                board.unsent.append(pending)
+        return failed
 
-    def reject(self, item: T) -> list[Evaluation[T]]:
-        """Count an item that is sent to no board: the evaluation that fails now."""
+    def reject(self, item: T, serials: Sequence[str] | None = None) -> list[Evaluation[T]]:
+        """Count an item that is sent to no board: the evaluations that fail now."""
+        self._added += 1
+        boards: Sequence[str | None] = [None] if serials is None else serials
+        return [self._on_no_board(self._next_item(item, only=serial)) for serial in boards]
+
+    def _next_item(self, item: T, only: str | None = None) -> _PendingItem[T]:
         self._known += 1
-        return [self._on_no_board(_PendingItem(self._known - 1, item))]
+        return _PendingItem(self._known - 1, item, only)
 
     def _on_no_board(self, pending: _PendingItem[T]) -> Evaluation[T]:
-        return Evaluation("", f"{self.batch}-{pending.number}", pending.item)
+        return Evaluation(pending.only or "", f"{self.batch}-{pending.number}", pending.item)
 
     # --- calls out ----------------------------------------------------------------------------
 
@@ -165,7 +191,7 @@ class AnyBoard(Distribution[T, _State[T]], Generic[T]):
         """What a board may have of what is left; all, while the end is not in sight."""
         if not boards or (self._total is None and not self._ended):
             return MAX_DEPTH
-        to_come = 0 if self._ended else max(0, (self._total or 0) - self._known)
+        to_come = 0 if self._ended else max(0, (self._total or 0) - self._added)
         return max(1, math.ceil((len(self._pending) + to_come) / boards))
 
     def _take(self, board: _State[T], room: int) -> list[Evaluation[T]]:
@@ -188,10 +214,14 @@ class AnyBoard(Distribution[T, _State[T]], Generic[T]):
                 return None
             del self._returned[index]
             return pending
+        if board.unsent:
+            return board.unsent.popleft()
         return self._unsent.popleft() if self._unsent else None
 
     def _may_try(self, pending: _PendingItem[T], board: _State[T]) -> bool:
         """Boards that an item has failed get it again only when there are no others."""
+        if pending.only is not None:
+            return pending.only == board.serial
         return board.serial not in pending.tried or all(
             other.serial in pending.tried for other in self._working
         )
@@ -277,9 +307,9 @@ class AnyBoard(Distribution[T, _State[T]], Generic[T]):
     def _lost(
         self, board: _State[T], owed: Sequence[Evaluation[T]], error: IcebusError
     ) -> list[FailedEvaluation[T]]:
-        """Others get what it owed, unless it was an item's last attempt."""
+        """Others get what it owed, unless it was an item's last attempt or for this board only."""
         self._working.remove(board)
-        failed: list[FailedEvaluation[T]] = []
+        failed = self._fail_chosen(board, error)
         for index, evaluation in reversed(list(enumerate(owed))):
             pending = self._of(evaluation.serial, evaluation.id)
             if pending is None:
@@ -290,6 +320,14 @@ class AnyBoard(Distribution[T, _State[T]], Generic[T]):
                 self._return(pending)
         return failed
 
+    def _fail_chosen(self, board: _State[T], error: IcebusError) -> list[FailedEvaluation[T]]:
+        """What it was chosen for fails with it."""
+        chosen = [each for each in self._pending.values() if each.only == board.serial]
+        for pending in chosen:
+            self._forget(pending)
+        board.unsent.clear()
+        return [FailedEvaluation(self._on_no_board(pending), error) for pending in chosen]
+
     def _rejoined(self, board: _State[T]) -> None:
         self._working.append(board)
         self._no_board_error = None
@@ -297,6 +335,8 @@ class AnyBoard(Distribution[T, _State[T]], Generic[T]):
     def _drop_unsent(self) -> None:
         self._unsent.clear()
         self._returned.clear()
+        for board in self._boards.values():
+            board.unsent.clear()
 
     def _of(self, serial: str, evaluation_id: str) -> _PendingItem[T] | None:
         pending, where = self._sent.get(evaluation_id, (None, ""))
@@ -307,7 +347,7 @@ class AnyBoard(Distribution[T, _State[T]], Generic[T]):
     ) -> list[FailedEvaluation[T]]:
         pending.failed_attempts += 1
         pending.tried.add(evaluation.serial)
-        if pending.failed_attempts < ATTEMPTS:
+        if pending.failed_attempts < ATTEMPTS and pending.only is None:
             self._return(pending)
             return []
         self._forget(pending)
@@ -326,6 +366,8 @@ class AnyBoard(Distribution[T, _State[T]], Generic[T]):
 
 
 def _last(error: IcebusError, pending: _PendingItem[T]) -> IcebusError:
+    if pending.only is not None:
+        return error
     attempts, boards = pending.failed_attempts, sorted(pending.tried)
     return type(error)(
         f"{error.message} (attempt {attempts} of {ATTEMPTS}, on {', '.join(boards)})",

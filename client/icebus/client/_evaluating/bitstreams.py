@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sized
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -130,6 +130,43 @@ class Item:
     bitstream: Bitstream
 
 
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """What a user gave for a bitstream, and the boards that are to measure it.
+
+    Attributes:
+        source: the bitstream.
+        serials: the boards, each once; None where the run decides.
+    """
+
+    source: Source
+    serials: tuple[str, ...] | None
+
+    @classmethod
+    def of(cls, given: Source) -> Chosen:
+        """Read ``(bitstream, serials)``, or a bitstream alone.
+
+        Raises:
+            InvalidRequest: no board is named.
+        """
+        match given:
+            case (source, None):
+                return cls(source, None)
+            case (source, str() as serial):
+                return cls(source, (serial,))
+            case (source, list() | tuple() | set() | frozenset() as serials) if all(
+                isinstance(serial, str) for serial in serials
+            ):
+                if not serials:
+                    raise InvalidRequest(
+                        "no board is named for a bitstream; give (bitstream, None) for those of "
+                        "the run"
+                    )
+                ordered = sorted(serials) if isinstance(serials, set | frozenset) else serials
+                return cls(source, tuple(dict.fromkeys(ordered)))
+        return cls(given, None)
+
+
 def read_file(path: Path) -> bytes:
     """The bytes of a file that may be a bitstream; the errors' messages do not name it.
 
@@ -192,6 +229,21 @@ def load(source: Source, *, validate: bool = True) -> Bitstream:
 def as_sources(sources: Iterable[Source]) -> Iterable[Source]:
     """What was given, where a single path or file's bytes stand for themselves."""
     return [sources] if isinstance(sources, (str, bytes, os.PathLike)) else sources
+
+
+def evaluations_of(sources: Iterable[Source], copies: int, repeats: int = 1) -> int | None:
+    """How many evaluations they come to, if they tell.
+
+    Args:
+        sources: bitstreams, some perhaps with boards that are chosen for them.
+        copies: the boards that a bitstream goes to for which none are chosen.
+        repeats: how often each is measured.
+    """
+    if not isinstance(sources, Sequence):
+        length = length_of(sources)
+        return None if length is None else length * copies * repeats
+    chosen = (Chosen.of(source).serials for source in sources)
+    return repeats * sum(copies if serials is None else len(serials) for serials in chosen)
 
 
 def length_of(sources: Iterable[Source]) -> int | None:

@@ -10,7 +10,13 @@ from typing import Any, Generic, TypeVar, Unpack
 from icebus.client._connection.connection import Connection
 from icebus.client._evaluating.acknowledging import Acknowledger
 from icebus.client._evaluating.any_board import AnyBoard
-from icebus.client._evaluating.bitstreams import Item, Source, as_sources, length_of
+from icebus.client._evaluating.bitstreams import (
+    Item,
+    Source,
+    as_sources,
+    evaluations_of,
+    length_of,
+)
 from icebus.client._evaluating.collecting import Collector
 from icebus.client._evaluating.distribution import Distribution
 from icebus.client._evaluating.each_board import EachBoard
@@ -85,13 +91,16 @@ class MeasuringBoards(Reservation, Generic[R]):
 
         Args:
             bitstreams: paths, bytes, ``(name, bytes)``, :class:`Bitstream` or objects with
-                ``data``, ``name`` and ``annotations``; each result's ``source`` is what was given.
+                ``data``, ``name`` and ``annotations``; ``(bitstream, serials)`` for one that is
+                for those boards only. Each result's ``source`` is what was given.
             **options: any of
 
                 - ``serials``: the boards to use, these and no others; by default all of the
                   reservation.
                 - ``args={}``: what a measurement of the kind takes, the same for each.
                 - ``validate=True``: whether to refuse bitstreams that would not configure an FPGA.
+                - ``repeats=1``: how often each is measured; :func:`summarise` says what comes of
+                  more than once.
                 - ``stall=300.0``: seconds without a sign of life of a board after which its
                   evaluations fail, beside what a ``window`` in ``args`` takes.
                 - ``progress=False``: True for a bar on stderr, or a function to call with a
@@ -135,8 +144,9 @@ class MeasuringBoards(Reservation, Generic[R]):
         that failed three boards' measurements fails.
 
         Args:
-            population: bitstreams, as for :meth:`evaluate`; each result's ``source`` is what was
-                given.
+            population: bitstreams, as for :meth:`evaluate`; ``(bitstream, serials)`` has it
+                evaluated on each of those boards, and fail with them. Each result's ``source`` is
+                what was given.
             **options: as for :meth:`evaluate`, where what a board owes after ``stall`` goes to
                 others, and
 
@@ -216,7 +226,9 @@ class MeasuringBoards(Reservation, Generic[R]):
         self, source: Iterable[Source], options: Options
     ) -> tuple[Run[R], Generator[R | Failure]]:
         bitstreams = as_sources(source)
-        distribution = AnyBoard[Item](new_id(), self._chosen(options), length_of(bitstreams))
+        length = length_of(bitstreams)
+        total = None if length is None else length * options.repeats
+        distribution = AnyBoard[Item](new_id(), self._chosen(options), total)
         return self._run(distribution, bitstreams, options)
 
     def _chosen(self, options: Options) -> list[str]:
@@ -237,8 +249,7 @@ class MeasuringBoards(Reservation, Generic[R]):
         outcomes = self._outcomes(run, bitstreams, options.acknowledge)
         if options.progress is False:
             return run, outcomes
-        length = length_of(bitstreams)
-        total = None if length is None else length * distribution.copies
+        total = evaluations_of(bitstreams, distribution.copies, options.repeats)
         return run, follow(outcomes, total, options.progress)
 
     def _outcomes(

@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 
 from icebus.client._evaluating.board_queue import BoardQueue, EvaluateCall, Evaluation
 from icebus.client._evaluating.failure_causes import LASTING
-from icebus.schemas.errors import IcebusError
+from icebus.schemas.errors import DeviceNotHeld, IcebusError
 
 T = TypeVar("T")
 
@@ -74,7 +74,7 @@ class Distribution(ABC, Generic[T, B]):
     @property
     @abstractmethod
     def copies(self) -> int:
-        """The boards that each item goes to."""
+        """The boards that an item goes to for which none are chosen."""
 
     @property
     @abstractmethod
@@ -118,12 +118,35 @@ class Distribution(ABC, Generic[T, B]):
     # --- items in -----------------------------------------------------------------------------
 
     @abstractmethod
-    def add(self, item: T) -> list[FailedEvaluation[T]]:
-        """Add an item; what fails of it at once."""
+    def add(self, item: T, serials: Sequence[str] | None = None) -> list[FailedEvaluation[T]]:
+        """Add an item; what fails of it at once.
+
+        Args:
+            item: to be evaluated.
+            serials: once on each of these boards, and on no other; None leaves it to the
+                distribution.
+        """
 
     @abstractmethod
-    def reject(self, item: T) -> list[Evaluation[T]]:
+    def reject(self, item: T, serials: Sequence[str] | None = None) -> list[Evaluation[T]]:
         """Count an item that is sent to no board: the evaluations that fail now."""
+
+    def _fail_on_strangers(
+        self, evaluation_id: str, item: T, serials: Sequence[str] | None
+    ) -> list[FailedEvaluation[T]]:
+        """What fails of an item because it was to go to boards that are not of this batch."""
+        return [
+            FailedEvaluation(
+                Evaluation(serial, f"{evaluation_id}-{serial}", item),
+                DeviceNotHeld(
+                    f"device {serial} is none of those that this run uses: "
+                    f"{', '.join(self._boards)}",
+                    serial=serial,
+                ),
+            )
+            for serial in serials or ()
+            if serial not in self._boards
+        ]
 
     def end(self) -> None:
         """No more items will come."""

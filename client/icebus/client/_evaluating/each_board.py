@@ -1,4 +1,4 @@
-"""Every item on every board: the pure core of `evaluate`."""
+"""Every item on every board, or on those that are chosen for it: the pure core of `evaluate`."""
 
 from __future__ import annotations
 
@@ -27,12 +27,11 @@ T = TypeVar("T")
 
 @dataclass(eq=False)
 class _State(BoardState[T], Generic[T]):
-    position: int = 0
-    returned: deque[Evaluation[T]] = field(default_factory=deque)
+    unsent: deque[Evaluation[T]] = field(default_factory=deque)
 
 
 class EachBoard(Distribution[T, _State[T]], Generic[T]):
-    """Distributes one batch whose items are each evaluated once on each board.
+    """Distributes one batch whose items are each evaluated once on each board that is theirs.
 
     The first outcome of an evaluation wins. What a board owes when it is lost fails, and so does
     what is added until it is back or another takes its place. That one begins with what is added
@@ -49,8 +48,7 @@ class EachBoard(Distribution[T, _State[T]], Generic[T]):
         self, batch: str, serials: Iterable[str], *, waits_for_replacement: bool = False
     ) -> None:
         super().__init__(batch, serials)
-        self._items: deque[T] = deque()
-        self._dropped = 0
+        self._known = 0
         self._waits_for_replacement = waits_for_replacement
         self._given_up = False
         self._rejected = 0
@@ -59,7 +57,7 @@ class EachBoard(Distribution[T, _State[T]], Generic[T]):
 
     @property
     def copies(self) -> int:
-        """The boards that each item goes to."""
+        """The boards that an item goes to for which none are chosen."""
         return len(self._places)
 
     @property
@@ -82,91 +80,67 @@ class EachBoard(Distribution[T, _State[T]], Generic[T]):
     @property
     def wants_more(self) -> bool:
         """Whether to add another item now. Not without a board that could evaluate it."""
-        positions = [board.position for board in self._boards.values() if board.loss is None]
-        if self._ended or not positions:
-            return False
-        known = self._known
-        return known - max(positions) < AHEAD and known - min(positions) < SPREAD
+        waiting = [len(board.unsent) for board in self._boards.values() if board.loss is None]
+        return not self._ended and bool(waiting) and min(waiting) < AHEAD and max(waiting) < SPREAD
 
     @property
     def done(self) -> bool:
         """Whether every evaluation has had its outcome."""
         return self._ended and all(
-            board.loss is not None or (not board.queue.outstanding and self._all_sent(board))
+            board.loss is not None or not (board.queue.outstanding or board.unsent)
             for board in self._boards.values()
         )
 
     # --- items in -----------------------------------------------------------------------------
 
-    def add(self, item: T) -> list[FailedEvaluation[T]]:
-        """Add an item for every board; it fails at once on those that are lost."""
+    def add(self, item: T, serials: Sequence[str] | None = None) -> list[FailedEvaluation[T]]:
+        """Add an item for every board, or for those; it fails at once on those that are lost."""
         index = self._known
-        self._items.append(item)
-        failed = [
-            FailedEvaluation(self._evaluation(board, index, item), board.loss)
-            for board in self._places
-            if board.loss is not None
-        ]
-        self._trim()
-        return failed
+        self._known += 1
+        failed: list[FailedEvaluation[T]] = []
+        for board in self._chosen(serials):
+            evaluation = Evaluation(board.serial, f"{self.batch}-{index}-{board.number}", item)
+            if board.loss is None:
+                board.unsent.append(evaluation)
+            else:
+                failed.append(FailedEvaluation(evaluation, board.loss))
+        return failed + self._fail_on_strangers(f"{self.batch}-{index}", item, serials)
 
-    def reject(self, item: T) -> list[Evaluation[T]]:
+    def reject(self, item: T, serials: Sequence[str] | None = None) -> list[Evaluation[T]]:
         """Count an item that is sent to no board: the evaluations that fail now."""
         self._rejected += 1
         return [
             Evaluation(board.serial, f"{self.batch}-r{self._rejected - 1}-{board.number}", item)
-            for board in self._places
+            for board in self._chosen(serials)
         ]
+
+    def _chosen(self, serials: Sequence[str] | None) -> list[_State[T]]:
+        if serials is None:
+            return self._places
+        return [board for serial in serials if (board := self._boards.get(serial)) is not None]
 
     # --- calls out ----------------------------------------------------------------------------
 
     def due(self) -> list[EvaluateCall[T]]:
         """What to send now."""
-        calls = [call for board in self._boards.values() if (call := self._due(board)) is not None]
-        self._trim()
-        return calls
+        boards = self._boards.values()
+        return [call for board in boards if (call := self._due(board)) is not None]
 
     def _due(self, board: _State[T]) -> EvaluateCall[T] | None:
         if board.loss is not None:
             return None
         return board.queue.next_call(
             DEPTH,
-            take=lambda room: self._take(board, room),
-            more=lambda: not (self._ended and self._all_sent(board)),
+            take=lambda room: [board.unsent.popleft() for _ in range(min(room, len(board.unsent)))],
+            more=lambda: not self._ended or bool(board.unsent),
         )
-
-    def _take(self, board: _State[T], room: int) -> list[Evaluation[T]]:
-        evaluations: list[Evaluation[T]] = []
-        while len(evaluations) < room and (evaluation := self._next(board)) is not None:
-            evaluations.append(evaluation)
-        return evaluations
-
-    def _next(self, board: _State[T]) -> Evaluation[T] | None:
-        if board.returned:
-            return board.returned.popleft()
-        return self._unsent(board)
-
-    def _unsent(self, board: _State[T]) -> Evaluation[T] | None:
-        if board.position >= self._known:
-            return None
-        evaluation = self._evaluation(
-            board, board.position, self._items[board.position - self._dropped]
-        )
-        board.position += 1
-        return evaluation
-
-    def _all_sent(self, board: _State[T]) -> bool:
-        return not board.returned and board.position >= self._known
-
-    def _evaluation(self, board: _State[T], index: int, item: T) -> Evaluation[T]:
-        return Evaluation(board.serial, f"{self.batch}-{index}-{board.number}", item)
 
     def refused(self, serial: str, room: int) -> None:
         """The board took nothing of what it was sent last; it is to be sent the same again."""
         board = self._boards[serial]
         back = board.queue.refused(room)
         if not self._cancelled:
-            board.returned.extendleft(reversed(back))
+            board.unsent.extendleft(reversed(back))
 
     # --- outcomes in --------------------------------------------------------------------------
 
@@ -179,9 +153,10 @@ class EachBoard(Distribution[T, _State[T]], Generic[T]):
             return None
         evaluation = board.queue.complete(evaluation_id)
         if evaluation is None:
-            evaluation = next((each for each in board.returned if each.id == evaluation_id), None)
+            # It may have been refused, and yet be there.
+            evaluation = next((each for each in board.unsent if each.id == evaluation_id), None)
             if evaluation is not None:
-                board.returned.remove(evaluation)
+                board.unsent.remove(evaluation)
         return evaluation
 
     def fail(
@@ -205,32 +180,14 @@ class EachBoard(Distribution[T, _State[T]], Generic[T]):
         self, board: _State[T], owed: Sequence[Evaluation[T]], error: IcebusError
     ) -> list[FailedEvaluation[T]]:
         """All its evaluations fail now, sent or not."""
-        evaluations = [*owed, *board.returned]
-        while (evaluation := self._unsent(board)) is not None:
-            evaluations.append(evaluation)
-        board.returned.clear()
-        self._trim()
-        return [FailedEvaluation(evaluation, error) for evaluation in evaluations]
+        failed = [FailedEvaluation(evaluation, error) for evaluation in (*owed, *board.unsent)]
+        board.unsent.clear()
+        return failed
 
     def _rejoined(self, board: _State[T]) -> None:
         """It takes part in what is added from now on."""
-        board.position = self._known
         self._given_up = False
 
     def _drop_unsent(self) -> None:
         for board in self._boards.values():
-            board.position = self._known
-            board.returned.clear()
-        self._trim()
-
-    @property
-    def _known(self) -> int:
-        """Items so far."""
-        return self._dropped + len(self._items)
-
-    def _trim(self) -> None:
-        positions = (board.position for board in self._boards.values() if board.loss is None)
-        needed = min(positions, default=self._known)
-        while self._dropped < needed:
-            self._items.popleft()
-            self._dropped += 1
+            board.unsent.clear()

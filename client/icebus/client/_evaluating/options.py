@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypedDict
 
 from icebus.client._evaluating.progress import ProgressOption
+from icebus.schemas.errors import InvalidRequest
 
 STALL = 300.0
 """Seconds of silence of a board that owes outcomes after which they fail: the last resort, when no
@@ -33,6 +34,7 @@ class EvaluateOptions(TypedDict, total=False):
     serials: Sequence[str] | None
     args: Mapping[str, Any]
     validate: bool
+    repeats: int
     stall: float
     progress: ProgressOption
     acknowledge: bool
@@ -51,11 +53,18 @@ class Options:
     serials: Sequence[str] | None = None
     args: Mapping[str, Any] = field(default_factory=dict)
     validate: bool = True
+    repeats: int = 1
     stall: float = STALL
     patience: float = NO_BOARD_TIMEOUT
     broker_away: float = BROKER_AWAY
     progress: ProgressOption = False
     acknowledge: bool = True
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.repeats, int) or self.repeats < 1:
+            raise InvalidRequest(
+                f"repeats={self.repeats!r}: each bitstream is measured 1 or more times"
+            )
 
     @property
     def window(self) -> float:

@@ -17,7 +17,7 @@ from typing import Any, Generic, TypeVar
 
 from icebus.client._connection.connection import Connection
 from icebus.client._evaluating.acknowledging import Acknowledger
-from icebus.client._evaluating.bitstreams import Item, Source, load
+from icebus.client._evaluating.bitstreams import Chosen, Item, Source, load
 from icebus.client._evaluating.board_calls import BoardCalls
 from icebus.client._evaluating.board_queue import EvaluateCall, Evaluation
 from icebus.client._evaluating.distribution import Distribution
@@ -125,7 +125,7 @@ class Run(Generic[R]):
             if (problem := self._reservation.problem(serial)) is not None:
                 self.boards_lost([serial], problem)
         drain = isinstance(source, Sized)
-        items = iter(source)
+        items = self._items(source)
         while True:
             yield from self._take_ready()
             if time.monotonic() >= self._next_tick:
@@ -195,17 +195,24 @@ class Run(Generic[R]):
                 if self._options.acknowledge and outcome.serial:
                     self._acknowledger.add(outcome.serial, outcome.evaluation)
 
-    def _take_from(self, items: Iterator[Source]) -> None:
+    def _items(self, sources: Iterable[Source]) -> Iterator[tuple[Item, Sequence[str] | None]]:
+        """What is to be evaluated, and on which boards if they are chosen."""
+        for source in sources:
+            chosen = Chosen.of(source)
+            item = Item(source, load(chosen.source, validate=self._options.validate))
+            for _ in range(self._options.repeats):
+                yield item, chosen.serials
+
+    def _take_from(self, items: Iterator[tuple[Item, Sequence[str] | None]]) -> None:
         until = time.monotonic() + GATHER
         while True:
             try:
-                source = next(items)
+                item, serials = next(items)
             except StopIteration:
                 self._handle(SourceEnded())
                 return
-            item = Item(source, load(source, validate=self._options.validate))
             with self._condition:
-                self._handle(Added(item, item.bitstream.problem))
+                self._handle(Added(item, item.bitstream.problem, serials))
                 if self._ready or not self._state.wants_more or time.monotonic() > until:
                     self._schedule_calls()
                     return

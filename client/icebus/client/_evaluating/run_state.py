@@ -38,10 +38,17 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Added(Generic[T]):
-    """Something more is to be evaluated; with a ``problem`` it is sent to no board."""
+    """Something more is to be evaluated.
+
+    Attributes:
+        item: what.
+        problem: why it is sent to no board, if so.
+        serials: the boards that are chosen for it; None leaves it to the distribution.
+    """
 
     item: T
     problem: IcebusError | None = None
+    serials: Sequence[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -216,10 +223,10 @@ class RunState(Generic[T]):
         match happening:
             case OutcomeCame():
                 self._on_outcome(happening, now)
-            case Added(item, None):
-                self._fail(self._distribution.add(item))
-            case Added(item, problem):
-                rejected = self._distribution.reject(item)
+            case Added(item, None, serials):
+                self._fail(self._distribution.add(item, serials))
+            case Added(item, problem, serials):
+                rejected = self._distribution.reject(item, serials)
                 self._fail([FailedEvaluation(each, problem) for each in rejected if problem])
             case SourceEnded():
                 self._distribution.end()
