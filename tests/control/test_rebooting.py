@@ -13,6 +13,7 @@ from icebus.schemas.errors import (
     Forbidden,
     ReservationEnded,
     ReservationQueued,
+    UnknownDevice,
     UnknownReservation,
 )
 from icebus.schemas.operations.reservations import HoldState, Reservation, ReservationState
@@ -122,3 +123,19 @@ def test_given_what_is_not_ones_own_when_rebooted_then_that_is_refused_and_nothi
         harness.ask("alice", "reboot", reservation=made.id)
 
     assert harness.history(events=["rebooted"]) == []
+
+
+def test_given_names_of_devices_in_another_case_when_asked_for_then_those_are_meant(
+    harness: Harness,
+) -> None:
+    harness.worker("w1", "Ab", "aB", "C")
+    made = harness.reserve(serials=["c"])
+    harness.report_serving("w1", made)
+    reply = harness.ask("alice", "reboot", reservation=made.id, serials=["c"])
+
+    assert list(states(Reservation.model_validate(reply["reservation"]))) == ["C"]
+    told = harness.ask("alice", "history", serial="c")["entries"]
+    assert {entry["serial"] for entry in told} == {"C"}
+    with pytest.raises(UnknownDevice, match="ab"):
+        harness.reserve(serials=["ab"])
+    assert harness.reserve(serials=["aB"]).devices[0].serial == "aB"

@@ -418,3 +418,46 @@ def test_given_what_happened_when_asked_for_then_tables_and_programs_get_the_sam
     done = icebus("history", "-e", "nonsense")
     assert done.code == 6
     assert "quarantined" in done.stderr
+
+
+# --- serials as people type them ------------------------------------------------------------------
+
+
+def test_given_serials_in_lower_case_when_typed_anywhere_then_the_boards_are_meant(
+    farm: Up, icebus: Icebus, admin: Any, circuits: Sequence[Path]
+) -> None:
+    first, second = available(icebus)[:2]
+    held = reserve(icebus, "--serial", first.lower(), "--serial", second.lower())
+    assert sorted(serials(held)) == sorted([first, second])
+    named = ("-r", held["id"], "-s")
+
+    rows = icebus("evaluate", *named, first.lower(), circuits[0], "-o", "json").json()
+    assert [row["serial"] for row in rows] == [first]
+    rows = icebus("map", *named, second.lower(), circuits[0], "-o", "json").json()
+    assert [row["serial"] for row in rows] == [second]
+    assert icebus("call", first.lower(), "status").code == 0
+    assert icebus("call", first.lower(), "evaluate", f"@{circuits[0]}", "--follow").code == 0
+    assert first in icebus("reboot", first.lower()).stdout
+    assert device(icebus, second.lower())["serial"] == second
+    assert "released" in icebus("release", held["id"], second.lower()).stdout
+    told = icebus("history", "-s", second.lower(), "-o", "json").json()
+    assert {row["serial"] for row in told} == {second}
+    assert f"{second} quarantined" in admin("quarantine", second.lower(), "--reason", "x").stdout
+    again = admin("quarantine", second.lower(), "--reason", "x")
+    assert "nothing to change" in again.stderr
+    assert f"{second} " in admin("unquarantine", second.lower()).stdout
+
+
+def test_given_serials_in_lower_case_when_given_to_the_library_then_the_boards_are_meant(
+    farm: Up, icebus: Icebus, circuits: Sequence[Path]
+) -> None:
+    serial = available(icebus)[0]
+    with PulseCountClient(farm.url) as client:
+        boards = client.reserve(serials=[serial.lower()])
+        assert boards.serials == [serial]
+        assert boards.device(serial.lower()).serial == serial
+        assert boards.problem(serial.lower()) is None
+        found = [result.serial for result in boards.evaluate(circuits, serials=[serial.lower()])]
+        assert set(found) == {serial}
+        boards.reboot(serial.lower())
+        boards.release([serial.lower()])

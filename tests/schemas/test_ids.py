@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import DeadlineExceeded
-from icebus.schemas.ids import ALL_DEVICES, RESERVED, is_id, is_serial, new_id, to_id
+from icebus.schemas.ids import ALL_DEVICES, RESERVED, is_id, is_serial, meant, new_id, to_id
 
 
 @given(text=st.text(max_size=200))
@@ -80,3 +80,12 @@ def test_given_what_stands_for_all_devices_then_it_is_no_serial() -> None:
     assert is_id(ALL_DEVICES)
     assert not is_serial(ALL_DEVICES)
     assert is_serial("E6616407E308B9E2")
+
+
+def test_given_names_in_another_case_then_the_known_are_meant_if_that_is_one() -> None:
+    known = ["E66164", "b1", "B1", "c1"]
+
+    assert meant(["e66164", "C1"], known) == ["E66164", "c1"]
+    assert meant(["b1", "B1"], known) == ["b1", "B1"]
+    assert meant(["E66164", "e66164"], known) == ["E66164"]
+    assert meant(["nobody", "E6616"], known) == ["nobody", "E6616"]

@@ -144,3 +144,13 @@ def test_given_labels_that_a_worker_may_have_then_a_selector_can_ask_for_each(
     assert not is_label("", "x")
     assert not is_label("a b", "x")
     assert not is_label("a", "x,y")
+
+
+def test_given_a_serial_in_another_case_then_it_is_met_and_other_labels_mind_it() -> None:
+    labels = {"serial": "E66164", "rack": "B"}
+
+    assert parse("serial=e66164").matches(labels)
+    assert parse("serial in (x,e66164)").matches(labels)
+    assert not parse("serial!=e66164").matches(labels)
+    assert parse("rack!=b").matches(labels)
+    assert parse("serial!=e66164").matches({})

@@ -95,7 +95,7 @@ def history(
         for each in entries
         if user in (None, each.user)
         and reservation in (None, each.reservation)
-        and serial in (None, each.serial)
+        and (serial is None or serial.casefold() == (each.serial or "").casefold())
         and worker in (None, each.worker)
         and (wanted is None or each.event in wanted)
         and (since is None or each.at >= since)

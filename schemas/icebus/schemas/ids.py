@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections.abc import Iterable
 from typing import Annotated
 
 from pydantic import Field
@@ -49,3 +50,24 @@ def to_id(text: str, default: str = "unnamed") -> str:
     """The nearest id to ``text``, for host and login names that may hold anything."""
     cleaned = _NOT_ID.sub("-", text).strip("-")[:64] or default
     return f"{cleaned[:62]}-1" if cleaned in RESERVED else cleaned
+
+
+def meant(names: Iterable[str], known: Iterable[str]) -> list[str]:
+    """The ids of ``known`` that somebody means who does not mind upper and lower case.
+
+    A name that is known, or that several differ from by case only, stays as it is, as does one that
+    is not known at all.
+
+    >>> meant(["e66164", "B1", "x"], ["E66164", "b1", "B1"])
+    ['E66164', 'B1', 'x']
+    """
+    there = set(known)
+    folded: dict[str, list[str]] = {}
+    for each in there:
+        folded.setdefault(each.casefold(), []).append(each)
+
+    def find(name: str) -> str:
+        alike = folded.get(name.casefold(), []) if isinstance(name, str) else []
+        return alike[0] if name not in there and len(alike) == 1 else name
+
+    return list(dict.fromkeys(find(name) for name in names))

@@ -20,6 +20,10 @@ _VALUE = re.compile(r"[A-Za-z0-9_.:/+-]{1,128}")
 _SPACE = re.compile(r"\s*")
 
 
+SERIAL = "serial"
+"""The label of a device's name, which people type in lower case, too."""
+
+
 class Operator(StrEnum):
     """How a requirement looks at a label."""
 
@@ -41,13 +45,18 @@ class Requirement:
         """Whether a device with these labels meets it."""
         match self.operator:
             case Operator.IN:
-                return labels.get(self.label) in self.values
+                return self._is_one(labels.get(self.label))
             case Operator.NOT_IN:
-                return labels.get(self.label) not in self.values
+                return not self._is_one(labels.get(self.label))
             case Operator.EXISTS:
                 return self.label in labels
             case Operator.MISSING:
                 return self.label not in labels
+
+    def _is_one(self, value: str | None) -> bool:
+        if value is None or self.label != SERIAL:
+            return value in self.values
+        return value.casefold() in {each.casefold() for each in self.values}
 
     def __str__(self) -> str:
         if not self.values:
@@ -86,7 +95,7 @@ def labels_of(worker: str, report: DeviceReport) -> dict[str, str]:
         "chip": report.chip,
         "worker": worker,
         "port": report.port,
-        "serial": report.serial,
+        SERIAL: report.serial,
         "virtual": "true" if report.virtual else "false",
         "firmware": report.firmware,
     }

@@ -25,7 +25,7 @@ from icebus.client._evaluating.outcomes import EvaluationsFailed
 from icebus.client._evaluating.progress import follow
 from icebus.client._evaluating.run import Run, is_withdrawn
 from icebus.client._evaluating.withdrawing import withdraw
-from icebus.client._reservation.document import is_queued
+from icebus.client._reservation.document import is_queued, meant_devices
 from icebus.client._reservation.queue_place import still_queued_error
 from icebus.client._reservation.reservation import Reservation
 from icebus.schemas.calls import read_event
@@ -237,7 +237,8 @@ class MeasuringBoards(Reservation, Generic[R]):
             raise ended
         if is_queued(self.document):
             raise still_queued_error(self.document)
-        chosen = list(dict.fromkeys(self.serials if options.serials is None else options.serials))
+        named = self.serials if options.serials is None else options.serials
+        chosen = meant_devices(self.document, named)
         if not chosen:
             raise InvalidRequest("no board is named; leave serials out for all of the reservation")
         return chosen

@@ -16,6 +16,7 @@ from icebus.schemas.calls import Call, CallResults
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import BlobMissing, DeviceNotHeld, ErrorInfo, InvalidRequest
 from icebus.schemas.files import Blob
+from icebus.schemas.ids import meant
 
 
 def call_devices(
@@ -59,7 +60,7 @@ def by_worker(reservation: Reservation, serials: Sequence[str] | None) -> dict[s
     """
     held = {device.serial: device.worker for device in documents.held(reservation.document)}
     groups: dict[str, list[str]] = {}
-    for serial in dict.fromkeys(held if serials is None else serials):
+    for serial in held if serials is None else meant(serials, held):
         if serial not in held:
             raise DeviceNotHeld(
                 f"reservation {reservation.id} does not hold device {serial!r}; "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from icebus.schemas.errors import (
     DeviceFailed,
     DeviceNotHeld,
@@ -10,6 +12,7 @@ from icebus.schemas.errors import (
     IcebusError,
     ReservationEnded,
 )
+from icebus.schemas.ids import meant
 from icebus.schemas.operations.reservations import (
     DeviceFailedEvent,
     EndReason,
@@ -30,6 +33,11 @@ def held(document: Reservation) -> list[HeldDevice]:
     """
     over = document.state in OVER
     return [d for d in document.devices if over or d.state is not HoldState.RELEASED]
+
+
+def meant_devices(document: Reservation, serials: Iterable[str]) -> list[str]:
+    """Those of its devices that serials mean, in whatever case; others stay as they are."""
+    return meant(serials, (device.serial for device in document.devices))
 
 
 def serving(document: Reservation) -> list[str]:

@@ -107,9 +107,13 @@ class FollowedReservation:
         Raises:
             UnknownDevice: it holds no such device.
         """
-        for device in self.document.devices:
+        document = self.document
+        for device in document.devices:
             if device.serial == serial:
                 return device
+        [named] = documents.meant_devices(document, [serial])
+        if named != serial:
+            return self.device(named)
         raise UnknownDevice(
             f"reservation {self.id} holds no device {serial!r}; it holds {', '.join(self.serials)}",
             serial=serial,

@@ -69,7 +69,12 @@ class Reservation(FollowedReservation):
             error = self._state.error_of(serial)
         if error is None:
             error = self._connection.refusal
-        return error or self._connection.workers.problem(self.device(serial).worker)
+        if error is not None:
+            return error
+        device = self.device(serial)
+        if device.serial != serial:
+            return self.problem(device.serial)
+        return self._connection.workers.problem(device.worker)
 
     def serves(self, serial: str) -> bool:
         """Whether a device of it can be called now, as far as control has told."""
@@ -196,7 +201,7 @@ class Reservation(FollowedReservation):
         """
         deadline = Deadline.after(timeout)
         chosen = [serials] if isinstance(serials, str) else serials
-        wanted = list(self.serials if chosen is None else chosen)
+        wanted = documents.meant_devices(self.document, self.serials if chosen is None else chosen)
         if ready:
             self._wait_subscribed(deadline)
         with self._condition:

@@ -103,7 +103,9 @@ def measure(measurement: Measurement, request: BoardRequest, output: Format) -> 
             printer = OutcomePrinter(output, info, names, on_printed=boards.acknowledge)
             given = measurement_args(boards.kind, info, measurement.args)
             args = with_waveform(info, given, measurement.plot)
-            chosen = request.serials or boards.serials
+            # As they are called, whatever case they were typed in.
+            named = [boards.device(each).serial for each in request.serials]
+            chosen = named or boards.serials
             total = len(bitstreams) * (len(chosen) if measurement.on_each else 1)
             print_message(
                 f"{counted(total, 'evaluation')} on {' '.join(chosen)} (reservation {boards.id})"
@@ -116,7 +118,7 @@ def measure(measurement: Measurement, request: BoardRequest, output: Format) -> 
                 ):
                     outcomes = run(
                         bitstreams,
-                        serials=request.serials or None,
+                        serials=named or None,
                         args=args,
                         validate=measurement.validate,
                         progress=progress,

@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from icebus.control.operations.named_devices import with_devices_meant
 from icebus.control.store.tables import RequestRow
 from icebus.control.transaction import Transaction
 from icebus.schemas.calls import Request
@@ -162,6 +163,7 @@ def _run(
         args = operation.args.model_validate(request.args)
     except ValidationError as error:
         raise invalid(error, operation.name) from None
+    args = with_devices_meant(transaction, args)
     return operation.run(transaction, user, args).model_dump(mode="json")
 
 

@@ -11,6 +11,7 @@ import typer
 from icebus.client.cli.completion import complete_any_reservation, complete_serial, complete_worker
 from icebus.client.cli.connecting import PROFILE
 from icebus.client.cli.output import print_line, print_message
+from icebus.schemas.ids import meant
 from icebus.schemas.wording import counted
 
 if TYPE_CHECKING:
@@ -199,5 +200,5 @@ def _change(change: Callable[[Admin], list[str]], serials: Sequence[str], what: 
         changed = change(admin)
     for serial in changed:
         print_line(f"{serial} {what}")
-    for serial in sorted(set(serials).difference(changed)):
+    for serial in sorted(set(meant(serials, changed)).difference(changed)):
         print_message(f"{serial}: nothing to change")

@@ -114,6 +114,7 @@ def call(
         )
         if (problem := held.problem(serial)) is not None:
             raise problem
+        serial = held.device(serial).serial
         info = _offer(client, held, serial)
         wanted = _method(info, held.kind, method)
         given = parse(arguments or [], method, wanted.args, lambda path: Path(path).read_bytes())

@@ -58,7 +58,7 @@ def reboot(
             named.setdefault(holder, []).append(serial)
         for name, boards in named.items():
             held = client.attach(name, take_over=False, ready=False)
-            wanted = boards or held.serials
+            wanted = [held.device(each).serial for each in boards] or held.serials
             held.reboot(wanted, ready=wait, timeout=timeout)
             for serial in wanted:
                 print_line(f"{serial} {'rebooted' if wait else 'will be rebooted'}")

@@ -28,6 +28,7 @@ from icebus.client.cli.options import (
 )
 from icebus.client.cli.options import duration as duration_of
 from icebus.client.cli.output import Column, Format, print_line, print_message, print_rows
+from icebus.schemas.ids import meant
 from icebus.schemas.wording import counted
 
 if TYPE_CHECKING:
@@ -252,6 +253,7 @@ def holding_reservation(client: BaseClient[Any], serial: str) -> Reservation:
     from icebus.schemas.errors import DeviceNotHeld
 
     devices = {device.serial: each for each in client.reservations() for device in held(each)}
+    [serial] = meant([serial], devices)
     if serial in devices:
         return devices[serial]
     has = f"you hold {', '.join(devices)}" if devices else "you hold none"
@@ -320,8 +322,9 @@ def by_reservation(words: Sequence[str], held: Mapping[str, Sequence[str]]) -> d
     named: dict[str, list[str]] = {}
     last = ""
     for word in words:
-        if word in held.get(last, ()):
-            named[last].append(word)
+        [board] = meant([word], held.get(last, ()))
+        if board in held.get(last, ()):
+            named[last].append(board)
         elif word in held:
             last = word
             named.setdefault(word, [])
