@@ -18,7 +18,7 @@ import pytest
 from icebus.broker.cli.app import main
 from icebus.broker.directory import BrokerDirectory
 from icebus.broker.embedded import EmbeddedBroker, free_port
-from icebus.bus import BrokerAddress, Bus, wait_for
+from icebus.bus import BrokerAddress, Bus, Invitation, wait_for
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import NotAuthorized
 from icebus.schemas.topics import OPERATION
@@ -200,20 +200,48 @@ def test_when_made_again_then_what_is_not_said_anew_stays(
     assert {stat.S_IMODE(path.stat().st_mode) for path in folders} == {0o700}
 
 
-def test_when_a_password_is_renewed_then_the_old_one_is_void(
-    standing: Path, run: Program, admit: Admit
+@pytest.mark.parametrize("now", [False, True])
+def test_when_a_password_is_renewed_then_the_old_one_is_good_for_a_while_unless_told_otherwise(
+    now: bool, standing: Path, run: Program, admit: Admit
 ) -> None:
     old = admit("alice", "user", directory=standing)
     again = run("add", "alice", "--role", "user", directory=standing)
     assert again.code == 1
     assert "--new-password" in again.err
-    new = admit("alice", "user", "--new-password", directory=standing)
+    options = ["--new-password", *(["--now"] if now else [])]
+    new = admit("alice", "user", *options, directory=standing)
     assert new != old
     bus = Bus(new, "alice")
     bus.connect(soon())
     bus.close(soon())
-    with pytest.raises(NotAuthorized):
-        Bus(replace(old, reread=None), "alice").connect(soon())
+    before = Bus(replace(old, reread=None), "alice")
+    if now:
+        with pytest.raises(NotAuthorized):
+            before.connect(soon())
+    else:
+        before.connect(soon())
+        before.close(soon())
+
+
+@pytest.mark.parametrize("now", [False, True])
+def test_when_somebody_gets_another_line_then_what_runs_goes_on_until_it_is_used(
+    now: bool, standing: Path, ok: Works, admit: Admit
+) -> None:
+    old = replace(admit("alice", "user", directory=standing), reread=None)
+    options = ["--new-password", *(["--now"] if now else [])]
+    line = ok("add", "alice", "--role", "user", *options, directory=standing)
+    invitation = Invitation.parse(line.split("'")[1])
+    assert invitation.address.user == "alice"
+    token = Bus(invitation.address, "alice")
+    token.connect(soon())
+    token.close(soon())
+    before = Bus(old, "alice")
+    if now:
+        with pytest.raises(NotAuthorized):
+            before.connect(soon())
+    else:
+        before.connect(soon())
+        before.close(soon())
 
 
 def test_when_certificates_are_renewed_then_old_ones_of_components_stay_good_meanwhile(

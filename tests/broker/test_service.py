@@ -66,7 +66,9 @@ def test_given_a_service_when_somebody_is_added_or_removed_then_the_list_says_so
 
 @pytest.mark.usefixtures("service")
 def test_given_a_user_when_it_asks_who_it_is_then_the_broker_says(connect: Connect) -> None:
-    assert ask(connect("alice"), "alice", "whoami") == Account(user="alice", role="user")
+    assert ask(connect("alice"), "alice", "whoami") == Account(
+        user="alice", role="user", login="alice"
+    )
 
 
 @pytest.mark.usefixtures("service")

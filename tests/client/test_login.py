@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from pydantic import JsonValue
 
 from icebus.broker.access import Principal
-from icebus.broker.accounts import hashed, invite
+from icebus.broker.accounts import MOST_FORMER, hashed, invite, invite_again, with_password
 from icebus.broker.directory import BrokerDirectory
 from icebus.broker.embedded import EmbeddedBroker
 from icebus.broker.service.service import BrokerService
-from icebus.bus import BrokerAddress, Bus, Invitation
+from icebus.bus import BrokerAddress, Bus, Invitation, Requester
 from icebus.client._account import choose_password, settle
 from icebus.client._login import log_in
 from icebus.client._profile import Profile, find_address
 from icebus.client._saved_profiles import SavedProfiles
+from icebus.schemas.calls import Request
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import (
     BrokerUnavailable,
@@ -28,8 +32,9 @@ from icebus.schemas.errors import (
     NoProfile,
     NotAuthorized,
 )
-from icebus.schemas.ids import BROKER
-from icebus.schemas.topics import Role
+from icebus.schemas.ids import BROKER, new_id, user_of
+from icebus.schemas.operations.accounts import Account
+from icebus.schemas.topics import BROKER_OPERATION, Role
 
 
 @pytest.fixture(autouse=True)
@@ -70,6 +75,37 @@ def connects(address: BrokerAddress) -> bool:
         return False
     bus.close(Deadline.after(1))
     return True
+
+
+def stored(broker: EmbeddedBroker, files: BrokerDirectory) -> BrokerAddress:
+    """Carol's farm, stored as lab; returns what she has logged in with."""
+    files.add_principals([hashed(Principal(id="carol", role=Role.USER, password="x" * 20))])
+    old = BrokerAddress("127.0.0.1", broker.port, "carol", "x" * 20, broker.root)
+    log_in(old.url(), "lab")
+    return old
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = Deadline.after(15)
+    while not condition():
+        assert not deadline.expired
+        threading.Event().wait(0.02)
+
+
+def ask(address: BrokerAddress, operation: str, args: dict[str, JsonValue]) -> Account:
+    bus = Bus(replace(address, reread=None), "asks")
+    bus.connect(Deadline.after(5))
+    try:
+        requester = Requester(bus, address.user, new_id())
+        topic = BROKER_OPERATION(user=address.user, operation=operation)
+        request = Request(args=args)
+        return requester.send(topic, request, BROKER, Account, Deadline.after(5)).wait()
+    finally:
+        bus.close(Deadline.after(1))
+
+
+def may_read_own_replies(address: BrokerAddress) -> bool:
+    return ask(address, "whoami", {}).user == address.user
 
 
 def test_given_an_invitation_when_redeemed_then_its_account_works_and_the_line_does_not(
@@ -123,7 +159,7 @@ def test_given_an_interrupted_login_when_the_line_is_used_again_then_it_works(
         next_password=password,
     )
     before.write(saved.path("lab"))
-    files.change_password("carol", password)
+    files.change("carol", lambda known: with_password(known, password))
     files.reload()
     deadline = Deadline.after(5)
     while connects(invitation.address):
@@ -131,17 +167,100 @@ def test_given_an_interrupted_login_when_the_line_is_used_again_then_it_works(
     assert log_in(invitation.url(), "lab").profile.password == password
 
 
-def test_given_a_stored_farm_when_the_password_is_replaced_then_only_the_new_one_is_good(
+def test_given_a_stored_farm_when_the_password_is_replaced_then_both_are_good_for_a_while(
     broker: EmbeddedBroker, files: BrokerDirectory, saved: SavedProfiles
 ) -> None:
-    files.add_principals([hashed(Principal(id="carol", role=Role.USER, password="x" * 20))])
-    old = BrokerAddress("127.0.0.1", broker.port, "carol", "x" * 20, broker.root)
-    log_in(old.url(), "lab")
-    new = choose_password(saved.path("lab"))
-    assert new.password != old.password
-    assert connects(new.address)
-    assert not connects(old)
-    assert Profile.read(saved.path("lab")).password == new.password
+    old = stored(broker, files)
+    before = Bus(replace(old, reread=None), "before")
+    before.connect(Deadline.after(5))
+    try:
+        new = choose_password(saved.path("lab"))
+        assert new.password != old.password
+        assert (new.address.user, user_of(new.address.logs_in_as)) == ("carol", "carol")
+        assert new.address.logs_in_as != "carol"
+        assert connects(new.address)
+        assert connects(old)
+        assert may_read_own_replies(new.address)
+        assert before.connected
+        assert Profile.read(saved.path("lab")).password == new.password
+        [former] = files.principals["carol"].others
+        assert timedelta(hours=23) < former.until - datetime.now(UTC) <= timedelta(hours=24)
+    finally:
+        before.close(Deadline.after(1))
+
+
+def test_given_a_program_that_reads_the_profile_when_all_former_end_then_it_goes_on(
+    broker: EmbeddedBroker, files: BrokerDirectory, saved: SavedProfiles
+) -> None:
+    old = stored(broker, files)
+    here = Bus(find_address(), "here")
+    elsewhere = Bus(replace(old, reread=None), "elsewhere")
+    for bus in (here, elsewhere):
+        bus.connect(Deadline.after(5))
+    try:
+        before = here.connected_at
+        new = choose_password(saved.path("lab"), now=True)
+
+        until(lambda: here.connected_at > before)
+        until(lambda: elsewhere.refusal is not None)
+        assert here.address.logs_in_as == new.address.logs_in_as
+        assert connects(new.address)
+        assert not connects(old)
+    finally:
+        for bus in (here, elsewhere):
+            bus.close(Deadline.after(1))
+
+
+def test_given_another_line_for_somebody_who_works_when_used_then_the_former_password_stays(
+    broker: EmbeddedBroker, files: BrokerDirectory, saved: SavedProfiles
+) -> None:
+    old = replace(stored(broker, files), reread=None)
+    until_ = datetime.now(UTC) + timedelta(days=3)
+    token = login = ""
+
+    def invite_carol(known: Principal) -> Principal:
+        nonlocal token, login
+        again, token, login = invite_again(known, until_)
+        return again
+
+    files.change("carol", invite_carol)
+    line = Invitation(replace(old, password=token, login=login), until_).url()
+    assert connects(old)
+
+    done = log_in(line, "lab2")
+
+    assert connects(done.profile.address)
+    assert connects(old)
+    assert ask(old, "whoami", {}).former.keys() == {"carol"}
+    with pytest.raises(NotAuthorized, match="was used already"):
+        log_in(line, "lab3")
+
+
+def test_given_many_new_passwords_then_the_last_few_former_ones_are_good_and_end(
+    broker: EmbeddedBroker, files: BrokerDirectory, saved: SavedProfiles
+) -> None:
+    stored(broker, files)
+    chosen = [choose_password(saved.path("lab")).address for _ in range(MOST_FORMER + 1)]
+    assert len(files.principals["carol"].others) == MOST_FORMER
+    assert connects(replace(chosen[0], reread=None))
+    ended = [
+        each.model_copy(update={"until": datetime.now(UTC) + timedelta(seconds=1)})
+        for each in files.principals["carol"].others
+    ]
+    files.change("carol", lambda known: known.model_copy(update={"others": tuple(ended)}))
+    until(lambda: not connects(replace(chosen[0], reread=None)))
+    assert connects(find_address())
+    assert files.principals["carol"].others == ()
+
+
+@pytest.mark.parametrize("login", ["bob.1", "carol.", "carol.A", "carol.1.2", "broker.x"])
+def test_given_a_name_that_is_not_ones_own_then_no_password_is_made_for_it(
+    login: str, broker: EmbeddedBroker, files: BrokerDirectory
+) -> None:
+    old = stored(broker, files)
+    with pytest.raises(InvalidRequest):
+        ask(old, "passwd", {"password": "z" * 20, "login": login})
+    assert files.principals["carol"].others == ()
 
 
 @pytest.mark.parametrize("came_about", [True, False])
@@ -154,7 +273,7 @@ def test_given_a_crash_while_replacing_when_settled_then_the_good_password_stand
     path = saved.path("lab")
     done.profile.model_copy(update={"next_password": "y" * 20}).write(path)
     if came_about:
-        files.change_password("carol", "y" * 20)
+        files.change("carol", lambda known: with_password(known, "y" * 20))
         files.reload()
         deadline = Deadline.after(5)
         while connects(old):

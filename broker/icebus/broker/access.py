@@ -14,7 +14,7 @@ from datetime import datetime
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
 from icebus.schemas.errors import InvalidRequest
-from icebus.schemas.ids import BROKER, RESERVED, Id
+from icebus.schemas.ids import BROKER, RESERVED, Id, Login, user_of
 from icebus.schemas.topics import BROKER_OPERATION, REPLY, SELF, TOPICS, Grant, Role, Topic
 
 _ROLES: dict[Role, frozenset[Role]] = {
@@ -36,6 +36,19 @@ def new_password() -> str:
     return secrets.token_urlsafe(24)
 
 
+class OtherLogin(BaseModel):
+    """Another name and password under which somebody is taken in, for a while."""
+
+    model_config = ConfigDict(frozen=True)
+
+    login: Login
+    password_hash: str = Field(repr=False)
+    until: AwareDatetime
+    invited: bool = Field(
+        default=False, description="Whether it may do nothing but choose a password."
+    )
+
+
 class Principal(BaseModel):
     """Somebody the broker knows. Ids are unique over all roles."""
 
@@ -51,6 +64,13 @@ class Principal(BaseModel):
     )
     password_hash: str | None = Field(
         default=None, repr=False, description="As Mosquitto keeps it, in place of the password."
+    )
+    login: Login | None = Field(
+        default=None, description="Name to log in under with the password; null for the id."
+    )
+    others: tuple[OtherLogin, ...] = Field(
+        default=(),
+        description="Names and passwords that are good besides: former ones, and an invitation.",
     )
     invited_until: AwareDatetime | None = Field(
         default=None, description="Until when it may choose a password, and do nothing else."
@@ -69,7 +89,19 @@ class Principal(BaseModel):
     def _known_by_something(self) -> Principal:
         if not self.password and self.password_hash is None:
             raise ValueError("the password is empty")
+        if any(user_of(each) != self.id for each in self.logins):
+            raise ValueError(f"a name to log in under is not {self.id}'s own")
         return self
+
+    @property
+    def logs_in_as(self) -> str:
+        """The name to log in under with the password."""
+        return self.login or self.id
+
+    @property
+    def logins(self) -> tuple[str, ...]:
+        """All names to log in under."""
+        return (self.logs_in_as, *(each.login for each in self.others))
 
     @property
     def ends(self) -> datetime | None:
@@ -88,11 +120,13 @@ class Rights:
 
     Attributes:
         principal: who.
+        login: the name that this is granted to; somebody may have several.
         write: where it may publish.
         read: what it may subscribe to and is given.
     """
 
     principal: Principal
+    login: str
     write: tuple[str, ...]
     read: tuple[str, ...]
 
@@ -131,36 +165,51 @@ def check_principals(principals: Sequence[Principal]) -> None:
 
 
 def rights(principals: Iterable[Principal], root: str) -> Iterator[Rights]:
-    """What the topic contract grants to each of these principals."""
+    """What the topic contract grants to each of these principals, by name to log in under."""
     for principal in principals:
         if principal.role is Role.BROKER:
             everything = f"{root}/#"
-            yield Rights(principal, (everything,), (everything, "$SYS/#"))
+            yield Rights(principal, principal.id, (everything,), (everything, "$SYS/#"))
             continue
         if principal.invited_until is not None:
-            me = principal.id
-            asks = BROKER_OPERATION.filter(user=me)
-            answers = REPLY.filter(user=me, sender=BROKER)
-            yield Rights(principal, (f"{root}/{asks}",), (f"{root}/{answers}",))
-            continue
-        granted: dict[str, list[str]] = {"write": [], "read": []}
-        for topic in TOPICS.values():
-            for verb, grants in (("write", topic.writers), ("read", topic.readers)):
-                filters = {
-                    filter_of(topic, grants[role], name)
-                    for role in _ROLES[principal.role]
-                    if role in grants
-                    for name in principal.own_ids
-                }
-                granted[verb] += [f"{root}/{each}" for each in sorted(filters)]
-        yield Rights(principal, tuple(granted["write"]), tuple(granted["read"]))
+            yield _invited(principal, principal.logs_in_as, root)
+        else:
+            granted = _granted(principal, root)
+            # A certificate says the id, and nothing else.
+            names = {principal.logs_in_as, *([principal.id] if principal.role in CERTIFIED else [])}
+            names |= {each.login for each in principal.others if not each.invited}
+            for login in sorted(names):
+                yield Rights(principal, login, *granted)
+        for each in principal.others:
+            if each.invited:
+                yield _invited(principal, each.login, root)
+
+
+def _granted(principal: Principal, root: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    granted: dict[str, list[str]] = {"write": [], "read": []}
+    for topic in TOPICS.values():
+        for verb, grants in (("write", topic.writers), ("read", topic.readers)):
+            filters = {
+                filter_of(topic, grants[role], name)
+                for role in _ROLES[principal.role]
+                if role in grants
+                for name in principal.own_ids
+            }
+            granted[verb] += [f"{root}/{each}" for each in sorted(filters)]
+    return tuple(granted["write"]), tuple(granted["read"])
+
+
+def _invited(principal: Principal, login: str, root: str) -> Rights:
+    asks = BROKER_OPERATION.filter(user=principal.id)
+    answers = REPLY.filter(user=principal.id, sender=BROKER)
+    return Rights(principal, login, (f"{root}/{asks}",), (f"{root}/{answers}",))
 
 
 def access_list(principals: Iterable[Principal], root: str) -> str:
     """The text of Mosquitto's ``acl_file`` for these principals."""
     stanzas = ["# Generated from the topic contract; changes are overwritten."]
     for each in rights(principals, root):
-        lines = [f"user {each.principal.id}"]
+        lines = [f"user {each.login}"]
         lines += [f"topic write {filter_}" for filter_ in each.write]
         lines += [f"topic read {filter_}" for filter_ in each.read]
         stanzas.append("\n".join(lines))

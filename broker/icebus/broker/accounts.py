@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
-from icebus.broker.access import Principal, new_password
+from icebus.broker.access import OtherLogin, Principal, new_password
 from icebus.broker.mosquitto import hash_password
+from icebus.schemas.errors import Conflict, InvalidRequest
+from icebus.schemas.ids import new_login, user_of
 from icebus.schemas.topics import Role
 
 PEOPLE = frozenset({Role.USER, Role.ADMIN})
@@ -15,6 +17,14 @@ ask nothing of anybody, the broker neither."""
 
 INVITED_FOR = timedelta(days=3)
 """How long an invitation is good."""
+
+
+OVERLAP = timedelta(hours=24)
+"""How long a password stays good that was replaced, unless told otherwise: whoever runs programs
+elsewhere has a working day to log in anew there."""
+
+MOST_FORMER = 4
+"""Former passwords of one user that are good at a time; the oldest ends when there are more."""
 
 
 def hashed(principal: Principal) -> Principal:
@@ -28,23 +38,88 @@ def hashed(principal: Principal) -> Principal:
 def invite(principal: Principal, until: datetime) -> tuple[Principal, str]:
     """Somebody who may do nothing but choose a password, until then; and the token to do it by."""
     token = new_password()
-    invited = principal.model_copy(update={"password": token, "invited_until": until})
-    return hashed(invited), token
+    update = {"password": token, "invited_until": until, "login": None, "others": ()}
+    return hashed(principal.model_copy(update=update)), token
 
 
-def with_password(principal: Principal, password: str) -> Principal:
+def invite_again(principal: Principal, until: datetime) -> tuple[Principal, str, str]:
+    """The same, who may choose another password until then, and has the present one meanwhile.
+
+    Returns:
+        Him, the token to do it by, and the name to log in under with that.
+    """
+    token, login = new_password(), new_login(principal.id)
+    invitation = OtherLogin(
+        login=login, password_hash=hash_password(token), until=until, invited=True
+    )
+    others = (*(each for each in principal.others if not each.invited), invitation)
+    return principal.model_copy(update={"others": others}), token, login
+
+
+def with_password(
+    principal: Principal,
+    password: str,
+    login: str | None = None,
+    overlap: timedelta = OVERLAP,
+    now: datetime | None = None,
+) -> Principal:
     """The same with another password; an invitation is accepted by that.
 
     Where the old one was kept in the clear, because programs of `icebus up` need it, so is this.
+
+    Args:
+        principal: who.
+        password: the new one.
+        login: the name to log in under with it, which is new too; None for the present one, which
+            ends the former password at once.
+        overlap: how long the former stays good.
+        now: when.
+
+    Raises:
+        Conflict: the name is in use.
+        InvalidRequest: it is somebody else's.
     """
+    if login is not None and user_of(login) != principal.id:
+        raise InvalidRequest(f"{login!r} is no name for {principal.id} to log in under")
+    if login is not None and login in {each.login for each in principal.others}:
+        raise Conflict(f"{login!r} is the name of a former password; choose another")
     kept = bool(principal.password)
+    moment = now or datetime.now(UTC)
     chosen = principal.model_copy(
-        update={"password": password, "password_hash": None, "invited_until": None}
+        update={
+            "password": password,
+            "password_hash": None,
+            "login": login or principal.login,
+            "others": _former(principal, login, moment + overlap, moment),
+            "invited_until": None,
+        }
     )
     return chosen if kept else hashed(chosen)
 
 
+def _former(
+    principal: Principal, login: str | None, until: datetime, now: datetime
+) -> tuple[OtherLogin, ...]:
+    """What is good besides a new password: others that were, and the one that it replaces."""
+    if principal.invited_until is not None:
+        return ()
+    kept = [each for each in principal.others if not each.invited and each.until > now]
+    known = hashed(principal).password_hash
+    if login not in (None, principal.logs_in_as) and until > now and known is not None:
+        kept.append(OtherLogin(login=principal.logs_in_as, password_hash=known, until=until))
+    return tuple(kept[-MOST_FORMER:])
+
+
 def standing(principals: Iterable[Principal], at: datetime | None = None) -> list[Principal]:
-    """Those whose account or invitation has not ended."""
+    """Those whose account or invitation has not ended, with the passwords that have not."""
     moment = at or datetime.now(UTC)
-    return [each for each in principals if each.ends is None or each.ends > moment]
+    return [
+        each.model_copy(update={"others": good(each, moment)})
+        for each in principals
+        if each.ends is None or each.ends > moment
+    ]
+
+
+def good(principal: Principal, at: datetime) -> tuple[OtherLogin, ...]:
+    """The other names and passwords of somebody that have not ended."""
+    return tuple(each for each in principal.others if each.until > at)

@@ -117,7 +117,7 @@ def bridge(upstream: Upstream, root: str, files: BridgeFiles) -> str:
         "bridge_protocol_version mqttv50",
         f"remote_clientid {upstream.client_id}",
         f"local_clientid {upstream.local_client_id}",
-        f"remote_username {farm.user}",
+        f"remote_username {farm.logs_in_as}",
         *([f"remote_password {farm.password}"] if farm.password else []),
         # What was said while the line was down is said when it is up again.
         "cleansession false",

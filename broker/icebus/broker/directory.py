@@ -9,14 +9,15 @@ from __future__ import annotations
 import fcntl
 import os
 import signal
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from icebus.broker.access import CERTIFIED, Principal, access_list, check_principals
-from icebus.broker.accounts import standing, with_password
+from icebus.broker.accounts import good, standing
 from icebus.broker.bridge import BridgeFiles, Upstream, bridge
 from icebus.broker.claim import Claim
 from icebus.broker.mosquitto import LOOPBACK, configuration, password_file
@@ -173,6 +174,7 @@ class BrokerDirectory:
             port=tls.component_port if certified else tls.port,
             user=principal.id,
             password="" if certified else principal.password,
+            login="" if certified else principal.login or "",
             root=settings.root if settings else DEFAULT_ROOT,
             tls=True,
             ca=self.certificates.trusted(tls),
@@ -244,14 +246,8 @@ class BrokerDirectory:
         Raises:
             UnknownPrincipal: nobody of that name is known.
         """
-        with self._change() as known:
-            if name == BROKER or name not in {each.id for each in known.principals}:
-                raise UnknownPrincipal(f"nobody here is called {name!r}; `icebus-broker list`")
-            update = {"groups": tuple(sorted(set(groups)))}
-            known.principals = [
-                each.model_copy(update=update) if each.id == name else each
-                for each in known.principals
-            ]
+        update = {"groups": tuple(sorted(set(groups)))}
+        self.change(name, lambda before: before.model_copy(update=update))
 
     def remove_principal(self, name: str) -> None:
         """Forget a principal; a running broker ends its connections.
@@ -268,17 +264,23 @@ class BrokerDirectory:
                 raise UnknownPrincipal(f"nobody here is called {name!r}; `icebus-broker list`")
             known.principals = left
 
-    def change_password(self, name: str, password: str) -> Principal:
-        """Give somebody another password; it counts from the next :meth:`reload` on.
+    def change(
+        self, name: str, change: Callable[[Principal], Principal], *, reload: bool = True
+    ) -> Principal:
+        """Change what is known of somebody, alone.
+
+        Args:
+            name: who.
+            change: makes the new from the old; what it raises is raised, and nothing changed.
+            reload: whether a running broker learns of it now, or at the next :meth:`reload`.
 
         Raises:
             UnknownPrincipal: nobody of that name is known.
         """
-        with self._change(reload=False) as known:
+        with self._change(reload=reload) as known:
             for index, each in enumerate(known.principals):
-                if each.id == name:
-                    changed = with_password(each, password)
-                    known.principals[index] = changed
+                if each.id == name and name != BROKER:
+                    changed = known.principals[index] = change(each)
                     return changed
             raise UnknownPrincipal(f"nobody here is called {name!r}; `icebus-broker list`")
 
@@ -334,6 +336,10 @@ class BrokerDirectory:
             if known.settings is not None and all(p.id != BROKER for p in known.principals):
                 known.principals.append(Principal(id=BROKER, role=Role.BROKER))
             check_principals(known.principals)
+            now = datetime.now(UTC)
+            known.principals = [
+                each.model_copy(update={"others": good(each, now)}) for each in known.principals
+            ]
             root = known.settings.root if known.settings else DEFAULT_ROOT
             tls = known.settings.tls if known.settings else None
             with_password = [

@@ -97,6 +97,7 @@ class EmbeddedBroker:
             user=principal,
             password=password,
             root=self.root,
+            login=self._principals[principal].login or "",
         )
 
     def start(self, deadline: Deadline) -> None:

@@ -156,7 +156,8 @@ def password_file(principals: Iterable[Principal]) -> str:
         if each.password:
             known = hash_password(each.password)
         if known is not None:
-            lines.append(f"{each.id}:{known}\n")
+            lines.append(f"{each.logs_in_as}:{known}\n")
+        lines += [f"{other.login}:{other.password_hash}\n" for other in each.others]
     return "".join(lines)
 
 

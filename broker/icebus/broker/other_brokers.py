@@ -30,7 +30,7 @@ def emqx(principals: Iterable[Principal], root: str) -> str:
         for action, filters in (("publish", each.write), ("subscribe", each.read)):
             if filters:
                 quoted = ", ".join(f'"{name}"' for name in filters)
-                who = f'{{username, "{each.principal.id}"}}'
+                who = f'{{username, "{each.login}"}}'
                 lines.append(f"{{allow, {who}, {action}, [{quoted}]}}.")
     return "\n".join([*lines, "{deny, all}."]) + "\n"
 
@@ -51,8 +51,10 @@ def hivemq(principals: Iterable[Principal], root: str) -> str:
     document = Element("file-rbac")
     users, roles = SubElement(document, "users"), SubElement(document, "roles")
     for each in rights(principals, root):
+        if each.login != each.principal.logs_in_as:
+            continue  # of what ends only hashes are kept
         user = SubElement(users, "user")
-        SubElement(user, "name").text = each.principal.id
+        SubElement(user, "name").text = each.login
         SubElement(user, "password").text = each.principal.password
         SubElement(SubElement(user, "roles"), "id").text = each.principal.id
         role = SubElement(roles, "role")

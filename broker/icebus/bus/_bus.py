@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
+from datetime import datetime
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
@@ -153,6 +154,15 @@ class Bus:
     def address(self) -> BrokerAddress:
         """The broker, and who we are there; what stands in our credentials file by now."""
         return self._identity.address
+
+    def expect_end(self, *, account: datetime | None, password: datetime | None) -> None:
+        """Learn when the broker will refuse us, for whoever asks then why it does.
+
+        Args:
+            account: when our account ends; None for never.
+            password: when our password ends, because it was replaced; None if it was not.
+        """
+        self._identity.account_ends, self._identity.password_ends = account, password
 
     # --- life -------------------------------------------------------------------------------
 
@@ -405,7 +415,10 @@ class Bus:
             self._trouble.happened(reasons.lost(self.address, REPLACED))
             return
         if reason.is_failure:
-            self._trouble.refused(reasons.of_refusal(self.address, reason))
+            known = self._identity
+            self._trouble.refused(
+                reasons.of_refusal(self.address, reason, known.account_ends, known.password_ends)
+            )
             return
         # MQTT's own limit stands where the broker names none.
         self._maximum_packet = getattr(properties, "MaximumPacketSize", MQTT_MAXIMUM)

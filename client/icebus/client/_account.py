@@ -12,7 +12,7 @@ from icebus.client._profile import Profile
 from icebus.schemas.calls import Request
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import BrokerUnavailable, DeadlineExceeded, NotAuthorized
-from icebus.schemas.ids import BROKER, new_id
+from icebus.schemas.ids import BROKER, new_id, new_login
 from icebus.schemas.operations.accounts import Account, PasswdArgs
 from icebus.schemas.topics import BROKER_OPERATION
 
@@ -42,11 +42,16 @@ def check(address: BrokerAddress) -> Account | None:
     return _ask(address, "whoami", Request(), ANSWER_TIMEOUT / 2)
 
 
-def choose_password(path: Path) -> Profile:
+def choose_password(path: Path, now: bool = False) -> Profile:
     """Have another password from now on, in the broker and in the profile of that path.
 
-    It stands in the profile before it is asked for, so that whatever happens between, one of the
-    two that are there is good: :func:`settle` finds out which.
+    The former stays good for a day, for programs that run; those that read the profile use the new
+    one when they connect again. It stands in the profile before it is asked for, so that whatever
+    happens between, one of the two that are there is good: :func:`settle` finds out which.
+
+    Args:
+        path: of the profile.
+        now: have all former passwords end at once, with the connections made by them.
 
     Raises:
         BrokerUnavailable: nothing answers there, or the broker has no service to ask.
@@ -54,9 +59,10 @@ def choose_password(path: Path) -> Profile:
     """
     profile = settle(path)
     chosen = new_password()
-    profile = profile.model_copy(update={"next_password": chosen})
+    login = new_login(profile.user)
+    profile = profile.model_copy(update={"next_password": chosen, "next_login": login})
     profile.write(path)
-    args = PasswdArgs(password=chosen).model_dump()
+    args = PasswdArgs(password=chosen, login=login).model_dump()
     try:
         asked = _ask(profile.address, "passwd", Request(args=args), ANSWER_TIMEOUT)
     except NotAuthorized:
@@ -70,6 +76,12 @@ def choose_password(path: Path) -> Profile:
     if asked is not None:
         settled = settled.model_copy(update={"expires": asked.expires})
         settled.write(path)
+    # The profile has what is good then, whatever becomes of this.
+    if now and _ask(settled.address, "end_former", Request(), ANSWER_TIMEOUT) is None:
+        raise BrokerUnavailable(
+            "the new password is good and stored, but the broker did not say that it has ended the "
+            "former one; repeat `icebus passwd --now`"
+        )
     return settled
 
 
@@ -83,7 +95,7 @@ def settle(path: Path, deadline: Deadline | None = None) -> Profile:
     profile = Profile.read(path)
     if profile.next_password is None:
         return profile
-    newer = profile.model_copy(update={"password": profile.next_password, "next_password": None})
+    newer = profile.with_next
     pause = threading.Event()
     while True:
         try:
@@ -95,7 +107,7 @@ def settle(path: Path, deadline: Deadline | None = None) -> Profile:
         else:
             newer.write(path)
             return newer
-    older = profile.model_copy(update={"next_password": None})
+    older = profile.model_copy(update={"next_password": None, "next_login": None})
     _connect(older.address).close(Deadline.after(CLOSE_TIMEOUT))
     older.write(path)
     return older

@@ -26,11 +26,13 @@ class Login:
         name: under which the farm is stored.
         profile: as it is stored.
         role: who we are there; empty where the broker has no service that tells.
+        is_default: whether it is the farm that is meant when none is named.
     """
 
     name: str
     profile: Profile
     role: str = ""
+    is_default: bool = False
 
 
 def clean(text: str) -> str:
@@ -150,9 +152,10 @@ def _free(name: str, address: BrokerAddress, saved: SavedProfiles) -> bool:
 
 
 def _profile(address: BrokerAddress, account: Account | None) -> Profile:
-    credentials = without_password(address).credentials()
-    expires = None if account is None or account.invited else account.expires
-    return Profile(**credentials.model_dump(), password=address.password, expires=expires)
+    credentials = without_password(address).credentials().model_dump()
+    if account is not None:
+        credentials["expires"] = None if account.invited else account.expires
+    return Profile(**credentials, password=address.password)
 
 
 def _store(
@@ -167,7 +170,7 @@ def _store(
 def _finish(name: str, profile: Profile, role: str, saved: SavedProfiles) -> Login:
     if saved.current is None and len(saved.names) == 1:
         saved.use(name)
-    return Login(name, profile, role)
+    return Login(name, profile, role, is_default=saved.current == name)
 
 
 def current_path(farm: str | Path | None, saved: SavedProfiles | None = None) -> Path:

@@ -12,13 +12,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from pydantic import AwareDatetime, Field, PrivateAttr
+from pydantic import Field, PrivateAttr
 
 from icebus.bus import BrokerAddress, Credentials
 from icebus.client._farm_directory import is_up, profile_path, state_directory
 from icebus.client._saved_profiles import SavedProfiles
 from icebus.schemas.errors import NoProfile
-from icebus.schemas.ids import is_id
+from icebus.schemas.ids import Login, is_id
 
 URL_VARIABLE = "ICEBUS_URL"
 FARM_VARIABLE = "ICEBUS_FARM"
@@ -38,13 +38,13 @@ class Profile(Credentials):
         farm: the directory of the farm that wrote this; None for one elsewhere.
         password: where it is not in the URL.
         next_password: one that was chosen and asked for; whether it counts already is not known.
-        expires: when the account ends, as the broker said when it was last asked.
+        next_login: the name to log in under with it.
     """
 
     farm: Path | None = None
     password: str | None = Field(default=None, repr=False)
     next_password: str | None = Field(default=None, repr=False)
-    expires: AwareDatetime | None = None
+    next_login: Login | None = Field(default=None, repr=False)
     _path: Path | None = PrivateAttr(default=None)
 
     @property
@@ -57,6 +57,22 @@ class Profile(Credentials):
         if path is None:
             return address
         return replace(address, reread=lambda: Profile.read(path).address)
+
+    @property
+    def with_next(self) -> Profile:
+        """The same with the password that was asked for, as if it counted already."""
+        url = self.url
+        if self.next_login is not None:
+            address = replace(BrokerAddress.of(self), password="", login=self.next_login)
+            url = address.url()
+        return self.model_copy(
+            update={
+                "url": url,
+                "password": self.next_password,
+                "next_password": None,
+                "next_login": None,
+            }
+        )
 
     @classmethod
     def read(cls, path: Path) -> Profile:

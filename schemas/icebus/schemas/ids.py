@@ -23,10 +23,18 @@ ALL_DEVICES = "all"
 
 RESERVED = frozenset({CONTROL, BROKER, ALL_DEVICES})
 
+LOGIN_PATTERN = r"^[A-Za-z0-9_-]{1,64}(\.[a-z0-9]{1,16})?$"
+"""A name to log in under at the broker: somebody's own, or that with a dot and letters behind it.
+Mosquitto knows one password for a name; so that a new one can count beside the former, it belongs
+to a name of its own. In topics there are only ids, which have no dots."""
+
 Id = Annotated[str, Field(pattern=ID_PATTERN)]
 Serial = Annotated[str, Field(pattern=ID_PATTERN, description="USB serial number of a device.")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
+Login = Annotated[str, Field(pattern=LOGIN_PATTERN)]
+
+_LOGIN = re.compile(LOGIN_PATTERN)
 _ID = re.compile(ID_PATTERN)
 _NOT_ID = re.compile(r"[^A-Za-z0-9_-]+")
 
@@ -34,6 +42,21 @@ _NOT_ID = re.compile(r"[^A-Za-z0-9_-]+")
 def new_id(prefix: str = "") -> str:
     """A fresh id with 64 random bits, which are enough never to meet again in one farm."""
     return prefix + secrets.token_hex(8)
+
+
+def new_login(user: str) -> str:
+    """A name for somebody to log in under that nobody else has."""
+    return f"{user}.{secrets.token_hex(4)}"
+
+
+def is_login(text: str) -> bool:
+    """Whether ``text`` may be a name to log in under."""
+    return _LOGIN.fullmatch(text) is not None
+
+
+def user_of(login: str) -> str:
+    """Whose name to log in under it is."""
+    return login.partition(".")[0]
 
 
 def is_id(text: str) -> bool:

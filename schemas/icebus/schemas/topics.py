@@ -22,7 +22,7 @@ from icebus.schemas.expiry import AT_DEADLINE, NEVER, Expiry
 from icebus.schemas.files import MAX_FILE_SIZE
 from icebus.schemas.ids import BROKER, CONTROL, ID_PATTERN, is_id
 from icebus.schemas.liveness import SILENT_AFTER, STALE_AFTER
-from icebus.schemas.operations import history, reservations
+from icebus.schemas.operations import accounts, history, reservations
 
 DEFAULT_ROOT = "icebus/v1"
 
@@ -335,6 +335,14 @@ PRINCIPALS = Topic(
     writers={Role.BROKER: {}},
     readers={Role.CONTROL: {}, Role.ADMIN: {}},
     model=components.Principals,
+    retained=True,
+)
+ACCOUNT = Topic(
+    "broker/account/{user}",
+    "Somebody's own account: when it ends, and when passwords do that were replaced.",
+    writers={Role.BROKER: {}},
+    readers={Role.OBSERVER: {"user": SELF}},
+    model=accounts.Account,
     retained=True,
 )
 BROKER_OPERATION = Topic(

@@ -81,7 +81,14 @@ def add(
         bool,
         typer.Option(
             "--new-password",
-            help="Replace the password or the certificate of a name that is known.",
+            help="Replace the password or the certificate of a name that is known; a password "
+            "stays good for a day.",
+        ),
+    ] = False,
+    now: Annotated[
+        bool,
+        typer.Option(
+            "--now", help="With --new-password: what they had ends at once, and who uses it."
         ),
     ] = False,
     speaks_for: Annotated[
@@ -121,7 +128,10 @@ def add(
         valid=parse_span(valid),
         expires=None if expires is None else parse_end(expires),
         keep_password=keep_password,
+        now=now,
     )
+    if now and not new_password:
+        raise InvalidRequest("--now goes with --new-password; `icebus-broker remove` ends all")
     before = files.principals.get(name)
     if before is not None and before.role is not role:
         raise Conflict(f"{name!r} is a {before.role}; remove that one first, or choose another")

@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import platform
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import typer
 
 from icebus.broker.access import CERTIFIED, Principal, new_password
-from icebus.broker.accounts import INVITED_FOR, PEOPLE, hashed, invite
+from icebus.broker.accounts import (
+    INVITED_FOR,
+    OVERLAP,
+    PEOPLE,
+    hashed,
+    invite,
+    invite_again,
+    with_password,
+)
 from icebus.broker.cli.command_options import configured, say
 from icebus.broker.cli.setup_commands import hand_over
 from icebus.broker.directory import BrokerDirectory
 from icebus.bus import BrokerAddress, Invitation
 from icebus.schemas.errors import InvalidRequest
+from icebus.schemas.ids import new_login
 
 ANYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104
 
@@ -33,12 +42,16 @@ class Wanted:
         valid: how long an invitation is good.
         expires: when the account ends.
         keep_password: whether the password is kept in the clear too.
+        overlap: how long the password stays good that is replaced.
+        now: whether all that they had ends at once.
     """
 
     output: Path | None = None
     valid: timedelta = INVITED_FOR
     expires: datetime | None = None
     keep_password: bool = False
+    overlap: timedelta = OVERLAP
+    now: bool = False
 
 
 def let_in(files: BrokerDirectory, principal: Principal, wanted: Wanted) -> None:
@@ -57,24 +70,90 @@ def let_in(files: BrokerDirectory, principal: Principal, wanted: Wanted) -> None
             f"{principal.id!r} has a certificate, which ends in its time; `icebus-broker remove` "
             "shuts it out before"
         )
-    principal = principal.model_copy(update={"password": new_password(), "expires": wanted.expires})
+    password = new_password()
+    update = {"password": password, "password_hash": None, "expires": wanted.expires}
+    principal = principal.model_copy(update=update)
+    before = None if wanted.now else files.principals.get(principal.id)
+    if before is not None and (before.invited_until is not None or certified):
+        before = None  # an invitation that nobody has used is replaced; certificates are others'
     if principal.role in PEOPLE and wanted.output is None and not wanted.keep_password:
-        until = datetime.now(UTC) + wanted.valid
-        invited, token = invite(principal, until)
-        files.add_principals([invited])
-        address = _address(files, principal.model_copy(update={"password": token}))
-        typer.echo(f"icebus login '{Invitation(address, until).url()}'")
-        say(
-            f"give this line to {principal.id} and nobody else: it is good once, until "
-            f"{until:%Y-%m-%d %H:%M} UTC"
-        )
+        _invite(files, principal, before, wanted)
         return
-    files.add_principals([principal if wanted.keep_password else hashed(principal)])
+    if before is None:
+        files.add_principals([principal if wanted.keep_password else hashed(principal)])
+    else:
+        principal = _beside(files, principal, wanted)
     address = _address(files, principal)
     if wanted.output is not None or address.ca is not None or address.certificate is not None:
         hand_over(address, wanted.output)
     else:
         typer.echo(address.url())
+    if before is not None:
+        _say_former(principal.id, wanted)
+
+
+def _invite(
+    files: BrokerDirectory, principal: Principal, before: Principal | None, wanted: Wanted
+) -> None:
+    until = datetime.now(UTC) + wanted.valid
+    if before is None:
+        invited, token = invite(principal, until)
+        files.add_principals([invited])
+        address = _address(files, principal.model_copy(update={"password": token, "login": None}))
+    else:
+        token = login = ""
+
+        def change(known: Principal) -> Principal:
+            nonlocal token, login
+            again, token, login = invite_again(_given(known, principal), until)
+            return again
+
+        files.change(principal.id, change)
+        address = replace(_address(files, principal), password=token, login=login)
+    typer.echo(f"icebus login '{Invitation(address, until).url()}'")
+    say(
+        f"give this line to {principal.id} and nobody else: it is good once, until "
+        f"{until:%Y-%m-%d %H:%M} UTC"
+    )
+    if before is not None:
+        say(
+            f"the present password of {principal.id} stays good until the line is used, and for "
+            f"{_hours(OVERLAP)} then; --now ends it at once"
+        )
+
+
+def _beside(files: BrokerDirectory, principal: Principal, wanted: Wanted) -> Principal:
+    """Give somebody another password, beside the present one; who they are then, with it."""
+    login = new_login(principal.id)
+
+    def change(known: Principal) -> Principal:
+        if wanted.keep_password or not known.password:
+            known = hashed(known)
+        changed = with_password(_given(known, principal), principal.password, login, wanted.overlap)
+        return changed.model_copy(
+            update={"password": principal.password, "password_hash": None}
+            if wanted.keep_password
+            else {}
+        )
+
+    changed = files.change(principal.id, change)
+    return changed.model_copy(update={"password": principal.password, "password_hash": None})
+
+
+def _given(known: Principal, principal: Principal) -> Principal:
+    """What is known, with what the command has said."""
+    update: dict[str, object] = {"expires": principal.expires, "speaks_for": principal.speaks_for}
+    if "groups" in principal.model_fields_set:
+        update["groups"] = principal.groups
+    return known.model_copy(update=update)
+
+
+def _say_former(name: str, wanted: Wanted) -> None:
+    say(f"the former password of {name} stays good for {_hours(wanted.overlap)}; --now ends it")
+
+
+def _hours(span: timedelta) -> str:
+    return f"{span.total_seconds() / 3600:g} h"
 
 
 def _address(files: BrokerDirectory, principal: Principal) -> BrokerAddress:
@@ -82,7 +161,10 @@ def _address(files: BrokerDirectory, principal: Principal) -> BrokerAddress:
     if settings.tls is None:
         host = platform.node() if settings.host in ANYWHERE else settings.host
         password = principal.password
-        return BrokerAddress(host, settings.port, principal.id, password, settings.root)
+        login = principal.login or ""
+        return BrokerAddress(
+            host, settings.port, principal.id, password, settings.root, login=login
+        )
     if principal.role in CERTIFIED:
         return files.address_of(principal, files.issue(principal.id, void_others=True))
     return files.address_of(principal)

@@ -1,4 +1,4 @@
-"""Shutting out those whose account or invitation has ended."""
+"""Shutting out those whose account, invitation or former password has ended."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Endings:
 
     def __init__(self, files: BrokerDirectory) -> None:
         self._files = files
-        self._ends: dict[str, datetime] = {}
+        self._ends: dict[str, list[datetime]] = {}
         self._shut_out_at = datetime.now(UTC)
 
     def start(self, bus: Bus, soon: Callable[[Callable[[], None]], bool]) -> None:
@@ -26,15 +26,25 @@ class Endings:
 
     def on_principals(self, principals: Mapping[str, Principal]) -> None:
         """Learn when whose account ends."""
-        self._ends = {name: each.ends for name, each in principals.items() if each.ends is not None}
+        self._ends = {
+            name: [*([each.ends] if each.ends else []), *(other.until for other in each.others)]
+            for name, each in principals.items()
+        }
 
     def tick(self) -> None:
         """Shut out who has ended since this was last done."""
         now = datetime.now(UTC)
-        ended = [name for name, end in self._ends.items() if self._shut_out_at < end <= now]
+        ended = [
+            name
+            for name, ends in self._ends.items()
+            if any(self._shut_out_at < end <= now for end in ends)
+        ]
         if ended:
             self._files.shut_out_ended()
-            log.warning("ended, and shut out: %s", ", ".join(sorted(ended)))
+            log.warning(
+                "an account, an invitation or a former password ended, and is shut out: %s",
+                ", ".join(sorted(ended)),
+            )
         self._shut_out_at = now
 
     def stop(self) -> None:

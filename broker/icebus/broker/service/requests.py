@@ -9,6 +9,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 
 from icebus.broker.access import Principal
+from icebus.broker.accounts import with_password
 from icebus.broker.directory import BrokerDirectory
 from icebus.bus import Allowance, Bus, Exchange, FromUsers, Incoming, Responder
 from icebus.schemas.calls import Request
@@ -16,7 +17,7 @@ from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import LimitExceeded, UnknownOperation, UnknownPrincipal
 from icebus.schemas.ids import BROKER
 from icebus.schemas.message import Args, invalid
-from icebus.schemas.operations.accounts import Account, PasswdArgs, WhoAmIArgs
+from icebus.schemas.operations.accounts import Account, EndFormerArgs, PasswdArgs, WhoAmIArgs
 from icebus.schemas.topics import BROKER_OPERATION
 
 log = logging.getLogger(__name__)
@@ -39,6 +40,7 @@ class Requests:
         self._operations: dict[str, Callable[[str, Request], BaseModel]] = {
             "whoami": self._whoami,
             "passwd": self._passwd,
+            "end_former": self._end_former,
         }
         self._bus: Bus | None = None
 
@@ -85,22 +87,33 @@ class Requests:
             exchange.fail(error)
         else:
             exchange.succeed(answer)
-            if operation == "passwd" and self._bus is not None:
-                # Mosquitto ends connections with another password: the answer goes before.
+            if operation in ("passwd", "end_former") and self._bus is not None:
+                # Mosquitto ends connections with a password that ends: the answer goes before.
                 self._bus.flush(Deadline.after(FLUSH_TIMEOUT))
                 self._files.reload()
 
     def _whoami(self, user: str, request: Request) -> Account:
         _read(WhoAmIArgs, request)
         principal = self._principal(user)
-        return _account(principal)
+        return account(principal)
 
     def _passwd(self, user: str, request: Request) -> Account:
         args = _read(PasswdArgs, request)
         self._principal(user)
-        changed = self._files.change_password(user, args.password)
+        changed = self._files.change(
+            user, lambda before: with_password(before, args.password, args.login), reload=False
+        )
         log.info("%s has another password", user, extra={"subject": user})
-        return _account(changed)
+        return account(changed)
+
+    def _end_former(self, user: str, request: Request) -> Account:
+        _read(EndFormerArgs, request)
+        self._principal(user)
+        changed = self._files.change(
+            user, lambda before: before.model_copy(update={"others": ()}), reload=False
+        )
+        log.info("ended the former passwords of %s", user, extra={"subject": user})
+        return account(changed)
 
     def _principal(self, user: str) -> Principal:
         principal = self._files.principals.get(user)
@@ -109,12 +122,15 @@ class Requests:
         return principal
 
 
-def _account(principal: Principal) -> Account:
+def account(principal: Principal) -> Account:
+    """What somebody is told of their own account."""
     return Account(
         user=principal.id,
         role=principal.role.value,
         invited=principal.invited_until is not None,
         expires=principal.ends,
+        login=principal.logs_in_as,
+        former={each.login: each.until for each in principal.others},
     )
 
 

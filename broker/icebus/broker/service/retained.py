@@ -118,7 +118,7 @@ class RetainedGuard:
         client = paho.Client(
             CallbackAPIVersion.VERSION2, new_client_id("retained"), protocol=paho.MQTTv5
         )
-        client.username_pw_set(self._address.user, self._address.password)
+        client.username_pw_set(self._address.logs_in_as, self._address.password)
         client.on_subscribe = lambda *_: self._answered.set()
         client.on_unsubscribe = lambda *_: self._answered.set()
         client.on_message = self._on_message

@@ -17,6 +17,7 @@ from icebus.broker.access import Principal
 from icebus.broker.directory import BrokerDirectory
 from icebus.broker.service.departures import Departures
 from icebus.broker.service.endings import Endings
+from icebus.broker.service.own_accounts import OwnAccounts
 from icebus.broker.service.requests import Requests
 from icebus.broker.service.retained import RetainedGuard
 from icebus.broker.service.roster import Roster
@@ -81,6 +82,7 @@ class BrokerService:
             Roster(),
             Requests(files),
             Departures(),
+            OwnAccounts(),
             Endings(files),
             *parts,
         )

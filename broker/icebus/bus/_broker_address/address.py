@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
 from icebus.bus._broker_address.credentials import Credentials
 from icebus.schemas.errors import InvalidRequest
+from icebus.schemas.ids import is_login, user_of
 from icebus.schemas.private_files import make_private_folder, write_private
 from icebus.schemas.topics import DEFAULT_ROOT
 
@@ -28,6 +30,9 @@ class BrokerAddress:
     is ``icebus/v1`` when the path is empty.
 
     Attributes:
+        login: the name to log in under; empty for that of the user. Somebody whose password was
+            replaced has several.
+        ends: when the account ends, as far as is known.
         ca: certificates of the authorities to trust, as PEM; None to trust those of the system.
         certificate: our own, as PEM, for brokers that know us by it; with ``key``.
         key: of our certificate, as PEM.
@@ -44,6 +49,8 @@ class BrokerAddress:
     ca: str | None = field(default=None, repr=False)
     certificate: str | None = field(default=None, repr=False)
     key: str | None = field(default=None, repr=False)
+    login: str = ""
+    ends: datetime | None = field(default=None, compare=False)
     reread: Callable[[], BrokerAddress] | None = field(default=None, repr=False, compare=False)
 
     @classmethod
@@ -78,6 +85,7 @@ class BrokerAddress:
             ca=credentials.ca,
             certificate=credentials.certificate,
             key=credentials.key,
+            ends=credentials.expires,
         )
 
     @classmethod
@@ -94,19 +102,27 @@ class BrokerAddress:
         root = parts.path.strip("/") or DEFAULT_ROOT
         check_root(root)
         tls = parts.scheme == "mqtts"
+        login = unquote(parts.username)
+        user = user_of(login) if is_login(login) else login
         return cls(
             host=parts.hostname,
             port=port or (TLS_PORT if tls else PLAIN_PORT),
-            user=unquote(parts.username),
+            user=user,
+            login=login if login != user else "",
             password=unquote(parts.password or ""),
             root=root,
             tls=tls,
         )
 
+    @property
+    def logs_in_as(self) -> str:
+        """The name to log in under."""
+        return self.login or self.user
+
     def url(self) -> str:
         """The address as a URL, with its password: never log it."""
         scheme = "mqtts" if self.tls else "mqtt"
-        identity = quote(self.user, safe="")
+        identity = quote(self.logs_in_as, safe="")
         if self.password:
             identity += f":{quote(self.password, safe='')}"
         host = f"[{self.host}]" if ":" in self.host else self.host
@@ -120,11 +136,21 @@ class BrokerAddress:
             ca=self.ca,
             certificate=self.certificate,
             key=self.key,
+            expires=self.ends,
         )
 
     def as_user(self, user: str, password: str) -> BrokerAddress:
         """The same broker for somebody else, who has no certificate."""
-        return replace(self, user=user, password=password, certificate=None, key=None, reread=None)
+        return replace(
+            self,
+            user=user,
+            password=password,
+            login="",
+            certificate=None,
+            key=None,
+            ends=None,
+            reread=None,
+        )
 
     def mosquitto_options(self, folder: Path) -> list[str]:
         """Options with which ``mosquitto_sub`` and its like connect as we do.
@@ -132,7 +158,7 @@ class BrokerAddress:
         Args:
             folder: made if missing, for the certificates: those programs take them from files.
         """
-        options = ["-V", "mqttv5", "-h", self.host, "-p", str(self.port), "-u", self.user]
+        options = ["-V", "mqttv5", "-h", self.host, "-p", str(self.port), "-u", self.logs_in_as]
         if self.password:
             options += ["-P", self.password]
         if not self.tls:

@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from icebus.schemas.errors import InvalidRequest
 from icebus.schemas.ids import Id
@@ -31,6 +31,7 @@ class Credentials(BaseModel):
         ca: certificates of the authorities to trust, as PEM; None to trust those of the system.
         certificate: our own, with those that lead to its authority, as PEM.
         key: of our certificate, as PEM.
+        expires: when the account ends, as the broker last said.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -40,6 +41,7 @@ class Credentials(BaseModel):
     ca: str | None = Field(default=None, repr=False)
     certificate: str | None = Field(default=None, repr=False)
     key: str | None = Field(default=None, repr=False)
+    expires: AwareDatetime | None = None
 
     @classmethod
     def read(cls, path: Path) -> Self:

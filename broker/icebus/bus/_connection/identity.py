@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import ssl
 from dataclasses import fields
+from datetime import datetime
 
 from icebus.bus._broker_address.address import BrokerAddress
 from icebus.bus._connection.connecting import ConnectingClient
@@ -31,6 +32,8 @@ class Identity:
 
     Attributes:
         address: what is used from the next connection on.
+        password_ends: when the password ends, which was replaced; None if that is not known.
+        account_ends: when the account ends; likewise.
 
     Raises:
         InvalidRequest: its certificates can't be used.
@@ -40,6 +43,8 @@ class Identity:
         self._client = client
         self._complaint = ""
         self.address = address
+        self.password_ends: datetime | None = None
+        self.account_ends = address.ends
         self._use(address, _context(address))
         client.before_connecting = self.read_again
 
@@ -60,6 +65,7 @@ class Identity:
             self._complain(error.message)
             return
         self.address = found
+        self.password_ends, self.account_ends = None, found.ends
         self._use(found, context)
         self._client.use_host(found.host, found.port)
         log.info("the credentials of %s were replaced; using the new ones", found.user)
@@ -90,7 +96,7 @@ class Identity:
         self._complaint = complaint
 
     def _use(self, address: BrokerAddress, context: ssl.SSLContext | None) -> None:
-        self._client.username_pw_set(address.user, address.password or None)
+        self._client.username_pw_set(address.logs_in_as, address.password or None)
         if context is not None:
             self._client.use_context(context)
 

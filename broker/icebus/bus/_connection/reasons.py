@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import socket
 import ssl
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
@@ -25,6 +26,9 @@ REFUSED_CREDENTIALS: Final = frozenset({0x86, NOT_AUTHORIZED, 0x8A})
 """Reason codes of MQTT 5 that trying again does not change: bad user name or password, not
 authorized, banned."""
 
+CLOCKS_DIFFER: Final = timedelta(minutes=5)
+"""How much a clock here may be behind the broker's."""
+
 SHOWN: Final = 40
 """Characters shown of what something else than a broker says."""
 
@@ -34,6 +38,10 @@ class Cause(StrEnum):
 
     CREDENTIALS = "credentials"
     """The broker refuses the user or password."""
+    REPLACED = "replaced"
+    """The broker refuses a password that was replaced by another."""
+    ENDED = "ended"
+    """The broker refuses somebody whose account has ended."""
     CERTIFICATE = "certificate"
     """The broker's certificate can't be trusted."""
     CLIENT_CERTIFICATE = "client_certificate"
@@ -60,7 +68,15 @@ class Cause(StrEnum):
 
 _CAUSES: Final = {cause.value: cause for cause in Cause}
 
-LASTING: Final = frozenset({Cause.CREDENTIALS, Cause.CERTIFICATE, Cause.CLIENT_CERTIFICATE})
+LASTING: Final = frozenset(
+    {
+        Cause.CREDENTIALS,
+        Cause.REPLACED,
+        Cause.ENDED,
+        Cause.CERTIFICATE,
+        Cause.CLIENT_CERTIFICATE,
+    }
+)
 """What trying again does not change, also where the same broker was connected to before."""
 
 FUTILE: Final = LASTING | {Cause.NEEDS_TLS, Cause.NO_TLS, Cause.NO_BROKER}
@@ -133,27 +149,68 @@ def unresolved(address: BrokerAddress, why: str) -> BrokerUnavailable:
     )
 
 
-def of_refusal(address: BrokerAddress, reason: ReasonCode) -> IcebusError:
-    """What a broker answers that does not take us in."""
-    where = _where(address)
+def of_refusal(
+    address: BrokerAddress,
+    reason: ReasonCode,
+    account_ends: datetime | None = None,
+    password_ends: datetime | None = None,
+    now: datetime | None = None,
+) -> IcebusError:
+    """What a broker answers that does not take us in.
+
+    Args:
+        address: of the broker.
+        reason: what it answers; it does not say which of user and password is wrong.
+        account_ends: when the account ends, as far as is known.
+        password_ends: when the password ends, which was replaced; likewise.
+        now: when it answers.
+    """
     if reason.value in REFUSED_CREDENTIALS:
-        remedy = (
+        moment = (now or datetime.now(UTC)) + CLOCKS_DIFFER
+        if account_ends is not None and account_ends <= moment:
+            return _account_ended(address, account_ends)
+        if password_ends is not None and password_ends <= moment:
+            return _password_replaced(address, password_ends)
+        return _not_authorized(
+            address,
+            Cause.CREDENTIALS,
+            f"the broker at {_where(address)} refused user {address.user!r} ({reason}): it does "
+            "not know that user, no longer, or not with this password",
             "check the user and password of the URL or profile; whoever runs the farm makes new "
-            f"ones with `icebus-broker add {address.user}`, with --new-password for one it knows"
+            f"ones with `icebus-broker add {address.user}`, with --new-password for one it knows",
         )
-        return NotAuthorized(
-            f"the broker at {where} refused user {address.user!r} ({reason}): it does not know "
-            f"that user, no longer, or not with this password; {remedy}",
-            user=address.user,
-            cause=Cause.CREDENTIALS.value,
-            remedy=remedy,
-        )
+    where = _where(address)
     return _error(
         address,
         Cause.REFUSED,
         f"the broker at {where} refused the connection ({reason})",
         "it has to speak MQTT 5, and its log says why it refuses",
     )
+
+
+def _account_ended(address: BrokerAddress, at: datetime) -> NotAuthorized:
+    return _not_authorized(
+        address,
+        Cause.ENDED,
+        f"the account of {address.user} at {_where(address)} ended on {at:%Y-%m-%d %H:%M} UTC",
+        "whoever runs the farm lets you in anew: "
+        f"icebus-broker add {address.user} --new-password --expires DATE",
+    )
+
+
+def _password_replaced(address: BrokerAddress, at: datetime) -> NotAuthorized:
+    return _not_authorized(
+        address,
+        Cause.REPLACED,
+        f"the broker at {_where(address)} refused user {address.user!r}: this password was "
+        f"replaced, and ended on {at:%Y-%m-%d %H:%M} UTC",
+        "log in anew, with what the machine has where it was replaced, or a line from whoever runs "
+        f"the farm: icebus-broker add {address.user} --new-password",
+    )
+
+
+def _not_authorized(address: BrokerAddress, cause: Cause, what: str, remedy: str) -> NotAuthorized:
+    return NotAuthorized(f"{what}; {remedy}", user=address.user, cause=cause.value, remedy=remedy)
 
 
 def lost(address: BrokerAddress, why: str) -> BrokerUnavailable:

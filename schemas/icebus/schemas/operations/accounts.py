@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from icebus.schemas.ids import Id
+from icebus.schemas.ids import Id, Login
 from icebus.schemas.message import Args, Message, Timestamp
 
 
@@ -21,6 +21,16 @@ class PasswdArgs(Args):
         pattern=r"^[!-~]+$",
         description="Random, printable ASCII: nobody has to remember it.",
     )
+    login: Login | None = Field(
+        default=None,
+        description="Name to log in under with it: the user's, a dot, and letters behind it that "
+        "nobody has used. The former password then stays good for a day under the name that it "
+        "has. Without, it replaces the former at once.",
+    )
+
+
+class EndFormerArgs(Args):
+    """``end_former``: have former passwords, and invitations, not count any more from now on."""
 
 
 class Account(Message):
@@ -34,10 +44,19 @@ class Account(Message):
     expires: Timestamp | None = Field(
         default=None, description="When the account ends, or the invitation; null for never."
     )
+    login: Login | None = Field(
+        default=None, description="Name to log in under with the newest password."
+    )
+    former: dict[Login, Timestamp] = Field(
+        default_factory=dict,
+        description="Names to log in under that end, and when: those of passwords that have been "
+        "replaced, and of an invitation that nobody has used yet.",
+    )
 
 
 OPERATIONS: dict[str, tuple[type[Args], type[Message]]] = {
     "whoami": (WhoAmIArgs, Account),
     "passwd": (PasswdArgs, Account),
+    "end_former": (EndFormerArgs, Account),
 }
 """What users can ask of the broker: the arguments and what ``ok`` of the answer holds."""

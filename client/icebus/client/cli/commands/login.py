@@ -51,25 +51,43 @@ def login(
     print_line(f"{done.name}: {address.user}{role} at {address.host}:{address.port}")
     if done.profile.expires is not None:
         print_message(f"the account ends on {done.profile.expires:%Y-%m-%d %H:%M} UTC")
-    print_message(f"`icebus profile use {done.name}` makes it the farm that is meant by default")
+    if done.is_default:
+        print_message("it is the farm that is meant when none is named")
+    else:
+        print_message(
+            f"`icebus profile use {done.name}` makes it the farm that is meant by default"
+        )
 
 
-def passwd() -> None:
+def passwd(
+    now: Annotated[
+        bool,
+        typer.Option(
+            "--now",
+            help="End the former password at once: somebody else may know it. Programs that use "
+            "it elsewhere are ended.",
+        ),
+    ] = False,
+) -> None:
     """Replace your password at the farm by another that nobody knows, and store it here.
 
-    Programs that are connected with the old one are ended. A farm that is not stored has no
+    The former one stays good for a day, so that nothing that runs ends: programs of this machine
+    take the new one by themselves, others have to log in anew. A farm that is not stored has no
     password to replace: `icebus login` stores it.
 
     Examples:
       icebus passwd
+      icebus passwd --now
       icebus --farm lab passwd
     """
     from icebus.client._account import choose_password
     from icebus.client._login import current_path
 
     path = current_path(PROFILE.get())
-    profile = choose_password(path)
+    profile = choose_password(path, now)
     print_line(f"{path.stem}: {profile.user} has another password")
+    if not now:
+        print_message("the former one ends in a day; log in anew on your other machines")
 
 
 def _given(where: str | None) -> str:
