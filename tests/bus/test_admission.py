@@ -152,11 +152,12 @@ def test_given_a_message_too_large_for_its_topic_then_the_refusal_names_the_limi
     assert judgement.told
 
 
-def test_given_properties_of_many_kilobytes_then_the_message_is_refused_unread() -> None:
+def test_given_properties_of_many_kilobytes_then_the_refusal_names_their_limit() -> None:
     judgement = Gate(CALL).judge("worker/w1/call/alice/status", size=70_000, properties=65_000)
     assert judgement is not None
-    assert isinstance(judgement.refusal, TooManyRequests | MessageTooLarge)
-    assert not judgement.told
+    assert isinstance(judgement.refusal, MessageTooLarge)
+    assert judgement.refusal.details == {"size": 65_000, "limit": admission.LONGEST_PROPERTIES}
+    assert judgement.told
 
 
 def test_given_a_flood_then_a_few_refusals_are_told_and_say_when_to_try_again() -> None:

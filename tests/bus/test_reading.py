@@ -13,7 +13,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties, VariableByteIntegers
 from tests.connections import published, soon, subscribed
 
-from icebus.bus._connection.reading import ReceivedProperties, read_publish
+from icebus.bus._connection.reading import ReceivedProperties, read_publish, read_refused
 from icebus.schemas.topics import OPERATION
 
 TOPIC = b"icebus/request/alice/list"
@@ -115,3 +115,26 @@ def test_given_paho_as_installed_then_messages_are_read_by_us(connect: Any, inbo
     published(connect("alice"), topic, b"{}", deadline=soon())
     kept.wait(1)
     assert isinstance(read[0], ReceivedProperties)
+
+
+@given(st.binary() | properties.map(packed), st.binary(max_size=20), st.sampled_from([0x30, 0x32]))
+def test_given_a_message_that_is_refused_whatever_its_properties_are_then_it_can_be_told(
+    data: bytes, payload: bytes, header: int
+) -> None:
+    body = packet(data, payload)
+    if header == 0x30:
+        body = body.replace(TOPIC + b"\0\7", TOPIC, 1)
+    message = read_refused(header, body)
+    assert message is not None
+    assert message.topic.encode() == TOPIC
+
+
+@given(properties, st.binary(max_size=20))
+def test_given_a_message_that_is_refused_then_where_its_answer_goes_is_read(
+    values: dict[str, Any], payload: bytes
+) -> None:
+    message = read_refused(QOS_1, packet(packed(values), payload))
+    assert message is not None
+    told = ("ResponseTopic", "CorrelationData", "SubscriptionIdentifier")
+    assert vars(message.properties) == {name: values[name] for name in told if name in values}
+    assert message.payload == payload

@@ -42,7 +42,7 @@ from icebus.schemas.ids import new_id
 from icebus.schemas.message import now
 from icebus.schemas.topics import CONTROL_HEARTBEAT, CONTROL_OUTBOX, DESIRED, EVENT, RESERVATION
 
-KIND = Kind("pulsecount", KindInfo(firmware="pulse_count", args={}))
+KIND = Kind("pulsecount", KindInfo(firmware="pulse_count", args={}), "w1")
 
 SETTINGS = Settings(interval=60.0, grace=0.0)
 """Nothing happens here by the passing of time."""

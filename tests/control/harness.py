@@ -126,7 +126,8 @@ class Harness:
     def introduce(self, name: str, *serials: str) -> None:
         """What is heard of a worker itself."""
         self.workers.on_kinds(
-            name, {"pulsecount": Kind("pulsecount", KindInfo(firmware="pulse_count", args=ARGS))}
+            name,
+            {"pulsecount": Kind("pulsecount", KindInfo(firmware="pulse_count", args=ARGS), name)},
         )
         state = WorkerState(state=WorkerPhase.READY, session=name, serials=list(serials))
         self.workers.on_state(name, state, self.at)

@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 
-from icebus.control.watch.kinds import Kind
+from icebus.control.watch.kinds import Kind, KindLookup
 from icebus.schemas.components import KindInfo
-from icebus.schemas.errors import InvalidRequest
+from icebus.schemas.errors import InvalidRequest, KindFailed
+from icebus.schemas.ids import ID_PATTERN
 
 
 def kind(args: dict[str, Any]) -> Kind:
-    return Kind("odd", KindInfo(firmware="default", args=args))
+    return Kind("odd", KindInfo(firmware="default", args=args), "lab1")
 
 
 def doubling(depth: int) -> dict[str, Any]:
@@ -49,7 +50,7 @@ def nested(depth: int) -> dict[str, Any]:
 def test_given_a_schema_that_leads_nowhere_soon_when_args_are_checked_then_they_are_refused(
     schema: dict[str, Any], args: dict[str, Any]
 ) -> None:
-    with pytest.raises(InvalidRequest, match="can't be followed"):
+    with pytest.raises(KindFailed, match="lab1"):
         kind(schema).check(args)
 
 
@@ -78,6 +79,45 @@ def test_given_a_pattern_that_backtracks_when_args_are_checked_then_the_answer_c
     asks.check({"x": "a" * 50})
     with pytest.raises(InvalidRequest, match="does not match"):
         asks.check({"x": "a" * 50 + "!"})
+
+
+@pytest.mark.parametrize("pattern", ["(a|b|ab|[a-z]{1,200}){1,100}c", "[a-c]{1,9}" * 30 + "z"])
+def test_given_a_pattern_of_many_states_when_args_are_checked_then_the_worker_decides(
+    pattern: str,
+) -> None:
+    kind({"properties": {"x": {"pattern": pattern}}}).check({"x": "ab" * 50_000})
+
+
+@pytest.mark.parametrize("pattern", [ID_PATTERN, "^[0-9a-f]{64}$", "^[a-z]+(-[a-z]+)*$"])
+def test_given_a_usual_pattern_when_args_are_checked_then_it_is_matched(pattern: str) -> None:
+    with pytest.raises(InvalidRequest, match="does not match"):
+        kind({"properties": {"x": {"pattern": pattern}}}).check({"x": "A!"})
+
+
+def test_given_a_list_with_an_item_twice_when_args_are_checked_then_that_is_refused() -> None:
+    asks = kind({"properties": {"x": {"uniqueItems": True}}})
+
+    asks.check({"x": [1, "1", [1], {"a": 1}, {"a": 2}]})
+    with pytest.raises(InvalidRequest, match="twice"):
+        asks.check({"x": [{"a": 1, "b": 2}, {"b": 2, "a": 1}]})
+
+
+def test_given_a_schema_that_takes_long_when_a_hundred_requests_wait_then_it_is_followed_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    checked: list[Any] = []
+    check = Kind.check
+
+    def count(self: Kind, args: Any) -> None:
+        checked.append(args)
+        check(self, args)
+
+    monkeypatch.setattr(Kind, "check", count)
+    lookup = KindLookup({"lab1": {"odd": kind(doubling(60))}})
+    for number in range(100):
+        with pytest.raises(KindFailed, match="lab1"):
+            lookup.accepting("odd", {"x": number})
+    assert len(checked) == 1
 
 
 def test_given_a_pattern_that_only_python_reads_when_args_are_checked_then_the_worker_decides() -> (

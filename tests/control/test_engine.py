@@ -98,7 +98,7 @@ class EngineHarness:
         self.engine.step()
 
     def worker(self, serial: str, generation: int = 0, **report_fields: Any) -> None:
-        kind = Kind("pulsecount", KindInfo(firmware="pulse_count", args={}))
+        kind = Kind("pulsecount", KindInfo(firmware="pulse_count", args={}), "w1")
         self.engine.on_kinds("w1", {"pulsecount": kind})
         state = WorkerState(state=WorkerPhase.READY, session="s", serials=[serial])
         self.engine.on_worker("w1", state)

@@ -22,6 +22,7 @@ from icebus.schemas.errors import (
     DeviceUnavailable,
     Forbidden,
     InvalidRequest,
+    KindFailed,
     NotEnoughDevices,
     ReservationEnded,
     UnknownDevice,
@@ -455,16 +456,16 @@ def test_given_a_second_run_of_a_client_then_what_is_said_of_the_first_does_not_
 
 
 def test_given_a_schema_that_refers_elsewhere_then_nothing_is_fetched() -> None:
-    kind = Kind("x", KindInfo(firmware="f", args={"$ref": "http://127.0.0.1:1/schema"}))
+    kind = Kind("x", KindInfo(firmware="f", args={"$ref": "http://127.0.0.1:1/schema"}), "w1")
 
-    with pytest.raises(InvalidRequest, match="can't be followed"):
+    with pytest.raises(KindFailed, match="worker w1 gave kind x can't be followed"):
         kind.check({})
 
 
 @pytest.mark.parametrize("schema", [{"type": "teapot"}, {"properties": 3}])
 def test_given_a_kind_without_a_valid_schema_then_it_is_not_offered(schema: Any) -> None:
     with pytest.raises(InvalidRequest, match="no valid schema"):
-        Kind("x", KindInfo(firmware="f", args=schema))
+        Kind("x", KindInfo(firmware="f", args=schema), "w1")
 
 
 @pytest.mark.parametrize(
@@ -486,5 +487,5 @@ def test_given_args_that_a_kind_does_not_take_then_the_refusal_names_them_as_use
         "additionalProperties": False,
     }
     with pytest.raises(InvalidRequest) as caught:
-        Kind("x", KindInfo(firmware="f", args=schema)).check(args)
+        Kind("x", KindInfo(firmware="f", args=schema), "w1").check(args)
     assert caught.value.message.startswith(told)

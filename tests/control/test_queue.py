@@ -369,3 +369,15 @@ def test_given_a_device_that_is_not_ready_then_no_estimate_in_the_past_is_told(
 
     assert asked.queue is not None
     assert asked.queue.estimate is None
+
+
+@pytest.mark.parametrize("field", ["duration", "wait"])
+@pytest.mark.parametrize("seconds", [31 * 86_400, 1e17, 1e300])
+def test_when_longer_is_asked_for_than_there_is_then_the_refusal_says_so_in_a_few_words(
+    harness: Harness, field: str, seconds: float
+) -> None:
+    harness.worker("w1", "a")
+    with pytest.raises(InvalidRequest, match="is longer than the") as refused:
+        harness.ask("alice", "reserve", kind="pulsecount", count=1, **{field: seconds})
+    assert len(refused.value.message) < 200
+    assert "for less" in refused.value.message

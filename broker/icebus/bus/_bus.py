@@ -45,7 +45,12 @@ from icebus.bus._dispatcher import Dispatcher
 from icebus.bus._messages import Root, Will, from_paho, publish_properties
 from icebus.bus._subscriptions import FromUsers, Handler, Subscription, Subscriptions
 from icebus.schemas.deadline import Deadline
-from icebus.schemas.errors import BrokerUnavailable, IcebusError, MessageTooLarge
+from icebus.schemas.errors import (
+    BrokerUnavailable,
+    IcebusError,
+    InvalidRequest,
+    MessageTooLarge,
+)
 from icebus.schemas.ids import to_id
 from icebus.schemas.topics import Topic, TopicName
 
@@ -483,8 +488,9 @@ class Bus:
         for subscription in self._subscriptions.matching(message):
             ids = subscription.topic.parse(topic)
             if ids is None:
-                log.warning("ignored a message on a malformed topic: %s", topic)
-                continue
+                ids = subscription.topic.levels_in(topic)
+                refusal = refusal or InvalidRequest(subscription.topic.why_malformed(ids))
+                log.warning("refused a message on %.200r: %s", topic, refusal, extra=_subject(ids))
             try:
                 incoming = from_paho(self._root, topic, ids, message)
                 if refusal is None:
@@ -493,6 +499,8 @@ class Bus:
                     subscription.refused(incoming, refusal)
             except IcebusError as error:
                 log.warning("refused a message on %s: %s", topic, error, extra=_subject(ids))
+                if subscription.refused is not None:
+                    subscription.refused(incoming, error)
             except Exception:
                 log.exception("a handler failed on %s", topic, extra=_subject(ids))
 

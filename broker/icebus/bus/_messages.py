@@ -133,6 +133,7 @@ def publish_properties(
 
 EXPIRY, RESPONSE_TOPIC, CORRELATION = b"\x02", b"\x08", b"\x09"
 SUBSCRIPTION, USER_PROPERTY = b"\x0b", b"\x26"
+PAYLOAD_FORMAT, CONTENT_TYPE, TOPIC_ALIAS = b"\x01", b"\x03", b"\x23"
 """Identifiers of properties (MQTT 5, section 2.2.2.2)."""
 
 

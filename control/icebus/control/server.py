@@ -323,8 +323,9 @@ class Control:
         self._inbox.put(lambda: self._engine.on_worker(worker, state))
 
     def _on_kinds(self, incoming: Incoming) -> None:
-        offered = read_kinds(decode(WorkerKinds, incoming.payload)) if incoming.payload else {}
         worker = incoming.ids["worker"]
+        said = decode(WorkerKinds, incoming.payload) if incoming.payload else None
+        offered = {} if said is None else read_kinds(worker, said)
         self._inbox.put(lambda: self._engine.on_kinds(worker, offered))
 
     def _on_echo(self, incoming: Incoming) -> None:

@@ -38,6 +38,9 @@ LARGEST_STATE = 4 << 10
 LARGEST_FILE = MAX_FILE_SIZE + 1024
 """Bytes of a file as it is sent, which is never larger than as it is."""
 
+LONGEST_SHOWN = 80
+"""Characters of a level that messages about it show: senders choose up to 65,535."""
+
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 
 
@@ -147,6 +150,30 @@ class Topic:
                 raise ValueError(f"{self.template} has {self.levels}, no {level!r}")
             if not is_id(value):
                 raise ValueError(f"{level} {value!r} can't stand in a topic: letters, digits, _ -")
+
+    def levels_in(self, topic: str) -> dict[str, str]:
+        """The levels of ``topic`` by name, whatever stands in them; none if it is of no such form.
+
+        For telling somebody what is wrong with a topic: what can be relied on is :meth:`parse`'s.
+        """
+        ours, theirs = self.template.split("/"), topic.split("/")
+        if len(ours) != len(theirs):
+            return {}
+        return {
+            name[1:-1]: level
+            for name, level in zip(ours, theirs, strict=True)
+            if name.startswith("{")
+        }
+
+    def why_malformed(self, levels: Mapping[str, str]) -> str:
+        """What is wrong with a topic that is none of this family."""
+        for name, level in levels.items():
+            if not is_id(level):
+                return (
+                    f"{name} {level[:LONGEST_SHOWN]!r} can't stand in a topic: 1 to 64 letters, "
+                    "digits, _ and -"
+                )
+        return f"no topic as {self.template}"
 
     def parse(self, topic: str) -> dict[str, str] | None:
         """The ids in the levels of ``topic``, or None when it is not of this family."""

@@ -10,14 +10,17 @@ KINDS_AT_START = (
 
 _HOUR = 3600
 _DAY = 24 * _HOUR
+_CENTURY = 100 * 366 * _DAY
 
 
 def lasting(seconds: float) -> str:
     """How long something is, in the largest unit that says it exactly.
 
-    >>> lasting(259200), lasting(86400), lasting(5400), lasting(0.5)
-    ('3 days', '24 h', '90 min', '0.5 s')
+    >>> lasting(259200), lasting(86400), lasting(5400), lasting(0.5), lasting(1e300)
+    ('3 days', '24 h', '90 min', '0.5 s', 'more than 100 years')
     """
+    if seconds > _CENTURY:
+        return "more than 100 years"
     if seconds >= 2 * _DAY and seconds % _DAY == 0:
         return counted(round(seconds) // _DAY, "day")
     for size, unit in ((_HOUR, "h"), (60, "min")):

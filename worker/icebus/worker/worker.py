@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import wait
 from functools import partial
@@ -14,7 +13,7 @@ from icebus.bus import BrokerAddress, Bus, FromUsers, Incoming, SingleRun
 from icebus.schemas.components import Heartbeat, WorkerPhase
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.devices import Desired, WorkerDesired
-from icebus.schemas.errors import AlreadyRunning
+from icebus.schemas.errors import AlreadyRunning, DeviceNotHeld
 from icebus.schemas.files import ENCODING_PROPERTY, IDENTITY
 from icebus.schemas.ids import new_id
 from icebus.schemas.message import decode
@@ -35,6 +34,7 @@ from icebus.worker.device.device import CHECK_EVERY, Device
 from icebus.worker.firmware import FirmwarePolicy
 from icebus.worker.hardware.board import Discovery, Snapshot
 from icebus.worker.heartbeats import Heartbeats
+from icebus.worker.holders import Holders
 from icebus.worker.installed import Installed
 from icebus.worker.inventory import Inventory
 from icebus.worker.labels import Labels
@@ -102,7 +102,7 @@ class Worker:
         self._stopping = False
         self._lock = threading.Lock()
         self._desired: dict[str, Desired] = {}
-        self._holders: Counter[str] = Counter()
+        self._holders = Holders()
         self._found: dict[int, Snapshot] = {}
         self._retained: set[str] = set()
         self._single_run = SingleRun(self._bus, Role.WORKER, self.session, on_other)
@@ -134,9 +134,9 @@ class Worker:
         self._bus.subscribe(WORKER_DESIRED, self._on_worker_desired, worker=self.id)
         self._bus.subscribe(CONTROL_HEARTBEAT, self._on_heartbeat)
         self._bus.subscribe(DEVICE, self._on_own_device, worker=self.id)
-        files = FromUsers(lambda user: allowances.blobs(self._holders[user]))
+        files = FromUsers(lambda user: allowances.blobs(self._holders.of(user)), self._calls.refuse)
         self._requests.subscribe(BLOB, self._on_blob, files, worker=self.id)
-        asked = FromUsers(lambda user: allowances.calls(self._holders[user]), self._calls.refuse)
+        asked = FromUsers(lambda user: allowances.calls(self._holders.of(user)), self._calls.refuse)
         self._requests.subscribe(CALL, self._calls.handle, asked, worker=self.id)
         self._requests.connect(deadline)
         self._bus.on_connected(self._publish_again)
@@ -258,7 +258,7 @@ class Worker:
             if known is not None and known.generation > desired.generation:
                 return
             self._desired[serial] = desired
-            self._count_holders()
+            self._holders.change(known, desired)
         device = self._inventory.devices.get(serial)
         if device is not None:
             device.desire(desired)
@@ -267,7 +267,7 @@ class Worker:
         """Control wants nothing of a device any more: it is another worker's, or forgotten."""
         with self._lock:
             known = self._desired.pop(serial, None)
-            self._count_holders()
+            self._holders.change(known, None)
         device = self._inventory.devices.get(serial)
         if known is not None and device is not None:
             device.desire(
@@ -278,10 +278,6 @@ class Worker:
                     reflash=known.reflash,
                 )
             )
-
-    def _count_holders(self) -> None:
-        held = (each.user for each in self._desired.values() if each.user and each.reservation)
-        self._holders = Counter(held)
 
     def _on_worker_desired(self, incoming: Incoming) -> None:
         wanted = decode(WorkerDesired, incoming.payload) if incoming.payload else WorkerDesired()
@@ -322,10 +318,8 @@ class Worker:
 
     def _on_blob(self, incoming: Incoming) -> None:
         user = incoming.ids["user"]
-        if not self._holders[user]:
-            subject = {"subject": user}
-            log.warning("dropped a file of %s, who holds no device here", user, extra=subject)
-            return
+        if not self._holders.of(user):
+            raise DeviceNotHeld(f"{user} holds no device of worker {self.id}, so no file is taken")
         encoding = incoming.properties.get(ENCODING_PROPERTY, IDENTITY)
         self._blobs.put(user, incoming.ids["sha256"], incoming.payload, encoding)
 

@@ -154,15 +154,15 @@ class Admission:
             sender.known_at = at
             sender.allowance = sender.allow(sender.user)
         allowance = sender.allowance
-        if size > sender.family.limit + LONGEST_PROPERTIES:
-            return self._refuse(sender, size, at, MessageTooLarge)
         if properties > LONGEST_PROPERTIES:
-            return self._refuse(sender, size, at, MessageTooLarge, tell=False)
+            return self._refuse(sender, size, at, _too_many_properties(sender, properties))
+        if size > sender.family.limit + LONGEST_PROPERTIES:
+            return self._refuse(sender, size, at, _too_large(sender, size))
         messages, volume = sender.messages, sender.bytes
         messages.fill(allowance.per_second, allowance.at_once, at)
         volume.fill(allowance.bytes_per_second, allowance.bytes_at_once, at)
         if not messages.has(1) or not volume.has(size) or self._backlog(sender, size):
-            return self._refuse(sender, size, at, TooManyRequests)
+            return self._refuse(sender, size, at)
         messages.take(1)
         volume.take(size)
         return sender.taken
@@ -198,16 +198,15 @@ class Admission:
         sender: _Sender,
         size: int,
         at: float,
-        why: type[IcebusError],
-        *,
-        tell: bool = True,
+        why: IcebusError | None = None,
     ) -> Judgement:
+        """Not take a message; for ``why``, or because the sender has sent too many."""
         begins = self._count(sender, size, at)
         sender.told.fill(TOLD_PER_SECOND, TOLD_PER_SECOND, at)
-        told = tell and sender.told.has(1)
+        told = sender.told.has(1)
         if not told and not begins:
             return sender.dropped
-        error = _too_large(sender, size) if why is MessageTooLarge else _too_many(sender, size)
+        error = why or _too_many(sender, size)
         if begins:
             log.warning(
                 "refusing messages of %s: %s",
@@ -281,6 +280,15 @@ def _too_large(sender: _Sender, size: int) -> MessageTooLarge:
         "at once",
         size=size,
         limit=limit,
+    )
+
+
+def _too_many_properties(sender: _Sender, size: int) -> MessageTooLarge:
+    return MessageTooLarge(
+        f"{size} bytes of properties of a message on {sender.family.template}, which takes "
+        f"{LONGEST_PROPERTIES}: response topic, correlation data and all user properties together",
+        size=size,
+        limit=LONGEST_PROPERTIES,
     )
 
 

@@ -22,12 +22,16 @@ from paho.mqtt.reasoncodes import ReasonCode
 from icebus.bus._admission.admission import Judgement
 from icebus.bus._connection.connecting import ConnectingClient
 from icebus.bus._messages import (
+    CONTENT_TYPE,
     CORRELATION,
     EXPIRY,
+    PAYLOAD_FORMAT,
     RESPONSE_TOPIC,
     SUBSCRIPTION,
+    TOPIC_ALIAS,
     USER_PROPERTY,
 )
+from icebus.schemas.topics import LARGEST_REQUEST
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +40,9 @@ READ_AT_ONCE = 64 << 10
 threads have their turn."""
 
 PUBLISH, PUBACK = 0x30, 0x40
+
+MOST_PROPERTIES = 2000
+"""Properties of a message that is refused that are looked at to tell its sender: 2 ms at most."""
 
 _REASONS = {
     b"": ReasonCode(PacketTypes.PUBACK),
@@ -139,7 +146,10 @@ class ReadingClient(ConnectingClient):
             if not numbered:
                 return MQTTErrorCode.MQTT_ERR_SUCCESS
         packet = bytes(unread[begin:end])
-        message = read_publish(header, packet)
+        if judgement is not None and judgement.refusal is not None:
+            message = read_refused(header, packet)
+        else:
+            message = read_publish(header, packet)
         if message is None:
             self._judgement = judgement
             code = self._left_to_paho(header, bytearray(packet))
@@ -247,6 +257,75 @@ def read_publish(header: int, packet: bytes | bytearray) -> paho.MQTTMessage | N
     return message
 
 
+def read_refused(header: int, packet: bytes) -> paho.MQTTMessage | None:
+    """Of a message that is not taken, what it takes to tell its sender.
+
+    That is where an answer is wanted, and the payload if it is no larger than a request's may be,
+    for the id in it. However many properties there are, only the first few are looked at.
+
+    Args:
+        header: the packet's first byte.
+        packet: what follows its length.
+    """
+    qos = header >> 1 & 3
+    if qos > 1:
+        return None
+    topic_end = 2 + int.from_bytes(packet[:2])
+    found: dict[str, Any] = {}
+    payload_at = len(packet)
+    try:
+        length, at = _read_integer(packet, topic_end + (2 if qos else 0))
+        payload_at = at + length
+        found = _read_return_address(packet[at:payload_at])
+    except (IndexError, ValueError):
+        pass
+    message = paho.MQTTMessage(
+        mid=int.from_bytes(packet[topic_end : topic_end + 2]) if qos else 0,
+        topic=bytes(packet[2:topic_end]),
+    )
+    message.qos = qos
+    message.properties = ReceivedProperties(found)
+    if len(packet) - payload_at <= LARGEST_REQUEST:
+        message.payload = packet[payload_at:]
+    return message
+
+
+def _read_return_address(data: bytes) -> dict[str, Any]:
+    """Of properties, those that say where an answer is wanted and for whom the message is.
+
+    Raises:
+        ValueError: one before them is malformed.
+        IndexError: one ends early.
+    """
+    found: dict[str, Any] = {}
+    at = 0
+    for _ in range(MOST_PROPERTIES):
+        if at >= len(data):
+            break
+        identifier, at = data[at : at + 1], at + 1
+        if identifier == SUBSCRIPTION:
+            number, at = _read_integer(data, at)
+            found.setdefault("SubscriptionIdentifier", []).append(number)
+        elif identifier == RESPONSE_TOPIC:
+            found["ResponseTopic"], at = _read_text(data, at)
+        elif identifier == CORRELATION:
+            found["CorrelationData"], at = _read_counted(data, at)
+        else:
+            at = _skip_property(identifier, data, at)
+    return found
+
+
+def _skip_property(identifier: bytes, data: bytes, at: int) -> int:
+    """Where the value ends that begins there (MQTT 5, section 2.2.2.2)."""
+    if identifier == USER_PROPERTY:
+        for _ in range(2):
+            at += 2 + int.from_bytes(data[at : at + 2])
+        return at
+    if identifier == CONTENT_TYPE:
+        return at + 2 + int.from_bytes(data[at : at + 2])
+    return at + {PAYLOAD_FORMAT: 1, EXPIRY: 4, TOPIC_ALIAS: 2}.get(identifier, len(data))
+
+
 def _read_properties(data: bytes | bytearray) -> dict[str, Any]:
     """The properties, named as paho does.
 
@@ -274,6 +353,11 @@ def _read_properties(data: bytes | bytearray) -> dict[str, Any]:
             name, (value, at) = "CorrelationData", _read_counted(data, at)
         elif identifier == RESPONSE_TOPIC:
             name, (value, at) = "ResponseTopic", _read_text(data, at)
+        elif identifier == CONTENT_TYPE:
+            name, (value, at) = "ContentType", _read_text(data, at)
+        elif identifier == PAYLOAD_FORMAT:
+            # Only 0 and 1 mean something, but brokers let any through, and paho ends with those.
+            name, value, at = "PayloadFormatIndicator", data[at], at + 1
         else:
             raise ValueError("a property that is left to paho")
         if name in found:

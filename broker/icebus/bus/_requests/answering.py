@@ -84,7 +84,15 @@ class Responder:
         user = incoming.ids["user"]
         reply_to = self._reply_to(user, incoming)
         if incoming.response_topic is not None and reply_to is None:
-            log.warning("refused a response topic that is not %s's", user, extra={"subject": user})
+            log.warning(
+                "refused a request of %s, whose answer is wanted on %.100r: it goes to "
+                "user/%s/client/{client}/reply/%s or to nobody",
+                user,
+                incoming.response_topic,
+                user,
+                self._sender,
+                extra={"subject": user},
+            )
             return None
         try:
             elements = count_elements(incoming.payload)
@@ -101,6 +109,7 @@ class Responder:
         try:
             begun = self._memory.begin(user, request.id, _digest(incoming), size, reply_to)
         except IcebusError as error:
+            _say_refused(user, error)
             if reply_to is not None:
                 self._publish(reply_to, _payload(Reply(id=request.id, error=error.info())))
             return None

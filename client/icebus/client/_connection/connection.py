@@ -209,7 +209,12 @@ class Connection:
         return self._requester.send(topic, request, sender, model, deadline)
 
     def call(self, worker: str, method: str, call: Call, deadline: Deadline) -> Answer[CallResults]:
-        """Call a method on devices of a worker."""
+        """Call a method on devices of a worker.
+
+        Raises:
+            InvalidRequest: nothing can be called so.
+        """
+        check_id(method, "method")
         topic = CALL(worker=worker, user=self.user, method=method)
         return self.send(topic, call, worker, CallResults, deadline)
 

@@ -19,7 +19,7 @@ from icebus.control.store.tables import HoldRow, ReservationRow
 from icebus.control.transaction import Transaction
 from icebus.control.watch.kinds import KindLookup
 from icebus.schemas.devices import DeviceState
-from icebus.schemas.errors import InvalidRequest, UnknownKind
+from icebus.schemas.errors import InvalidRequest, KindFailed, UnknownKind
 from icebus.schemas.liveness import Health
 from icebus.schemas.operations.reservations import HoldState, ReservationState
 from icebus.schemas.selectors import parse
@@ -187,7 +187,7 @@ def _queued_request(
 ) -> QueuedRequest:
     try:
         firmware = kinds.accepting(row.kind, row.args)
-    except (UnknownKind, InvalidRequest):
+    except (UnknownKind, InvalidRequest, KindFailed):
         # Nobody takes it at the moment.
         firmware = {}
     selector = parse(row.selector or "")

@@ -61,6 +61,12 @@ def reserve(transaction: Transaction, user: str, args: ReserveArgs) -> Reservati
             "may last here; reserve for less and extend it",
             max_duration=longest,
         )
+    if args.wait > LONGEST_WAIT:
+        raise InvalidRequest(
+            f"{lasting(args.wait)} is longer than the {lasting(LONGEST_WAIT)} that a request may "
+            "wait for devices; wait for less, and reserve again then",
+            longest_wait=LONGEST_WAIT,
+        )
     parse(args.selector or "")
     kinds = transaction.workers.kinds()
     kinds.accepting(args.kind, args.args)
@@ -74,7 +80,7 @@ def reserve(transaction: Transaction, user: str, args: ReserveArgs) -> Reservati
         args=args.args,
         state=ReservationState.QUEUED,
         created=transaction.now,
-        until=transaction.now + timedelta(seconds=min(args.wait, LONGEST_WAIT)),
+        until=transaction.now + timedelta(seconds=args.wait),
         count=args.count,
         serials=args.serials,
         selector=args.selector,

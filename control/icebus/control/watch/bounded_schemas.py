@@ -8,9 +8,12 @@ here, the worker checks, whose own models are what counts.
 from __future__ import annotations
 
 import json
+import math
+import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from itertools import islice
+from time import thread_time
 from typing import Annotated, Any
 
 from jsonschema import Draft202012Validator
@@ -21,14 +24,22 @@ from pydantic import ValidationError as NoMatch
 from pydantic_core import SchemaError as UnreadablePattern
 from referencing import Registry
 
-MOST_STEPS = 50_000
-"""Keywords of a schema that are followed for one value: some 0.2 s."""
+MOST_STEPS = 3_000
+"""Keywords of a schema that are followed for one value: some 25 ms. What our kinds are asked with
+takes about ten."""
 
-LARGEST_SCHEMA = 64 << 10
-"""Bytes of a schema as JSON; those of our kinds have some hundred."""
+MOST_SECONDS = 0.03
+"""Of our own time for one value, for steps that take longer than usual."""
 
-MOST_UNIQUE = 200
-"""Items of a list that are told from each other: it takes the square of that."""
+LARGEST_SCHEMA = 16 << 10
+"""Bytes of a schema as JSON; those of our kinds have some hundred. To see whether it is one at all
+takes 5 ms a kilobyte."""
+
+LONGEST_PATTERN = 200
+LONGEST_TEXT = 256
+MOST_PATTERN_STATES = 2_000
+"""Of regular expressions, characters, those of a text, and about how many states it is in at most.
+The time is the product of the last two: 24 s were seen for a pattern of 36 characters."""
 
 _Errors = Iterable[ValidationError]
 _Keyword = Callable[[Any, Any, Any, Any], Any]
@@ -42,13 +53,16 @@ class _Steps:
     """What is left to one check. Control checks on one thread."""
 
     left = 0
+    until = 0.0
 
 
 def _counted(keyword: _Keyword) -> _Keyword:
     def follow(validator: Any, value: Any, instance: Any, schema: Any) -> _Errors:
         _Steps.left -= 1
         if _Steps.left < 0:
-            raise TooMuchWork(f"it takes more than {MOST_STEPS} steps; make it simpler")
+            raise TooMuchWork(f"it takes more than {MOST_STEPS} steps for this")
+        if thread_time() > _Steps.until:
+            raise TooMuchWork(f"it takes more than {MOST_SECONDS * 1e3:g} ms for this")
         yield from keyword(validator, value, instance, schema) or ()
 
     return follow
@@ -59,9 +73,12 @@ def _pattern(_validator: Any, pattern: Any, instance: Any, _schema: Any) -> _Err
         yield ValidationError(f"does not match {pattern!r}")
 
 
-def _unique(validator: Any, value: Any, instance: Any, schema: Any) -> _Errors:
-    if isinstance(instance, list) and len(instance) <= MOST_UNIQUE:
-        yield from _KEYWORDS["uniqueItems"](validator, value, instance, schema) or ()
+def _unique(_validator: Any, value: Any, instance: Any, _schema: Any) -> _Errors:
+    # By their text, for to compare each with all others takes the square of their number.
+    if value is True and isinstance(instance, list):
+        different = {json.dumps(item, sort_keys=True) for item in instance}
+        if len(different) < len(instance):
+            yield ValidationError("has an item twice")
 
 
 def _additional(validator: Any, value: Any, instance: Any, schema: Any) -> _Errors:
@@ -85,8 +102,10 @@ def _reader(pattern: str) -> TypeAdapter[str] | None:
 def _matches(pattern: str, text: str) -> bool:
     """Whether a text has the pattern. pydantic's are Rust's, whose time is linear.
 
-    True as well for patterns that only Python reads.
+    True as well for patterns that only Python reads, and for what would take too long.
     """
+    if len(text) > LONGEST_TEXT or _states(pattern) > MOST_PATTERN_STATES:
+        return True
     reader = _reader(pattern)
     try:
         if reader is not None:
@@ -94,6 +113,14 @@ def _matches(pattern: str, text: str) -> bool:
     except NoMatch:
         return False
     return True
+
+
+def _states(pattern: str) -> float:
+    """About how many states matching a pattern has, at most."""
+    if len(pattern) > LONGEST_PATTERN:
+        return math.inf
+    repeated = (int(count) for count in re.findall(r"(\d+)\s*\}", pattern))
+    return len(pattern) * math.prod(max(1, each) for each in repeated)
 
 
 _KEYWORDS: Mapping[str, _Keyword] = Draft202012Validator.VALIDATORS
@@ -140,5 +167,5 @@ class BoundedSchema:
             TooMuchWork: it takes too long to find out.
             Exception: the schema refers to what is not there, or to itself for ever.
         """
-        _Steps.left = MOST_STEPS
+        _Steps.left, _Steps.until = MOST_STEPS, thread_time() + MOST_SECONDS
         return list(islice(self._validator.iter_errors(value), most))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,8 +11,10 @@ from jsonschema.exceptions import SchemaError
 
 from icebus.control.watch.bounded_schemas import BoundedSchema, TooMuchWork
 from icebus.schemas.components import KindInfo, WorkerKinds
-from icebus.schemas.errors import IcebusError, InvalidRequest, UnknownKind
+from icebus.schemas.errors import IcebusError, InvalidRequest, KindFailed, UnknownKind
 from icebus.schemas.wording import KINDS_AT_START
+
+log = logging.getLogger(__name__)
 
 MOST_PROBLEMS = 20
 """Mistakes of one request that its refusal lists."""
@@ -23,6 +26,7 @@ class Kind:
     Args:
         name: of the kind.
         info: what the worker published.
+        worker: that offers it.
 
     Attributes:
         name: of the kind.
@@ -33,8 +37,9 @@ class Kind:
         InvalidRequest: its schema of arguments is not a JSON Schema.
     """
 
-    def __init__(self, name: str, info: KindInfo) -> None:
+    def __init__(self, name: str, info: KindInfo, worker: str) -> None:
         self.name = name
+        self.worker = worker
         self.firmware = info.all_firmware
         self.schema = json.dumps(info.args, sort_keys=True)
         try:
@@ -49,6 +54,7 @@ class Kind:
 
         Raises:
             InvalidRequest: where they are wrong and how.
+            KindFailed: the schema can't be followed, which is its worker's mistake.
         """
         try:
             # Numbers that JSON can't write would not reach the worker.
@@ -58,8 +64,15 @@ class Kind:
         try:
             errors = self._validator.errors(args, MOST_PROBLEMS)
         except Exception as error:  # noqa: BLE001 (a schema can be anything)
-            raise InvalidRequest(
-                f"the schema that a worker gave kind {self.name} can't be followed: {error}"[:300]
+            mistake = (
+                f"the schema that worker {self.worker} gave kind {self.name} can't be followed: "
+                f"{error}"[:300]
+            )
+            log.warning("%s", mistake, extra={"subject": self.worker})
+            raise KindFailed(
+                f"{mistake}; ask with fewer values, or have the kind made simpler on that worker",
+                kind=self.name,
+                worker=self.worker,
             ) from None
         if not errors:
             return
@@ -71,13 +84,13 @@ class Kind:
         raise InvalidRequest(f"args of kind {self.name}: {listing}", problems=problems)
 
 
-def read_kinds(message: WorkerKinds) -> dict[str, Kind]:
-    """The kinds a worker published, ready to check arguments against.
+def read_kinds(worker: str, message: WorkerKinds) -> dict[str, Kind]:
+    """The kinds that a worker published, ready to check arguments against.
 
     Raises:
         InvalidRequest: one of them has no valid schema.
     """
-    return {name: Kind(name, info) for name, info in message.kinds.items()}
+    return {name: Kind(name, info, worker) for name, info in message.kinds.items()}
 
 
 class KindLookup:
@@ -89,6 +102,7 @@ class KindLookup:
 
     def __init__(self, offers: Mapping[str, Mapping[str, Kind]]) -> None:
         self._offers = offers
+        self._failed: dict[str, IcebusError] = {}
         self._known: dict[tuple[str, str], dict[str, tuple[str, ...]] | IcebusError] = {}
 
     def offering(self, kind: str) -> dict[str, tuple[str, ...]]:
@@ -105,17 +119,48 @@ class KindLookup:
         Raises:
             UnknownKind: nobody offers the kind.
             InvalidRequest: none of those who do takes the arguments.
+            KindFailed: what one of them says of its arguments can't be followed.
         """
         key = (kind, json.dumps(args, sort_keys=True))
         if key not in self._known:
             try:
-                self._known[key] = _accepting(self._offering(kind), args)
-            except (UnknownKind, InvalidRequest) as refusal:
+                self._known[key] = self._accepting(self._offering(kind), args)
+            except (UnknownKind, InvalidRequest, KindFailed) as refusal:
                 self._known[key] = refusal
         found = self._known[key]
         if isinstance(found, IcebusError):
             raise found
         return found
+
+    def _accepting(
+        self, offers: Mapping[str, Kind], args: Mapping[str, Any]
+    ) -> dict[str, tuple[str, ...]]:
+        found: dict[str, tuple[str, ...]] = {}
+        # Nearly always all workers have the same schema, and to follow it takes its time.
+        refusals: dict[str, IcebusError | None] = {}
+        for worker, kind in sorted(offers.items()):
+            if kind.schema not in refusals:
+                refusals[kind.schema] = self._refusal(kind, args)
+            if refusals[kind.schema] is None:
+                found[worker] = kind.firmware
+        refused = [each for each in refusals.values() if each is not None]
+        if refused and not found:
+            # What is wrong with the arguments says more than that one of the workers is broken.
+            raise min(refused, key=lambda each: isinstance(each, KindFailed))
+        return found
+
+    def _refusal(self, kind: Kind, args: Mapping[str, Any]) -> IcebusError | None:
+        # One that can't be followed once takes as long for each of all requests that wait.
+        if (failed := self._failed.get(kind.schema)) is not None:
+            return failed
+        try:
+            kind.check(args)
+        except KindFailed as refusal:
+            self._failed[kind.schema] = refusal
+            return refusal
+        except InvalidRequest as refusal:
+            return refusal
+        return None
 
     def _offering(self, kind: str) -> dict[str, Kind]:
         found = {worker: kinds[kind] for worker, kinds in self._offers.items() if kind in kinds}
@@ -128,26 +173,3 @@ class KindLookup:
                 known=known,
             )
         return found
-
-
-def _accepting(offers: Mapping[str, Kind], args: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
-    found: dict[str, tuple[str, ...]] = {}
-    # Nearly always all workers have the same schema, and to follow it takes its time.
-    refusals: dict[str, InvalidRequest | None] = {}
-    for worker, kind in sorted(offers.items()):
-        if kind.schema not in refusals:
-            refusals[kind.schema] = _refusal(kind, args)
-        if refusals[kind.schema] is None:
-            found[worker] = kind.firmware
-    refused = next((each for each in refusals.values() if each is not None), None)
-    if refused is not None and not found:
-        raise refused
-    return found
-
-
-def _refusal(kind: Kind, args: Mapping[str, Any]) -> InvalidRequest | None:
-    try:
-        kind.check(args)
-    except InvalidRequest as refusal:
-        return refusal
-    return None
