@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -64,10 +65,42 @@ def files(tmp_path: Path) -> BrokerDirectory:
 
 
 @pytest.fixture
-def running(files: BrokerDirectory) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+def systemd(tmp_path: Path) -> Iterator[socket.socket]:
+    """A socket as systemd has it for a service."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as made:
+        made.bind(str(tmp_path / "notify"))
+        made.settimeout(30)
+        yield made
+
+
+def heard(systemd: socket.socket, line: str) -> None:
+    """Wait until systemd is told that."""
+    while line not in systemd.recv(4096).decode().split("\n"):
+        pass
+
+
+def _hears(systemd: socket.socket) -> bool:
+    try:
+        heard(systemd, "WATCHDOG=1")
+    except TimeoutError:
+        return False
+    return True
+
+
+@pytest.fixture
+def running(
+    files: BrokerDirectory, systemd: socket.socket
+) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     port = free_port()
     words = ["-m", "icebus.broker.cli.app", "run", "-d", str(files.path)]
-    process = subprocess.Popen([sys.executable, *words, "--health", f"127.0.0.1:{port}"])
+    process = subprocess.Popen(
+        [sys.executable, *words, "--health", f"127.0.0.1:{port}"],
+        env={
+            **os.environ,
+            "NOTIFY_SOCKET": systemd.getsockname(),
+            "WATCHDOG_USEC": "1000000",
+        },
+    )
     yield process, port
     process.terminate()
     process.wait(30)
@@ -120,3 +153,29 @@ def test_given_a_running_broker_then_it_is_well_until_mosquitto_stands_still(
         assert look(files, 1).severity is Severity.CRITICAL
     finally:
         os.kill(pid, signal.SIGCONT)
+
+
+@pytest.mark.usefixtures("mosquitto")
+def test_given_systemd_then_a_mosquitto_that_stands_still_lets_its_watchdog_lapse(
+    files: BrokerDirectory, running: tuple[subprocess.Popen[bytes], int], systemd: socket.socket
+) -> None:
+    first = systemd.recv(4096).decode().split("\n")
+    assert first[0] == "READY=1"
+    assert first[1].startswith("STATUS=listening on ")
+    assert look(files, 5).severity is Severity.OK, "it is ready only when it serves"
+    heard(systemd, "WATCHDOG=1")
+
+    pid = files.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+    systemd.settimeout(3)
+    try:
+        # What was asked before may still be answered.
+        assert not all(_hears(systemd) for _ in range(5))
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    systemd.settimeout(30)
+    heard(systemd, "WATCHDOG=1")
+
+    running[0].terminate()
+    heard(systemd, "STOPPING=1")

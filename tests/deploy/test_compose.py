@@ -35,6 +35,34 @@ def test_given_a_service_then_it_is_kept_running_and_may_do_little(
     assert "build" in service or service["user"] not in ("root", "0")
 
 
+@pytest.mark.parametrize("name", SERVICES)
+def test_given_a_service_then_it_takes_no_more_of_the_machine_than_is_said(
+    compose: Compose, name: str
+) -> None:
+    service = compose["services"][name]
+
+    assert re.fullmatch(r"[0-9]+[mg]", service["mem_limit"])
+    assert service["memswap_limit"] == service["mem_limit"], "swap is not memory"
+    assert 0 < service["pids_limit"] <= 1024
+
+
+def test_given_the_broker_then_it_refuses_before_it_is_killed(compose: Compose) -> None:
+    from icebus.broker.mosquitto import MEMORY_LIMIT
+
+    limit = int(compose["services"]["broker"]["mem_limit"].removesuffix("m")) << 20
+
+    assert limit >= 1.25 * MEMORY_LIMIT
+
+
+def test_given_an_image_of_ours_then_its_health_is_its_programs_own_word(
+    dockerfiles: dict[str, list[Stage]],
+) -> None:
+    for name, stages in dockerfiles.items():
+        words = stages[-1].words("HEALTHCHECK")
+        assert words[:2] == [f"icebus-{name}", "health"]
+        assert "--only-critical" in words, "engines know healthy and unhealthy"
+
+
 def test_given_no_setting_then_only_the_broker_listens_and_only_on_this_machine(
     compose: Compose,
 ) -> None:

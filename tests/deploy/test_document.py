@@ -267,6 +267,43 @@ def test_given_a_unit_then_systemd_finds_nothing_wrong(path: Path, tmp_path: Pat
     assert said == []
 
 
+EXPOSURE = {"icebus-rack": 1.1}
+"""The highest that ``systemd-analyze security`` may find of a unit; 1.7 of those not named."""
+
+
+@pytest.mark.parametrize("path", UNITS, ids=lambda path: path.stem)
+def test_given_a_unit_then_it_is_exposed_no_more_than_it_was(path: Path) -> None:
+    try:
+        done = subprocess.run(
+            ["systemd-analyze", "security", "--offline=true", "--no-pager", path],
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+    except FileNotFoundError:
+        pytest.skip("systemd is not installed")
+    if "unrecognized option" in done.stderr:
+        pytest.skip("systemd is older than 250, which judges files")
+
+    found = re.search(r"Overall exposure level for \S+: ([0-9.]+)", done.stdout)
+    assert found, done.stdout + done.stderr
+    assert float(found[1]) <= EXPOSURE.get(path.stem, 1.7)
+
+
+@pytest.mark.parametrize("path", UNITS, ids=lambda path: path.stem)
+def test_given_a_unit_then_systemd_knows_whether_it_serves_and_never_gives_up(path: Path) -> None:
+    unit = Unit(path, str)
+
+    assert unit.values("Type") == ["notify"]
+    assert unit.values("NotifyAccess") == ["main"]
+    assert int(unit.values("WatchdogSec")[0]) >= 30
+    assert unit.values("StartLimitIntervalSec") == ["0"]
+    assert unit.values("Restart") == ["on-failure"]
+    assert "AF_UNIX" in unit.values("RestrictAddressFamilies")[0], "for systemd's own socket"
+    lines = unit.lines
+    assert lines.index("StartLimitIntervalSec=0") < lines.index("[Service]"), "it is of the unit"
+
+
 @pytest.mark.parametrize("path", UNITS, ids=lambda path: path.stem)
 def test_given_a_unit_then_it_is_not_root_and_its_folder_is_its_own(path: Path) -> None:
     unit = Unit(path, str)
