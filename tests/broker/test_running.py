@@ -128,8 +128,9 @@ def test_when_mosquitto_dies_then_whoever_minds_it_is_told(standing: StandingBro
 
 
 def test_given_a_certificate_that_ends_soon_when_run_then_the_broker_has_a_new_one(
-    files: BrokerDirectory, capsys: pytest.CaptureFixture[str]
+    files: BrokerDirectory, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO")
     certificates = files.certificates
     shorten(certificates, timedelta(days=10))
 
@@ -138,7 +139,7 @@ def test_given_a_certificate_that_ends_soon_when_run_then_the_broker_has_a_new_o
     running.stop()
 
     assert certificates.ends > datetime.now(UTC) + timedelta(days=300)
-    assert "renewed the broker's certificate" in capsys.readouterr().err
+    assert "renewed the broker's certificate" in caplog.text
 
 
 def shorten(certificates: Certificates, left: timedelta) -> None:
@@ -172,14 +173,14 @@ def test_given_certificates_that_end_soon_then_it_is_said_whose_and_what_to_do(
 
 
 def test_given_a_damaged_folder_of_certificates_then_the_broker_runs_on_and_says_so(
-    standing: StandingBroker, files: BrokerDirectory, capsys: pytest.CaptureFixture[str]
+    standing: StandingBroker, files: BrokerDirectory, caplog: pytest.LogCaptureFixture
 ) -> None:
     files.certificates.certificate.write_text("nonsense")
 
     standing._next_expiry_check = 0
     standing.check()
 
-    assert "can't look at when certificates end" in capsys.readouterr().err
+    assert "can't look at when certificates end" in caplog.text
 
 
 def until(true: Callable[[], bool]) -> None:

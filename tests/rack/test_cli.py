@@ -79,7 +79,16 @@ def start() -> Iterator[Start]:
     racks: list[subprocess.Popen[str]] = []
 
     def start(directory: Path, *args: object) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "icebus.rack.cli", "run", "-d", str(directory)]
+        command = [
+            sys.executable,
+            "-m",
+            "icebus.rack.cli",
+            "run",
+            "-d",
+            str(directory),
+            "--log-level",
+            "warning",
+        ]
         command += ["--processes", "1", *map(str, args)]
         old = {board.session for board in read_boards(directory)}
         racks.append(subprocess.Popen(command, stderr=subprocess.PIPE, text=True))

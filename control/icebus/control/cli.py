@@ -28,7 +28,15 @@ from icebus.control.settings import Settings, read_limits
 from icebus.control.store.database import Database
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import IcebusError, InvalidRequest
-from icebus.schemas.logs import keep_files_private, log_to_stderr, printable
+from icebus.schemas.log_options import (
+    LogFormat,
+    LogFormatOption,
+    LogLevel,
+    LogLevelOption,
+    log_as_told,
+    tell_failure,
+)
+from icebus.schemas.logs import keep_files_private, log_to_stderr
 from icebus.schemas.signals import wait_told
 from icebus.schemas.supervision.command import (
     EXIT_CODES,
@@ -45,7 +53,7 @@ from icebus.schemas.supervision.command import (
 )
 from icebus.schemas.supervision.service import Supervision
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("icebus.control")
 
 START_TIMEOUT = 30.0
 """Seconds to wait for the broker at the start: it may be starting too."""
@@ -118,13 +126,17 @@ def run(
             help="Seconds after which a worker that is away has let go of boards that another has.",
         ),
     ] = RELEASE_AFTER,
-    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+    log_level: LogLevelOption = LogLevel.INFO,
+    log_format: LogFormatOption = LogFormat.TEXT,
     health: EndpointOption = None,
 ) -> None:
     """Keep the reservations of a farm and tell its workers what to do, until told to stop."""
     if context.invoked_subcommand is not None:
         return
-    _log_to_stderr(log_level)
+    log_as_told(log_level, log_format)
+    keep_files_private()
+    # Which migration runs is of no interest when there is none to run.
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     address = _address(broker)
     if name is not None and name != address.user:
         raise InvalidRequest(
@@ -157,6 +169,7 @@ def run(
     supervision.tell_health(f"control {control.id}", partial(look, address, url))
     supervision.ready(control.loops, control.status)
     wait_told(stop)
+    log.info("stopping")
     supervision.stop()
     control.stop(Deadline.after(STOP_TIMEOUT))
     if others:
@@ -197,22 +210,12 @@ def _on_signals(act: Callable[[], object]) -> None:
         signal.signal(number, lambda _number, _frame: act())
 
 
-def _log_to_stderr(level: str) -> None:
-    number = logging.getLevelNamesMapping().get(level.upper())
-    if number is None:
-        raise InvalidRequest(f"no log level {level!r}; give debug, info, warning or error")
-    log_to_stderr(number)
-    keep_files_private()
-    # Which migration runs is of no interest when there is none to run.
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-
-
 def main() -> None:
     """Run the program; what goes wrong is one line on stderr that says what to do."""
     try:
         run_commands(app)
     except IcebusError as error:
-        typer.echo(printable(f"icebus-control: {error.message}", "\n"), err=True)
+        tell_failure("icebus-control", error.message)
         sys.exit(1)
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import math
+import sys
 from datetime import UTC, datetime
 from enum import StrEnum
+from types import TracebackType
 from typing import Annotated
 
 import typer
@@ -103,6 +105,29 @@ def _value(value: object) -> object:
 
 
 def log_as_told(level: LogLevel, form: LogFormat) -> None:
-    """Send a program's log to stderr, from a level on, in a form."""
+    """Send a program's log to stderr, from a level on, in a form; its own crash, too."""
     text = LineFormatter(TIMED)
     log_to_stderr(level.number, JsonFormatter() if form is LogFormat.JSON else text)
+    sys.excepthook = _log_crash
+
+
+def tell_failure(program: str, message: str) -> None:
+    """Say on stderr why a program ends: a line for people, or like all else that it has logged.
+
+    Args:
+        program: its name.
+        message: why, with the remedy; has lines of its own where that is needed.
+    """
+    if any(isinstance(each.formatter, JsonFormatter) for each in logging.getLogger().handlers):
+        logging.getLogger("icebus").critical("%s", message)
+    else:
+        typer.echo(printable(f"{program}: {message}", "\n"), err=True)
+
+
+def _log_crash(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, trace)
+        return
+    logging.getLogger("icebus").critical("the program has crashed", exc_info=(kind, error, trace))

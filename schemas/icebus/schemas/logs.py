@@ -227,13 +227,17 @@ class BoundedHandler(logging.StreamHandler[TextIO]):
         super().close()
 
 
-def log_to_stderr(level: int, form: str = TIMED) -> None:
+def log_to_stderr(level: int, form: str | logging.Formatter = TIMED) -> None:
     """Send a program's log to stderr, in lines that are bounded and can't be forged.
+
+    Args:
+        level: from which on.
+        form: of a line; a formatter has to see to it that none can be forged.
 
     What ends a thread that nobody watches is logged as well, as Python would otherwise print it.
     """
     handler = BoundedHandler(sys.stderr)
-    handler.setFormatter(LineFormatter(form))
+    handler.setFormatter(LineFormatter(form) if isinstance(form, str) else form)
     logging.basicConfig(level=level, handlers=[handler], force=True)
     threading.excepthook = _log_end_of_thread
 

@@ -46,7 +46,15 @@ from icebus.schemas.boards.rack import (
 )
 from icebus.schemas.errors import FirmwareUnknown, IcebusError, UnknownDevice
 from icebus.schemas.installation import not_importable
-from icebus.schemas.logs import keep_files_private, log_to_stderr, printable
+from icebus.schemas.log_options import (
+    LogFormat,
+    LogFormatOption,
+    LogLevel,
+    LogLevelOption,
+    log_as_told,
+    tell_failure,
+)
+from icebus.schemas.logs import keep_files_private
 from icebus.schemas.supervision.command import (
     EXIT_CODES,
     PATIENCE,
@@ -63,6 +71,8 @@ from icebus.schemas.supervision.service import Supervision
 
 if TYPE_CHECKING:
     from types import FrameType
+
+log = logging.getLogger("icebus.rack")
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -217,15 +227,17 @@ def run(
     ] = None,
     verbose: Annotated[
         int,
-        typer.Option("--verbose", "-v", count=True, help="Log more; twice: also every report."),
+        typer.Option("--verbose", "-v", count=True, help="Log details, also every report."),
     ] = 0,
+    log_level: LogLevelOption = LogLevel.INFO,
+    log_format: LogFormatOption = LogFormat.TEXT,
     health: EndpointOption = None,
 ) -> None:
     """Run the boards until SIGTERM or Ctrl-C; then their folders are removed."""
-    log_to_stderr(logging.INFO if verbose else logging.WARNING)
+    log_as_told(LogLevel.DEBUG if verbose else log_level, log_format)
+    # The package that watches folders logs each of its own steps.
+    logging.getLogger("watchdog").setLevel(logging.WARNING)
     keep_files_private()
-    if verbose > 1:
-        logging.getLogger("icebus").setLevel(logging.DEBUG)
     try:
         from icebus.rack.evaluator import PoolEvaluator
         from icebus.rack.firmware import installed_firmware
@@ -261,6 +273,7 @@ def run(
     def ready() -> None:
         supervision.tell_health("rack", lambda _seconds: look(directory))
         supervision.ready(rack.loops, rack.status)
+        log.info("the rack in %s serves: %s", directory, rack.status())
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
         rack.stop()
@@ -271,6 +284,7 @@ def run(
     try:
         rack.run(prepare, ready)
     finally:
+        log.info("stopped")
         supervision.stop()
 
 
@@ -438,7 +452,7 @@ def main() -> None:
     try:
         run_commands(app)
     except IcebusError as error:
-        typer.echo(printable(f"icebus-rack: {error.message}", "\n"), err=True)
+        tell_failure("icebus-rack", error.message)
         sys.exit(1)
     except ValidationError as error:
         first = error.errors()[0]

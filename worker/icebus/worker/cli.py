@@ -19,7 +19,15 @@ from icebus.bus import BrokerAddress
 from icebus.schemas.boards.images import directories
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import IcebusError, InternalError, InvalidRequest
-from icebus.schemas.logs import keep_files_private, log_to_stderr, printable
+from icebus.schemas.log_options import (
+    LogFormat,
+    LogFormatOption,
+    LogLevel,
+    LogLevelOption,
+    log_as_told,
+    tell_failure,
+)
+from icebus.schemas.logs import keep_files_private, log_to_stderr
 from icebus.schemas.signals import wait_told
 from icebus.schemas.supervision.command import (
     EXIT_CODES,
@@ -45,6 +53,8 @@ from icebus.worker.health import look
 from icebus.worker.installed import Installed
 from icebus.worker.labels import Labels
 from icebus.worker.worker import Worker
+
+log = logging.getLogger("icebus.worker")
 
 CONNECT_DEADLINE = 30.0
 STOP_DEADLINE = 10.0
@@ -122,6 +132,8 @@ def run(
         ),
     ] = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log details.")] = False,
+    log_level: LogLevelOption = LogLevel.INFO,
+    log_format: LogFormatOption = LogFormat.TEXT,
     health: EndpointOption = None,
 ) -> None:
     """Own boards and offer them on the bus.
@@ -134,6 +146,7 @@ def run(
     """
     if context.invoked_subcommand is not None:
         return
+    log_as_told(LogLevel.DEBUG if verbose else log_level, log_format)
     try:
         labels = Labels.parse(label or [], label_port or [])
         said = {
@@ -149,7 +162,8 @@ def run(
         }
         options = {key: value for key, value in said.items() if value is not None}
         configuration = read_configuration(config, options)
-        log_to_stderr(logging.DEBUG if configuration.verbose else logging.INFO)
+        if configuration.verbose:
+            log_as_told(LogLevel.DEBUG, log_format)
         keep_files_private()
         configuration.firmware.check()
         image_folders = directories(configured=configuration.firmware.folders)
@@ -159,7 +173,7 @@ def run(
         else:
             serve(configuration, installed, health)
     except IcebusError as error:
-        typer.echo(printable(f"icebus-worker: {error.message}", "\n"), err=True)
+        tell_failure("icebus-worker", error.message)
         raise typer.Exit(1) from None
 
 
@@ -195,6 +209,11 @@ def _address(configuration: Configuration) -> BrokerAddress:
             "mqtt://worker:password@host:port, in ICEBUS_BROKER"
         )
     return BrokerAddress.parse(configuration.broker)
+
+
+def _sources(configuration: Configuration) -> list[str]:
+    racks = [f"the rack in {each}" for each in configuration.racks]
+    return [*racks, "USB"] if configuration.owns_usb else racks
 
 
 def _journals(configuration: Configuration, address: BrokerAddress) -> Path:
@@ -254,12 +273,22 @@ def serve(configuration: Configuration, installed: Installed, health: str | None
     for number in _STOPPING:
         signal.signal(number, stop_gracefully)
     worker.start(Deadline.after(CONNECT_DEADLINE))
+    log.info(
+        "worker %s serves %s:%s/%s with boards of %s; it offers %s",
+        worker.id,
+        address.host,
+        address.port,
+        address.root,
+        " and ".join(_sources(configuration)),
+        ", ".join(sorted(installed.kinds)) or "nothing",
+    )
     # What is loaded by now stays: it need not be looked through at every collection.
     gc.freeze()
     gc.set_threshold(GARBAGE)
     supervision.tell_health(f"worker {worker.id}", partial(look, address, state))
     worker.on_ready(lambda: supervision.ready(worker.loops, worker.status))
     wait_told(stop)
+    log.info("stopping: what is being measured is measured to its end")
     supervision.stop()
     worker.stop(Deadline.after(STOP_DEADLINE))
     if failures:
@@ -271,7 +300,7 @@ def main() -> None:
     try:
         run_commands(app)
     except IcebusError as error:
-        typer.echo(printable(f"icebus-worker: {error.message}", "\n"), err=True)
+        tell_failure("icebus-worker", error.message)
         sys.exit(1)
 
 

@@ -5,6 +5,7 @@ Answers to calls are in :mod:`icebus.worker.calls`.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Collection, Iterable, Mapping
 from importlib.metadata import version
@@ -31,6 +32,8 @@ from icebus.schemas.topics import (
 )
 from icebus.worker.device.device_report import DeviceStatus
 from icebus.worker.states import Hold, Reservable
+
+log = logging.getLogger(__name__)
 
 
 def last_will(worker: str, session: str) -> Will:
@@ -65,6 +68,7 @@ class Publishing:
             self._reported[report.serial] = (report.state, report.reason)
         if (before, why) == (report.state, report.reason):
             return
+        _log_change(before, report)
         self._bus.publish(
             WORKER_EVENT(worker=self._worker),
             DeviceEvent(
@@ -127,6 +131,33 @@ class Publishing:
             ),
             interval=beat.interval,
         )
+
+
+_WARNED_OF = (DeviceState.BROKEN, DeviceState.QUARANTINED)
+
+
+def _log_change(before: DeviceState | None, report: DeviceReport) -> None:
+    """Say which boards come and go, and why one fails; what serves changes too often for a log."""
+    fields = {
+        "subject": report.serial,
+        "serial": report.serial,
+        "state": report.state.value,
+        "port": report.port,
+    }
+    why = f": {report.reason}" if report.reason else ""
+    event = _event_name(before, report.state)
+    if report.state in _WARNED_OF:
+        log.warning("board %s is %s%s", report.serial, report.state.value, why, extra=fields)
+    elif event is DeviceEventName.ADDED:
+        log.info("board %s came, at port %s", report.serial, report.port or "?", extra=fields)
+    elif event is DeviceEventName.REMOVED:
+        log.info("board %s went%s", report.serial, why, extra=fields)
+    elif before in _WARNED_OF and report.state is DeviceState.READY:
+        log.info("board %s is ready again", report.serial, extra=fields)
+    elif report.state is DeviceState.READY and before in (DeviceState.TESTING, None):
+        log.info("board %s is ready", report.serial, extra=fields)
+    elif report.state is DeviceState.FLASHING:
+        log.info("board %s is being flashed%s", report.serial, why, extra=fields)
 
 
 def _event_name(before: DeviceState | None, after: DeviceState) -> DeviceEventName:

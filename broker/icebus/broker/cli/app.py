@@ -33,6 +33,7 @@ from icebus.schemas.errors import (
     UnknownPrincipal,
 )
 from icebus.schemas.ids import BROKER, is_id
+from icebus.schemas.log_options import tell_failure
 from icebus.schemas.logs import log_to_stderr
 from icebus.schemas.supervision.command import EXIT_CODES, run_commands
 from icebus.schemas.topics import Role
@@ -297,10 +298,10 @@ def main() -> None:
     try:
         run_commands(app)
     except IcebusError as error:
-        say(f"error: {error.message}")
+        tell_failure("error", error.message)
         sys.exit(EXIT_FAILED)
     except OSError as error:
-        say(f"error: {error}; is the directory yours?")
+        tell_failure("error", f"{error}; is the directory yours?")
         sys.exit(EXIT_FAILED)
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 
-from icebus.broker.cli.command_options import Directory, configured, say
+from icebus.broker.cli.command_options import Directory, configured
 from icebus.broker.cli.setup_commands import warnings_of
 from icebus.broker.directory import BrokerDirectory
 from icebus.broker.embedded import EmbeddedBroker
@@ -24,6 +24,13 @@ from icebus.broker.tls.certificates import SOON
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import BrokerUnavailable, IcebusError
 from icebus.schemas.ids import BROKER
+from icebus.schemas.log_options import (
+    LogFormat,
+    LogFormatOption,
+    LogLevel,
+    LogLevelOption,
+    log_as_told,
+)
 from icebus.schemas.logs import log_to_stderr
 from icebus.schemas.supervision.command import (
     MARGIN,
@@ -37,6 +44,8 @@ from icebus.schemas.supervision.command import (
     within,
 )
 from icebus.schemas.supervision.service import Supervision
+
+log = logging.getLogger(__name__)
 
 START_TIMEOUT = 10.0
 STOP_TIMEOUT = 10.0
@@ -111,7 +120,7 @@ class StandingBroker:
             # Mosquitto keeps connections whose certificate was revoked, and would go on taking
             # messages from them when their name is let in anew.
             self._revocations = now
-            say("somebody's certificate was revoked: starting Mosquitto anew to end connections")
+            log.info("a certificate was revoked: starting Mosquitto anew to end connections")
             self.broker.stop(Deadline.after(STOP_TIMEOUT))
             self.broker.start(Deadline.after(START_TIMEOUT))
 
@@ -154,12 +163,14 @@ class StandingBroker:
             ends = self._files.certificates.ends
             if self._tls.own and ends < datetime.now(UTC) + SOON:
                 self._files.renew()
-                say(f"renewed the broker's certificate, which would have ended on {ends:%Y-%m-%d}")
+                log.info(
+                    "renewed the broker's certificate, which would have ended on %s", ends.date()
+                )
             for warning in warnings_of(self._files):
-                say(warning)
+                log.warning("%s", warning)
         except (IcebusError, OSError) as error:
             # A broker that runs is worth more than one that knows when its certificate ends.
-            say(f"can't look at when certificates end: {error}")
+            log.warning("can't look at when certificates end: %s", error)
 
     def _revocations_now(self) -> tuple[int, int] | None:
         try:
@@ -169,12 +180,18 @@ class StandingBroker:
         return found.st_ino, found.st_mtime_ns
 
 
-def run(directory: Directory, health: EndpointOption = None) -> None:
+def run(
+    directory: Directory,
+    log_level: LogLevelOption = LogLevel.INFO,
+    log_format: LogFormatOption = LogFormat.TEXT,
+    health: EndpointOption = None,
+) -> None:
     """Run the broker until interrupted.
 
     SIGTERM and Ctrl-C end it, SIGHUP has it read its people and certificates again. Mosquitto's log
-    goes to stderr.
+    is part of ours, on stderr.
     """
+    log_as_told(log_level, log_format)
     # Before Mosquitto is started, which would tell systemd that it is ready itself.
     supervision = Supervision(health)
     files = BrokerDirectory(directory)
@@ -188,7 +205,7 @@ def run(directory: Directory, health: EndpointOption = None) -> None:
         signal.signal(number, leave)
     signal.signal(signal.SIGHUP, lambda _signal, _frame: again.set())
     standing.start()
-    say(f"listening on {standing.listening}")
+    log.info("listening on %s", standing.listening)
     supervision.tell_health("broker", partial(look, files))
     ready = False
     try:
@@ -203,7 +220,7 @@ def run(directory: Directory, health: EndpointOption = None) -> None:
     finally:
         supervision.stop()
         standing.stop()
-    say("stopped")
+    log.info("stopped")
 
 
 def tell_health(
