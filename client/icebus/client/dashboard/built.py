@@ -5,13 +5,15 @@ from __future__ import annotations
 from importlib.util import find_spec
 from pathlib import Path
 
+from icebus.schemas.errors import ProgramMissing
+from icebus.schemas.installation import lacks
+
 PAGE = Path(__file__).with_name("page")
 """Where `script/dashboard` puts what it builds."""
 
 PACKAGES = ("starlette", "uvicorn", "websockets")
 
 NOT_BUILT = "the dashboard's page is not built here: run script/dashboard"
-NOT_INSTALLED = "the dashboard needs packages that are missing here: install `icebus[dashboard]`"
 
 
 def is_built(directory: Path = PAGE) -> bool:
@@ -19,13 +21,22 @@ def is_built(directory: Path = PAGE) -> bool:
     return (directory / "index.html").is_file()
 
 
-def missing_packages() -> list[str]:
-    """Those that the server needs and that are not installed."""
-    return [name for name in PACKAGES if find_spec(name) is None]
+def check_packages() -> None:
+    """Find out whether the packages that the server needs are installed.
+
+    Raises:
+        ProgramMissing: one is not; the message has the remedy.
+    """
+    missing = [name for name in PACKAGES if find_spec(name) is None]
+    if missing:
+        raise lacks("dashboard", "the dashboard", *missing)
 
 
-def obstacle() -> str | None:
-    """Why there can be no dashboard here, and what to do about it; None if there can."""
-    if missing_packages():
-        return NOT_INSTALLED
-    return None if is_built() else NOT_BUILT
+def check_built(directory: Path = PAGE) -> None:
+    """Find out whether there is a page to serve.
+
+    Raises:
+        ProgramMissing: there is none; the message has the remedy.
+    """
+    if not is_built(directory):
+        raise ProgramMissing(NOT_BUILT)

@@ -93,5 +93,9 @@ class RunningFile:
     def remove(self, running: Running) -> None:
         """Take it back, unless links of it outlive it or another dashboard runs by now."""
         if running.link is not Link.WALL and self.read() == running:
-            with contextlib.suppress(OSError):
-                self.path.unlink()
+            self.forget()
+
+    def forget(self) -> None:
+        """Take back what one said that was killed."""
+        with contextlib.suppress(OSError):
+            self.path.unlink()

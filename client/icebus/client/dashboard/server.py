@@ -77,6 +77,7 @@ class DashboardServer:
             loop="asyncio",
             lifespan="off",
             log_config=None,
+            log_level=logging.WARNING,
             access_log=False,
             server_header=False,
             proxy_headers=False,

@@ -21,6 +21,7 @@ from icebus.client._connection.connection import check_id
 from icebus.client._farm_directory import is_up, lock_path, profile_path
 from icebus.client._profile import Profile, default_profile_path
 from icebus.client._saved_profiles import SavedProfiles
+from icebus.client.local_farm.dashboard import DASHBOARD, FarmDashboard
 from icebus.client.local_farm.supervisor import Service, Supervisor, tail
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.devices import DeviceState
@@ -52,6 +53,8 @@ START_TIMEOUT = 20.0
 
 SERVICE_STOP_TIMEOUT = 3.0
 
+DASHBOARD_LOG = "dashboard.log"
+
 CLAIM_TIME = 0.5
 """Seconds to wait for a directory: who asks whether a farm is up holds its lock for a moment."""
 
@@ -80,6 +83,7 @@ class FarmSettings:
         bandwidth: bytes per second of their USB; None for the rack's own default.
         seed: makes their serials and measurements repeatable; None for those of examples.
         port: of the broker; None for the one used before, or a free one.
+        dashboard: whether the web page is served.
     """
 
     directory: Path
@@ -93,6 +97,7 @@ class FarmSettings:
     bandwidth: float | None = None
     seed: int | None = None
     port: int | None = None
+    dashboard: bool = True
 
     @property
     def all_boards(self) -> int:
@@ -125,6 +130,7 @@ class Farm:
                 narrow(path)
         self._broker: EmbeddedBroker | None = None
         self._service: BrokerService | None = None
+        self.dashboard: FarmDashboard | None = None
 
     @property
     def user(self) -> str:
@@ -166,6 +172,9 @@ class Farm:
         self._run("rack", None, "run", "--directory", str(rack), *self._rack_options())
         owned = ["--rack", str(rack), *(["--usb"] if settings.usb else [])]
         self._run("worker", WORKER, *owned, "--directory", str(self.directory / "worker"))
+        if settings.dashboard:
+            self.dashboard = FarmDashboard(self.address(self.user), self.profile)
+            self.dashboard.start(self.supervisor, self.directory / DASHBOARD_LOG)
 
     def _rack_options(self) -> list[str]:
         settings = self.settings
@@ -246,7 +255,7 @@ class Farm:
 
     def _check_started(self) -> None:
         for service in self.supervisor.services:
-            if service.deaths >= 3:
+            if service.deaths >= 3 and service.name != DASHBOARD:
                 raise BrokerUnavailable(
                     f"{service.name} does not start; its log {service.log} ends with\n"
                     + tail(service.log)

@@ -85,14 +85,12 @@ def dashboard(
       icebus --farm wall.json dashboard --wall
     """
     from icebus.client._profile import find_address
-    from icebus.client.dashboard.built import NOT_INSTALLED, missing_packages
-    from icebus.schemas.errors import ProgramMissing
+    from icebus.client.dashboard.built import check_packages
 
     address = find_address(profile=PROFILE.get())
     if link:
         return print_line(_running(address).make_link())
-    if missing_packages():
-        raise ProgramMissing(NOT_INSTALLED)
+    check_packages()
     from icebus.client.dashboard.settings import Settings, parse_listen
 
     host, port = parse_listen(listen or "")
@@ -121,13 +119,17 @@ def _make(address: BrokerAddress, settings: Settings, wall: bool) -> Dashboard:
 
 
 def _serve(dashboard: Dashboard, wall: bool, open_: bool) -> None:
+    import logging
     import sys
 
     from icebus.client.cli.signals import Signals
     from icebus.client.dashboard.built import NOT_BUILT, is_built
     from icebus.schemas.deadline import Deadline
     from icebus.schemas.errors import InternalError
+    from icebus.schemas.logs import log_to_stderr
 
+    # Who is refused, and why, is news for whoever keeps it.
+    log_to_stderr(logging.INFO)
     with Signals() as signals:
         dashboard.start(Deadline.after(START_TIMEOUT))
         try:

@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -27,6 +28,9 @@ READY_TIMEOUT = 120.0
 """Seconds for all boards to be ready; a hundred virtual ones on two cores take half a minute."""
 
 USUAL_BOARDS = 4
+
+DASHBOARD_TIMEOUT = 5.0
+"""Seconds for the web page to be served, once all boards are ready."""
 
 NO_PROGRAM = 127
 """Exit code for a command that does not exist, as in a shell."""
@@ -113,6 +117,14 @@ def up(
             min=1, max=65535, help="Of the broker, on loopback. (default: as before, or a free one)"
         ),
     ] = None,
+    dashboard: Annotated[
+        bool,
+        typer.Option(
+            "--dashboard/--no-dashboard",
+            help="Serve the farm's web page. With a command it is not served.",
+            show_default=False,
+        ),
+    ] = True,
 ) -> None:
     """Bring up a farm on this machine: broker, control, worker and virtual boards.
 
@@ -146,6 +158,7 @@ def up(
             bandwidth=bandwidth,
             seed=seed,
             port=port,
+            dashboard=dashboard and not command,
         )
         with Signals() as signals:
             farm = Farm(settings, print_message)
@@ -215,6 +228,7 @@ def _greet(farm: Farm, *, is_default: bool) -> None:
     if not is_default:
         print_message("  another farm is this machine's default; name this one:")
         print_message(f"    export ICEBUS_FARM={farm.profile}")
+    _tell_dashboard(farm)
     observer = farm.profile.with_name("observer.json")
     print_message("  in another shell:")
     print_message("    icebus devices")
@@ -224,6 +238,25 @@ def _greet(farm: Farm, *, is_default: bool) -> None:
         f"    mosquitto_sub $(icebus profile show {observer} -o mosquitto) -t 'icebus/#' -v"
     )
     print_message("  Ctrl-C takes it down")
+
+
+def _tell_dashboard(farm: Farm) -> None:
+    """Where the web page is, or why there is none."""
+    from icebus.client.local_farm.farm import DASHBOARD_LOG
+    from icebus.schemas.deadline import Deadline
+
+    if farm.dashboard is None:
+        return
+    running = farm.dashboard.wait_running(Deadline.after(DASHBOARD_TIMEOUT))
+    if running is None:
+        log = farm.directory / DASHBOARD_LOG
+        where = farm.dashboard.obstacle or f"not now: it does not start (log: {log})"
+    elif sys.stderr.isatty():
+        where = running.make_link()
+    else:
+        # What is kept in a file would sign others in.
+        where = f"{running.url} (`icebus dashboard --link` prints a link that signs you in)"
+    print_message(f"  in a browser: {where}")
 
 
 @contextlib.contextmanager
