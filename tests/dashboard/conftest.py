@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from tests.connections import connect
 from tests.dashboard.scripted_broker import ScriptedBroker
 
 from icebus.broker.embedded import EmbeddedBroker
@@ -15,6 +16,8 @@ from icebus.client.dashboard.settings import Settings
 from icebus.client.dashboard.sign_in import Link
 from icebus.client.dashboard.starting import Dashboard
 from icebus.schemas.deadline import Deadline
+
+__all__ = ["connect"]
 
 Serve = Callable[..., Dashboard]
 

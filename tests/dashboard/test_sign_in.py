@@ -6,6 +6,7 @@ import json
 import urllib.error
 import urllib.request
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -208,3 +209,14 @@ def test_given_a_component_then_it_has_no_dashboard(serve: Serve, scripted: Scri
 def test_given_a_link_then_its_secret_stands_where_no_server_sees_it() -> None:
     url = link_url("http://127.0.0.1:8470", KEY, Link.SIGN_IN, 0.0)
     assert url.startswith("http://127.0.0.1:8470/#sign-in=")
+
+
+def test_given_a_browser_to_be_opened_then_the_link_stands_in_a_file_that_nobody_else_reads(
+    serve: Serve, scripted: ScriptedBroker
+) -> None:
+    dashboard = serve(scripted.address)
+    door = Path(urllib.request.url2pathname(dashboard.door().removeprefix("file://")))
+    assert door.stat().st_mode & 0o077 == 0
+    assert "#sign-in=" in door.read_text()
+    RunningFile(scripted.address).remove(dashboard.running)
+    assert not door.exists()

@@ -335,7 +335,8 @@ def test_given_the_table_of_troubles_then_programs_say_these_words() -> None:
         path
         for name in ("schemas", "broker", "control", "worker", "client")
         for path in (ROOT / name).rglob("*")
-        if path.suffix == ".py" or (path.is_file() and not path.suffix)
+        if "node_modules" not in path.parts
+        and (path.suffix == ".py" or (path.is_file() and not path.suffix))
     ]
     # Texts that go on in the next line of a source are one text.
     everything = "\n".join(re.sub(r'"\n\s*f?"', "", path.read_text()) for path in sources)

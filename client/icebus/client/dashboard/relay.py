@@ -11,13 +11,16 @@ import asyncio
 import contextlib
 import logging
 import ssl
+import time
 from asyncio import StreamReader, StreamWriter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from functools import partial
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from icebus.bus import BrokerAddress, client_context
+from icebus.client.dashboard.failed_sign_ins import FailedSignIns, is_refusal
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +64,7 @@ class Ended:
 UNREACHABLE = 4001
 BROKER_CLOSED = Ended(4002, "the broker closed the connection")
 TOO_MANY = Ended(4003, "too many connections to this dashboard; close other tabs")
+TOO_MANY_FAILURES = Ended(4003, "too many failed to sign in from your address; wait a minute")
 NOT_MQTT = Ended(4004, "this is not MQTT in binary frames")
 SILENT = Ended(4004, f"nobody signed in within {FIRST_TIMEOUT:g} s")
 STALLED = Ended(4004, f"nothing was taken for {STALLED_TIMEOUT:g} s")
@@ -79,6 +83,7 @@ class Relay:
         self._tls = client_context(broker.ca, None, None) if broker.tls else None
         self._limit = limit
         self._open = 0
+        self._failures = FailedSignIns()
 
     async def carry(self, browser: WebSocket) -> None:
         """Serve one browser until either side ends."""
@@ -86,9 +91,13 @@ class Relay:
         if self._open >= self._limit:
             log.warning("refused a browser: %d are connected already", self._open)
             return await _close(browser, TOO_MANY)
+        who = browser.client.host if browser.client else ""
+        if not self._failures.may_try(who, time.monotonic()):
+            log.warning("refused %s: too many failed to sign in", who, extra={"subject": who})
+            return await _close(browser, TOO_MANY_FAILURES)
         self._open += 1
         try:
-            ended = await self._carry(browser)
+            ended = await self._carry(browser, who)
         except WebSocketDisconnect:
             ended = None
         finally:
@@ -97,7 +106,13 @@ class Relay:
             await _close(browser, ended)
         return None
 
-    async def _carry(self, browser: WebSocket) -> Ended | None:
+    def _note_answer(self, who: str, answer: bytes) -> None:
+        """Count who is refused. The broker tells them itself why."""
+        if is_refusal(answer):
+            log.info("%s failed to sign in", who, extra={"subject": who})
+            self._failures.count(who, time.monotonic())
+
+    async def _carry(self, browser: WebSocket, who: str) -> Ended | None:
         """Why it ended; None when it was the browser that went."""
         try:
             async with asyncio.timeout(FIRST_TIMEOUT):
@@ -112,7 +127,8 @@ class Relay:
             return NOT_MQTT
         try:
             async with self._connected() as (reader, writer):
-                return await _Conversation(browser, reader, writer).hold(first)
+                conversation = _Conversation(browser, reader, writer)
+                return await conversation.hold(first, partial(self._note_answer, who))
         except (OSError, ssl.CertificateError, UnicodeError) as error:
             log.warning("can't reach the broker at %s:%d: %s", self.host, self.port, _why(error))
             return Ended(UNREACHABLE, _shortened(f"the broker can't be reached: {_why(error)}"))
@@ -145,18 +161,19 @@ class _Conversation:
         self._writer = writer
         self._listens = True
 
-    async def hold(self, first: bytes) -> Ended | None:
+    async def hold(self, first: bytes, look: Callable[[bytes], object]) -> Ended | None:
         """Carry until either side ends, and what was said until then.
 
         Args:
             first: what the browser has said already.
+            look: called with what the broker says first.
 
         Returns:
             Why it ended; None when it was the browser that went.
         """
         async with asyncio.TaskGroup() as group:
             up = group.create_task(self._to_broker(first))
-            down = group.create_task(self._to_browser())
+            down = group.create_task(self._to_browser(look))
             await asyncio.wait((up, down), return_when=asyncio.FIRST_COMPLETED)
             if not down.done():
                 # The browser has gone, or the broker reads no more. What it says last still counts.
@@ -185,7 +202,7 @@ class _Conversation:
             return BROKER_CLOSED
         return None
 
-    async def _to_browser(self) -> Ended | None:
+    async def _to_browser(self, look: Callable[[bytes], object]) -> Ended | None:
         try:
             async with asyncio.timeout(FIRST_TIMEOUT):
                 data = await self._reader.read(CHUNK)
@@ -193,6 +210,7 @@ class _Conversation:
             return Ended(UNREACHABLE, "the broker took the connection and says nothing")
         except OSError:
             return BROKER_CLOSED
+        look(data)
         try:
             while data:
                 if self._listens:

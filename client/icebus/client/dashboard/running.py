@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import time
+from html import escape
 from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -95,7 +96,20 @@ class RunningFile:
         if running.link is not Link.WALL and self.read() == running:
             self.forget()
 
+    def write_door(self, link: str) -> str:
+        """The URL of a file of ours that leads a browser to a link.
+
+        Arguments of a program, and so of a browser, can be read by everybody on a machine.
+        """
+        door = self.path.with_suffix(".html")
+        write_private(
+            door,
+            f'<meta http-equiv="refresh" content="0; url={escape(link)}"><title>icebus</title>\n',
+        )
+        return door.as_uri()
+
     def forget(self) -> None:
         """Take back what one said that was killed."""
-        with contextlib.suppress(OSError):
-            self.path.unlink()
+        for path in (self.path, self.path.with_suffix(".html")):
+            with contextlib.suppress(OSError):
+                path.unlink()

@@ -96,6 +96,11 @@ class Dashboard:
         self._server.start(self._application, deadline)
         self._file.write(self.running)
 
+    def door(self) -> str:
+        """What to open in a browser of this machine."""
+        running = self.running
+        return self._file.write_door(running.make_link()) if running.key else running.url
+
     def stop(self, deadline: Deadline) -> None:
         """End every connection, and serve no more."""
         self._file.remove(self.running)

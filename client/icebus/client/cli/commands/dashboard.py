@@ -142,7 +142,7 @@ def _serve(dashboard: Dashboard, wall: bool, open_: bool) -> None:
                 print_message(f"  signed in ({how}): {running.make_link()}")
             print_message("  Ctrl-C ends it")
             if open_:
-                webbrowser.open(running.make_link() if running.key else running.url)
+                webbrowser.open(dashboard.door())
             while signals.stop is None:
                 signals.wait(Deadline.after(LOOK_AFTER))
                 if not dashboard.serves:
