@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from icebus.schemas.ids import BROKER, CONTROL
@@ -33,11 +33,19 @@ class Flood(StrEnum):
 
 @dataclass(frozen=True)
 class Message:
-    """One message of a flood; ``answer`` is where an answer to it is wanted."""
+    """One message of a flood.
+
+    Attributes:
+        topic: where it goes.
+        payload: what it says.
+        answer: where an answer to it is wanted.
+        properties: of the user's own.
+    """
 
     topic: TopicName
     payload: bytes
     answer: TopicName | None = None
+    properties: Mapping[str, str] = field(default_factory=dict)
 
 
 DISTINCT = 20_000
@@ -72,22 +80,23 @@ def _message(kind: Flood, user: str, worker: str, number: int, padding: str) -> 
         case Flood.CALL:
             call = {"reservation": "r-none", "serials": ["NONE"], "args": {"x": padding}}
             topic = CALL(worker=worker, user=user, method="status")
-            return _request(topic, user, worker, number, call)
+            return request(topic, user, worker, number, call)
         case Flood.ADMIN:
             args = {"device": padding or "NONE"}
             topic = ADMIN(user=user, operation="quarantine")
-            return _request(topic, user, CONTROL, number, {"args": args})
+            return request(topic, user, CONTROL, number, {"args": args})
         case Flood.BROKER:
             topic = BROKER_OPERATION(user=user, operation="passwd")
-            return _request(topic, user, BROKER, number, {"args": {"x": padding}})
+            return request(topic, user, BROKER, number, {"args": {"x": padding}})
         case Flood.OPERATION:
             wanted = {"kind": "pulsecount", "count": 999, "selector": padding or None}
             topic = OPERATION(user=user, operation="reserve")
-            return _request(topic, user, CONTROL, number, {"args": wanted})
+            return request(topic, user, CONTROL, number, {"args": wanted})
 
 
-def _request(
+def request(
     topic: TopicName, user: str, sender: str, number: int, fields: Mapping[str, object]
 ) -> Message:
+    """A request of its own id, to be answered by ``sender``."""
     payload = json.dumps({"id": f"f{number}", **fields}).encode()
     return Message(topic, payload, REPLY(user=user, client="flood", sender=sender))

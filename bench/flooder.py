@@ -13,12 +13,13 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated
 
 import typer
 
 from bench.flood_topics import Flood, messages
+from bench.held_topics import HeldFlood, held_messages, read_held
 from icebus.bus import BrokerAddress
 from icebus.schemas.signals import wait_told
 
@@ -67,12 +68,21 @@ def text(value: str) -> bytes:
 
 
 def publish(
-    topic: str, payload: bytes, answer: str | None, qos: int, number: int, *, retain: bool
+    topic: str,
+    payload: bytes,
+    answer: str | None,
+    qos: int,
+    number: int,
+    *,
+    retain: bool,
+    user: Mapping[str, str],
 ) -> bytes:
     """A PUBLISH packet (MQTT 5, section 3.3)."""
     properties = b"\x02" + (30).to_bytes(4, "big")
     if answer is not None:
         properties += b"\x08" + text(answer) + b"\x09" + text("flood")
+    for name, value in user.items():
+        properties += b"\x26" + text(name) + text(value)
     mid = (number % 65_535 + 1).to_bytes(2, "big") if qos else b""
     body = text(topic) + mid + integer(len(properties)) + properties + payload
     return bytes([0x30 | qos << 1 | retain]) + integer(len(body)) + body
@@ -141,11 +151,12 @@ def flood(
 
 
 def main(
-    kind: Flood,
+    kind: Annotated[str, typer.Argument(help="A topic, or what is done to boards.")],
     worker: Annotated[str, typer.Option(help="Whose topics to flood.")] = "worker0",
     rate: Annotated[float, typer.Option(help="Messages a second; 0 for no limit.")] = 0,
     size: Annotated[int, typer.Option(help="Bytes of a payload, at least.")] = 0,
     qos: Annotated[int, typer.Option(min=0, max=1)] = 0,
+    held: Annotated[str, typer.Option(help="Boards: reservation:serial,serial.")] = "",
 ) -> None:
     """Flood until told to stop, then say how many messages that were."""
     address = BrokerAddress.parse(os.environ["ICEBUS_BROKER"])
@@ -154,6 +165,10 @@ def main(
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: stop.set())
+    if held:
+        sent_by = held_messages(HeldFlood(kind), address.user, worker, read_held(held))
+    else:
+        sent_by = messages(Flood(kind), address.user, worker, size)
     packets = [
         publish(
             f"{address.root}/{message.topic}",
@@ -162,8 +177,9 @@ def main(
             qos,
             number,
             retain=message.topic.family.retained,
+            user=message.properties,
         )
-        for number, message in enumerate(messages(kind, address.user, worker, size))
+        for number, message in enumerate(sent_by)
     ]
     before_each = acknowledged.wait if qos else None
     sent: list[int] = []

@@ -15,6 +15,7 @@ from bench.evaluations import Run, WrongCountError, latency, run
 from bench.farm import Farm
 from bench.flood_topics import Flood
 from bench.flooder import BEGINS
+from bench.held_topics import Held, HeldFlood
 from bench.measure import Measure
 from bench.population import population
 from icebus.broker.access import Principal
@@ -43,16 +44,18 @@ STOP_DEADLINE = 10.0
 class Case:
     """One flood."""
 
-    kind: Flood
+    kind: Flood | HeldFlood
     rate: int
     size: int = 0
     qos: int = 0
+    held: Held | None = None
 
     def __str__(self) -> str:
         rate = f"{self.rate:,}/s" if self.rate else "unthrottled"
         size = f", {self.size / 1e6:.1f} MB each" if self.size else ""
         quality = ", QoS 1" if self.qos else ""
-        return f"{self.kind.value}, {rate}{size}{quality}"
+        kind = f"{self.kind.value} of boards held" if self.held else self.kind.value
+        return f"{kind}, {rate}{size}{quality}"
 
 
 def cases() -> Iterator[Case]:
@@ -64,8 +67,18 @@ def cases() -> Iterator[Case]:
         yield Case(kind, 0, size=LARGE)
 
 
+def held_cases(held: Held) -> Iterator[Case]:
+    """All floods of somebody who holds boards of the same worker."""
+    for kind in HeldFlood:
+        for rate in RATES:
+            yield Case(kind, rate, held=held)
+        yield Case(kind, 0, qos=1, held=held)
+
+
 def floods(farm: Farm, client: PulseCountClient, size: int) -> Iterator[Measure]:
     """What a run gets done beside each flood, as a part of what it does without.
+
+    First the flooder holds nothing, then half of the boards.
 
     Args:
         farm: to flood.
@@ -80,15 +93,35 @@ def floods(farm: Farm, client: PulseCountClient, size: int) -> Iterator[Measure]
             first += size
         yield from _measures(farm, "no flood", alone, failures, None)
         for case in cases():
-            forget_peaks(farm)
-            with flooding(farm, url, case) as child:
-                time.sleep(BEFORE)
-                beside, failures = _run(farm, boards, size, first)
-                ended = child.process.poll() is not None
+            yield from _beside(farm, boards, url, case, (size, first), alone)
             first += size
-            if ended:
-                raise RuntimeError(f"the flood has ended: {farm.log('flood').read_text()}")
-            yield from _measures(farm, str(case), beside, failures, alone)
+    half = farm.shape.boards // 2
+    with client.reserve(half) as boards, PulseCountClient(url) as flooder:
+        alone, failures = _run(farm, boards, size, first)
+        first += size
+        yield from _measures(farm, f"no flood, {half} boards", alone, failures, None)
+        with flooder.reserve(half) as theirs:
+            for case in held_cases(Held(theirs.id, tuple(theirs.serials))):
+                yield from _beside(farm, boards, url, case, (size, first), alone)
+                first += size
+
+
+def _beside(
+    farm: Farm,
+    boards: Boards,
+    url: str,
+    case: Case,
+    individuals: tuple[int, int],
+    alone: Run | None,
+) -> Iterator[Measure]:
+    forget_peaks(farm)
+    with flooding(farm, url, case) as child:
+        time.sleep(BEFORE)
+        beside, failures = _run(farm, boards, *individuals)
+        ended = child.process.poll() is not None
+    if ended:
+        raise RuntimeError(f"the flood has ended: {farm.log('flood').read_text()}")
+    yield from _measures(farm, str(case), beside, failures, alone)
 
 
 def _run(farm: Farm, boards: Boards, size: int, first: int) -> tuple[Run | None, int]:
@@ -128,6 +161,8 @@ def forget_peaks(farm: Farm) -> None:
 def flooding(farm: Farm, url: str, case: Case) -> Iterator[Child]:
     """A flood for as long as the block lasts."""
     arguments = ["--rate", str(case.rate), "--size", str(case.size), "--qos", str(case.qos)]
+    if case.held is not None:
+        arguments += ["--held", str(case.held)]
     argv = [sys.executable, "-m", "bench.flooder", case.kind.value, *arguments]
     log = farm.log("flood")
     log.unlink(missing_ok=True)

@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.faults.conftest import check, some, start_evaluate, start_map
+from tests.faults.conftest import BOARDS, check, some, start_evaluate, start_map
 
 from bench.flood_topics import Flood
 from bench.floods import LARGE, Case, flooding, sent
+from bench.held_topics import Held, HeldFlood
 from icebus.broker.access import Principal
+from icebus.client import PulseCountClient
 from icebus.schemas.topics import Role
 
 if TYPE_CHECKING:
     from tests.faults.conftest import Lab
-
-    from icebus.client import PulseCountClient
 
 CASES = [
     *(Case(kind, 0) for kind in Flood),
@@ -24,6 +24,25 @@ CASES = [
     Case(Flood.OPERATION, 0, size=LARGE),
     Case(Flood.BLOB, 0, size=LARGE),
 ]
+
+
+@pytest.mark.parametrize("kind", HeldFlood)
+def test_given_a_flood_of_somebody_who_holds_boards_of_the_worker_then_a_run_ends_with_right_counts(
+    lab: Lab, ann: PulseCountClient, kind: HeldFlood
+) -> None:
+    lab.farm.admit(Principal(id="mallory", role=Role.ADMIN))
+    url = lab.farm.broker.address("mallory").url()  # not through the network that can fail
+    files = some(20)
+    with (
+        PulseCountClient(url) as mallory,
+        mallory.reserve(2, selector="worker=worker0") as theirs,
+        ann.reserve(BOARDS - 2) as boards,
+    ):
+        held = Held(theirs.id, tuple(theirs.serials))
+        with flooding(lab.farm, url, Case(kind, 0, held=held)):
+            each = start_evaluate(boards, files)
+            assert not check(each.done(), files, boards.serials)
+    assert sent(lab.farm) > 10
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)

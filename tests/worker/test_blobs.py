@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from icebus.schemas.errors import BlobInvalid
-from icebus.schemas.files import IDENTITY, MAX_FILE_SIZE, ZLIB, pack, sha256_of
+from icebus.schemas.errors import BlobInvalid, QueueFull
+from icebus.schemas.files import IDENTITY, MAX_FILE_SIZE, ZLIB, Unpacking, pack, sha256_of
 from icebus.worker.blobs import KEPT_FOR, OVERHEAD, BlobStore
 
 
@@ -52,9 +52,37 @@ def test_given_bytes_that_are_not_the_file_then_they_are_refused(
     packed: bytes, encoding: str
 ) -> None:
     store = BlobStore()
+    name = sha256_of(b"right")
+    store.put("alice", name, packed, encoding)
     with pytest.raises(BlobInvalid):
-        store.put("alice", sha256_of(b"right"), packed, encoding)
-    assert store.get("alice", sha256_of(b"right")) is None
+        store.get("alice", name)
+    assert store.get("alice", name) is None
+    assert (store._size, store._users["alice"].size) == (0, 0)
+    assert store.get("alice", put(store, "alice", b"right")) is not None
+
+
+def test_given_files_that_nobody_asks_for_then_they_are_not_unpacked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_args: object) -> bytes:
+        raise AssertionError("unpacked")
+
+    monkeypatch.setattr("icebus.schemas.files.unpack", fail)
+    put(BlobStore(), "alice", bytes(MAX_FILE_SIZE))
+
+
+def test_given_more_files_than_one_call_may_unpack_then_the_next_is_refused_unread() -> None:
+    store, unpacking = BlobStore(), Unpacking(250)
+    names = [put(store, "alice", bytes([number]) * 100) for number in range(3)]
+    for name in names[:2]:
+        assert store.get("alice", name, unpacking) is not None
+    for _ in range(2):
+        with pytest.raises(QueueFull, match="unpack to more than 250 bytes"):
+            store.get("alice", names[2], unpacking)
+    assert store.get("alice", names[2], Unpacking(100)) is not None
+    assert store.get("alice", names[2], Unpacking(100)) is not None
+    with pytest.raises(QueueFull):
+        store.get("alice", names[2], Unpacking(99))
 
 
 def test_given_more_than_fits_then_the_least_recently_used_go() -> None:

@@ -22,11 +22,14 @@ from pydantic import (
     model_validator,
 )
 
-from icebus.schemas.errors import BlobInvalid, BlobMissing
+from icebus.schemas.errors import BlobInvalid, BlobMissing, QueueFull
 from icebus.schemas.ids import Id, Sha256, new_id
 
 MAX_FILE_SIZE = 1 << 20
 """Bytes of a file, uncompressed: ten times a bitstream, and small enough to hold many."""
+
+LONGEST_KEPT_UNPACKED = 256 << 10
+"""Bytes of a file that came inline which are kept unpacked until it is read: twice a bitstream."""
 
 ENCODING_PROPERTY = "encoding"
 """MQTT user property that names how a blob's bytes are encoded."""
@@ -78,6 +81,55 @@ def unpack(packed: bytes, encoding: str, limit: int = MAX_FILE_SIZE) -> bytes:
     return data
 
 
+class Unpacking:
+    """Bounds what is unpacked for one call: a kilobyte may hold a megabyte, and a call hundreds.
+
+    Args:
+        limit: bytes, of all files together.
+
+    Attributes:
+        used: bytes that were unpacked so far.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self.used = 0
+
+    def unpack(self, packed: bytes, encoding: str) -> bytes:
+        """The bytes that were packed.
+
+        Raises:
+            BlobInvalid: they are no file.
+            QueueFull: they are too many, with those before.
+        """
+        left = self._limit - self.used
+        try:
+            data = unpack(packed, encoding, min(MAX_FILE_SIZE, left))
+        except BlobInvalid as error:
+            if error.details.get("limit") == left < MAX_FILE_SIZE:
+                raise self._too_many() from None
+            raise
+        self.used += len(data)
+        return data
+
+    def count(self, size: int) -> None:
+        """So many bytes more will be unpacked.
+
+        Raises:
+            QueueFull: they are too many, with those before.
+        """
+        if self.used + size > self._limit:
+            raise self._too_many()
+        self.used += size
+
+    def _too_many(self) -> QueueFull:
+        return QueueFull(
+            f"the files of this call unpack to more than {self._limit} bytes on each device; call "
+            "with fewer of them, or fewer devices at once",
+            limit=self._limit,
+        )
+
+
 class Blob(BaseModel):
     """A file's bytes as they are kept: packed, because thousands of them wait in queues."""
 
@@ -94,13 +146,13 @@ class Blob(BaseModel):
         return cls(sha256=sha256_of(data), packed=packed, encoding=encoding)
 
     @classmethod
-    def received(cls, sha256: str, packed: bytes, encoding: str) -> Blob:
-        """What came from the network under that name.
+    def received(cls, sha256: str, packed: bytes, encoding: str, data: bytes) -> Blob:
+        """What came from the network under that name, and was unpacked.
 
         Raises:
-            BlobInvalid: it can't be unpacked, or is not what its name says.
+            BlobInvalid: it is not what its name says.
         """
-        if sha256_of(unpack(packed, encoding)) != sha256:
+        if sha256_of(data) != sha256:
             raise BlobInvalid(f"the bytes sent are not those of {sha256}", sha256=sha256)
         return cls(sha256=sha256, packed=packed, encoding=encoding)
 
@@ -143,12 +195,17 @@ class File(BaseModel):
 
     @model_validator(mode="after")
     def _has_content(self, info: ValidationInfo) -> File:
-        """It has a hash or bytes; a :data:`FindBlob`, ``find_blob`` in the context, finds these."""
+        """It has a hash or bytes; a :data:`FindBlob`, ``find_blob`` in the context, finds these.
+
+        ``unpacking`` in the context, an :class:`Unpacking`, bounds the bytes of all files.
+        """
         if (self.sha256 is None) == (self.data is None):
             raise ValueError("give either sha256 (and send the bytes on the blob topic) or data")
         if self.data is not None:
             try:
-                fresh = unpack(self.data, self.encoding)
+                context = info.context or {}
+                unpacking = context.get("unpacking") or Unpacking(MAX_FILE_SIZE)
+                fresh = unpacking.unpack(self.data, self.encoding)
             except BlobInvalid as error:
                 raise ValueError(error.message) from None
             if self.encoding == IDENTITY:
@@ -156,7 +213,7 @@ class File(BaseModel):
             else:
                 sha256 = sha256_of(fresh)
                 self._blob = Blob(sha256=sha256, packed=self.data, encoding=self.encoding)
-            self._fresh = fresh
+            self._fresh = fresh if len(fresh) <= LONGEST_KEPT_UNPACKED else None
         elif self.sha256 is not None and info.context is not None:
             find_blob: FindBlob = info.context["find_blob"]
             self._blob = find_blob(self.sha256)

@@ -7,13 +7,15 @@ if it is a virtual one, so whoever sends more than that for each only fills queu
 from __future__ import annotations
 
 from icebus.bus import Allowance
+from icebus.schemas.errors import IcebusError
 
 
-def calls(devices: int) -> Allowance:
+def calls(devices: int, refusal: IcebusError | None = None) -> Allowance:
     """Of the calls of a user.
 
     Args:
         devices: that the user holds here.
+        refusal: why none is taken now.
     """
     return Allowance(
         per_second=20 + 200 * devices,
@@ -22,6 +24,7 @@ def calls(devices: int) -> Allowance:
         bytes_at_once=(8 + 8 * devices) << 20,
         waiting=200 + 200 * devices,
         waiting_bytes=16 << 20,
+        refusal=refusal,
     )
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import threading
+import time
 from concurrent.futures import Future
 from functools import partial
 
@@ -16,15 +18,31 @@ from icebus.schemas.errors import (
     ErrorInfo,
     IcebusError,
     InternalError,
+    TooManyRequests,
     UnknownDevice,
     UnknownMethod,
     WorkerLost,
 )
+from icebus.schemas.files import MAX_FILE_SIZE, Unpacking
 from icebus.worker.blobs import BlobStore
 from icebus.worker.device.device import Device
 from icebus.worker.installed import Installed
 from icebus.worker.inventory import Inventory
 from icebus.worker.states import Hold
+from icebus.worker.work import Work
+
+log = logging.getLogger(__name__)
+
+MOST_UNPACKED = 16 << 20
+"""Bytes that the files of one call unpack to, on all its devices together; a single file passes on
+any number of them. All other devices wait while they are read, some 4 ms for each megabyte."""
+
+READING = 0.0002
+"""Seconds that a call takes on other threads than those that it is measured on: to be received and
+answered."""
+
+CARRYING_OUT, CARRYING_OUT_BYTE = 0.0003, 4e-9
+"""Seconds that a call takes on a device, about, and more for each byte of its files."""
 
 
 class Calls:
@@ -36,6 +54,7 @@ class Calls:
         inventory: the devices.
         installed: what devices may be reserved for.
         blobs: where files are found.
+        work: what is spent for whom.
     """
 
     def __init__(
@@ -45,12 +64,14 @@ class Calls:
         inventory: Inventory,
         installed: Installed,
         blobs: BlobStore,
+        work: Work,
     ) -> None:
         self._responder = Responder(bus, worker)
         self._worker = worker
         self._inventory = inventory
         self._kinds = installed.kinds
         self._blobs = blobs
+        self._work = work
         self._closed = False
 
     def close(self) -> None:
@@ -59,6 +80,30 @@ class Calls:
 
     def handle(self, incoming: Incoming) -> None:
         """Take a message from the call topic."""
+        user = incoming.ids["user"]
+        if (refusal := self.overworked(user)) is not None:
+            log.info("refused %s: %s", user, refusal.message, extra={"subject": user})
+            if self._work.may_tell(user):
+                self.refuse(incoming, refusal)
+            return
+        begun = time.thread_time()
+        try:
+            self._answer(incoming)
+        finally:
+            self._work.charge(user, READING + time.thread_time() - begun)
+
+    def overworked(self, user: str) -> TooManyRequests | None:
+        """Why nothing is to be done for a user just now; None if something may."""
+        pause = self._work.pause(user)
+        if not pause:
+            return None
+        return TooManyRequests(
+            f"what you had worker {self._worker} do took more than your share of its time, which "
+            "others need too; call less often, with fewer or smaller files",
+            retry_after=round(min(30.0, max(0.1, pause)), 3),
+        )
+
+    def _answer(self, incoming: Incoming) -> None:
         exchange = self._responder.accept(incoming, Call)
         if exchange is None:
             return
@@ -85,10 +130,19 @@ class Calls:
                 f"kind {kind!r} has no method {name!r}; it has {', '.join(sorted(methods))}",
                 methods=sorted(methods),
             )
-        arguments = methods[name].parse(call.args, partial(self._blobs.get, user))
+        unpacking = Unpacking(max(MAX_FILE_SIZE, MOST_UNPACKED // len(serials)))
+        find = partial(self._blobs.get, user, unpacking=unpacking)
+        arguments = methods[name].parse(call.args, find, unpacking)
         answers = _PendingAnswers(exchange, len(held))
+        # Before it is spent: else much could be asked for before the first of it is paid.
+        expected = CARRYING_OUT + unpacking.used * CARRYING_OUT_BYTE
+        self._work.charge(user, expected * len(held))
+
+        def on_spent(seconds: float) -> None:
+            self._work.charge(user, seconds - expected)
+
         for serial, (device, _) in zip(serials, held, strict=True):
-            answers.add(serial, device.invoke(hold, name, arguments))
+            answers.add(serial, device.invoke(hold, name, arguments, on_spent))
 
     def _held(self, serial: str, hold: Hold) -> tuple[Device, str]:
         """The device, and the kind it serves as."""

@@ -9,7 +9,7 @@ from concurrent.futures import wait
 from functools import partial
 from pathlib import Path
 
-from icebus.bus import BrokerAddress, Bus, FromUsers, Incoming, SingleRun
+from icebus.bus import Allowance, BrokerAddress, Bus, FromUsers, Incoming, SingleRun
 from icebus.schemas.components import Heartbeat, WorkerPhase
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.devices import Desired, WorkerDesired
@@ -40,6 +40,7 @@ from icebus.worker.inventory import Inventory
 from icebus.worker.labels import Labels
 from icebus.worker.loop import Loop
 from icebus.worker.publishing import Publishing, last_will
+from icebus.worker.work import Work
 
 log = logging.getLogger(__name__)
 
@@ -111,7 +112,8 @@ class Worker:
         # on its way, heartbeats and what control wants never wait behind it. Answers go out on the
         # other, where the broker's acknowledgements do not wait behind a flood.
         self._requests = Bus(address, f"worker-{self.id}-calls")
-        self._calls = Calls(self._bus, self.id, self._inventory, self._installed, self._blobs)
+        work = Work(self._holders.of, lambda: self._holders.all)
+        self._calls = Calls(self._bus, self.id, self._inventory, self._installed, self._blobs, work)
         self._our_session = f'"session":"{self.session}"'.encode()
         self._correcting = False
 
@@ -136,7 +138,7 @@ class Worker:
         self._bus.subscribe(DEVICE, self._on_own_device, worker=self.id)
         files = FromUsers(lambda user: allowances.blobs(self._holders.of(user)), self._calls.refuse)
         self._requests.subscribe(BLOB, self._on_blob, files, worker=self.id)
-        asked = FromUsers(lambda user: allowances.calls(self._holders.of(user)), self._calls.refuse)
+        asked = FromUsers(self._allow_calls, self._calls.refuse)
         self._requests.subscribe(CALL, self._calls.handle, asked, worker=self.id)
         self._requests.connect(deadline)
         self._bus.on_connected(self._publish_again)
@@ -190,6 +192,9 @@ class Worker:
         self._publishing.close(self._inventory.devices, self._draining)
         self._requests.close(deadline)
         self._bus.close(deadline)
+
+    def _allow_calls(self, user: str) -> Allowance:
+        return allowances.calls(self._holders.of(user), self._calls.overworked(user))
 
     # --- boards -------------------------------------------------------------------------------
 

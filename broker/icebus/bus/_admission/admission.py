@@ -43,7 +43,7 @@ SENDERS = 4096
 """Users and families of topics that are remembered. The broker lets nobody write for another, so
 there are no more of them than people."""
 
-ALLOWANCE_KEPT = 0.2
+ALLOWANCE_KEPT = 0.05
 """Seconds for which what a user may send is taken as known."""
 
 Allow = Callable[[str], Allowance]
@@ -158,6 +158,8 @@ class Admission:
             return self._refuse(sender, size, at, _too_many_properties(sender, properties))
         if size > sender.family.limit + LONGEST_PROPERTIES:
             return self._refuse(sender, size, at, _too_large(sender, size))
+        if allowance.refusal is not None:
+            return self._refuse(sender, size, at, allowance.refusal)
         messages, volume = sender.messages, sender.bytes
         messages.fill(allowance.per_second, allowance.at_once, at)
         volume.fill(allowance.bytes_per_second, allowance.bytes_at_once, at)

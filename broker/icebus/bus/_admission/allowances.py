@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from icebus.schemas.errors import IcebusError
+
 
 @dataclass(frozen=True)
 class Allowance:
@@ -17,6 +19,7 @@ class Allowance:
         bytes_at_once: bytes beyond that after a pause.
         waiting: messages that may wait for the component.
         waiting_bytes: bytes of them.
+        refusal: why nothing is taken now; None where the rest says what is.
     """
 
     per_second: float = 100.0
@@ -25,6 +28,7 @@ class Allowance:
     bytes_at_once: int = 16 << 20
     waiting: int = 1000
     waiting_bytes: int = 16 << 20
+    refusal: IcebusError | None = None
 
 
 class Bucket:

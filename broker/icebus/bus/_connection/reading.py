@@ -35,9 +35,10 @@ from icebus.schemas.topics import LARGEST_REQUEST
 
 log = logging.getLogger(__name__)
 
-READ_AT_ONCE = 64 << 10
-"""Bytes asked of the system at once: a flood of so much is read in a millisecond, and then other
-threads have their turn."""
+READ_AT_ONCE = 256 << 10
+"""Bytes asked of the system at once: a flood of so much is read in some milliseconds. Each time a
+thread that reads may wait for Python's lock, so with less the others' messages behind the flood
+would come late."""
 
 PUBLISH, PUBACK = 0x30, 0x40
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
@@ -42,16 +44,31 @@ class Device(DeviceActor):
         """Refuse to work while something about the device is ambiguous; empty to go on."""
         self._loop.post(lambda: self._on_conflict(reason))
 
-    def invoke(self, hold: Hold, method: str, arguments: dict[str, Any]) -> Future[JsonValue]:
-        """Call a method of the state that serves ``hold``."""
+    def invoke(
+        self,
+        hold: Hold,
+        method: str,
+        arguments: dict[str, Any],
+        on_spent: Callable[[float], None] = lambda _seconds: None,
+    ) -> Future[JsonValue]:
+        """Call a method of the state that serves ``hold``.
+
+        Args:
+            hold: that the caller has.
+            method: its name.
+            arguments: as the method takes them.
+            on_spent: called, on the loop, with the seconds of the loop's time that it took.
+        """
         future: Future[JsonValue] = Future()
 
         def answer() -> None:
+            begun = time.thread_time()
             try:
                 future.set_result(invoke(self.name, self.state, hold, method, arguments))
             except IcebusError as error:
                 future.set_exception(error)
             self._reporter.refresh(self.state)
+            on_spent(time.thread_time() - begun)
 
         self._loop.post(answer)
         return future

@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field, JsonValue, TypeAdapter, ValidationError, 
 
 from icebus.schemas.components import MethodInfo
 from icebus.schemas.errors import BlobMissing
-from icebus.schemas.files import FindBlob, missing_blobs
+from icebus.schemas.files import FindBlob, Unpacking, missing_blobs
 from icebus.schemas.message import Args, invalid
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -91,15 +91,25 @@ class Method:
             models=models,
         )
 
-    def parse(self, args: dict[str, Any], find_blob: FindBlob) -> dict[str, Any]:
+    def parse(
+        self, args: dict[str, Any], find_blob: FindBlob, unpacking: Unpacking | None = None
+    ) -> dict[str, Any]:
         """The arguments as the method takes them, files with their bytes.
+
+        Args:
+            args: as they came.
+            find_blob: finds files that were sent before.
+            unpacking: bounds the bytes of all files together.
 
         Raises:
             InvalidRequest: they are not what the signature says.
             BlobMissing: the bytes of a file have not arrived.
+            BlobInvalid: they are not what its hash says.
+            QueueFull: the files have too many bytes.
         """
+        context = {"find_blob": find_blob, "unpacking": unpacking}
         try:
-            parsed = self.args.model_validate(args, context={"find_blob": find_blob})
+            parsed = self.args.model_validate(args, context=context)
         except ValidationError as error:
             raise invalid(error, f"args of {self.name}") from None
         missing = missing_blobs(parsed)
