@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
+from sqlmodel import select
 from tests.control.harness import Harness
 
+from icebus.control.operations import hours
 from icebus.control.operations.removed_users import LATE, compare_with_roster
 from icebus.control.store.tables import RequestRow
 from icebus.schemas.components import KnownPrincipal, Principals
@@ -205,3 +209,60 @@ def test_given_a_worker_that_is_removed_when_all_workers_are_told_then_it_is_ret
 
     devices = two.ask("anybody", "devices")["devices"]
     assert [each["worker"] for each in devices] == ["oslo1"]
+
+
+def tell_incarnation(harness: Harness, **incarnations: str) -> None:
+    known = [
+        KnownPrincipal(id=name, role="user", incarnation=each)
+        for name, each in incarnations.items()
+    ]
+    known += [
+        KnownPrincipal(id="w1", role="worker"),
+        KnownPrincipal(id="main", role="control"),
+    ]
+    assert harness.roster.on_principals(Principals(principals=known))
+
+
+@pytest.mark.parametrize("seen_between", [True, False])
+def test_given_a_name_that_another_has_at_once_then_hours_and_answers_are_not_the_new_ones(
+    harness: Harness, seen_between: bool
+) -> None:
+    harness.worker("w1", "a", "b")
+    tell_incarnation(harness, alice="first", bob="only")
+    harness.reserve("alice", count=1, name="request-1")
+    harness.reserve("bob", count=1, name="request-2")
+    harness.now += timedelta(hours=2)
+    if seen_between:
+        tell_incarnation(harness, bob="only")
+        compare(harness)
+        harness.now += LATE
+
+    tell_incarnation(harness, alice="second", bob="only")
+    compare(harness)
+
+    had = harness.run(lambda transaction: hours.uses(transaction, "alice"))
+    others = harness.run(lambda transaction: hours.uses(transaction, "bob"))
+    assert had == []
+    assert len(others) == 1
+    rows = harness.run(lambda transaction: list(transaction.session.exec(select(RequestRow.user))))
+    assert rows == ["bob"]
+
+
+def test_given_a_name_that_another_has_then_what_the_new_one_asks_is_remembered(
+    harness: Harness,
+) -> None:
+    harness.worker("w1", "a", "b")
+    tell_incarnation(harness, alice="first")
+    harness.reserve("alice", count=1, name="request-1")
+    harness.now += timedelta(minutes=2)
+    tell_incarnation(harness, alice="second")
+    compare(harness)
+    harness.now += timedelta(seconds=1)
+    harness.reserve("alice", count=1, name="request-2")
+
+    harness.now += LATE + LATE
+    compare(harness)
+
+    rows = harness.run(lambda transaction: list(transaction.session.exec(select(RequestRow.id))))
+    assert rows == ["request-2"]
+    assert len(harness.run(lambda transaction: hours.uses(transaction, "alice"))) == 1

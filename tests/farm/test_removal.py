@@ -22,7 +22,7 @@ BROKER = [sys.executable, "-m", "icebus.broker.cli.app"]
 
 def remove(up: Up, name: str) -> None:
     done = subprocess.run(
-        [*BROKER, "remove", name, "-d", str(up.directory / "broker")],
+        [*BROKER, "remove", name, "--no-wait", "-d", str(up.directory / "broker")],
         capture_output=True,
         text=True,
         check=False,

@@ -13,7 +13,7 @@ import typer
 
 from icebus.broker.access import Principal
 from icebus.broker.bridge import Upstream
-from icebus.broker.cli import running, setup_commands
+from icebus.broker.cli import removal, running, setup_commands
 from icebus.broker.cli.command_options import (
     CredentialsFile,
     Directory,
@@ -223,13 +223,16 @@ def access(
 def remove(
     name: Annotated[str, typer.Argument(help="Who.")],
     directory: Directory,
+    wait: Annotated[bool, typer.Option(help="For control to end what they had.")] = True,
 ) -> None:
-    """Shut somebody out, at once if the broker runs."""
+    """Shut somebody out, at once if the broker runs, and say what ends with that.
+
+    Control ends what they had: reservations, places in the queue, offers, a worker's boards.
+    """
     files = BrokerDirectory(directory)
     if not files.exists:
         raise UnknownPrincipal(f"there is no broker in {directory}")
-    files.remove_principal(name)
-    typer.echo(f"{name} removed")
+    removal.remove(files, name, wait)
     say_if_none_reloads(files)
 
 

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 
 from icebus.broker.access import Principal
 from icebus.bus import Bus, Incoming
+from icebus.schemas.components import ClientState, Presence
+from icebus.schemas.errors import InvalidRequest
+from icebus.schemas.message import decode
 from icebus.schemas.topics import CLIENT_STATE
+
+LAST_WILLS = 30.0
+"""Seconds within which the broker has told the last wills of those whose connections it ended."""
 
 
 class Departures:
@@ -18,8 +25,10 @@ class Departures:
     def __init__(self) -> None:
         self._bus: Bus | None = None
         self._soon: Callable[[Callable[[], None]], bool] | None = None
-        self._known: frozenset[str] | None = None
+        self._known: dict[str, str | None] | None = None
         self._retained: set[tuple[str, str]] = set()
+        self._gone: set[tuple[str, str]] = set()
+        self._replaced: dict[str, float] = {}
 
     def start(self, bus: Bus, soon: Callable[[Callable[[], None]], bool]) -> None:
         """Begin."""
@@ -28,11 +37,19 @@ class Departures:
 
     def on_principals(self, principals: Mapping[str, Principal]) -> None:
         """Learn who is known; what is left of others is cleared."""
-        self._known = frozenset(principals)
-        self._clear([each for each in self._retained if each[0] not in self._known])
+        before = self._known or {}
+        known = self._known = {name: each.incarnation for name, each in principals.items()}
+        for name, incarnation in known.items():
+            if name in before and before[name] != incarnation:
+                self._replaced[name] = time.monotonic()
+        self._clear([each for each in self._retained if each[0] not in known])
+        # Clients of whoever has the name now may be there already; those of the former are gone.
+        self._clear([each for each in self._gone if each[0] in self._replaced])
 
     def tick(self) -> None:
-        """Nothing falls due."""
+        """No last will comes any more of clients of somebody whose name another has."""
+        late = time.monotonic() - LAST_WILLS
+        self._replaced = {name: at for name, at in self._replaced.items() if at > late}
 
     def stop(self) -> None:
         """End."""
@@ -40,11 +57,16 @@ class Departures:
     def _on_client(self, incoming: Incoming) -> None:
         user, client = incoming.ids["user"], incoming.ids["client"]
         there, first = bool(incoming.payload), incoming.retained
+        gone = there and _is_gone(incoming.payload)
         if self._soon is not None:
-            self._soon(lambda: self._note(user, client, there=there, first=first))
+            self._soon(lambda: self._note(user, client, there=there, first=first, gone=gone))
 
-    def _note(self, user: str, client: str, *, there: bool, first: bool) -> None:
+    def _note(self, user: str, client: str, *, there: bool, first: bool, gone: bool) -> None:
         (self._retained.add if there else self._retained.discard)((user, client))
+        (self._gone.add if gone else self._gone.discard)((user, client))
+        if gone and user in self._replaced:
+            self._clear([(user, client)])
+            return
         # One that is said just now may be of somebody of whom we are only about to hear.
         if there and first and self._known is not None and user not in self._known:
             self._clear([(user, client)])
@@ -52,5 +74,13 @@ class Departures:
     def _clear(self, left: list[tuple[str, str]]) -> None:
         for user, client in left:
             self._retained.discard((user, client))
+            self._gone.discard((user, client))
             if self._bus is not None:
                 self._bus.clear(CLIENT_STATE(user=user, client=client))
+
+
+def _is_gone(payload: bytes) -> bool:
+    try:
+        return decode(ClientState, payload).state is not Presence.ONLINE
+    except InvalidRequest:
+        return True

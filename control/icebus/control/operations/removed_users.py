@@ -6,15 +6,15 @@ have changed, so that a removal ends reservations also when nobody was there to 
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
-from sqlalchemy import delete
+from sqlalchemy import delete, func
 from sqlmodel import col, select
 
 from icebus.control.decide.lifecycle import LIVE_RESERVATIONS
 from icebus.control.operations.reservations import end_offer, end_reservation
 from icebus.control.operations.retirement import retire_unknown
-from icebus.control.store.tables import RequestRow, ReservationRow
+from icebus.control.store.tables import RequestRow, ReservationRow, UseRow
 from icebus.control.transaction import Transaction
 from icebus.schemas.operations.offers import OfferEnd
 from icebus.schemas.operations.reservations import EndReason
@@ -39,11 +39,43 @@ def compare_with_roster(transaction: Transaction) -> None:
             end_reservation(transaction, row, EndReason.USER_REMOVED, explanation=why)
         elif row.offered_to and roster.why_not(row.offered_to, row.offered_incarnation):
             end_offer(transaction, row, OfferEnd.USER_REMOVED)
-    # Whoever is called so later shall not get the answers of those who were called so before.
-    unknown = set(transaction.session.exec(select(RequestRow.user).distinct()))
-    for user in sorted(user for user in unknown if not roster.may_ask(user)):
-        old = col(RequestRow.at) <= transaction.now - LATE
-        theirs = col(RequestRow.user) == user
-        transaction.session.execute(delete(RequestRow).where(old, theirs))
+    _forget_former(transaction)
     if (principals := roster.all_told) is not None:
         retire_unknown(transaction, principals)
+
+
+def _forget_former(transaction: Transaction) -> None:
+    """Forget what those asked and had who were removed: whoever is called so later starts anew."""
+    session, roster = transaction.session, transaction.roster
+    late = transaction.now - LATE
+    asked = set(session.exec(select(RequestRow.user).distinct()))
+    for user in sorted(user for user in asked if not roster.may_ask(user)):
+        _forget_requests(transaction, user, late)
+    for user, until in roster.replaced(transaction.now).items():
+        _forget_requests(transaction, user, until)
+    used = set(session.exec(select(UseRow.user).distinct()))
+    for user in sorted(user for user in used if not roster.may_ask(user)):
+        theirs = col(UseRow.user) == user
+        session.execute(delete(UseRow).where(theirs, col(UseRow.ended) <= late))
+    of_reservations = (
+        select(ReservationRow.user, ReservationRow.incarnation, func.max(ReservationRow.created))
+        .join(UseRow, col(UseRow.reservation) == col(ReservationRow.id))
+        .where(col(ReservationRow.incarnation).is_not(None))
+        .group_by(col(ReservationRow.user), col(ReservationRow.incarnation))
+    )
+    for user, incarnation, last in session.exec(of_reservations).all():
+        current = roster.incarnation(user)
+        if current in (None, incarnation):
+            continue
+        _forget_requests(transaction, user, last)
+        formers = select(ReservationRow.id).where(
+            col(ReservationRow.user) == user, col(ReservationRow.incarnation) == incarnation
+        )
+        theirs = col(UseRow.reservation).in_(formers)
+        session.execute(delete(UseRow).where(theirs, col(UseRow.ended).is_not(None)))
+
+
+def _forget_requests(transaction: Transaction, user: str, until: datetime) -> None:
+    """Whoever is called so later shall not get answers of those who were called so before."""
+    theirs = col(RequestRow.user) == user
+    transaction.session.execute(delete(RequestRow).where(theirs, col(RequestRow.at) <= until))

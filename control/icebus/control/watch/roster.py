@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from icebus.schemas.components import KnownPrincipal, Principals
 from icebus.schemas.errors import InvalidRequest, UnknownPrincipal
 from icebus.schemas.topics import Role
@@ -20,6 +22,7 @@ class Roster:
     def __init__(self, control: str) -> None:
         self._control = control
         self._known: dict[str, KnownPrincipal] | None = None
+        self._replaced: dict[str, datetime | None] = {}
 
     def on_principals(self, principals: Principals | None) -> bool:
         """Who there is was told anew; returns whether that is to be believed.
@@ -33,8 +36,20 @@ class Roster:
         ours = known.get(self._control)
         if ours is None or ours.role != Role.CONTROL:
             return False
+        for name, before in (self._known or {}).items():
+            after = known.get(name)
+            if after is not None and after.incarnation != before.incarnation:
+                self._replaced[name] = None
         self._known = known
         return True
+
+    def replaced(self, now: datetime) -> dict[str, datetime]:
+        """Names that somebody else has by now than before, and when that was first seen.
+
+        What was asked under such a name until then was not asked by whoever has it now.
+        """
+        self._replaced = {name: at or now for name, at in self._replaced.items()}
+        return {name: at for name, at in self._replaced.items() if at is not None}
 
     @property
     def known(self) -> bool:

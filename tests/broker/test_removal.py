@@ -1,0 +1,153 @@
+"""``icebus-broker remove`` on a standing broker with TLS: it says what ends, and when it has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from icebus.broker.access import Principal
+from icebus.broker.cli import removal
+from icebus.broker.cli.running import StandingBroker
+from icebus.broker.directory import BrokerDirectory, Settings
+from icebus.broker.embedded import free_port
+from icebus.broker.tls.certificates import Listening
+from icebus.bus import Bus, Incoming, wait_for
+from icebus.schemas.components import ClientState, Presence, Principals
+from icebus.schemas.deadline import Deadline
+from icebus.schemas.errors import NotAuthorized, UnknownPrincipal
+from icebus.schemas.message import decode, now
+from icebus.schemas.operations.offers import Offer
+from icebus.schemas.operations.reservations import (
+    HeldDevice,
+    HoldState,
+    Reservation,
+    ReservationState,
+)
+from icebus.schemas.topics import CLIENT_STATE, PRINCIPALS, RESERVATION, Role
+
+pytestmark = pytest.mark.usefixtures("mosquitto")
+
+PEOPLE = [
+    Principal(id="main", role=Role.CONTROL),
+    Principal(id="alice", role=Role.USER),
+    Principal(id="bob", role=Role.USER),
+]
+
+
+def soon() -> Deadline:
+    return Deadline.after(15)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> BrokerDirectory:
+    made = BrokerDirectory(tmp_path / "broker")
+    tls = Listening(
+        address="127.0.0.1", port=free_port(), component_port=free_port(), hosts=("localhost",)
+    )
+    made.configure(Settings(port=free_port(), tls=tls))
+    made.add_principals(PEOPLE)
+    return made
+
+
+@pytest.fixture
+def standing(files: BrokerDirectory) -> Iterator[StandingBroker]:
+    running = StandingBroker(files)
+    running.start()
+    yield running
+    running.stop()
+
+
+def reservation(id_: str, user: str, offered_to: str | None = None) -> Reservation:
+    held = HeldDevice(serial="d1", worker="w1", state=HoldState.SERVING)
+    return Reservation(
+        id=id_,
+        user=user,
+        kind="pulsecount",
+        state=ReservationState.ACTIVE,
+        devices=[held],
+        created=now(),
+        until=now() + timedelta(hours=1),
+        offer=None if offered_to is None else Offer(to=offered_to, until=now()),
+    )
+
+
+@pytest.fixture
+def control(files: BrokerDirectory, standing: StandingBroker) -> Iterator[Bus]:
+    """Control, as far as it has to do with this."""
+    principal = files.principals["main"]
+    bus = Bus(files.address_of(principal, files.issue("main")), "main")
+    bus.connect(soon())
+    for made in (
+        reservation("r1", "alice"),
+        reservation("r2", "bob", offered_to="alice"),
+        reservation("r3", "bob"),
+    ):
+        wait_for(bus.publish(RESERVATION(reservation=made.id), made), soon(), "the broker")
+    yield bus
+    bus.close(Deadline.after(1))
+
+
+def test_given_somebody_who_has_something_when_removed_then_it_is_named_and_its_end_waited_for(
+    files: BrokerDirectory, control: Bus, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def compare(incoming: Incoming) -> None:
+        known = {each.id for each in decode(Principals, incoming.payload).principals}
+        if "alice" not in known:
+            control.clear(RESERVATION(reservation="r1"))
+            control.publish(RESERVATION(reservation="r2"), reservation("r2", "bob"))
+
+    control.subscribe(PRINCIPALS, compare)
+    alice = Bus(files.address_of(files.principals["alice"]), "alice")
+    alice.connect(soon())
+    try:
+        state = ClientState(state=Presence.ONLINE, session="s")
+        said = alice.publish(CLIENT_STATE(user="alice", client="c1"), state, interval=600)
+        wait_for(said, soon(), "the broker")
+
+        removal.remove(files, "alice")
+
+        told = capsys.readouterr()
+        assert told.out == "alice removed\n"
+        assert told.err.splitlines() == [
+            "1 reservation: r1 (pulsecount) of d1",
+            "1 offer made to them: r2 of bob",
+            "1 connected client",
+            "all of that has ended",
+        ]
+        with pytest.raises(NotAuthorized):
+            Bus(alice.address, "alice").connect(Deadline.after(3))
+    finally:
+        alice.close(Deadline.after(1))
+
+
+@pytest.mark.usefixtures("control")
+def test_given_a_control_that_hears_nothing_when_somebody_is_removed_then_that_is_said(
+    files: BrokerDirectory,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(removal, "END_TIMEOUT", 0.1)
+    removal.remove(files, "alice")
+    assert "control has not ended that yet" in capsys.readouterr().err
+    assert "alice" not in files.principals
+
+
+@pytest.mark.usefixtures("standing")
+def test_given_somebody_who_has_nothing_when_removed_then_that_is_said(
+    files: BrokerDirectory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    removal.remove(files, "alice")
+    assert capsys.readouterr().err == "they had nothing\n"
+    with pytest.raises(UnknownPrincipal):
+        removal.remove(files, "alice")
+
+
+def test_given_a_broker_that_is_down_when_somebody_is_removed_then_it_says_when_the_rest_ends(
+    files: BrokerDirectory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    removal.remove(files, "alice")
+    assert "once the broker, its service and control run" in capsys.readouterr().err
+    assert "alice" not in files.principals
