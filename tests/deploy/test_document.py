@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 DOCUMENT = (ROOT / "docs" / "deploy.md").read_text()
 COMPONENTS = ("broker", "control", "worker")
-UNITS = sorted(path for name in COMPONENTS for path in ROOT.glob(f"{name}/systemd/*.service"))
+SERVICES = sorted(path for name in COMPONENTS for path in ROOT.glob(f"{name}/systemd/*.service"))
+BACKUPS = [path for path in SERVICES if path.stem.endswith("-backup")]
+UNITS = [path for path in SERVICES if path not in BACKUPS]
 USB_UNIT = ROOT / "worker" / "systemd" / "icebus-worker-usb.service"
 TIMEOUT = 60.0
 CIRCUIT = ROOT / "examples" / "circuits" / "pulse_2khz.bin"
@@ -217,7 +219,7 @@ def test_given_the_steps_for_systemd_then_the_units_make_a_farm(
 
     (tmp_path / "etc" / "icebus").mkdir(parents=True)
     (tmp_path / "etc" / "icebus" / "rack.env").write_text("ICEBUS_BOARDS=1\n")
-    for line in shown("sudo -u icebus-broker"):
+    for line in shown("sudo -u icebus-broker /opt"):
         start_program.run(shlex.split(here(line))[3:], {})
     for line in shown("sudo install -m 600"):
         start_program.run(shlex.split(here(line))[1:], {})
@@ -248,10 +250,14 @@ def test_given_the_steps_for_systemd_then_the_units_make_a_farm(
 def test_given_the_units_then_they_are_those_that_the_document_enables() -> None:
     enabled = {word for line in shown("sudo systemctl enable") for word in line.split()[4:]}
 
-    assert {path.stem for path in UNITS} == enabled
+    assert {path.stem for path in UNITS} | {f"{path.stem}.timer" for path in BACKUPS} == enabled
+    for path in BACKUPS:
+        timer = path.with_suffix(".timer").read_text()
+        assert "Persistent=yes" in timer
+        assert "OnCalendar=" in timer
 
 
-@pytest.mark.parametrize("path", UNITS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", SERVICES, ids=lambda path: path.stem)
 def test_given_a_unit_then_systemd_finds_nothing_wrong(path: Path, tmp_path: Path) -> None:
     copy = tmp_path / path.name
     # Whether programs are installed here is not the question.
@@ -271,7 +277,7 @@ EXPOSURE = {"icebus-rack": 1.1}
 """The highest that ``systemd-analyze security`` may find of a unit; 1.7 of those not named."""
 
 
-@pytest.mark.parametrize("path", UNITS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", SERVICES, ids=lambda path: path.stem)
 def test_given_a_unit_then_it_is_exposed_no_more_than_it_was(path: Path) -> None:
     try:
         done = subprocess.run(
@@ -304,7 +310,7 @@ def test_given_a_unit_then_systemd_knows_whether_it_serves_and_never_gives_up(pa
     assert lines.index("StartLimitIntervalSec=0") < lines.index("[Service]"), "it is of the unit"
 
 
-@pytest.mark.parametrize("path", UNITS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", SERVICES, ids=lambda path: path.stem)
 def test_given_a_unit_then_it_is_not_root_and_its_folder_is_its_own(path: Path) -> None:
     unit = Unit(path, str)
 
@@ -325,6 +331,69 @@ def test_given_the_unit_for_boards_then_it_has_the_group_of_the_rules_and_no_oth
     assert unit.values("DeviceAllow") == ["char-ttyACM rw", "char-usb_device rw"]
     assert "AF_NETLINK" in unit.values("RestrictAddressFamilies")[0]
     assert unit.values("Conflicts") == ["icebus-worker.service"]
+
+
+# --- backups under systemd ------------------------------------------------------------------------
+
+
+def test_given_the_unit_and_the_steps_when_control_is_saved_and_restored_then_it_is_as_it_was(
+    tmp_path: Path, start_program: StartProgram
+) -> None:
+    def here(text: str) -> str:
+        text = re.sub(r"(?<![\w.])/(?=(?:var/lib/icebus|etc/icebus)\b)", f"{tmp_path}/", text)
+        return text.replace("/opt/icebus/bin/", "")
+
+    [path] = [each for each in BACKUPS if "control" in each.stem]
+    unit = Unit(path, here)
+    database = Database(unit.environment["ICEBUS_DATABASE"])
+    database.migrate()
+    with database.transaction() as session:
+        session.add(DeviceRow(serial="a", worker="w1", generation=7, report={}))
+    said = start_program.run(unit.command, unit.environment)
+    made = said.partition(": ")[0]
+    with database.transaction() as session:
+        session.execute(delete(DeviceRow))
+    database.close()
+
+    steps = [
+        here(line).replace(re.findall(r"\S+/control-\S+\.db", here(line))[0], made)
+        for line in shown("sudo -u icebus-control")
+    ]
+    assert len(steps) == 2
+    for step in steps:
+        words = shlex.split(step)[3:]
+        environment = dict(word.split("=", 1) for word in words if "=" in word)
+        start_program.run([word for word in words if "=" not in word], environment)
+
+    with database.transaction() as session:
+        assert session.exec(select(DeviceRow.generation)).all() == [7]
+    database.close()
+
+
+def test_given_the_unit_and_the_steps_when_the_broker_is_saved_then_people_come_back(
+    tmp_path: Path, start_program: StartProgram
+) -> None:
+    directory = tmp_path / "broker"
+    start_program.run(["icebus-broker", "init", "-d", str(directory)], {})
+    start_program.run(
+        ["icebus-broker", "add", "wall", "--role", "observer", "-d", str(directory)], {}
+    )
+    known = (directory / "principals.json").read_bytes()
+    [path] = [each for each in BACKUPS if "broker" in each.stem]
+    [line] = Unit(path, str).values("ExecStart")
+    save = shlex.split(line.replace("%%", "%"))
+
+    for _ in range(2):
+        subprocess.run(save, cwd=directory, check=True)
+
+    [saved] = (directory / "backups").iterdir()
+    assert re.fullmatch(r"broker-[1-7]\.tar", saved.name)
+    (directory / "principals.json").unlink()
+    [restore] = shown("sudo -u icebus-broker tar")
+    words = shlex.split(restore.replace("/var/lib/icebus-broker/backups/broker-6.tar", str(saved)))
+    words = [word.replace("/var/lib/icebus-broker", str(directory)) for word in words[3:]]
+    subprocess.run(words, check=True)
+    assert (directory / "principals.json").read_bytes() == known
 
 
 # --- what people see ------------------------------------------------------------------------------

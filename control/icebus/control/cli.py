@@ -25,6 +25,7 @@ from icebus.control.decide.ownership import RELEASE_AFTER
 from icebus.control.health import look
 from icebus.control.server import Control
 from icebus.control.settings import Settings, read_limits
+from icebus.control.store import backup
 from icebus.control.store.database import Database
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import IcebusError, InvalidRequest
@@ -194,6 +195,43 @@ def tell_health(
     name = f"control {address.user}"
     verdict = within(name, lambda: look(address, database, timeout), timeout + MARGIN)
     tell(verdict, output, only_critical=only_critical)
+
+
+BackupFile = Annotated[Path, typer.Argument(metavar="FILE", help="That `backup` has made.")]
+
+
+@app.command("backup")
+def save_database(
+    directory: Annotated[
+        Path, typer.Option("--directory", "-d", help="Where backups are kept; made if missing.")
+    ],
+    keep: Annotated[int, typer.Option(min=1, help="How many stay; the oldest go.")] = 14,
+    database: DatabaseUrl = None,
+) -> None:
+    """Save the database while controls run, check what was saved, and print its path.
+
+    Of several controls on one database, one is enough. PostgreSQL needs its pg_dump here.
+    """
+    log_to_stderr(logging.WARNING)
+    keep_files_private()
+    saved = backup.save(database or default_database(), directory, keep)
+    typer.echo(f"{saved.path}: {saved.size:,} bytes")
+
+
+@app.command("verify")
+def check_backup(file: BackupFile) -> None:
+    """Say whether a backup is whole."""
+    saved = backup.check(file)
+    typer.echo(f"{file} is whole: {saved.size:,} bytes")
+
+
+@app.command("restore")
+def restore_database(file: BackupFile, database: DatabaseUrl = None) -> None:
+    """Put a backup in the place of the database, whole or not at all. Stop all controls before."""
+    log_to_stderr(logging.WARNING)
+    keep_files_private()
+    backup.restore(file, database or default_database())
+    typer.echo(f"{file} restored; start control")
 
 
 def _address(broker: str | None) -> BrokerAddress:

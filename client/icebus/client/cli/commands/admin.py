@@ -11,7 +11,6 @@ import typer
 from icebus.client.cli.completion import complete_any_reservation, complete_serial, complete_worker
 from icebus.client.cli.connecting import PROFILE
 from icebus.client.cli.output import print_line, print_message
-from icebus.schemas.ids import meant
 from icebus.schemas.wording import counted
 
 if TYPE_CHECKING:
@@ -47,16 +46,23 @@ def end(
         typer.Argument(help="Anybody's.", autocompletion=complete_any_reservation),
     ],
     reason: Reason = "",
+    yes: Yes = False,
 ) -> None:
-    """End reservations, whoever's they are.
+    """End reservations, whoever's they are. On a terminal it asks before.
+
+    One that can't be ended keeps no other from it.
 
     Examples:
-      icebus admin end 5f1c2e9a7b3d4c60 --reason "maintenance at noon"
+      icebus admin end 5f1c2e9a7b3d4c60 --reason "maintenance at noon" --yes
     """
+    if sys.stdin.isatty():
+        _confirm(f"End {' '.join(reservations)}?", "end", yes=yes)
     with _connect() as admin:
-        for name in reservations:
-            ended = admin.end(name, reason)
-            print_line(f"{name} of {ended.user} ended")
+
+        def end_one(name: str) -> None:
+            print_line(f"{name} of {admin.end(name, reason).user} ended")
+
+        _each(reservations, end_one)
 
 
 def reboot(serials: Serials, reason: Reason = "") -> None:
@@ -65,7 +71,7 @@ def reboot(serials: Serials, reason: Reason = "") -> None:
     Examples:
       icebus admin reboot 70B3D5A1
     """
-    _change(lambda admin: admin.reboot(serials, reason), serials, "will be rebooted")
+    _change(lambda admin, one: admin.reboot(one, reason), serials, "will be rebooted")
 
 
 def reflash(serials: Serials, reason: Reason = "") -> None:
@@ -74,7 +80,7 @@ def reflash(serials: Serials, reason: Reason = "") -> None:
     Examples:
       icebus admin reflash 70B3D5A1 70B3D5A2
     """
-    _change(lambda admin: admin.reflash(serials, reason), serials, "will be reflashed")
+    _change(lambda admin, one: admin.reflash(one, reason), serials, "will be reflashed")
 
 
 def quarantine(
@@ -86,7 +92,7 @@ def quarantine(
     Examples:
       icebus admin quarantine 70B3D5A1 --reason "loose USB socket"
     """
-    _change(lambda admin: admin.quarantine(serials, reason), serials, "quarantined")
+    _change(lambda admin, one: admin.quarantine(one, reason), serials, "quarantined")
 
 
 def unquarantine(serials: Serials, reason: Reason = "") -> None:
@@ -95,7 +101,7 @@ def unquarantine(serials: Serials, reason: Reason = "") -> None:
     Examples:
       icebus admin unquarantine 70B3D5A1 --reason soldered
     """
-    _change(lambda admin: admin.unquarantine(serials, reason), serials, "may be reserved again")
+    _change(lambda admin, one: admin.unquarantine(one, reason), serials, "may be reserved again")
 
 
 def forget(
@@ -109,7 +115,7 @@ def forget(
       icebus admin forget 70B3D5A1 --yes
     """
     _confirm(f"Forget {' '.join(serials)}?", "forget", yes=yes)
-    _change(lambda admin: admin.forget(serials, reason), serials, "forgotten")
+    _change(lambda admin, one: admin.forget(one, reason), serials, "forgotten")
 
 
 def move(
@@ -128,7 +134,7 @@ def move(
     Examples:
       icebus admin move 70B3D5A1 --to bench2 --reason "bench1 is broken"
     """
-    _change(lambda admin: admin.move(serials, to, reason), serials, f"belongs to {to}")
+    _change(lambda admin, one: admin.move(one, to, reason), serials, f"belongs to {to}")
 
 
 def drain(worker: WorkerId, reason: Reason = "") -> None:
@@ -194,11 +200,44 @@ def _connect() -> Admin:
     return Admin(profile=PROFILE.get())
 
 
-def _change(change: Callable[[Admin], list[str]], serials: Sequence[str], what: str) -> None:
-    """Have boards changed, and tell which were and which were so before."""
+def _change(
+    change: Callable[[Admin, list[str]], list[str]], serials: Sequence[str], what: str
+) -> None:
+    """Have boards changed, and tell of each whether it was, was so before, or could not be."""
     with _connect() as admin:
-        changed = change(admin)
-    for serial in changed:
-        print_line(f"{serial} {what}")
-    for serial in sorted(set(meant(serials, changed)).difference(changed)):
-        print_message(f"{serial}: nothing to change")
+
+        def change_one(serial: str) -> None:
+            changed = change(admin, [serial])
+            for each in changed:
+                print_line(f"{each} {what}")
+            if not changed:
+                print_message(f"{serial}: nothing to change")
+
+        _each(serials, change_one)
+
+
+def _each(names: Sequence[str], act: Callable[[str], None]) -> None:
+    """Act on each; one that fails is told of and keeps no other from it.
+
+    Raises:
+        IcebusError: there is only one, or the farm can't be asked: none of the rest would fare
+            better.
+        Exit: some failed; with the exit code of what befell them, or that of any failure where
+            that differs.
+    """
+    from icebus.client.cli.exit_codes import FAILED, UNREACHABLE, describe
+    from icebus.schemas.errors import IcebusError
+
+    once = list(dict.fromkeys(names))
+    codes = set()
+    for name in once:
+        try:
+            act(name)
+        except IcebusError as error:
+            message, hint, code = describe(error)
+            if len(once) == 1 or code == UNREACHABLE:
+                raise
+            codes.add(code)
+            print_message(f"{name}: {message}" + (f"; {hint}" if hint else ""))
+    if codes:
+        raise typer.Exit(codes.pop() if len(codes) == 1 else FAILED)
