@@ -211,3 +211,26 @@ def test_given_users_without_end_then_the_memory_of_them_is_bounded(
     for number in range(1000):
         gate.judge(f"control/call/user{number}/list")
     assert len(gate.admission._senders) <= 10
+
+
+def test_given_a_worker_that_floods_then_the_rest_is_dropped_and_other_workers_are_heard(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    gate = Gate()
+    gate.admission.watch(DEVICE, lambda _worker: ALLOWED, "worker")
+    with caplog.at_level(logging.WARNING):
+        judgements = [gate.judge("worker/w1/device/a") for _ in range(1000)]
+    refused = [each for each in judgements if each is not None]
+    assert judgements[:20] == [None] * 20
+    assert len(refused) == 980
+    assert all(each.refusal is not None and not each.told for each in refused)
+    assert [gate.judge("worker/w2/device/a") for _ in range(20)] == [None] * 20
+    [said] = caplog.messages
+    assert "w1" in said
+    gate.at += 1.0
+    assert [gate.judge("worker/w1/device/a") for _ in range(10)] == [None] * 10
+
+
+def test_given_a_worker_whose_topics_nobody_bounds_then_all_is_taken() -> None:
+    gate = Gate(OPERATION)
+    assert [gate.judge("worker/w1/device/a", size=10**6) for _ in range(100)] == [None] * 100

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from icebus.control.watch.kinds import Kind, KindLookup
-from icebus.schemas.components import KindInfo
+from icebus.control.watch.kinds import Kind, KindLookup, read_kinds
+from icebus.schemas.components import KindInfo, WorkerKinds
 from icebus.schemas.errors import InvalidRequest, KindFailed
 from icebus.schemas.ids import ID_PATTERN
 
@@ -129,3 +129,10 @@ def test_given_a_pattern_that_only_python_reads_when_args_are_checked_then_the_w
 def test_given_a_schema_too_large_when_a_worker_offers_it_then_that_is_refused() -> None:
     with pytest.raises(InvalidRequest, match="bytes of schema"):
         kind({"description": "x" * 100_000})
+
+
+def test_given_kinds_that_are_too_large_together_then_they_are_refused_unread() -> None:
+    info = KindInfo(firmware="default", args={"description": "x" * 10_000})
+    message = WorkerKinds(kinds={f"k{number}": info for number in range(4)})
+    with pytest.raises(InvalidRequest, match="the kinds of worker lab1 have"):
+        read_kinds("lab1", message)

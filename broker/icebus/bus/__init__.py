@@ -32,7 +32,7 @@ from icebus.bus._requests.asking import Answer, Requester
 from icebus.bus._roles import check_role
 from icebus.bus._single_run import SingleRun
 from icebus.bus._state_publisher import StatePublisher
-from icebus.bus._subscriptions import FromUsers, Subscription
+from icebus.bus._subscriptions import FromUsers, FromWorkers, Subscription
 from icebus.bus._waiting import wait_for
 
 __all__ = [
@@ -44,6 +44,7 @@ __all__ = [
     "Credentials",
     "Exchange",
     "FromUsers",
+    "FromWorkers",
     "Glance",
     "Incoming",
     "Invitation",

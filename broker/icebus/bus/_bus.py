@@ -382,7 +382,7 @@ class Bus:
         """
         topic_filter = shared + self._root.absolute(topic.filter(**ids))
         users = users or FromUsers()
-        self._admission.watch(topic, users.allow)
+        self._admission.watch(topic, users.allow, users.level)
         return self._subscriptions.add(topic, topic_filter, handler, users.refused)
 
     def subscribe_to_others(self, topic: Topic, handler: Handler) -> Subscription:

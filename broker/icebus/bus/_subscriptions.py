@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
+from typing import ClassVar
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import MQTTErrorCode
@@ -14,7 +15,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from icebus.bus._admission.admission import Allow
+from icebus.bus._admission.admission import USER, Allow
 from icebus.bus._messages import Incoming
 from icebus.schemas.errors import IcebusError, NotAuthorized
 from icebus.schemas.topics import Topic
@@ -36,6 +37,17 @@ class FromUsers:
 
     allow: Allow | None = None
     refused: Refused | None = None
+    level: ClassVar[str] = USER
+
+
+@dataclass(frozen=True)
+class FromWorkers(FromUsers):
+    """The same of workers, on topics that each writes in its own name: nobody may flood the others.
+
+    What is taken keeps its order among all that comes. Nobody is told of a refusal but the log.
+    """
+
+    level: ClassVar[str] = "worker"
 
 
 class Subscription:

@@ -16,6 +16,7 @@ from icebus.bus import (
     BrokerAddress,
     Bus,
     FromUsers,
+    FromWorkers,
     Incoming,
     Responder,
     SingleRun,
@@ -174,15 +175,20 @@ class Control:
             (CONTROL_STATE, self._on_control),
             (CONTROL_HEARTBEAT, self._on_heartbeat),
             (CONTROL_OUTBOX, self._on_outbox),
-            (WORKER_STATE, self._on_worker),
-            (WORKER_KINDS, self._on_kinds),
-            (DEVICE, self._on_report),
-            (WORKER_HEARTBEAT, self._on_echo),
             (PRINCIPALS, self._on_principals),
             (RESERVATION, self._on_document),
             (CLAIM, self._on_claim),
         ):
             self._bus.subscribe(topic, handler)
+        # A worker whose key was stolen floods nobody but itself.
+        for topic, handler, allowance in (
+            (WORKER_STATE, self._on_worker, allowances.WORKER_STATES),
+            (WORKER_KINDS, self._on_kinds, allowances.KINDS),
+            (DEVICE, self._on_report, allowances.REPORTS),
+            (WORKER_HEARTBEAT, self._on_echo, allowances.ECHOES),
+        ):
+            workers = FromWorkers(partial(_the_same, allowance))
+            self._bus.subscribe(topic, handler, workers)
         # Of these we say one for each device of a reservation, and note them as we do.
         self._bus.subscribe_to_others(DESIRED, self._on_desired)
         # First, so that a request finds the client there that has sent it.
@@ -386,3 +392,8 @@ class Control:
         if exchange is not None:
             step = partial(self._engine.on_request, exchange, operation, ADMINISTRATORS)
             self._users.put(exchange.user, step)
+
+
+def _the_same(allowance: Allowance, _sender: str) -> Allowance:
+    """What each of a kind may send."""
+    return allowance

@@ -1,6 +1,7 @@
 """Which messages of users are taken off the network, by topic and size, before they are read.
 
-Whatever users may write comes past here; what only components write is always taken. A refusal
+Whatever users may write comes past here; what only components write is taken unless it is said how
+much of it. A refusal
 costs microseconds, so that who floods holds up nobody else; some of them are told to their sender,
 and each flood is logged when it begins, while it lasts and when it has ended, with who and how
 many.
@@ -43,6 +44,9 @@ SENDERS = 4096
 """Users and families of topics that are remembered. The broker lets nobody write for another, so
 there are no more of them than people."""
 
+USER = "user"
+"""The level of topics that names a user."""
+
 ALLOWANCE_KEPT = 0.05
 """Seconds for which what a user may send is taken as known."""
 
@@ -73,15 +77,17 @@ class _Family:
     allow: Allow
     length: int
     fixed: tuple[tuple[int, bytes], ...]
-    user: int
+    sender: int
+    of_users: bool
 
     @classmethod
-    def of(cls, prefix: str, topic: Topic, allow: Allow) -> _Family:
+    def of(cls, prefix: str, topic: Topic, allow: Allow, level: str) -> _Family:
         levels = f"{prefix}{topic.template}".split("/")
         fixed = tuple(
             (at, level.encode()) for at, level in enumerate(levels) if not level.startswith("{")
         )
-        return cls(topic, allow, len(levels), fixed, levels.index("{user}"))
+        sender = levels.index(f"{{{level}}}")
+        return cls(topic, allow, len(levels), fixed, sender, level == USER)
 
 
 @dataclass
@@ -100,7 +106,7 @@ class _Sender:
     user: str
     family: Topic
     allow: Allow
-    taken: Judgement
+    taken: Judgement | None
     dropped: Judgement
     messages: Bucket = field(default_factory=Bucket)
     bytes: Bucket = field(default_factory=Bucket)
@@ -130,12 +136,19 @@ class Admission:
         self._lock = threading.Lock()
         self._floods: list[_Sender] = []
 
-    def watch(self, family: Topic, allow: Allow | None) -> None:
-        """Judge the messages of a family, if users may write it."""
-        if not users_write(family):
+    def watch(self, family: Topic, allow: Allow | None, level: str = USER) -> None:
+        """Judge the messages of a family, if users may write it or it is said how.
+
+        Args:
+            family: of topics.
+            allow: how much each sender may send; None for the usual.
+            level: of its topics that names the sender. What others than users send keeps its place
+                among all that comes, and who is refused is not told.
+        """
+        if level == USER and not users_write(family):
             return
         if allow is not None or family.template not in self._families:
-            known = _Family.of(self._prefix, family, allow or _usual)
+            known = _Family.of(self._prefix, family, allow or _usual, level)
             self._families = {**self._families, family.template: known}
             self._senders.clear()
 
@@ -182,7 +195,7 @@ class Admission:
             if len(levels) == family.length and all(
                 levels[at] == fixed for at, fixed in family.fixed
             ):
-                key = (family.topic.template, levels[family.user])
+                key = (family.topic.template, levels[family.sender])
                 return self._senders.get(key) or self._new_sender(family, key)
         return None
 
@@ -190,7 +203,8 @@ class Admission:
         if len(self._senders) >= SENDERS:
             self._senders.pop(next(iter(self._senders)))
         user = key[1].decode(errors="replace")
-        taken, dropped = Judgement(user), Judgement(user, TooManyRequests("refused"))
+        taken = Judgement(user) if family.of_users else None
+        dropped = Judgement(user, TooManyRequests("refused"))
         sender = _Sender(user, family.topic, family.allow, taken, dropped)
         self._senders[key] = sender
         return sender
@@ -205,7 +219,7 @@ class Admission:
         """Not take a message; for ``why``, or because the sender has sent too many."""
         begins = self._count(sender, size, at)
         sender.told.fill(TOLD_PER_SECOND, TOLD_PER_SECOND, at)
-        told = sender.told.has(1)
+        told = sender.taken is not None and sender.told.has(1)
         if not told and not begins:
             return sender.dropped
         error = why or _too_many(sender, size)

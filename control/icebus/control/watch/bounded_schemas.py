@@ -139,6 +139,16 @@ _Validator = _extend(
 )
 
 
+@lru_cache(maxsize=256)
+def _check_schema(schema: str) -> None:
+    """See whether a text is a schema; of one that was, that is known.
+
+    Raises:
+        jsonschema.SchemaError: it is none.
+    """
+    Draft202012Validator.check_schema(json.loads(schema))
+
+
 class BoundedSchema:
     """One schema, ready to check values against. For one thread at a time.
 
@@ -155,7 +165,7 @@ class BoundedSchema:
         size = len(json.dumps(schema))
         if size > LARGEST_SCHEMA:
             raise TooMuchWork(f"{size} bytes of schema; at most {LARGEST_SCHEMA} are followed")
-        Draft202012Validator.check_schema(schema)
+        _check_schema(json.dumps(schema))
         # An empty registry: what a worker publishes must not make us fetch anything.
         registry: Registry[Any] = Registry()
         self._validator = _Validator(schema, registry=registry)

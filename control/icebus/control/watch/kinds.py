@@ -16,6 +16,9 @@ from icebus.schemas.wording import KINDS_AT_START
 
 log = logging.getLogger(__name__)
 
+LARGEST_SCHEMAS = 32 << 10
+"""Bytes of all schemas of arguments of a worker; those of our kinds have some hundred."""
+
 MOST_PROBLEMS = 20
 """Mistakes of one request that its refusal lists."""
 
@@ -88,8 +91,15 @@ def read_kinds(worker: str, message: WorkerKinds) -> dict[str, Kind]:
     """The kinds that a worker published, ready to check arguments against.
 
     Raises:
-        InvalidRequest: one of them has no valid schema.
+        InvalidRequest: one of them has no valid schema, or they are too large.
     """
+    size = sum(len(json.dumps(info.args)) for info in message.kinds.values())
+    if size > LARGEST_SCHEMAS:
+        raise InvalidRequest(
+            f"the kinds of worker {worker} have {size} bytes of schemas; at most {LARGEST_SCHEMAS} "
+            "are followed",
+            limit=LARGEST_SCHEMAS,
+        )
     return {name: Kind(name, info, worker) for name, info in message.kinds.items()}
 
 
