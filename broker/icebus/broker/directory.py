@@ -180,6 +180,7 @@ class BrokerDirectory:
             ca=self.certificates.trusted(tls),
             certificate=issued.certificate if issued else None,
             key=issued.key if issued else None,
+            ends=issued.expires if issued else principal.expires,
         )
 
     def _tls(self) -> Listening:

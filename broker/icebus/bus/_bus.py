@@ -160,6 +160,11 @@ class Bus:
         """The broker, and who we are there; what stands in our credentials file by now."""
         return self._identity.address
 
+    @property
+    def credentials_replaced(self) -> bool:
+        """Whether our credentials file has others by now, which the next connection uses."""
+        return self._identity.replaced
+
     def expect_end(self, *, account: datetime | None, password: datetime | None) -> None:
         """Learn when the broker will refuse us, for whoever asks then why it does.
 
@@ -434,6 +439,7 @@ class Bus:
         self.call_soon(self._after_connect)
 
     def _after_connect(self) -> None:
+        self._identity.mind_end(self.call_later)
         self._subscriptions.resubscribe()
         for callback in self._on_connected:
             # One callback that fails must not keep the others from running.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from icebus.schemas.measuring import BatchFinished, Failure, Result
 
 if TYPE_CHECKING:
+    from icebus.client._endings import Ending
     from icebus.client._reservation.queue_place import Waiting
     from icebus.schemas.errors import IcebusError
     from icebus.schemas.operations.offers import Offered, OfferEnded, Transferred
@@ -69,6 +70,9 @@ class EventHandler:
 
         Whatever waits for the farm ends with the same error. This client goes on trying.
         """
+
+    def ends(self, ending: Ending) -> None:
+        """This user's account ends within a week, or the password that is used was replaced."""
 
     def hook(self, event: str) -> Callable[[Any], object] | None:
         """The method that takes events of that name, if the handler has one of its own.

@@ -151,6 +151,7 @@ def run(
         history_days=history_days,
         release_after=release_after,
         limits=Limits() if limits is None else read_limits(limits),
+        limits_file=limits,
     )
     stop = threading.Event()
     others: list[IcebusError] = []

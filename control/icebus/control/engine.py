@@ -16,11 +16,13 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 
 from sqlalchemy.exc import DBAPIError
 
 from icebus.bus import Exchange
 from icebus.control.leadership import RETRY_AFTER, Leadership
+from icebus.control.limits_file import LimitsFile
 from icebus.control.operations import device_reports, expiry, removed_users, republishing
 from icebus.control.operations.remembered_requests import Operations, answer, find
 from icebus.control.operations.table import USERS
@@ -87,13 +89,15 @@ class Engine:
         roster: Roster,
         together: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
-        self._settings = settings
+        self.settings = settings
         self._connected = connected
         self._workers = Workers(settings.interval, settings.release_after)
         self._clients = Clients()
         self._roster = roster
         self._clock = Clock()
         self.retained = RetainedTopics()
+        file = settings.limits_file
+        self._limits_file = None if file is None else LimitsFile(file)
         lease = Lease(database, epoch, settings.interval)
         self.leadership = Leadership(lease, epoch, settings.interval)
         self._runner = TransactionRunner(
@@ -247,6 +251,10 @@ class Engine:
             self.release_lease()
         elif self._runner.connected and at >= self.leadership.check_at:
             self._check_lease()
+        if self._limits_file is not None and (limits := self._limits_file.changed(at)) is not None:
+            self.settings = self._runner.settings = replace(self.settings, limits=limits)
+            # Those who wait may have more now.
+            self._pending.roster = True
         if self.leading:
             self._lead()
         else:
@@ -324,7 +332,7 @@ class Engine:
 
     def _pause(self) -> float:
         at = time.monotonic()
-        waits = [self._settings.interval]
+        waits = [self.settings.interval]
         if self._runner.connected:
             waits.append(self.leadership.check_at - at)
         if self.leading:
@@ -345,7 +353,7 @@ class Engine:
 
     @property
     def _first_answers(self) -> float:
-        return min(FIRST_ANSWERS, self._settings.interval)
+        return min(FIRST_ANSWERS, self.settings.interval)
 
     def _may_answer(self, at: float) -> bool:
         """Whether requests need not wait for workers to answer a first heartbeat."""
@@ -362,7 +370,7 @@ class Engine:
         heartbeat = self.leadership.next_heartbeat(at, self._availability.trouble)
         self._workers.on_heartbeat(heartbeat.epoch, heartbeat.sequence, at)
         self._answer_from = min(self._answer_from, at + self._first_answers)
-        self._runner.send(Outgoing(CONTROL_HEARTBEAT(), heartbeat, self._settings.interval))
+        self._runner.send(Outgoing(CONTROL_HEARTBEAT(), heartbeat, self.settings.interval))
         for worker in list(self._workers.all()):
             self._check_health(worker.name)
         self._pending.serials |= self._workers.settle_contested(at)

@@ -72,7 +72,7 @@ class TransactionRunner:
         self._workers = workers
         self._clients = clients
         self._roster = roster
-        self._settings = settings
+        self.settings = settings
         self._publish = publish
         self.connected = False
         """Whether we have the broker, so that absent clients are absent and not only unseen."""
@@ -132,7 +132,7 @@ class TransactionRunner:
                 self._workers,
                 self._clients,
                 self._roster,
-                self._settings,
+                self.settings,
                 now(),
                 at,
             )

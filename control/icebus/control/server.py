@@ -238,7 +238,7 @@ class Control:
         return "leads" if self._engine.leading else "stands by"
 
     def _allow_requests(self, user: str) -> Allowance:
-        return allowances.requests(self._settings.limits.of(user, self._roster.groups(user)))
+        return allowances.requests(self._engine.settings.limits.of(user, self._roster.groups(user)))
 
     def _state(self, presence: Presence) -> ControlState:
         return ControlState(state=presence, session=self.session, version=version("icebus"))

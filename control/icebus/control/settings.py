@@ -31,6 +31,7 @@ class Settings:
         release_after: seconds after which a worker that is away has let go of its boards: those
             that another worker has are followed there.
         limits: what each user may have.
+        limits_file: where they stand, to be read anew when it changes; None if they can't change.
 
     Raises:
         InvalidRequest: a value that makes no sense.
@@ -42,6 +43,7 @@ class Settings:
     history_days: float = 400.0
     release_after: float = RELEASE_AFTER
     limits: Limits = field(default_factory=Limits)
+    limits_file: Path | None = None
 
     def __post_init__(self) -> None:
         least_of = {"interval": 0.05, "grace": 0.0, "max_duration": 1.0, "release_after": 1.0}

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from icebus.broker.access import Principal
+from icebus.broker.access import CERTIFIED, Principal
 from icebus.broker.bridge import Upstream
 from icebus.broker.cli import removal, running, setup_commands
 from icebus.broker.cli.command_options import (
@@ -160,6 +160,35 @@ def regroup(
     groups = checked_groups(group or [])
     files.set_groups(name, groups)
     typer.echo(f"{name}: {', '.join(groups) or 'no groups'}")
+    say_if_none_reloads(files)
+
+
+@app.command(epilog="Example: icebus-broker expires alice 30d -d /srv/icebus")
+def expires(
+    name: Annotated[str, typer.Argument(help="Who.")],
+    directory: Directory,
+    when: Annotated[
+        str | None, typer.Argument(metavar="DATE|30d", help="When the account ends.")
+    ] = None,
+    never: Annotated[bool, typer.Option("--never", help="It does not end by itself.")] = False,
+) -> None:
+    """Have somebody's account end at another time; their password stays."""
+    if never == (when is not None):
+        raise InvalidRequest("give a date or a span of time, or --never")
+    files = BrokerDirectory(directory)
+    settings = configured(files)
+    end = None if when is None else parse_end(when)
+
+    def change(known: Principal) -> Principal:
+        if settings.tls is not None and known.role in CERTIFIED:
+            raise InvalidRequest(
+                f"{name!r} has a certificate, which ends in its time; `icebus-broker renew {name}` "
+                "makes a new one"
+            )
+        return known.model_copy(update={"expires": end})
+
+    files.change(name, change)
+    typer.echo(f"{name}: {'does not end' if end is None else f'ends {end:%Y-%m-%d %H:%M} UTC'}")
     say_if_none_reloads(files)
 
 

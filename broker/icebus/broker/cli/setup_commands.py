@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import platform
 import re
-from datetime import UTC, datetime
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from icebus.broker.access import Principal
 from icebus.broker.cli.command_options import (
     AuthorityFile,
     CertificateFile,
@@ -31,6 +33,12 @@ PORT = 8883
 """IANA's for MQTT with TLS."""
 
 COMPONENT_PORT = 8884
+
+ACCOUNT_SOON = timedelta(days=7)
+"""How long before its end an account is warned of, as its owner is."""
+
+INVITATION_SOON = timedelta(days=1)
+"""The same of an invitation, which is good for some days only."""
 
 _HOST = re.compile(r"[A-Za-z0-9._:-]{1,253}")
 
@@ -200,12 +208,12 @@ def _read(path: Path) -> str:
 
 
 def warnings_of(files: BrokerDirectory, now: datetime | None = None) -> list[str]:
-    """What to say of certificates that end soon, each with its remedy."""
+    """What to say of certificates and accounts that end soon, each with its remedy."""
     settings = files.settings
-    if settings is None or settings.tls is None:
-        return []
     moment = now or datetime.now(UTC)
-    said = []
+    said = _accounts_that_end(files.principals.values(), moment)
+    if settings is None or settings.tls is None:
+        return said
     ends = files.certificates.ends
     if ends < moment + SOON:
         said.append(
@@ -217,6 +225,24 @@ def warnings_of(files: BrokerDirectory, now: datetime | None = None) -> list[str
                 f"the certificate of {name} {_ends(each, moment)}; `icebus-broker renew {name} "
                 f"-o {name}.json` makes a new one"
             )
+    return said
+
+
+def _accounts_that_end(principals: Iterable[Principal], now: datetime) -> list[str]:
+    said = []
+    for each in sorted(principals, key=lambda each: each.id):
+        if each.expires is not None and now < each.expires < now + ACCOUNT_SOON:
+            said.append(
+                f"the account of {each.id} ends on {each.expires:%Y-%m-%d %H:%M} UTC; "
+                f"`icebus-broker expires {each.id} 30d` has it last longer"
+            )
+        invited = [each.invited_until, *(other.until for other in each.others if other.invited)]
+        said += [
+            f"nobody has used the line for {each.id}, which ends on {until:%Y-%m-%d %H:%M} UTC; "
+            f"`icebus-broker add {each.id} --role {each.role} --new-password` makes another"
+            for until in invited
+            if until is not None and now < until < now + INVITATION_SOON
+        ]
     return said
 
 

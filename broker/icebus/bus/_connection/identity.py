@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import ssl
+import time
+from collections.abc import Callable
 from dataclasses import fields
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 from icebus.bus._broker_address.address import BrokerAddress
 from icebus.bus._connection.connecting import ConnectingClient
@@ -15,6 +17,11 @@ from icebus.schemas.errors import IcebusError, InvalidRequest
 log = logging.getLogger(__name__)
 
 REPLACED = "our credentials were replaced meanwhile, and the new ones are used"
+
+DAY = 86_400.0
+
+SOON = timedelta(days=30)
+"""How long before its end our certificate is warned of: somebody has to carry a new one here."""
 
 STAYS = ("user", "root", "tls")
 """What of an address can't change while a program runs: its topics are made of it."""
@@ -43,6 +50,7 @@ class Identity:
         self._client = client
         self._complaint = ""
         self.address = address
+        self._warn_at = 0.0
         self.password_ends: datetime | None = None
         self.account_ends = address.ends
         self._use(address, _context(address))
@@ -69,6 +77,29 @@ class Identity:
         self._use(found, context)
         self._client.use_host(found.host, found.port)
         log.info("the credentials of %s were replaced; using the new ones", found.user)
+
+    def mind_end(self, later: Callable[[float, Callable[[], None]], None]) -> None:
+        """Log once a day when our certificate ends within a month: its file is to be replaced.
+
+        Args:
+            later: calls something after some seconds, on the thread that calls this.
+        """
+        if time.monotonic() >= self._warn_at:
+            self._warn_at = time.monotonic() + DAY
+            self._warn_of_end()
+            later(DAY, lambda: self.mind_end(later))
+
+    def _warn_of_end(self) -> None:
+        ends = self.address.ends
+        if self.address.certificate is None or ends is None or ends > datetime.now(UTC) + SOON:
+            return
+        log.warning(
+            "the certificate of %s ends on %s; `icebus-broker renew %s -o FILE` on the broker's "
+            "machine makes a new one, to be put in place of the old",
+            self.address.user,
+            f"{ends:%Y-%m-%d}",
+            self.address.user,
+        )
 
     def _read(self) -> BrokerAddress | None:
         reread = self.address.reread

@@ -193,8 +193,7 @@ def _account_ended(address: BrokerAddress, at: datetime) -> NotAuthorized:
         address,
         Cause.ENDED,
         f"the account of {address.user} at {_where(address)} ended on {at:%Y-%m-%d %H:%M} UTC",
-        "whoever runs the farm lets you in anew: "
-        f"icebus-broker add {address.user} --new-password --expires DATE",
+        f"whoever runs the farm can have it last longer: icebus-broker expires {address.user} DATE",
     )
 
 

@@ -24,6 +24,7 @@ from icebus.client._connection.blob_sender import BlobSender
 from icebus.client._connection.farm_watch import AWAY, BACK, FarmWatch
 from icebus.client._connection.hook_runner import HookRunner
 from icebus.client._connection.offer_events import OfferEvents
+from icebus.client._connection.own_account import OwnAccount
 from icebus.client._connection.worker_loss import Workers
 from icebus.client._version import version
 from icebus.schemas.calls import Call, CallResults, Request
@@ -79,6 +80,7 @@ class Connection:
         self.bus.connect(deadline)
         self.hooks = HookRunner(self.client)
         self.offer_events = OfferEvents(self.bus, self.hooks)
+        self.own_account = OwnAccount(self.bus, self.hooks)
         self.farm_watch = FarmWatch(self.bus, self._on_farm)
         self._watches = False
         try:
@@ -170,6 +172,7 @@ class Connection:
     def listen(self) -> None:
         """Listen to what there are hooks for by now, of all that is not of a reservation."""
         self.offer_events.listen()
+        self.own_account.listen()
         if not self._watches and any(map(self.hooks.has, (AWAY, BACK))):
             self._watches = True
             self.farm_watch.keep()

@@ -11,6 +11,7 @@ from icebus.client.cli.output import print_message
 
 if TYPE_CHECKING:
     from icebus.client._client import Client
+    from icebus.client._endings import Ending
     from icebus.client._measuring_client import GenericMeasuringClient
     from icebus.client._survey import Survey
     from icebus.schemas.errors import IcebusError
@@ -31,6 +32,7 @@ def connect() -> Client:
 
     client = Client(profile=PROFILE.get())
     client.on("away")(print_problem)
+    client.on("ends")(print_ending)
     client.on("back")(print_back)
     return client
 
@@ -41,6 +43,7 @@ def connect_measuring(kind: str = "") -> GenericMeasuringClient:
 
     client = GenericMeasuringClient(kind, profile=PROFILE.get())
     client.on("away")(print_problem)
+    client.on("ends")(print_ending)
     client.on("back")(print_back)
     return client
 
@@ -54,6 +57,14 @@ def print_back(since: datetime) -> None:
     """Say that what was waited for goes on."""
     seconds = max(0.0, (datetime.now().astimezone() - since).total_seconds())
     print_message(f"icebus: the farm is back, after {show_duration(round(seconds))}")
+
+
+def print_ending(ending: Ending) -> None:
+    """Say what of the account ends soon; a day in advance or more, once a day."""
+    from icebus.client.cli.once_a_day import first_today
+
+    if first_today(f"{ending.what}-{ending.at:%Y%m%dT%H%M}"):
+        print_message(f"icebus: {ending.message}")
 
 
 def survey_farm(*topics: Topic) -> Survey:

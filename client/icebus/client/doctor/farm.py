@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from icebus.bus import BrokerAddress, Bus, check_role
+from icebus.client._endings import endings
 from icebus.client._offers import merge
 from icebus.client._profile import find_address
 from icebus.client._survey import Survey, survey
@@ -21,8 +22,9 @@ from icebus.schemas.deadline import Deadline
 from icebus.schemas.devices import DeviceReport, DeviceState
 from icebus.schemas.errors import IcebusError, NoProfile, NotAuthorized
 from icebus.schemas.liveness import is_gone
-from icebus.schemas.message import now
-from icebus.schemas.topics import Role
+from icebus.schemas.message import decode, now
+from icebus.schemas.operations.accounts import Account
+from icebus.schemas.topics import ACCOUNT, Role
 
 TIMEOUT: Final = 4.0
 """Seconds for the broker to take us in, and to tell how the farm is."""
@@ -51,6 +53,23 @@ def check_profile(error: IcebusError | None, address: BrokerAddress | None) -> F
     if error is None or isinstance(error, NoProfile):
         return fail("profile", "no farm is named and none runs here", _START)
     return fail("profile", str(error), "icebus profile")
+
+
+def check_account(account: Account | None, login: str, at: datetime) -> Finding:
+    """Whether anything of our account ends soon.
+
+    Args:
+        account: as the broker tells it; None where it has nobody who does.
+        login: the name that we are logged in under.
+        at: now.
+    """
+    if account is None:
+        return ok("account", "the broker does not tell when it ends")
+    found = endings(account, login, at)
+    if not found:
+        return ok("account", f"{account.user}, {account.role}")
+    what, _, remedy = found[0].message.partition(": ")
+    return warn("account", what, remedy)
 
 
 def check_broker(address: BrokerAddress, error: IcebusError | None, took: float) -> Finding:
@@ -235,7 +254,15 @@ def findings(profile: str | None) -> Iterable[Finding]:
         if address.tls:
             yield check_certificate(bus.certificate_ends, time.time())
         check_role(bus, Role.OBSERVER, "icebus", Deadline.after(TIMEOUT))
+        accounts: list[Account] = []
+        bus.subscribe(
+            ACCOUNT,
+            lambda each: accounts.append(decode(Account, each.payload)),
+            user=address.user,
+        )
+        # What is kept of the account comes before all of this.
         farm = survey(bus, Deadline.after(TIMEOUT))
+        yield check_account(accounts[-1] if accounts else None, address.logs_in_as, now())
     except NotAuthorized as error:
         remedy = str(error.details.get("remedy", "use credentials of a person"))
         yield fail("role", error.message.removesuffix(remedy).removesuffix("; "), remedy)
