@@ -245,6 +245,15 @@ def test_given_the_steps_for_systemd_then_the_units_make_a_farm(
         ["icebus-broker", "list", "-d", str(tmp_path / "var/lib/icebus-broker")], {}
     )
     assert "main" in listing
+    checks = [
+        line
+        for program in ("broker", "control", "worker", "rack")
+        for line in shown(f"icebus-{program} health")
+    ]
+    assert len(checks) == 4
+    for line in checks:
+        said = start_program.run(shlex.split(here(line)), {})
+        assert said.startswith("OK "), said
 
 
 def test_given_the_units_then_they_are_those_that_the_document_enables() -> None:

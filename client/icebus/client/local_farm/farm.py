@@ -196,7 +196,8 @@ class Farm:
     def _run(self, name: str, principal: str | None, *arguments: str) -> None:
         log = self.directory / f"{name}.log"
         argv = [sys.executable, "-m", f"icebus.{name}.cli", *arguments]
-        environment = {"PYTHONUNBUFFERED": "1"}
+        # One port for health is not enough for all that is started here.
+        environment = {"PYTHONUNBUFFERED": "1", "ICEBUS_HEALTH": ""}
         if principal is not None:
             environment["ICEBUS_BROKER"] = self.address(principal).url()
         self.supervisor.start(Service(name, lambda: Child(argv, log, environment), log))
