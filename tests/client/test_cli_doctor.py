@@ -358,7 +358,7 @@ def test_given_nothing_named_when_the_farm_is_checked_then_that_is_one_finding(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    for name in ("ICEBUS_URL", "ICEBUS_PROFILE"):
+    for name in ("ICEBUS_URL", "ICEBUS_FARM"):
         monkeypatch.delenv(name, raising=False)
     (finding,) = farm.findings(None)
     assert level(finding) == "fail"

@@ -42,7 +42,7 @@ def saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SavedProfiles:
     """A machine of its own, on which nothing is stored."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     monkeypatch.setenv("HOME", str(tmp_path))
-    for name in ("ICEBUS_URL", "ICEBUS_PROFILE", "ICEBUS_FARM"):
+    for name in ("ICEBUS_URL", "ICEBUS_FARM"):
         monkeypatch.delenv(name, raising=False)
     return SavedProfiles()
 

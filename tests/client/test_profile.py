@@ -20,7 +20,7 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A machine of its own, on which nothing runs."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     monkeypatch.setenv("HOME", str(tmp_path))
-    for name in ("ICEBUS_URL", "ICEBUS_PROFILE"):
+    for name in ("ICEBUS_URL", "ICEBUS_FARM"):
         monkeypatch.delenv(name, raising=False)
     return tmp_path
 
@@ -40,7 +40,7 @@ def test_given_a_profile_when_written_then_only_its_owner_reads_the_same_back(
     path = tmp_path / "deep" / "profile.json"
     profile(farm=tmp_path).write(path)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert Profile.read(path) == profile(farm=tmp_path)
+    assert Profile.read(path).model_dump() == profile(farm=tmp_path).model_dump()
     assert [each.name for each in path.parent.iterdir()] == ["profile.json"]
     assert "secret" not in repr(profile())
 
@@ -58,7 +58,7 @@ def test_given_all_of_them_when_looking_then_the_nearest_to_the_caller_wins(
     profile("mqtt://environment@h").write(by_environment)
     given = tmp_path / "given.json"
     profile("mqtt://given@h").write(given)
-    both = {"ICEBUS_URL": "mqtt://variable@h", "ICEBUS_PROFILE": str(by_environment)}
+    both = {"ICEBUS_URL": "mqtt://variable@h", "ICEBUS_FARM": str(by_environment)}
     assert find_address("mqtt://url@h", given, both).url() == full("mqtt://url@h")
     assert find_address(None, given, both).url() == full("mqtt://given@h")
     assert find_address(None, None, both).url() == full("mqtt://variable@h")
@@ -98,7 +98,7 @@ def test_given_a_profile_in_the_environment_when_a_name_is_given_then_its_farm_i
     farm = tmp_path / "other"
     profile("mqtt://observer@h").write(profile_path(farm, "observer"))
     profile(farm=farm).write(profile_path(farm, "alice"))
-    monkeypatch.setenv("ICEBUS_PROFILE", str(profile_path(farm, "alice")))
+    monkeypatch.setenv("ICEBUS_FARM", str(profile_path(farm, "alice")))
     assert find_profile("observer").url == "mqtt://observer@h"
 
 

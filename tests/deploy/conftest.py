@@ -373,7 +373,7 @@ class Stack:
             env={
                 **_plain_environment(),
                 "HOME": str(broker.place),
-                "ICEBUS_PROFILE": str(credentials),
+                "ICEBUS_FARM": str(credentials),
             },
             stdin=subprocess.DEVNULL,
             capture_output=True,

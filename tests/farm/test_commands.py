@@ -79,24 +79,24 @@ def test_given_an_observer_when_it_reads_then_it_is_told_the_same_as_a_user(
 
     def same(*command: str) -> object:
         user = icebus(*command, "-o", "json").json()
-        seen = icebus("--profile", observer, *command, "-o", "json").json()
+        seen = icebus("--farm", observer, *command, "-o", "json").json()
         assert seen == user
         return seen
 
     assert same("devices")
     assert same("reservations", "--all")
     assert same("available")
-    assert icebus("--profile", observer, "reservations", "-o", "json").json() == []
+    assert icebus("--farm", observer, "reservations", "-o", "json").json() == []
     deadline = Deadline.after(20)
     while True:
         # Told with the next heartbeat.
-        done = icebus("--profile", observer, "history", "-r", held["id"], "-o", "json")
+        done = icebus("--farm", observer, "history", "-r", held["id"], "-o", "json")
         if done.json() or deadline.expired:
             break
         time.sleep(0.1)
     assert done.json() == icebus("history", "-r", held["id"], "-o", "json").json()
     assert "last 100 events" in done.stderr
-    refused = icebus("--profile", observer, "reserve", "1")
+    refused = icebus("--farm", observer, "reserve", "1")
     assert refused.code != 0
     assert "access list refused" in refused.stderr
 
@@ -106,9 +106,9 @@ def test_given_an_observer_when_it_looks_then_it_sees_workers_and_kinds_as_users
     icebus: Icebus,
 ) -> None:
     observer = str(profile_path(farm.directory, "observer"))
-    seen = icebus("--profile", observer, "workers", "-o", "json").json()
+    seen = icebus("--farm", observer, "workers", "-o", "json").json()
     assert [sum(row["devices"].values()) for row in seen] == [3]
-    seen = icebus("--profile", observer, "kinds", "-o", "json").json()
+    seen = icebus("--farm", observer, "kinds", "-o", "json").json()
     assert [row["kind"] for row in seen] == ["pulsecount", "variance"]
 
 
@@ -338,7 +338,7 @@ def test_given_a_shell_when_it_completes_reservations_then_they_are_the_user_s(
         offered = complete(farm, f"icebus {command}")
         assert list(offered) == [held["id"]]
         assert "pulsecount" in offered[held["id"]]
-    assert complete(farm, "icebus --profile ben release ") == {}
+    assert complete(farm, "icebus --farm ben release ") == {}
 
 
 def test_given_a_shell_when_it_completes_what_administration_and_queues_take_then_it_is_offered(
@@ -346,9 +346,9 @@ def test_given_a_shell_when_it_completes_what_administration_and_queues_take_the
 ) -> None:
     mine = {device["serial"] for device in held["devices"]}
     assert set(complete(farm, f"icebus release {held['id']} ")) == mine
-    assert complete(farm, "icebus --profile ben transfer x ") == {"ann": "holds 1 reservation"}
+    assert complete(farm, "icebus --farm ben transfer x ") == {"ann": "holds 1 reservation"}
     assert complete(farm, "icebus admin drain ")["local"].startswith("ready, 3 devices")
-    assert list(complete(farm, "icebus --profile admin admin end ")) == [held["id"]]
+    assert list(complete(farm, "icebus --farm admin admin end ")) == [held["id"]]
     assert serial in complete(farm, "icebus admin quarantine ")
     assert complete(farm, "icebus devices -l ")["chip=rp2040"] == "3 devices"
     assert "virtual=true,chip=rp2040" in complete(farm, "icebus reserve 1 -l virtual=true,ch")
@@ -374,7 +374,7 @@ def test_given_bash_when_it_completes_then_it_gets_words_only(farm: Up) -> None:
 @pytest.mark.parametrize(
     "environment",
     [
-        {"ICEBUS_PROFILE": "nobody"},
+        {"ICEBUS_FARM": "nobody"},
         {"ICEBUS_URL": "nonsense"},
         {"ICEBUS_URL": "mqtt://ann:wrong@192.0.2.1:1883"},
     ],

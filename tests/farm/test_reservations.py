@@ -30,7 +30,7 @@ def admin(icebus: Icebus) -> Any:
     """The command line as the farm's administrator uses it."""
 
     def run(*arguments: str) -> Any:
-        return icebus("--profile", "admin", "admin", *arguments)
+        return icebus("--farm", "admin", "admin", *arguments)
 
     return run
 
@@ -41,7 +41,7 @@ def _free(icebus: Icebus) -> Iterator[None]:
     wait_until(lambda: len(available(icebus)) == BOARDS)
     yield
     for user in ("ann", "ben"):
-        icebus("--profile", user, "release", "--all")
+        icebus("--farm", user, "release", "--all")
 
 
 def available(icebus: Icebus, *arguments: str) -> list[str]:
@@ -80,7 +80,7 @@ def test_given_boards_that_another_holds_when_waiting_then_the_place_is_told_unt
     farm: Up, icebus: Icebus
 ) -> None:
     held = reserve(icebus, "3")
-    words = ["--profile", "ben", "reserve", "2", "--wait", "60s", "--priority", "5"]
+    words = ["--farm", "ben", "reserve", "2", "--wait", "60s", "--priority", "5"]
     waiting = farm.machine.start(*words, "-l", "virtual=true")
     line = told(waiting, "position")
     assert line.startswith("waiting at position 1: ")
@@ -108,7 +108,7 @@ def test_given_a_place_in_the_queue_when_interrupted_then_it_is_given_up(
     farm: Up, icebus: Icebus, number: signal.Signals
 ) -> None:
     held = reserve(icebus, "3")
-    waiting = farm.machine.start("--profile", "ben", "reserve", "1", "--wait", "60s")
+    waiting = farm.machine.start("--farm", "ben", "reserve", "1", "--wait", "60s")
     told(waiting, "position")
     waiting.send_signal(number)
     waiting.communicate(timeout=30)
@@ -123,13 +123,13 @@ def test_given_too_few_boards_when_the_wait_is_over_then_the_exit_code_says_so(
 ) -> None:
     reserve(icebus, "2")
     done = icebus(
-        "--profile", "ben", "evaluate", "-n", "3", "--wait", "1s", __file__.replace(".py", "")
+        "--farm", "ben", "evaluate", "-n", "3", "--wait", "1s", __file__.replace(".py", "")
     )
     assert done.code == 6, "files are looked at first"
-    done = icebus("--profile", "ben", "reserve", "3", "--wait", "1s")
+    done = icebus("--farm", "ben", "reserve", "3", "--wait", "1s")
     assert done.code == 4
     assert "waited 1 s for 3 devices in vain" in done.stderr
-    done = icebus("--profile", "ben", "reserve", "3")
+    done = icebus("--farm", "ben", "reserve", "3")
     assert done.code == 4
     assert "--wait" in done.stderr
 
@@ -168,23 +168,23 @@ def test_given_a_reservation_when_another_user_accepts_it_then_it_is_theirs_alon
     offered = icebus("transfer", held["id"], "ben")
     assert offered.stdout == f"{held['id']} offered to ben\n"
     assert f"icebus accept {held['id']}" in offered.stderr
-    assert icebus("--profile", "ben", "release", held["id"]).code == 3
-    listed = icebus("--profile", "ben", "reservations")
+    assert icebus("--farm", "ben", "release", held["id"]).code == 3
+    listed = icebus("--farm", "ben", "reservations")
     assert held["id"] in listed.stdout
     assert "1 reservation offered to you" in listed.stderr
-    (row,) = icebus("--profile", "ben", "reservations", "--offered", "-o", "json").json()
+    (row,) = icebus("--farm", "ben", "reservations", "--offered", "-o", "json").json()
     assert row["offer"]["to"] == "ben"
-    assert icebus("--profile", "ben", "reservations", "-o", "json").json() == []
+    assert icebus("--farm", "ben", "reservations", "-o", "json").json() == []
     assert icebus("transfer", held["id"], "--withdraw").code == 0
-    assert icebus("--profile", "ben", "accept", held["id"]).code != 0
+    assert icebus("--farm", "ben", "accept", held["id"]).code != 0
     icebus("transfer", held["id"], "ben")
-    assert icebus("--profile", "ben", "decline", held["id"]).stdout == f"{held['id']} declined\n"
+    assert icebus("--farm", "ben", "decline", held["id"]).stdout == f"{held['id']} declined\n"
     icebus("transfer", held["id"], "ben", "--wait", "5m")
-    accepted = icebus("--profile", "ben", "accept", held["id"])
+    accepted = icebus("--farm", "ben", "accept", held["id"])
     assert accepted.stdout == f"{held['id']} accepted\n"
     assert icebus("release", held["id"]).code == 3
     (row,) = icebus(
-        "--profile", "ben", "evaluate", "-r", held["id"], str(circuits[0]), "-o", "json"
+        "--farm", "ben", "evaluate", "-r", held["id"], str(circuits[0]), "-o", "json"
     ).json()
     assert row["serial"] == serials(held)[0]
     events = icebus("history", "-r", held["id"], "-o", "json").json()
@@ -296,10 +296,10 @@ def test_given_boards_that_are_held_when_rebooted_by_name_or_all_then_they_serve
     assert device(icebus, first)["since"] != since
     assert icebus("reboot").stdout.split("\n")[:2] == [f"{first} rebooted", f"{other} rebooted"]
     assert icebus("reboot", other, "--no-wait").stdout == f"{other} will be rebooted\n"
-    theirs = icebus("--profile", "ben", "reboot", first)
+    theirs = icebus("--farm", "ben", "reboot", first)
     assert theirs.code != 0
     assert f"you do not hold device '{first}'" in theirs.stderr
-    by_id = icebus("--profile", "ben", "reboot", first, "-r", held["id"])
+    by_id = icebus("--farm", "ben", "reboot", first, "-r", held["id"])
     assert (by_id.code, held["id"] in by_id.stderr) == (3, True)
 
 

@@ -167,7 +167,7 @@ def test_given_a_board_in_quarantine_when_the_farm_comes_back_then_it_is_up(
     place = ("-d", str(machine.home / "farm"), "--boards", "2")
     with machine.up(*place):
         [serial, _] = [each["serial"] for each in machine.json("devices")]
-        put = machine.run("--profile", "admin", "admin", "quarantine", serial, "--reason", "x")
+        put = machine.run("--farm", "admin", "admin", "quarantine", serial, "--reason", "x")
         assert put.returncode == 0, put.stderr
     done = machine.run("up", *place, "--", *sys_icebus("available", "-o", "name"))
     assert done.returncode == 0, done.stderr

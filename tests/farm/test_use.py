@@ -145,7 +145,7 @@ def test_given_a_terminal_when_evaluating_then_progress_goes_there_and_data_to_s
         (["evaluate"], 2, "FILES"),
         (["devices", "-o", "nonsense"], 2, "nonsense"),
         (["nonsense"], 2, "nonsense"),
-        (["--profile", "nonsense", "devices"], 5, "observer"),
+        (["--farm", "nonsense", "devices"], 5, "observer"),
     ],
 )
 def test_given_a_mistake_when_made_then_one_error_names_it_and_nothing_is_reserved(
@@ -195,7 +195,7 @@ def test_given_another_user_when_they_meddle_then_they_are_refused(
             ben.extend(boards.id, 60)
         with pytest.raises(UnknownReservation):
             ben.attach(boards.id)
-        done = farm.machine.run("--profile", "ben", "release", boards.id)
+        done = farm.machine.run("--farm", "ben", "release", boards.id)
         assert done.returncode == 3
         assert "ann" in done.stderr
         with ben.reserve(1) as mine:

@@ -22,8 +22,6 @@ from icebus.schemas.ids import Login, is_id
 
 URL_VARIABLE = "ICEBUS_URL"
 FARM_VARIABLE = "ICEBUS_FARM"
-PROFILE_VARIABLE = "ICEBUS_PROFILE"
-"""The same; what it was called before."""
 
 _HOW = (
     "start a farm on this machine with `icebus up`, or run the line that you were given for one: "
@@ -115,7 +113,7 @@ def find_address(
     if profile is None:
         if named := environment.get(URL_VARIABLE):
             return BrokerAddress.parse(named)
-        profile = environment.get(FARM_VARIABLE) or environment.get(PROFILE_VARIABLE) or None
+        profile = environment.get(FARM_VARIABLE) or None
     return find_profile(profile).address
 
 
@@ -178,7 +176,7 @@ def _only_one(saved: SavedProfiles) -> Profile:
 
 def _this_farm() -> Path:
     """The farm whose profiles are known by name: the one in use here, else the usual place."""
-    named = os.environ.get(FARM_VARIABLE) or os.environ.get(PROFILE_VARIABLE)
+    named = os.environ.get(FARM_VARIABLE)
     for path in ([Path(named)] if named and not is_id(named) else []) + [default_profile_path()]:
         if path.exists() and (farm := Profile.read(path).farm) is not None:
             return farm

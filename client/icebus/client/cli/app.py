@@ -85,7 +85,6 @@ def options(
         str | None,
         typer.Option(
             "--farm",
-            "--profile",
             metavar="NAME|PATH",
             help="Another farm or user: a name that `icebus profile list` has, a user of this "
             "machine's farm, or the path of a profile.",

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 
 from icebus.bus import BrokerAddress, Bus, check_role
-from icebus.client._profile import FARM_VARIABLE, PROFILE_VARIABLE
+from icebus.client._profile import FARM_VARIABLE
 from icebus.client._saved_profiles import SavedProfiles
 from icebus.client._version import version
 from icebus.client.dashboard.application import make_application
@@ -139,7 +139,7 @@ def farm_name(profile: str | None, address: BrokerAddress) -> str:
         address: of its broker.
     """
     saved = SavedProfiles()
-    named = profile or os.environ.get(FARM_VARIABLE) or os.environ.get(PROFILE_VARIABLE)
+    named = profile or os.environ.get(FARM_VARIABLE)
     named = named or saved.current
     if named and is_id(named) and named in saved.names:
         return named
