@@ -60,7 +60,7 @@ def test_when_the_answer_is_not_what_we_read_then_it_is_a_typed_error(connect: A
         connect("main"),
         lambda exchange: exchange.answer(Reply(id=exchange.request.id, ok={"words": 1})),
     )
-    with pytest.raises(RemoteError, match="word: Field required"):
+    with pytest.raises(RemoteError, match="word is missing"):
         ask(requester(connect("alice")))
 
 

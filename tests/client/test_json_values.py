@@ -186,4 +186,4 @@ def test_given_results_that_the_client_can_not_read_when_evaluated_then_they_are
         outcomes = list(boards.evaluate_outcomes(circuits))
     errors = [outcome.error for outcome in outcomes]  # type: ignore[union-attr]
     assert [type(error) for error in errors] == [RemoteError] * len(circuits)
-    assert "pulses: Field required" in errors[0].message
+    assert "pulses is missing" in errors[0].message

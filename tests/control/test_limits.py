@@ -45,11 +45,11 @@ def test_given_no_file_or_an_empty_one_then_the_limits_are_the_usual(file: Path)
     ("text", "problem"),
     [
         ("[default", "no TOML"),
-        ("[default]\nboards = 3", r"default\.boards: Extra inputs"),
-        ("[users.alice]\ndevices = -1", r"users\.alice\.devices: .*greater"),
+        ("[default]\nboards = 3", r"default\.boards is not known"),
+        ("[users.alice]\ndevices = -1", r"users\.alice\.devices must be at least 0"),
         ("[users.alice]\npriority = 101", r"users\.alice\.priority"),
         ('[users."a b"]', r"users\.a b"),
-        ("[user.alice]", "user: Extra"),
+        ("[user.alice]", "user is not known"),
     ],
 )
 def test_given_a_mistake_then_it_is_refused_with_its_place(

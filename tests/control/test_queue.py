@@ -103,7 +103,7 @@ def test_given_somebody_who_waits_then_what_is_kept_is_refused_and_not_available
     harness.reserve("bob", serials=["a"])
     harness.reserve("carol", count=2, wait=100)
 
-    with pytest.raises(NotEnoughDevices, match=r"1 kept for those who wait before\).*--wait"):
+    with pytest.raises(NotEnoughDevices, match=r"1 kept for those who wait before\).*in the queue"):
         harness.reserve(count=1)
     with pytest.raises(DeviceUnavailable, match="b is kept for those who wait before you"):
         harness.reserve(serials=["b"])

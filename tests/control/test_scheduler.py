@@ -290,7 +290,7 @@ def test_given_a_large_request_that_waits_then_small_ones_pass_only_with_what_it
     assert refused.places["large"].estimate == NOON + HOUR
     assert isinstance(place.refusal, NotEnoughDevices)
     assert "1 kept for those who wait before" in place.refusal.message
-    assert "--wait" in place.refusal.message
+    assert "in the queue" in place.refusal.message
     assert given_to(passed) == ("z",)
 
 
@@ -343,7 +343,7 @@ def test_given_a_failed_device_then_its_reservation_goes_before_the_queue() -> N
     [
         ([], "start a worker"),
         ([Candidate("a", "w1")], "reserve 1"),
-        ([Candidate("a", "w1", obstacle=Obstacle.HELD)], "--wait"),
+        ([Candidate("a", "w1", obstacle=Obstacle.HELD)], "in the queue"),
         ([Candidate("a", "w1", obstacle=Obstacle.BROKEN)], "icebus devices"),
     ],
 )

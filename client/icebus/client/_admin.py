@@ -8,7 +8,7 @@ from typing import TypeVar
 from pydantic import BaseModel
 
 from icebus.client._connection import operations
-from icebus.client._connection.connection import validated
+from icebus.client._connection.connection import serials_of, validated
 from icebus.client._connection.operations import TIMEOUT
 from icebus.client._session import Session
 from icebus.schemas.errors import NotAuthorized
@@ -105,7 +105,7 @@ class Admin(Session):
             UnknownDevice: there is no such device.
             Conflict: that worker does not have it, or is not there.
         """
-        args = {"serials": list(serials), "to": to, "reason": reason}
+        args = {"serials": serials_of(serials), "to": to, "reason": reason}
         return self._ask("move", args, DevicesChanged, timeout).serials
 
     def retire(self, worker: str, reason: str = "", timeout: float = TIMEOUT) -> WorkerRetired:
@@ -140,7 +140,7 @@ class Admin(Session):
     def _change(
         self, operation: str, serials: Sequence[str], reason: str, timeout: float
     ) -> list[str]:
-        args = {"serials": list(serials), "reason": reason}
+        args = {"serials": serials_of(serials), "reason": reason}
         return self._ask(operation, args, DevicesChanged, timeout).serials
 
     def _empty(self, operation: str, worker: str, reason: str, timeout: float) -> list[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from icebus.client._connection import operations
-from icebus.client._connection.connection import check_id, validated
+from icebus.client._connection.connection import check_id, serials_of, validated
 from icebus.client._handlers import EventHandler
 from icebus.client._json_values import json_object
 from icebus.client._offers import commonest, merge
@@ -129,7 +129,7 @@ class BaseClient(ReservationsById, ABC, Generic[R]):
             "reserve",
             kind=kind or self.kind or None,
             count=1 if count is None and serials is None else count,
-            serials=None if serials is None else list(serials),
+            serials=serials_of(serials),
             selector=selector,
             args=json_object(args, "args"),
             duration=duration,

@@ -91,6 +91,10 @@ class Session:
             ClientClosed: there will be no events any more.
         """
         self._connection.check_open()
+        if not isinstance(handler, EventHandler):
+            raise InvalidRequest(
+                f"a handler is an object of a class of EventHandler, not {handler!r}"
+            )
         self._connection.hooks.add_handler(handler)
         self._connection.listen()
 

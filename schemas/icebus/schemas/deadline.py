@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from icebus.schemas.errors import DeadlineExceeded
+from icebus.schemas.errors import DeadlineExceeded, InvalidRequest
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,14 @@ class Deadline:
 
     @classmethod
     def after(cls, seconds: float) -> Deadline:
-        """The deadline ``seconds`` from now."""
+        """The deadline ``seconds`` from now.
+
+        Raises:
+            InvalidRequest: that is no number.
+        """
+        # One of NaN would never expire.
+        if not isinstance(seconds, (int, float)) or seconds != seconds:
+            raise InvalidRequest(f"a timeout must be a number of seconds, not {seconds!r}")
         return cls(time.monotonic() + seconds)
 
     @property

@@ -17,6 +17,7 @@ from pydantic import (
 )
 
 from icebus.schemas.errors import InvalidRequest
+from icebus.schemas.wording import plain_problem, wrong_value
 
 
 class Message(BaseModel):
@@ -58,7 +59,7 @@ looking at every value again would cost more than all else that is done to a mes
 
 LONGEST_FIELD = 200
 
-NO_OBJECT = "Input should be an object"
+NO_OBJECT = "must be an object of names and values"
 """In place of a message that names a class of ours."""
 
 M = TypeVar("M", bound=BaseModel)
@@ -75,7 +76,7 @@ def problems(error: ValidationError) -> list[dict[str, str]]:
         {
             # A field can be called anything by who sends it.
             "field": ".".join(str(part) for part in found["loc"])[:LONGEST_FIELD],
-            "problem": NO_OBJECT if found["type"] == "model_type" else found["msg"],
+            "problem": NO_OBJECT if found["type"] == "model_type" else plain_problem(found["msg"]),
         }
         for found in error.errors(include_url=False, include_input=False, include_context=False)
     ]
@@ -84,7 +85,7 @@ def problems(error: ValidationError) -> list[dict[str, str]]:
 def invalid(error: ValidationError, what: str) -> InvalidRequest:
     """The typed error for a value that is not what its schema says."""
     found = problems(error)
-    listing = "; ".join(f"{p['field'] or 'value'}: {p['problem']}" for p in found[:5])
+    listing = "; ".join(wrong_value(p["field"], p["problem"]) for p in found[:5])
     return InvalidRequest(f"{what} is not valid: {listing}", problems=found[:20])
 
 

@@ -2,11 +2,77 @@
 
 from __future__ import annotations
 
+import re
+
 KINDS_AT_START = (
     "a kind is found when its package is installed where the worker runs, and the worker was "
     "started after that: restart it after an installation"
 )
 """Said where a kind is not offered, which nobody expects right after installing it."""
+
+_PLAIN: tuple[tuple[str, str], ...] = (
+    (
+        r"String should match pattern '\^\[A-Za-z0-9_-\]\{1,64\}\$'",
+        "must be 1 to 64 letters, digits, _ or -",
+    ),
+    (r"String should match pattern", "must match"),
+    (
+        r"(?:String|List|Dictionary|Bytes|Data) should have at least 1 (?:item|character|byte)s?.*",
+        "must not be empty",
+    ),
+    (
+        r"(?:String|List|Dictionary|Bytes|Data) should have (at (?:least|most) \d+ \w+).*",
+        r"must have \1",
+    ),
+    (r"Input should be a valid integer, got a number with a fractional part", "must be an integer"),
+    (r"Input should be a valid (?:integer|int)\b.*", "must be an integer"),
+    (r"Input should be a valid (?:number|decimal|float)\b.*", "must be a number"),
+    (r"Input should be a finite number", "must be a finite number"),
+    (r"Input should be a valid string.*", "must be text"),
+    (r"Input should be a valid boolean.*", "must be true or false"),
+    (r"Input should be a valid (?:list|array|tuple).*", "must be a list"),
+    (
+        r"Input should be a valid (?:dictionary|dict|object|mapping).*",
+        "must be an object of names and values",
+    ),
+    (r"Input should be a valid datetime.*", "must be a date and time such as 2026-11-28T07:45:00Z"),
+    (r"Input should be greater than or equal to (\S+)", r"must be at least \1"),
+    (r"Input should be less than or equal to (\S+)", r"must be at most \1"),
+    (r"Input should be greater than (\S+)", r"must be more than \1"),
+    (r"Input should be less than (\S+)", r"must be less than \1"),
+    (r"Input should (?:be|have) ", "must be "),
+    (r"Field required", "is missing"),
+    (r"Extra inputs are not permitted", "is not known here"),
+    (r"(?:Value|Assertion) error, ", ""),
+)
+"""What validators say, which speak to programmers, and what people read instead."""
+
+
+def plain_problem(text: str) -> str:
+    """What is wrong with a value, for people, from what a validator says of it.
+
+    >>> plain_problem("Input should be greater than or equal to 1")
+    'must be at least 1'
+    >>> plain_problem("Field required")
+    'is missing'
+    """
+    for said, plain in _PLAIN:
+        text, found = re.subn(said, plain, text)
+        if found:
+            break
+    return text
+
+
+def wrong_value(name: str, problem: str) -> str:
+    """That a value is wrong, in a sentence.
+
+    >>> wrong_value("count", "must be at least 1"), wrong_value("boards", "name a port")
+    ('count must be at least 1', 'boards: name a port')
+    """
+    if not name:
+        return problem
+    return f"{name} {problem}" if problem.startswith(("must ", "is ")) else f"{name}: {problem}"
+
 
 _HOUR = 3600
 _DAY = 24 * _HOUR

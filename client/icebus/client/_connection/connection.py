@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from icebus.bus import (
     Answer,
@@ -32,14 +33,19 @@ from icebus.schemas.components import ClientState, Presence
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import ClientClosed, IcebusError, InvalidRequest
 from icebus.schemas.ids import is_id, new_id, to_id
+from icebus.schemas.logs import printable
 from icebus.schemas.message import invalid
 from icebus.schemas.topics import CALL, CLIENT_STATE, Role, TopicName
+from icebus.schemas.wording import wrong_value
 
 log = logging.getLogger(__name__)
 
 STATE_INTERVAL = 20.0
 """Seconds between repetitions of our state: a client that died together with the broker, so that no
 will was published, is missed within a minute."""
+
+LONGEST_SHOWN = 80
+"""Characters of a value that are repeated to whoever gave it."""
 
 A = TypeVar("A", bound=BaseModel)
 
@@ -223,7 +229,7 @@ class Connection:
 
 
 def validated(model: type[A], what: str, **values: object) -> A:
-    """A model from what a user gave.
+    """A model from what a user gave; errors name the arguments, and what was given for them.
 
     Raises:
         InvalidRequest: the values are not what the model says.
@@ -231,7 +237,59 @@ def validated(model: type[A], what: str, **values: object) -> A:
     try:
         return model.model_validate({k: v for k, v in values.items() if v is not None})
     except ValidationError as error:
-        raise invalid(error, what) from None
+        raise _refused(error, what) from None
+
+
+def _refused(error: ValidationError, what: str) -> InvalidRequest:
+    refusal = invalid(error, what)
+    problems = [
+        {**problem, "given": _shown(found["input"]) if _was_given(found) else ""}
+        for problem, found in zip(
+            refusal.details["problems"], error.errors(include_url=False), strict=False
+        )
+    ]
+    return InvalidRequest(f"{what}: {told_problems(problems)}", problems=problems)
+
+
+def told_problems(problems: Sequence[Mapping[str, str]], called: Callable[[str], str] = str) -> str:
+    """What is wrong with arguments, for people.
+
+    Args:
+        problems: of ``details`` of an error that :func:`validated` raised.
+        called: what an argument is called where it was given.
+    """
+    parts = []
+    for each in problems[:5]:
+        name, _, place = each["field"].partition(".")
+        where = called(name) + (f"[{place}]" if place and called is str else "")
+        given = f", not {each['given']}" if each["given"] else ""
+        parts.append(wrong_value(where, each["problem"]) + given)
+    return "; ".join(parts)
+
+
+def _was_given(found: ErrorDetails) -> bool:
+    """Whether a problem is about a value of one argument, rather than several, or none."""
+    return bool(found["loc"]) and found["type"] != "missing"
+
+
+def serials_of(named: str | Iterable[str] | None) -> list[str] | None:
+    """The serials that a user means: one, several, or none in particular.
+
+    Raises:
+        InvalidRequest: it is nothing of the kind.
+    """
+    if named is None:
+        return None
+    if isinstance(named, str):
+        return [named]
+    if isinstance(named, (bytes, Mapping)) or not isinstance(named, Iterable):
+        raise InvalidRequest(f"serials must be a list of serials, not {_shown(named)}")
+    return list(named)
+
+
+def _shown(value: object) -> str:
+    text = printable(repr(value))
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"
 
 
 def check_id(text: str, what: str) -> str:
@@ -240,6 +298,6 @@ def check_id(text: str, what: str) -> str:
     Raises:
         InvalidRequest: it can't.
     """
-    if not is_id(text):
-        raise InvalidRequest(f"{text!r} can't be a {what}: letters, digits, _ and - only")
+    if not isinstance(text, str) or not is_id(text):
+        raise InvalidRequest(f"{_shown(text)} can't be a {what}: 1 to 64 letters, digits, _ or -")
     return text

@@ -12,7 +12,7 @@ from typing import TypeVar
 from pydantic import BaseModel
 
 from icebus.bus import Answer
-from icebus.client._connection.connection import Connection, validated
+from icebus.client._connection.connection import Connection, serials_of, validated
 from icebus.schemas.calls import Request
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import (
@@ -21,6 +21,7 @@ from icebus.schemas.errors import (
     DeadlineExceeded,
     IcebusError,
     InternalError,
+    InvalidRequest,
 )
 from icebus.schemas.ids import CONTROL, new_id
 from icebus.schemas.operations.history import HistoryArgs, HistoryEntry, HistoryEvent, HistoryReply
@@ -172,7 +173,7 @@ def end(
         EndArgs,
         "end",
         reservation=reservation,
-        serials=None if serials is None else list(serials),
+        serials=serials_of(serials),
     )
     return ask(connection, "end", args, ReservationReply, timeout).reservation
 
@@ -189,7 +190,7 @@ def reboot(
         RebootHeldArgs,
         "reboot",
         reservation=reservation,
-        serials=None if serials is None else list(serials),
+        serials=serials_of(serials),
     )
     return ask(connection, "reboot", args, ReservationReply, timeout).reservation
 
@@ -271,6 +272,8 @@ def history(
 ) -> list[HistoryEntry]:
     """What happened, newest first: as many entries as wanted, in as many pages as it takes."""
     deadline = Deadline.after(timeout)
+    if not isinstance(limit, int):
+        raise InvalidRequest(f"history: limit must be an integer, not {limit!r}")
     entries: list[HistoryEntry] = []
     while len(entries) < limit:
         page = min(HISTORY_PAGE, limit - len(entries))

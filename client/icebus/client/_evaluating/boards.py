@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterable
 from contextlib import closing
 from typing import Any, Generic, TypeVar, Unpack
 
-from icebus.client._connection.connection import Connection
+from icebus.client._connection.connection import Connection, serials_of
 from icebus.client._evaluating.acknowledging import Acknowledger
 from icebus.client._evaluating.any_board import AnyBoard
 from icebus.client._evaluating.bitstreams import (
@@ -237,8 +237,8 @@ class MeasuringBoards(Reservation, Generic[R]):
             raise ended
         if is_queued(self.document):
             raise still_queued_error(self.document)
-        named = self.serials if options.serials is None else options.serials
-        chosen = meant_devices(self.document, named)
+        named = serials_of(options.serials)
+        chosen = meant_devices(self.document, self.serials if named is None else named)
         if not chosen:
             raise InvalidRequest("no board is named; leave serials out for all of the reservation")
         return chosen

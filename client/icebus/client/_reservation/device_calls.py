@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import JsonValue
 
 from icebus.bus import Answer
-from icebus.client._connection.connection import Connection, check_id
+from icebus.client._connection.connection import Connection, check_id, serials_of
 from icebus.client._json_values import json_object
 from icebus.client._reservation import document as documents
 from icebus.client._reservation.reservation import Reservation
@@ -60,7 +60,7 @@ def by_worker(reservation: Reservation, serials: Sequence[str] | None) -> dict[s
     """
     held = {device.serial: device.worker for device in documents.held(reservation.document)}
     groups: dict[str, list[str]] = {}
-    for serial in held if serials is None else meant(serials, held):
+    for serial in held if serials is None else meant(serials_of(serials) or (), held):
         if serial not in held:
             raise DeviceNotHeld(
                 f"reservation {reservation.id} does not hold device {serial!r}; "

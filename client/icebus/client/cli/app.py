@@ -40,6 +40,7 @@ from icebus.client.cli.connecting import PROFILE
 from icebus.client.cli.exit_codes import EXIT_CODES, FAILED, INTERRUPTED, USAGE, describe
 from icebus.client.cli.help_text import reflow
 from icebus.client.cli.output import print_line, print_message
+from icebus.client.cli.running_command import Command, called
 from icebus.client.cli.streams import OutputError, drop_output, has_reader, open_standard_streams
 from icebus.schemas.logs import PLAIN, log_to_stderr
 
@@ -127,6 +128,7 @@ for _command in (
     *admin.app.registered_commands,
     *profiles.app.registered_commands,
 ):
+    _command.cls = Command
     _function = cast("Callable[..., object]", _command.callback)
     _command.help = reflow(inspect.getdoc(_function) or "")
     for _panel, _names in PANELS.items():
@@ -151,6 +153,9 @@ def run() -> None:
     try:
         code = app(prog_name="icebus", standalone_mode=False)
     except UsageError as error:
+        from icebus.schemas.wording import plain_problem
+
+        error.message = plain_problem(error.message)
         error.show()
         code = USAGE
     except (typer.Abort, KeyboardInterrupt):
@@ -179,6 +184,10 @@ def run() -> None:
 def report(error: IcebusError) -> int:
     """Say what went wrong; returns the exit code."""
     message, hint, code = describe(error)
+    if given := [each for each in error.details.get("problems") or () if "given" in each]:
+        from icebus.client._connection.connection import told_problems
+
+        message = told_problems(given, called)
     # Whatever the other side says is indented, and no line of ours.
     print_message("icebus: " + message.replace("\n", "\n  "))
     if hint:

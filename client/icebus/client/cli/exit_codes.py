@@ -90,6 +90,8 @@ def describe(error: IcebusError) -> tuple[str, str, int]:
             if isinstance(error, _over()) and _is_of_environment(error):
                 hint = f"${VARIABLE} names it: `unset {VARIABLE}`"
                 return error.message, hint, code
+            if error.details.get("temporary") is True:
+                return error.message, "`--wait 10m` stands in the queue for them", code
             # A message that names a command itself needs no other.
             return error.message, "" if _COMMAND in error.message else hint, code
     return error.message, "", FAILED

@@ -179,9 +179,10 @@ def missing_named(wanted: Wanted, refused: Iterable[Refused]) -> tuple[str, Devi
     temporary = any(obstacle in TEMPORARY for *_, obstacle in devices)
     return reason, DeviceUnavailable(
         "; ".join(f"{serial} is {why}" for serial, why in explained.items())
-        + ("; `--wait` stands in the queue for them" if temporary else ""),
+        + ("; wait for them in the queue" if temporary else ""),
         serials=explained,
         soon=all(obstacle is Obstacle.BUSY for *_, obstacle in devices),
+        temporary=temporary,
     )
 
 
@@ -244,8 +245,9 @@ def _not_enough(
     if wanted.selector.requirements:
         what += f" with {wanted.selector}"
     remedies = [f"reserve {available}"] if available else []
-    if any(obstacles[each] for each in TEMPORARY):
-        remedies.append("wait for others with `--wait`")
+    temporary = any(obstacles[each] for each in TEMPORARY)
+    if temporary:
+        remedies.append("wait for others in the queue")
     if not obstacles.total():
         remedies = ["start a worker with boards, or `icebus up`"]
     remedy = " or ".join(remedies) or "`icebus devices` shows what each of them is and does"
@@ -256,4 +258,5 @@ def _not_enough(
         available=available,
         others=reasons,
         soon=available + obstacles[Obstacle.BUSY] >= wanted.number,
+        temporary=temporary,
     )
