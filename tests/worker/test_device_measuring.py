@@ -30,7 +30,7 @@ def test_given_a_bitstream_when_measured_then_its_count_comes_back(serving: Devi
     (evaluation,) = serving.evaluate(7)
     assert value_of(serving.board.measure(2000)) == 7
     (result,) = serving.recorder.wait_events("results")
-    assert (result.evaluation, result.pulses, result.exact) == (evaluation, 2000, True)
+    assert (result.evaluation, result.pulses) == (evaluation, 2000)
     (finished,) = serving.recorder.wait_events("finished")
     assert (finished.batch, finished.results, finished.failures) == ("b", 1, 0)
 
@@ -135,7 +135,7 @@ def test_given_no_bitstream_and_another_size_then_it_is_refused_unvalidated_too(
     [
         (text.VIRTUAL_EXACT, (True, True, "")),
         (text.VIRTUAL_ESTIMATE + "a loop", (False, True, "a loop")),
-        (text.VIRTUAL_CDONE_LOW, (True, False, "the FPGA refused the bitstream (CDONE low)")),
+        (text.VIRTUAL_CDONE_LOW, (False, False, "the FPGA refused the bitstream (CDONE low)")),
     ],
 )
 def test_given_a_virtual_board_then_its_remark_goes_with_the_count(
@@ -148,7 +148,23 @@ def test_given_a_virtual_board_then_its_remark_goes_with_the_count(
     serving.board.measure(4)
     first, second = serving.recorder.wait_events("results", 2)
     assert (first.exact, first.cdone, first.note) == expected
-    assert (second.exact, second.cdone, second.note) == (True, None, ""), "it was said of the first"
+    assert second.cdone is None, "it was said of the first"
+    assert second.note.startswith("not a valid bitstream"), "that file, which nobody validated"
+
+
+def test_given_a_board_that_does_not_tell_of_cdone_then_the_file_says_whether_its_count_is_exact(
+    serving: DeviceHarness,
+) -> None:
+    good = EXAMPLE.read_bytes()
+    spoilt = good[:50_000] + bytes([good[50_000] ^ 1]) + good[50_001:]
+    files = [bitstream_file(data) for data in (good, spoilt)]
+    serving.invoke("evaluate", bitstreams=files, validate=False)
+    serving.board.measure(2000)
+    serving.board.measure(0)
+    right, refused = serving.recorder.wait_events("results", 2)
+    assert (right.exact, right.note) == (True, "")
+    assert not refused.exact
+    assert "checksum" in refused.note
 
 
 @pytest.mark.parametrize(

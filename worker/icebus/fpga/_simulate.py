@@ -112,8 +112,9 @@ def simulate(
     pad = pad_of(pin)
     try:
         writes = bank_writes(bitstream)  # before the chip is needed
-    except BitstreamInvalid:
-        return SimulationResult(0, exact=True, cdone=False, note="")
+    except BitstreamInvalid as error:
+        note = f"the FPGA refuses it: {error.message.partition(';')[0]}"
+        return SimulationResult(0, exact=False, cdone=False, note=note)
     cram = cram_of(bitstream, writes)
     cycles = max(round(window * CLOCK_HZ) if cycles is None else cycles, 0)
     machine = _single_clock_circuits(chipdb.load(), pad).state_machine(cram)

@@ -74,7 +74,8 @@ class PulseCountResult(Result):
         json_schema_extra={"table": "several"},
     )
     exact: bool = Field(
-        description="True when counted, by a board or by complete simulation; false for an estimate"
+        description="True when counted, by a board or by complete simulation; false for an "
+        "estimate, and where the FPGA did not take the bitstream"
     )
     cdone: bool | None = Field(
         default=None,

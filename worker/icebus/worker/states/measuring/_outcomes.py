@@ -84,6 +84,7 @@ class Evaluation:
         args: how, as the kind's model says.
         note: what was done to it before it is sent; empty if nothing.
         ready: what the meter is given for it; None if that is to be made when it is its turn.
+        problem: why a file that was not to be validated is no valid bitstream; empty if it is.
     """
 
     entry: Entry
@@ -91,6 +92,7 @@ class Evaluation:
     args: BaseModel
     note: str = ""
     ready: bytes | None = None
+    problem: str = ""
 
     @property
     def id(self) -> str:

@@ -179,6 +179,7 @@ class Measuring(Reservable, ABC, Generic[R]):
                 args=args,
                 note=normalised.note,
                 ready=self._ready(normalised.data, args),
+                problem="" if validate else _problem(normalised.data),
             )
             for file, normalised in zip(fresh, checked, strict=True)
         ]
@@ -376,9 +377,13 @@ class Measuring(Reservable, ABC, Generic[R]):
         try:
             with mistakes_of(self.kind, "result"):
                 fields = self.result_of(measured.report, evaluation.args)
-                if evaluation.note and "note" in fields:
-                    of_board = f"; {fields['note']}" if fields["note"] else ""
-                    fields["note"] = evaluation.note + of_board
+                # Where the board does not tell whether the FPGA took it, the file does.
+                problem = evaluation.problem if fields.get("cdone") is None else ""
+                if "note" in fields:
+                    notes = (evaluation.note, problem, fields["note"])
+                    fields["note"] = "; ".join(str(note) for note in notes if note)
+                if "exact" in fields and (problem or fields.get("cdone") is False):
+                    fields["exact"] = False
                 result: Result = self.events["results"].data(
                     **evaluation.entry.envelope(),
                     **fields,
@@ -441,6 +446,15 @@ def _normalised(data: bytes) -> Normalised:
         return bitstream.normalise(data)
     except BitstreamInvalid:
         return Normalised(data, "")
+
+
+def _problem(data: bytes) -> str:
+    """Why boards may refuse a file that its user did not want validated; empty if they will not."""
+    try:
+        bitstream.validate(data)
+    except BitstreamInvalid as error:
+        return f"not a valid bitstream: {error.message.partition(';')[0]}"
+    return ""
 
 
 def _raise(error: BaseException) -> None:
