@@ -6,6 +6,7 @@ import logging
 import random
 import secrets
 import threading
+import time
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
@@ -25,6 +26,7 @@ from icebus.schemas.errors import (
     RemoteError,
     TooManyRequests,
 )
+from icebus.schemas.ids import CONTROL
 from icebus.schemas.message import decode, invalid
 from icebus.schemas.topics import REPLY, TopicName
 
@@ -124,6 +126,10 @@ class Requester:
             deadline: when to give up.
         """
         answer = Answer[A](sender, deadline)
+        # Control is asked now and then, workers for each handful of evaluations.
+        level = logging.INFO if sender == CONTROL else logging.DEBUG
+        if log.isEnabledFor(level):
+            _log_answer(answer, level, topic, request, sender)
         pending = _Pending(topic, request, sender, model, deadline, answer)
         with self._lock:
             closed = self._closed
@@ -157,6 +163,8 @@ class Requester:
                 del self._pending[pending.correlation]
             pending.attempts += 1
             attempt = pending.attempts
+        if attempt > 1 and not late:
+            log.info("request %s is sent to %s again", pending.request.id, pending.sender)
         if late:
             no_answer = DeadlineExceeded(_no_answer(pending.sender, self._bus.problem))
             pending.fail(pending.refusal or no_answer)
@@ -231,6 +239,26 @@ class Requester:
             pending.fail(error)
         else:
             pending.succeed(reply.ok)
+
+
+def _log_answer(
+    answer: Answer[A], level: int, topic: TopicName, request: Request, sender: str
+) -> None:
+    """Say what is asked of whom, and, once that is known, how long it took and what came of it."""
+    asked = time.monotonic()
+    log.log(level, "request %s to %s: %s", request.id, sender, topic)
+
+    def done(future: Future[A]) -> None:
+        error = future.exception()
+        log.log(
+            level,
+            "request %s: %s after %.3f s",
+            request.id,
+            "answered" if error is None else f"failed ({error})",
+            time.monotonic() - asked,
+        )
+
+    answer.add_done_callback(done)
 
 
 def _no_answer(sender: str, problem: IcebusError | None) -> str:

@@ -189,6 +189,11 @@ class Connection:
         self.hooks.run(event, told, (event, object()))
 
     def _on_connected(self) -> None:
+        address = self.bus.address
+        log.info(
+            "connected to %s:%s as %s, client %s",
+            *(address.host, address.port, self.user, self.client),
+        )
         for listener in self._reconnect_listeners:
             listener()
 

@@ -20,6 +20,7 @@ from icebus.client._reservation.reservation import Reservation
 from icebus.schemas.calls import Call, CallResults
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import BlobMissing, IcebusError, InternalError, RemoteError
+from icebus.schemas.wording import counted
 
 log = logging.getLogger(__name__)
 
@@ -99,6 +100,8 @@ class BoardCalls:
                 **self._args,
             },
         )
+        sent = counted(len(call.evaluations), "evaluation")
+        log.info("batch %s: %s to %s", self._batch, sent, call.serial)
         blobs = [each.item.bitstream.blob for each in call.evaluations]
         large = [blob for blob in blobs if len(blob.packed) > self._largest]
         worker = self._reservation.device(call.serial).worker

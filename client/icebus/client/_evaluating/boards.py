@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
 from collections.abc import Generator, Iterable
 from contextlib import closing
@@ -43,6 +44,8 @@ KEPT_BATCHES = 64
 
 FINISHED_TIMEOUT = 2.0
 """Seconds to wait for ``finished`` events that a hook wants, after the last outcome."""
+
+log = logging.getLogger(__name__)
 
 R = TypeVar("R", bound=Result)
 
@@ -261,6 +264,7 @@ class MeasuringBoards(Reservation, Generic[R]):
             self._batches[run.batch] = None
         while len(self._batches) > KEPT_BATCHES:
             self._batches.popitem(last=False)
+        log.info("batch %s begins, of reservation %s", run.batch, self.id)
         try:
             with self._connection.farm_watch.waiting():
                 yield from run.outcomes(bitstreams)
@@ -281,6 +285,8 @@ class MeasuringBoards(Reservation, Generic[R]):
         if self._connection.hooks.has("finished"):
             run.wait_finished(Deadline.after(FINISHED_TIMEOUT))
         del self._runs[run.batch]
+        owed = f"; outcomes are owed by {', '.join(owing)}" if owing else ""
+        log.info("batch %s is over%s", run.batch, owed)
         self._acknowledger.flush()
 
     def close(self) -> None:

@@ -239,6 +239,8 @@ class Run(Generic[R]):
         One that the user is handed is acknowledged when they have it, others at once, unless they
         left the run and the reservation outlives us: then they may want it still.
         """
+        what = "failed" if isinstance(outcome, Failure) else "measured"
+        log.debug("%s on %s: %s", outcome.bitstream, outcome.serial, what)
         lives = isinstance(outcome, Result) or self._reservation.ended is None
         with self._condition:
             self._handle(OutcomeCame(outcome, lives))

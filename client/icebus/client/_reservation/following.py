@@ -80,6 +80,7 @@ class FollowedReservation:
         if self._keep_alive and not documents.is_queued(document):
             whole = (document.until - document.created).total_seconds()
             self._extension.start(whole, whole if self._remaining is None else self._remaining)
+        log.info("reservation %s is %s, of %s", self.id, document.state, document.user)
         # Before what is newer can come: it must not be overwritten with this.
         self._update(document)
         self._subscriptions = [
@@ -160,6 +161,7 @@ class FollowedReservation:
             if change.before.client == self._connection.client != document.client:
                 self._extension.stop()  # it is for another client to keep now
             self._condition.notify_all()
+        self._log_change(change.before)
         self._announce(document, change)
         lost = {s: self._worker_loss(s) or error for s, error in change.failed.items()}
         for serial, error in {**lost, **change.moved}.items():
@@ -178,6 +180,13 @@ class FollowedReservation:
         for serial in documents.serving(document):
             ready = Initialized(reservation=self.id, serial=serial)
             self._connection.hooks.run("initialized", ready, ("initialized", self.id, serial))
+
+    def _log_change(self, before: reservations.Reservation) -> None:
+        after = self.document
+        told = (after.state, [(each.serial, each.state) for each in after.devices])
+        if told != (before.state, [(each.serial, each.state) for each in before.devices]):
+            devices = ", ".join(f"{each.serial} {each.state}" for each in after.devices)
+            log.info("reservation %s is %s: %s", self.id, after.state, devices or "no devices yet")
 
     def _worker_loss(self, serial: str) -> WorkerLost | None:
         """The loss of its worker, if that is why a device failed: it may be back in a moment."""
@@ -201,6 +210,7 @@ class FollowedReservation:
             if not self._state.end(error):
                 return
             self._condition.notify_all()
+        log.info("%s", error)
         self.on_devices_lost([device.serial for device in self.document.devices], error)
 
     def _on_refused(self) -> None:

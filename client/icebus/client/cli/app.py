@@ -42,7 +42,7 @@ from icebus.client.cli.help_text import reflow
 from icebus.client.cli.output import print_line, print_message
 from icebus.client.cli.running_command import Command, called
 from icebus.client.cli.streams import OutputError, drop_output, has_reader, open_standard_streams
-from icebus.schemas.logs import PLAIN, log_to_stderr
+from icebus.schemas.logs import PLAIN, TIMED, log_to_stderr
 
 if TYPE_CHECKING:
     from icebus.schemas.errors import IcebusError
@@ -80,8 +80,15 @@ def _print_version(asked: bool) -> None:
 @app.callback()
 def options(
     verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Log what the client does, on stderr.")
-    ] = False,
+        int,
+        typer.Option(
+            "--verbose",
+            "-v",
+            count=True,
+            help="Log on stderr what the client does: connections, requests to control, "
+            "reservations, evaluations sent. Twice: also calls of boards and each outcome.",
+        ),
+    ] = 0,
     profile: Annotated[
         str | None,
         typer.Option(
@@ -101,7 +108,8 @@ def options(
 ) -> None:
     """Set up logging."""
     PROFILE.set(profile)
-    log_to_stderr(logging.DEBUG if verbose else logging.ERROR, PLAIN)
+    level = logging.DEBUG if verbose > 1 else logging.INFO if verbose else logging.ERROR
+    log_to_stderr(level, TIMED if verbose else PLAIN)
 
 
 PANELS = {
