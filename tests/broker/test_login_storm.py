@@ -180,7 +180,7 @@ def test_given_a_system_that_does_not_let_us_then_it_is_said_once_with_the_remed
     monkeypatch.setattr(sockets, "_PIDFD_GETFD", -1)
     with caplog.at_level(logging.WARNING, "icebus.broker.logins"):
         for source in ("127.0.0.21", "127.0.0.22"):
-            for _ in range(int(AT_ONCE) + 50):
+            for _ in range(int(AT_ONCE) + 100):
                 attempt(broker.port, source)
         broker.stop(Deadline.after(5))
     assert caplog.text.count("nobody can be shut out here") == 1

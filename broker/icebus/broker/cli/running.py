@@ -20,6 +20,7 @@ from icebus.broker.directory import BrokerDirectory
 from icebus.broker.embedded import EmbeddedBroker
 from icebus.broker.health import look
 from icebus.broker.service.service import BrokerService
+from icebus.broker.service.sessions import Sessions
 from icebus.broker.tls.certificates import SOON
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import BrokerUnavailable, IcebusError
@@ -83,7 +84,9 @@ class StandingBroker:
         self._revocations = self._revocations_now()
         self._next_expiry_check = 0.0
         self._turns: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        self._service = BrokerService(files, self.broker.address(BROKER))
+        address = self.broker.address(BROKER)
+        sessions = Sessions(self.broker.logins.take_to_clear, address)
+        self._service = BrokerService(files, address, [sessions])
 
     @property
     def listening(self) -> str:

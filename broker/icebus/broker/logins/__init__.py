@@ -1,1 +1,1 @@
-"""Who connects to Mosquitto, read from its log; whoever fails too often is shut out for a while."""
+"""Who connects to Mosquitto, read from its log; who fails or has too much of it is kept out."""

@@ -8,19 +8,20 @@ from dataclasses import dataclass, field
 
 from icebus.broker.logins.lines import Reason
 
-AT_ONCE = 300.0
-"""Failures that an address may have at once, before it is shut out."""
+AT_ONCE = 1000.0
+"""Connections that come to nothing, or have yet to log in, that an address may have at once before
+it is shut out: one second of Mosquitto's time. A cluster behind one address comes back at once
+after a restart of the broker, too."""
 
 PER_SECOND = 10.0
-"""Failures a second that an address may have for ever: what ten clients do that try again every
-second with a password that has changed, and a hundredth of a core for Mosquitto."""
+"""Such connections a second that an address may have for ever: what ten clients do that try again
+every second with a password that has changed, and a hundredth of a core for Mosquitto."""
 
 SHUT_OUT = 60.0
-"""Seconds for which an address is shut out. Afterwards it may fail :data:`AT_ONCE` times again."""
+"""Seconds for which an address is shut out. Afterwards it has :data:`AT_ONCE` again."""
 
-COST_OF_LOGIN = 0.1
-"""What a login that succeeds costs of the allowance: a hundred a second are not too many, for a
-cluster behind one address comes back at once after a restart of the broker."""
+COST_OF_LOGIN = 0.2
+"""What a connection that logs in costs of the allowance."""
 
 FORGIVEN = (ipaddress.ip_network("127.0.0.1"), ipaddress.ip_network("::/64"))
 """Never shut out: all programs of this machine come from there, our own too."""
@@ -31,11 +32,11 @@ REMEMBERED = 10_000
 MOST_SHUT_OUT = 100
 """Addresses that are shut out at a time, so that the kernel's filter stays short."""
 
-LOGIN_TIME = 5.0
-"""Seconds in which an honest client says who it is."""
+LOGIN_TIME = 10.0
+"""Seconds in which an honest client says who it is; Mosquitto would wait for 90."""
 
 SILENT_TIME = 100.0
-"""Seconds after which Mosquitto has ended a connection that never said who it is: it takes 90."""
+"""Seconds after which Mosquitto itself has ended a connection that never said who it is."""
 
 WAITING = 8192
 """Connections that have yet to log in, at most: as many as Mosquitto may have."""
@@ -61,7 +62,7 @@ class _Allowance:
     """What one address has left.
 
     Attributes:
-        left: failures that it may have now.
+        left: connections that it may have now.
         since: when that was so.
     """
 
@@ -72,12 +73,12 @@ class _Allowance:
 
 
 class Allowances:
-    """Counts failures for each address and says who is shut out.
+    """Counts connections for each address and says who is shut out.
 
-    A line that tells of a failure often does not say where it came from. Then it is one of those
-    connections that have yet to log in, and counted for the address that has most of them: an
-    attacker who tries from one place while he keeps connections open from another is charged
-    wherever he has more.
+    Each connection is charged for when it is opened, where its address is known for sure, and most
+    of that is given back when it logs in. A line that tells of a failure often does not say where
+    it came from; whom such a line is ascribed to, for people, is the address that has most
+    connections that have yet to log in.
     """
 
     def __init__(self) -> None:
@@ -89,20 +90,24 @@ class Allowances:
 
     # --- connections --------------------------------------------------------------------------
 
-    def opened(self, address: str, port: int, now: float) -> None:
-        """A connection is there that has yet to log in."""
+    def opened(self, address: str, port: int, now: float) -> bool:
+        """A connection is there that has yet to log in; returns whether its address is shut out."""
         self._forget((address, port))
         self._waiting[address, port] = now
         self._counted[address] += 1
         self._age(now)
+        return self._charge(address, 1.0, now)
 
-    def logged_in(self, address: str, port: int, now: float) -> bool:
-        """It has logged in; returns whether its address is shut out because of it."""
+    def logged_in(self, address: str, port: int, now: float) -> None:
+        """It has logged in."""
         self._forget((address, port))
-        network = network_of(address)
-        return network is not None and self._charge(network, COST_OF_LOGIN, now)
+        self._charge(address, COST_OF_LOGIN - 1.0, now)
 
-    def failed(self, reason: Reason, address: str, now: float) -> tuple[str, bool]:
+    def denied(self, address: str, now: float) -> bool:
+        """A connection was over before it counted as opened; returns whether that shuts it out."""
+        return self._charge(address, 1.0, now)
+
+    def failed(self, reason: Reason, address: str, now: float) -> str:
         """A connection ended without a login.
 
         Args:
@@ -111,17 +116,25 @@ class Allowances:
             now: monotonic seconds.
 
         Returns:
-            The address that it is counted for, or nothing, and whether that is now shut out.
+            The address that it is ascribed to, or nothing.
         """
         address = address or self._likely_origin(now)
         network = network_of(address)
         if network is None:
-            return "", False
-        shut = self._charge(network, 1.0, now)
-        allowance = self._allowances[network]
+            return ""
+        allowance = self._allowance(network, now)
         allowance.failures[reason] += 1
         allowance.last = now
-        return address, shut
+        return address
+
+    def silent(self, now: float) -> list[tuple[str, int]]:
+        """Connections that have not said for :data:`LOGIN_TIME` who they are."""
+        self._age(now)
+        return list(self._silent)
+
+    def gone(self, connection: tuple[str, int]) -> None:
+        """A connection was ended, or is not there any more."""
+        self._silent.pop(connection, None)
 
     def _likely_origin(self, now: float) -> str:
         self._age(now)
@@ -156,15 +169,22 @@ class Allowances:
             if self._counted[connection[0]] <= 0:
                 del self._counted[connection[0]]
 
-    def _charge(self, network: Network, cost: float, now: float) -> bool:
+    def _allowance(self, network: Network, now: float) -> _Allowance:
         allowance = self._allowances.get(network)
         if allowance is None:
             allowance = self._allowances[network] = _Allowance(AT_ONCE, now)
         self._allowances.move_to_end(network)
         while len(self._allowances) > REMEMBERED:
             self._allowances.popitem(last=False)
+        return allowance
+
+    def _charge(self, address: str, cost: float, now: float) -> bool:
+        network = network_of(address)
+        if network is None:
+            return False
+        allowance = self._allowance(network, now)
         gained = (now - allowance.since) * PER_SECOND
-        allowance.left = min(AT_ONCE, allowance.left + gained) - cost
+        allowance.left = min(AT_ONCE, allowance.left + gained - cost)
         allowance.since = now
         if allowance.left > 0 or network in FORGIVEN or network in self._shut_out:
             return False

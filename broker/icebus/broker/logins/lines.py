@@ -105,9 +105,10 @@ _SECRET = re.compile(r"[0-9a-f]{32,}")
 _STAMP = re.compile(r"\d+: ")
 _OPENED = re.compile(r"New connection from (\S+):(\d{1,5}) on port \d+\.")
 _LOGGED_IN = re.compile(
-    r"New client connected from (\S+?):(\d{1,5}) as (.*) \(p\d+, c\d, k\d+, u'([^']*)'\)\."
+    r"New (?:client|bridge) connected from (\S+?):(\d{1,5}) as (.*) "
+    r"\(p\d+, c\d, k\d+, u'([^']*)'\)\."
 )
-_CUT = re.compile(r"New client connected from (\S+?):(\d{1,5}) as ")
+_CUT = re.compile(r"New (?:client|bridge) connected from (\S+?):(\d{1,5}) as ")
 _ENDED = re.compile(
     r"Client (.*) (?:disconnected\.|closed its connection\.|disconnected, not authorised\."
     r"|disconnected: [^:]*\.|disconnected due to [a-zA-Z ]+\.|has exceeded timeout, disconnecting\."
@@ -118,7 +119,14 @@ _TLS_FAILED = re.compile(r"Client connection from (\S+) failed: error:([0-9A-F]+
 _FULL = re.compile(r"Client connection from (\S+) denied: max_connections exceeded\.")
 _SOCKET_ERROR = re.compile(r"Bad socket read/write on client (.*): [^:]*")
 _EOF = "unexpected eof"
-_OF_CLIENTS = ("Client ", "New client ", "New connection ", "OpenSSL Error", "Bad client ")
+_OF_CLIENTS = (
+    "Client ",
+    "New client ",
+    "New bridge ",
+    "New connection ",
+    "OpenSSL Error",
+    "Bad client ",
+)
 
 
 def text_of(line: bytes) -> str:

@@ -81,12 +81,25 @@ def shut_out(pid: int, networks: Collection[Network]) -> int:
     return listening
 
 
-def end_connections(pid: int, peers: Collection[tuple[str, int]]) -> int:
+def peers(pid: int) -> set[tuple[str, int]]:
+    """Address and port at the other end of each connection of a process.
+
+    Raises:
+        OSError: the process is gone, or the system does not let us.
+    """
+    found = set()
+    for each in _sockets(pid):
+        with suppress(OSError):  # not connected, or just ended
+            found.add(each.getpeername()[:2])
+    return found
+
+
+def end_connections(pid: int, ending: Collection[tuple[str, int]]) -> int:
     """End connections of a process.
 
     Args:
         pid: of a child.
-        peers: address and port at the other end of each.
+        ending: address and port at the other end of each.
 
     Returns:
         How many were there.
@@ -97,7 +110,7 @@ def end_connections(pid: int, peers: Collection[tuple[str, int]]) -> int:
     ended = 0
     for each in _sockets(pid):
         with suppress(OSError):  # not connected, or just ended
-            if each.getpeername()[:2] in peers:
+            if each.getpeername()[:2] in ending:
                 each.shutdown(socket.SHUT_RDWR)
                 ended += 1
     return ended

@@ -6,12 +6,17 @@ import logging
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 
 from icebus.broker.logins.allowances import AT_ONCE, SHUT_OUT, Allowances, Network, network_of
-from icebus.broker.logins.lines import Detail, Failed, Full, Line, LoggedIn, Opened, Reason
-from icebus.broker.logins.sockets import shut_out
+from icebus.broker.logins.connections import CONNECTIONS, Connections, Peer
+from icebus.broker.logins.lines import Detail, Ended, Failed, Full, Line, LoggedIn, Opened, Reason
+from icebus.broker.logins.sockets import end_connections, peers, shut_out
 
 log = logging.getLogger(__name__)
+
+ENDING_INTERVAL = 1.0
+"""Seconds between looks at connections that must not be, each of which asks for all there are."""
 
 NAMED = 50
 """Addresses whose failures are said apart; those of more are counted together, or a flood from many
@@ -29,6 +34,7 @@ class LoginWatch:
 
     def __init__(self) -> None:
         self._allowances = Allowances()
+        self._connections = Connections()
         self._lock = threading.Lock()
         self._applying = threading.Lock()
         self._named: OrderedDict[str, float] = OrderedDict()
@@ -36,6 +42,7 @@ class LoginWatch:
         self._applied: frozenset[Network] = frozenset()
         self._complained = False
         self._left = False
+        self._ended_at = 0.0
 
     def started(self, pid: int) -> None:
         """Mosquitto listens as this process, and is to know who is shut out."""
@@ -46,8 +53,9 @@ class LoginWatch:
 
     def ended(self) -> None:
         """Mosquitto has ended; its number may be another process's from now on."""
-        with self._applying:
+        with self._applying, self._lock:
             self._pid = 0
+            self._connections.all_ended()
 
     def take(self, line: Line, now: float) -> None:
         """Learn from a line.
@@ -64,11 +72,17 @@ class LoginWatch:
         with self._lock:
             match line:
                 case Opened(address, port):
-                    self._allowances.opened(address, port, now)
-                case LoggedIn(address, port):
-                    shut = self._allowances.logged_in(address, port, now)
-                case Failed(reason, origin):
-                    address, shut = self._allowances.failed(reason, origin, now)
+                    shut = self._allowances.opened(address, port, now)
+                case LoggedIn(address, port, client, user):
+                    self._allowances.logged_in(address, port, now)
+                    self._connections.logged_in(client, user, (address, port))
+                case Ended(client):
+                    self._connections.ended(client)
+                case Failed(reason, address):
+                    shut = bool(address) and self._allowances.denied(address, now)
+                    address = self._allowances.failed(reason, address, now)
+                case Full(address):
+                    shut = self._allowances.denied(address, now)
                 case _:
                     pass
         if isinstance(line, Failed):
@@ -80,8 +94,8 @@ class LoginWatch:
         if shut:
             self._apply(now)
             log.warning(
-                "%s is shut out for %.0f s: more than %.0f connections from there came to nothing; "
-                "those that are there go on",
+                "%s is shut out for %.0f s: more than %.0f connections from there came to nothing, "
+                "or nearly as many a second; those that have logged in go on",
                 network_of(address),
                 SHUT_OUT,
                 AT_ONCE,
@@ -89,8 +103,47 @@ class LoginWatch:
             )
 
     def tick(self, now: float) -> None:
-        """Let in again whose time has passed."""
+        """Let in again whose time has passed, and end connections that must not be.
+
+        To be called about every second.
+        """
         self._apply(now)
+        with self._lock:
+            silent = self._allowances.silent(now)
+            due = bool(silent) or self._connections.too_many
+        if due and now - self._ended_at >= ENDING_INTERVAL:
+            self._ended_at = now
+            with self._applying:
+                self._allowed(lambda pid: self._end(pid, silent))
+
+    def take_to_clear(self, most: int) -> list[tuple[str, str]]:
+        """Sessions that were left behind, too many for their users: ids, and whose they are."""
+        with self._lock:
+            return self._connections.take_to_clear(most)
+
+    def _end(self, pid: int, silent: list[Peer]) -> None:
+        there = peers(pid)
+        with self._lock:
+            beyond = self._connections.beyond(there)
+            for each in silent:
+                self._allowances.gone(each)
+        if beyond or not there.isdisjoint(silent):
+            end_connections(pid, {*beyond, *silent})
+        for user in set(beyond.values()) - {""}:
+            log.warning(
+                "%s has more than %d connections: those beyond were ended; end some, or see which "
+                "program opens them",
+                user,
+                CONNECTIONS,
+                extra={"subject": user},
+            )
+        for (address, _port), user in beyond.items():
+            if not user:
+                log.warning(
+                    "a connection from %s was ended: its client id is longer than 900 bytes",
+                    address,
+                    extra={"subject": self._subject(address, self._ended_at)},
+                )
 
     def failures(self, now: float, within: float) -> dict[Network, tuple[int, float]]:
         """How many failures there were, and how many seconds ago the last one, by address."""
@@ -126,18 +179,24 @@ class LoginWatch:
             if wanted == self._applied or not self._pid:
                 return
             self._applied = wanted
-            try:
-                shut_out(self._pid, wanted)
-            except ProcessLookupError:
-                pass  # it has ended, and all connections with it
-            except (OSError, AttributeError, ValueError) as error:
-                self._complain(error)
+            self._allowed(lambda pid: shut_out(pid, wanted))
+
+    def _allowed(self, act: Callable[[int], object]) -> None:
+        """Do something to the sockets of Mosquitto, if it runs and the system lets us."""
+        if not self._pid:
+            return
+        try:
+            act(self._pid)
+        except ProcessLookupError:
+            pass  # it has ended, and all connections with it
+        except (OSError, AttributeError, ValueError) as error:
+            self._complain(error)
 
     def _complain(self, error: Exception) -> None:
         if not self._complained:
             self._complained = True
             log.warning(
-                "nobody can be shut out here, however many logins fail (%s); have a firewall count "
-                "connections, as docs/deploy.md says",
+                "nobody can be shut out here, however many logins fail or connections somebody has "
+                "(%s); have a firewall count connections, as docs/deploy.md says",
                 error,
             )

@@ -16,6 +16,7 @@ from icebus.broker.directory import BrokerDirectory
 from icebus.broker.embedded import EmbeddedBroker
 from icebus.broker.process import Child
 from icebus.broker.service.service import BrokerService
+from icebus.broker.service.sessions import Sessions
 from icebus.bus import BrokerAddress
 from icebus.client._connection.connection import check_id
 from icebus.client._farm_directory import is_up, lock_path, profile_path
@@ -162,7 +163,9 @@ class Farm:
         self.supervisor.start(
             Service("broker", lambda: _started(broker), self.directory / "broker/mosquitto.log")
         )
-        self._service = BrokerService(BrokerDirectory(broker.directory), self.address(BROKER))
+        address = self.address(BROKER)
+        sessions = Sessions(broker.logins.take_to_clear, address)
+        self._service = BrokerService(BrokerDirectory(broker.directory), address, [sessions])
         self._service.start()
         for principal in principals:
             self._profile(principal.id).write(profile_path(self.directory, principal.id))

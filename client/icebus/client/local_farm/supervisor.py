@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from icebus.broker.log_files import keep_bounded
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import IcebusError
 
@@ -15,6 +16,9 @@ FIRST_PAUSE = 0.2
 """Seconds until a child that died is started again: a killed worker is back within a second."""
 
 LONGEST_PAUSE = 10.0
+
+LOG_INTERVAL = 10.0
+"""Seconds between looks at how long logs are."""
 
 STEADY = 20.0
 """Seconds a child must run for its earlier deaths to be forgiven."""
@@ -63,6 +67,7 @@ class Supervisor:
 
     def __init__(self, report: Callable[[str], object]) -> None:
         self._report = report
+        self._unbounded: set[Path] = set()
         self.services: list[Service] = []
 
     def start(self, service: Service) -> None:
@@ -70,9 +75,10 @@ class Supervisor:
         self.services.append(service)
         self._start(service)
 
-    def tend(self) -> Deadline | None:
-        """Restart what has died; returns when to be called again at the latest, if at all."""
+    def tend(self) -> Deadline:
+        """Restart what has died, and keep logs short; returns when to be called again at latest."""
         now = time.monotonic()
+        self._bound_logs()
         for service in self.services:
             if service.child is not None and not service.child.running:
                 code = service.child.stop(Deadline.after(1))
@@ -87,7 +93,16 @@ class Supervisor:
             if service.child is None and service.due <= now:
                 self._start(service)
         due = [service.due for service in self.services if service.child is None]
-        return Deadline(min(due)) if due else None
+        return Deadline(min([*due, now + LOG_INTERVAL]))
+
+    def _bound_logs(self) -> None:
+        for service in self.services:
+            try:
+                keep_bounded(service.log)
+            except (IcebusError, OSError) as error:
+                if service.log not in self._unbounded:
+                    self._unbounded.add(service.log)
+                    self._report(f"icebus: {service.log} can't be kept short: {error}")
 
     def _start(self, service: Service) -> None:
         service.started = time.monotonic()

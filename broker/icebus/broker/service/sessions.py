@@ -1,0 +1,89 @@
+"""Clears sessions that users left behind, where they are too many for one user.
+
+Mosquitto has no bound for them. Who connects under the id of a session, asking for a new one, ends
+it; the principal ``broker`` does that here, under ids that Mosquitto's log has told.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Mapping
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion
+
+from icebus.broker.access import Principal
+from icebus.bus import BrokerAddress, Bus
+from icebus.schemas.deadline import Deadline
+
+log = logging.getLogger(__name__)
+
+AT_A_TIME = 300
+"""Sessions that are cleared before others have their turn: less than a second's work."""
+
+CONNECT_TIMEOUT = 2.0
+"""Seconds to clear one, of which it takes some milliseconds."""
+
+TakeSessions = Callable[[int], list[tuple[str, str]]]
+"""Gives at most so many sessions that shall go: their ids, and whose they are."""
+
+
+class Sessions:
+    """A part of the broker's service.
+
+    Args:
+        take: where it learns what to clear.
+        address: of the broker, as the principal ``broker``.
+    """
+
+    def __init__(self, take: TakeSessions, address: BrokerAddress) -> None:
+        self._take_sessions = take
+        self._address = address
+
+    def start(self, bus: Bus, soon: Callable[[Callable[[], None]], bool]) -> None:
+        """Begin; there is nothing to subscribe to."""
+
+    def on_principals(self, principals: Mapping[str, Principal]) -> None:
+        """Who is known does not matter here."""
+
+    def tick(self) -> None:
+        """Clear what is too much."""
+        cleared: Counter[str] = Counter()
+        for client, user in self._take_sessions(AT_A_TIME):
+            if not self._clear(client):
+                break
+            cleared[user] += 1
+        for user, count in cleared.items():
+            log.log(
+                logging.WARNING if count > 1 else logging.INFO,
+                "cleared %d sessions that %s had left behind: too many for one user; connect with "
+                "a session expiry of 0, or fewer clients",
+                count,
+                user,
+                extra={"subject": user},
+            )
+
+    def stop(self) -> None:
+        """End."""
+
+    def _clear(self, client_id: str) -> bool:
+        """End one session; returns whether the broker has let us."""
+        client = paho.Client(
+            CallbackAPIVersion.VERSION2,
+            client_id,
+            protocol=paho.MQTTv5,
+            reconnect_on_failure=False,
+        )
+        client.username_pw_set(self._address.user, self._address.password)
+        deadline = Deadline.after(CONNECT_TIMEOUT)
+        try:
+            client.connect(self._address.host, self._address.port, clean_start=True)
+            while not client.is_connected() and not deadline.expired:
+                if client.loop(0.1) != paho.MQTT_ERR_SUCCESS:
+                    return False
+            return client.is_connected()
+        except OSError:
+            return False  # it is going down, or starting: what was kept is asked for again
+        finally:
+            client.disconnect()
