@@ -213,6 +213,9 @@ def test_given_a_connection_that_does_not_say_who_it_is_then_it_is_ended(
     monkeypatch.setattr("icebus.broker.logins.allowances.LOGIN_TIME", 0.5)
     began = time.monotonic()
     with socket.create_connection(("127.0.0.1", broker.port)) as silent:
-        silent.settimeout(15)
+        for _ in range(3):  # failures beside it, which the log can't tell from it
+            with socket.create_connection(("127.0.0.1", broker.port)) as other:
+                other.sendall(b"not MQTT")
+        silent.settimeout(30)
         assert silent.recv(1) == b""
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 60, "Mosquitto itself would have waited longer"

@@ -170,6 +170,25 @@ class Principals(Message):
     principals: list[KnownPrincipal]
 
 
+class FailingAddress(Message):
+    """An address from which logins fail."""
+
+    address: str = Field(max_length=64, description="With its length of prefix: IPv6 as /64.")
+    failures: Natural = Field(
+        description="How many since the broker's program has known the address."
+    )
+    last: Timestamp = Field(description="When the last one was.")
+
+
+class FailedLogins(Message):
+    """Retained on ``broker/logins``: who has failed to log in within the last hour."""
+
+    addresses: list[FailingAddress] = Field(description="Those with most failures first.")
+    shut_out: list[str] = Field(
+        default_factory=list, description="Addresses from which nothing is taken at present."
+    )
+
+
 class Run(Message):
     """On ``run/{role}/{principal}``: a run of a program that is there, or asks whether one is."""
 

@@ -372,6 +372,14 @@ ACCOUNT = Topic(
     model=accounts.Account,
     retained=True,
 )
+FAILED_LOGINS = Topic(
+    "broker/logins",
+    "From where logins at the broker fail, and which addresses are shut out for it.",
+    writers={Role.BROKER: {}},
+    readers={Role.ADMIN: {}},
+    model=components.FailedLogins,
+    retained=True,
+)
 BROKER_OPERATION = Topic(
     "broker/call/{user}/{operation}",
     "A request to the broker's own service.",

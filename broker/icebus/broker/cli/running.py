@@ -19,6 +19,7 @@ from icebus.broker.cli.setup_commands import warnings_of
 from icebus.broker.directory import BrokerDirectory
 from icebus.broker.embedded import EmbeddedBroker
 from icebus.broker.health import look
+from icebus.broker.service.failed_logins import FailedLoginsTold
 from icebus.broker.service.service import BrokerService
 from icebus.broker.service.sessions import Sessions
 from icebus.broker.tls.certificates import SOON
@@ -85,8 +86,9 @@ class StandingBroker:
         self._next_expiry_check = 0.0
         self._turns: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         address = self.broker.address(BROKER)
+        told = FailedLoginsTold(self.broker.logins)
         sessions = Sessions(self.broker.logins.take_to_clear, address)
-        self._service = BrokerService(files, address, [sessions])
+        self._service = BrokerService(files, address, [sessions, told])
 
     @property
     def listening(self) -> str:

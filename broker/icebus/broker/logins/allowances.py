@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 from collections import Counter, OrderedDict
 from dataclasses import dataclass, field
+from itertools import takewhile
 
 from icebus.broker.logins.lines import Reason
 
@@ -40,6 +41,9 @@ SILENT_TIME = 100.0
 
 WAITING = 8192
 """Connections that have yet to log in, at most: as many as Mosquitto may have."""
+
+UNNAMED = 20_000
+"""Connections that have not logged in and may have ended since, at most."""
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -84,6 +88,7 @@ class Allowances:
     def __init__(self) -> None:
         self._allowances: OrderedDict[Network, _Allowance] = OrderedDict()
         self._waiting: OrderedDict[tuple[str, int], float] = OrderedDict()
+        self._unnamed: OrderedDict[tuple[str, int], float] = OrderedDict()
         self._counted: Counter[str] = Counter()
         self._silent: OrderedDict[tuple[str, int], float] = OrderedDict()
         self._shut_out: dict[Network, float] = {}
@@ -92,6 +97,10 @@ class Allowances:
 
     def opened(self, address: str, port: int, now: float) -> bool:
         """A connection is there that has yet to log in; returns whether its address is shut out."""
+        self._unnamed.pop((address, port), None)
+        self._unnamed[address, port] = now
+        while len(self._unnamed) > UNNAMED:
+            self._unnamed.popitem(last=False)
         self._forget((address, port))
         self._waiting[address, port] = now
         self._counted[address] += 1
@@ -100,6 +109,7 @@ class Allowances:
 
     def logged_in(self, address: str, port: int, now: float) -> None:
         """It has logged in."""
+        self._unnamed.pop((address, port), None)
         self._forget((address, port))
         self._charge(address, COST_OF_LOGIN - 1.0, now)
 
@@ -123,18 +133,18 @@ class Allowances:
         if network is None:
             return ""
         allowance = self._allowance(network, now)
-        allowance.failures[reason] += 1
-        allowance.last = now
+        if reason is not Reason.LEFT:
+            allowance.failures[reason] += 1
+            allowance.last = now
         return address
 
     def silent(self, now: float) -> list[tuple[str, int]]:
-        """Connections that have not said for :data:`LOGIN_TIME` who they are."""
-        self._age(now)
-        return list(self._silent)
+        """Those that have not said for :data:`LOGIN_TIME` who they are; they may have ended."""
+        return list(takewhile(lambda each: now - self._unnamed[each] > LOGIN_TIME, self._unnamed))
 
     def gone(self, connection: tuple[str, int]) -> None:
         """A connection was ended, or is not there any more."""
-        self._silent.pop(connection, None)
+        self._unnamed.pop(connection, None)
 
     def _likely_origin(self, now: float) -> str:
         self._age(now)
@@ -205,6 +215,8 @@ class Allowances:
 
     def failures(self, now: float, within: float) -> dict[Network, tuple[int, float]]:
         """How many failures there were, and how many seconds ago the last one, for each address.
+
+        Who just went is not counted: whoever looks whether we are there does.
 
         Args:
             now: monotonic seconds.

@@ -8,6 +8,7 @@ Containers forbid that call unless they have ``SYS_PTRACE``; then nobody is shut
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import socket
 import struct
@@ -43,6 +44,8 @@ def _sockets(pid: int) -> Iterator[socket.socket]:
                 duplicate = call(_PIDFD_GETFD, process, int(number), 0)
                 if duplicate < 0:
                     code = ctypes.get_errno()
+                    if code == errno.EBADF:
+                        continue  # closed just now
                     raise OSError(code, os.strerror(code))
                 with socket.socket(fileno=duplicate) as found:
                     yield found
@@ -90,8 +93,13 @@ def peers(pid: int) -> set[tuple[str, int]]:
     found = set()
     for each in _sockets(pid):
         with suppress(OSError):  # not connected, or just ended
-            found.add(each.getpeername()[:2])
+            found.add(_peer(each))
     return found
+
+
+def _peer(connection: socket.socket) -> tuple[str, int]:
+    address, port = connection.getpeername()[:2]
+    return address.partition("%")[0], port  # Mosquitto logs no scope
 
 
 def end_connections(pid: int, ending: Collection[tuple[str, int]]) -> int:
@@ -110,7 +118,7 @@ def end_connections(pid: int, ending: Collection[tuple[str, int]]) -> int:
     ended = 0
     for each in _sockets(pid):
         with suppress(OSError):  # not connected, or just ended
-            if each.getpeername()[:2] in ending:
+            if _peer(each) in ending:
                 each.shutdown(socket.SHUT_RDWR)
                 ended += 1
     return ended

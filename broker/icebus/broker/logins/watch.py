@@ -12,6 +12,7 @@ from icebus.broker.logins.allowances import AT_ONCE, SHUT_OUT, Allowances, Netwo
 from icebus.broker.logins.connections import CONNECTIONS, Connections, Peer
 from icebus.broker.logins.lines import Detail, Ended, Failed, Full, Line, LoggedIn, Opened, Reason
 from icebus.broker.logins.sockets import end_connections, peers, shut_out
+from icebus.schemas.ids import user_of
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +76,7 @@ class LoginWatch:
                     shut = self._allowances.opened(address, port, now)
                 case LoggedIn(address, port, client, user):
                     self._allowances.logged_in(address, port, now)
-                    self._connections.logged_in(client, user, (address, port))
+                    self._connections.logged_in(client, user_of(user), (address, port))
                 case Ended(client):
                     self._connections.ended(client)
                 case Failed(reason, address):
@@ -92,13 +93,15 @@ class LoginWatch:
                 "a listener has all the connections that it takes; %s got none", line.address
             )
         if shut:
-            self._apply(now)
+            applied = self._apply(now)
             log.warning(
-                "%s is shut out for %.0f s: more than %.0f connections from there came to nothing, "
-                "or nearly as many a second; those that have logged in go on",
+                "%s has had more than %.0f connections that came to nothing%s",
                 network_of(address),
-                SHUT_OUT,
                 AT_ONCE,
+                f"; it is shut out for {SHUT_OUT:.0f} s, and its connections that have logged in "
+                "go on"
+                if applied
+                else "; have a firewall shut it out",
                 extra={"subject": self._subject(address, now)},
             )
 
@@ -121,14 +124,20 @@ class LoginWatch:
         with self._lock:
             return self._connections.take_to_clear(most)
 
+    def shut_out(self, now: float) -> frozenset[Network]:
+        """Who is shut out."""
+        with self._lock:
+            return self._allowances.shut_out(now)
+
     def _end(self, pid: int, silent: list[Peer]) -> None:
         there = peers(pid)
         with self._lock:
             beyond = self._connections.beyond(there)
-            for each in silent:
-                self._allowances.gone(each)
         if beyond or not there.isdisjoint(silent):
             end_connections(pid, {*beyond, *silent})
+        with self._lock:
+            for each in silent:
+                self._allowances.gone(each)
         for user in set(beyond.values()) - {""}:
             log.warning(
                 "%s has more than %d connections: those beyond were ended; end some, or see which "
@@ -172,25 +181,28 @@ class LoginWatch:
             self._named[network] = now
         return network
 
-    def _apply(self, now: float) -> None:
+    def _apply(self, now: float) -> bool:
+        """Have the kernel know who is shut out; returns whether it does."""
         with self._lock:
             wanted = self._allowances.shut_out(now)
         with self._applying:
             if wanted == self._applied or not self._pid:
-                return
+                return wanted == self._applied and not self._complained
             self._applied = wanted
-            self._allowed(lambda pid: shut_out(pid, wanted))
+            return self._allowed(lambda pid: shut_out(pid, wanted))
 
-    def _allowed(self, act: Callable[[int], object]) -> None:
+    def _allowed(self, act: Callable[[int], object]) -> bool:
         """Do something to the sockets of Mosquitto, if it runs and the system lets us."""
         if not self._pid:
-            return
+            return False
         try:
             act(self._pid)
         except ProcessLookupError:
-            pass  # it has ended, and all connections with it
+            return False  # it has ended, and all connections with it
         except (OSError, AttributeError, ValueError) as error:
             self._complain(error)
+            return False
+        return True
 
     def _complain(self, error: Exception) -> None:
         if not self._complained:

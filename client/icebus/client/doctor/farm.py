@@ -18,13 +18,14 @@ from icebus.client._profile import find_address
 from icebus.client._survey import Survey, survey
 from icebus.client._version import version
 from icebus.client.doctor.finding import Finding, fail, ok, warn
+from icebus.schemas.components import FailedLogins
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.devices import DeviceReport, DeviceState
 from icebus.schemas.errors import IcebusError, NoProfile, NotAuthorized
 from icebus.schemas.liveness import is_gone
 from icebus.schemas.message import decode, now
 from icebus.schemas.operations.accounts import Account
-from icebus.schemas.topics import ACCOUNT, Role
+from icebus.schemas.topics import ACCOUNT, FAILED_LOGINS, Role
 
 TIMEOUT: Final = 4.0
 """Seconds for the broker to take us in, and to tell how the farm is."""
@@ -42,6 +43,9 @@ OVERDUE: Final = timedelta(seconds=30)
 """How long control may take to end what has expired, on a busy machine."""
 
 LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
+
+MANY_FAILURES: Final = 10
+"""Failed logins from one address that are worth a word: somebody who mistypes has fewer."""
 
 _START = "`icebus up` starts one on this machine"
 
@@ -216,6 +220,31 @@ def _device(report: DeviceReport) -> Finding:
     return warn("devices", found, _TROUBLE[report.state])
 
 
+def check_logins(told: FailedLogins | None, at: datetime) -> list[Finding]:
+    """Whether somebody tries to log in at the broker and fails; administrators alone are told.
+
+    Args:
+        told: by the broker; None for others, and for a broker that tells nothing.
+        at: this machine's time.
+    """
+    if told is None:
+        return []
+    many = [each for each in told.addresses if each.failures >= MANY_FAILURES]
+    found = [
+        warn(
+            "logins",
+            f"{each.failures:,} failed from {each.address}, the last "
+            f"{max(0, (at - each.last).total_seconds()) / 60:.0f} min ago"
+            + (": it is shut out" if each.address in told.shut_out else ""),
+            "a program with an old password, or somebody who tries; the broker's log says why",
+        )
+        for each in many[:SHOWN]
+    ]
+    if len(many) > SHOWN:
+        found.append(warn("logins", f"and from {len(many) - SHOWN} more addresses", ""))
+    return found or [ok("logins", "few failed within the last hour, or none")]
+
+
 def check_versions(farm: Survey, ours: str) -> Finding:
     """Whether all parts of the farm are of this version, and offer the same."""
     versions = [(name, state.version) for name, state in farm.workers.items()]
@@ -261,6 +290,9 @@ def findings(profile: str | None) -> Iterable[Finding]:
             user=address.user,
         )
         # What is kept of the account comes before all of this.
+        told: list[FailedLogins] = []
+        # Before the survey, which ends when all that is retained has come.
+        bus.subscribe(FAILED_LOGINS, lambda heard: told.append(decode(FailedLogins, heard.payload)))
         farm = survey(bus, Deadline.after(TIMEOUT))
         yield check_account(accounts[-1] if accounts else None, address.logs_in_as, now())
     except NotAuthorized as error:
@@ -276,5 +308,6 @@ def findings(profile: str | None) -> Iterable[Finding]:
     yield from check_workers(farm)
     yield from check_devices(farm)
     yield from check_claims(farm)
+    yield from check_logins(told[-1] if told else None, now())
     yield check_versions(farm, version())
     yield check_clock(farm, now(), here=address.host in LOOPBACK)

@@ -15,6 +15,7 @@ from icebus.broker.access import Principal
 from icebus.broker.directory import BrokerDirectory
 from icebus.broker.embedded import EmbeddedBroker
 from icebus.broker.process import Child
+from icebus.broker.service.failed_logins import FailedLoginsTold
 from icebus.broker.service.service import BrokerService
 from icebus.broker.service.sessions import Sessions
 from icebus.bus import BrokerAddress
@@ -164,8 +165,9 @@ class Farm:
             Service("broker", lambda: _started(broker), self.directory / "broker/mosquitto.log")
         )
         address = self.address(BROKER)
+        told = FailedLoginsTold(broker.logins)
         sessions = Sessions(broker.logins.take_to_clear, address)
-        self._service = BrokerService(BrokerDirectory(broker.directory), address, [sessions])
+        self._service = BrokerService(BrokerDirectory(broker.directory), address, [sessions, told])
         self._service.start()
         for principal in principals:
             self._profile(principal.id).write(profile_path(self.directory, principal.id))
