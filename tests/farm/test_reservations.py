@@ -461,3 +461,16 @@ def test_given_serials_in_lower_case_when_given_to_the_library_then_the_boards_a
         assert set(found) == {serial}
         boards.reboot(serial.lower())
         boards.release([serial.lower()])
+
+
+def test_given_a_reservation_when_it_grows_then_its_new_boards_measure_too(
+    farm: Up, circuits: Sequence[Path]
+) -> None:
+    profile = profile_path(farm.directory, "ann")
+    with PulseCountClient(profile=profile) as client, client.reserve(1) as boards:
+        (first,) = boards.serials
+        new = boards.grow(2)
+        measured = {result.serial for result in boards.evaluate([circuits[0]])}
+        assert measured == {first, *new} == set(boards.serials)
+        boards.release(new)
+        assert boards.grow(serials=new[:1]) == new[:1]

@@ -36,6 +36,7 @@ from icebus.schemas.operations.reservations import (
     EndArgs,
     ExtendArgs,
     ExtendReply,
+    GrowArgs,
     KnownDevice,
     ListArgs,
     RebootHeldArgs,
@@ -151,6 +152,27 @@ def _note_withdrawn(withdrawn: Future[WithdrawReply]) -> None:
     error = withdrawn.exception()
     if error is not None:
         log.warning("could not undo a reserve that was not answered: %s", error)
+
+
+def grow(
+    connection: Connection,
+    reservation: str,
+    *,
+    count: int | None,
+    serials: Sequence[str] | None,
+    selector: str | None,
+    timeout: float = TIMEOUT,
+) -> Reservation:
+    """Have more devices for a reservation, now or not at all."""
+    args = validated(
+        GrowArgs,
+        "grow",
+        reservation=reservation,
+        count=count,
+        serials=None if serials is None else list(serials),
+        selector=selector,
+    )
+    return ask(connection, "grow", args, ReservationReply, timeout).reservation
 
 
 def extend(

@@ -15,6 +15,7 @@ from icebus.client._reservation.queue_place import Waiting, still_queued_error
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import (
     DeadlineExceeded,
+    DeviceFailed,
     IcebusError,
     ReservationEnded,
     UnknownReservation,
@@ -136,6 +137,59 @@ class Reservation(FollowedReservation):
             wait_for(subscription.acknowledged, deadline, "the broker")
 
     # --- what one does with it ----------------------------------------------------------------
+
+    def grow(
+        self,
+        count: int | None = None,
+        *,
+        serials: Sequence[str] | None = None,
+        selector: str | None = None,
+        ready: bool = True,
+        timeout: float = REBOOT_TIMEOUT,
+    ) -> list[str]:
+        """Have more devices, all or nothing, if they can be had now; those it has go on serving.
+
+        A run that is under way goes on with the boards that it has.
+
+        Args:
+            count: how many, any of them; 1 without ``serials``.
+            serials: which ones.
+            selector: labels that they must have; those asked for at first when None.
+            ready: whether to wait until they are ready for calls.
+            timeout: seconds for all of it.
+
+        Returns:
+            The serials of the new devices.
+
+        Raises:
+            NotEnoughDevices: fewer are free than asked for, or others wait for them.
+            DeviceUnavailable: a device named is not free.
+            LimitExceeded: this user may not have that much.
+            DeviceFailed: a device can't be prepared; all that came were released again.
+            DeadlineExceeded: it took too long; likewise.
+            ReservationEnded: it is over.
+        """
+        deadline = Deadline.after(timeout)
+        if ready:
+            self._wait_subscribed(deadline)
+        before = set(self.serials)
+        grown = operations.grow(
+            self._connection,
+            self.id,
+            count=1 if count is None and serials is None else count,
+            serials=serials,
+            selector=selector,
+            timeout=min(operations.TIMEOUT, deadline.remaining),
+        )
+        self._update(grown)
+        new = [each.serial for each in documents.held(grown) if each.serial not in before]
+        if ready:
+            try:
+                self._wait_serving(new, set(), deadline)
+            except (DeviceFailed, DeadlineExceeded):
+                self._update(operations.end(self._connection, self.id, new))
+                raise
+        return new
 
     def extend(self, duration: float, timeout: float = operations.TIMEOUT) -> None:
         """Move its end by ``duration`` seconds.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import timedelta
 
 from sqlalchemy import and_, exists, func, or_
@@ -33,6 +33,7 @@ def schedule(
     transaction: Transaction,
     newcomer: ReservationRow | None = None,
     kinds: KindLookup | None = None,
+    give: Callable[[Transaction, ReservationRow, Collection[str]], None] = allocate,
 ) -> Plan:
     """Give to those who wait, and to failed devices' reservations, what can be had now.
 
@@ -43,6 +44,7 @@ def schedule(
         transaction: everything happens in it.
         newcomer: a reservation that is not in the database yet; it gets there if it gets devices.
         kinds: what workers offer, where that has been looked up.
+        give: gives the newcomer its devices, after which it is queued no more.
 
     Returns:
         How all stand who still wait.
@@ -59,7 +61,7 @@ def schedule(
         if new is not None and len(rows) == 1 and not failed:
             found = _plan_single(transaction, kinds, new)
             if found.grants:
-                allocate(transaction, new, found.grants[0].serials)
+                give(transaction, new, found.grants[0].serials)
                 return Plan(found.grants, {}, frozenset())
         else:
             found = _plan(transaction, kinds, rows.values(), failed.values())
@@ -70,7 +72,8 @@ def schedule(
                 hold, row = failed[grant.request.id, grant.request.replaces]
                 replace_device(transaction, row, hold, grant.serials[0])
             else:
-                allocate(transaction, rows[grant.request.id], grant.serials)
+                row = rows[grant.request.id]
+                (give if row is new else allocate)(transaction, row, grant.serials)
     for name, place in found.places.items():
         if newcomer is None or name != newcomer.id:
             set_place(transaction, rows[name], place)

@@ -74,6 +74,20 @@ def allocate(
     )
 
 
+def add_devices(
+    transaction: Transaction, reservation: ReservationRow, serials: Collection[str]
+) -> None:
+    """Give more devices to a reservation that has some."""
+    _forget_released(transaction, reservation, serials)
+    _create_holds(transaction, reservation, serials, actor=reservation.user)
+    end_with_hours(transaction, reservation.user)
+    transaction.publish_document(reservation)
+    transaction.log(
+        f"{reservation.user} reserves {counted(len(serials), 'more device')}",
+        reservation=reservation.id,
+    )
+
+
 def end_with_hours(transaction: Transaction, user: str) -> None:
     """Have what a user holds end when his hours of the week run out, if that is earlier."""
     for row in hours.shorten(transaction, user):
@@ -94,10 +108,7 @@ def replace_device(
 ) -> None:
     """Give another device for one that failed."""
     release_devices(transaction, reservation, [failed], "replaced")
-    # Released before, it may be back: its old hold gives way, the history has both.
-    again = (col(HoldRow.reservation) == reservation.id) & (col(HoldRow.serial) == serial)
-    transaction.session.flush()
-    transaction.session.execute(delete(HoldRow).where(again))
+    _forget_released(transaction, reservation, [serial])
     _create_holds(transaction, reservation, [serial])
     transaction.publish_document(reservation)
     data = DeviceReplaced(reservation=reservation.id, serial=failed.serial, by=serial)
@@ -110,6 +121,15 @@ def replace_device(
         reason=f"by {serial}",
     )
     transaction.log(f"{serial} replaces {failed.serial}", reservation=reservation.id, serial=serial)
+
+
+def _forget_released(
+    transaction: Transaction, reservation: ReservationRow, serials: Collection[str]
+) -> None:
+    """Devices that a reservation gave back may come again: the history has both times."""
+    before = (col(HoldRow.reservation) == reservation.id) & col(HoldRow.serial).in_(serials)
+    transaction.session.flush()
+    transaction.session.execute(delete(HoldRow).where(before))
 
 
 def release_devices(

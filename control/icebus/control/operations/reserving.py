@@ -14,6 +14,7 @@ from icebus.control.operations.limits import refuse_impossible
 from icebus.control.operations.remembered_requests import withdraw_request
 from icebus.control.operations.reservations import (
     activate_if_served,
+    add_devices,
     end_reservation,
     end_with_hours,
     enqueue,
@@ -38,6 +39,7 @@ from icebus.schemas.operations.reservations import (
     EndReason,
     ExtendArgs,
     ExtendReply,
+    GrowArgs,
     RebootHeldArgs,
     ReservationReply,
     ReservationState,
@@ -95,6 +97,39 @@ def reserve(transaction: Transaction, user: str, args: ReserveArgs) -> Reservati
             raise place.refusal
         queue.set_place(transaction, row, place)
         enqueue(transaction, row)
+    return ReservationReply(reservation=transaction.document(row))
+
+
+def grow(transaction: Transaction, user: str, args: GrowArgs) -> ReservationReply:
+    """Give more devices to a reservation, if they can be had now without passing who waits."""
+    row = find_own(transaction, user, args.reservation)
+    _refuse_queued(row)
+    parse(args.selector or "")
+    _refuse_unknown(transaction, args.serials or ())
+    left = (row.until - transaction.now).total_seconds()
+    wanted = ReservationRow(
+        id=new_id(),
+        user=user,
+        incarnation=row.incarnation,
+        kind=row.kind,
+        args=row.args,
+        state=ReservationState.QUEUED,
+        created=transaction.now,
+        until=row.until,
+        count=args.count,
+        serials=args.serials,
+        selector=row.selector if args.selector is None and args.count else args.selector,
+        duration=max(0.0, left),
+        priority=row.priority,
+    )
+
+    def give(_: Transaction, request: ReservationRow, serials: Collection[str]) -> None:
+        request.state = ReservationState.PREPARING
+        add_devices(transaction, row, serials)
+
+    place = queue.schedule(transaction, wanted, give=give).places.get(wanted.id)
+    if place is not None:
+        raise place.refusal
     return ReservationReply(reservation=transaction.document(row))
 
 

@@ -15,6 +15,7 @@ USERS: Operations = {
     for name, run, changes in (
         ("reserve", reserving.reserve, True),
         ("withdraw", reserving.withdraw, True),
+        ("grow", reserving.grow, True),
         ("extend", reserving.extend, True),
         ("end", reserving.end, True),
         ("reboot", reserving.reboot, True),

@@ -136,12 +136,34 @@ class ReserveArgs(Args):
 
     @model_validator(mode="after")
     def _one_way(self) -> ReserveArgs:
-        if (self.count is None) == (self.serials is None):
-            raise ValueError("give either count or serials")
-        if self.serials is not None and self.selector is not None:
-            raise ValueError("a selector chooses among devices; with serials there is no choice")
-        if self.serials is not None and len(set(self.serials)) != len(self.serials):
-            raise ValueError("serials: each device once")
+        _check_choice(self.count, self.serials, self.selector)
+        return self
+
+
+def _check_choice(count: int | None, serials: list[str] | None, selector: str | None) -> None:
+    if (count is None) == (serials is None):
+        raise ValueError("give either count or serials")
+    if serials is not None and selector is not None:
+        raise ValueError("a selector chooses among devices; with serials there is no choice")
+    if serials is not None and len(set(serials)) != len(serials):
+        raise ValueError("serials: each device once")
+
+
+class GrowArgs(Args):
+    """``grow``: more devices for a reservation that has some, all or nothing, now or not at all."""
+
+    reservation: Id
+    count: int | None = Field(default=None, ge=1, le=10_000)
+    serials: list[Serial] | None = Field(default=None, min_length=1, max_length=10_000)
+    selector: str | None = Field(
+        default=None,
+        max_length=SELECTOR_LENGTH,
+        description="Labels that they must have; null for those that were asked for at first.",
+    )
+
+    @model_validator(mode="after")
+    def _one_way(self) -> GrowArgs:
+        _check_choice(self.count, self.serials, self.selector)
         return self
 
 
@@ -325,6 +347,7 @@ EVENTS: dict[str, type[Message]] = {
 OPERATIONS: dict[str, tuple[type[Args], type[Message]]] = {
     "reserve": (ReserveArgs, ReservationReply),
     "withdraw": (WithdrawArgs, WithdrawReply),
+    "grow": (GrowArgs, ReservationReply),
     "extend": (ExtendArgs, ExtendReply),
     "end": (EndArgs, ReservationReply),
     "reboot": (RebootHeldArgs, ReservationReply),
