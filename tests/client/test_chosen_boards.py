@@ -29,7 +29,7 @@ def test_given_boards_for_some_bitstreams_when_evaluated_then_the_others_go_to_a
 ) -> None:
     first, second, third = circuits
     with alice.reserve(serials=["d1", "d2", "d3"]) as boards:
-        results = list(boards.evaluate([(first, ["d1", "d3"]), second, (third, {"d2"})]))
+        results = list(boards.evaluate([(first, ["D1", "d1", "d3"]), second, (third, {"d2"})]))
     assert where(results) == {
         first.name: ["d1", "d3"],
         second.name: ["d1", "d2", "d3"],

@@ -43,9 +43,6 @@ logging.getLogger("icebus").addHandler(UnconfiguredHandler())
 PREPARE_TIMEOUT = 180.0
 """Seconds for reserved devices to serve: a reflash with a retry takes a real board a minute."""
 
-SOON_FREE = 15.0
-"""Seconds to wait for boards that somebody has just let go: they are reset and tested."""
-
 CALL_TIMEOUT = 30.0
 """Seconds for a method to answer."""
 
@@ -148,7 +145,7 @@ class BaseClient(ReservationsById, ABC, Generic[R]):
             if wait or error.details.get("soon") is not True:
                 raise
             refusal = error
-            request = request.model_copy(update={"wait": min(SOON_FREE, timeout)})
+            request = request.model_copy(update={"wait": min(operations.SOON_FREE, timeout)})
             document = operations.reserve(self._connection, request, deadline)
         reservation = self._open(document, keep_alive=alive, remaining=request.duration)
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import suppress
@@ -19,9 +20,11 @@ from icebus.schemas.errors import (
     BrokerUnavailable,
     DatabaseUnavailable,
     DeadlineExceeded,
+    DeviceUnavailable,
     IcebusError,
     InternalError,
     InvalidRequest,
+    NotEnoughDevices,
 )
 from icebus.schemas.ids import CONTROL, new_id
 from icebus.schemas.operations.history import HistoryArgs, HistoryEntry, HistoryEvent, HistoryReply
@@ -53,6 +56,12 @@ log = logging.getLogger(__name__)
 
 TIMEOUT = 15.0
 """Seconds for control to answer: it does within milliseconds unless it is being restarted."""
+
+SOON_FREE = 15.0
+"""Seconds to wait for boards that somebody has just let go: they are reset and tested."""
+
+ASK_AGAIN = 0.5
+"""Seconds between asking for boards that are soon free."""
 
 HISTORY_PAGE = 1000
 """Entries of the history in one answer, at most."""
@@ -161,9 +170,9 @@ def grow(
     count: int | None,
     serials: Sequence[str] | None,
     selector: str | None,
-    timeout: float = TIMEOUT,
+    deadline: Deadline,
 ) -> Reservation:
-    """Have more devices for a reservation, now or not at all."""
+    """Have more devices for a reservation, now or not at all; those soon free are waited for."""
     args = validated(
         GrowArgs,
         "grow",
@@ -172,7 +181,16 @@ def grow(
         serials=None if serials is None else list(serials),
         selector=selector,
     )
-    return ask(connection, "grow", args, ReservationReply, timeout).reservation
+    until = Deadline.after(min(SOON_FREE, deadline.remaining))
+    while True:
+        within = min(TIMEOUT, deadline.remaining)
+        try:
+            return ask(connection, "grow", args, ReservationReply, within).reservation
+        except (NotEnoughDevices, DeviceUnavailable) as error:
+            if error.details.get("soon") is not True or until.remaining < ASK_AGAIN:
+                raise
+        # Nobody tells of that, and growing does not queue.
+        time.sleep(ASK_AGAIN)
 
 
 def extend(

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence, Sized
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import JsonValue
 
 from icebus.client._json_values import json_object, json_text, printable
+from icebus.client._reservation.document import meant_devices
 from icebus.schemas.boards import bitstream
 from icebus.schemas.errors import BitstreamInvalid, InvalidRequest
 from icebus.schemas.files import MAX_FILE_SIZE, Blob
+from icebus.schemas.operations.reservations import Reservation
 
 MAX_NAME = 255
 
@@ -165,6 +167,12 @@ class Chosen:
                 ordered = sorted(serials) if isinstance(serials, set | frozenset) else serials
                 return cls(source, tuple(dict.fromkeys(ordered)))
         return cls(given, None)
+
+    def among(self, document: Reservation) -> Chosen:
+        """The same with those of a reservation's boards that the serials mean, in whatever case."""
+        if self.serials is None:
+            return self
+        return replace(self, serials=tuple(dict.fromkeys(meant_devices(document, self.serials))))
 
 
 def read_file(path: Path) -> bytes:

@@ -198,7 +198,7 @@ class Run(Generic[R]):
     def _items(self, sources: Iterable[Source]) -> Iterator[tuple[Item, Sequence[str] | None]]:
         """What is to be evaluated, and on which boards if they are chosen."""
         for source in sources:
-            chosen = Chosen.of(source)
+            chosen = Chosen.of(source).among(self._reservation.document)
             item = Item(source, load(chosen.source, validate=self._options.validate))
             for _ in range(self._options.repeats):
                 yield item, chosen.serials

@@ -179,7 +179,7 @@ class Reservation(FollowedReservation):
             count=1 if count is None and serials is None else count,
             serials=serials,
             selector=selector,
-            timeout=min(operations.TIMEOUT, deadline.remaining),
+            deadline=deadline,
         )
         self._update(grown)
         new = [each.serial for each in documents.held(grown) if each.serial not in before]
