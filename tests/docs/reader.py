@@ -135,7 +135,8 @@ class Reader:
 
     def listen(self, step: Step) -> None:
         """Run a command that has no end until it has shown all lines that the document does."""
-        argv = self.shell.expand(adapt(step.command, self.ids))
+        # `env` for what stands before the command, such as NAME=value.
+        argv = ["env", *self.shell.expand(adapt(step.command, self.ids))]
         path = self.folder.with_name(f"{self.folder.name}-listener")
         with path.open("w+") as output, _running(argv, self.folder, self.environment, output) as it:
 

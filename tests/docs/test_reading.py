@@ -82,7 +82,7 @@ ELSEWHERE = {
 PLAIN = {"": "a picture or an output", "mermaid": "a diagram", "text": "an output"}
 """Languages of blocks that nothing is to be done with, unless they stand behind one that runs."""
 
-ENDLESS = (r"icebus watch.*", r"mosquitto_sub (?!.* -C ).*[^&]")
+ENDLESS = (r"icebus watch.*", r"(XDG_CONFIG_HOME=\S.* )?mosquitto_sub (?!.* -C ).*[^&]")
 """Commands that go on until Ctrl-C."""
 
 

@@ -274,9 +274,10 @@ def test_given_an_observer_when_mosquitto_sub_looks_then_it_sees_the_documented_
     program = shutil.which("mosquitto_sub")
     if program is None:
         pytest.skip("mosquitto_sub is not installed (Debian: mosquitto-clients)")
-    options = farm.machine.run("profile", "show", "observer", "-o", "mosquitto").stdout.split()
+    folder = farm.machine.run("profile", "show", "observer", "-o", "mosquitto").stdout.strip()
     seen = subprocess.run(
-        [program, *options, "-t", "icebus/#", "-v", "-W", "1"],
+        [program, "-t", "icebus/#", "-v", "-W", "1"],
+        env={**os.environ, "XDG_CONFIG_HOME": folder},
         capture_output=True,
         text=True,
         check=False,

@@ -11,10 +11,9 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from icebus.broker.access import filter_of
-from icebus.bus import BrokerAddress, new_client_id
+from icebus.bus import BrokerAddress, CertificateFiles, new_client_id
 from icebus.schemas.errors import InvalidRequest
 from icebus.schemas.ids import Id
-from icebus.schemas.private_files import make_private_folder, write_private
 from icebus.schemas.topics import TOPICS, Role
 
 RESTART = "1 5"
@@ -71,35 +70,13 @@ def _who(url: str) -> tuple[str, int, str]:
     return farm.host, farm.port, farm.user
 
 
-class BridgeFiles:
-    """Where a bridge's certificates are kept, which Mosquitto reads from files.
+def bridge(upstream: Upstream, root: str, folder: Path) -> str:
+    """The lines of ``mosquitto.conf`` that bridge a site's broker to the farm's.
 
     Args:
-        folder: made when there is something to put into it.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def write(self, upstream: Upstream) -> list[str]:
-        """Write them; returns the lines of ``mosquitto.conf`` that name them."""
-        lines = ["bridge_tls_version tlsv1.2"]
-        if upstream.ca is None:
-            lines.append("bridge_capath /etc/ssl/certs")
-        for option, name, text in (
-            ("bridge_cafile", "trusted.pem", upstream.ca),
-            ("bridge_certfile", "certificate.pem", upstream.certificate),
-            ("bridge_keyfile", "certificate.key", upstream.key),
-        ):
-            if text is not None:
-                make_private_folder(self._folder)
-                write_private(self._folder / name, text)
-                lines.append(f"{option} {self._folder / name}")
-        return lines
-
-
-def bridge(upstream: Upstream, root: str, files: BridgeFiles) -> str:
-    """The lines of ``mosquitto.conf`` that bridge a site's broker to the farm's.
+        upstream: the farm.
+        root: of this broker's topics.
+        folder: for the certificates, which Mosquitto reads from files; made if need be.
 
     Raises:
         InvalidRequest: the farm uses another root: response topics stand in messages, where no
@@ -124,7 +101,7 @@ def bridge(upstream: Upstream, root: str, files: BridgeFiles) -> str:
         "notifications false",
         "keepalive_interval 10",
         f"restart_timeout {RESTART}",
-        *(files.write(upstream) if farm.tls else []),
+        *(_tls(upstream, folder) if farm.tls else []),
     ]
     for topic in TOPICS.values():
         for direction, grants in (("out", topic.writers), ("in", topic.readers)):
@@ -133,3 +110,12 @@ def bridge(upstream: Upstream, root: str, files: BridgeFiles) -> str:
                 lines += [f"topic {root}/{each} {direction} 1" for each in sorted(filters)]
                 break  # what workers write goes up only, though they may read it too
     return "\n".join(lines) + "\n"
+
+
+def _tls(upstream: Upstream, folder: Path) -> list[str]:
+    files = CertificateFiles.write(folder, upstream)
+    lines = ["bridge_tls_version tlsv1.2"]
+    lines.append(f"bridge_cafile {files.ca}" if files.ca else "bridge_capath /etc/ssl/certs")
+    if files.certificate and files.key:
+        lines += [f"bridge_certfile {files.certificate}", f"bridge_keyfile {files.key}"]
+    return lines

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from icebus.broker.access import CERTIFIED, Principal, access_list, check_principals
 from icebus.broker.accounts import good, standing
-from icebus.broker.bridge import BridgeFiles, Upstream, bridge
+from icebus.broker.bridge import Upstream, bridge
 from icebus.broker.claim import Claim
 from icebus.broker.mosquitto import LOOPBACK, configuration, password_file
 from icebus.broker.tls.authority import Issued
@@ -65,7 +65,7 @@ class BrokerDirectory:
         self.path = path.resolve()
         self.claim = Claim(self.path)
         self.certificates = Certificates(self.path / "tls")
-        self._bridge_files = BridgeFiles(self.path / "bridge")
+        self._bridge_folder = self.path / "bridge"
 
     @property
     def exists(self) -> bool:
@@ -204,7 +204,7 @@ class BrokerDirectory:
                 f"there is no broker in {self.path}; make one with `icebus-broker init`"
             )
         if upstream is not None:
-            bridge(upstream, settings.root, self._bridge_files)
+            bridge(upstream, settings.root, self._bridge_folder)
         with self._change() as known:
             if self.pid is not None:
                 raise self.claim.in_use()
@@ -359,7 +359,7 @@ class BrokerDirectory:
                     self.path, chosen.port, chosen.host, chosen.tls, self.certificates
                 )
                 if known.upstream is not None:
-                    text += "\n" + bridge(known.upstream, chosen.root, self._bridge_files)
+                    text += "\n" + bridge(known.upstream, chosen.root, self._bridge_folder)
                 write_private(self.configuration, text)
             if reload:
                 self.reload()

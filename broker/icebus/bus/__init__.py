@@ -7,6 +7,7 @@ once. How a message is carried is said by its topic, in :mod:`icebus.schemas.top
 - :class:`Bus` publishes and subscribes, for the broker and user that a :class:`BrokerAddress`
   names, read from a URL or from a file of :class:`Credentials`; a :class:`Subscription` brings
   :class:`Incoming` messages; a :class:`Will` is published by the broker when we die.
+- :class:`CertificateFiles` are an address's certificates for programs that read them from files.
 - An :class:`Invitation` is a line with which somebody gets an account, once.
 - :class:`Requester` asks and returns an :class:`Answer`; a :class:`Responder` makes requests into
   :class:`Exchange` objects, to be answered once.
@@ -21,6 +22,7 @@ What stands in ``__all__`` is public, here and in no other module of the package
 from icebus.bus._admission.allowances import Allowance
 from icebus.bus._admission.turns import Turns
 from icebus.bus._broker_address.address import BrokerAddress, check_root
+from icebus.bus._broker_address.certificate_files import CertificateFiles
 from icebus.bus._broker_address.credentials import Credentials
 from icebus.bus._broker_address.invitation import Invitation
 from icebus.bus._bus import RECONNECT_MAX, Bus, new_client_id
@@ -41,6 +43,7 @@ __all__ = [
     "Answer",
     "BrokerAddress",
     "Bus",
+    "CertificateFiles",
     "Credentials",
     "Exchange",
     "FromUsers",

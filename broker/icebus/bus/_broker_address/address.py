@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
+from icebus.bus._broker_address.certificate_files import CertificateFiles
 from icebus.bus._broker_address.credentials import Credentials
 from icebus.schemas.errors import InvalidRequest
 from icebus.schemas.ids import is_login, user_of
@@ -17,6 +18,12 @@ from icebus.schemas.topics import DEFAULT_ROOT
 
 PLAIN_PORT = 1883
 TLS_PORT = 8883
+
+MOSQUITTO_CLIENTS = ("mosquitto_sub", "mosquitto_pub", "mosquitto_rr")
+"""Each reads the file of its name."""
+
+LONGEST_OPTION = 1000
+"""Characters of a line that they read whole: Mosquitto 2.0 has 1,024 (client_shared.c)."""
 
 _EXAMPLE = "a broker's URL looks like mqtts://user:password@host:8883"
 _ROOT = re.compile(r"[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*")
@@ -152,31 +159,36 @@ class BrokerAddress:
             reread=None,
         )
 
-    def mosquitto_options(self, folder: Path) -> list[str]:
-        """Options with which ``mosquitto_sub`` and its like connect as we do.
+    def write_mosquitto_options(self, folder: Path) -> None:
+        """Write the files from which Mosquitto's clients connect as we do, into a folder.
+
+        They read them where ``XDG_CONFIG_HOME`` names the folder, so that the password stands in
+        no argument, where everybody on the machine would see it.
 
         Args:
-            folder: made if missing, for the certificates: those programs take them from files.
+            folder: made if missing.
+
+        Raises:
+            InvalidRequest: such a file can't say that, as it has one option a line.
         """
-        options = ["-V", "mqttv5", "-h", self.host, "-p", str(self.port), "-u", self.logs_in_as]
+        options = ["-V mqttv5", f"-h {self.host}", f"-p {self.port}", f"-u {self.logs_in_as}"]
         if self.password:
-            options += ["-P", self.password]
-        if not self.tls:
-            return options
+            options.append(f"-P {self.password}")
         make_private_folder(folder)
-        name = f"{self.user}@{self.host}-{self.port}"
-        if self.ca is None:
-            options.append("--tls-use-os-certs")
-        for option, suffix, text in (
-            ("--cafile", "ca", self.ca),
-            ("--cert", "certificate", self.certificate),
-            ("--key", "key", self.key),
-        ):
-            if text is not None:
-                file = folder / f"{name}.{suffix}.pem"
-                write_private(file, text)
-                options += [option, str(file)]
-        return options
+        if self.tls:
+            files = CertificateFiles.write(folder, self)
+            options.append(f"--cafile {files.ca}" if files.ca else "--tls-use-os-certs")
+            if files.certificate and files.key:
+                options += [f"--cert {files.certificate}", f"--key {files.key}"]
+        for option in options:
+            if len(option.split()) > 2 or len(option) > LONGEST_OPTION:
+                raise InvalidRequest(
+                    f"Mosquitto's clients take no spaces and no more than {LONGEST_OPTION} "
+                    f"characters in a file for {option.split()[0]}; choose another password "
+                    "(`icebus passwd`), or a folder without spaces (XDG_STATE_HOME)"
+                )
+        for program in MOSQUITTO_CLIENTS:
+            write_private(folder / program, "\n".join(options) + "\n")
 
 
 def check_root(root: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from enum import StrEnum
 from typing import Annotated
 
@@ -53,7 +52,7 @@ def profile(context: typer.Context, output: Form = ProfileFormat.URL) -> None:
 
     Examples:
       icebus profile list
-      mosquitto_sub $(icebus profile -o mosquitto) -t 'icebus/#' -v
+      XDG_CONFIG_HOME=$(icebus profile -o mosquitto) mosquitto_sub -t 'icebus/#' -v
     """
     if context.invoked_subcommand is None:
         show(None, output)
@@ -71,9 +70,12 @@ def show(
 ) -> None:
     """Print where the farm is and who you are there, with the password.
 
+    `-o mosquitto` prints a folder instead, in which Mosquitto's clients find all of that when
+    XDG_CONFIG_HOME names it: in an argument, others on the machine would see the password.
+
     Examples:
       export ICEBUS_URL=$(icebus profile show observer)
-      mosquitto_sub $(icebus profile show observer -o mosquitto) -t 'icebus/#' -v
+      XDG_CONFIG_HOME=$(icebus profile show observer -o mosquitto) mosquitto_sub -t 'icebus/#' -v
     """
     from icebus.client._farm_directory import state_directory
     from icebus.client._profile import find_address, find_profile
@@ -83,9 +85,10 @@ def show(
         case ProfileFormat.URL:
             print_line(address.url())
         case ProfileFormat.MOSQUITTO:
-            # Those programs take certificates from files only.
-            options = address.mosquitto_options(state_directory() / "certificates")
-            print_line(shlex.join(options))
+            who = f"{address.user}@{address.host}-{address.port}"
+            folder = state_directory() / "mosquitto" / who
+            address.write_mosquitto_options(folder)
+            print_line(str(folder))
         case ProfileFormat.JSON:
             print_json(
                 {

@@ -235,7 +235,8 @@ def _greet(farm: Farm, *, is_default: bool) -> None:
     print_message("    icebus evaluate FILE.bin")
     print_message("  what crosses the bus:")
     print_message(
-        f"    mosquitto_sub $(icebus profile show {observer} -o mosquitto) -t 'icebus/#' -v"
+        f"    XDG_CONFIG_HOME=$(icebus profile show {observer} -o mosquitto) "
+        "mosquitto_sub -t 'icebus/#' -v"
     )
     print_message("  Ctrl-C takes it down")
 
