@@ -229,7 +229,7 @@ def test_given_the_steps_for_systemd_then_the_units_make_a_farm(
         start_program(unit.command, unit.environment)
 
     alice = tmp_path / "var/lib/icebus-broker/alice.json"
-    with PulseCountClient(profile=alice, timeout=TIMEOUT) as client:
+    with PulseCountClient(farm=alice, timeout=TIMEOUT) as client:
 
         def available() -> bool:
             try:

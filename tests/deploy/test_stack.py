@@ -44,7 +44,7 @@ def asked(stack: Stack, credentials: Path, *argv: str) -> Any:
 @pytest.fixture(scope="module")
 def client(alice: Path) -> Iterator[PulseCountClient]:
     """A program of hers that runs through all that happens here."""
-    with PulseCountClient(profile=alice, timeout=TIMEOUT) as connected:
+    with PulseCountClient(farm=alice, timeout=TIMEOUT) as connected:
         yield connected
 
 

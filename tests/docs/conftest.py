@@ -94,7 +94,7 @@ def reader(
         yield made
     until = time.monotonic() + TIMEOUT
     for user in ("ann", "alice"):
-        with Client(profile=default_profile_path().parent / f"farm/profiles/{user}.json") as client:
+        with Client(farm=default_profile_path().parent / f"farm/profiles/{user}.json") as client:
             for held in client.reservations():
                 client.end(held.id)
             while len(client.available("pulsecount")) < 4:

@@ -225,7 +225,7 @@ def test_given_the_brokers_document_when_followed_then_its_people_get_in(
 
 def answers(credentials: Path) -> bool:
     try:
-        PulseCountClient(profile=credentials, timeout=5).close()
+        PulseCountClient(farm=credentials, timeout=5).close()
     except IcebusError:
         return False
     return True

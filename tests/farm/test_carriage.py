@@ -88,10 +88,10 @@ def test_given_a_farm_at_work_then_every_message_is_carried_as_the_table_says(fa
                 capture = stack.enter_context(Capture(address(farm, principal), theirs))
                 captures[principal] = capture, theirs
 
-        with PulseCountClient(profile=profile_path(farm.directory, "ann")) as ann:
+        with PulseCountClient(farm=profile_path(farm.directory, "ann")) as ann:
             with ann.reserve(2) as boards:
                 assert len(list(boards.evaluate([circuit]))) == 2
-            with Admin(profile=profile_path(farm.directory, "admin")) as admin:
+            with Admin(farm=profile_path(farm.directory, "admin")) as admin:
                 [serial] = ann.available("pulsecount")[:1]
                 admin.quarantine([serial], "a test")
                 admin.unquarantine([serial])

@@ -41,7 +41,7 @@ def test_given_pins_and_a_window_then_boards_count_each_of_them_for_that_long(
     profile: Path, circuits: Sequence[Path]
 ) -> None:
     args = {"pins": [27, 25], "window": 0.1}
-    with PulseCountClient(profile=profile) as client, client.reserve(2) as boards:
+    with PulseCountClient(farm=profile) as client, client.reserve(2) as boards:
         results = list(boards.evaluate(circuits, args=args))
     assert len(results) == 6
     for result in results:
@@ -57,7 +57,7 @@ def test_given_pins_and_a_window_then_boards_count_each_of_them_for_that_long(
 def test_given_windows_longer_than_the_reservation_then_it_is_kept_until_all_are_measured(
     profile: Path, circuits: Sequence[Path]
 ) -> None:
-    with PulseCountClient(profile=profile) as client, client.reserve(1, duration=2) as boards:
+    with PulseCountClient(farm=profile) as client, client.reserve(1, duration=2) as boards:
         (result,) = boards.evaluate(circuits[:1], args={"window": 3})
         assert result.pulses == pytest.approx(6000, abs=1)
         assert boards.ended is None
@@ -66,7 +66,7 @@ def test_given_windows_longer_than_the_reservation_then_it_is_kept_until_all_are
 def test_given_a_pin_that_boards_dont_have_then_the_failure_says_so(
     profile: Path, circuits: Sequence[Path]
 ) -> None:
-    with PulseCountClient(profile=profile) as client, client.reserve(2) as boards:
+    with PulseCountClient(farm=profile) as client, client.reserve(2) as boards:
         outcomes = list(boards.map_outcomes(circuits[:1], args={"pins": [4]}))
     (failure,) = outcomes
     assert isinstance(failure, Failure)
@@ -77,7 +77,7 @@ def test_given_a_pin_that_boards_dont_have_then_the_failure_says_so(
 def test_given_voltages_then_they_tell_circuits_apart_and_are_marked_as_synthetic(
     profile: Path, circuits: Sequence[Path]
 ) -> None:
-    with VarianceClient(profile=profile) as client, client.reserve(2) as boards:
+    with VarianceClient(farm=profile) as client, client.reserve(2) as boards:
         results = {each.bitstream: each for each in boards.map(circuits, args={"waveform": True})}
     differences = [results[path.name].mean_difference for path in circuits]
     assert differences == sorted(differences, reverse=True), "the faster, the less of it is left"
@@ -89,7 +89,7 @@ def test_given_voltages_then_they_tell_circuits_apart_and_are_marked_as_syntheti
 def test_given_a_board_when_its_holder_reboots_it_in_a_long_window_then_that_fails_at_once(
     profile: Path, circuits: Sequence[Path]
 ) -> None:
-    with PulseCountClient(profile=profile) as client, client.reserve(1) as boards:
+    with PulseCountClient(farm=profile) as client, client.reserve(1) as boards:
         (serial,) = boards.serials
         with ThreadPoolExecutor(1) as pool:
             run = boards.evaluate_outcomes(circuits[:1], args={"window": 60})

@@ -39,7 +39,7 @@ def right(name: str, pulses: int) -> bool:
 @pytest.fixture
 def ann(farm: Up) -> Iterator[PulseCountClient]:
     """A user of the farm."""
-    with PulseCountClient(profile=profile_path(farm.directory, "ann")) as client:
+    with PulseCountClient(farm=profile_path(farm.directory, "ann")) as client:
         yield client
 
 

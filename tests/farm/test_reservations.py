@@ -224,7 +224,7 @@ def test_given_a_run_that_was_killed_when_its_results_are_collected_then_none_is
 @contextmanager
 def quarantined(farm: Up, serial: str) -> Iterator[None]:
     """A board that fails its holder, for as long as the block lasts."""
-    with Admin(profile=profile_path(farm.directory, "admin")) as admin:
+    with Admin(farm=profile_path(farm.directory, "admin")) as admin:
         assert admin.quarantine([serial], "for a test") == [serial]
         try:
             yield
@@ -236,7 +236,7 @@ def test_given_a_board_that_fails_when_mapping_then_another_that_is_ready_takes_
     farm: Up, icebus: Icebus, circuits: Sequence[Path]
 ) -> None:
     replaced = threading.Event()
-    with PulseCountClient(profile=profile_path(farm.directory, "ann")) as ann:
+    with PulseCountClient(farm=profile_path(farm.directory, "ann")) as ann:
         ann.on("device_replaced")(lambda _event: replaced.set())
         with ann.reserve(1, replace=True) as boards:
             (first,) = boards.serials
@@ -259,7 +259,7 @@ def test_given_boards_at_work_when_their_holder_reboots_one_then_all_goes_on_wit
     farm: Up, icebus: Icebus, circuits: Sequence[Path]
 ) -> None:
     profile = profile_path(farm.directory, "ann")
-    with PulseCountClient(profile=profile) as client, client.reserve(2) as boards:
+    with PulseCountClient(farm=profile) as client, client.reserve(2) as boards:
         first, other = boards.serials
         outcomes = boards.evaluate_outcomes([circuits[0]] * 40)
         taken = [next(outcomes) for _ in range(4)]
@@ -467,7 +467,7 @@ def test_given_a_reservation_when_it_grows_then_its_new_boards_measure_too(
     farm: Up, circuits: Sequence[Path]
 ) -> None:
     profile = profile_path(farm.directory, "ann")
-    with PulseCountClient(profile=profile) as client, client.reserve(1) as boards:
+    with PulseCountClient(farm=profile) as client, client.reserve(1) as boards:
         (first,) = boards.serials
         new = boards.grow(2)
         measured = {result.serial for result in boards.evaluate([circuits[0]])}

@@ -36,7 +36,7 @@ def right(name: str, pulses: int) -> bool:
 
 
 def client_of(farm: Up, user: str) -> PulseCountClient:
-    return PulseCountClient(profile=profile_path(farm.directory, user))
+    return PulseCountClient(farm=profile_path(farm.directory, user))
 
 
 def until(condition: Any, seconds: float = 60) -> None:

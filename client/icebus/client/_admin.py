@@ -27,7 +27,7 @@ A = TypeVar("A", bound=BaseModel)
 class Admin(Session):
     """A session of an administrator. All that it changes stands in the history, with the reason.
 
-    >>> with Admin(profile="admin") as admin:  # doctest: +SKIP
+    >>> with Admin(farm="admin") as admin:  # doctest: +SKIP
     ...     admin.quarantine(["E6616407E308B9E2"], "loose USB socket")
 
     Every method raises :class:`NotAuthorized` for users who are no administrators.

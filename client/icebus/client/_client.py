@@ -56,11 +56,11 @@ class BaseClient(ReservationsById, ABC, Generic[R]):
         self,
         url: str | None = None,
         *,
-        profile: str | Path | None = None,
+        farm: str | Path | None = None,
         handlers: Sequence[EventHandler] = (),
         timeout: float = CONNECT_TIMEOUT,
     ) -> None:
-        super().__init__(url, profile=profile, handlers=handlers, timeout=timeout)
+        super().__init__(url, farm=farm, handlers=handlers, timeout=timeout)
         self._held: list[R] = []
 
     @abstractmethod

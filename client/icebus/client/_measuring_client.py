@@ -72,7 +72,8 @@ class GenericMeasuringClient(MeasuringClient[GenericResult]):
         kind: what boards are reserved for unless a call says otherwise; reservations of all kinds
             can be attached when it is empty.
         url: the broker; this and all else as for :class:`PulseCountClient`.
-        profile: the path of a profile, or the name of a principal of this machine's farm.
+        farm: name of a farm that is stored, or of a user of this machine's farm, or the path of
+            a profile.
         handlers: told of events.
         timeout: seconds to connect within.
     """
@@ -84,9 +85,9 @@ class GenericMeasuringClient(MeasuringClient[GenericResult]):
         kind: str = "",
         url: str | None = None,
         *,
-        profile: str | Path | None = None,
+        farm: str | Path | None = None,
         handlers: Sequence[EventHandler] = (),
         timeout: float = CONNECT_TIMEOUT,
     ) -> None:
         self.kind = kind
-        super().__init__(url, profile=profile, handlers=handlers, timeout=timeout)
+        super().__init__(url, farm=farm, handlers=handlers, timeout=timeout)

@@ -94,14 +94,15 @@ def default_profile_path() -> Path:
 
 def find_address(
     url: str | None = None,
-    profile: str | Path | None = None,
+    farm: str | Path | None = None,
     environment: Mapping[str, str] = os.environ,
 ) -> BrokerAddress:
     """The broker and who we are there: as given, from the environment, or the default profile.
 
     Args:
         url: or the path of a credentials file; wins over everything.
-        profile: the path of a profile, or the name of a principal of this machine's farm.
+        farm: name of a farm that is stored, or of a user of this machine's farm, or the path of
+            a profile.
         environment: where ``ICEBUS_URL`` and then ``ICEBUS_FARM`` are looked up.
 
     Raises:
@@ -110,21 +111,21 @@ def find_address(
     """
     if url is not None:
         return BrokerAddress.parse(url)
-    if profile is None:
+    if farm is None:
         if named := environment.get(URL_VARIABLE):
             return BrokerAddress.parse(named)
-        profile = environment.get(FARM_VARIABLE) or None
-    return find_profile(profile).address
+        farm = environment.get(FARM_VARIABLE) or None
+    return find_profile(farm).address
 
 
-def find_profile(profile: str | Path | None = None) -> Profile:
+def find_profile(farm: str | Path | None = None) -> Profile:
     """The profile of that path or name, or the default one.
 
     Raises:
         NoProfile: there is none.
         InvalidRequest: it is broken.
     """
-    if profile is None:
+    if farm is None:
         saved = SavedProfiles()
         if (current := saved.current) is not None:
             return Profile.read(saved.path(current))
@@ -136,25 +137,25 @@ def find_profile(profile: str | Path | None = None) -> Profile:
             # Killed, it could not take its profile back.
             raise NoProfile(f"the farm in {found.farm} is not up any more; {_HOW}")
         return found
-    if isinstance(profile, str) and is_id(profile) and not Path(profile).exists():
+    if isinstance(farm, str) and is_id(farm) and not Path(farm).exists():
         saved = SavedProfiles()
-        if (stored := saved.path(profile)).exists():
+        if (stored := saved.path(farm)).exists():
             return Profile.read(stored)
-        farm = _this_farm()
-        path = profile_path(farm, profile)
+        directory = _this_farm()
+        path = profile_path(directory, farm)
         if not path.exists():
             known = sorted(each.stem for each in path.parent.glob("*.json"))
             there = f"it has {', '.join(known)}" if known else "it has none; " + _HOW
             names = saved.names
-            near = difflib.get_close_matches(profile, [*names, *known], 1)
+            near = difflib.get_close_matches(farm, [*names, *known], 1)
             meant = f" (did you mean {near[0]}?)" if near else ""
             stored_here = f"stored here are {', '.join(names)}; " if names else ""
             raise NoProfile(
-                f"no farm is stored as {profile!r}{meant}; {stored_here}the farm in {farm} has no "
-                f"profile {profile!r}; {there}"
+                f"no farm is stored as {farm!r}{meant}; {stored_here}the farm in {directory} "
+                f"has no profile {farm!r}; {there}"
             )
         return Profile.read(path)
-    return Profile.read(Path(profile))
+    return Profile.read(Path(farm))
 
 
 def _only_one(saved: SavedProfiles) -> Profile:

@@ -37,9 +37,9 @@ class Session:
 
     Args:
         url: the broker, ``mqtt://user:password@host:port``.
-        profile: the path of a profile, or the name of a principal of this machine's farm. Without
-            both, ``$ICEBUS_URL``, ``$ICEBUS_FARM`` and the profile that ``icebus up`` wrote are
-            tried in turn.
+        farm: name of a farm that is stored, or of a user of this machine's farm, or the path of a
+            profile, as ``icebus --farm`` has it. Without both, ``$ICEBUS_URL``, ``$ICEBUS_FARM``
+            and the profile that ``icebus up`` wrote are tried in turn.
         handlers: told of events.
         timeout: seconds to connect within.
 
@@ -62,11 +62,11 @@ class Session:
         self,
         url: str | None = None,
         *,
-        profile: str | Path | None = None,
+        farm: str | Path | None = None,
         handlers: Sequence[EventHandler] = (),
         timeout: float = CONNECT_TIMEOUT,
     ) -> None:
-        address = find_address(url, profile)
+        address = find_address(url, farm)
         self._connection = Connection(address, Deadline.after(timeout))
         self._observes = False
         for handler in handlers:

@@ -36,7 +36,7 @@ from icebus.client.cli.commands import (
     workers,
 )
 from icebus.client.cli.completion import complete_farm
-from icebus.client.cli.connecting import PROFILE
+from icebus.client.cli.connecting import FARM
 from icebus.client.cli.exit_codes import EXIT_CODES, FAILED, INTERRUPTED, USAGE, describe
 from icebus.client.cli.help_text import reflow
 from icebus.client.cli.output import print_line, print_message
@@ -89,7 +89,7 @@ def options(
             "reservations, evaluations sent. Twice: also calls of boards and each outcome.",
         ),
     ] = 0,
-    profile: Annotated[
+    farm: Annotated[
         str | None,
         typer.Option(
             "--farm",
@@ -107,7 +107,7 @@ def options(
     ] = False,
 ) -> None:
     """Set up logging."""
-    PROFILE.set(profile)
+    FARM.set(farm)
     level = logging.DEBUG if verbose > 1 else logging.INFO if verbose else logging.ERROR
     log_to_stderr(level, TIMED if verbose else PLAIN)
 

@@ -224,12 +224,12 @@ def _matching(
     # Loaded before the clock runs, so that the farm has all of the time that there is.
     import_module("icebus.client._survey")
     found: dict[str, str] = {}
-    profile = ctx.find_root().params.get("profile")
+    named = ctx.find_root().params.get("farm")
 
     def ask() -> None:
         # Nobody has asked for an error here, and one would be written over the prompt.
         with contextlib.suppress(Exception):
-            farm, user = _ask(profile, topics)
+            farm, user = _ask(named, topics)
             for word, about in candidates(farm, user):
                 found.setdefault(word, about)
 
@@ -245,7 +245,7 @@ def _matching(
     return [(word, _line(about)) for word, about in words if word.startswith(incomplete)]
 
 
-def _ask(profile: str | None, topics: Sequence[str]) -> tuple[Survey, str]:
+def _ask(named: str | None, topics: Sequence[str]) -> tuple[Survey, str]:
     """How the farm is, and who asks."""
     from icebus.bus import Bus
     from icebus.client._profile import find_address
@@ -253,7 +253,7 @@ def _ask(profile: str | None, topics: Sequence[str]) -> tuple[Survey, str]:
     from icebus.schemas.deadline import Deadline
     from icebus.schemas.topics import TOPICS
 
-    address = find_address(profile=profile)
+    address = find_address(farm=named)
     deadline = Deadline.after(ANSWER_TIME)
     bus = Bus(address, name=f"{address.user}-tab", session_expiry=0)
     bus.connect(deadline)

@@ -22,15 +22,15 @@ CONNECT_TIMEOUT = 4.0
 
 CLOSE_TIMEOUT = 2.0
 
-PROFILE: ContextVar[str | None] = ContextVar("profile", default=None)
-"""The profile that `icebus --farm` names."""
+FARM: ContextVar[str | None] = ContextVar("farm", default=None)
+"""The farm that `icebus --farm` names."""
 
 
 def connect() -> Client:
     """A client of the farm in question, for reservations of any kind."""
     from icebus.client._client import Client
 
-    client = Client(profile=PROFILE.get())
+    client = Client(farm=FARM.get())
     client.on("away")(print_problem)
     client.on("ends")(print_ending)
     client.on("back")(print_back)
@@ -41,7 +41,7 @@ def connect_measuring(kind: str = "") -> GenericMeasuringClient:
     """A client of the farm in question, for kinds that measure."""
     from icebus.client._measuring_client import GenericMeasuringClient
 
-    client = GenericMeasuringClient(kind, profile=PROFILE.get())
+    client = GenericMeasuringClient(kind, farm=FARM.get())
     client.on("away")(print_problem)
     client.on("ends")(print_ending)
     client.on("back")(print_back)
@@ -75,7 +75,7 @@ def survey_farm(*topics: Topic) -> Survey:
     from icebus.schemas.deadline import Deadline
     from icebus.schemas.topics import Role
 
-    address = find_address(profile=PROFILE.get())
+    address = find_address(farm=FARM.get())
     bus = Bus(address, name=f"{address.user}-look", session_expiry=0)
     bus.connect(Deadline.after(CONNECT_TIMEOUT))
     try:

@@ -131,15 +131,15 @@ def check_reads_only(address: BrokerAddress, deadline: Deadline) -> None:
     )
 
 
-def farm_name(profile: str | None, address: BrokerAddress) -> str:
+def farm_name(farm: str | None, address: BrokerAddress) -> str:
     """What a farm is called here.
 
     Args:
-        profile: as `icebus --farm` has it.
+        farm: as `icebus --farm` has it.
         address: of its broker.
     """
     saved = SavedProfiles()
-    named = profile or os.environ.get(FARM_VARIABLE)
+    named = farm or os.environ.get(FARM_VARIABLE)
     named = named or saved.current
     if named and is_id(named) and named in saved.names:
         return named

@@ -263,10 +263,10 @@ def check_versions(farm: Survey, ours: str) -> Finding:
     return ok("versions", ours)
 
 
-def findings(profile: str | None) -> Iterable[Finding]:
-    """All checks of the farm that the profile names, as far as they get."""
+def findings(named: str | None) -> Iterable[Finding]:
+    """All checks of the farm that is named, as far as they get."""
     try:
-        address = find_address(profile=profile)
+        address = find_address(farm=named)
     except IcebusError as error:
         yield check_profile(error, None)
         return

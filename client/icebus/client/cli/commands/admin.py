@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from icebus.client.cli.completion import complete_any_reservation, complete_serial, complete_worker
-from icebus.client.cli.connecting import PROFILE
+from icebus.client.cli.connecting import FARM
 from icebus.client.cli.output import print_line, print_message
 from icebus.schemas.wording import counted
 
@@ -197,7 +197,7 @@ def _confirm(question: str, what: str, *, yes: bool) -> None:
 def _connect() -> Admin:
     from icebus.client._admin import Admin
 
-    return Admin(profile=PROFILE.get())
+    return Admin(farm=FARM.get())
 
 
 def _change(

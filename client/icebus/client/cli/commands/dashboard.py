@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from icebus.client.cli.connecting import CONNECT_TIMEOUT, PROFILE
+from icebus.client.cli.connecting import CONNECT_TIMEOUT, FARM
 from icebus.client.cli.output import print_line, print_message
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def dashboard(
     from icebus.client._profile import find_address
     from icebus.client.dashboard.built import check_packages
 
-    address = find_address(profile=PROFILE.get())
+    address = find_address(farm=FARM.get())
     if link:
         return print_line(_running(address).make_link())
     check_packages()
@@ -108,13 +108,13 @@ def _make(address: BrokerAddress, settings: Settings, wall: bool) -> Dashboard:
 
     if wall:
         check_reads_only(address, Deadline.after(CONNECT_TIMEOUT))
-    profile = PROFILE.get()
+    farm = FARM.get()
     return Dashboard(
         address,
         settings,
-        farm_name(profile, address),
+        farm_name(farm, address),
         Link.WALL if wall else Link.SIGN_IN,
-        lambda: find_address(profile=profile),
+        lambda: find_address(farm=farm),
     )
 
 

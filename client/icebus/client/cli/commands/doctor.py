@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from icebus.client.cli.connecting import PROFILE
+from icebus.client.cli.connecting import FARM
 from icebus.client.cli.exit_codes import FAILED
 from icebus.client.cli.options import Output
 from icebus.client.cli.output import Column, Format, print_message, print_rows
@@ -37,7 +37,7 @@ def doctor(output: Output = Format.TABLE) -> None:
     from icebus.client.doctor.finding import Level
 
     with waiting_message("looking at this machine and the farm"):
-        found = [*machine.findings(), *farm.findings(PROFILE.get())]
+        found = [*machine.findings(), *farm.findings(FARM.get())]
     if output is Format.TABLE:
         rows = [row for finding in found for row in _lines(finding)]
         print_rows(rows, [Column(key, show=str) for key in FIELDS[:3]], output, "check")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from icebus.client.cli.connecting import PROFILE
+from icebus.client.cli.connecting import FARM
 from icebus.client.cli.output import print_line, print_message
 
 LONGEST = 1 << 16
@@ -83,7 +83,7 @@ def passwd(
     from icebus.client._account import choose_password
     from icebus.client._login import current_path
 
-    path = current_path(PROFILE.get())
+    path = current_path(FARM.get())
     profile = choose_password(path, now)
     print_line(f"{path.stem}: {profile.user} has another password")
     if not now:

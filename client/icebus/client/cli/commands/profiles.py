@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from icebus.client.cli.completion import complete_farm
-from icebus.client.cli.connecting import PROFILE
+from icebus.client.cli.connecting import FARM
 from icebus.client.cli.output import (
     Column,
     Format,
@@ -80,7 +80,7 @@ def show(
     from icebus.client._farm_directory import state_directory
     from icebus.client._profile import find_address, find_profile
 
-    address = find_profile(name).address if name else find_address(profile=PROFILE.get())
+    address = find_profile(name).address if name else find_address(farm=FARM.get())
     match output:
         case ProfileFormat.URL:
             print_line(address.url())

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from icebus.client.cli.connecting import CONNECT_TIMEOUT, PROFILE, print_back, print_problem
+from icebus.client.cli.connecting import CONNECT_TIMEOUT, FARM, print_back, print_problem
 from icebus.client.cli.output import print_json, print_line, print_message
 from icebus.client.cli.watch_lines import LineWriter, Senders
 
@@ -60,7 +60,7 @@ def watch(
         Role,
     )
 
-    address = find_address(profile=PROFILE.get())
+    address = find_address(farm=FARM.get())
     seen: queue.SimpleQueue[dict[str, Any] | IcebusError | datetime] = queue.SimpleQueue()
 
     def note(incoming: Incoming) -> None:
