@@ -17,6 +17,7 @@ from tests.client.scripted_worker import ScriptedWorker
 from icebus.broker.embedded import EmbeddedBroker
 from icebus.client import Bitstream, PulseCountClient
 from icebus.client._evaluating.board_calls import BoardCalls
+from icebus.client._evaluating.boards import MeasuringBoards
 from icebus.client._evaluating.each_board import EachBoard
 from icebus.client._json_values import json_object
 from icebus.schemas.errors import BitstreamInvalid, InternalError, InvalidRequest, RemoteError
@@ -155,6 +156,21 @@ def test_given_a_defect_in_distributing_when_evaluated_then_the_run_fails_with_i
             patched.setattr(EachBoard, method, defect)
             with pytest.raises(InternalError, match="a bug of ours"):
                 list(boards.evaluate(circuits))
+
+
+def test_given_a_defect_in_reading_outcomes_when_evaluated_then_the_run_fails_with_it(
+    alice: PulseCountClient,
+    w1: ScriptedWorker,
+    circuits: list[Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def defect(*_: object) -> None:
+        raise RuntimeError("a bug of ours")
+
+    monkeypatch.setattr(MeasuringBoards, "_on_outcome", defect)
+    for run in ("evaluate", "map"):
+        with alice.reserve(1) as boards, pytest.raises(InternalError, match="a bug of ours"):
+            list(getattr(boards, run)(circuits))
 
 
 def test_given_a_defect_in_calling_when_evaluated_then_every_bitstream_fails_with_it(

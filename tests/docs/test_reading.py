@@ -147,6 +147,7 @@ def take(
 # --- the documents --------------------------------------------------------------------------------
 
 
+@pytest.mark.timeout(400)  # three minutes of reading, on a machine that is busy with other things
 def test_given_the_tutorial_when_followed_then_all_is_as_it_says(
     farm: Farm, reader: Reader
 ) -> None:

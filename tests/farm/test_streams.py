@@ -90,3 +90,27 @@ def test_given_a_closed_stderr_when_boards_are_used_then_only_messages_are_lost(
 def test_given_all_streams_closed_when_a_command_runs_then_it_works(up: Up) -> None:
     done = shell(up, "icebus devices <&- >&- 2>&-")
     assert done.returncode == 1
+
+
+@pytest.mark.parametrize("form", ["name", "csv", "jsonl", "table"])
+def test_given_names_that_a_terminal_would_obey_when_printed_there_then_they_are_escaped(
+    up: Up, tmp_path: Path, form: str
+) -> None:
+    path = tmp_path / "a\x1b[2Jb\N{RIGHT-TO-LEFT OVERRIDE}c.bin"
+    shutil.copy(CIRCUIT, path)
+    command = shlex.join([*ICEBUS, "evaluate", str(path), "-o", form])
+    # util-linux's script gives it a terminal.
+    done = shell(up, f"script -qec {shlex.quote(command)} /dev/null 2>&1")
+    printed = done.stdout.replace("\x1b[K", "")
+    assert done.returncode == 0
+    assert "\x1b[2J" not in printed
+    assert "\N{RIGHT-TO-LEFT OVERRIDE}" not in printed
+
+
+def test_given_a_name_with_a_newline_when_names_are_printed_then_it_is_one_line(
+    up: Up, tmp_path: Path
+) -> None:
+    path = tmp_path / "a\nforged 1000.bin"
+    shutil.copy(CIRCUIT, path)
+    done = shell(up, f"icebus evaluate {shlex.quote(str(path))} -o name")
+    assert len(done.stdout.splitlines()) == 1

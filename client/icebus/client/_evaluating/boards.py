@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 from collections.abc import Generator, Iterable
-from contextlib import closing
+from contextlib import ExitStack, closing
 from typing import Any, Generic, TypeVar, Unpack
 
 from icebus.client._connection.connection import Connection, serials_of
@@ -298,7 +298,16 @@ class MeasuringBoards(Reservation, Generic[R]):
     # --- on the dispatcher --------------------------------------------------------------------
 
     def on_kind_event(self, name: str, serial: str, worker: str, payload: bytes) -> None:
-        """Outcomes go to the run they belong to, and to hooks."""
+        """Outcomes go to the run they belong to, and to hooks.
+
+        A mistake of ours there would have workers tell them for ever, and somebody wait.
+        """
+        with ExitStack() as runs:
+            for run in list(self._runs.values()):
+                runs.enter_context(run.failing())
+            self._on_kind_event(name, serial, worker, payload)
+
+    def _on_kind_event(self, name: str, serial: str, worker: str, payload: bytes) -> None:
         if name == "results":
             self._on_result(serial, payload)
         elif name == "failures":

@@ -299,15 +299,29 @@ class Run(Generic[R]):
                 self._connection.bus.call_later(effects.tick_in, self._tick)
 
     @contextmanager
+    def failing(self) -> Iterator[None]:
+        """What fails in here for a reason that nobody foresaw ends the run, and is raised."""
+        try:
+            yield
+        except IcebusError:
+            raise
+        except Exception as error:
+            self._fail(error)
+            raise
+
+    def _fail(self, error: Exception) -> None:
+        with self._condition:
+            self._internal_error = InternalError(f"the run failed: {error!r}")
+            self._condition.notify_all()
+
+    @contextmanager
     def _failing_the_run(self) -> Iterator[None]:
         """Whoever waits hears of what fails in here, which would be lost on the dispatcher."""
         try:
             yield
         except Exception as error:
             log.exception("a step of a run failed")
-            with self._condition:
-                self._internal_error = InternalError(f"the run failed: {error!r}")
-                self._condition.notify_all()
+            self._fail(error)
 
     def _outcome(self, evaluation: Evaluation[Item], outcome: Result | IcebusError) -> Any:
         """What the user is handed."""

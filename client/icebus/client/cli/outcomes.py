@@ -15,6 +15,7 @@ from icebus.client.cli.output import (
     print_message,
     table,
 )
+from icebus.schemas.logs import printable
 
 if TYPE_CHECKING:
     from icebus.client._measuring_client import GenericResult
@@ -81,7 +82,8 @@ class OutcomePrinter:
             self._rows.append((row, outcome))
             return
         elif "error" not in row:
-            print_line(" ".join([outcome.bitstream, outcome.serial, *self._first(row)]))
+            name = printable(outcome.bitstream)  # or a name with a newline were two
+            print_line(" ".join([name, outcome.serial, *self._first(row)]))
         self._on_printed(outcome)
 
     def _first(self, row: Mapping[str, Any]) -> list[str]:

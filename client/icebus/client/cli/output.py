@@ -115,7 +115,9 @@ def _line(text: str) -> str:
 
 
 def print_line(text: str) -> None:
-    """A line on stdout, at once."""
+    """A line on stdout, at once; a terminal obeys nothing in it, programs get it as it is."""
+    if sys.stdout.isatty():
+        text = printable(text.removesuffix("\r"), keep="\n")
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
 

@@ -30,6 +30,7 @@ from icebus.client.cli.output import (
 )
 from icebus.client.cli.progress import step_progress
 from icebus.client.cli.stdin import STDIN, read_stdin
+from icebus.schemas.logs import printable
 from icebus.schemas.wording import counted
 
 FIELDS = ("file", "pulses", "exact", "note", "driver", "blocks", "error")
@@ -219,7 +220,7 @@ class Printer:
         elif not self.streams:
             self._rows.append(row)
         elif row["error"] is None:
-            print_line(f"{row['file']} {row['pulses']}")
+            print_line(f"{printable(str(row['file']))} {row['pulses']}")
 
     def conclude(self) -> None:
         """Print what is printed at the end."""
