@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from tests.postgresql import PostgresServer
 
 ROOT = Path(__file__).parents[2]
-COMPONENTS = ("broker", "control", "worker")
+COMPONENTS = ("broker", "control", "client", "worker")
 
 TIMEOUT = 120.0
 """Seconds within which anything here happens on a busy machine."""
@@ -186,7 +186,9 @@ def _build(stage: Stage, place: Path, uv: str) -> None:
 
 def _copy(source: Path, target: Path) -> None:
     if source.is_dir():
-        shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(
+            source, target, ignore=shutil.ignore_patterns("__pycache__", "node_modules")
+        )
         return
     target.mkdir(parents=True, exist_ok=True)
     shutil.copy(source, target)
@@ -206,7 +208,8 @@ class Container:
         settings: of the service.
         place: an empty folder of its own.
         volumes: the folder of each volume.
-        ports: of the broker on loopback: for people, for components, and without TLS.
+        ports: on loopback: of the broker for people, for components, and without TLS; of the
+            dashboard.
     """
 
     def __init__(
@@ -215,7 +218,7 @@ class Container:
         settings: Mapping[str, Any],
         place: Path,
         volumes: Mapping[str, Path],
-        ports: tuple[int, int, int],
+        ports: tuple[int, int, int, int],
     ) -> None:
         self.image = image
         self.place = place
@@ -252,10 +255,11 @@ class Container:
         for target, folder in self._mounts.items():
             text = re.sub(rf"(?<![\w.]){re.escape(target)}(?![\w-])", str(folder), text)
         text = _CONTAINER_PATH.sub(f"{self.place}/", text)
-        people, components, plain = map(str, self._ports)
+        people, components, plain, dashboard = map(str, self._ports)
         text = text.replace("--listen 0.0.0.0", "--listen 127.0.0.1")
         text = re.sub(r"\b8883\b", people, re.sub(r"\b8884\b", components, text))
         text = re.sub(r"\b1883\b", plain, text)
+        text = re.sub(r"\b0\.0\.0\.0:8470\b", f"127.0.0.1:{dashboard}", text)
         return text.replace("1broker:", "1127.0.0.1:")
 
     def start(self) -> None:
@@ -315,7 +319,7 @@ class Stack:
 
     def __init__(self, images: dict[str, Image], server: PostgresServer, place: Path) -> None:
         self.server = server
-        self.ports = (free_port(), free_port(), free_port())
+        self.ports = (free_port(), free_port(), free_port(), free_port())
         self.compose = read_compose((ROOT / "compose.yaml").read_text(), {"ICEBUS_BOARDS": "2"})
         database = self.compose["services"]["database"]
         assert database["command"] == ["postgres", "-c", "listen_addresses="]

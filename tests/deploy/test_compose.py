@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from tests.deploy.conftest import Stage
 
 ROOT = Path(__file__).parents[2]
-SERVICES = ("broker", "database", "control", "virtual-worker")
+SERVICES = ("broker", "database", "control", "dashboard", "virtual-worker")
 
 Compose = dict[str, Any]
 
@@ -59,11 +59,14 @@ def test_given_an_image_of_ours_then_its_health_is_its_programs_own_word(
 ) -> None:
     for name, stages in dockerfiles.items():
         words = stages[-1].words("HEALTHCHECK")
+        if name == "client":
+            assert words == ["icebus", "dashboard", "--health"]
+            continue
         assert words[:2] == [f"icebus-{name}", "health"]
         assert "--only-critical" in words, "engines know healthy and unhealthy"
 
 
-def test_given_no_setting_then_only_the_broker_listens_and_only_on_this_machine(
+def test_given_no_setting_then_only_broker_and_page_listen_and_only_on_this_machine(
     compose: Compose,
 ) -> None:
     published = {
@@ -72,7 +75,10 @@ def test_given_no_setting_then_only_the_broker_listens_and_only_on_this_machine(
         if "ports" in service
     }
 
-    assert published == {"broker": ["127.0.0.1:8883:8883", "127.0.0.1:8884:8884"]}
+    assert published == {
+        "broker": ["127.0.0.1:8883:8883", "127.0.0.1:8884:8884"],
+        "dashboard": ["127.0.0.1:8470:8470"],
+    }
     assert compose["services"]["database"]["network_mode"] == "none"
 
 
@@ -101,10 +107,11 @@ def test_given_what_is_mounted_then_it_is_a_declared_volume_and_all_are_used(
     assert mounted.keys() == compose["volumes"].keys()
     assert mounted["database-socket"] == ["database", "control"], "for it asks for no password"
     assert mounted["control-credentials"] == ["broker", "control"]
+    assert mounted["dashboard-credentials"] == ["broker", "dashboard"]
     assert mounted["worker-credentials"] == ["broker", "virtual-worker"]
 
 
-@pytest.mark.parametrize("name", ["broker", "control", "virtual-worker"])
+@pytest.mark.parametrize("name", ["broker", "control", "dashboard", "virtual-worker"])
 def test_given_a_volume_of_ours_then_the_image_has_a_folder_there_that_is_its_users(
     compose: Compose, dockerfiles: dict[str, list[Stage]], name: str
 ) -> None:

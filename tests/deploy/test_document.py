@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT = (ROOT / "docs" / "deploy.md").read_text()
-COMPONENTS = ("broker", "control", "worker")
+COMPONENTS = ("broker", "client", "control", "worker")
 SERVICES = sorted(path for name in COMPONENTS for path in ROOT.glob(f"{name}/systemd/*.service"))
 BACKUPS = [path for path in SERVICES if path.stem.endswith("-backup")]
 UNITS = [path for path in SERVICES if path not in BACKUPS]
@@ -211,10 +213,12 @@ def test_given_the_steps_for_systemd_then_the_units_make_a_farm(
     eventually: Eventually,
 ) -> None:
     ports = f"--port {free_port()} --component-port {free_port()}"
+    page = free_port()
 
     def here(text: str) -> str:
         text = re.sub(r"(?<![\w.])/(?=(?:var/lib/icebus|etc/icebus)\b)", f"{tmp_path}/", text)
         text = text.replace("/opt/icebus/bin/", "").replace("--listen 0.0.0.0", ports)
+        text = text.replace("127.0.0.1:8470", f"127.0.0.1:{page}")
         return text.replace("farm.example.org", "localhost")
 
     (tmp_path / "etc" / "icebus").mkdir(parents=True)
@@ -241,6 +245,8 @@ def test_given_the_steps_for_systemd_then_the_units_make_a_farm(
         with client.reserve(1) as boards:
             [result] = boards.evaluate([CIRCUIT])
     assert 1998 <= result.pulses <= 2000
+    with urllib.request.urlopen(f"http://127.0.0.1:{page}/farm.json", timeout=TIMEOUT) as told:
+        assert json.load(told)["farm"] == "local"
     listing = start_program.run(
         ["icebus-broker", "list", "-d", str(tmp_path / "var/lib/icebus-broker")], {}
     )
@@ -324,7 +330,7 @@ def test_given_a_unit_then_it_is_not_root_and_its_folder_is_its_own(path: Path) 
     unit = Unit(path, str)
 
     [user] = unit.values("User")
-    assert user in {"icebus-broker", "icebus-control", "icebus-worker"}
+    assert user in {"icebus-broker", "icebus-control", "icebus-dashboard", "icebus-worker"}
     assert unit.values("StateDirectoryMode") == ["0700"]
     assert unit.values("NoNewPrivileges") == ["yes"]
     assert unit.values("ProtectSystem") == ["strict"]

@@ -17,10 +17,11 @@ if TYPE_CHECKING:
     from tests.deploy.conftest import Image, Stage
 
 ROOT = Path(__file__).parents[2]
-COMPONENTS = ("broker", "control", "worker")
+COMPONENTS = ("broker", "control", "client", "worker")
 PROGRAMS = {
     "broker": ["icebus", "icebus-broker"],
     "control": ["icebus-control"],
+    "client": ["icebus"],
     "worker": ["icebus-worker", "icebus-rack"],
 }
 """What each image is for."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sys
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -113,13 +115,35 @@ def credentials(stack: Stack) -> dict[str, str]:
     return {str(path): path.read_text() for path in files}
 
 
-def test_given_the_farm_then_only_the_broker_listens(stack: Stack) -> None:
+def test_given_the_farm_then_only_broker_and_page_listen(stack: Stack) -> None:
     listening = {}
     for name, container in stack.containers.items():
         assert container.process is not None
         listening[name] = ports(group(container.process.pid))
 
-    assert listening == {"broker": set(stack.ports), "control": set(), "virtual-worker": set()}
+    *of_broker, of_dashboard = stack.ports
+    assert listening == {
+        "broker": set(of_broker),
+        "control": set(),
+        "dashboard": {of_dashboard},
+        "virtual-worker": set(),
+    }
+
+
+def test_given_the_page_then_a_link_signs_in_as_somebody_who_may_only_look(stack: Stack) -> None:
+    printed = stack.containers["dashboard"].run("icebus", "dashboard", "--link")
+    assert printed.returncode == 0, printed.stderr
+    base, _, token = printed.stdout.strip().partition("/#sign-in=")
+    assert base == f"http://localhost:{stack.ports[-1]}"
+    request = urllib.request.Request(
+        f"{base.replace('localhost', '127.0.0.1')}/sign-in",
+        data=json.dumps({"token": token}).encode(),
+        headers={"Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
+        assert json.load(response)["user"] == "dashboard"
+    listing = stack.containers["broker"].run("icebus-broker", "list")
+    assert re.search(r"^dashboard +observer", listing.stdout, re.MULTILINE), listing.stdout
 
 
 def group(leader: int) -> list[int]:

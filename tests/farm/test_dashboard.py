@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import urllib.request
 from collections.abc import Iterator
@@ -16,7 +17,11 @@ from tests.farm.conftest import alive, wait_until
 from icebus.client.dashboard.built import is_built
 
 if TYPE_CHECKING:
+    from playwright.sync_api import Browser
     from tests.farm.conftest import Machine, Up
+
+SEEN_WITHIN = 30_000
+"""Milliseconds within which the page shows anything, on a busy machine."""
 
 needs_page = pytest.mark.skipif(
     not is_built() and not os.environ.get("CI"), reason="needs the page: script/dashboard"
@@ -100,3 +105,44 @@ def test_given_the_output_in_a_file_then_nobody_finds_a_link_there(machine: Mach
         _, told = process.communicate(timeout=60)
     assert re.search(r"in a browser: (http://127\.0\.0\.1:\d+ \(|.*script/)", told), told
     assert "#sign-in=" not in told
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    """Debian's, for Playwright's own can't be fetched everywhere."""
+    program = shutil.which("chromium")
+    try:
+        from playwright.sync_api import sync_playwright
+    except ModuleNotFoundError:
+        program = None
+    if program is None:
+        if os.environ.get("CI"):
+            pytest.fail("no browser is installed: script/bootstrap --browser")
+        pytest.skip("no browser is installed: script/bootstrap --browser")
+    with sync_playwright() as playwright:
+        # Its sandbox needs a user who is not root, or namespaces that containers don't have.
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@needs_page
+def test_given_a_newcomer_who_opens_the_link_then_they_see_their_boards_without_a_password(
+    chromium: Browser, machine: Machine
+) -> None:
+    with machine.up("--boards", "2", "--user", "ann"):
+        wait_until(lambda: machine.run("dashboard", "--link").returncode == 0)
+        base, token = link_of(machine)
+        page = chromium.new_page()
+        mistakes: list[str] = []
+        page.on("pageerror", lambda error: mistakes.append(str(error)))
+        page.goto(f"{base}/#sign-in={token}")
+        page.get_by_text("2 ready").wait_for(timeout=SEEN_WITHIN)
+        assert token not in page.url
+        assert "ann" in page.inner_text("body")
+        again = chromium.new_context().new_page()
+        again.goto(f"{base}/#sign-in={token}")
+        again.get_by_text("used already").wait_for(timeout=SEEN_WITHIN)
+        again.context.close()
+        page.close()
+    assert mistakes == []

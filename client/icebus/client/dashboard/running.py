@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import socket
+import ssl
 import time
 from html import escape
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from icebus.broker.embedded import reachable
 from icebus.bus import BrokerAddress
 from icebus.client._farm_directory import state_directory
 from icebus.client.dashboard.sign_in import Link, link_url, new_key
@@ -17,7 +20,7 @@ from icebus.schemas.errors import InvalidRequest
 from icebus.schemas.private_files import make_private_folder, write_private
 
 ANSWER_TIMEOUT = 2.0
-"""Seconds for a dashboard of this machine to take a connection."""
+"""Seconds for a dashboard of this machine to answer."""
 
 
 class Running(BaseModel):
@@ -39,12 +42,25 @@ class Running(BaseModel):
 
     @property
     def answers(self) -> bool:
-        """Whether something takes connections there."""
+        """Whether it answers there, within a moment."""
+        host, port = self.listens
+        connection: HTTPConnection
+        if self.url.startswith("https:"):
+            # It is ours whatever name its certificate has, and is told nothing.
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+            connection = HTTPSConnection(
+                reachable(host), port, timeout=ANSWER_TIMEOUT, context=context
+            )
+        else:
+            connection = HTTPConnection(reachable(host), port, timeout=ANSWER_TIMEOUT)
         try:
-            socket.create_connection(self.listens, ANSWER_TIMEOUT).close()
-        except OSError:
+            connection.request("GET", "/farm.json")
+            return connection.getresponse().status == HTTPStatus.OK
+        except (OSError, HTTPException):
             return False
-        return True
+        finally:
+            connection.close()
 
     def make_link(self) -> str:
         """A link that signs in there."""

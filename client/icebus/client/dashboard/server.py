@@ -7,6 +7,7 @@ import contextlib
 import logging
 import socket
 import threading
+from collections.abc import Callable
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -107,6 +108,12 @@ class DashboardServer:
         finally:
             server.settled.set()
 
+    def post(self, turn: Callable[[], None]) -> None:
+        """Have something run at the next turn of its loop; for whoever minds whether it turns."""
+        if self._server is None or self._server.loop is None:
+            raise InternalError("the dashboard has not started")
+        self._server.loop.call_soon_threadsafe(turn)
+
     def stop(self, deadline: Deadline) -> None:
         """End every connection and stop to listen.
 
@@ -127,12 +134,15 @@ class _Server(uvicorn.Server):
 
     Attributes:
         settled: that moment.
+        loop: that it serves on, once it does.
     """
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self.settled = threading.Event()
+        self.loop: asyncio.AbstractEventLoop | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        self.loop = asyncio.get_running_loop()
         self.settled.set()

@@ -96,6 +96,10 @@ class Dashboard:
         self._server.start(self._application, deadline)
         self._file.write(self.running)
 
+    def post(self, turn: Callable[[], None]) -> None:
+        """Have something run at the next turn of its loop."""
+        self._server.post(turn)
+
     def door(self) -> str:
         """What to open in a browser of this machine."""
         running = self.running

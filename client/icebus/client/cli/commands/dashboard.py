@@ -47,6 +47,10 @@ def dashboard(
             "--link", help="Print a link that signs in at the one that runs here; start none."
         ),
     ] = False,
+    health: Annotated[
+        bool,
+        typer.Option("--health", help="Say whether the one that runs here answers; start none."),
+    ] = False,
     wall: Annotated[
         bool,
         typer.Option(
@@ -86,10 +90,16 @@ def dashboard(
     """
     from icebus.client._profile import find_address
     from icebus.client.dashboard.built import check_packages
+    from icebus.schemas.errors import Conflict
 
     address = find_address(farm=FARM.get())
+    if health:
+        return print_line(f"{_running(address).url} answers")
     if link:
-        return print_line(_running(address).make_link())
+        running = _running(address)
+        if not running.key:
+            raise Conflict(f"{address.user} has no password here, and so there are no links")
+        return print_line(running.make_link())
     check_packages()
     from icebus.client.dashboard.settings import Settings, parse_listen
 
@@ -127,11 +137,14 @@ def _serve(dashboard: Dashboard, wall: bool, open_: bool) -> None:
     from icebus.schemas.deadline import Deadline
     from icebus.schemas.errors import InternalError
     from icebus.schemas.logs import log_to_stderr
+    from icebus.schemas.supervision.service import Supervision
 
     # Who is refused, and why, is news for whoever keeps it.
     log_to_stderr(logging.INFO)
+    supervision = Supervision(None)
     with Signals() as signals:
         dashboard.start(Deadline.after(START_TIMEOUT))
+        supervision.ready({"server": dashboard.post}, lambda: f"serves {dashboard.running.url}")
         try:
             if not is_built():
                 print_message(f"icebus: {NOT_BUILT}")
@@ -148,6 +161,7 @@ def _serve(dashboard: Dashboard, wall: bool, open_: bool) -> None:
                 if not dashboard.serves:
                     raise InternalError("the dashboard has ended; its log above says why")
         finally:
+            supervision.stop()
             dashboard.stop(Deadline.after(STOP_TIMEOUT))
 
 
@@ -155,7 +169,7 @@ def _running(address: BrokerAddress) -> Running:
     """The dashboard that runs here for this account.
 
     Raises:
-        Conflict: none does, or it has no links.
+        Conflict: none does, or it does not answer.
     """
     from icebus.client.dashboard.running import RunningFile
     from icebus.schemas.errors import Conflict
@@ -163,9 +177,7 @@ def _running(address: BrokerAddress) -> Running:
     running = RunningFile(address).read()
     if running is None or not running.answers:
         raise Conflict(
-            f"no dashboard runs here for {address.user} at {address.host}:{address.port}; "
+            f"no dashboard answers here for {address.user} at {address.host}:{address.port}; "
             "start one with `icebus dashboard`"
         )
-    if not running.key:
-        raise Conflict(f"{address.user} has no password here, and so there are no links")
     return running
