@@ -45,6 +45,7 @@ ASKED = {"OPERATION": OPERATIONS, "ADMIN": administration.OPERATIONS}
 DOCUMENTS = {
     "README.md": READ,
     "docs/tutorial.md": READ,
+    "docs/icefarm.md": READ,
     "docs/topics.md": READ,
     "broker/README.md": READ,
     "docs/deploy.md": "tests/deploy/test_document.py has tests of its own for it",
@@ -179,6 +180,14 @@ def test_given_the_readme_when_followed_then_all_is_as_it_says(farm: Farm, reade
         reader.type(Step(step.where, step.command.replace("SERIAL", serial)))
 
     follow("README.md", reader, farm, {r"icebus call SERIAL .*": call})
+
+
+def test_given_the_page_for_icefarms_users_when_followed_then_all_is_as_it_says(
+    farm: Farm, reader: Reader
+) -> None:
+    for name in ("pulse_2khz.bin", "pulse_8khz.bin"):
+        shutil.copy(CIRCUITS / name, reader.folder)
+    follow("docs/icefarm.md", reader, farm, {})
 
 
 def test_given_the_topic_reference_when_followed_then_all_is_as_it_says(

@@ -37,6 +37,8 @@ class FarmDashboard:
     def __init__(self, address: BrokerAddress, profile: Path) -> None:
         self._file = RunningFile(address)
         self._profile = profile
+        self._port: int | None = None
+        self._supervisor: Supervisor | None = None
         self.obstacle: str | None = None
         try:
             check_packages()
@@ -49,11 +51,18 @@ class FarmDashboard:
         if self.obstacle is not None:
             return
         self._file.forget()
-        # Chosen once: pages that are open find it again after it was restarted.
-        port = Settings().on_free_port().port or free_port()
+        self._supervisor = supervisor
+        supervisor.start(Service(DASHBOARD, lambda: Child(self._command(), log), log))
+
+    def _command(self) -> list[str]:
+        """How it is started: on the port it had, so that open pages find it again, if that is free.
+
+        Another farm may have taken the port between our look and the start.
+        """
+        usual = Settings() if self._port is None else Settings(port=self._port)
+        self._port = usual.on_free_port().port or free_port()
         argv = [sys.executable, "-m", "icebus.client.cli", "--farm", str(self._profile)]
-        argv += ["dashboard", "--listen", f"{LOOPBACK}:{port}"]
-        supervisor.start(Service(DASHBOARD, lambda: Child(argv, log), log))
+        return [*argv, "dashboard", "--listen", f"{LOOPBACK}:{self._port}"]
 
     def wait_running(self, deadline: Deadline) -> Running | None:
         """How it is reached; None if it does not serve by the deadline, or there is none."""
@@ -64,5 +73,7 @@ class FarmDashboard:
                 return running
             if deadline.expired:
                 break
+            if self._supervisor is not None:
+                self._supervisor.tend()
             pause.wait(LOOK_AFTER)
         return None

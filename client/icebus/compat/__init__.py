@@ -1,0 +1,1 @@
+"""Other farms' programming interfaces, on a farm of icebus."""

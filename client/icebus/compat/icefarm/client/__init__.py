@@ -1,0 +1,1 @@
+"""Where iCEFARM has its clients."""
