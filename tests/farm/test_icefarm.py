@@ -124,14 +124,14 @@ def test_given_a_broken_file_and_a_board_that_goes_then_failures_are_typed_and_t
     broken = tmp_path / "broken.bin"
     broken.write_bytes(b"nothing")
     lost, kept = client.reserve(2)
-    files = [circuits[0]] * 20 + [broken]
+    files = [circuits[0]] * 60 + [broken]
     results = []
     for result in client.evaluateBitstreams(files):
         results.append(result)
         if len(results) == 5:
             icebus("--farm", "admin", "admin", "quarantine", lost, "--reason", "it hangs")
     try:
-        assert Counter(each.serial for each in results) == {lost: 21, kept: 21}
+        assert Counter(each.serial for each in results) == {lost: 61, kept: 61}
         failed = [each for each in results if each.value is EvaluationFailed]
         assert {str(each.evaluation.filepath) for each in failed if each.serial == kept} == {
             str(broken)
