@@ -19,7 +19,7 @@ from icebus.schemas.calls import RawEvent, Request
 from icebus.schemas.components import ClientState, Heartbeat, KindInfo, WorkerKinds
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.devices import Desired, DeviceState
-from icebus.schemas.errors import UnknownKind
+from icebus.schemas.errors import DatabaseUnavailable, UnknownKind
 from icebus.schemas.ids import CONTROL, new_id
 from icebus.schemas.message import decode
 from icebus.schemas.operations.reservations import (
@@ -137,6 +137,17 @@ class FakeClient:
 
     def reserve(self, **args: Any) -> Reservation:
         return self.ask("reserve", ReservationReply, **{"kind": "pulsecount", **args}).reservation
+
+    def reserve_when_back(self, **args: Any) -> Reservation:
+        """Ask until control's database is there: it is looked for twice a second."""
+        deadline = Deadline.after(TIMEOUT)
+        pause = threading.Event()
+        while True:
+            try:
+                return self.reserve(**args)
+            except DatabaseUnavailable as error:
+                deadline.check(f"the database ({error})")
+                pause.wait(0.05)
 
     def extend(self, reservation: str, duration: float) -> ExtendReply:
         return self.ask("extend", ExtendReply, reservation=reservation, duration=duration)

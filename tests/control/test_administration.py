@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from icebus.control.operations import device_reports, expiry, republishing
+from icebus.control.operations import device_reports, republishing, retention
 from icebus.control.settings import Settings
 from icebus.schemas.components import WorkerPhase, WorkerState
 from icebus.schemas.devices import Desired, DeviceState, WorkerDesired
@@ -282,7 +282,7 @@ def test_when_history_is_old_then_it_is_dropped_and_numbers_go_on(harness: Harne
     [newest, *_] = harness.ask("x", "history")["entries"]
 
     harness.now += timedelta(days=2, seconds=1)
-    harness.run(expiry.drop_old)
+    harness.run(retention.drop_some)
     dropped = harness.history()
     harness.report_ready("w1", "a")
     harness.reserve(count=1)

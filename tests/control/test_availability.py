@@ -70,7 +70,7 @@ def test_given_any_cause_then_there_are_words_and_a_remedy(cause: DatabaseCause)
     assert availability.trouble.remedy
 
 
-def test_given_a_database_that_fails_often_then_one_line_says_so_and_one_that_it_is_back(
+def test_given_a_database_that_fails_often_then_each_cause_is_told_once_and_that_it_is_back(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -82,8 +82,9 @@ def test_given_a_database_that_fails_often_then_one_line_says_so_and_one_that_it
     for _ in range(50):
         availability.works()
 
-    gone, back = caplog.messages
-    assert "is locked by another program (words)" in gone
+    locked, full, back = caplog.messages
+    assert "is locked by another program (words)" in locked
+    assert "has no room left (words)" in full
     assert "can be used again, after 0.0 s" in back
 
 

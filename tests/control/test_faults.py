@@ -460,7 +460,7 @@ def test_given_a_database_that_takes_nothing_then_requests_say_so_and_it_goes_on
             ),
         ):
             alice.reserve(serials=["b"])
-        again = alice.reserve(serials=["b"])
+        again = alice.reserve_when_back(serials=["b"])
 
         worker.wait_desired("b", lambda desired: desired.reservation == again.id)
         assert [each.id for each in alice.list()] == [made.id, again.id]

@@ -11,7 +11,7 @@ from tests.control.harness import Harness
 
 from icebus.control import allowances
 from icebus.control.decide.limits import Limit
-from icebus.control.operations import expiry
+from icebus.control.operations import retention
 from icebus.control.settings import read_limits
 from icebus.control.store.tables import RequestRow
 from icebus.control.transaction import Transaction
@@ -42,10 +42,10 @@ def remembered(harness: Harness, user: str) -> int:
 def test_given_answers_without_end_to_one_user_then_so_many_of_theirs_are_kept(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(expiry, "REQUESTS_OF_USER", 10)
+    monkeypatch.setattr(retention, "REQUESTS_OF_USER", 10)
     harness.run(lambda transaction: remember(transaction, "mallory", 50))
     harness.run(lambda transaction: remember(transaction, "alice", 10))
-    harness.run(expiry.drop_old)
+    harness.run(retention.drop_some)
     assert remembered(harness, "mallory") == 10
     assert remembered(harness, "alice") == 10
     query = select(func.min(RequestRow.id)).where(RequestRow.user == "mallory")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlmodel import select
 
-from icebus.control.operations import absent_clients, device_reports, expiry
+from icebus.control.operations import absent_clients, device_reports, expiry, retention
 from icebus.control.settings import Settings
 from icebus.control.store import database
 from icebus.control.store.tables import RequestRow, ReservationRow
@@ -199,7 +199,7 @@ def test_when_answers_are_old_then_they_are_forgotten(harness: Harness) -> None:
     harness.ask("alice", "reserve", "new", kind="pulsecount", count=1)
     harness.now += timedelta(minutes=2)
 
-    harness.run(expiry.drop_old)
+    harness.run(retention.drop_some)
 
     assert harness.run(
         lambda transaction: transaction.session.exec(select(RequestRow.id)).all()

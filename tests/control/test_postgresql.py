@@ -121,7 +121,7 @@ def test_given_a_server_that_goes_away_when_it_is_back_then_control_goes_on(
         alice.heartbeats.get(timeout=10)
     finally:
         postgresql.start()
-    again = alice.reserve(serials=["b"])
+    again = alice.reserve_when_back(serials=["b"])
 
     worker.wait_desired("b", lambda desired: desired.reservation == again.id)
     assert [each.id for each in alice.list()] == [made.id, again.id]

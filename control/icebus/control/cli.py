@@ -120,6 +120,9 @@ def run(
         ),
     ] = None,
     history_days: Annotated[float, typer.Option(help="Days that the history reaches back.")] = 400,
+    ended_days: Annotated[
+        float, typer.Option(help="Days that is remembered why a reservation is over.")
+    ] = 30,
     release_after: Annotated[
         float,
         typer.Option(
@@ -149,6 +152,7 @@ def run(
         grace=grace,
         max_duration=max_duration,
         history_days=history_days,
+        ended_days=ended_days,
         release_after=release_after,
         limits=Limits() if limits is None else read_limits(limits),
         limits_file=limits,

@@ -21,6 +21,7 @@ from dataclasses import replace
 from sqlalchemy.exc import DBAPIError
 
 from icebus.bus import Exchange
+from icebus.control.cleaning import Cleaning
 from icebus.control.leadership import RETRY_AFTER, Leadership
 from icebus.control.limits_file import LimitsFile
 from icebus.control.operations import device_reports, expiry, removed_users, republishing
@@ -104,6 +105,7 @@ class Engine:
             database, lease, self._workers, self._clients, roster, settings, publish, together
         )
         self._availability = database.availability
+        self._cleaning = Cleaning(database)
         self._heard_all = True
         self._pending = Pending()
         self._published_history: int | None = None
@@ -311,7 +313,7 @@ class Engine:
             self._look_at = at + LOOK_AGAIN
             self._pending.serials.update(self._workers.serials())
             self._pending.roster = True
-            self._run_as_leader(expiry.drop_old)
+        self._cleaning.run_if_due(self._run_as_leader)
         if at >= self._record_at:
             self._record()
             if self._until_due() == 0.0 and not self._pending.clock_set_by:
@@ -337,6 +339,7 @@ class Engine:
             waits.append(self.leadership.check_at - at)
         if self.leading:
             waits.append(self.leadership.heartbeat_at - at)
+            waits.append(self._cleaning.at - at)
             until_due = self._until_due()
             if until_due is not None:
                 waits.append(max(until_due, self._record_at - at))

@@ -30,8 +30,10 @@ from icebus.control.engine import Engine
 from icebus.control.operations.table import ADMINISTRATORS
 from icebus.control.settings import Settings
 from icebus.control.store.database import Database
+from icebus.control.store.database_watch import DatabaseWatch
 from icebus.control.store.outbox import CLEAR, Outgoing
 from icebus.control.store.shared_group import shared_group
+from icebus.control.waiting import is_ready, wait_until_ready
 from icebus.control.watch.kinds import read_kinds
 from icebus.control.watch.roster import Roster
 from icebus.schemas.calls import Request
@@ -80,6 +82,9 @@ devices begins or ends, their reports follow one another; a transaction each wou
 
 GATHER = 0.02
 """Seconds at most from the first message to that, however many follow: heartbeats must go out."""
+
+CLOSE_TIMEOUT = 2.0
+"""Seconds to say goodbye in when there is no deadline for it."""
 
 AUTHOR = "session"
 """User property with which a control signs what the broker is to retain."""
@@ -133,7 +138,11 @@ class Control:
             self._roster,
             self._bus.together,
         )
-        self._single_run = SingleRun(self._bus, Role.CONTROL, self.session, on_other)
+        self._others: list[AlreadyRunning] = []
+        self._given_up = threading.Event()
+        self._on_other = on_other
+        self._single_run = SingleRun(self._bus, Role.CONTROL, self.session, self._give_up)
+        self._watch = DatabaseWatch(database)
         self._leading = False
         self._saying = threading.Lock()
         """Held while our state is gathered and said, so that none overtakes a newer one."""
@@ -146,28 +155,37 @@ class Control:
     # --- life -----------------------------------------------------------------------------------
 
     def start(self, deadline: Deadline) -> None:
-        """Migrate the database, connect and serve.
+        """Connect, migrate the database and serve.
+
+        A database that is away is waited for however long that takes; our state says so.
+
+        Args:
+            deadline: for the broker.
 
         Raises:
-            InvalidRequest: the database can't be used.
+            InvalidRequest: the database can't be used, and waiting would not help.
             BrokerUnavailable: no broker answers by the deadline.
             NotAuthorized: the broker refuses us.
             AlreadyRunning: another control has this name.
         """
-        self._database.migrate()
-        self._engine.load()
+        self._watch.start()
         try:
+            ready = is_ready(self._database, self._engine.load)
             self._bus.connect(deadline)
         except BaseException:
-            self._database.close()
+            self._close_database()
             raise
         try:
             self._single_run.begin(deadline)
         except BaseException:
             # Without a word of ours, for the state of that name is another's.
             self._bus.close(deadline)
-            self._database.close()
+            self._close_database()
             raise
+        self._database.availability.on_change(self._publish_state)
+        if not ready:
+            deadline = self._wait_for_database(deadline)
+        self._watch.look_for_it()
         self._bus.on_connected(
             lambda: self._inbox.put(partial(self._engine.on_connected, heard_all=False))
         )
@@ -200,7 +218,6 @@ class Control:
         self._requests.subscribe(ADMIN, self._on_admin, users, shared=shared)
         requests = self._requests.subscribe(OPERATION, self._on_request, users, shared=shared)
         self._publish_state()
-        self._database.availability.on_change(self._publish_state)
         self._thread.start()
         try:
             self._requests.connect(deadline)
@@ -218,6 +235,30 @@ class Control:
         self._state_publisher.close(self._state(Presence.OFFLINE))
         self._requests.close(deadline)
         self._bus.close(deadline)
+        self._close_database()
+
+    def _wait_for_database(self, deadline: Deadline) -> Deadline:
+        """Wait until the database is there; returns the deadline for the broker, moved by that."""
+        began = time.monotonic()
+        self._publish_state()
+        try:
+            if not wait_until_ready(self._database, self._engine.load, self._given_up):
+                raise self._others[0]
+        except BaseException:
+            # What is left of the broker's deadline may long be over.
+            self._state_publisher.close(self._state(Presence.OFFLINE))
+            self._bus.close(Deadline.after(CLOSE_TIMEOUT))
+            self._close_database()
+            raise
+        return Deadline(deadline.at + time.monotonic() - began)
+
+    def _give_up(self, other: AlreadyRunning) -> None:
+        self._others.append(other)
+        self._given_up.set()
+        self._on_other(other)
+
+    def _close_database(self) -> None:
+        self._watch.stop()
         self._database.close()
 
     @property

@@ -28,6 +28,7 @@ class Settings:
         grace: seconds an attached reservation outlives its client.
         max_duration: seconds from now that no reservation may end after.
         history_days: days that the history reaches back.
+        ended_days: days that is remembered why a reservation is over.
         release_after: seconds after which a worker that is away has let go of its boards: those
             that another worker has are followed there.
         limits: what each user may have.
@@ -41,6 +42,7 @@ class Settings:
     grace: float = 10.0
     max_duration: float = 86_400.0
     history_days: float = 400.0
+    ended_days: float = 30.0
     release_after: float = RELEASE_AFTER
     limits: Limits = field(default_factory=Limits)
     limits_file: Path | None = None
@@ -51,10 +53,10 @@ class Settings:
             value = getattr(self, name)
             if not math.isfinite(value) or value < least:
                 raise InvalidRequest(f"{name} is {value} s; give at least {least:g} s")
-        if not 1 <= self.history_days <= LONGEST_HISTORY:
-            raise InvalidRequest(
-                f"history_days is {self.history_days:g}; give 1 to {LONGEST_HISTORY} days"
-            )
+        for name in ("history_days", "ended_days"):
+            days = getattr(self, name)
+            if not 1 <= days <= LONGEST_HISTORY:
+                raise InvalidRequest(f"{name} is {days:g}; give 1 to {LONGEST_HISTORY} days")
 
 
 class _LimitsFile(Args):

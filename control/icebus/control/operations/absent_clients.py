@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 from sqlmodel import col, select
 
-from icebus.control.decide.lifecycle import LIVE_RESERVATIONS
 from icebus.control.operations.reservations import end_reservation
+from icebus.control.store.live import IS_LIVE
 from icebus.control.store.tables import ReservationRow
 from icebus.control.transaction import Transaction
 from icebus.schemas.components import Presence
@@ -22,7 +22,7 @@ def on_presence(transaction: Transaction, user: str, client: str, presence: Pres
     """Follow a client's coming and going with the reservations attached to it."""
     transaction.due_unknown = True
     query = select(ReservationRow).where(
-        col(ReservationRow.state).in_(LIVE_RESERVATIONS),
+        IS_LIVE,
         ReservationRow.user == user,
         ReservationRow.client == client,
     )
@@ -51,9 +51,7 @@ def begin_grace(transaction: Transaction) -> None:
 
 
 def _attached(transaction: Transaction) -> Iterator[ReservationRow]:
-    query = select(ReservationRow).where(
-        col(ReservationRow.state).in_(LIVE_RESERVATIONS), col(ReservationRow.client).is_not(None)
-    )
+    query = select(ReservationRow).where(IS_LIVE, col(ReservationRow.client).is_not(None))
     yield from transaction.session.exec(query)
 
 

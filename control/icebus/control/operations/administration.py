@@ -8,7 +8,6 @@ from functools import partial
 from sqlalchemy import delete
 from sqlmodel import col, select
 
-from icebus.control.decide.lifecycle import LIVE_HOLDS
 from icebus.control.operations.commands import change_devices, reboot_devices, reflash_devices
 from icebus.control.operations.device_reports import move_device
 from icebus.control.operations.reservations import (
@@ -18,6 +17,7 @@ from icebus.control.operations.reservations import (
     live_holds_by_serial,
 )
 from icebus.control.operations.retirement import check_known
+from icebus.control.store.live import IS_HELD
 from icebus.control.store.tables import NOBODY, DeviceRow, HoldRow, WorkerRow
 from icebus.control.transaction import Transaction
 from icebus.schemas.devices import DeviceState
@@ -219,9 +219,5 @@ def _drain(
         transaction.log(f"worker {worker} {event} by {user}", worker=worker)
         transaction.request_scheduling()
     transaction.publish_draining(worker, draining)
-    query = (
-        select(HoldRow.reservation)
-        .where(HoldRow.worker == worker, col(HoldRow.state).in_(LIVE_HOLDS))
-        .distinct()
-    )
+    query = select(HoldRow.reservation).where(HoldRow.worker == worker, IS_HELD).distinct()
     return WorkerChanged(worker=worker, reservations=sorted(transaction.session.exec(query)))

@@ -8,9 +8,9 @@ from datetime import datetime
 
 from sqlmodel import col, select
 
-from icebus.control.decide.lifecycle import LIVE_HOLDS
 from icebus.control.decide.obstacles import Candidate, Situation, Wanted, find_obstacle
 from icebus.control.decide.scheduler import choose_devices
+from icebus.control.store.live import IS_HELD
 from icebus.control.store.tables import DeviceRow, HoldRow, ReservationRow, WorkerRow
 from icebus.control.transaction import Transaction
 from icebus.schemas.liveness import Health
@@ -36,9 +36,10 @@ def stored_devices(transaction: Transaction, serials: Collection[str] = ()) -> l
         select(DeviceRow.serial, DeviceRow.generation, DeviceRow.quarantined, ReservationRow.id)
         .add_columns(col(ReservationRow.user), col(ReservationRow.until))
         .add_columns(col(DeviceRow.claimed_by), col(DeviceRow.worker))
+        .select_from(DeviceRow)
         .outerjoin(
             HoldRow,
-            (col(HoldRow.serial) == col(DeviceRow.serial)) & col(HoldRow.state).in_(LIVE_HOLDS),
+            (col(HoldRow.serial) == col(DeviceRow.serial)) & IS_HELD,
         )
         .outerjoin(ReservationRow, col(ReservationRow.id) == col(HoldRow.reservation))
         .order_by(col(DeviceRow.serial))

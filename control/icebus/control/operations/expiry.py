@@ -1,29 +1,19 @@
-"""What falls due: warnings, ends, the grace of absent clients, and what is kept for a time."""
+"""What falls due: warnings, ends, and the grace of absent clients."""
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import delete, func
+from sqlalchemy import func
 from sqlmodel import col, or_, select
 
-from icebus.control.decide.lifecycle import LIVE_RESERVATIONS
 from icebus.control.operations import hours
 from icebus.control.operations.reservations import end_offer, end_reservation
-from icebus.control.operations.retirement import drop_orphans
-from icebus.control.store import history
-from icebus.control.store.tables import RequestRow, ReservationRow
+from icebus.control.store.live import IS_LIVE
+from icebus.control.store.tables import ReservationRow
 from icebus.control.transaction import Transaction
 from icebus.schemas.operations.offers import OfferEnd
 from icebus.schemas.operations.reservations import EndingSoon, EndReason, ReservationState
-
-REQUESTS_REMEMBERED = timedelta(hours=1)
-"""How long answers are remembered in the database: far longer than anybody goes on retrying."""
-
-
-REQUESTS_OF_USER = 4096
-"""Answers remembered of one user, of whom there may be more until they are dropped once a minute:
-who sends as many as are taken would otherwise fill the disk with them."""
 
 
 def do_due(transaction: Transaction, *, connected: bool) -> None:
@@ -39,9 +29,7 @@ def do_due(transaction: Transaction, *, connected: bool) -> None:
     grace_began = now - timedelta(seconds=transaction.settings.grace)
     if connected:
         due.append(col(ReservationRow.absent_since) <= grace_began)
-    query = select(ReservationRow).where(
-        col(ReservationRow.state).in_(LIVE_RESERVATIONS), or_(*due)
-    )
+    query = select(ReservationRow).where(IS_LIVE, or_(*due))
     for reservation in transaction.session.exec(query).all():
         absent_since = reservation.absent_since
         if reservation.until <= now:
@@ -68,7 +56,7 @@ def next_due(transaction: Transaction, *, connected: bool) -> datetime | None:
             func.min(ReservationRow.warn_at),
             func.min(ReservationRow.offered_until),
             func.min(ReservationRow.absent_since),
-        ).where(col(ReservationRow.state).in_(LIVE_RESERVATIONS))
+        ).where(IS_LIVE)
     ).one()
     moments: list[datetime | None] = [until, warning, offered_until]
     if connected and absent_since is not None:
@@ -85,7 +73,7 @@ def shift(transaction: Transaction, seconds: float) -> None:
     transaction.log(f"the clock was set by {seconds:+.0f} s; reservations move with it")
     by = timedelta(seconds=seconds)
     hours.shift(transaction, by)
-    query = select(ReservationRow).where(col(ReservationRow.state).in_(LIVE_RESERVATIONS))
+    query = select(ReservationRow).where(IS_LIVE)
     for reservation in transaction.session.exec(query).all():
         reservation.created += by
         reservation.until += by
@@ -99,23 +87,3 @@ def shift(transaction: Transaction, seconds: float) -> None:
             reservation.estimate += by
         reservation.published_estimate = reservation.estimate
         transaction.publish_document(reservation)
-
-
-def drop_old(transaction: Transaction) -> None:
-    """Drop the answers to old requests, and old history."""
-    old = col(RequestRow.at) < transaction.now - REQUESTS_REMEMBERED
-    transaction.session.execute(delete(RequestRow).where(old))
-    many = select(RequestRow.user).group_by(col(RequestRow.user))
-    many = many.having(func.count() > REQUESTS_OF_USER)
-    for user in transaction.session.exec(many).all():
-        moments = select(RequestRow.at).where(RequestRow.user == user)
-        newest = moments.order_by(col(RequestRow.at).desc()).offset(REQUESTS_OF_USER).limit(1)
-        beyond = transaction.session.exec(newest).one()
-        too_many = delete(RequestRow).where(
-            col(RequestRow.user) == user, col(RequestRow.at) <= beyond
-        )
-        transaction.session.execute(too_many)
-    days = timedelta(days=transaction.settings.history_days)
-    hours.drop_old(transaction)
-    history.drop_before(transaction.session, transaction.now - days)
-    drop_orphans(transaction)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from datetime import timedelta
 
-from sqlalchemy import delete, insert
+from sqlalchemy import insert
 from sqlmodel import col, or_, select, update
 
 from icebus.control.decide import hours
 from icebus.control.decide.hours import WEEK, Use
-from icebus.control.decide.lifecycle import LIVE_RESERVATIONS
+from icebus.control.store.live import IS_LIVE
 from icebus.control.store.tables import ReservationRow, UseRow
 from icebus.control.transaction import Transaction
 from icebus.schemas.errors import LimitExceeded
@@ -105,7 +105,7 @@ def shorten(transaction: Transaction, user: str) -> list[ReservationRow]:
     until = hours.runs_out(had, limit, held, transaction.now)
     query = select(ReservationRow).where(
         ReservationRow.user == user,
-        col(ReservationRow.state).in_(LIVE_RESERVATIONS),
+        IS_LIVE,
         col(ReservationRow.state) != ReservationState.QUEUED,
         col(ReservationRow.until) > until,
     )
@@ -119,8 +119,3 @@ def shift(transaction: Transaction, by: timedelta) -> None:
     """The clock was set: what is held was held for as long as it was."""
     for row in transaction.session.exec(select(UseRow).where(col(UseRow.ended).is_(None))):
         row.began += by
-
-
-def drop_old(transaction: Transaction) -> None:
-    """Forget what is not counted any more."""
-    transaction.session.execute(delete(UseRow).where(col(UseRow.ended) < transaction.now - KEPT))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from sqlalchemy import func
-from sqlmodel import col, select
+from sqlmodel import select
 
-from icebus.control.decide.lifecycle import LIVE_RESERVATIONS
 from icebus.control.operations import hours, queue
 from icebus.control.operations.reservations import live_holds
+from icebus.control.store.live import IS_LIVE
 from icebus.control.store.tables import ReservationRow
 from icebus.control.transaction import Transaction
 from icebus.schemas.errors import LimitExceeded
@@ -81,9 +81,7 @@ def _refuse_over_limit(transaction: Transaction, user: str, more_devices: int) -
     """Refuse one more reservation, with so many devices, to whoever has enough."""
     limit = transaction.limit(user)
     reservations = transaction.session.exec(
-        select(func.count())
-        .select_from(ReservationRow)
-        .where(ReservationRow.user == user, col(ReservationRow.state).in_(LIVE_RESERVATIONS))
+        select(func.count()).select_from(ReservationRow).where(ReservationRow.user == user, IS_LIVE)
     ).one()
     if reservations >= limit.reservations:
         raise LimitExceeded(

@@ -8,9 +8,8 @@ from __future__ import annotations
 from datetime import timedelta
 
 from sqlalchemy import func
-from sqlmodel import col, select
+from sqlmodel import select
 
-from icebus.control.decide.lifecycle import LIVE_RESERVATIONS
 from icebus.control.operations import hours
 from icebus.control.operations.limits import refuse_received
 from icebus.control.operations.reservations import (
@@ -21,6 +20,7 @@ from icebus.control.operations.reservations import (
     increment_generation,
     live_holds,
 )
+from icebus.control.store.live import IS_LIVE
 from icebus.control.store.tables import ReservationRow
 from icebus.control.transaction import Transaction
 from icebus.schemas.errors import Conflict, Forbidden, InvalidRequest, LimitExceeded
@@ -142,7 +142,7 @@ def _refuse_too_many(transaction: Transaction, user: str, to: str) -> None:
     offers = (
         select(func.count())
         .select_from(ReservationRow)
-        .where(ReservationRow.offered_to == to, col(ReservationRow.state).in_(LIVE_RESERVATIONS))
+        .where(ReservationRow.offered_to == to, IS_LIVE)
     )
     ours = transaction.session.exec(offers.where(ReservationRow.user == user)).one()
     if ours >= OFFERS_TO_ONE:

@@ -6,12 +6,12 @@ from sqlalchemy import func
 from sqlmodel import col, select
 
 from icebus.control.decide import hours as week
-from icebus.control.decide.lifecycle import LIVE_RESERVATIONS
 from icebus.control.decide.obstacles import Wanted
 from icebus.control.decide.scheduler import free_for
 from icebus.control.operations import hours, queue
 from icebus.control.operations.candidates import candidates, draining_workers, stored_devices
 from icebus.control.store import history as stored_history
+from icebus.control.store.live import IS_LIVE
 from icebus.control.store.tables import ReservationRow
 from icebus.control.transaction import Transaction
 from icebus.schemas.liveness import Health
@@ -31,7 +31,7 @@ from icebus.schemas.selectors import labels_of, parse
 
 def reservations(transaction: Transaction, _user: str, args: ListArgs) -> ReservationsReply:
     """All reservations that have not ended, oldest first."""
-    query = select(ReservationRow).where(col(ReservationRow.state).in_(LIVE_RESERVATIONS))
+    query = select(ReservationRow).where(IS_LIVE)
     if args.user is not None:
         query = query.where(ReservationRow.user == args.user)
     query = query.order_by(col(ReservationRow.created), col(ReservationRow.id))
@@ -89,9 +89,7 @@ def limits(transaction: Transaction, user: str, _args: LimitsArgs) -> LimitsRepl
     """What a user may have, and has."""
     limit = transaction.limit(user)
     live = transaction.session.exec(
-        select(func.count())
-        .select_from(ReservationRow)
-        .where(ReservationRow.user == user, col(ReservationRow.state).in_(LIVE_RESERVATIONS))
+        select(func.count()).select_from(ReservationRow).where(ReservationRow.user == user, IS_LIVE)
     ).one()
     had, now = hours.uses(transaction, user), transaction.now
     free_again = None

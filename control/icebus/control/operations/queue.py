@@ -8,13 +8,13 @@ from datetime import timedelta
 from sqlalchemy import and_, exists, func, or_
 from sqlmodel import col, select
 
-from icebus.control.decide.lifecycle import LIVE_HOLDS, LIVE_RESERVATIONS
 from icebus.control.decide.obstacles import Wanted
 from icebus.control.decide.reconciler import BROKEN
 from icebus.control.decide.scheduler import Place, Plan, QueuedRequest, plan
 from icebus.control.operations import hours
 from icebus.control.operations.candidates import candidates, shortlist
 from icebus.control.operations.reservations import allocate, replace_device
+from icebus.control.store.live import IS_HELD, IS_LIVE
 from icebus.control.store.tables import HoldRow, ReservationRow
 from icebus.control.transaction import Transaction
 from icebus.control.watch.kinds import KindLookup
@@ -140,17 +140,17 @@ def set_place(transaction: Transaction, row: ReservationRow, place: Place) -> No
 
 
 _WANTING = select(ReservationRow).where(
+    IS_LIVE,
     or_(
         col(ReservationRow.state) == QUEUED,
         and_(
-            col(ReservationRow.state).in_(LIVE_RESERVATIONS),
             col(ReservationRow.replace),
             exists().where(
                 col(HoldRow.reservation) == col(ReservationRow.id),
                 col(HoldRow.state) == HoldState.FAILED,
             ),
         ),
-    )
+    ),
 )
 """Those that wait, and those that want other devices for failed ones. Asked in each transaction,
 nearly always in vain."""
@@ -221,9 +221,9 @@ def count_held(transaction: Transaction, users: Collection[str]) -> dict[str, in
         select(ReservationRow.user, func.count())
         .join(HoldRow, col(HoldRow.reservation) == col(ReservationRow.id))
         .where(
-            col(ReservationRow.state).in_(LIVE_RESERVATIONS),
+            IS_LIVE,
             col(ReservationRow.user).in_(limited),
-            col(HoldRow.state).in_(LIVE_HOLDS),
+            IS_HELD,
         )
         .group_by(col(ReservationRow.user))
     )

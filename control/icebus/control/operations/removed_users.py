@@ -11,9 +11,9 @@ from datetime import datetime, timedelta
 from sqlalchemy import delete, func
 from sqlmodel import col, select
 
-from icebus.control.decide.lifecycle import LIVE_RESERVATIONS
 from icebus.control.operations.reservations import end_offer, end_reservation
 from icebus.control.operations.retirement import retire_unknown
+from icebus.control.store.live import IS_LIVE
 from icebus.control.store.tables import RequestRow, ReservationRow, UseRow
 from icebus.control.transaction import Transaction
 from icebus.schemas.operations.offers import OfferEnd
@@ -30,7 +30,7 @@ def compare_with_roster(transaction: Transaction) -> None:
     if not roster.known:
         return
     query = select(ReservationRow).where(
-        col(ReservationRow.state).in_(LIVE_RESERVATIONS),
+        IS_LIVE,
         col(ReservationRow.created) <= transaction.now - LATE,
     )
     for row in transaction.session.exec(query).all():

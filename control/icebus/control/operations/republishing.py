@@ -11,11 +11,11 @@ from collections.abc import Collection
 from sqlalchemy import func
 from sqlmodel import col, select
 
-from icebus.control.decide.lifecycle import LIVE_HOLDS, LIVE_RESERVATIONS
 from icebus.control.operations.claims import repeat_claims
 from icebus.control.operations.device_reports import record_devices
 from icebus.control.store import history
 from icebus.control.store.database import batches
+from icebus.control.store.live import IS_HELD, IS_LIVE
 from icebus.control.store.tables import DeviceRow, HistoryRow, HoldRow, ReservationRow, WorkerRow
 from icebus.control.transaction import Transaction
 from icebus.schemas.operations.history import HistoryArgs
@@ -29,9 +29,10 @@ def publish_everything(transaction: Transaction) -> None:
     """Publish every reservation that lives, and what is desired of every device and worker."""
     query = (
         select(DeviceRow, ReservationRow)
+        .select_from(DeviceRow)
         .outerjoin(
             HoldRow,
-            (col(HoldRow.serial) == col(DeviceRow.serial)) & col(HoldRow.state).in_(LIVE_HOLDS),
+            (col(HoldRow.serial) == col(DeviceRow.serial)) & IS_HELD,
         )
         .outerjoin(ReservationRow, col(ReservationRow.id) == col(HoldRow.reservation))
     )
@@ -44,9 +45,7 @@ def publish_everything(transaction: Transaction) -> None:
     there = select(WorkerRow).where(col(WorkerRow.retired).is_(None))
     for worker in transaction.session.exec(there):
         transaction.publish_draining(worker.name, worker.draining)
-    for reservation in transaction.session.exec(
-        select(ReservationRow).where(col(ReservationRow.state).in_(LIVE_RESERVATIONS))
-    ):
+    for reservation in transaction.session.exec(select(ReservationRow).where(IS_LIVE)):
         transaction.publish_document(reservation)
 
 
@@ -95,9 +94,7 @@ def _is_behind(transaction: Transaction, serial: str, generation: int) -> bool:
 
 def repeat_documents(transaction: Transaction, names: Collection[str]) -> None:
     """Publish the documents of those reservations that live."""
-    query = select(ReservationRow).where(
-        col(ReservationRow.id).in_(names), col(ReservationRow.state).in_(LIVE_RESERVATIONS)
-    )
+    query = select(ReservationRow).where(col(ReservationRow.id).in_(names), IS_LIVE)
     for reservation in transaction.session.exec(query):
         transaction.publish_document(reservation)
 

@@ -10,6 +10,7 @@ from sqlmodel import col, select, update
 
 from icebus.control.decide.lifecycle import LIVE_HOLDS, advance, advance_hold
 from icebus.control.operations import hours
+from icebus.control.store.live import IS_HELD
 from icebus.control.store.tables import DeviceRow, HoldRow, ReservationRow
 from icebus.control.transaction import Transaction
 from icebus.schemas.errors import Forbidden, ReservationEnded, UnknownReservation
@@ -97,7 +98,7 @@ def end_with_hours(transaction: Transaction, user: str) -> None:
         held = transaction.session.exec(
             select(DeviceRow)
             .join(HoldRow, col(HoldRow.serial) == col(DeviceRow.serial))
-            .where(HoldRow.reservation == row.id, col(HoldRow.state).in_(LIVE_HOLDS))
+            .where(HoldRow.reservation == row.id, IS_HELD)
         )
         for device in held:
             transaction.publish_desired(device, row)
@@ -266,9 +267,7 @@ def end_offer(
 
 def live_holds(transaction: Transaction, reservation: ReservationRow) -> Sequence[HoldRow]:
     """The devices that a reservation has."""
-    query = select(HoldRow).where(
-        HoldRow.reservation == reservation.id, col(HoldRow.state).in_(LIVE_HOLDS)
-    )
+    query = select(HoldRow).where(HoldRow.reservation == reservation.id, IS_HELD)
     return transaction.session.exec(query).all()
 
 
@@ -279,7 +278,7 @@ def live_holds_by_serial(
     query = (
         select(HoldRow, ReservationRow)
         .join(ReservationRow, col(ReservationRow.id) == col(HoldRow.reservation))
-        .where(col(HoldRow.serial).in_(serials), col(HoldRow.state).in_(LIVE_HOLDS))
+        .where(col(HoldRow.serial).in_(serials), IS_HELD)
     )
     return {
         hold.serial: (hold, reservation) for hold, reservation in transaction.session.exec(query)

@@ -7,7 +7,6 @@ from datetime import timedelta
 
 from sqlmodel import col, select
 
-from icebus.control.decide.lifecycle import LIVE_HOLDS
 from icebus.control.operations import queue
 from icebus.control.operations.commands import reboot_devices
 from icebus.control.operations.limits import refuse_impossible
@@ -23,6 +22,7 @@ from icebus.control.operations.reservations import (
     release_devices,
     warning_time,
 )
+from icebus.control.store.live import IS_HELD
 from icebus.control.store.tables import DeviceRow, HoldRow, ReservationRow
 from icebus.control.transaction import Transaction
 from icebus.schemas.errors import (
@@ -168,7 +168,7 @@ def extend(transaction: Transaction, user: str, args: ExtendArgs) -> ExtendReply
         held = transaction.session.exec(
             select(DeviceRow)
             .join(HoldRow, col(HoldRow.serial) == col(DeviceRow.serial))
-            .where(HoldRow.reservation == row.id, col(HoldRow.state).in_(LIVE_HOLDS))
+            .where(HoldRow.reservation == row.id, IS_HELD)
         )
         for device in held:
             transaction.publish_desired(device, row)

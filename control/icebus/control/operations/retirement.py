@@ -11,10 +11,11 @@ from collections.abc import Collection
 from sqlalchemy import delete
 from sqlmodel import col, select
 
-from icebus.control.decide.lifecycle import LIVE_HOLDS, advance_hold
+from icebus.control.decide.lifecycle import advance_hold
 from icebus.control.operations.device_reports import move_device
 from icebus.control.operations.reservations import end_reservation, live_holds_by_serial
 from icebus.control.store.database import batches
+from icebus.control.store.live import IS_HELD
 from icebus.control.store.tables import NOBODY, DeviceRow, HoldRow, ReservationRow, WorkerRow
 from icebus.control.transaction import Transaction
 from icebus.schemas.components import Principals
@@ -169,7 +170,7 @@ def clear_worker(transaction: Transaction, worker: str, serials: Collection[str]
 
 def drop_orphans(transaction: Transaction) -> None:
     """Drop devices of retired workers that nobody holds any more."""
-    held = select(HoldRow.serial).where(col(HoldRow.state).in_(LIVE_HOLDS))
+    held = select(HoldRow.serial).where(IS_HELD)
     query = select(DeviceRow.serial).where(
         DeviceRow.worker == NOBODY,
         col(DeviceRow.quarantined).is_(None),
@@ -201,7 +202,7 @@ def _has_others(transaction: Transaction, reservation: str) -> bool:
         .join(DeviceRow, col(DeviceRow.serial) == col(HoldRow.serial))
         .where(
             HoldRow.reservation == reservation,
-            col(HoldRow.state).in_(LIVE_HOLDS),
+            IS_HELD,
             DeviceRow.worker != NOBODY,
         )
     )

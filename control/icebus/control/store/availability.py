@@ -43,6 +43,8 @@ class Availability:
         self._lock = threading.Lock()
         self._began = 0.0
         self._closed = False
+        self._slow = False
+        self._said: set[DatabaseCause] = set()
         self._on_change: list[Callable[[], None]] = []
         self._look_for: Callable[[], None] | None = None
 
@@ -80,17 +82,24 @@ class Availability:
             changed = not self._closed and self._set(cause, why)
         self._tell(changed)
 
+    def took(self, seconds: float, *, slow: bool) -> None:
+        """A transaction waited so long for it, which may be too long."""
+        self._slow = slow
+        if slow:
+            self.suspect(DatabaseCause.SLOW, f"a transaction waited {seconds:.1f} s for it")
+
     def found(self) -> None:
         """It could be written to: it may be asked again."""
         self._closed = False
 
     def works(self) -> None:
         """It has done all that it was asked."""
-        if self.trouble is None or self._closed:
+        if self.trouble is None or self._closed or self._slow:
             return
         with self._lock:
             seconds = time.monotonic() - self._began
             self.trouble = None
+            self._said.clear()
         log.warning("the database can be used again, after %.1f s", seconds)
         self._tell(changed=True)
 
@@ -118,15 +127,18 @@ class Availability:
             if before.cause is cause:
                 return False
             self.trouble = before.model_copy(update={"cause": cause})
-            return True
-        self._began = time.monotonic()
-        self.trouble = DatabaseTrouble(since=now(), cause=cause)
-        log.error(
-            "the database %s (%s): requests are refused, and evaluations go on; %s",
-            self.trouble.words,
-            " ".join(why.split()),
-            self.trouble.remedy,
-        )
+        else:
+            self._began = time.monotonic()
+            self.trouble = DatabaseTrouble(since=now(), cause=cause)
+        # It may be away for long, and for changing reasons: each is told once.
+        if cause not in self._said:
+            self._said.add(cause)
+            log.error(
+                "the database %s (%s); evaluations go on meanwhile; %s",
+                self.trouble.words,
+                " ".join(why.split()),
+                self.trouble.remedy,
+            )
         return True
 
     def _tell(self, changed: bool) -> None:

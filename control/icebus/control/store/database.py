@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,9 +17,22 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlmodel import Session
 
 from icebus.control.store.availability import Availability
+from icebus.control.store.database_failures import cause_of
+from icebus.control.store.sqlite_file import SqliteFile
+from icebus.control.store.watchdog import UNWATCHED
+from icebus.schemas.database import DatabaseCause
 from icebus.schemas.errors import InvalidRequest
 from icebus.schemas.installation import EXTRAS, install_packages, not_importable
 from icebus.schemas.private_files import narrow
+
+LOG_SIZE = 4 << 20
+"""Bytes that SQLite's log is cut to when it was longer for once, and begins anew."""
+
+SHRINK_PAGES = 1000
+"""Pages that a file of SQLite is shortened by at a time, within some ten milliseconds: 4 MB."""
+
+INCREMENTAL = 2
+"""What SQLite calls a file that gives room back when it is told to."""
 
 BUSY_TIMEOUT = 5.0
 """Seconds to wait for somebody else's transaction, such as a backup's."""
@@ -43,6 +57,18 @@ POSTGRESQL = {
     "application_name": "icebus-control",
 }
 """What we ask of a connection to PostgreSQL, unless the URL says otherwise."""
+
+PASSES = frozenset(
+    {
+        DatabaseCause.UNREACHABLE,
+        DatabaseCause.SILENT,
+        DatabaseCause.LOCKED,
+        DatabaseCause.FULL,
+        DatabaseCause.DISK,
+    }
+)
+"""What is waited for at the start: a database that starts later, or that others use. The rest, such
+as a file that may not be written, is a mistake that somebody has to mend first."""
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -90,15 +116,21 @@ class Database:
         """Bring the tables to this version.
 
         Raises:
-            InvalidRequest: the database can't be opened or was made by a newer version.
+            DatabaseUnavailable: it is away, or locked, which may pass.
+            InvalidRequest: it can't be opened or was made by a newer version.
         """
         config = Config()
         config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
         try:
-            with self._migrating(), self.engine.begin() as connection:
+            # A table may be large, and nobody else is served meanwhile.
+            unwatched = self.engine.execution_options(**{UNWATCHED: True})
+            with self._migrating(), unwatched.begin() as connection:
                 config.attributes["connection"] = connection
                 command.upgrade(config, "head")
         except DBAPIError as error:
+            if cause_of(error) in PASSES:
+                self.availability.failed(error)
+                raise self.availability.refusal(error) from error
             raise InvalidRequest(
                 f"can't open the database {self._where}: {' '.join(str(error.orig).split())}; "
                 "check that it exists and runs, and that we may write to it"
@@ -108,6 +140,19 @@ class Database:
                 f"the database {self._where} was made by another version ({error}); "
                 "run the newer icebus, or give another database"
             ) from None
+
+        self._make_shrinkable()
+
+    def _make_shrinkable(self) -> None:
+        """Write a file of an earlier version anew, which could not give room back."""
+        if self._is_postgresql:
+            return
+        with suppress(DBAPIError, sqlite3.Error), self.engine.connect() as connection:
+            raw = connection.connection.dbapi_connection
+            if isinstance(raw, sqlite3.Connection):
+                [mode] = raw.execute("PRAGMA auto_vacuum").fetchone()
+                if mode != INCREMENTAL:
+                    raw.execute("VACUUM")
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
@@ -135,6 +180,20 @@ class Database:
                 # A lock on a table is the one statement that does not fix what is seen after it.
                 session.connection().exec_driver_sql("LOCK TABLE lease IN EXCLUSIVE MODE")
             yield session
+
+    def shrink(self) -> None:
+        """Give room that deleted rows had back to the disk, a bounded part of it.
+
+        PostgreSQL does so itself: autovacuum lets later rows have it.
+        """
+        if self._is_postgresql:
+            return
+        # Steps that failed have said so before; this one is not missed.
+        with suppress(DBAPIError, sqlite3.Error), self.engine.connect() as connection:
+            raw = connection.connection.dbapi_connection
+            if isinstance(raw, sqlite3.Connection):
+                # Only as a script is it carried on beyond its first page.
+                raw.executescript(f"PRAGMA incremental_vacuum({SHRINK_PAGES})")
 
     def clock(self, session: Session) -> float:
         """Seconds since 1970 by the clock that all who share the database share."""
@@ -183,6 +242,8 @@ def _connect(url: URL) -> Engine:
                 narrow(Path(url.database + suffix))
         engine = create_engine(url)
         _tune_sqlite(engine)
+        if url.database and url.database != ":memory:":
+            SqliteFile(Path(url.database)).watch(engine)
         return engine
     if backend == "postgresql":
         if url.drivername == "postgresql":
@@ -207,7 +268,10 @@ def _tune_sqlite(engine: Engine) -> None:
         connection.isolation_level = None
         cursor = connection.cursor()
         cursor.execute(f"PRAGMA busy_timeout = {int(BUSY_TIMEOUT * 1000)}")
+        # Before there is anything in the file, or it has no effect until all is written anew.
+        cursor.execute("PRAGMA auto_vacuum = INCREMENTAL")
         cursor.execute("PRAGMA journal_mode = WAL")
+        cursor.execute(f"PRAGMA journal_size_limit = {LOG_SIZE}")
         cursor.execute("PRAGMA synchronous = NORMAL")
         cursor.execute("PRAGMA foreign_keys = ON")
         cursor.close()

@@ -1,10 +1,7 @@
-"""The history: read in pages, dropped when it is old. Each transaction writes its own."""
+"""The history, read in pages. Each transaction writes its own."""
 
 from __future__ import annotations
 
-from datetime import datetime
-
-from sqlalchemy import delete
 from sqlmodel import Session, col, select
 
 from icebus.control.store.tables import HistoryRow
@@ -29,8 +26,3 @@ def read(session: Session, args: HistoryArgs) -> list[HistoryEntry]:
     if args.before is not None:
         query = query.where(col(HistoryRow.number) < args.before)
     return [HistoryEntry.model_validate(row.model_dump()) for row in session.exec(query)]
-
-
-def drop_before(session: Session, oldest: datetime) -> None:
-    """Drop what happened before that moment."""
-    session.execute(delete(HistoryRow).where(col(HistoryRow.at) < oldest))

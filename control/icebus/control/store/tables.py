@@ -144,6 +144,21 @@ class ReservationRow(SQLModel, table=True):
     """
 
     __tablename__: ClassVar[str] = "reservations"
+    __table_args__ = (
+        # What is asked of the few that live, and of the many that have ended, apart.
+        Index(
+            "reservations_live",
+            "user",
+            sqlite_where=text("state != 'ended'"),
+            postgresql_where=text("state != 'ended'"),
+        ),
+        Index(
+            "reservations_ended",
+            "until",
+            sqlite_where=text("state = 'ended'"),
+            postgresql_where=text("state = 'ended'"),
+        ),
+    )
 
     id: str = Field(primary_key=True, max_length=_ID)
     user: str = Field(max_length=_ID, index=True)
@@ -152,7 +167,7 @@ class ReservationRow(SQLModel, table=True):
     )
     kind: str = Field(max_length=_ID)
     args: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)
-    state: ReservationState = Field(sa_type=Name(ReservationState), index=True)
+    state: ReservationState = Field(sa_type=Name(ReservationState))
     created: datetime = Field(sa_type=UtcDateTime)
     until: datetime = Field(sa_type=UtcDateTime)
     warn_at: datetime | None = Field(
@@ -251,7 +266,7 @@ class HoldRow(SQLModel, table=True):
     )
 
     reservation: str = Field(primary_key=True, foreign_key="reservations.id", max_length=_ID)
-    serial: str = Field(primary_key=True, foreign_key="devices.serial", max_length=_ID)
+    serial: str = Field(primary_key=True, foreign_key="devices.serial", max_length=_ID, index=True)
     worker: str = Field(max_length=_ID)
     state: HoldState = Field(sa_type=Name(HoldState))
     reason: str = ""
