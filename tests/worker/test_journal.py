@@ -128,3 +128,54 @@ def test_given_a_journal_of_an_older_version_then_it_is_read_and_written(tmp_pat
     journal = Journal(path)
     assert journal.acknowledge("r1", ["e1"]) == 1
     journal.close()
+
+
+def test_given_work_for_days_then_the_files_stay_small(tmp_path: Path) -> None:
+    path = tmp_path / "device.sqlite"
+    journal = Journal(path)
+    entry = "x" * 1500
+    sizes = []
+    for number in range(1500):
+        name = f"e{number}"
+        journal.accept("r1", [(name, entry)])
+        journal.write_outcome("r1", name, "results", entry)
+        journal.acknowledge("r1", [name])
+        sizes.append(path.with_name("device.sqlite-wal").stat().st_size)
+    journal.close()
+    assert max(sizes) < 2 << 20
+    assert path.stat().st_size < 4 << 20
+
+
+def test_given_a_batch_that_needed_much_room_when_it_is_over_then_the_disk_has_it_back(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "device.sqlite"
+    journal = Journal(path)
+    for batch in range(40):
+        journal.accept("r1", [(f"e{batch}-{each}", "x" * 2000) for each in range(100)])
+    journal.close()
+    full = path.stat().st_size
+    journal = Journal(path)
+    for number in range(12):
+        journal.accept(f"s{number}", [("e", "x")])
+        journal.keep_only(f"t{number}")
+    journal.close()
+    assert full > 6 << 20
+    assert path.stat().st_size < 1 << 20
+
+
+def test_given_a_journal_of_an_earlier_version_then_it_gives_room_back_too(tmp_path: Path) -> None:
+    path = tmp_path / "device.sqlite"
+    with sqlite3.connect(path) as older:
+        older.execute("PRAGMA journal_mode=WAL")
+        older.executescript(module._TABLES)
+        older.execute(
+            "INSERT INTO evaluations (reservation, evaluation, entry) VALUES ('r','e','x')"
+        )
+    older.close()
+    journal = Journal(path)
+    assert journal.without_outcome("r") == ["x"]
+    journal.close()
+    with sqlite3.connect(path) as now:
+        assert now.execute("PRAGMA auto_vacuum").fetchone() == (module._INCREMENTAL,)
+    now.close()
