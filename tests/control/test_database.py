@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -82,6 +83,53 @@ def test_given_a_database_of_an_older_version_when_migrated_then_absent_clients_
 
     with database.transaction() as session:
         assert session.exec(select(ReservationRow.absent_since)).all() == [NOON]
+
+
+@pytest.mark.parametrize("backend", ["sqlite"])
+def test_given_a_file_of_an_older_version_when_migrated_then_it_can_give_room_back(
+    database: Database, empty_database_url: str
+) -> None:
+    with database.transaction() as session:
+        session.add(reservation("r"))
+    database.close()
+    path = empty_database_url.removeprefix("sqlite:///")
+    with sqlite3.connect(path, isolation_level=None) as older:
+        older.execute("PRAGMA auto_vacuum = NONE")
+        older.execute("PRAGMA journal_mode = DELETE")
+        older.execute("VACUUM")
+        before = older.execute("PRAGMA auto_vacuum").fetchone()
+    older.close()
+
+    database.migrate()
+
+    with database.engine.begin() as connection:
+        after = connection.exec_driver_sql("PRAGMA auto_vacuum").scalar()
+    with database.transaction() as session:
+        assert session.exec(select(ReservationRow.id)).all() == ["r"]
+    assert (before, after) == ((0,), 2)
+
+
+def test_given_a_database_of_the_version_before_when_migrated_then_what_it_holds_is_kept(
+    database: Database,
+) -> None:
+    with database.transaction() as session:
+        session.add(DeviceRow(serial="a", worker="w1", report={}))
+        session.add_all([reservation("r"), reservation("s", state=ReservationState.ENDED)])
+        session.flush()
+        session.add(hold("r", HoldState.SERVING))
+    older = Config()
+    older.set_main_option("script_location", str(MIGRATIONS))
+    with database.engine.begin() as connection:
+        older.attributes["connection"] = connection
+        command.downgrade(older, "0013")
+
+    database.migrate()
+
+    with database.transaction() as session:
+        assert set(session.exec(select(ReservationRow.id))) == {"r", "s"}
+        session.add(reservation("t"))
+    with pytest.raises(IntegrityError), database.transaction() as session:
+        session.add(hold("t", HoldState.PREPARING))
 
 
 def test_given_a_newer_database_when_migrated_then_the_error_says_so(database: Database) -> None:
