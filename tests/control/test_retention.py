@@ -98,7 +98,7 @@ def test_given_reservations_that_ended_long_ago_then_they_and_their_holds_are_de
 def test_given_a_reservation_that_began_long_ago_and_lives_then_it_is_kept(
     harness: Harness,
 ) -> None:
-    harness.settings = Settings(max_duration=100 * 86_400, ended_days=1)
+    harness.settings = Settings(max_duration=100 * 86_400, ended_days=8)
     harness.worker("w1", "a")
     live = harness.reserve(count=1, duration=100 * 86_400)
     harness.now += timedelta(days=50)
@@ -108,19 +108,18 @@ def test_given_a_reservation_that_began_long_ago_and_lives_then_it_is_kept(
     assert [each.id for each in harness.live()] == [live.id]
 
 
-def test_given_what_is_kept_apart_then_hours_and_history_outlive_the_reservation(
+def test_given_what_is_kept_apart_then_the_history_outlives_the_reservation(
     harness: Harness,
 ) -> None:
-    harness.settings = Settings(max_duration=7200, ended_days=1)
+    harness.settings = Settings(max_duration=7200, ended_days=8)
     harness.worker("w1", "a")
     made = harness.reserve(count=1, duration=3600)
     harness.wait(hours=1)
-    harness.now += timedelta(days=2)
+    harness.now += timedelta(days=9)
 
     drop_all(harness)
 
     assert count(harness, ReservationRow) == 0
-    assert harness.ask("alice", "limits")["hours_used"] == pytest.approx(1.0)
     assert "ended" in [each for each, _, _ in harness.history(reservation=made.id)]
 
 
@@ -168,7 +167,7 @@ def test_given_history_of_one_moment_longer_than_a_portion_then_all_of_it_goes(
     assert count(harness, HistoryRow) == 0
 
 
-@pytest.mark.parametrize("days", [0.5, float("nan"), 1e9])
+@pytest.mark.parametrize("days", [0.5, 7.9, float("nan"), 1e9])
 def test_given_days_that_make_no_sense_then_they_are_refused(days: float) -> None:
     with pytest.raises(InvalidRequest, match="ended_days"):
         Settings(ended_days=days)

@@ -121,7 +121,7 @@ def run(
     ] = None,
     history_days: Annotated[float, typer.Option(help="Days that the history reaches back.")] = 400,
     ended_days: Annotated[
-        float, typer.Option(help="Days that is remembered why a reservation is over.")
+        float, typer.Option(help="Days that is remembered why a reservation is over; at least 8.")
     ] = 30,
     release_after: Annotated[
         float,

@@ -18,6 +18,9 @@ from icebus.schemas.message import Args, invalid
 LONGEST_HISTORY = 36_500
 """Days: a hundred years, with which dates can still be calculated."""
 
+SHORTEST_ENDED = 8.0
+"""Days: a user's hours are those of a week, and belong to the reservations they were used in."""
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -53,10 +56,12 @@ class Settings:
             value = getattr(self, name)
             if not math.isfinite(value) or value < least:
                 raise InvalidRequest(f"{name} is {value} s; give at least {least:g} s")
-        for name in ("history_days", "ended_days"):
+        for name, shortest in (("history_days", 1.0), ("ended_days", SHORTEST_ENDED)):
             days = getattr(self, name)
-            if not 1 <= days <= LONGEST_HISTORY:
-                raise InvalidRequest(f"{name} is {days:g}; give 1 to {LONGEST_HISTORY} days")
+            if not shortest <= days <= LONGEST_HISTORY:
+                raise InvalidRequest(
+                    f"{name} is {days:g}; give {shortest:g} to {LONGEST_HISTORY} days"
+                )
 
 
 class _LimitsFile(Args):
