@@ -395,7 +395,6 @@ def test_given_wrong_arguments_then_one_line_on_stderr_names_the_remedy(
         f"{main} --id other": "--id main",
         f"{main} --database nonsense": "sqlite:////",
         f"{main} --heartbeat nan": "at least",
-        f"{main} --log-level loud": "debug, info",
     }
 
     finished = subprocess.run(

@@ -268,7 +268,7 @@ def test_given_a_reservation_of_another_user_or_none_then_it_cannot_be_touched(
 def test_when_the_operation_is_unknown_then_the_refusal_lists_those_there_are(
     harness: Harness,
 ) -> None:
-    with pytest.raises(UnknownOperation, match="reserve, withdraw, extend, end") as refused:
+    with pytest.raises(UnknownOperation, match="reserve, withdraw, grow, extend, end") as refused:
         harness.ask("alice", "brew")
 
     assert "reserve" in refused.value.details["operations"]
