@@ -39,6 +39,7 @@ from icebus.worker.installed import Installed
 from icebus.worker.inventory import Inventory
 from icebus.worker.labels import Labels
 from icebus.worker.loop import Loop
+from icebus.worker.old_journals import remove_old_journals
 from icebus.worker.publishing import Publishing, last_will
 from icebus.worker.work import Work
 
@@ -211,6 +212,10 @@ class Worker:
                 self._on_ready()
             for serial in self._retained:
                 self._forget(serial)
+            with self._lock:
+                known = {*self._desired, *(each.name for each in self._inventory.all)}
+            # On the loop, where no device opens one meanwhile.
+            remove_old_journals(self._directory, known)
 
     def _on_retained_report(self, serial: str) -> None:
         """This worker reported a device before it was restarted; it may be gone by now."""
