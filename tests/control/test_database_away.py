@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import queue
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
+from tests.control.states import States
 
 from icebus.broker.embedded import EmbeddedBroker
 from icebus.control.server import Control
 from icebus.control.settings import Settings
 from icebus.control.store import watchdog
 from icebus.control.store.database import Database
-from icebus.schemas.components import ControlState, Presence
 from icebus.schemas.database import DatabaseCause
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import DatabaseUnavailable, InvalidRequest
-from icebus.schemas.message import decode
-from icebus.schemas.topics import CONTROL_STATE
 
 if TYPE_CHECKING:
     from tests.control.conftest import MakeWorker
@@ -35,30 +32,6 @@ SETTINGS = Settings(interval=1.0, grace=20.0)
 on_postgresql = pytest.mark.parametrize("backend", ["postgresql"])
 on_sqlite = pytest.mark.parametrize("backend", ["sqlite"])
 with_grace = pytest.mark.parametrize("control_settings", [SETTINGS])
-
-
-class States:
-    """What control says of itself, as anybody reads it."""
-
-    def __init__(self, client: FakeClient) -> None:
-        self._heard: queue.SimpleQueue[ControlState] = queue.SimpleQueue()
-        client.bus.subscribe(CONTROL_STATE, self._on_state)
-
-    def _on_state(self, incoming: Any) -> None:
-        if incoming.payload:
-            self._heard.put(decode(ControlState, incoming.payload))
-
-    def wait(self, wanted: Callable[[ControlState], bool]) -> ControlState:
-        while True:
-            state = self._heard.get(timeout=30)
-            if wanted(state):
-                return state
-
-    def wait_away(self, *causes: DatabaseCause) -> None:
-        self.wait(lambda state: state.database is not None and state.database.cause in causes)
-
-    def wait_well(self) -> ControlState:
-        return self.wait(lambda state: state.state is Presence.ONLINE and state.database is None)
 
 
 @contextmanager

@@ -19,7 +19,11 @@ class DatabaseWatch:
     def __init__(self, database: Database) -> None:
         self._availability = database.availability
         self._watchdog = Watchdog(database.engine, database.availability)
-        self._probe = Probe(partial(write, database.engine), database.availability.found)
+        self._probe = Probe(
+            partial(write, database.engine),
+            database.availability.found,
+            database.availability.failed,
+        )
 
     def start(self) -> None:
         """End waits for it from now on."""

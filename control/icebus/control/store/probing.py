@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import ClassVar
 
 from sqlalchemy import BigInteger, Engine
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlmodel import Field, Session, SQLModel
 
 log = logging.getLogger(__name__)
@@ -28,11 +28,18 @@ class Probe:
     Args:
         attempt: writes; raises what the driver does, or what SQLAlchemy makes of it.
         found: called, on the thread, when it worked.
+        failed: called there when it did not: why may have changed since the database went.
     """
 
-    def __init__(self, attempt: Callable[[], None], found: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        attempt: Callable[[], None],
+        found: Callable[[], None],
+        failed: Callable[[DBAPIError], None],
+    ) -> None:
         self._attempt = attempt
         self._found = found
+        self._failed = failed
         self._wanted = threading.Event()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="database-probe", daemon=True)
@@ -59,6 +66,8 @@ class Probe:
                 return
             try:
                 self._attempt()
+            except DBAPIError as error:
+                self._failed(error)
             except SQLAlchemyError as error:
                 log.debug("the database is still away: %s", error)
             except Exception:
@@ -82,7 +91,7 @@ def write(engine: Engine) -> None:
     """Write a row, past whoever else wants the database.
 
     Raises:
-        SQLAlchemyError: it can't be done.
+        DBAPIError: it can't be done.
     """
     with Session(engine) as session, session.begin():
         row = session.get(ProbeRow, _THE_ONE) or ProbeRow(name=_THE_ONE)
