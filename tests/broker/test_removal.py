@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -12,12 +13,14 @@ from icebus.broker.access import Principal
 from icebus.broker.cli import removal
 from icebus.broker.cli.running import StandingBroker
 from icebus.broker.directory import BrokerDirectory, Settings
-from icebus.broker.embedded import free_port
+from icebus.broker.embedded import EmbeddedBroker, free_port
+from icebus.broker.service.service import BrokerService
 from icebus.broker.tls.certificates import Listening
 from icebus.bus import Bus, Incoming, wait_for
-from icebus.schemas.components import ClientState, Presence, Principals
+from icebus.schemas.components import ClientState, Presence, Principals, WorkerPhase, WorkerState
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import NotAuthorized, UnknownPrincipal
+from icebus.schemas.ids import BROKER
 from icebus.schemas.message import decode, now
 from icebus.schemas.operations.offers import Offer
 from icebus.schemas.operations.reservations import (
@@ -26,7 +29,7 @@ from icebus.schemas.operations.reservations import (
     Reservation,
     ReservationState,
 )
-from icebus.schemas.topics import CLIENT_STATE, PRINCIPALS, RESERVATION, Role
+from icebus.schemas.topics import CLIENT_STATE, PRINCIPALS, RESERVATION, WORKER_STATE, Role
 
 pytestmark = pytest.mark.usefixtures("mosquitto")
 
@@ -151,3 +154,72 @@ def test_given_a_broker_that_is_down_when_somebody_is_removed_then_it_says_when_
     removal.remove(files, "alice")
     assert "once the broker, its service and control run" in capsys.readouterr().err
     assert "alice" not in files.principals
+
+
+def test_given_a_broker_whose_service_is_down_when_somebody_is_removed_then_all_ends_once_it_is_up(
+    files: BrokerDirectory,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings = files.settings
+    assert settings is not None
+    broker = EmbeddedBroker(files.path, [], port=settings.port, tls=settings.tls)
+    broker.start(soon())
+    service = BrokerService(files, broker.address(BROKER))
+    main = Bus(files.address_of(files.principals["main"], files.issue("main")), "main")
+    alice = Bus(files.address_of(files.principals["alice"]), "alice")
+    try:
+        main.connect(soon())
+        alice.connect(soon())
+        held = reservation("r1", "alice")
+        wait_for(main.publish(RESERVATION(reservation="r1"), held), soon(), "the broker")
+        told, ended = threading.Event(), threading.Event()
+
+        def compare(incoming: Incoming) -> None:
+            known = {each.id for each in decode(Principals, incoming.payload).principals}
+            if "alice" not in known:
+                main.clear(RESERVATION(reservation="r1"))
+                told.set()
+
+        def look(incoming: Incoming) -> None:
+            if not incoming.payload:
+                ended.set()
+
+        main.subscribe(PRINCIPALS, compare)
+        main.subscribe(RESERVATION, look)
+        monkeypatch.setattr(removal, "END_TIMEOUT", 0.1)
+        removal.remove(files, "alice")
+
+        said = capsys.readouterr().err
+        assert "1 reservation: r1 (pulsecount) of d1" in said
+        assert "control has not ended that yet" in said
+        with pytest.raises(NotAuthorized):
+            Bus(alice.address, "alice").connect(Deadline.after(3))
+        assert not told.is_set()
+
+        service.start()
+
+        assert ended.wait(15), "control has heard of it, and has ended what she had"
+    finally:
+        alice.close(Deadline.after(1))
+        main.close(Deadline.after(1))
+        service.stop(soon())
+        broker.stop(soon())
+
+
+@pytest.mark.usefixtures("standing")
+def test_given_a_worker_that_was_retired_first_when_removed_then_it_had_nothing(
+    files: BrokerDirectory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files.add_principals([Principal(id="w1", role=Role.WORKER)])
+    w1 = Bus(files.address_of(files.principals["w1"], files.issue("w1")), "w1")
+    w1.connect(soon())
+    state = WorkerState(state=WorkerPhase.READY, session="s1", serials=["d1"])
+    wait_for(w1.publish(WORKER_STATE(worker="w1"), state), soon(), "the broker")
+    wait_for(w1.clear(WORKER_STATE(worker="w1")), soon(), "the broker")
+    w1.close(Deadline.after(1))
+
+    removal.remove(files, "w1")
+
+    assert capsys.readouterr().err == "they had nothing\n"
+    assert "w1" not in files.principals

@@ -264,6 +264,33 @@ def test_given_the_brokers_list_of_names_then_workers_that_are_not_on_it_are_ret
     assert [each["worker"] for each in harness.ask("x", "devices")["devices"]] == ["w2", "w3"]
 
 
+@pytest.mark.parametrize("first", ["removed", "retired"])
+def test_given_a_worker_that_is_removed_and_retired_then_the_order_makes_no_difference(
+    harness: Harness, first: str
+) -> None:
+    harness.worker("w1", "a")
+    harness.worker("w2", "b")
+    made = harness.reserve(serials=["a"])
+    harness.report_serving("w1", made)
+    harness.lose("w1")
+    left = Principals(principals=[KnownPrincipal(id="w2", role="worker")])
+
+    if first == "retired":
+        assert retire(harness, "w1").ended == [made.id]
+    done = harness.run(lambda transaction: retirement.retire_unknown(transaction, left))
+    assert [each.worker for each in done] == (["w1"] if first == "removed" else [])
+    if first == "removed":
+        hear_cleared(harness, "w1")
+        assert retire(harness, "w1").ended == [], "it is no error, and nothing is left"
+    again = harness.run(lambda transaction: retirement.retire_unknown(transaction, left))
+
+    assert again == []
+    assert [each["worker"] for each in harness.ask("x", "devices")["devices"]] == ["w2"]
+    assert not [each for each in harness.retained if "w1" in each]
+    assert harness.live() == []
+    assert [each.name for each in harness.workers.all()] == ["w2"]
+
+
 def test_given_a_retired_worker_when_a_late_report_of_it_comes_then_no_device_comes_of_it(
     harness: Harness,
 ) -> None:
