@@ -189,6 +189,22 @@ def test_given_a_stored_farm_when_the_password_is_replaced_then_both_are_good_fo
         before.close(Deadline.after(1))
 
 
+@pytest.mark.parametrize("hours", [0, 8])
+def test_given_an_overlap_of_ones_own_when_a_password_is_replaced_then_the_former_ends_after_it(
+    hours: int, broker: EmbeddedBroker, files: BrokerDirectory, saved: SavedProfiles
+) -> None:
+    old = replace(stored(broker, files), reread=None)
+    files.set_overlap(timedelta(hours=hours))
+
+    new = choose_password(saved.path("lab"))
+
+    assert connects(new.address)
+    assert connects(old) == bool(hours)
+    ends = [each.until - datetime.now(UTC) for each in files.principals["carol"].others]
+    assert [round(each / timedelta(hours=1)) for each in ends] == ([hours] if hours else [])
+    assert Profile.read(saved.path("lab")).password == new.password
+
+
 def test_given_a_program_that_reads_the_profile_when_all_former_end_then_it_goes_on(
     broker: EmbeddedBroker, files: BrokerDirectory, saved: SavedProfiles
 ) -> None:

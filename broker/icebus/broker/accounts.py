@@ -23,6 +23,9 @@ OVERLAP = timedelta(hours=24)
 """How long a password stays good that was replaced, unless told otherwise: whoever runs programs
 elsewhere has a working day to log in anew there."""
 
+LONGEST_OVERLAP = timedelta(days=30)
+"""The longest that may be chosen: a password that stays good for longer is not replaced."""
+
 MOST_FORMER = 4
 """Former passwords of one user that are good at a time; the oldest ends when there are more."""
 

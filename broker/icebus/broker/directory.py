@@ -11,13 +11,13 @@ import os
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from icebus.broker.access import CERTIFIED, Principal, access_list, check_principals
-from icebus.broker.accounts import good, standing
+from icebus.broker.accounts import LONGEST_OVERLAP, OVERLAP, good, standing
 from icebus.broker.bridge import Upstream, bridge
 from icebus.broker.claim import Claim
 from icebus.broker.mosquitto import LOOPBACK, configuration, password_file
@@ -52,6 +52,7 @@ class _Contents(BaseModel):
     settings: Settings | None = None
     upstream: Upstream | None = None
     principals: list[Principal] = Field(default_factory=list)
+    overlap: timedelta = OVERLAP
 
 
 class BrokerDirectory:
@@ -240,6 +241,24 @@ class BrokerDirectory:
                     merged[principal.id] = _continuing(before, principal)
             known.principals = list(merged.values())
         return merged
+
+    @property
+    def overlap(self) -> timedelta:
+        """How long a password stays good that is replaced."""
+        return self._read().overlap
+
+    def set_overlap(self, overlap: timedelta) -> None:
+        """Have passwords that are replaced from now on stay good for that long; 0 for not at all.
+
+        Raises:
+            InvalidRequest: it is too long.
+        """
+        if not timedelta(0) <= overlap <= LONGEST_OVERLAP:
+            raise InvalidRequest(
+                f"a password that is replaced stays good for {LONGEST_OVERLAP.days}d at most"
+            )
+        with self._change() as known:
+            known.overlap = overlap
 
     def set_groups(self, name: str, groups: Iterable[str]) -> None:
         """Put a principal into these groups, and into no others.

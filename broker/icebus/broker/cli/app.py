@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Annotated
 
@@ -83,7 +83,7 @@ def add(
         typer.Option(
             "--new-password",
             help="Replace the password or the certificate of a name that is known; a password "
-            "stays good for a day.",
+            "stays good for a day, or what `overlap` says.",
         ),
     ] = False,
     now: Annotated[
@@ -190,6 +190,22 @@ def expires(
     files.change(name, change)
     typer.echo(f"{name}: {'does not end' if end is None else f'ends {end:%Y-%m-%d %H:%M} UTC'}")
     say_if_none_reloads(files)
+
+
+@app.command(epilog="Example: icebus-broker overlap 8h -d /srv/icebus")
+def overlap(
+    directory: Directory,
+    span: Annotated[
+        str | None,
+        typer.Argument(metavar="8h|0", help="What it is from now on; 0 for not at all."),
+    ] = None,
+) -> None:
+    """Say how long a password stays good that is replaced, or have it be another span."""
+    files = BrokerDirectory(directory)
+    configured(files)
+    if span is not None:
+        files.set_overlap(timedelta(0) if span.strip() == "0" else parse_span(span))
+    typer.echo(f"{files.overlap.total_seconds() / 3600:g}h")
 
 
 def checked_groups(names: list[str]) -> tuple[str, ...]:

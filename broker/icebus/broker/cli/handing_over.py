@@ -13,7 +13,6 @@ import typer
 from icebus.broker.access import CERTIFIED, Principal, new_password
 from icebus.broker.accounts import (
     INVITED_FOR,
-    OVERLAP,
     PEOPLE,
     hashed,
     invite,
@@ -42,7 +41,6 @@ class Wanted:
         valid: how long an invitation is good.
         expires: when the account ends.
         keep_password: whether the password is kept in the clear too.
-        overlap: how long the password stays good that is replaced.
         now: whether all that they had ends at once.
     """
 
@@ -50,7 +48,6 @@ class Wanted:
     valid: timedelta = INVITED_FOR
     expires: datetime | None = None
     keep_password: bool = False
-    overlap: timedelta = OVERLAP
     now: bool = False
 
 
@@ -89,7 +86,7 @@ def let_in(files: BrokerDirectory, principal: Principal, wanted: Wanted) -> None
     else:
         typer.echo(address.url())
     if before is not None:
-        _say_former(principal.id, wanted)
+        _say_former(principal.id, files.overlap)
 
 
 def _invite(
@@ -117,19 +114,20 @@ def _invite(
     )
     if before is not None:
         say(
-            f"the present password of {principal.id} stays good until the line is used, and for "
-            f"{_hours(OVERLAP)} then; --now ends it at once"
+            f"the present password of {principal.id} stays good until the line is used"
+            f"{f', and for {_hours(files.overlap)} then' if files.overlap else ''}; --now ends it "
+            "at once"
         )
 
 
 def _beside(files: BrokerDirectory, principal: Principal, wanted: Wanted) -> Principal:
     """Give somebody another password, beside the present one; who they are then, with it."""
-    login = new_login(principal.id)
+    login, overlap = new_login(principal.id), files.overlap
 
     def change(known: Principal) -> Principal:
         if wanted.keep_password or not known.password:
             known = hashed(known)
-        changed = with_password(_given(known, principal), principal.password, login, wanted.overlap)
+        changed = with_password(_given(known, principal), principal.password, login, overlap)
         return changed.model_copy(
             update={"password": principal.password, "password_hash": None}
             if wanted.keep_password
@@ -148,8 +146,11 @@ def _given(known: Principal, principal: Principal) -> Principal:
     return known.model_copy(update=update)
 
 
-def _say_former(name: str, wanted: Wanted) -> None:
-    say(f"the former password of {name} stays good for {_hours(wanted.overlap)}; --now ends it")
+def _say_former(name: str, overlap: timedelta) -> None:
+    if overlap:
+        say(f"the former password of {name} stays good for {_hours(overlap)}; --now ends it")
+    else:
+        say(f"the former password of {name} has ended")
 
 
 def _hours(span: timedelta) -> str:

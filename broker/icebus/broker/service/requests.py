@@ -100,8 +100,11 @@ class Requests:
     def _passwd(self, user: str, request: Request) -> Account:
         args = _read(PasswdArgs, request)
         self._principal(user)
+        overlap = self._files.overlap
         changed = self._files.change(
-            user, lambda before: with_password(before, args.password, args.login), reload=False
+            user,
+            lambda before: with_password(before, args.password, args.login, overlap),
+            reload=False,
         )
         log.info("%s has another password", user, extra={"subject": user})
         return account(changed)

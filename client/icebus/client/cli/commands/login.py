@@ -71,9 +71,9 @@ def passwd(
 ) -> None:
     """Replace your password at the farm by another that nobody knows, and store it here.
 
-    The former one stays good for a day, so that nothing that runs ends: programs of this machine
-    take the new one by themselves, others have to log in anew. A farm that is not stored has no
-    password to replace: `icebus login` stores it.
+    The former one stays good for a day unless the broker has been told otherwise, so that nothing
+    that runs ends: programs of this machine take the new one by themselves, others have to log in
+    anew. A farm that is not stored has no password to replace: `icebus login` stores it.
 
     Examples:
       icebus passwd
