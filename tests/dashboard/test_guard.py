@@ -101,11 +101,12 @@ def test_given_a_name_that_it_was_told_then_it_is_answered(
     "origin", ["http://evil.example", "null", "http://127.0.0.1:1", "https://127.0.0.1", "", "x"]
 )
 def test_given_another_page_that_opens_the_websocket_then_it_is_refused(
-    plain: Dashboard, origin: str
+    plain: Dashboard, origin: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     with pytest.raises(InvalidStatus) as refused, browse(plain, origin=origin):
         pass
     assert refused.value.response.status_code == 403
+    assert not [each for each in caplog.records if each.levelname == "ERROR"], "it is no failure"
 
 
 def test_given_the_page_itself_or_no_browser_then_the_websocket_opens(plain: Dashboard) -> None:

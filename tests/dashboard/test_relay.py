@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+from urllib.parse import urlsplit
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -14,8 +15,11 @@ from tests.dashboard.scripted_broker import CONNECT, TIMEOUT, ScriptedBroker, br
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection
 
-from icebus.client.dashboard import relay
+from icebus.client.dashboard import connections, relay
 from icebus.client.dashboard.starting import Dashboard
+
+CONNACK = b"\x20\x03\x00\x00\x00"
+"""A broker's answer that takes somebody in."""
 
 
 @pytest.fixture
@@ -132,20 +136,61 @@ def test_given_a_websocket_without_the_subprotocol_then_it_is_refused(relayed: D
     assert refused.value.response.status_code == 400
 
 
+def signed_in(browser: ClientConnection, scripted: ScriptedBroker) -> socket.socket:
+    """Has the broker take a browser in; the connection on its side."""
+    browser.send(CONNECT)
+    broker = scripted.take()
+    assert read(broker, 1) == CONNECT
+    broker.sendall(CONNACK)
+    assert heard(browser, len(CONNACK)) == CONNACK
+    return broker
+
+
 def test_given_as_many_connections_as_there_may_be_then_one_more_is_told_and_later_taken(
     serve: Serve, scripted: ScriptedBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(relay.Relay.__init__, "__defaults__", (2,))
     full = serve(scripted.address)
-    with browse(full):
-        with browse(full) as second, browse(full) as third:
+    with browse(full) as first, browse(full) as second:
+        signed_in(first, scripted)
+        broker = signed_in(second, scripted)
+        with browse(full) as third:
             assert closed(third)[0] == 4003
-            second.send(CONNECT)
-            broker = scripted.take()
-        assert read(broker, 2) == CONNECT
         broker.close()
         while not taken(full, scripted):  # until the place is free, which is soon
             pass
+
+
+def test_given_places_held_by_browsers_that_do_not_sign_in_then_they_make_way(
+    serve: Serve, scripted: ScriptedBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relay.Relay.__init__, "__defaults__", (2,))
+    full = serve(scripted.address)
+    with browse(full) as silent, browse(full) as begun:
+        begun.send(CONNECT)
+        scripted.take()
+        with browse(full) as honest:
+            assert closed(silent)[0] == 4003
+            signed_in(honest, scripted)
+            with browse(full) as another:
+                assert closed(begun)[0] == 4003
+                signed_in(another, scripted)
+
+
+def test_given_idle_connections_without_a_request_then_requests_are_still_answered(
+    relayed: Dashboard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "WAITING", 2)
+    address = urlsplit(relayed.running.url)
+    assert address.port is not None
+    with contextlib.ExitStack() as stack:
+        idle = [
+            stack.enter_context(socket.create_connection((address.hostname, address.port), TIMEOUT))
+            for _ in range(4)
+        ]
+        assert idle[0].recv(1) == idle[1].recv(1) == b""
+        idle[3].sendall(b"GET /farm.json HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert idle[3].recv(12) == b"HTTP/1.1 200"
 
 
 def taken(dashboard: Dashboard, scripted: ScriptedBroker) -> bool:
@@ -153,8 +198,8 @@ def taken(dashboard: Dashboard, scripted: ScriptedBroker) -> bool:
     with browse(dashboard) as browser:
         try:
             browser.send(CONNECT)
-            scripted.take().sendall(b"taken")
-            return heard(browser, 5) == b"taken"
+            scripted.take().sendall(CONNACK)
+            return heard(browser, len(CONNACK)) == CONNACK
         except (ConnectionClosed, TimeoutError):
             return False
 

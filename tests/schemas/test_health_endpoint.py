@@ -125,6 +125,17 @@ def test_given_connections_that_say_nothing_then_they_are_few_and_are_ended(
     assert len(handlers) <= CONNECTIONS
 
 
+def test_given_connections_that_say_nothing_then_who_asks_is_answered_meanwhile(
+    served: HealthEndpoint,
+) -> None:
+    silent = [
+        socket.create_connection(("127.0.0.1", served.port), timeout=20) for _ in range(CONNECTIONS)
+    ]
+    assert ask(served)[0] == 200
+    for each in silent:
+        each.close()
+
+
 @pytest.mark.parametrize(
     "text",
     ["0.0.0.0:80", "192.168.0.1:80", "9101", "127.0.0.1", "127.0.0.1:99999", "x:1", "[::]:1"],

@@ -21,6 +21,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from icebus.bus import BrokerAddress, client_context
 from icebus.client.dashboard.failed_sign_ins import FailedSignIns, is_refusal
+from icebus.client.dashboard.places import Place, Places
 
 log = logging.getLogger(__name__)
 
@@ -81,38 +82,46 @@ class Relay:
     def __init__(self, broker: BrokerAddress, limit: int = CONNECTIONS) -> None:
         self.host, self.port = broker.host, broker.port
         self._tls = client_context(broker.ca, None, None) if broker.tls else None
-        self._limit = limit
-        self._open = 0
+        self._places = Places(limit)
         self._failures = FailedSignIns()
 
     async def carry(self, browser: WebSocket) -> None:
         """Serve one browser until either side ends."""
         await browser.accept(SUBPROTOCOL)
-        if self._open >= self._limit:
-            log.warning("refused a browser: %d are connected already", self._open)
-            return await _close(browser, TOO_MANY)
         who = browser.client.host if browser.client else ""
         if not self._failures.may_try(who, time.monotonic()):
             log.warning("refused %s: too many failed to sign in", who, extra={"subject": who})
             return await _close(browser, TOO_MANY_FAILURES)
-        self._open += 1
+        carrying = asyncio.create_task(self._carry(browser, place := Place(who, lambda: None)))
+        place.make_way = carrying.cancel
+        out = self._places.take(place)
+        if out is not None:
+            log.warning("no place for a browser of %s", out.who, extra={"subject": out.who})
+            out.make_way()
         try:
-            ended = await self._carry(browser, who)
+            ended = await carrying
         except WebSocketDisconnect:
             ended = None
+        except asyncio.CancelledError:
+            carrying.cancel()
+            if (task := asyncio.current_task()) is not None and task.cancelling():
+                raise
+            ended = TOO_MANY
         finally:
-            self._open -= 1
+            self._places.leave(place)
         if ended is not None:
             await _close(browser, ended)
         return None
 
-    def _note_answer(self, who: str, answer: bytes) -> None:
+    def _note_answer(self, place: Place, answer: bytes) -> None:
         """Count who is refused. The broker tells them itself why."""
         if is_refusal(answer):
-            log.info("%s failed to sign in", who, extra={"subject": who})
-            self._failures.count(who, time.monotonic())
+            log.info("%s failed to sign in", place.who, extra={"subject": place.who})
+            self._failures.count(place.who, time.monotonic())
+        else:
+            place.signed_in = bool(answer)
 
-    async def _carry(self, browser: WebSocket, who: str) -> Ended | None:
+    async def _carry(self, browser: WebSocket, place: Place) -> Ended | None:
         """Why it ended; None when it was the browser that went."""
         try:
             async with asyncio.timeout(FIRST_TIMEOUT):
@@ -128,7 +137,7 @@ class Relay:
         try:
             async with self._connected() as (reader, writer):
                 conversation = _Conversation(browser, reader, writer)
-                return await conversation.hold(first, partial(self._note_answer, who))
+                return await conversation.hold(first, partial(self._note_answer, place))
         except (OSError, ssl.CertificateError, UnicodeError) as error:
             log.warning("can't reach the broker at %s:%d: %s", self.host, self.port, _why(error))
             return Ended(UNREACHABLE, _shortened(f"the broker can't be reached: {_why(error)}"))

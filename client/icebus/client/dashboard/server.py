@@ -71,6 +71,7 @@ class DashboardServer:
             DeadlineExceeded: it did not start in time.
         """
         tls = self._tls
+        logging.getLogger("uvicorn.error").addFilter(_is_meant)
         config = uvicorn.Config(
             application,
             http=Http,
@@ -127,6 +128,11 @@ class DashboardServer:
                 raise DeadlineExceeded("the dashboard did not stop in time")
         with contextlib.suppress(OSError):
             self._socket.close()
+
+
+def _is_meant(record: logging.LogRecord) -> bool:
+    """Not what uvicorn says, as an error, of each WebSocket that was refused with an answer."""
+    return record.msg != "ASGI callable returned without completing handshake."
 
 
 class _Server(uvicorn.Server):

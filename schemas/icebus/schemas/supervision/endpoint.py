@@ -28,7 +28,7 @@ CACHED = 2.0
 """Seconds that a verdict is told again, however many ask."""
 
 CONNECTIONS = 8
-"""At a time; more are closed at once."""
+"""At a time; the oldest that has not asked yet makes way for another."""
 
 LONGEST_REQUEST = 5.0
 """Seconds from connection to answer; a slower one is closed."""
@@ -131,6 +131,7 @@ class _Server(ThreadingMixIn, HTTPServer):
         self.address_family = socket.AF_INET6 if ":" in place.host else socket.AF_INET
         self.cache = cache
         self._since: dict[socket.socket, float] = {}
+        self._silent: dict[socket.socket, None] = {}
         self._open = threading.Lock()
         super().__init__((place.host, place.port), _Handler)
 
@@ -144,16 +145,29 @@ class _Server(ThreadingMixIn, HTTPServer):
     def process_request(self, request: Any, client_address: Any) -> None:
         with self._open:
             full = len(self._since) >= CONNECTIONS
-            if not full:
+            # An honest request comes at once: who holds places without one keeps nobody out.
+            idle = next(iter(self._silent), None) if full else None
+            taken = not full or idle is not None
+            if idle is not None:
+                del self._silent[idle], self._since[idle]
+                _end(idle)
+            if taken:
                 self._since[request] = time.monotonic()
-        if full:
-            self.shutdown_request(request)
-        else:
+                self._silent[request] = None
+        if taken:
             super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def has_asked(self, request: socket.socket) -> None:
+        """A request has come whole."""
+        with self._open:
+            self._silent.pop(request, None)
 
     def shutdown_request(self, request: Any) -> None:
         with self._open:
             self._since.pop(request, None)
+            self._silent.pop(request, None)
         super().shutdown_request(request)
 
     def service_actions(self) -> None:
@@ -193,6 +207,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(body=False)
 
     def _answer(self, *, body: bool) -> None:
+        self.server.has_asked(self.connection)
         # A page that has a name of its own point here is not to read it.
         host = re.sub(r":[0-9]+$", "", self.headers.get("Host", "localhost")).strip("[]")
         if host != "localhost" and not _is_loopback(host):
