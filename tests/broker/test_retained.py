@@ -12,10 +12,11 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from icebus.broker.access import Principal
 from icebus.broker.embedded import EmbeddedBroker
+from icebus.broker.service import retained
 from icebus.broker.service.retained import CLIENTS_OF_USER, RetainedGuard
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.ids import BROKER
-from icebus.schemas.topics import Role
+from icebus.schemas.topics import DEVICE, Role
 
 WITHIN = 10.0
 
@@ -29,10 +30,12 @@ def guard(broker: EmbeddedBroker) -> Iterator[RetainedGuard]:
     made.stop(Deadline.after(WITHIN))
 
 
-def publish(broker: EmbeddedBroker, messages: list[tuple[str, bytes]]) -> None:
-    address = broker.address("mallory")
+def publish(
+    broker: EmbeddedBroker, messages: list[tuple[str, bytes]], who: str = "mallory"
+) -> None:
+    address = broker.address(who)
     client = paho.Client(CallbackAPIVersion.VERSION2, protocol=paho.MQTTv5)
-    client.username_pw_set("mallory", address.password)
+    client.username_pw_set(who, address.password)
     client.connect(address.host, address.port)
     client.loop_start()
     for topic, payload in messages:
@@ -113,3 +116,23 @@ def test_given_what_the_contract_keeps_then_it_stays(
     guard.start()
     eventually(lambda: not [each for each in kept(broker) if "/admin/" in each])
     assert [each for each in kept(broker) if each.endswith("/client/c1/state")]
+
+
+def test_given_reports_on_more_devices_than_a_worker_may_have_then_the_rest_is_cleared(
+    broker: EmbeddedBroker,
+    guard: RetainedGuard,
+    eventually: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(retained._COUNTED, DEVICE.template, (5, 1000))
+    reports = [(f"worker/lab9/device/D{number}", b"{}") for number in range(20)]
+    publish(broker, [*reports, ("worker/lab9/device/BIG", b"x" * 1001)], who="lab9")
+    publish(broker, [("worker/lab9/state", b"{}")], who="lab9")
+    guard.start()
+
+    def bounded() -> bool:
+        left = [each for each in kept(broker) if "/device/" in each]
+        return len(left) == 5 and not [each for each in left if each.endswith("/BIG")]
+
+    eventually(bounded)
+    assert [each for each in kept(broker) if each.endswith("/lab9/state")]

@@ -2,7 +2,7 @@
 
 Whoever may publish on a topic may have the broker keep the message, by a last will too. So the
 broker's service looks what is kept on topics where, by the contract, nothing is, and how many
-clients each user says to have, and clears the rest.
+clients each user says to have, and devices each worker, and clears the rest.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from icebus.bus import BrokerAddress, new_client_id
 from icebus.schemas.deadline import Deadline
-from icebus.schemas.topics import CLIENT_STATE, TOPICS, Topic
+from icebus.schemas.topics import CLIENT_STATE, DEVICE, TOPICS, Topic
 
 log = logging.getLogger(__name__)
 
-INTERVAL = 10.0
-"""Seconds between looks. A user who fills the broker's memory meanwhile is disconnected by it."""
+INTERVAL = 3.0
+"""Seconds between looks: a third of what it takes one connection to fill the broker's memory."""
 
 CLIENTS_OF_USER = 200
 """Client states that are kept for one user; more are cleared. One that lives repeats its own."""
@@ -30,8 +30,20 @@ CLIENTS_OF_USER = 200
 STATE_BYTES = 4096
 """Of a client's state; a true one has some 200."""
 
+DEVICES_OF_WORKER = 2000
+"""Reports on devices that are kept for one worker; a rack has a thousand boards at most."""
+
+REPORT_BYTES = 64 << 10
+"""Of a report on a device; a true one has some 500, and labels at most a few thousand more."""
+
 ANSWER_TIMEOUT = 30.0
 """Seconds for the broker to say all that it keeps."""
+
+_COUNTED = {
+    CLIENT_STATE.template: (CLIENTS_OF_USER, STATE_BYTES),
+    DEVICE.template: (DEVICES_OF_WORKER, REPORT_BYTES),
+}
+"""Topics that are kept, but only so many of each writer, and so large."""
 
 
 class RetainedGuard:
@@ -49,12 +61,12 @@ class RetainedGuard:
         self._address = address
         self._interval = interval
         self._families = [
-            each for each in TOPICS.values() if not each.retained or each is CLIENT_STATE
+            each for each in TOPICS.values() if not each.retained or each.template in _COUNTED
         ]
         self._stopping = threading.Event()
         self._answered = threading.Event()
         self._found: Counter[tuple[str, str]] = Counter()
-        self._clients: Counter[str] = Counter()
+        self._kept: Counter[tuple[str, str]] = Counter()
         self._thread = threading.Thread(target=self._run, name="retained-guard", daemon=True)
         self._client = self._make_client()
 
@@ -87,7 +99,7 @@ class RetainedGuard:
     def _look(self) -> bool:
         """Clear what is kept and must not be; returns whether there was any."""
         self._found.clear()
-        self._clients.clear()
+        self._kept.clear()
         filters = [f"{self._address.root}/{each.filter()}" for each in self._families]
         options = SubscribeOptions(qos=0, retainAsPublished=True)
         if not self._ask(self._client.subscribe([(each, options) for each in filters])[0]):
@@ -135,15 +147,18 @@ class RetainedGuard:
         for family in self._families:
             if paho.topic_matches_sub(f"{self._address.root}/{family.filter()}", topic):
                 who = _writer(family, levels)
-                if family is CLIENT_STATE and self._may_stay(who, len(message.payload)):
+                if family.template in _COUNTED and self._may_stay(
+                    family.template, who, len(message.payload)
+                ):
                     return
                 self._found[who, family.template] += 1
                 self._client.publish(topic, b"", qos=0, retain=True)
                 return
 
-    def _may_stay(self, user: str, size: int) -> bool:
-        self._clients[user] += 1
-        return size <= STATE_BYTES and self._clients[user] <= CLIENTS_OF_USER
+    def _may_stay(self, template: str, who: str, size: int) -> bool:
+        most, largest = _COUNTED.get(template, (0, 0))
+        self._kept[template, who] += 1
+        return size <= largest and self._kept[template, who] <= most
 
 
 def _writer(family: Topic, levels: list[str]) -> str:

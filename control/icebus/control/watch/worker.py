@@ -10,6 +10,12 @@ from icebus.schemas.components import WorkerPhase, WorkerState
 from icebus.schemas.devices import DeviceReport, DeviceState
 from icebus.schemas.liveness import lists_all
 
+DEVICES = 2000
+"""Of one worker; reports on more are not minded. A rack has a thousand boards at most."""
+
+REMEMBERED = 10_000
+"""Devices of one worker that are remembered, those that are gone included."""
+
 
 @dataclass
 class Worker:
@@ -26,6 +32,7 @@ class Worker:
         left_at: when it was first said to be gone, of one that was never back since.
         kinds: what it offers, by name.
         reports: on its devices, by serial.
+        listed: the devices that its state names.
     """
 
     name: str
@@ -38,6 +45,7 @@ class Worker:
     left_at: float = -math.inf
     kinds: dict[str, Kind] = field(default_factory=dict)
     reports: dict[str, DeviceReport] = field(default_factory=dict)
+    listed: frozenset[str] = frozenset()
 
     def current(self, serial: str) -> DeviceReport | None:
         """The report on a device, when this very run of the worker made it."""
@@ -55,6 +63,13 @@ class Worker:
         """Whether its present run says that it has that device."""
         return self.current(serial) is not None and self.has(serial)
 
+    def takes(self, serial: str) -> bool:
+        """Whether a device is one of those that are minded, of which a worker has so many."""
+        if serial in self.reports or len(self.reports) < DEVICES:
+            return True
+        there = sum(each.state is not DeviceState.ABSENT for each in self.reports.values())
+        return there < DEVICES and len(self.reports) < REMEMBERED
+
     @property
     def drains(self) -> bool:
         """Whether it says that it takes no new reservations."""
@@ -63,7 +78,7 @@ class Worker:
     def lists(self, serial: str) -> bool:
         """Whether it lists that device; while it starts, its list is still growing."""
         state = self.state
-        return state is None or not lists_all(state) or serial in state.serials
+        return state is None or not lists_all(state) or serial in self.listed
 
 
 def without_progress(report: DeviceReport | None) -> DeviceReport | None:

@@ -5,6 +5,7 @@ Moments here are of the monotonic clock, so that setting the time makes nobody s
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Collection, Iterable, Iterator
 
@@ -12,7 +13,7 @@ from icebus.bus import RECONNECT_MAX
 from icebus.control.decide.ownership import RELEASE_AFTER, Claim, decide_owner
 from icebus.control.watch.kinds import Kind, KindLookup
 from icebus.control.watch.owners import Owners
-from icebus.control.watch.worker import Worker, as_absent, without_progress
+from icebus.control.watch.worker import DEVICES, Worker, as_absent, without_progress
 from icebus.schemas.components import WorkerHeartbeat, WorkerState
 from icebus.schemas.devices import DeviceReport, DeviceState
 from icebus.schemas.liveness import (
@@ -25,6 +26,8 @@ from icebus.schemas.liveness import (
     is_late,
     stale_after,
 )
+
+log = logging.getLogger(__name__)
 
 LONGEST_PAUSE = 1.5
 """Heartbeats without a look at the clock after which it was us who stood still."""
@@ -125,7 +128,7 @@ class Workers:
         before = known.state
         if is_late(before, state):
             return False
-        known.state = state
+        known.state, known.listed = state, frozenset(state.serials)
         if is_gone(state):
             known.gone_at = at
             if before is None or not is_gone(before):
@@ -145,7 +148,17 @@ class Workers:
             if before is None:
                 return False
             report = as_absent(before, "removed")
-        self._known(worker).reports[serial] = report
+        known = self._known(worker)
+        if not known.takes(serial):
+            log.warning(
+                "worker %s reports on more than %d devices: the others are not minded; if it has "
+                "so many, have several workers share them",
+                worker,
+                DEVICES,
+                extra={"subject": worker},
+            )
+            return False
+        known.reports[serial] = report
         self._reporters.setdefault(serial, set()).add(worker)
         changed = self.settle(serial, at)
         return changed or without_progress(before) != without_progress(report)
@@ -279,13 +292,12 @@ class Workers:
             state = worker.state
             if state is None or self.health(worker.name, at) is not Health.READY:
                 continue
-            listed = set(state.serials)
             for serial, report in worker.reports.items():
                 if (
                     report.state is DeviceState.READY
                     and report.reservation is None
                     and report.session == state.session
-                    and serial in listed
+                    and serial in worker.listed
                     and self._owners.of(serial) == worker.name
                 ):
                     yield worker.name, report
