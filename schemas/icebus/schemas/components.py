@@ -84,6 +84,11 @@ class WorkerLoad(Message):
     devices: Natural = 0
     serving: Natural = 0
     queued: Natural = Field(default=0, description="Evaluations that wait or are measured.")
+    results: Natural | None = Field(
+        default=None,
+        description="Results sent in this session, repeated ones again; null where not counted.",
+    )
+    failures: Natural | None = Field(default=None, description="Likewise, failures.")
 
 
 class WorkerHeartbeat(Message):

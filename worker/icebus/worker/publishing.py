@@ -57,6 +57,7 @@ class Publishing:
         self._state_publisher = StatePublisher(bus, WORKER_STATE, worker=worker)
         self._lock = threading.Lock()
         self._reported: dict[str, tuple[DeviceState, str]] = {}
+        self._outcomes = {"results": 0, "failures": 0}
 
     # --- of devices -----------------------------------------------------------------------------
 
@@ -82,6 +83,8 @@ class Publishing:
 
     def emit(self, hold: Hold, serial: str, event: str, sequence: int, data: str) -> None:
         """Publish an event of a device's state to its holder."""
+        if event in self._outcomes:
+            self._outcomes[event] += 1
         self._bus.publish(
             EVENT(
                 user=hold.user,
@@ -127,6 +130,7 @@ class Publishing:
                     devices=len(statuses),
                     serving=sum(status.hold is not None for status in statuses),
                     queued=sum(status.load for status in statuses),
+                    **self._outcomes,
                 ),
             ),
             interval=beat.interval,

@@ -58,7 +58,7 @@ describe("given values", () => {
       fc.property(numbers, (values) => {
         const { counts, edges, width } = histogram(values);
         expect(counts.reduce((sum, each) => sum + each, 0)).toBe(values.length);
-        expect(edges).toHaveLength(counts.length);
+        expect(edges).toHaveLength(counts.length + 1);
         expect(width).toBeGreaterThan(0);
       }),
     );

@@ -164,7 +164,7 @@ export function perBoard(
 }
 
 export interface Histogram {
-  /** Lower edge of each bin. */
+  /** Lower edge of each bin, and the upper one of the last. */
   readonly edges: number[];
   readonly counts: number[];
   readonly width: number;
@@ -186,7 +186,8 @@ export function histogram(values: readonly number[], most = 40): Histogram {
     const bin = Math.min(bins - 1, Math.floor((value - low) / width));
     counts[bin] = (counts[bin] ?? 0) + 1;
   }
-  return { edges: counts.map((_, bin) => low + bin * width), counts, width };
+  const edges = Array.from({ length: bins + 1 }, (_, bin) => low + bin * width);
+  return { edges, counts, width };
 }
 
 /** The best value up to each point, for `highest` or for the lowest. */

@@ -174,7 +174,10 @@ function Values({ points, metric, highest }: ValuesProps) {
     [points, values, highest],
   );
   const bins = useMemo(() => histogram(values), [values]);
-  const bars = useMemo<[number[], number[]]>(() => [bins.edges, bins.counts], [bins]);
+  const bars = useMemo<[number[], (number | null)[]]>(
+    () => [bins.edges, [...bins.counts, null]],
+    [bins],
+  );
   const best = points.reduce((a, b) => {
     const [first, second] = [a.values[metric] ?? 0, b.values[metric] ?? 0];
     return (highest ? second > first : second < first) ? b : a;
