@@ -50,9 +50,10 @@ class Fleet:
         directory: for all their files.
         workers: how many.
         devices: of each.
+        changes: a second, of all devices together.
     """
 
-    def __init__(self, directory: Path, workers: int, devices: int) -> None:
+    def __init__(self, directory: Path, workers: int, devices: int, changes: float = 0.0) -> None:
         self.size = workers * devices
         self.workers = [f"w{number:03}" for number in range(workers)]
         self._directory = directory
@@ -69,7 +70,11 @@ class Fleet:
         self.url = self.broker.address(USER).url()
         self.control = self._start_control()
         self._simulated = [
-            self._start_workers(self.workers[first : first + WORKERS_PER_PROCESS], devices)
+            self._start_workers(
+                self.workers[first : first + WORKERS_PER_PROCESS],
+                devices,
+                changes * min(WORKERS_PER_PROCESS, workers - first) / workers,
+            )
             for first in range(0, workers, WORKERS_PER_PROCESS)
         ]
 
@@ -83,9 +88,13 @@ class Fleet:
             {"ICEBUS_BROKER": self.broker.address(CONTROL).url()},
         )
 
-    def _start_workers(self, names: list[str], devices: int) -> subprocess.Popen[str]:
+    def _start_workers(
+        self, names: list[str], devices: int, changes: float
+    ) -> subprocess.Popen[str]:
         urls = "".join(self.broker.address(name).url() + "\n" for name in names)
         command = [sys.executable, "-m", "bench.simulated", str(devices)]
+        if changes:
+            command.append(str(changes))
         process = subprocess.Popen(command, stdin=subprocess.PIPE, text=True)
         self._inputs.enter_context(cast("IO[str]", process.stdin)).write(urls)
         cast("IO[str]", process.stdin).flush()

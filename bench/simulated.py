@@ -1,14 +1,18 @@
 """Workers without boards: they say what workers say, and do at once whatever is desired.
 
-``python -m bench.simulated DEVICES`` reads the URL of a worker from each line of its input, and
-runs them all until the input ends.
+``python -m bench.simulated DEVICES [CHANGES]`` reads the URL of a worker from each line of its
+input, and runs them all until the input ends. ``CHANGES`` a second their devices take up something
+else, all together; with when it was as their reason, so that whoever sees it knows how old it is.
 """
 
 from __future__ import annotations
 
+import itertools
 import logging
+import random
 import sys
 import threading
+import time
 from typing import Any
 
 from icebus.bus import BrokerAddress, Bus, Incoming, StatePublisher, Will
@@ -36,6 +40,9 @@ from icebus.schemas.topics import (
 from icebus.worker.states.kinds.pulsecount import PulseCount
 
 TIMEOUT = 30.0
+
+IDLE = (DeviceState.READY, DeviceState.TESTING, DeviceState.FLASHING)
+"""What devices do by turns that nobody holds."""
 
 
 class SimulatedWorker:
@@ -147,6 +154,42 @@ class SimulatedWorker:
             self.carry_out(desired)
 
 
+class Changes:
+    """Has devices take up something else, at a steady rate.
+
+    Args:
+        workers: whose devices; may grow.
+        rate: changes a second.
+    """
+
+    def __init__(self, workers: list[SimulatedWorker], rate: float) -> None:
+        self._workers = workers
+        self._rate = rate
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="changes", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End."""
+        self._stopped.set()
+        self._thread.join(TIMEOUT)
+
+    def _run(self) -> None:
+        chance = random.Random(0)
+        begun = time.monotonic()
+        for number in itertools.count():
+            # Against the clock, so that a slow moment is made up for.
+            if self._stopped.wait(max(0.0, begun + number / self._rate - time.monotonic())):
+                return
+            if self._workers:
+                worker = chance.choice(self._workers)
+                serial = chance.choice(sorted(worker.reports))
+                worker.report(serial, chance.choice(IDLE), reason=f"{time.time():.3f}")
+
+
 def copied_fields(desired: Desired) -> dict[str, Any]:
     """What a report repeats of what is desired."""
     return {
@@ -161,13 +204,18 @@ def main() -> None:
     """Run the workers that standard input names."""
     logging.basicConfig(level=logging.ERROR)  # that the broker goes is part of what is measured
     kinds = WorkerKinds(kinds={PulseCount.kind: PulseCount.info()})
-    workers = []
+    workers: list[SimulatedWorker] = []
+    changes = Changes(workers, float(sys.argv[2])) if sys.argv[2:] else None
+    if changes is not None:
+        changes.start()
     for line in sys.stdin:
         address = BrokerAddress.parse(line.strip())
         serials = [f"{address.user}-{number}" for number in range(int(sys.argv[1]))]
         worker = SimulatedWorker(address, serials, kinds)
         worker.start()
         workers.append(worker)
+    if changes is not None:
+        changes.stop()
     for worker in workers:
         worker.stop()
 

@@ -6,6 +6,7 @@ import type { Board } from "./state";
 function board(serial: string, changes: Partial<Board["report"]> = {}): Board {
   return {
     worker: "lab",
+    changedAt: 0,
     report: {
       serial,
       state: "ready",

@@ -32,6 +32,20 @@ export const DEFAULT_COLUMNS: readonly string[] = [
   "reason",
 ];
 
+const WIDTHS: Readonly<Record<string, number>> = {
+  serial: 12,
+  state: 9,
+  age: 7.5,
+  reason: 20,
+  firmware: 9,
+  worker: 8,
+};
+
+/** How wide a column is, in rem: fixed, so that nothing jumps whatever comes into it. */
+export function columnWidth(column: string): number {
+  return WIDTHS[column] ?? 7;
+}
+
 /** What a column is called. Columns of labels have `label:` before the label's name. */
 export function title(column: string): string {
   if (column.startsWith("label:")) return column.slice("label:".length);

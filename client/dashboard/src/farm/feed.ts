@@ -4,7 +4,7 @@ import { readTopic } from "../bus/topics";
 import type { Message } from "./state";
 
 /** Milliseconds between two batches: a change is seen soon, and the page has time for people. */
-export const BATCH_EVERY = 250;
+export const BATCH_EVERY = 200;
 
 /** Milliseconds after a subscription until what the broker no longer retains is dropped. */
 export const RETAINED_WITHIN = 3_000;

@@ -7,6 +7,8 @@ import { addSample, type Sample } from "./rates";
 export interface Board {
   readonly worker: string;
   readonly report: m.Device;
+  /** When its state was seen to change, this machine's milliseconds; 0 for never. */
+  readonly changedAt: number;
 }
 
 export interface Worker {
@@ -124,7 +126,10 @@ function reduce(state: FarmState, family: t.Family, ids: t.Ids, message: Message
       if (gone) state.boards.delete(key);
       else {
         const report = m.decode(m.Device, payload);
-        state.boards.set(key, { worker: id("worker"), report });
+        const known = state.boards.get(key);
+        const same = known === undefined || known.report.state === report.state;
+        const changedAt = same ? (known?.changedAt ?? 0) : at;
+        state.boards.set(key, { worker: id("worker"), report, changedAt });
       }
       return "boards";
     }

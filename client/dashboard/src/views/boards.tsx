@@ -1,6 +1,6 @@
 /** All boards: chosen, sorted, and as many rows in the page as can be seen. */
 
-import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
+import { useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import * as t from "../bus/topics";
 import { tick } from "../clock";
 import { ColumnChooser, useColumns } from "../components/columns";
@@ -9,6 +9,7 @@ import { StateMark } from "../components/marks";
 import { Age } from "../components/times";
 import {
   cell,
+  columnWidth,
   type Filter,
   labelsOf,
   matchesFilter,
@@ -17,7 +18,7 @@ import {
   visibleRows,
 } from "../farm/boards_list";
 import { type Presence, workerPresence } from "../farm/liveness";
-import type { Board } from "../farm/state";
+import { type Board, boardKey } from "../farm/state";
 import { STATES } from "../farm/summary";
 import { link, route, setParams } from "../route";
 
@@ -33,12 +34,9 @@ export function BoardsView() {
     states: (params.get("state") ?? "").split(",").filter(Boolean),
   };
   const sort = params.get("sort") ?? "serial";
-  const all = [...session.state.boards.values()];
-  const shown = sorted(
-    all.filter((board) => matchesFilter(board, filter)),
-    sort,
-  );
-  const labels = labelsOf(all);
+  const all = session.state.boards;
+  const shown = useOrder(all, filter, sort);
+  const labels = useLabels(all);
   const [columns, setColumns] = useColumns();
   return (
     <div class="boards">
@@ -55,14 +53,33 @@ export function BoardsView() {
         <StateChoice chosen={filter.states} />
         <ColumnChooser columns={columns} labels={labels} onChange={setColumns} />
         <span class="dim count" role="status">
-          {shown.length === all.length
-            ? `${all.length} boards`
-            : `${shown.length} of ${all.length}`}
+          {shown.length === all.size ? `${all.size} boards` : `${shown.length} of ${all.size}`}
         </span>
       </div>
       <BoardTable boards={shown} columns={columns} sort={sort} />
     </div>
   );
+}
+
+type Boards = ReadonlyMap<string, Board>;
+
+/**
+ * The boards that are listed, in their order. What is said of them is of now; who is listed, and
+ * where, is renewed once a second at most: a list that jumps can't be read.
+ */
+function useOrder(all: Boards, filter: Filter, sort: string): Board[] {
+  const states = filter.states.join(",");
+  const second = tick.value;
+  const order = useMemo(() => {
+    const chosen = [...all.values()].filter((board) => matchesFilter(board, filter));
+    return sorted(chosen, sort).map(({ worker, report }) => boardKey(worker, report.serial));
+  }, [all.size, filter.text, states, sort, second]);
+  return order.flatMap((key) => all.get(key) ?? []);
+}
+
+function useLabels(all: Boards): string[] {
+  const second = tick.value;
+  return useMemo(() => labelsOf(all.values()), [all.size, second]);
 }
 
 function StateChoice({ chosen }: { chosen: readonly string[] }) {
@@ -87,6 +104,9 @@ function StateChoice({ chosen }: { chosen: readonly string[] }) {
 
 /** Pixels of a row until it has been measured. */
 const ROW = 34;
+
+/** Milliseconds that a row is marked after its board has changed. */
+const MARKED = 1500;
 
 interface TableProps {
   boards: readonly Board[];
@@ -114,6 +134,8 @@ function BoardTable({ boards, columns, sort }: TableProps) {
     };
   }, []);
   const presences = usePresences();
+  const now = tick.value;
+  const width = columns.reduce((sum, column) => sum + columnWidth(column), 0);
   const { first, last } = visibleRows(boards.length, view.row, view.scrolled, view.height);
   const filler = (rows: number) =>
     rows > 0 && (
@@ -125,7 +147,12 @@ function BoardTable({ boards, columns, sort }: TableProps) {
   return (
     // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reached by keyboard.
     <section class="scroller" ref={scroller} tabIndex={0} aria-label="Boards">
-      <table aria-rowcount={boards.length + 1}>
+      <table aria-rowcount={boards.length + 1} style={{ minWidth: `${width}rem` }}>
+        <colgroup>
+          {columns.map((column) => (
+            <col key={column} style={{ width: `${(columnWidth(column) / width) * 100}%` }} />
+          ))}
+        </colgroup>
         <thead>
           <tr aria-rowindex={1}>
             {columns.map((column) => (
@@ -142,6 +169,7 @@ function BoardTable({ boards, columns, sort }: TableProps) {
               columns={columns}
               index={first + index + 2}
               presence={presences.get(board.worker) ?? "unknown"}
+              changed={now - board.changedAt < MARKED}
             />
           ))}
           {filler(boards.length - last)}
@@ -183,11 +211,11 @@ interface RowProps {
   columns: readonly string[];
   index: number;
   presence: Presence;
+  changed: boolean;
 }
 
 /** Drawn anew only when its board has changed: a report is another object then. */
-function Row({ board, columns, index, presence }: RowProps) {
-  const changed = useChanged(board);
+function Row({ board, columns, index, presence, changed }: RowProps) {
   return useMemo(() => {
     const away = presence !== "fresh" && presence !== "starting";
     return (
@@ -202,21 +230,6 @@ function Row({ board, columns, index, presence }: RowProps) {
       </tr>
     );
   }, [board, columns, index, presence, changed]);
-}
-
-/** Whether the board has changed within the last second while its row was in the page. */
-function useChanged(board: Board): boolean {
-  const before = useRef(board.report.state);
-  const [changed, setChanged] = useState(false);
-  const { state } = board.report;
-  useEffect(() => {
-    if (before.current === state) return;
-    before.current = state;
-    setChanged(true);
-    const timer = setTimeout(() => setChanged(false), 1000);
-    return () => clearTimeout(timer);
-  }, [state]);
-  return changed;
 }
 
 function Cell({ board, column }: { board: Board; column: string }) {
