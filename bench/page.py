@@ -69,10 +69,13 @@ def counters(debugger: CDPSession) -> dict[str, float]:
 
 
 def busy(page: Page, debugger: CDPSession, seconds: float) -> float:
-    """The share of time that the page's main thread has had something to do."""
-    before, begun = counters(debugger)["TaskDuration"], time.monotonic()
+    """The share of a core that the page's main thread needs.
+
+    By its own CPU time: how long its tasks last would count the others on this machine, too.
+    """
+    before, begun = counters(debugger)["ThreadTime"], time.monotonic()
     page.wait_for_timeout(seconds * 1000)
-    return (counters(debugger)["TaskDuration"] - before) / (time.monotonic() - begun)
+    return (counters(debugger)["ThreadTime"] - before) / (time.monotonic() - begun)
 
 
 def heap(debugger: CDPSession) -> float:
