@@ -43,6 +43,7 @@ export class Session {
   private flushedAt = 0;
   private readonly sweeping: ReturnType<typeof setInterval>;
   private readonly stopAsking: () => void;
+  private stopHearing: (() => void) | null = null;
 
   constructor(
     readonly farm: FarmDocument,
@@ -78,6 +79,7 @@ export class Session {
     clearInterval(this.sweeping);
     if (this.flushing !== null) clearTimeout(this.flushing);
     this.stopAsking();
+    this.stopHearing?.();
     this.connection.close();
   }
 
@@ -174,6 +176,10 @@ export class Session {
       if (denied) this.role.value = "observer";
       // A broker without that service tells nobody. It still refuses what somebody may not do.
       else if (this.role.value === null && this.heardSince !== null) this.role.value = "user";
+    }
+    // From the beginning, for what was measured is told once; it is nothing but their own.
+    if (this.role.value !== "observer" && this.stopHearing === null) {
+      this.stopHearing = this.need(t.EVENT, { user: this.user });
     }
   }
 }

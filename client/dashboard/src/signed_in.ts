@@ -13,9 +13,14 @@ export const farm = signal<FarmDocument | null>(null);
 /** What went wrong before anybody was signed in, for people. */
 export const trouble = signal("");
 
+/** Follow links that are opened while the page is open. */
+export function followLinks(): void {
+  // Before the farm is known nothing is: `begin` follows what stands in the address then.
+  addEventListener("hashchange", () => farm.value !== null && void followLink());
+}
+
 /** Learn of the farm, then sign in whoever has a link or was signed in before a reload. */
 export async function begin(): Promise<void> {
-  addEventListener("hashchange", () => void followLink());
   if (!(await learnFarm())) return;
   if (await followLink()) return;
   const kept = sessionStorage.getItem(KEPT);

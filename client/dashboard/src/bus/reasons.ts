@@ -4,7 +4,7 @@
 const REFUSED: ReadonlyMap<number, string> = new Map([
   [0x85, "The broker does not take this connection's name. Sign in again."],
   [0x86, "The name or the password is wrong."],
-  [0x87, "The name or the password is wrong, or the account has ended."],
+  [0x87, "The name or the password is wrong, the account has ended, or too many attempts failed."],
   [0x8a, "The broker has banned this connection. Ask your administrator."],
 ]);
 

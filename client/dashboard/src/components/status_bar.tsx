@@ -7,6 +7,7 @@ import { signOut } from "../signed_in";
 import { useSession } from "./context";
 import { done } from "./dialog";
 import { Shape, toneOf } from "./marks";
+import { Remaining } from "./times";
 
 export function StatusBar({ health }: { health: Health }) {
   const session = useSession();
@@ -15,11 +16,15 @@ export function StatusBar({ health }: { health: Health }) {
       <h1>{session.farm.farm}</h1>
       <HealthMark health={health} />
       <span class="told" role="status">
-        {health.live ? <Done /> : health.detail}
+        {health.live ? <Done otherwise={health.detail} /> : health.detail}
       </span>
       <span class="who">
         {session.user}
         <small>{roleText(session.wall ? "wall" : session.role.value)}</small>
+        {session.account.value?.invited && (
+          <small class="soon">an invitation: make it an account with icebus login</small>
+        )}
+        <Ending expires={session.account.value?.expires ?? null} />
       </span>
       {!session.wall && (
         <button type="button" class="quiet" onClick={signOut}>
@@ -47,11 +52,23 @@ function HealthMark({ health }: { health: Health }) {
   );
 }
 
-function Done() {
+/** What was done last, for a minute; then what else there is to say. */
+function Done({ otherwise }: { otherwise: string }) {
   const last = done.value;
-  if (last === null) return null;
-  const ago = Math.max(0, tick.value - last.at);
-  return <span>{ago > 60_000 ? "" : last.text}</span>;
+  const recent = last !== null && tick.value - last.at < 60_000;
+  return <span>{recent ? last.text : otherwise}</span>;
+}
+
+/** Milliseconds before an account ends in which its owner is told. */
+const TOLD_BEFORE = 7 * 86_400_000;
+
+function Ending({ expires }: { expires: number | null }) {
+  if (expires === null || expires - farmTime(tick.value) > TOLD_BEFORE) return null;
+  return (
+    <small class="soon">
+      account ends in <Remaining until={expires} />
+    </small>
+  );
 }
 
 function roleText(role: string | null): string {

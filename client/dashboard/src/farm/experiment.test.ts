@@ -35,6 +35,20 @@ describe("given an experiment", () => {
     expect(experiment.metrics).toEqual(["hertz", "upload"]);
   });
 
+  test.each([
+    ["one after the other", [0, 1, 2], 0],
+    ["with two left out", [0, 1, 4], 2],
+    ["of a worker that began anew", [7, 8, 0, 1], 0],
+  ])("when events come %s, then so many were missed", (_, sequences, missed) => {
+    const experiment = new Experiment();
+    for (const sequence of sequences) {
+      const [ids, payload] = outcome(`e${sequence}`, { pulses: 1 });
+      const message = { ...JSON.parse(new TextDecoder().decode(payload)), sequence };
+      experiment.take(ids, new TextEncoder().encode(JSON.stringify(message)));
+    }
+    expect(experiment.missed).toBe(missed);
+  });
+
   test("when one fails, then the reason is kept", () => {
     const experiment = new Experiment();
     const error = { code: "measurement_failed", message: "no report in time" };

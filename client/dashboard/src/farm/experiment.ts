@@ -28,6 +28,9 @@ export interface FailureSeen {
 export const MOST_POINTS = 20_000;
 export const MOST_FAILURES = 2_000;
 
+/** Most senders, each of one board in one reservation, whose counts are kept. */
+const MOST_STREAMS = 5_000;
+
 /** Numbers of a result that say how it was measured, not what came out. */
 const ABOUT_MEASURING = new Set([
   "upload",
@@ -48,15 +51,21 @@ export class Experiment {
   results = 0;
   failed = 0;
   finished = 0;
+  /** Events that never came, by what their senders counted meanwhile. */
+  missed = 0;
+  private readonly sequences = new Map<string, number>();
 
   /** Take an event of a reservation; whether it changed anything. Throws when it is not one. */
   take(ids: Ids, payload: Uint8Array): boolean {
-    const { event = "", reservation = "" } = ids;
+    const { event = "", reservation = "", sender = "", serial = "" } = ids;
+    const { sequence, data } = decode(FarmEvent, payload);
+    // Control counts over all boards and what it tells is on other views.
+    if (sender !== "control") this.count(`${reservation}/${sender}/${serial}`, sequence);
     if (event !== "results" && event !== "failures") {
       if (event === "finished") this.finished += 1;
       return event === "finished";
     }
-    const outcome = check(Outcome, decode(FarmEvent, payload).data);
+    const outcome = check(Outcome, data);
     // Workers repeat outcomes until they are acknowledged.
     const key = `${outcome.evaluation}@${outcome.serial}`;
     if (this.seen.has(key)) return false;
@@ -64,6 +73,17 @@ export class Experiment {
     if (event === "results") this.addResult(outcome, reservation);
     else this.addFailure(outcome, reservation);
     return true;
+  }
+
+  /** A board's worker counts its events: what lies between two of them was missed. */
+  private count(stream: string, sequence: number): void {
+    const before = this.sequences.get(stream);
+    // A lower one is of a sender that has begun anew.
+    if (before !== undefined && sequence > before + 1) this.missed += sequence - before - 1;
+    this.sequences.set(stream, sequence);
+    if (this.sequences.size > MOST_STREAMS) {
+      this.sequences.delete(this.sequences.keys().next().value ?? "");
+    }
   }
 
   private addResult(outcome: Outcome, reservation: string): void {

@@ -164,7 +164,6 @@ function Measured({ serial }: { serial: string }) {
   const mine = [...reports.values()].some(
     (each) => each.report.serial === serial && each.report.user === session.user,
   );
-  useNeeds(mine ? [[t.EVENT, { user: session.user, serial }]] : [], `${serial} ${mine}`);
   const version = session.experimentChanged.value;
   const points = useMemo(
     () => session.experiment.points.filter((p) => p.serial === serial).slice(-MOST_PLOTTED),

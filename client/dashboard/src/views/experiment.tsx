@@ -9,15 +9,17 @@ import { Age, At } from "../components/times";
 import { bestSoFar, histogram, outcomeRate, type Point, perBoard } from "../farm/experiment";
 import type { Asked } from "../farm/queue_status";
 import type { FarmState } from "../farm/state";
-import { duration, figure, percent } from "../format";
+import { count, duration, figure, percent } from "../format";
 import { link, route, setParams } from "../route";
+
+const NEEDS = [[t.RESERVATION]] as const;
 
 /** Failures that are listed. */
 const MOST_LISTED = 20;
 
 export function ExperimentView() {
   const session = useSession();
-  useNeeds([[t.EVENT, { user: session.user }], [t.RESERVATION]], session.user);
+  useNeeds(NEEDS);
   const version = session.experimentChanged.value;
   const { params } = route.value;
   const { experiment } = session;
@@ -75,9 +77,7 @@ export function ExperimentView() {
       {points.length > 0 ? (
         <Values points={points} metric={metric} highest={highest} />
       ) : (
-        <p class="empty">
-          Results show here as your boards measure, from when this view was opened in this tab.
-        </p>
+        <p class="empty">Results show here as your boards measure, from when you signed in here.</p>
       )}
       <Failures />
     </div>
@@ -135,6 +135,8 @@ function Progress() {
       <p class="dim">
         {percent(share)} of what this page knows of: what your program has not sent yet is not
         counted.
+        {experiment.missed > 0 &&
+          ` ${count(experiment.missed, "event")} came while this page was not connected: your program has them.`}
       </p>
     </section>
   );

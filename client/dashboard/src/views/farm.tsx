@@ -29,13 +29,13 @@ export function FarmView() {
     <div class="farm">
       <Figures />
       <BoardStates />
+      <Holders />
+      <Trouble />
+      <Controls />
       <section aria-labelledby="workers-title" class="wide">
         <h2 id="workers-title">Workers</h2>
         <WorkerTable />
       </section>
-      <Holders />
-      <Trouble />
-      <Controls />
     </div>
   );
 }
