@@ -91,7 +91,8 @@ class FarmPage:
         """Wait until all is greyed and the page says what is gone; what else it says."""
         self.tab.locator("header.alarm").get_by_text(what).wait_for()
         self.tab.locator("main.stale").wait_for()
-        return self.tab.locator("header").inner_text()
+        said: str = self.tab.locator("header").inner_text()
+        return said
 
     def wait_unlisted(self, reservation: str) -> None:
         """Wait until a reservation is listed no more."""
