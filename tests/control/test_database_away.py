@@ -164,7 +164,8 @@ def test_given_a_server_that_starts_later_then_control_waits_and_says_so(
     states = States(alice)
     make_worker("w1", "a")
     control = Control(broker.address("main"), Database(empty_database_url), SETTINGS)
-    starting = threading.Thread(target=control.start, args=[Deadline.after(20)])
+    said: list[str] = []
+    starting = threading.Thread(target=control.start, args=[Deadline.after(20), said.append])
 
     postgresql.stop()
     try:
@@ -178,6 +179,7 @@ def test_given_a_server_that_starts_later_then_control_waits_and_says_so(
     control.stop(Deadline.after(5))
 
     assert not starting.is_alive()
+    assert said[0] == "the database can't be connected to"
 
 
 @on_sqlite

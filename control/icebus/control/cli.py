@@ -169,7 +169,7 @@ def run(
     control = Control(address, Database(url), settings, give_way)
     # Until it serves there is nothing to finish.
     _on_signals(lambda: sys.exit(0))
-    control.start(Deadline.after(START_TIMEOUT))
+    control.start(Deadline.after(START_TIMEOUT), supervision.waits)
     _on_signals(stop.set)
     log.info("control %s serves %s:%s/%s", control.id, address.host, address.port, address.root)
     supervision.tell_health(f"control {control.id}", partial(look, address, url))

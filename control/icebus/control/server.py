@@ -154,13 +154,14 @@ class Control:
 
     # --- life -----------------------------------------------------------------------------------
 
-    def start(self, deadline: Deadline) -> None:
+    def start(self, deadline: Deadline, on_waiting: Callable[[str], None] | None = None) -> None:
         """Connect, migrate the database and serve.
 
         A database that is away is waited for however long that takes; our state says so.
 
         Args:
             deadline: for the broker.
+            on_waiting: called, on any thread, with what is waited for, in some words.
 
         Raises:
             InvalidRequest: the database can't be used, and waiting would not help.
@@ -184,6 +185,9 @@ class Control:
             raise
         self._database.availability.on_change(self._publish_state)
         if not ready:
+            if on_waiting is not None:
+                on_waiting(self.status())
+                self._database.availability.on_change(lambda: on_waiting(self.status()))
             deadline = self._wait_for_database(deadline)
         self._watch.look_for_it()
         self._bus.on_connected(

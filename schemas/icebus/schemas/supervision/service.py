@@ -47,6 +47,10 @@ class Supervision:
         if self._endpoint is not None:
             self._endpoint.start()
 
+    def waits(self, status: str) -> None:
+        """Say what a program waits for that does not serve yet. Any thread."""
+        self._manager.status(status)
+
     def ready(self, loops: Mapping[str, Post], status: Callable[[], str]) -> None:
         """Say that the program serves, and mind its loops from now on.
 
