@@ -14,8 +14,10 @@ import typer
 from bench.evaluations import overhead, paced, throughput
 from bench.farm import Farm, Shape, running
 from bench.floods import floods
+from bench.history import history
 from bench.machine import machine
 from bench.measure import Measure
+from bench.postgresql import programs
 from bench.reservations import reserve
 from bench.roundtrip import roundtrip
 from bench.table import show
@@ -34,6 +36,7 @@ class Part(StrEnum):
     PACED = "paced"
     WORKERS = "workers"
     FLOODS = "floods"
+    HISTORY = "history"
 
 
 def short(directory: Path, parts: set[Part]) -> Iterator[Measure]:
@@ -84,6 +87,17 @@ def flooded(directory: Path) -> Iterator[Measure]:
         yield from floods(farm, client, 400)
 
 
+def used(directory: Path) -> Iterator[Measure]:
+    """What reserving takes on a farm that was used for long, with each database."""
+    for server in (False, True):
+        shape = Shape(8, 0.05, postgresql=server)
+        if server and programs() is None:
+            say("PostgreSQL is not installed: script/bootstrap --postgresql")
+            continue
+        with running(shape, directory / f"used{server:d}", say) as farm, connected(farm) as client:
+            yield from history(farm, client, rounds=40)
+
+
 def slow(directory: Path) -> Iterator[Measure]:
     """What is measured with a USB as slow as that of real boards."""
     for window, rounds in ((1.0, 20), (0.05, 100)):
@@ -114,6 +128,7 @@ def measured(parts: set[Part], directory: Path) -> Iterator[Measure]:
         Part.OVERHEAD: whole,
         Part.PACED: slow,
         Part.FLOODS: flooded,
+        Part.HISTORY: used,
     }
     for part, step in steps.items():
         if part in parts:

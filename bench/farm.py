@@ -44,6 +44,7 @@ class Shape:
             in no time.
         workers: how many, each with a rack of its own.
         controls: how many. One has a file, several share a PostgreSQL.
+        postgresql: whether one has a PostgreSQL, too.
         firmware: what the boards run, in turn.
         speedup: how many times faster than on a board windows pass.
     """
@@ -53,6 +54,7 @@ class Shape:
     bandwidth: float = 0.0
     workers: int = 1
     controls: int = 1
+    postgresql: bool = False
     firmware: tuple[str, ...] = (FIRMWARE,)
     speedup: float = 1.0
 
@@ -75,7 +77,8 @@ class Farm:
         shape: what it is made of.
         broker: that all of it speaks through.
         network: to let fail, by principal; None unless ``faulty``.
-        database: that several controls share; None for one control.
+        database: that several controls share; None for a file.
+        database_url: of it, as control has it.
         url: where the broker is, for the user.
     """
 
@@ -99,12 +102,12 @@ class Farm:
             *(Principal(id=name, role=Role.CONTROL) for name in mains),
             *(Principal(id=name, role=Role.WORKER) for name in names),
         ]
-        self.database = postgresql.find() if shape.controls > 1 else None
+        self.database = postgresql.find() if shape.controls > 1 or shape.postgresql else None
         self.broker = EmbeddedBroker(directory / "broker", principals)
         self.broker.start(Deadline.after(START_DEADLINE))
         self.network = Network(self.broker.port) if faulty else None
         self.url = self.address(USER)
-        url = self._start_database()
+        self.database_url = url = self._start_database()
         for number, name in enumerate(mains):
             part = f"control{number or ''}"
             self._start(part, name, "control", "--database", url, "--id", name, *control)
