@@ -7,6 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from sqlalchemy import inspect
 from sqlmodel import Session, delete, select
 from tests.postgresql import PostgresServer
 
@@ -63,6 +64,53 @@ def test_given_a_database_in_use_when_saved_then_it_comes_back_as_it_was(
     backup.restore(saved.path, url)
 
     assert generations(url) == [7]
+
+
+def test_given_tables_that_a_later_version_added_when_an_older_backup_is_restored_then_they_go(
+    url: str, tmp_path: Path
+) -> None:
+    database = Database(url)
+    database.migrate()
+    saved = backup.save(url, tmp_path / "backups", 3)
+    with database.engine.begin() as connection:
+        connection.exec_driver_sql(
+            "CREATE TABLE later (id INTEGER, serial VARCHAR REFERENCES devices (serial))"
+        )
+    database.close()
+
+    backup.restore(saved.path, url)
+
+    database = Database(url)
+    database.migrate()
+    assert "later" not in inspect(database.engine).get_table_names()
+    database.close()
+
+
+def test_given_a_restore_that_fails_half_way_then_the_tables_stay(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server: PostgresServer = request.getfixturevalue("postgresql")
+    found = programs()
+    assert found is not None
+    monkeypatch.setenv("PATH", f"{found}:/usr/bin:/bin")
+    url = server.url(server.create())
+    database = Database(url)
+    database.migrate()
+    with database.transaction() as session:
+        session.add(DeviceRow(serial="a", worker="w1", generation=7, report={}))
+    saved = backup.save(url, tmp_path / "backups", 3)
+    with database.engine.begin() as connection:
+        # Its name is taken by what is no table, and so is not dropped.
+        connection.exec_driver_sql("ALTER TABLE devices RENAME TO others")
+        connection.exec_driver_sql("CREATE VIEW devices AS SELECT 1 AS one")
+    database.close()
+
+    with pytest.raises(InvalidRequest, match="psql failed"):
+        backup.restore(saved.path, url)
+
+    database = Database(url)
+    assert "others" in inspect(database.engine).get_table_names()
+    database.close()
 
 
 def test_given_a_control_that_leads_then_nothing_is_put_in_the_place_of_its_database(

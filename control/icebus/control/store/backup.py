@@ -1,7 +1,7 @@
 """Saving control's database while control runs, checking what was saved, and putting it back.
 
-SQLite's file is copied by SQLite itself; PostgreSQL's own ``pg_dump`` and ``pg_restore`` do the
-rest, with the password in their environment and never in their arguments.
+SQLite's file is copied by SQLite itself; PostgreSQL's own ``pg_dump``, ``pg_restore`` and ``psql``
+do the rest, with the password in their environment and never in their arguments.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import os
 import shutil
 import sqlite3
 import subprocess
+import tempfile
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -34,6 +35,21 @@ PREFIX = "control-"
 
 _TABLES = ("alembic_version", "reservations", "devices")
 """Some that every backup has."""
+
+_DROP_ALL = """
+DO $$
+DECLARE
+    name text;
+BEGIN
+    FOR name IN
+        SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tableowner = current_user
+    LOOP
+        EXECUTE format('DROP TABLE public.%I CASCADE', name);
+    END LOOP;
+END $$
+"""
+"""``pg_restore --clean`` drops only what the backup has: a table that a later version added would
+stay, and keep control from bringing the older tables up to date."""
 
 _SQLITE = b"SQLite format 3\0"
 _DUMP = b"PGDMP"
@@ -146,8 +162,7 @@ def restore(path: Path, url: str) -> Saved:
         )
     if not is_file:
         _refuse_in_use(url)
-        options = ["--clean", "--if-exists", "--no-owner", "--single-transaction"]
-        _run(["pg_restore", *options, *_connection(where), str(path)], where)
+        _replace_tables(path, where)
         return saved
     target = Path(where.database or "")
     if target.exists():
@@ -164,6 +179,15 @@ def restore(path: Path, url: str) -> Saved:
     except OSError as error:
         raise InvalidRequest(f"can't restore {target}: {error.strerror}") from None
     return saved
+
+
+def _replace_tables(path: Path, where: URL) -> None:
+    with tempfile.TemporaryDirectory(prefix="icebus-restore-") as folder:
+        script = Path(folder) / "tables.sql"
+        _run(["pg_restore", "--no-owner", f"--file={script}", str(path)])
+        options = ["--no-psqlrc", "--quiet", "--single-transaction", "--set=ON_ERROR_STOP=1"]
+        what = [f"--command={_DROP_ALL}", f"--file={script}"]
+        _run(["psql", *options, *_connection(where), *what], where)
 
 
 def _refuse_in_use(url: str) -> None:
