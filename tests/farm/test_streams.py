@@ -114,3 +114,12 @@ def test_given_a_name_with_a_newline_when_names_are_printed_then_it_is_one_line(
     shutil.copy(CIRCUIT, path)
     done = shell(up, f"icebus evaluate {shlex.quote(str(path))} -o name")
     assert len(done.stdout.splitlines()) == 1
+
+
+@pytest.mark.parametrize("form", ["table", "jsonl"])
+def test_given_a_stderr_that_takes_nothing_when_boards_are_used_then_only_messages_are_lost(
+    up: Up, circuit: Path, form: str
+) -> None:
+    done = shell(up, f"icebus -v map -n 1 -o {form} {shlex.quote(str(circuit))} 2>/dev/full")
+    assert done.returncode == 0
+    assert done.stdout.count("2000") >= 1

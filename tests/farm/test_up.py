@@ -67,6 +67,9 @@ def test_given_a_command_that_does_not_exist_when_told_to_run_it_then_no_farm_is
         (("-d", "{file}"), "File exists"),
         (("-d", "{file}/farm"), "Not a directory"),
         (("-d", "/proc/farm"), "--directory"),
+        (("-d", "{file}-\udcff"), "give a directory with another name"),
+        (("-d", "{file}-\n-"), "give a directory with another name"),
+        (("-d", "{file}-\x1b[31m-"), "give a directory with another name"),
     ],
 )
 def test_given_a_user_or_a_directory_that_can_not_be_when_told_to_start_then_a_line_says_so(

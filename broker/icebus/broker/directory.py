@@ -20,7 +20,7 @@ from icebus.broker.access import CERTIFIED, Principal, access_list, check_princi
 from icebus.broker.accounts import LONGEST_OVERLAP, OVERLAP, good, standing
 from icebus.broker.bridge import Upstream, bridge
 from icebus.broker.claim import Claim
-from icebus.broker.mosquitto import LOOPBACK, configuration, password_file
+from icebus.broker.mosquitto import LOOPBACK, check_name, configuration, password_file
 from icebus.broker.tls.authority import Issued
 from icebus.broker.tls.certificates import Certificates, GivenCertificate, Listening
 from icebus.bus import BrokerAddress
@@ -60,10 +60,14 @@ class BrokerDirectory:
 
     Args:
         path: made if missing.
+
+    Raises:
+        InvalidRequest: Mosquitto's configuration can't name it.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path.resolve()
+        check_name(self.path)
         self.claim = Claim(self.path)
         self.certificates = Certificates(self.path / "tls")
         self._bridge_folder = self.path / "bridge"

@@ -7,6 +7,7 @@ import os
 import resource
 import secrets
 import shutil
+import unicodedata
 from base64 import b64encode
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -14,7 +15,8 @@ from pathlib import Path
 
 from icebus.broker.access import Principal
 from icebus.broker.tls.certificates import Certificates, Listening
-from icebus.schemas.errors import ProgramMissing
+from icebus.schemas.errors import InvalidRequest, ProgramMissing
+from icebus.schemas.logs import printable
 
 INSTALL_MOSQUITTO = (
     "install Mosquitto: `sudo apt-get install mosquitto` (Debian, Ubuntu), "
@@ -69,6 +71,23 @@ def find_program(name: str) -> str:
     if found is None:
         raise ProgramMissing(f"{name} is not installed; {INSTALL_MOSQUITTO}", program=name)
     return found
+
+
+_UNNAMEABLE = {"Cc", "Cs"}
+"""Control characters, and the halves of surrogates that Python has for bytes that are not UTF-8."""
+
+
+def check_name(path: Path) -> None:
+    """Refuse a directory that no line of Mosquitto's configuration, which is UTF-8, can name.
+
+    Raises:
+        InvalidRequest: it is one.
+    """
+    if any(unicodedata.category(char) in _UNNAMEABLE for char in str(path)):
+        raise InvalidRequest(
+            f"no broker can be kept in {printable(str(path))!r}: Mosquitto can't read names that "
+            "are not UTF-8 or have control characters; give a directory with another name"
+        )
 
 
 def configuration(

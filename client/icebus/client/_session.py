@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Self, TypeVar
 
+from icebus.client import _open_sessions as open_sessions
 from icebus.client import _retained as retained
 from icebus.client._connection import operations
 from icebus.client._connection.connection import Connection
@@ -34,6 +35,8 @@ T = TypeVar("T")
 
 class Session:
     """What needs no reservation. It connects when it is made; close it, or use it as a context.
+
+    One that is open when the program ends is closed then.
 
     Args:
         url: the broker, ``mqtt://user:password@host:port``.
@@ -69,6 +72,7 @@ class Session:
         address = find_address(url, farm)
         self._connection = Connection(address, Deadline.after(timeout))
         self._observes = False
+        open_sessions.opened(self)
         for handler in handlers:
             self.register(handler)
 
@@ -240,6 +244,7 @@ class Session:
     def close(self, timeout: float = CLOSE_TIMEOUT) -> None:
         """End the connection."""
         self._connection.close(Deadline.after(timeout))
+        open_sessions.closed(self)
 
     def __enter__(self) -> Self:
         return self

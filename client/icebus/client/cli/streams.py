@@ -19,8 +19,8 @@ def open_standard_streams() -> None:
     Called first of all: a descriptor that is closed is given to the next file that is opened, so
     that messages would be written into a socket or a database.
 
-    What is written to a closed stdout fails, as its data is lost; stderr's, which only tells of
-    what goes on, is dropped.
+    What stdout does not take is an error, as its data is lost; stderr's, which only tells of what
+    goes on, is dropped.
     """
     for descriptor, mode in ((0, os.O_WRONLY), (1, os.O_RDONLY), (2, os.O_WRONLY)):
         try:
@@ -28,8 +28,11 @@ def open_standard_streams() -> None:
         except OSError:
             # The lowest free number is this one: those below are open by now.
             os.open(os.devnull, mode)
-    if sys.stderr is None:
-        sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    if sys.stderr is sys.__stderr__:
+        encoding = "utf-8" if sys.stderr is None else sys.stderr.encoding
+        sys.stderr = io.TextIOWrapper(
+            io.BufferedWriter(_Stderr()), encoding, errors="backslashreplace", line_buffering=True
+        )
     if sys.stdout is sys.__stdout__:  # nobody has put another in its place
         encoding = "utf-8" if sys.stdout is None else sys.stdout.encoding
         sys.stdout = io.TextIOWrapper(
@@ -37,17 +40,37 @@ def open_standard_streams() -> None:
         )
 
 
-class _Stdout(io.RawIOBase):
-    """Descriptor 1, whose failures can be told from those of other files."""
+class _Descriptor(io.RawIOBase):
+    """A standard stream's descriptor, which is not closed with it."""
+
+    number: int
 
     def writable(self) -> bool:
         return True
 
     def fileno(self) -> int:
-        return 1
+        return self.number
 
     def isatty(self) -> bool:
-        return os.isatty(1)
+        return os.isatty(self.number)
+
+
+class _Stderr(_Descriptor):
+    """Descriptor 2. Nothing depends on whether it takes what is written, as on a full disk."""
+
+    number = 2
+
+    def write(self, data: Any) -> int:
+        try:
+            return os.write(2, data)
+        except OSError:
+            return len(data)
+
+
+class _Stdout(_Descriptor):
+    """Descriptor 1, whose failures can be told from those of other files."""
+
+    number = 1
 
     def write(self, data: Any) -> int:
         try:

@@ -1,0 +1,45 @@
+"""Closes the sessions that a program has left open when it ends, as scripts and notebooks do.
+
+Their threads would be stopped in the middle of something, which Python may answer with an abort,
+and what they hold would be held until control takes them for dead.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import logging
+from typing import Protocol
+
+log = logging.getLogger(__name__)
+
+
+class Session(Protocol):
+    """What is to be closed, by the thread that ends the program."""
+
+    def close(self) -> None:
+        """End it."""
+
+
+_open: dict[int, Session] = {}
+
+
+def opened(session: Session) -> None:
+    """Remember a session until it is closed."""
+    _open[id(session)] = session
+
+
+def closed(session: Session) -> None:
+    """Forget a session."""
+    _open.pop(id(session), None)
+
+
+@atexit.register
+def _close_all() -> None:
+    # Who presses Ctrl-C meanwhile wants the program to end, not to hear of it.
+    with contextlib.suppress(KeyboardInterrupt):
+        for session in list(_open.values()):
+            try:
+                session.close()
+            except Exception as error:  # noqa: BLE001 # the others are to be closed all the same
+                log.warning("a client was not closed in order: %s", error)
