@@ -100,6 +100,7 @@ BOARDS: Calls = {
     "acknowledge": lambda boards: boards.acknowledge(OUTCOME),
     "collect": lambda boards: list(boards.collect()),
     "evaluate": lambda boards: boards.evaluate([b""]),
+    "grow": lambda boards: boards.grow(1),
     "evaluate_outcomes": lambda boards: boards.evaluate_outcomes([b""]),
     "extend": lambda boards: boards.extend(60),
     "map": lambda boards: boards.map([b""]),

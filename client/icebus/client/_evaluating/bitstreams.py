@@ -15,9 +15,13 @@ from icebus.client._reservation.document import meant_devices
 from icebus.schemas.boards import bitstream
 from icebus.schemas.errors import BitstreamInvalid, InvalidRequest
 from icebus.schemas.files import MAX_FILE_SIZE, Blob
+from icebus.schemas.logs import shortened
 from icebus.schemas.operations.reservations import Reservation
 
 MAX_NAME = 255
+
+LONGEST_SHOWN = 300
+"""Characters of a path in an error."""
 
 Source = Any
 """A path, bytes, ``(name, bytes)``, a :class:`Bitstream`, or an object with ``data`` and perhaps
@@ -80,7 +84,15 @@ class Bitstream:
             InvalidRequest: the file can't be read.
         """
         where = Path(path)
-        shown = printable(str(where))
+        # Who gives a file's content for its path is not told all of it again.
+        shown = shortened(printable(str(where)), LONGEST_SHOWN)
+        called = name or where.name
+        if called in (where.name, str(where)) and printable(called) != called:
+            raise InvalidRequest(
+                f"{shown}: the file's name is not UTF-8, which nothing here can send; rename the "
+                "file, or in Python give (name, bytes)",
+                path=shown,
+            )
         try:
             data = read_file(where)
         except (InvalidRequest, BitstreamInvalid) as error:
@@ -230,13 +242,25 @@ def load(source: Source, *, validate: bool = True) -> Bitstream:
         return Bitstream.read(content, annotations, name=given, validate=validate)
     raise InvalidRequest(
         f"{type(source).__name__} is not a bitstream: give a path, bytes, (name, bytes) or an "
-        "object with data, name and annotations"
+        "object with data, name and annotations; or any of these with the serials of the boards "
+        "that are to measure it, (bitstream, [serial, …])"
     )
 
 
 def as_sources(sources: Iterable[Source]) -> Iterable[Source]:
-    """What was given, where a single path or file's bytes stand for themselves."""
-    return [sources] if isinstance(sources, (str, bytes, os.PathLike)) else sources
+    """What was given, where a single path or file's bytes stand for themselves.
+
+    Raises:
+        InvalidRequest: it is nothing that has bitstreams in it.
+    """
+    if isinstance(sources, (str, bytes, os.PathLike)):
+        return [sources]
+    if not isinstance(sources, Iterable):
+        raise InvalidRequest(
+            f"bitstreams are given as a list, a generator or another iterable, not as "
+            f"{type(sources).__name__}"
+        )
+    return sources
 
 
 def evaluations_of(sources: Iterable[Source], copies: int, repeats: int = 1) -> int | None:

@@ -63,12 +63,20 @@ def withdraw(
     return given_up
 
 
-def in_words(given_up: Withdrawn) -> str:
-    """What was given up, for people."""
+def in_words(given_up: Withdrawn, *, kept: bool = True) -> str:
+    """What was given up, for people.
+
+    Args:
+        given_up: what it was.
+        kept: whether the reservation goes on, whose outcomes can be collected.
+    """
     waited = f"{counted(given_up.withdrawn, 'evaluation')} given up"
     if not given_up.measuring:
         return waited
-    return f"{waited}; {given_up.measuring} on boards already, of which the outcomes are kept"
+    on_boards = f"{waited}; {given_up.measuring} on boards already"
+    if kept:
+        return f"{on_boards}, of which the outcomes are kept"
+    return f"{on_boards}, which are given up with the reservation of this run"
 
 
 def _call(reservation: Reservation, batch: str, serials: list[str]) -> Call:

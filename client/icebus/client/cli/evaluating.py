@@ -18,7 +18,7 @@ from icebus.client.cli.outcomes import FILE, OutcomePrinter
 from icebus.client.cli.output import Format, print_message
 from icebus.client.cli.plotting import check_plot, plotting, with_waveform
 from icebus.client.cli.progress import queue_messages, run_progress, waiting_message
-from icebus.client.cli.stdin import STDIN, read_stdin
+from icebus.client.cli.stdin import STDIN, read_stdin, telling_what_is_read
 from icebus.schemas.wording import counted
 
 if TYPE_CHECKING:
@@ -133,7 +133,9 @@ def measure(measurement: Measurement, request: BoardRequest, output: Format) -> 
                 # Also what came before Ctrl-C, or before the farm was gone.
                 printer.print_rest()
                 if boards.withdrawn is not None:
-                    print_message(f"icebus: {in_words(boards.withdrawn)}")
+                    # One that was made for this run is released when it ends.
+                    kept = boards.document.client != client.id
+                    print_message(f"icebus: {in_words(boards.withdrawn, kept=kept)}")
     if printer.failed:
         print_message(f"icebus: {printer.failed} of {printer.printed} evaluations failed")
     if printer.failed or (plot is not None and plot.failed):
@@ -148,6 +150,7 @@ def read_all(files: Sequence[Path], *, validate: bool) -> list[Bitstream]:
         BitstreamInvalid: a file holds no valid bitstream.
     """
     from icebus.client._evaluating.bitstreams import Bitstream
+    from icebus.client._json_values import printable
     from icebus.schemas.errors import IcebusError
 
     piped = read_stdin(files)
@@ -161,7 +164,10 @@ def read_all(files: Sequence[Path], *, validate: bool) -> list[Bitstream]:
             if path == STDIN and piped is not None:
                 read = Bitstream.of(piped, "stdin", {FILE: str(path)}, validate=validate)
             else:
-                read = Bitstream.read(path, {FILE: str(path)}, name=name, validate=validate)
+                # A folder's name may be no text that JSON can carry.
+                named = {FILE: printable(str(path))}
+                with telling_what_is_read(path):
+                    read = Bitstream.read(path, named, name=name, validate=validate)
             read.check()
         except IcebusError as error:
             problems.append(error)

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import typer
+
+from icebus.client.cli.output import print_message
+
+TOLD_AFTER = 2.0
+"""Seconds of silence; programs that write to a pipe have begun by then."""
 
 STDIN = Path("-")
 """Given as a file, it is what comes from stdin."""
@@ -24,4 +31,23 @@ def read_stdin(files: Sequence[Path]) -> bytes | None:
         return None
     if list(files).count(STDIN) > 1:
         raise typer.BadParameter(f"{STDIN} is given more than once; stdin can be read only once")
-    return sys.stdin.buffer.read(MAX_FILE_SIZE + 1)
+    with telling_what_is_read(STDIN):
+        return sys.stdin.buffer.read(MAX_FILE_SIZE + 1)
+
+
+@contextmanager
+def telling_what_is_read(path: Path) -> Iterator[None]:
+    """Say what is waited for if nobody writes to a pipe or a terminal that is read meanwhile."""
+    if path != STDIN and (path.is_file() or not path.exists()):
+        yield
+        return
+    what = "stdin" if path == STDIN else str(path)
+    timer = threading.Timer(
+        TOLD_AFTER, print_message, [f"icebus: waiting for a bitstream to be written to {what}"]
+    )
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()

@@ -29,7 +29,7 @@ from icebus.client.cli.output import (
     table,
 )
 from icebus.client.cli.progress import step_progress
-from icebus.client.cli.stdin import STDIN, read_stdin
+from icebus.client.cli.stdin import STDIN, read_stdin, telling_what_is_read
 from icebus.schemas.logs import printable
 from icebus.schemas.wording import counted
 
@@ -179,7 +179,11 @@ def answer(path: Path, question: Question, piped: bytes | None = None) -> Row:
 
     row: dict[str, Any] = dict.fromkeys(FIELDS) | {"file": str(path), "note": ""}
     try:
-        bitstream = piped if path == STDIN and piped is not None else read_file(path)
+        if path == STDIN and piped is not None:
+            bitstream = piped
+        else:
+            with telling_what_is_read(path):
+                bitstream = read_file(path)
         inspection = fpga.inspect(bitstream, pin=question.pin)
         told = normalise(bitstream).note  # what a farm would say of it
         row |= {"driver": inspection.driver, "blocks": asdict(inspection.blocks)}
