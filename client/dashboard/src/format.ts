@@ -43,3 +43,14 @@ export function percent(share: number | null): string {
 export function count(number: number, one: string, many = `${one}s`): string {
   return `${number.toLocaleString("en")} ${number === 1 ? one : many}`;
 }
+
+/** A moment on an axis: as much of it as marks so many seconds apart need. */
+export function axisTime(seconds: number, step: number): string {
+  const at = new Date(seconds * 1000);
+  const two = (part: number): string => String(part).padStart(2, "0");
+  if (step >= 86_400) return `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())}`;
+  const minutes = `${two(at.getHours())}:${two(at.getMinutes())}`;
+  if (step >= 60) return minutes;
+  const whole = `${minutes}:${two(at.getSeconds())}`;
+  return step >= 1 ? whole : `${whole}.${String(at.getMilliseconds()).padStart(3, "0")}`;
+}

@@ -2,6 +2,7 @@
 
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import uPlot from "uplot";
+import { axisTime } from "../format";
 import "uplot/dist/uPlot.min.css";
 
 export interface Series {
@@ -41,6 +42,11 @@ function drawn({ as, label }: Series, index: number): uPlot.Series {
   }
 }
 
+/** Steps between the marks of what is counted: there is no half of one. */
+const WHOLE = [1, 2, 5]
+  .flatMap((each) => [0, 1, 2, 3, 4, 5, 6].map((power) => each * 10 ** power))
+  .sort((a, b) => a - b);
+
 /** Drawn anew when the colours change. */
 function useDark(): boolean {
   const [dark, setDark] = useState(matchMedia("(prefers-color-scheme: dark)").matches);
@@ -67,12 +73,24 @@ export function Plot({ label, data, series, time, height = 220 }: Props) {
       ticks: { stroke: colour("--line"), width: 1 },
       font: `11px ${getComputedStyle(place).fontFamily}`,
     };
+    const counts = series.some((each) => each.as === "bars");
     const made = new uPlot(
       {
         width: place.clientWidth,
         height,
-        scales: { x: { time } },
-        axes: [axis, { ...axis, size: 64 }],
+        scales: {
+          x: { time },
+          y: counts ? { range: (_plot, _low, high) => [0, Math.max(1, high)] } : {},
+        },
+        axes: [
+          time
+            ? {
+                ...axis,
+                values: (_plot, at, _axis, _space, step) => at.map((each) => axisTime(each, step)),
+              }
+            : axis,
+          { ...axis, size: 64, ...(counts ? { incrs: WHOLE } : {}) },
+        ],
         series: [{}, ...series.map(drawn)],
         legend: { show: series.length > 1, live: false },
         cursor: { drag: { x: true, y: false } },
