@@ -60,9 +60,12 @@ class Plain:
     def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> bool:
         """Publish, and say whether the broker has taken it."""
         sent = self.client.publish(f"{self.root}/{topic}", payload, qos=1, retain=retain)
-        while not sent.is_published() and not self.gone.is_set():
-            sent.wait_for_publish(0.05)
-        return sent.is_published()
+        try:
+            while not sent.is_published() and not self.gone.is_set():
+                sent.wait_for_publish(0.05)
+            return sent.is_published()
+        except RuntimeError:  # paho's, of what was published as the connection ended
+            return False
 
     def wait_for(self, count: int) -> None:
         with self.changed:
