@@ -14,8 +14,8 @@ from tests.connections import barrier, published, soon, subscribed
 from icebus.broker.embedded import EmbeddedBroker
 from icebus.broker.mosquitto import MAX_PACKET
 from icebus.bus import Bus
-from icebus.bus._bus import ASSUMED_MAXIMUM, HEADER_ALLOWANCE
 from icebus.bus._messages import publish_properties
+from icebus.bus._outgoing import ASSUMED_MAXIMUM, HEADER_ALLOWANCE
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import MessageTooLarge, NotAuthorized
 from icebus.schemas.topics import DESIRED, OPERATION, REPLY, WORKER_HEARTBEAT

@@ -8,25 +8,24 @@ may publish, but must not wait for anything that the dispatcher itself delivers.
 
 from __future__ import annotations
 
-import logging
 import random
 import secrets
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from datetime import datetime
 
 import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
+from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from pydantic import BaseModel
 
 from icebus.bus import _subscriptions as subscriptions
-from icebus.bus._admission.admission import Admission, Judgement
+from icebus.bus._admission.admission import Admission
 from icebus.bus._broker_address.address import BrokerAddress
 from icebus.bus._connection import acknowledgements, reasons
 from icebus.bus._connection.acknowledgements import Acknowledgements
@@ -41,35 +40,24 @@ from icebus.bus._connection.tcp import HasDescriptor, close_after_reading, send_
 from icebus.bus._connection.tls import ends_of
 from icebus.bus._connection.together import SendingClient
 from icebus.bus._connection.trouble import Listener, Trouble
+from icebus.bus._delivery import Delivery
 from icebus.bus._dispatcher import Dispatcher
-from icebus.bus._messages import Root, Will, from_paho, publish_properties
+from icebus.bus._messages import Root, Will, publish_properties
+from icebus.bus._outgoing import Outgoing
 from icebus.bus._subscriptions import FromUsers, Handler, Subscription, Subscriptions
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import (
     BrokerUnavailable,
     IcebusError,
-    InvalidRequest,
-    MessageTooLarge,
 )
 from icebus.schemas.ids import to_id
 from icebus.schemas.topics import Topic, TopicName
-
-log = logging.getLogger(__name__)
 
 SESSION_EXPIRY = 300
 """Seconds the broker keeps the queue of a client that blinked."""
 
 MQTT_MAXIMUM = 268_435_455
 """Bytes of the largest message that MQTT can carry."""
-
-ASSUMED_MAXIMUM = 2 << 20
-"""Bytes of one message until the broker has said what it takes: what our own brokers do."""
-
-HEADER_ALLOWANCE = 1024
-"""Bytes kept free for topic and properties when a payload is held against the broker's maximum."""
-
-MESSAGE_OVERHEAD = 1024
-"""Bytes that a message takes in memory beside its payload, about."""
 
 RECONNECT_MIN = 1.0
 RECONNECT_MAX = 5.0
@@ -114,9 +102,7 @@ class Bus:
         self._on_connected: list[Callable[[], None]] = []
         self._connected = threading.Event()
         self._connected_at = 0.0
-        self._maximum_packet = ASSUMED_MAXIMUM
         self._closing = False
-        self._closed = False
         self._dispatcher = Dispatcher(f"bus-{to_id(name)}")
         self._trouble = Trouble(self.call_soon)
 
@@ -126,6 +112,7 @@ class Bus:
         self._client = SendingClient(
             CallbackAPIVersion.VERSION2, client_id=self.client_id, protocol=paho.MQTTv5
         )
+        self._outgoing = Outgoing(self._client, self._root, self._acknowledgements)
         self._identity = Identity(self._client, address)
         self._client.suppress_exceptions = True
         self._client.reconnect_delay_set(
@@ -146,13 +133,13 @@ class Bus:
         self._client.on_connect_fail = self._on_connect_fail
         self._client.on_disconnect = self._on_disconnect
         self._client.judge = self._admission.judge
-        self._client.receive = self._on_message
         self._client.before_reading = self._dispatcher.wait_for_room
         self._client.on_publish = self._on_publish
         self._client.on_subscribe = self._on_subscribe
         self._connect_properties = Properties(PacketTypes.CONNECT)
         self._connect_properties.SessionExpiryInterval = session_expiry
         self._subscriptions = Subscriptions(self._client)
+        self._client.receive = Delivery(self._root, self._subscriptions, self._dispatcher).take
         self._trouble.listen(self._on_problem)
 
     @property
@@ -214,7 +201,7 @@ class Bus:
         self._client.disconnect()
         self._client.loop_stop()
         self._dispatcher.stop()
-        self._closed = True
+        self._outgoing.closed = True
         # paho leaves what wakes its thread to the garbage collector, which warns of open sockets.
         self._client._reset_sockets()
         self._acknowledgements.fail_all(BrokerUnavailable("closed before the broker acknowledged"))
@@ -298,7 +285,7 @@ class Bus:
         payload = message if isinstance(message, bytes) else message.model_dump_json().encode()
         expiry = topic.family.expiry.seconds(interval, deadline)
         response = None if response_topic is None else self._root.absolute(response_topic)
-        return self._send(
+        return self._outgoing.send(
             topic, payload, publish_properties(expiry, response, correlation, properties)
         )
 
@@ -327,40 +314,11 @@ class Bus:
         """
         if not topic.family.retained:
             raise TypeError(f"{topic} is not retained: there is nothing to clear")
-        return self._send(topic, b"", publish_properties(None, None, None, properties))
+        return self._outgoing.send(topic, b"", publish_properties(None, None, None, properties))
 
     def together(self) -> AbstractContextManager[None]:
         """What the caller's thread publishes in the block goes out at its end, if not before."""
         return self._client.together()
-
-    def _send(self, topic: TopicName, payload: bytes, properties: Properties) -> Future[None]:
-        limit = self._maximum_packet - HEADER_ALLOWANCE
-        if len(payload) > limit:
-            raise MessageTooLarge(
-                f"{len(payload)} bytes for {topic}, but the broker takes {limit}",
-                size=len(payload),
-                limit=limit,
-            )
-        future: Future[None] = Future()
-        if self._closed:
-            future.set_exception(BrokerUnavailable("the connection was closed"))
-            return future
-        qos = topic.family.qos
-        info = self._client.publish(
-            self._root.absolute(topic),
-            payload,
-            qos=qos,
-            retain=topic.family.retained,
-            properties=properties,
-        )
-        if info.rc not in (MQTTErrorCode.MQTT_ERR_SUCCESS, MQTTErrorCode.MQTT_ERR_NO_CONN):
-            future.set_exception(BrokerUnavailable(f"could not publish: {info.rc.name}"))
-            return future
-        if info.rc is MQTTErrorCode.MQTT_ERR_NO_CONN and qos == 0:
-            future.set_exception(BrokerUnavailable("not connected: QoS 0 messages are lost"))
-            return future
-        self._acknowledgements.expect(info.mid, future)
-        return future
 
     # --- receiving --------------------------------------------------------------------------
 
@@ -431,7 +389,7 @@ class Bus:
             )
             return
         # MQTT's own limit stands where the broker names none.
-        self._maximum_packet = getattr(properties, "MaximumPacketSize", MQTT_MAXIMUM)
+        self._outgoing.maximum = getattr(properties, "MaximumPacketSize", MQTT_MAXIMUM)
         self._subscriptions.connected()
         self._connected_at = time.monotonic()
         self._connected.set()
@@ -477,39 +435,6 @@ class Bus:
         if (refusal := self.refusal) is not None:
             self._subscriptions.fail(refusal)
 
-    def _on_message(self, message: paho.MQTTMessage, judgement: Judgement | None) -> None:
-        size = len(message.payload) + MESSAGE_OVERHEAD
-        if judgement is None:
-            self._dispatcher.take(lambda: self._deliver(message), size)
-        else:
-            refusal = judgement.refusal
-            self._dispatcher.users.put(
-                judgement.user, lambda: self._deliver(message, refusal), size
-            )
-
-    def _deliver(self, message: paho.MQTTMessage, refusal: IcebusError | None = None) -> None:
-        topic = self._root.relative(message.topic)
-        if topic is None:
-            return
-        for subscription in self._subscriptions.matching(message):
-            ids = subscription.topic.parse(topic)
-            if ids is None:
-                ids = subscription.topic.levels_in(topic)
-                refusal = refusal or InvalidRequest(subscription.topic.why_malformed(ids))
-                log.warning("refused a message on %.200r: %s", topic, refusal, extra=_subject(ids))
-            try:
-                incoming = from_paho(self._root, topic, ids, message)
-                if refusal is None:
-                    subscription.handler(incoming)
-                elif subscription.refused is not None:
-                    subscription.refused(incoming, refusal)
-            except IcebusError as error:
-                log.warning("refused a message on %s: %s", topic, error, extra=_subject(ids))
-                if subscription.refused is not None:
-                    subscription.refused(incoming, error)
-            except Exception:
-                log.exception("a handler failed on %s", topic, extra=_subject(ids))
-
     def _on_publish(
         self,
         _client: paho.Client,
@@ -533,8 +458,3 @@ class Bus:
         acknowledged = self._subscriptions.acknowledge(mid)
         failed = bool(reasons) and reasons[0].is_failure
         self.call_soon(lambda: subscriptions.complete(acknowledged, failed=failed))
-
-
-def _subject(ids: Mapping[str, str]) -> dict[str, str | None]:
-    """Whom a line of the log is about, so that nobody's flood hides what others did."""
-    return {"subject": ids.get("user") or ids.get("worker")}
