@@ -53,6 +53,8 @@ def writer_of(topic: Topic) -> tuple[str, TopicName]:
     role, grant = next(iter(topic.writers.items()))
     person = PEOPLE[role]
     ids = dict.fromkeys(topic.levels, "x") | {"worker": "w1", "user": "alice", "control": "main"}
+    reader, read = next(iter(topic.readers.items()))
+    ids |= {level: value.replace("{self}", PEOPLE[reader]) for level, value in read.items()}
     ids |= {level: value.replace("{self}", person) for level, value in grant.items()}
     return person, topic(**{level: ids[level] for level in topic.levels})
 
