@@ -216,3 +216,18 @@ def test_given_a_file_that_is_no_database_then_the_error_is_typed(tmp_path: Path
     with pytest.raises(InvalidRequest, match="check that it exists"):
         database.migrate()
     database.close()
+
+
+@pytest.mark.parametrize("name", ["control.db", "control.db-wal"])
+def test_given_a_link_in_a_folder_that_others_write_to_then_it_is_not_followed(
+    tmp_path: Path, name: str
+) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o777)
+    (shared / name).symlink_to(tmp_path / "victim")
+    with pytest.raises(InvalidRequest, match="is a link"):
+        Database(f"sqlite:///{shared}/control.db")
+    assert not (tmp_path / "victim").exists()
+    shared.chmod(0o700)
+    Database(f"sqlite:///{shared}/control.db")

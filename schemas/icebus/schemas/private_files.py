@@ -55,6 +55,21 @@ def open_private(path: Path, flags: int = os.O_RDWR) -> int:
     return descriptor
 
 
+def refuse_planted_link(path: Path) -> None:
+    """Refuse a link that somebody else may have laid; one's own in a folder of one's own is meant.
+
+    Raises:
+        InvalidRequest: it is one.
+    """
+    try:
+        link, folder = path.lstat(), path.parent.stat()
+    except FileNotFoundError:
+        return
+    ours = link.st_uid in (0, os.geteuid()) and not stat.S_IMODE(folder.st_mode) & 0o022
+    if stat.S_ISLNK(link.st_mode) and not ours:
+        raise _not_a_file(path)
+
+
 def _not_a_file(path: Path) -> InvalidRequest:
     return InvalidRequest(
         f"{path} is a link or something else that is not a file, and is not followed; see who laid "

@@ -23,7 +23,7 @@ from icebus.control.store.watchdog import UNWATCHED
 from icebus.schemas.database import DatabaseCause
 from icebus.schemas.errors import InvalidRequest
 from icebus.schemas.installation import EXTRAS, install_packages, not_importable
-from icebus.schemas.private_files import narrow
+from icebus.schemas.private_files import narrow, refuse_planted_link
 
 LOG_SIZE = 4 << 20
 """Bytes that SQLite's log is cut to when it was longer for once, and begins anew."""
@@ -239,6 +239,7 @@ def _connect(url: URL) -> Engine:
         if url.database:
             Path(url.database).parent.mkdir(parents=True, exist_ok=True)
             for suffix in ("", "-wal", "-shm"):
+                refuse_planted_link(Path(url.database + suffix))
                 narrow(Path(url.database + suffix))
         engine = create_engine(url)
         _tune_sqlite(engine)
