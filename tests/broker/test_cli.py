@@ -361,7 +361,7 @@ def test_when_the_port_is_taken_then_run_says_so(
     assert f"port {broker.port} is in use" in done.err
 
 
-def test_when_mosquitto_dies_then_run_ends_with_an_error(
+def test_when_mosquitto_is_told_to_end_then_run_ends_with_an_error(
     tmp_path: Path, broker: EmbeddedBroker, init: Init
 ) -> None:
     init(tmp_path / "b")
@@ -371,7 +371,7 @@ def test_when_mosquitto_dies_then_run_ends_with_an_error(
         read_until(process, "listening on")
         pid = BrokerDirectory(tmp_path / "b").pid
         assert pid is not None
-        os.kill(pid, signal.SIGKILL)
+        os.kill(pid, signal.SIGTERM)
         read_until(process, "Mosquitto ended")
         assert process.wait(timeout=10) == 1
 

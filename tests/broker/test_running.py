@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from icebus.broker.access import Principal
-from icebus.broker.cli.running import StandingBroker
+from icebus.broker.cli.running import MOST_CRASHES, StandingBroker
 from icebus.broker.cli.setup_commands import warnings_of
 from icebus.broker.directory import BrokerDirectory, Settings
 from icebus.broker.embedded import free_port
@@ -119,11 +119,45 @@ def test_given_somebody_new_with_a_certificate_then_nothing_is_started_anew(
     assert standing.broker.child.process.pid == before
 
 
-def test_when_mosquitto_dies_then_whoever_minds_it_is_told(standing: StandingBroker) -> None:
-    os.kill(standing.broker.child.process.pid, signal.SIGKILL)
+def die(standing: StandingBroker, by: signal.Signals) -> None:
+    os.kill(standing.broker.child.process.pid, by)
     standing.broker.child.process.wait(10)
 
-    with pytest.raises(BrokerUnavailable, match="Mosquitto ended"):
+
+def test_when_mosquitto_crashes_then_it_is_started_again_and_everybody_comes_back(
+    standing: StandingBroker, files: BrokerDirectory, caplog: pytest.LogCaptureFixture
+) -> None:
+    bus = Bus(admit(files, "w1"), "w1")
+    standing.check()
+    try:
+        bus.connect(soon())
+        before = bus.connected_at
+        die(standing, signal.SIGSEGV)
+
+        standing.check()
+
+        assert "Mosquitto was killed by SIGSEGV: starting it again" in caplog.text
+        until(lambda: bus.connected and bus.connected_at > before)
+    finally:
+        bus.close(soon())
+
+
+def test_when_mosquitto_crashes_again_and_again_then_whoever_minds_it_is_told_how(
+    standing: StandingBroker,
+) -> None:
+    for _ in range(MOST_CRASHES):
+        die(standing, signal.SIGKILL)
+        standing.check()
+    die(standing, signal.SIGABRT)
+
+    with pytest.raises(BrokerUnavailable, match="Mosquitto ended, killed by SIGABRT"):
+        standing.check()
+
+
+def test_when_mosquitto_is_told_to_end_then_it_stays_down(standing: StandingBroker) -> None:
+    die(standing, signal.SIGTERM)
+
+    with pytest.raises(BrokerUnavailable, match="Mosquitto ended, with exit code 0"):
         standing.check()
 
 

@@ -97,7 +97,9 @@ def bridge(upstream: Upstream, root: str, folder: Path) -> str:
         f"remote_username {farm.logs_in_as}",
         *([f"remote_password {farm.password}"] if farm.password else []),
         # What was said while the line was down is said when it is up again.
-        "cleansession false",
+        # Nothing is kept at the farm's broker for a site that is away: see NO_SESSION of workers.
+        "cleansession true",
+        "local_cleansession false",
         "notifications false",
         "keepalive_interval 10",
         f"restart_timeout {RESTART}",

@@ -48,6 +48,15 @@ log = logging.getLogger(__name__)
 CORRECTION_INTERVAL = 1.0
 """Seconds between corrections of what somebody else reports in our name, as of our own state."""
 
+NO_SESSION = 0
+"""Seconds that the broker keeps what comes for a worker that is away: what is desired is retained,
+and requests are sent again.
+
+Mosquitto 2.0 corrupts its memory when it reads anew who is known while it keeps something for
+somebody with a certificate who is away: ``security_default.c`` ends a connection that is not there,
+which enters the session a second time in ``session_expiry.c``. Mended in 2.1.
+"""
+
 FINISH_SECONDS = 6.5
 """How long a worker that is stopped waits for what its boards measure: the longest window known is
 5 s. What waits behind it is not begun."""
@@ -94,7 +103,12 @@ class Worker:
         self._discoveries = discoveries
         self._installed = installed or Installed.load()
         self._blobs = BlobStore()
-        self._bus = Bus(address, f"worker-{self.id}", will=last_will(self.id, self.session))
+        self._bus = Bus(
+            address,
+            f"worker-{self.id}",
+            will=last_will(self.id, self.session),
+            session_expiry=NO_SESSION,
+        )
         self._loop = Loop("devices", on_failure, self._bus.together)
         self._heartbeats = Heartbeats(self._loop, self._answer_heartbeat, on_failure)
         self._inventory = Inventory(self._make_device, self._publish_state)
@@ -112,7 +126,7 @@ class Worker:
         # What users write comes on a connection of its own: however much that is, at the broker or
         # on its way, heartbeats and what control wants never wait behind it. Answers go out on the
         # other, where the broker's acknowledgements do not wait behind a flood.
-        self._requests = Bus(address, f"worker-{self.id}-calls")
+        self._requests = Bus(address, f"worker-{self.id}-calls", session_expiry=NO_SESSION)
         work = Work(self._holders.of, lambda: self._holders.all)
         self._calls = Calls(self._bus, self.id, self._inventory, self._installed, self._blobs, work)
         self._our_session = f'"session":"{self.session}"'.encode()

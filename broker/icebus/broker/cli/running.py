@@ -55,6 +55,10 @@ STOP_TIMEOUT = 10.0
 CHECK_INTERVAL = 0.5
 """Seconds between looks at whether Mosquitto lives, and whether somebody was shut out."""
 
+CRASH_SPAN = 60.0
+MOST_CRASHES = 5
+"""Crashes within so many seconds after which it is not started once more."""
+
 EXPIRY_INTERVAL = 86_400.0
 """Seconds between looks at when certificates end."""
 
@@ -84,6 +88,7 @@ class StandingBroker:
         )
         self._revocations = self._revocations_now()
         self._next_expiry_check = 0.0
+        self._crashes: list[float] = []
         self._turns: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         address = self.broker.address(BROKER)
         told = FailedLoginsTold(self.broker.logins)
@@ -117,7 +122,7 @@ class StandingBroker:
             BrokerUnavailable: Mosquitto has ended.
         """
         if not self.broker.child.running:
-            raise BrokerUnavailable("Mosquitto ended; its last words stand above")
+            self._start_again()
         if time.monotonic() >= self._next_expiry_check:
             self._mind_expiry()
         now = self._revocations_now()
@@ -131,6 +136,24 @@ class StandingBroker:
 
         while not self._turns.empty():
             self._turns.get_nowait()()
+
+    def _start_again(self) -> None:
+        """Start Mosquitto once more after it crashed; what it retains is a minute old at most.
+
+        Raises:
+            BrokerUnavailable: it ended otherwise, or crashes again and again.
+        """
+        code = self.broker.child.process.returncode
+        how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
+        now = time.monotonic()
+        self._crashes = [at for at in self._crashes if at > now - CRASH_SPAN] + [now]
+        if code >= 0 or len(self._crashes) > MOST_CRASHES:
+            raise BrokerUnavailable(
+                f"Mosquitto ended, {how}; its last words stand above, if it had any"
+            )
+        log.error("Mosquitto was %s: starting it again", how)
+        self.broker.stop(Deadline.after(STOP_TIMEOUT))
+        self.broker.start(Deadline.after(START_TIMEOUT))
 
     @property
     def serves(self) -> bool:
