@@ -14,7 +14,7 @@ from icebus.broker.access import filter_of
 from icebus.bus import BrokerAddress, CertificateFiles, new_client_id
 from icebus.schemas.errors import InvalidRequest
 from icebus.schemas.ids import Id
-from icebus.schemas.topics import TOPICS, Role
+from icebus.schemas.topics import AUTHORITY, TOPICS, Role
 
 RESTART = "1 5"
 """Seconds between attempts to reach the farm, from and to, as everybody else waits."""
@@ -106,6 +106,8 @@ def bridge(upstream: Upstream, root: str, folder: Path) -> str:
         *(_tls(upstream, folder) if farm.tls else []),
     ]
     for topic in TOPICS.values():
+        if topic is AUTHORITY:
+            continue  # the workers here connect to this broker, which has another
         for direction, grants in (("out", topic.writers), ("in", topic.readers)):
             if Role.WORKER in grants:
                 filters = {filter_of(topic, grants[Role.WORKER], w) for w in upstream.workers}

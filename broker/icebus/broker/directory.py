@@ -139,6 +139,39 @@ class BrokerDirectory:
             else:
                 self.certificates.renew(tls)
 
+    @property
+    def trusted(self) -> str | None:
+        """Whom clients have to trust, as PEM; None where their systems do, or without TLS."""
+        settings = self.settings
+        if settings is None or settings.tls is None:
+            return None
+        return self.certificates.trusted(settings.tls)
+
+    def renew_authority(self) -> None:
+        """Have another authority vouch from now on; the former stays good besides.
+
+        Raises:
+            InvalidRequest: the broker has no TLS.
+        """
+        tls = self._tls()
+        with self._change():
+            self.certificates.replace_authority()
+            if tls.own:
+                self.certificates.renew(tls)
+
+    def end_former_authorities(self) -> None:
+        """Have nothing count any more that a former authority vouched for.
+
+        Raises:
+            InvalidRequest: the broker has no TLS, or there is none.
+            Conflict: a component has nothing newer.
+        """
+        tls = self._tls()
+        with self._change():
+            self.certificates.end_former_authorities()
+            if tls.own:
+                self.certificates.renew(tls)
+
     def issue(self, name: str, void_others: bool = False) -> Issued:
         """A new certificate for a worker, a control or a site.
 

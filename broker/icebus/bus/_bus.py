@@ -42,16 +42,18 @@ from icebus.bus._connection.together import SendingClient
 from icebus.bus._connection.trouble import Listener, Trouble
 from icebus.bus._delivery import Delivery
 from icebus.bus._dispatcher import Dispatcher
-from icebus.bus._messages import Root, Will, publish_properties
+from icebus.bus._messages import Incoming, Root, Will, publish_properties
 from icebus.bus._outgoing import Outgoing
 from icebus.bus._subscriptions import FromUsers, Handler, Subscription, Subscriptions
+from icebus.schemas.components import TrustedAuthorities
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import (
     BrokerUnavailable,
     IcebusError,
 )
 from icebus.schemas.ids import to_id
-from icebus.schemas.topics import Topic, TopicName
+from icebus.schemas.message import decode
+from icebus.schemas.topics import AUTHORITY, Topic, TopicName
 
 SESSION_EXPIRY = 300
 """Seconds the broker keeps the queue of a client that blinked."""
@@ -141,6 +143,8 @@ class Bus:
         self._subscriptions = Subscriptions(self._client)
         self._client.receive = Delivery(self._root, self._subscriptions, self._dispatcher).take
         self._trouble.listen(self._on_problem)
+        if address.tls and address.ca is not None:
+            self.subscribe(AUTHORITY, self._on_authority)
 
     @property
     def address(self) -> BrokerAddress:
@@ -395,6 +399,11 @@ class Bus:
         self._connected.set()
         self._trouble.over()
         self.call_soon(self._after_connect)
+
+    def _on_authority(self, incoming: Incoming) -> None:
+        if incoming.payload:
+            said = decode(TrustedAuthorities, incoming.payload)
+            self._identity.trust(said.certificates, self.call_later)
 
     def _after_connect(self) -> None:
         self._identity.mind_end(self.call_later)

@@ -10,6 +10,7 @@ import difflib
 import os
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from pydantic import Field, PrivateAttr
@@ -54,7 +55,11 @@ class Profile(Credentials):
         path = self._path
         if path is None:
             return address
-        return replace(address, reread=lambda: Profile.read(path).address)
+        return replace(
+            address,
+            reread=lambda: Profile.read(path).address,
+            keep=partial(Profile.keep_authorities, path),
+        )
 
     @property
     def with_next(self) -> Profile:

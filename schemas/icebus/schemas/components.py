@@ -175,6 +175,19 @@ class Principals(Message):
     principals: list[KnownPrincipal]
 
 
+class TrustedAuthorities(Message):
+    """Retained on ``broker/authority``: who may vouch for the broker from now on.
+
+    It counts over a connection that is encrypted to a broker which is trusted already, and where
+    one of them is.
+    """
+
+    certificates: str = Field(
+        max_length=1 << 16,
+        description="Of the present authority and of former ones that count still, as PEM.",
+    )
+
+
 class FailingAddress(Message):
     """An address from which logins fail."""
 

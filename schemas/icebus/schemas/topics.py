@@ -372,6 +372,15 @@ ACCOUNT = Topic(
     model=accounts.Account,
     retained=True,
 )
+AUTHORITY = Topic(
+    "broker/authority",
+    "Whom to trust to be this broker, before its certificate is by somebody else. Bridges carry it "
+    "nowhere: each broker has its own.",
+    writers={Role.BROKER: {}},
+    readers={Role.CONTROL: {}, Role.WORKER: {}, Role.OBSERVER: {}},
+    model=components.TrustedAuthorities,
+    retained=True,
+)
 FAILED_LOGINS = Topic(
     "broker/logins",
     "From where logins at the broker fail, and which addresses are shut out for it.",

@@ -24,6 +24,7 @@ from icebus.broker.cli.command_options import (
 from icebus.broker.directory import BrokerDirectory, Settings
 from icebus.broker.embedded import free_port
 from icebus.broker.mosquitto import LOOPBACK
+from icebus.broker.tls.authority import COMPONENT_LIFE
 from icebus.broker.tls.certificates import SOON, GivenCertificate, Listening
 from icebus.bus import BrokerAddress, check_root
 from icebus.schemas.errors import InvalidRequest
@@ -150,6 +151,22 @@ def renew(
     certificate: CertificateFile = None,
     key: KeyFile = None,
     ca: AuthorityFile = None,
+    authority: Annotated[
+        bool,
+        typer.Option(
+            "--authority",
+            help="Have another authority vouch for the broker and for components from now on; the "
+            "former counts besides, until it ends or --end-former.",
+        ),
+    ] = False,
+    end_former: Annotated[
+        bool,
+        typer.Option(
+            "--end-former",
+            help="Have nothing count any more that a former authority vouched for. Whoever has not "
+            "connected since `renew --authority` needs new credentials then.",
+        ),
+    ] = False,
 ) -> None:
     """Replace a certificate before it ends; a broker that runs takes its own new one at once.
 
@@ -159,6 +176,15 @@ def renew(
     files = BrokerDirectory(directory)
     configured(files)
     given = given_certificate(certificate, key, ca)
+    if authority or end_former:
+        if authority == end_former or name is not None or output is not None or given is not None:
+            raise InvalidRequest("--authority and --end-former each go with nothing else")
+        if authority:
+            files.renew_authority()
+        else:
+            files.end_former_authorities()
+        typer.echo(f"the authority is good until {files.certificates.authority_ends:%Y-%m-%d}")
+        return
     if name is None:
         if output is not None:
             raise InvalidRequest("-o FILE is for the certificate of somebody; name them")
@@ -214,6 +240,12 @@ def warnings_of(files: BrokerDirectory, now: datetime | None = None) -> list[str
     said = _accounts_that_end(files.principals.values(), moment)
     if settings is None or settings.tls is None:
         return said
+    authority_ends = files.certificates.authority_ends
+    if authority_ends < moment + COMPONENT_LIFE:
+        said.append(
+            f"the farm's authority {_ends(authority_ends, moment)}, and what it vouches for; "
+            "`icebus-broker renew --authority` has another one take its place"
+        )
     ends = files.certificates.ends
     if ends < moment + SOON:
         said.append(

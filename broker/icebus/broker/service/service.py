@@ -15,6 +15,7 @@ from typing import Protocol
 
 from icebus.broker.access import Principal
 from icebus.broker.directory import BrokerDirectory
+from icebus.broker.service.authority import AuthorityTold
 from icebus.broker.service.departures import Departures
 from icebus.broker.service.endings import Endings
 from icebus.broker.service.own_accounts import OwnAccounts
@@ -83,6 +84,7 @@ class BrokerService:
             Requests(files),
             Departures(),
             OwnAccounts(),
+            AuthorityTold(files),
             Endings(files),
             *parts,
         )

@@ -6,6 +6,7 @@ read or written here.
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
 AUTHORITY_LIFE = timedelta(days=3650)
-"""Of the authority itself. Everybody has its certificate, so that a new one is much work."""
+"""Of the authority itself. Everybody has its certificate, and hears of the next one in time."""
 
 BROKER_LIFE = timedelta(days=397)
 """Of the broker's certificate: what public authorities give at most (CA/Browser Forum, Baseline
@@ -29,6 +30,8 @@ Requirements 6.3.2, 398 days), and renewing it tells nobody but Mosquitto."""
 
 COMPONENT_LIFE = timedelta(days=730)
 """Of the certificate of a worker, control or site: a new one has to be carried to its machine."""
+
+_BLOCK = re.compile(r"-----BEGIN ([A-Z ]+)-----[^-]+-----END \1-----")
 
 BACKDATED = timedelta(days=1)
 """How long before it was made a certificate is good: clocks of machines differ."""
@@ -64,43 +67,63 @@ class Authority:
         certificate: of the authority, as PEM.
         key: of it, as PEM.
 
+    Attributes:
+        certificate: as given.
+        key: as given.
+
     Raises:
         ProgramMissing: the package that makes certificates is not installed.
         InvalidRequest: they are damaged.
     """
 
     def __init__(self, certificate: str, key: str) -> None:
-        _need_cryptography()
-        from cryptography import x509
-        from cryptography.hazmat.primitives import serialization
-        from cryptography.hazmat.primitives.asymmetric import ec
-
-        self.pem = certificate
-        try:
-            self._certificate = x509.load_pem_x509_certificate(certificate.encode())
-            loaded = serialization.load_pem_private_key(key.encode(), password=None)
-        except (ValueError, TypeError) as error:
-            raise InvalidRequest(
-                f"the authority's certificate or key is damaged ({error}); restore them from a "
-                "backup"
-            ) from None
-        if not isinstance(loaded, ec.EllipticCurvePrivateKey):
-            raise InvalidRequest("the authority's key is not ours; restore it from a backup")
-        self._key = loaded
+        self._certificate = _load_certificate(certificate)
+        self._key = _load_key(key)
+        self.certificate, self.key = certificate, key
 
     @staticmethod
     def create(now: datetime | None = None) -> Issued:
         """A new authority: its certificate and key."""
         _need_cryptography()
-        from cryptography import x509
-
         key = _new_key()
         # Two farms have two authorities: nobody confuses them in a list.
         name = _name(f"icebus authority {secrets.token_hex(4)}")
-        builder = _builder(name, name, key, AUTHORITY_LIFE, now)
-        builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), True)
-        builder = builder.add_extension(_usage(signs_certificates=True), True)
-        return _signed(builder, key, key)
+        return _signed(_authority(name, key, AUTHORITY_LIFE, now), key, key)
+
+    @staticmethod
+    def succeed(former: Authority, now: datetime | None = None) -> tuple[Issued, str]:
+        """A new authority of the same name, and its certificate by the one before.
+
+        Whoever trusts only the former trusts what the new one signs where that certificate comes
+        along (RFC 4210, 4.4: "new with old"). It needs the same name: below the former there may be
+        no other authority, and one of its own name is none (RFC 5280, 4.2.1.9, self-issued).
+
+        Returns:
+            The new one, and the certificate as PEM, which is good for as long as the former.
+        """
+        from cryptography.hazmat.primitives import serialization
+
+        name = former._certificate.subject
+        key = _new_key()
+        made = _signed(_authority(name, key, AUTHORITY_LIFE, now), key, key)
+        moment = now or datetime.now(UTC)
+        link = _authority(name, key, former.expires - moment, now)
+        link = link.add_extension(former._identifier, False)
+        signed = _sign(link, former._key)
+        return made, signed.public_bytes(serialization.Encoding.PEM).decode()
+
+    @property
+    def id(self) -> str:
+        """Of its key: two authorities of one farm have the same name."""
+        from cryptography import x509
+
+        return x509.SubjectKeyIdentifier.from_public_key(self._key.public_key()).digest.hex()
+
+    @property
+    def _identifier(self) -> x509.AuthorityKeyIdentifier:
+        from cryptography import x509
+
+        return x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
 
     @property
     def expires(self) -> datetime:
@@ -139,6 +162,8 @@ class Authority:
         builder = x509.CertificateRevocationListBuilder().issuer_name(self._certificate.subject)
         builder = builder.last_update((now or datetime.now(UTC)) - BACKDATED)
         builder = builder.next_update(self.expires)
+        # By which OpenSSL tells it from the list of another authority of the same name.
+        builder = builder.add_extension(self._identifier, False)
         for each in revoked:
             entry = x509.RevokedCertificateBuilder().serial_number(each.serial)
             builder = builder.add_revoked_certificate(entry.revocation_date(each.since).build())
@@ -163,8 +188,37 @@ class Authority:
         builder = builder.add_extension(x509.ExtendedKeyUsage([purpose]), True)
         if names is not None:
             builder = builder.add_extension(names, False)
-        ours = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
-        return _signed(builder.add_extension(ours, False), key, self._key)
+        return _signed(builder.add_extension(self._identifier, False), key, self._key)
+
+
+def read_authorities(certificates: str, keys: str) -> list[Authority]:
+    """The authorities of a farm, the present one first.
+
+    Args:
+        certificates: of them, as PEM.
+        keys: of them, as PEM, in any order; others may stand there.
+
+    Raises:
+        ProgramMissing: the package that makes certificates is not installed.
+        InvalidRequest: one is damaged, or its key is missing.
+    """
+    of = {}
+    for key in blocks(keys):
+        of[_public(_load_key(key))] = key
+    found = []
+    for certificate in blocks(certificates):
+        its = of.get(_public(_load_certificate(certificate)))
+        if its is None:
+            raise _damaged("a key is missing")
+        found.append(Authority(certificate, its))
+    if not found:
+        raise _damaged("there is none")
+    return found
+
+
+def blocks(pem: str) -> list[str]:
+    """What stands in a text, each as PEM by itself."""
+    return [f"{each[0]}\n" for each in _BLOCK.finditer(pem)]
 
 
 def expiry_of(certificate: str) -> datetime:
@@ -230,6 +284,44 @@ def _need_cryptography() -> None:
         raise lacks("broker", "making certificates", "cryptography") from None
 
 
+def _load_certificate(pem: str) -> x509.Certificate:
+    _need_cryptography()
+    from cryptography import x509
+
+    try:
+        return x509.load_pem_x509_certificate(pem.encode())
+    except ValueError as error:
+        raise _damaged(str(error)) from None
+
+
+def _load_key(pem: str) -> EllipticCurvePrivateKey:
+    _need_cryptography()
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    try:
+        loaded = serialization.load_pem_private_key(pem.encode(), password=None)
+    except (ValueError, TypeError) as error:
+        raise _damaged(str(error)) from None
+    if not isinstance(loaded, ec.EllipticCurvePrivateKey):
+        raise _damaged("the key is not ours")
+    return loaded
+
+
+def _public(of: x509.Certificate | EllipticCurvePrivateKey) -> bytes:
+    from cryptography.hazmat.primitives import serialization
+
+    return of.public_key().public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+
+
+def _damaged(why: str) -> InvalidRequest:
+    return InvalidRequest(
+        f"the authority's certificate or key is damaged ({why}); restore them from a backup"
+    )
+
+
 def _new_key() -> EllipticCurvePrivateKey:
     from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -290,14 +382,30 @@ def _builder(
     )
 
 
+def _authority(
+    name: x509.Name, key: EllipticCurvePrivateKey, life: timedelta, now: datetime | None
+) -> x509.CertificateBuilder:
+    from cryptography import x509
+
+    builder = _builder(name, name, key, life, now)
+    builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), True)
+    return builder.add_extension(_usage(signs_certificates=True), True)
+
+
+def _sign(builder: x509.CertificateBuilder, signer: EllipticCurvePrivateKey) -> x509.Certificate:
+    from cryptography.hazmat.primitives import hashes
+
+    return builder.sign(signer, hashes.SHA256())
+
+
 def _signed(
     builder: x509.CertificateBuilder,
     key: EllipticCurvePrivateKey,
     signer: EllipticCurvePrivateKey,
 ) -> Issued:
-    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives import serialization
 
-    made = builder.sign(signer, hashes.SHA256())
+    made = _sign(builder, signer)
     return Issued(
         certificate=made.public_bytes(serialization.Encoding.PEM).decode(),
         key=key.private_bytes(

@@ -12,8 +12,16 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from icebus.broker.tls.authority import Authority, Issued, Revoked, check_pair, expiry_of
-from icebus.schemas.errors import InvalidRequest
+from icebus.broker.tls.authority import (
+    Authority,
+    Issued,
+    Revoked,
+    blocks,
+    check_pair,
+    expiry_of,
+    read_authorities,
+)
+from icebus.schemas.errors import Conflict, InvalidRequest
 from icebus.schemas.ids import Id
 from icebus.schemas.message import invalid
 from icebus.schemas.private_files import make_private_folder, write_private
@@ -62,6 +70,7 @@ class _Component(BaseModel):
     serial: str = Field(pattern=r"^[0-9a-f]{1,40}$")
     expires: datetime
     revoked: datetime | None = None
+    authority: str = ""
 
 
 class _Register(BaseModel):
@@ -84,6 +93,7 @@ class Certificates:
         self._authority_key = folder / "authority.key"
         self._trusted = folder / "trusted.pem"
         self._register = folder / "issued.json"
+        self._links = folder / "links.pem"
 
     # --- the broker's own ----------------------------------------------------------------------
 
@@ -99,9 +109,11 @@ class Certificates:
 
     def renew(self, listening: Listening) -> None:
         """Have the authority vouch for the broker anew."""
-        made = self._open().for_broker(listening.hosts)
+        made = self._open()[0].for_broker(listening.hosts)
         write_private(self.key, made.key)
-        write_private(self.certificate, made.certificate)
+        # With what leads those to it who know the former authority only.
+        links = self._links.read_text() if self._links.exists() else ""
+        write_private(self.certificate, made.certificate + links)
         self._trusted.unlink(missing_ok=True)
 
     def take(self, given: GivenCertificate) -> None:
@@ -131,13 +143,59 @@ class Certificates:
         """When the broker's certificate ends."""
         return expiry_of(self.certificate.read_text())
 
+    # --- the authority ---------------------------------------------------------------------------
+
+    def replace_authority(self) -> None:
+        """Have another authority vouch from now on; what the former vouched for stays good.
+
+        Whatever is interrupted leaves one that works: the keys come first, and the certificates
+        say which of them count.
+        """
+        authorities = self._open()
+        made, link = Authority.succeed(authorities[0])
+        links = [link, *blocks(self._links.read_text())] if self._links.exists() else [link]
+        write_private(self._authority_key, "".join([made.key, *(a.key for a in authorities)]))
+        write_private(self._links, "".join(links))
+        known = [made.certificate, *(each.certificate for each in authorities)]
+        write_private(self.authority, "".join(known))
+        self._write_revocations(self._read())
+
+    def end_former_authorities(self) -> None:
+        """Have nothing count any more that another authority than the present one vouched for.
+
+        Raises:
+            InvalidRequest: there is none.
+            Conflict: somebody would be shut out who has nothing newer.
+        """
+        present, *former = self._open()
+        if not former:
+            raise InvalidRequest("there is no former authority: `renew --authority` was not used")
+        left = sorted(name for name, each in self._newest().items() if each.authority != present.id)
+        if left:
+            raise Conflict(
+                f"the former authority vouched for {', '.join(left)}; give each a new certificate "
+                f"first: `icebus-broker renew {left[0]} -o {left[0]}.json`"
+            )
+        write_private(self.authority, present.certificate)
+        write_private(self._authority_key, present.key)
+        self._links.unlink(missing_ok=True)
+        self._write_revocations(self._read())
+
+    @property
+    def authority_ends(self) -> datetime:
+        """When the present authority ends, and all that it has vouched for."""
+        return expiry_of(self.authority.read_text())
+
     # --- those of components -------------------------------------------------------------------
 
     def issue(self, name: str) -> Issued:
         """Vouch for a component; what it had before stays good."""
-        made = self._open().for_component(name)
+        present = self._open()[0]
+        made = present.for_component(name)
         register = self._read()
-        entry = _Component(name=name, serial=f"{made.serial:x}", expires=made.expires)
+        entry = _Component(
+            name=name, serial=f"{made.serial:x}", expires=made.expires, authority=present.id
+        )
         self._write(_Register(issued=[*register.issued, entry]))
         return made
 
@@ -151,11 +209,11 @@ class Certificates:
 
     def ends_by_name(self) -> dict[str, datetime]:
         """When the newest certificate that counts ends, of each component that has one."""
-        ends: dict[str, datetime] = {}
-        for each in self._read().issued:
-            if each.revoked is None:
-                ends[each.name] = max(each.expires, ends.get(each.name, each.expires))
-        return ends
+        return {name: each.expires for name, each in self._newest().items()}
+
+    def _newest(self) -> dict[str, _Component]:
+        counting = (each for each in self._read().issued if each.revoked is None)
+        return {each.name: each for each in sorted(counting, key=lambda each: each.expires)}
 
     def _revoke(self, concerned: Callable[[_Component], bool]) -> None:
         now = datetime.now(UTC)
@@ -179,11 +237,13 @@ class Certificates:
             for each in register.issued
             if each.revoked is not None
         ]
-        write_private(self.revocations, self._open().revocations(revoked))
+        # OpenSSL wants a list by each authority; that all have all of them changes nothing.
+        lists = [each.revocations(revoked) for each in self._open()]
+        write_private(self.revocations, "".join(lists))
 
-    def _open(self) -> Authority:
+    def _open(self) -> list[Authority]:
         try:
-            return Authority(self.authority.read_text(), self._authority_key.read_text())
+            return read_authorities(self.authority.read_text(), self._authority_key.read_text())
         except FileNotFoundError as error:
             raise InvalidRequest(
                 f"the authority's key is missing ({error.filename}); restore the folder from a "

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
@@ -45,6 +46,8 @@ class BrokerAddress:
         key: of our certificate, as PEM.
         reread: reads anew what this was read from, where somebody may replace it; raises
             InvalidRequest or OSError while it can't be read.
+        keep: has what this was read from trust these authorities, as PEM, from now on; raises
+            InvalidRequest or OSError where it can't be written.
     """
 
     host: str
@@ -59,6 +62,7 @@ class BrokerAddress:
     login: str = ""
     ends: datetime | None = field(default=None, compare=False)
     reread: Callable[[], BrokerAddress] | None = field(default=None, repr=False, compare=False)
+    keep: Callable[[str], None] | None = field(default=None, repr=False, compare=False)
 
     @classmethod
     def parse(cls, where: str) -> BrokerAddress:
@@ -72,7 +76,11 @@ class BrokerAddress:
                 # A URL with a slip of the pen: its password is nothing for a log.
                 raise InvalidRequest(_EXAMPLE)
             path = Path(where).absolute()
-            return replace(cls.of(Credentials.read(path)), reread=lambda: cls.parse(str(path)))
+            return replace(
+                cls.of(Credentials.read(path)),
+                reread=lambda: cls.parse(str(path)),
+                keep=partial(Credentials.keep_authorities, path),
+            )
         return cls._parse_url(where)
 
     @classmethod
@@ -157,6 +165,7 @@ class BrokerAddress:
             key=None,
             ends=None,
             reread=None,
+            keep=None,
         )
 
     def write_mosquitto_options(self, folder: Path) -> None:

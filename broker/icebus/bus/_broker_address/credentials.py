@@ -5,8 +5,13 @@ One file is all that a machine needs. Programs take its path wherever they take 
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import json
 import logging
 import os
+import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
@@ -74,4 +79,33 @@ class Credentials(BaseModel):
     def write(self, path: Path) -> None:
         """Write to a file that only its owner can read, whole or not at all."""
         make_private_folder(path.parent)
-        write_private(path, self.model_dump_json(indent=2, exclude_none=True) + "\n")
+        with _changing(path.parent, fcntl.LOCK_EX):
+            write_private(path, self.model_dump_json(indent=2, exclude_none=True) + "\n")
+
+    @staticmethod
+    def keep_authorities(path: Path, ca: str) -> None:
+        """Have a credentials file trust others from now on; whatever else stands in it stays.
+
+        Raises:
+            OSError: it can't be written, or is being written by somebody else just now.
+            InvalidRequest: others may read it, or it is theirs: what we write is ours alone.
+        """
+        found = path.lstat()
+        ours = stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid()
+        if not ours or stat.S_IMODE(found.st_mode) & 0o277 != 0o200:
+            raise InvalidRequest(f"{path} is not a file that we alone may read and write")
+        with _changing(path.parent, fcntl.LOCK_EX | fcntl.LOCK_NB):
+            said = json.loads(path.read_bytes())
+            said["ca"] = ca
+            write_private(path, json.dumps(said, indent=2) + "\n")
+
+
+@contextlib.contextmanager
+def _changing(folder: Path, how: int) -> Iterator[None]:
+    """Be the only one to change files of this kind in a folder: none is written from an old one."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, how)
+        yield
+    finally:
+        os.close(descriptor)

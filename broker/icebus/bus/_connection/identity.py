@@ -6,12 +6,12 @@ import logging
 import ssl
 import time
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 
 from icebus.bus._broker_address.address import BrokerAddress
 from icebus.bus._connection.connecting import ConnectingClient
-from icebus.bus._connection.tls import client_context
+from icebus.bus._connection.tls import client_context, der_of
 from icebus.schemas.errors import IcebusError, InvalidRequest
 
 log = logging.getLogger(__name__)
@@ -25,6 +25,13 @@ SOON = timedelta(days=30)
 
 STAYS = ("user", "root", "tls")
 """What of an address can't change while a program runs: its topics are made of it."""
+
+
+RETRY = 0.5
+"""Seconds until a credentials file is written that somebody else is writing."""
+
+Later = Callable[[float, Callable[[], None]], None]
+"""Calls something after some seconds, on the thread that calls this."""
 
 
 class Identity:
@@ -49,6 +56,7 @@ class Identity:
     def __init__(self, client: ConnectingClient, address: BrokerAddress) -> None:
         self._client = client
         self._complaint = ""
+        self._heard = ""
         self.address = address
         self._warn_at = 0.0
         self.password_ends: datetime | None = None
@@ -78,7 +86,44 @@ class Identity:
         self._client.use_host(found.host, found.port)
         log.info("the credentials of %s were replaced; using the new ones", found.user)
 
-    def mind_end(self, later: Callable[[float, Callable[[], None]], None]) -> None:
+    def trust(self, ca: str, later: Later) -> None:
+        """Trust these authorities to be the broker from the next connection on, and for good.
+
+        To be called with what was heard over a connection of this identity, which the authorities
+        that it trusts already have vouched for. Where none of those is among the new ones they are
+        another broker's, or would lock us out, and are not taken.
+
+        Args:
+            ca: their certificates, as PEM.
+            later: as for :meth:`mind_end`.
+        """
+        known = self.address.ca
+        if known is None or ca == known or ca == self._heard:
+            return
+        try:
+            trusting = replace(self.address, ca=ca)
+            context = _context(trusting)
+            if not der_of(ca) & der_of(known):
+                raise InvalidRequest("none of them is trusted already")
+            if self.address.keep is None:
+                raise InvalidRequest("they were read from no file")
+            self.address.keep(ca)
+        except BlockingIOError:  # somebody else writes in that folder
+            later(RETRY, lambda: self.trust(ca, later))
+        except (InvalidRequest, OSError, ValueError) as error:
+            self._heard = ca
+            log.warning(
+                "the broker has another authority, which %s can't be told to trust (%s): get a new "
+                "credentials file from whoever keeps the broker, before the former ends",
+                self.address.user,
+                error,
+            )
+        else:
+            self.address = trusting
+            self._use(trusting, context)
+            log.info("the broker has another authority; %s trusts it now", self.address.user)
+
+    def mind_end(self, later: Later) -> None:
         """Log once a day when our certificate ends within a month: its file is to be replaced.
 
         Args:

@@ -51,6 +51,18 @@ def client_context(ca: str | None, certificate: str | None, key: str | None) -> 
     return context
 
 
+def der_of(certificates: str) -> frozenset[bytes]:
+    """Certificates in PEM as what is in them, however they are written.
+
+    Raises:
+        ValueError: one is none.
+    """
+    end = "-----END CERTIFICATE-----"
+    return frozenset(
+        ssl.PEM_cert_to_DER_cert((each + end).strip()) for each in certificates.split(end)[:-1]
+    )
+
+
 def ends_of(connection: object) -> float | None:
     """When the certificate of who is at the other end ends, as seconds since 1970.
 
