@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -18,6 +20,9 @@ from icebus.broker.mosquitto import find_program
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import ProgramMissing
 from icebus.schemas.topics import Role
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 settings.register_profile(
     "icebus",
@@ -129,3 +134,25 @@ def broker(tmp_path: Path, broker_class: type[EmbeddedBroker]) -> Iterator[Embed
     embedded.start(Deadline.after(10))
     yield embedded
     embedded.stop(Deadline.after(5))
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    """Debian's browser, one for all tests of a process: Playwright can't run twice in one.
+
+    Playwright's own browsers can't be fetched everywhere.
+    """
+    program = shutil.which("chromium")
+    try:
+        from playwright.sync_api import sync_playwright
+    except ModuleNotFoundError:
+        program = None
+    if program is None:
+        if os.environ.get("CI"):
+            pytest.fail("no browser is installed: script/bootstrap --browser")
+        pytest.skip("no browser is installed: script/bootstrap --browser")
+    with sync_playwright() as playwright:
+        # Its sandbox needs a user who is not root, or namespaces that containers don't have.
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield browser
+        browser.close()

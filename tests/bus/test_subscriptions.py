@@ -54,13 +54,13 @@ def test_when_the_last_handler_is_cancelled_then_the_broker_sends_no_more(
     subscribed(reader, DEVICE, kept).cancel()
     subscribed(reader, WORKER_EVENT, other)
     delivered: list[str] = []
-    deliver = reader._deliver
+    take = reader._client.receive
 
-    def spy(message: Any) -> None:
+    def spy(message: Any, judgement: Any) -> None:
         delivered.append(message.topic)
-        deliver(message)
+        take(message, judgement)
 
-    monkeypatch.setattr(reader, "_deliver", spy)
+    monkeypatch.setattr(reader._client, "receive", spy)
     published(writer, DEVICE(worker="w1", serial="a"), b"x")
     published(writer, WORKER_EVENT(worker="w1"), b"y")
     other.wait(1)

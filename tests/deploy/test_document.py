@@ -80,7 +80,7 @@ def test_given_the_backup_commands_then_what_was_saved_comes_back(
     postgresql: PostgresServer,
 ) -> None:
     [save] = [each for each in shown("docker compose exec") if "pg_dump" in each]
-    [restore] = [each for each in shown("docker compose exec") if "psql" in each]
+    [empty, restore] = [each for each in shown("docker compose exec") if "psql" in each]
     # The document's database and the tools' place are those of the container.
     name = postgresql.create()
     environment = {**os.environ, "PGHOST": str(postgresql.directory)}
@@ -102,6 +102,7 @@ def test_given_the_backup_commands_then_what_was_saved_comes_back(
         session.execute(delete(DeviceRow))
     database.close()
 
+    run(empty)
     run(restore, input=saved)
 
     database.migrate()

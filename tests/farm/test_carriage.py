@@ -15,11 +15,14 @@ from icebus.client._farm_directory import profile_path
 from icebus.client._profile import Profile
 from icebus.client.local_farm.farm import CONTROL, WORKER
 from icebus.schemas.topics import (
+    ACCOUNT,
+    AUTHORITY,
     BROKER_OPERATION,
     CLAIM,
     CONTROL_HEARTBEAT,
     CONTROL_OUTBOX,
     CONTROL_STATE,
+    FAILED_LOGINS,
     LOG,
     PRINCIPALS,
     RUN,
@@ -35,6 +38,9 @@ if TYPE_CHECKING:
 READERS = {Role.CONTROL: CONTROL, Role.WORKER: WORKER, Role.USER: "ann", Role.ADMIN: "admin"}
 
 SELDOM = {  # published
+    ACCOUNT.template,  # to each of those who are told
+    AUTHORITY.template,  # by brokers with TLS
+    FAILED_LOGINS.template,  # when logins fail
     BROKER_OPERATION.template,  # by those who change their password
     CLAIM.template,  # when two workers say they have one device
     CONTROL_OUTBOX.template,  # by one of several controls

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import signal
 import urllib.request
 from collections.abc import Iterator
@@ -105,25 +104,6 @@ def test_given_the_output_in_a_file_then_nobody_finds_a_link_there(machine: Mach
         _, told = process.communicate(timeout=60)
     assert re.search(r"in a browser: (http://127\.0\.0\.1:\d+ \(|.*script/)", told), told
     assert "#sign-in=" not in told
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    """Debian's, for Playwright's own can't be fetched everywhere."""
-    program = shutil.which("chromium")
-    try:
-        from playwright.sync_api import sync_playwright
-    except ModuleNotFoundError:
-        program = None
-    if program is None:
-        if os.environ.get("CI"):
-            pytest.fail("no browser is installed: script/bootstrap --browser")
-        pytest.skip("no browser is installed: script/bootstrap --browser")
-    with sync_playwright() as playwright:
-        # Its sandbox needs a user who is not root, or namespaces that containers don't have.
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @needs_page

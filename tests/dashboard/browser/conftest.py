@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,23 +30,10 @@ def missing(what: str) -> None:
     pytest.skip(what)
 
 
-@pytest.fixture(scope="session")
-def chromium() -> Iterator[Browser]:
-    """One browser for all tests of a process; each test has pages of its own in it."""
-    try:
-        from playwright.sync_api import sync_playwright
-    except ModuleNotFoundError:
-        missing("no Playwright here: script/bootstrap --browser")
-    program = shutil.which("chromium")
-    if program is None:
-        missing("no Chromium here: script/bootstrap --browser")
+@pytest.fixture(scope="session", autouse=True)
+def _built() -> None:
     if not is_built():
         missing(NOT_BUILT)
-    with sync_playwright() as playwright:
-        # Its sandbox needs a user who is not root, or namespaces that containers don't have.
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
