@@ -1,5 +1,20 @@
 """Fixtures of the tests of the broker."""
 
+from collections.abc import Iterator
+
+import pytest
 from tests.connections import connect, eventually, inbox
 
+from icebus.broker.cli.running import StandingBroker
+from icebus.broker.directory import BrokerDirectory
+
 __all__ = ["connect", "eventually", "inbox"]
+
+
+@pytest.fixture
+def standing(files: BrokerDirectory) -> Iterator[StandingBroker]:
+    """The broker of the module's directory ``files``, run as ``icebus-broker run`` does."""
+    running = StandingBroker(files)
+    running.start()
+    yield running
+    running.stop()

@@ -10,12 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.broker.standing import directory_with_tls
 from tests.broker.test_tls import PEOPLE, connects, soon, until
 
 from icebus.broker.bridge import Upstream, bridge
 from icebus.broker.cli.running import StandingBroker
 from icebus.broker.directory import BrokerDirectory, Settings
-from icebus.broker.embedded import free_port
 from icebus.broker.tls.authority import blocks
 from icebus.broker.tls.certificates import Listening
 from icebus.bus import BrokerAddress, Bus, Credentials, wait_for
@@ -30,21 +30,7 @@ COMPONENTS = ("main", "w1", "w2", "oslo")
 
 @pytest.fixture
 def files(tmp_path: Path) -> BrokerDirectory:
-    made = BrokerDirectory(tmp_path / "broker")
-    tls = Listening(
-        address="127.0.0.1", port=free_port(), component_port=free_port(), hosts=("localhost",)
-    )
-    made.configure(Settings(port=free_port(), tls=tls))
-    made.add_principals(PEOPLE)
-    return made
-
-
-@pytest.fixture
-def standing(files: BrokerDirectory) -> Iterator[StandingBroker]:
-    running = StandingBroker(files)
-    running.start()
-    yield running
-    running.stop()
+    return directory_with_tls(tmp_path / "broker", PEOPLE)
 
 
 def given(files: BrokerDirectory, name: str, folder: Path) -> BrokerAddress:

@@ -8,14 +8,14 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from tests.broker.standing import directory_with_tls
 
 from icebus.broker.access import Principal
 from icebus.broker.cli import removal
 from icebus.broker.cli.running import StandingBroker
-from icebus.broker.directory import BrokerDirectory, Settings
-from icebus.broker.embedded import EmbeddedBroker, free_port
+from icebus.broker.directory import BrokerDirectory
+from icebus.broker.embedded import EmbeddedBroker
 from icebus.broker.service.service import BrokerService
-from icebus.broker.tls.certificates import Listening
 from icebus.bus import Bus, Incoming, wait_for
 from icebus.schemas.components import ClientState, Presence, Principals, WorkerPhase, WorkerState
 from icebus.schemas.deadline import Deadline
@@ -46,21 +46,7 @@ def soon() -> Deadline:
 
 @pytest.fixture
 def files(tmp_path: Path) -> BrokerDirectory:
-    made = BrokerDirectory(tmp_path / "broker")
-    tls = Listening(
-        address="127.0.0.1", port=free_port(), component_port=free_port(), hosts=("localhost",)
-    )
-    made.configure(Settings(port=free_port(), tls=tls))
-    made.add_principals(PEOPLE)
-    return made
-
-
-@pytest.fixture
-def standing(files: BrokerDirectory) -> Iterator[StandingBroker]:
-    running = StandingBroker(files)
-    running.start()
-    yield running
-    running.stop()
+    return directory_with_tls(tmp_path / "broker", PEOPLE)
 
 
 def reservation(id_: str, user: str, offered_to: str | None = None) -> Reservation:

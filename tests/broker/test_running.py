@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from tests.broker.standing import directory_with_tls
 
 from icebus.broker.access import Principal
 from icebus.broker.cli.running import MOST_CRASHES, StandingBroker
 from icebus.broker.cli.setup_commands import warnings_of
-from icebus.broker.directory import BrokerDirectory, Settings
-from icebus.broker.embedded import free_port
+from icebus.broker.directory import BrokerDirectory
 from icebus.broker.tls.authority import BROKER_LIFE, Authority
-from icebus.broker.tls.certificates import Certificates, Listening
+from icebus.broker.tls.certificates import Certificates
 from icebus.bus import BrokerAddress, Bus
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import BrokerUnavailable
@@ -34,21 +34,7 @@ def soon() -> Deadline:
 @pytest.fixture
 def files(tmp_path: Path) -> BrokerDirectory:
     """A broker that does not run yet."""
-    made = BrokerDirectory(tmp_path / "broker")
-    tls = Listening(
-        address="127.0.0.1", port=free_port(), component_port=free_port(), hosts=("localhost",)
-    )
-    made.configure(Settings(port=free_port(), tls=tls))
-    made.add_principals(WORKERS)
-    return made
-
-
-@pytest.fixture
-def standing(files: BrokerDirectory) -> Iterator[StandingBroker]:
-    running = StandingBroker(files)
-    running.start()
-    yield running
-    running.stop()
+    return directory_with_tls(tmp_path / "broker", WORKERS)
 
 
 def admit(files: BrokerDirectory, name: str) -> BrokerAddress:

@@ -17,7 +17,7 @@ from icebus.bus import BrokerAddress, glance
 from icebus.control.store.looking import DatabaseSeen, file_of, look_at
 from icebus.schemas.components import ControlState, Heartbeat
 from icebus.schemas.deadline import Deadline
-from icebus.schemas.liveness import GONE, is_gone
+from icebus.schemas.liveness import is_gone
 from icebus.schemas.supervision.facts import Space, installed_at, space_at
 from icebus.schemas.supervision.health import (
     Finding,
@@ -25,6 +25,7 @@ from icebus.schemas.supervision.health import (
     critical,
     judge_certificate,
     judge_clock,
+    judge_presence,
     judge_space,
     ok,
     unknown,
@@ -69,7 +70,7 @@ def judge(facts: Facts) -> Verdict:
     return Verdict.of(
         f"control {facts.name}",
         (
-            _judge_state(facts),
+            judge_presence(facts.broker, facts.state, _judge_running),
             _judge_leading(facts),
             _judge_database(facts),
             None if facts.space is None else judge_space(facts.space),
@@ -80,14 +81,8 @@ def judge(facts: Facts) -> Verdict:
     )
 
 
-def _judge_state(facts: Facts) -> Finding:
-    if facts.broker:
-        return critical("broker", facts.broker)
-    if facts.state is None:
-        return critical("running", "it is not running: the broker has nothing of it")
-    if is_gone(facts.state):
-        return critical("running", f"it is not running: it {GONE[facts.state.state]}")
-    return ok("running", "it leads" if facts.state.leading else "it stands by")
+def _judge_running(state: ControlState) -> Finding:
+    return ok("running", "it leads" if state.leading else "it stands by")
 
 
 def _judge_leading(facts: Facts) -> Finding | None:

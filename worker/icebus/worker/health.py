@@ -19,7 +19,7 @@ from icebus.bus import BrokerAddress, glance
 from icebus.schemas.components import Heartbeat, WorkerHeartbeat, WorkerPhase, WorkerState
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.devices import DeviceReport, DeviceState
-from icebus.schemas.liveness import GONE, Health, is_gone, retained_health
+from icebus.schemas.liveness import Health, is_gone, retained_health
 from icebus.schemas.supervision.facts import Space, installed_at, space_at
 from icebus.schemas.supervision.health import (
     Finding,
@@ -27,6 +27,7 @@ from icebus.schemas.supervision.health import (
     critical,
     judge_certificate,
     judge_clock,
+    judge_presence,
     judge_space,
     ok,
     warning,
@@ -77,7 +78,7 @@ def judge(facts: Facts) -> Verdict:
     return Verdict.of(
         f"worker {facts.name}",
         (
-            _judge_state(facts),
+            judge_presence(facts.broker, facts.state, _judge_running),
             _judge_answers(facts),
             _judge_boards(facts),
             None if facts.space is None else judge_space(facts.space),
@@ -92,17 +93,11 @@ def _runs(facts: Facts) -> bool:
     return not facts.broker and facts.state is not None and not is_gone(facts.state)
 
 
-def _judge_state(facts: Facts) -> Finding:
-    if facts.broker:
-        return critical("broker", facts.broker)
-    if facts.state is None:
-        return critical("running", "it is not running: the broker has nothing of it")
-    if is_gone(facts.state):
-        return critical("running", f"it is not running: it {GONE[facts.state.state]}")
-    if facts.state.state is WorkerPhase.INIT:
+def _judge_running(state: WorkerState) -> Finding:
+    if state.state is WorkerPhase.INIT:
         return warning("running", "it is still looking for boards")
-    if facts.state.state is WorkerPhase.DRAINING:
-        return warning("running", f"it drains: {facts.state.draining or 'it is being stopped'}")
+    if state.state is WorkerPhase.DRAINING:
+        return warning("running", f"it drains: {state.draining or 'it is being stopped'}")
     return ok("running", "it is ready")
 
 

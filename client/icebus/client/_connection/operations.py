@@ -178,7 +178,7 @@ def grow(
         "grow",
         reservation=reservation,
         count=count,
-        serials=None if serials is None else list(serials),
+        serials=serials_of(serials),
         selector=selector,
     )
     until = Deadline.after(min(SOON_FREE, deadline.remaining))

@@ -5,13 +5,18 @@ What a program looks at stands in its own ``health`` module, which gathers facts
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum
+from typing import TypeVar
 
+from icebus.schemas.components import ControlState, WorkerState
+from icebus.schemas.liveness import GONE, is_gone
 from icebus.schemas.logs import printable, shortened
 from icebus.schemas.supervision.facts import Space
+
+S = TypeVar("S", ControlState, WorkerState)
 
 LITTLE_SPACE = 1 << 30
 """Bytes free below which somebody should look after the disk."""
@@ -163,6 +168,23 @@ def judge_certificate(what: str, ends: float | None, now: float) -> Finding | No
     if ends <= now + SOON.total_seconds():
         return warning("certificate", f"{what} {_ENDS} on {day}")
     return ok("certificate", f"{what} {_ENDS} on {day}")
+
+
+def judge_presence(broker: str, state: S | None, there: Callable[[S], Finding]) -> Finding:
+    """Whether a component runs, by what the broker has of it.
+
+    Args:
+        broker: why the broker could not be asked; empty when it was.
+        state: what it has; None for nothing.
+        there: judges one that runs.
+    """
+    if broker:
+        return critical("broker", broker)
+    if state is None:
+        return critical("running", "it is not running: the broker has nothing of it")
+    if is_gone(state):
+        return critical("running", f"it is not running: it {GONE[state.state]}")
+    return there(state)
 
 
 def judge_clock(now: float, installed: float, other: tuple[str, float] | None = None) -> Finding:
