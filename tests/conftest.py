@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import signal
+import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +22,7 @@ from icebus.broker.embedded import EmbeddedBroker
 from icebus.broker.mosquitto import find_program
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import ProgramMissing
+from icebus.schemas.logs import BoundedHandler
 from icebus.schemas.topics import Role
 
 if TYPE_CHECKING:
@@ -91,6 +95,25 @@ PEOPLE = [
     Principal(id="eve", role=Role.OBSERVER),
     Principal(id="root", role=Role.ADMIN),
 ]
+
+
+@pytest.fixture(autouse=True)
+def log_ends_with_the_test() -> Iterator[None]:
+    """What a command that ran in this process logs to must not be logged to by later tests.
+
+    Such a command's stderr is closed when it has ended; its handler would complain into the stderr
+    of whatever test runs next.
+    """
+    root = logging.getLogger()
+    level, crash, end_of_thread = root.level, sys.excepthook, threading.excepthook
+    yield
+    for handler in root.handlers[:]:
+        if isinstance(handler, BoundedHandler):
+            root.removeHandler(handler)
+            handler.setStream(sys.stderr)  # its own is closed, and it may have a count to say
+            handler.close()
+    root.setLevel(level)
+    sys.excepthook, threading.excepthook = crash, end_of_thread
 
 
 @pytest.fixture(scope="session")
