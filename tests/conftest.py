@@ -110,7 +110,8 @@ def log_ends_with_the_test() -> Iterator[None]:
     for handler in root.handlers[:]:
         if isinstance(handler, BoundedHandler):
             root.removeHandler(handler)
-            handler.setStream(sys.stderr)  # its own is closed, and it may have a count to say
+            # It may have a count to say; its own stream is closed, which `setStream` would flush.
+            handler.stream = sys.stderr
             handler.close()
     root.setLevel(level)
     sys.excepthook, threading.excepthook = crash, end_of_thread
