@@ -12,14 +12,15 @@ from icebus.broker.directory import BrokerDirectory
 from icebus.broker.embedded import EmbeddedBroker
 from icebus.broker.service.service import BrokerService
 from icebus.bus import Bus, Requester
+from icebus.client._evaluating.tally import Tally
 from icebus.schemas.calls import Request
 from icebus.schemas.components import ClientState, Presence, Principals
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import InvalidRequest, UnknownOperation
 from icebus.schemas.ids import BROKER
-from icebus.schemas.message import decode
+from icebus.schemas.message import decode, now
 from icebus.schemas.operations.accounts import Account
-from icebus.schemas.topics import BROKER_OPERATION, CLIENT_STATE, PRINCIPALS, Role
+from icebus.schemas.topics import BROKER_OPERATION, CLIENT_STATE, EXPERIMENT, PRINCIPALS, Role
 
 Connect = Callable[..., Bus]
 
@@ -140,15 +141,26 @@ def test_given_a_user_who_left_a_state_when_removed_then_it_is_cleared_and_other
         CLIENT_STATE,
         lambda each: states.update({(each.ids["user"], each.ids["client"]): each.payload}),
     )
+    experiments: dict[str, bytes] = {}
+    looker.subscribe(EXPERIMENT, lambda each: experiments.update({each.ids["user"]: each.payload}))
     looker.connect(soon())
+    tally = Tally("r1", "pulsecount")
+    tally.begin(1, now())
+    experiment = tally.told(now())
+    assert experiment is not None
     for bus, user in ((alice, "alice"), (guest, "guest")):
         state = ClientState(state=Presence.ONLINE, session="s")
         bus.publish(CLIENT_STATE(user=user, client="c1"), state, interval=600).result(10)
+        topic = EXPERIMENT(user=user, client="c1", reservation="r1")
+        bus.publish(topic, experiment).result(10)
     eventually(lambda: states.keys() >= {("alice", "c1"), ("guest", "c1")})
+    eventually(lambda: experiments.keys() == {"alice", "guest"})
 
     files.remove_principal("guest")
 
     eventually(lambda: states["guest", "c1"] == b"")
+    eventually(lambda: experiments["guest"] == b"")
     assert states["alice", "c1"]
+    assert experiments["alice"]
     looker.close(soon())
     guest.close(Deadline.after(1))

@@ -22,6 +22,7 @@ from icebus.schemas.topics import (
     CONTROL_HEARTBEAT,
     CONTROL_OUTBOX,
     CONTROL_STATE,
+    EXPERIMENT,
     FAILED_LOGINS,
     LOG,
     PRINCIPALS,
@@ -40,6 +41,7 @@ READERS = {Role.CONTROL: CONTROL, Role.WORKER: WORKER, Role.USER: "ann", Role.AD
 SELDOM = {  # published
     ACCOUNT.template,  # to each of those who are told
     AUTHORITY.template,  # by brokers with TLS
+    EXPERIMENT.template,  # of runs that take ten seconds
     FAILED_LOGINS.template,  # when logins fail
     BROKER_OPERATION.template,  # by those who change their password
     CLAIM.template,  # when two workers say they have one device

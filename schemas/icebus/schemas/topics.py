@@ -17,7 +17,7 @@ from typing import Self
 
 from pydantic import BaseModel
 
-from icebus.schemas import calls, components, devices
+from icebus.schemas import calls, components, devices, experiment
 from icebus.schemas.expiry import AT_DEADLINE, NEVER, Expiry
 from icebus.schemas.files import MAX_FILE_SIZE
 from icebus.schemas.ids import BROKER, CONTROL, ID_PATTERN, is_id
@@ -34,6 +34,9 @@ LARGEST_REQUEST = 128 << 10
 
 LARGEST_STATE = 4 << 10
 """Bytes of what a client says of itself."""
+
+LARGEST_EXPERIMENT = 64 << 10
+"""Bytes of how an experiment stands, whose lists are bounded so that it is less."""
 
 LARGEST_FILE = MAX_FILE_SIZE + 1024
 """Bytes of a file as it is sent, which is never larger than as it is."""
@@ -324,6 +327,17 @@ CLIENT_STATE = Topic(
     retained=True,
     expiry=Expiry(intervals=SILENT_AFTER),
     limit=LARGEST_STATE,
+)
+EXPERIMENT = Topic(
+    "user/{user}/client/{client}/experiment/{reservation}",
+    "How an experiment stands: progress and sums of all that a client has evaluated with a "
+    "reservation, so that a page which is opened later knows it, too.",
+    writers={Role.USER: {"user": SELF}},
+    readers={Role.USER: {"user": SELF}},
+    model=experiment.Experiment,
+    retained=True,
+    expiry=Expiry.after(hours=12),
+    limit=LARGEST_EXPERIMENT,
 )
 REPLY = Topic(
     "user/{user}/client/{client}/reply/{sender}",

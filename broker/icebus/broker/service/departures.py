@@ -10,7 +10,7 @@ from icebus.bus import Bus, Incoming
 from icebus.schemas.components import ClientState, Presence
 from icebus.schemas.errors import InvalidRequest
 from icebus.schemas.message import decode
-from icebus.schemas.topics import CLIENT_STATE
+from icebus.schemas.topics import CLIENT_STATE, EXPERIMENT, TopicName
 
 LAST_WILLS = 30.0
 """Seconds within which the broker has told the last wills of those whose connections it ended."""
@@ -29,11 +29,13 @@ class Departures:
         self._retained: set[tuple[str, str]] = set()
         self._gone: set[tuple[str, str]] = set()
         self._replaced: dict[str, float] = {}
+        self._experiments: dict[TopicName, str] = {}
 
     def start(self, bus: Bus, soon: Callable[[Callable[[], None]], bool]) -> None:
         """Begin."""
         self._bus, self._soon = bus, soon
         bus.subscribe(CLIENT_STATE, self._on_client)
+        bus.subscribe(EXPERIMENT, self._on_experiment)
 
     def on_principals(self, principals: Mapping[str, Principal]) -> None:
         """Learn who is known; what is left of others is cleared."""
@@ -42,9 +44,12 @@ class Departures:
         for name, incarnation in known.items():
             if name in before and before[name] != incarnation:
                 self._replaced[name] = time.monotonic()
+                # Whoever has the name now says soon how theirs stand.
+                self._clear_experiments(name.__eq__)
         self._clear([each for each in self._retained if each[0] not in known])
         # Clients of whoever has the name now may be there already; those of the former are gone.
         self._clear([each for each in self._gone if each[0] in self._replaced])
+        self._clear_experiments(lambda user: user not in known)
 
     def tick(self) -> None:
         """No last will comes any more of clients of somebody whose name another has."""
@@ -70,6 +75,29 @@ class Departures:
         # One that is said just now may be of somebody of whom we are only about to hear.
         if there and first and self._known is not None and user not in self._known:
             self._clear([(user, client)])
+
+    def _on_experiment(self, incoming: Incoming) -> None:
+        topic, user, there = (
+            EXPERIMENT(**incoming.ids),
+            incoming.ids["user"],
+            bool(incoming.payload),
+        )
+        if self._soon is not None:
+            self._soon(lambda: self._note_experiment(topic, user, there=there))
+
+    def _note_experiment(self, topic: TopicName, user: str, *, there: bool) -> None:
+        if not there:
+            self._experiments.pop(topic, None)
+            return
+        self._experiments[topic] = user
+        if self._known is not None and user not in self._known:
+            self._clear_experiments(lambda each: each == user)
+
+    def _clear_experiments(self, of: Callable[[str], bool]) -> None:
+        for topic in [topic for topic, user in self._experiments.items() if of(user)]:
+            del self._experiments[topic]
+            if self._bus is not None:
+                self._bus.clear(topic)
 
     def _clear(self, left: list[tuple[str, str]]) -> None:
         for user, client in left:

@@ -17,7 +17,14 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from icebus.bus import BrokerAddress, new_client_id
 from icebus.schemas.deadline import Deadline
-from icebus.schemas.topics import CLIENT_STATE, DEVICE, TOPICS, Topic
+from icebus.schemas.topics import (
+    CLIENT_STATE,
+    DEVICE,
+    EXPERIMENT,
+    LARGEST_EXPERIMENT,
+    TOPICS,
+    Topic,
+)
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +37,9 @@ CLIENTS_OF_USER = 200
 STATE_BYTES = 4096
 """Of a client's state; a true one has some 200."""
 
+EXPERIMENTS_OF_USER = 200
+"""Experiments that are kept for one user, for twelve hours; more are cleared."""
+
 DEVICES_OF_WORKER = 2000
 """Reports on devices that are kept for one worker; a rack has a thousand boards at most."""
 
@@ -41,6 +51,7 @@ ANSWER_TIMEOUT = 30.0
 
 _COUNTED = {
     CLIENT_STATE.template: (CLIENTS_OF_USER, STATE_BYTES),
+    EXPERIMENT.template: (EXPERIMENTS_OF_USER, LARGEST_EXPERIMENT),
     DEVICE.template: (DEVICES_OF_WORKER, REPORT_BYTES),
 }
 """Topics that are kept, but only so many of each writer, and so large."""

@@ -21,6 +21,7 @@ from icebus.client._evaluating.bitstreams import (
 from icebus.client._evaluating.collecting import Collector
 from icebus.client._evaluating.distribution import Distribution
 from icebus.client._evaluating.each_board import EachBoard
+from icebus.client._evaluating.experiment_report import ExperimentReport
 from icebus.client._evaluating.options import STALL, EvaluateOptions, MapOptions, Options
 from icebus.client._evaluating.outcomes import EvaluationsFailed
 from icebus.client._evaluating.progress import follow
@@ -81,6 +82,7 @@ class MeasuringBoards(Reservation, Generic[R]):
         self._batches: OrderedDict[str, None] = OrderedDict()
         self._acknowledger = Acknowledger(connection, self)
         self._collections: list[Collector[R]] = []
+        self._report = ExperimentReport(connection, document.id, document.kind)
 
     def evaluate(
         self, bitstreams: Iterable[Source], **options: Unpack[EvaluateOptions]
@@ -250,27 +252,34 @@ class MeasuringBoards(Reservation, Generic[R]):
         self, distribution: Distribution[Item, Any], bitstreams: Iterable[Source], options: Options
     ) -> tuple[Run[R], Generator[R | Failure]]:
         run = Run[R](self._connection, self, self._acknowledger, distribution, options)
-        outcomes = self._outcomes(run, bitstreams, options.acknowledge)
+        outcomes = self._outcomes(run, bitstreams, options)
         if options.progress is False:
             return run, outcomes
         total = evaluations_of(bitstreams, distribution.copies, options.repeats)
         return run, follow(outcomes, total, options.progress)
 
     def _outcomes(
-        self, run: Run[R], bitstreams: Iterable[Source], acknowledge: bool
+        self, run: Run[R], bitstreams: Iterable[Source], options: Options
     ) -> Generator[R | Failure]:
         self._runs[run.batch] = run
-        if acknowledge:
+        if options.acknowledge:
             self._batches[run.batch] = None
         while len(self._batches) > KEPT_BATCHES:
             self._batches.popitem(last=False)
         log.info("batch %s begins, of reservation %s", run.batch, self.id)
+        self._report.begin(run.total_of(bitstreams))
         try:
-            with self._connection.farm_watch.waiting():
-                yield from run.outcomes(bitstreams)
+            with (
+                self._connection.farm_watch.waiting(),
+                closing(run.outcomes(bitstreams)) as outcomes,
+            ):
+                for outcome in outcomes:
+                    self._report.add(outcome)
+                    yield outcome
         finally:
             if not self._connection.inherited:
                 self._finish(run)
+                self._report.end()
 
     def _finish(self, run: Run[R]) -> None:
         owing = run.close()
@@ -293,6 +302,7 @@ class MeasuringBoards(Reservation, Generic[R]):
         """Let go of it without ending it."""
         if not self._connection.inherited:
             self._acknowledger.flush()
+            self._report.flush()
         super().close()
 
     # --- on the dispatcher --------------------------------------------------------------------

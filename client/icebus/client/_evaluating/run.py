@@ -11,13 +11,13 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence, Sized
+from collections.abc import Generator, Iterable, Iterator, Sequence, Sized
 from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
 
 from icebus.client._connection.connection import Connection
 from icebus.client._evaluating.acknowledging import Acknowledger
-from icebus.client._evaluating.bitstreams import Chosen, Item, Source, load
+from icebus.client._evaluating.bitstreams import Chosen, Item, Source, evaluations_of, load
 from icebus.client._evaluating.board_calls import BoardCalls
 from icebus.client._evaluating.board_queue import EvaluateCall, Evaluation
 from icebus.client._evaluating.distribution import Distribution
@@ -89,6 +89,7 @@ class Run(Generic[R]):
         self._reservation = reservation
         self._acknowledger = acknowledger
         self._options = options
+        self._copies = distribution.copies
         self._calls = BoardCalls(
             connection,
             reservation,
@@ -111,7 +112,14 @@ class Run(Generic[R]):
 
     # --- the caller's thread ------------------------------------------------------------------
 
-    def outcomes(self, source: Iterable[Source]) -> Iterator[R | Failure]:
+    def total_of(self, source: Iterable[Source]) -> int | None:
+        """Outcomes that a source will have; None where nobody can tell."""
+        try:
+            return evaluations_of(source, self._copies, self._options.repeats)
+        except IcebusError:
+            return None  # what is wrong with it is raised when the run comes to that
+
+    def outcomes(self, source: Iterable[Source]) -> Generator[R | Failure]:
         """Hand out outcomes as they come; the source is consumed no faster than boards need it.
 
         When no board is left, a source of known length is still drained, for each of its
