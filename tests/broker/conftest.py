@@ -1,5 +1,6 @@
 """Fixtures of the tests of the broker."""
 
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -18,3 +19,19 @@ def standing(files: BrokerDirectory) -> Iterator[StandingBroker]:
     running.start()
     yield running
     running.stop()
+
+
+@pytest.fixture
+def minded(standing: StandingBroker) -> Iterator[StandingBroker]:
+    """The same, looked after all the time."""
+    stop = threading.Event()
+
+    def mind() -> None:
+        while not stop.wait(0.02):
+            standing.check()
+
+    minding = threading.Thread(target=mind, name="minds-mosquitto")
+    minding.start()
+    yield standing
+    stop.set()
+    minding.join(20)

@@ -64,7 +64,7 @@ def reservation(id_: str, user: str, offered_to: str | None = None) -> Reservati
 
 
 @pytest.fixture
-def control(files: BrokerDirectory, standing: StandingBroker) -> Iterator[Bus]:
+def control(files: BrokerDirectory, minded: StandingBroker) -> Iterator[Bus]:
     """Control, as far as it has to do with this."""
     principal = files.principals["main"]
     bus = Bus(files.address_of(principal, files.issue("main")), "main")

@@ -10,13 +10,15 @@ import pytest
 from icebus.broker.access import Principal
 from icebus.broker.directory import BrokerDirectory
 from icebus.broker.embedded import EmbeddedBroker
+from icebus.broker.reading import is_harmed_by_shutting_out
+from icebus.broker.service import requests
 from icebus.broker.service.service import BrokerService
 from icebus.bus import Bus, Requester
 from icebus.client._evaluating.tally import Tally
 from icebus.schemas.calls import Request
 from icebus.schemas.components import ClientState, Presence, Principals
 from icebus.schemas.deadline import Deadline
-from icebus.schemas.errors import InvalidRequest, UnknownOperation
+from icebus.schemas.errors import InvalidRequest, TooManyRequests, UnknownOperation
 from icebus.schemas.ids import BROKER
 from icebus.schemas.message import decode, now
 from icebus.schemas.operations.accounts import Account
@@ -43,10 +45,14 @@ def roster_of(bus: Bus) -> list[Principals]:
     return heard
 
 
-def ask(bus: Bus, user: str, operation: str, args: dict[str, object] | None = None) -> Account:
+def ask(
+    bus: Bus, user: str, operation: str, args: dict[str, object] | None = None, within: float = 10
+) -> Account:
     requester = Requester(bus, user, "c1")
     topic = BROKER_OPERATION(user=user, operation=operation)
-    return requester.send(topic, Request(args=args or {}), BROKER, Account, soon()).wait()
+    return requester.send(
+        topic, Request(args=args or {}), BROKER, Account, Deadline.after(within)
+    ).wait()
 
 
 @pytest.mark.usefixtures("service")
@@ -70,6 +76,21 @@ def test_given_a_user_when_it_asks_who_it_is_then_the_broker_says(connect: Conne
     assert ask(connect("alice"), "alice", "whoami") == Account(
         user="alice", role="user", login="alice"
     )
+
+
+@pytest.mark.usefixtures("service")
+def test_given_a_user_when_it_ends_passwords_again_and_again_then_it_is_told_who_can_help(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where Mosquitto is started anew for each, that would keep everybody else away."""
+    monkeypatch.setattr(requests, "ENDINGS_AT_ONCE", 0)
+    alice = connect("alice")
+    ask(alice, "alice", "end_former")  # there is none: it ends nothing
+    if not is_harmed_by_shutting_out():
+        return
+    with pytest.raises(TooManyRequests, match="icebus-broker add alice --new-password --now"):
+        ask(alice, "alice", "passwd", {"password": "another-password"}, within=1)
+    assert alice.connected
 
 
 @pytest.mark.usefixtures("service")

@@ -18,6 +18,28 @@ class Running:
         return 0
 
 
+class Ended(Running):
+    """A part that has ended."""
+
+    running = False
+
+
+def test_given_a_part_that_ended_in_order_to_start_anew_then_it_does_so_at_once_without_a_word(
+    tmp_path: Path,
+) -> None:
+    said: list[str] = []
+    supervisor = Supervisor(said.append)
+    parts = iter([Ended(), Running(), Ended()])
+    broker = Service("broker", lambda: next(parts), tmp_path / "log", starts_anew=lambda: True)
+    supervisor.start(broker)
+
+    supervisor.tend()
+
+    assert broker.child is not None
+    assert broker.child.running
+    assert (said, broker.deaths) == ([], 0)
+
+
 def supervisor_of(log: Path, said: list[str]) -> Supervisor:
     supervisor = Supervisor(said.append)
     supervisor.start(Service("control", Running, log))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import signal
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -21,6 +20,7 @@ from icebus.broker.accounts import LONGEST_OVERLAP, OVERLAP, good, standing
 from icebus.broker.bridge import Upstream, bridge
 from icebus.broker.claim import Claim
 from icebus.broker.mosquitto import LOOPBACK, check_name, configuration, password_file
+from icebus.broker.reading import Reading
 from icebus.broker.tls.authority import Issued
 from icebus.broker.tls.certificates import Certificates, GivenCertificate, Listening
 from icebus.bus import BrokerAddress
@@ -69,6 +69,7 @@ class BrokerDirectory:
         self.path = path.resolve()
         check_name(self.path)
         self.claim = Claim(self.path)
+        self.reading = Reading(self.path, self.claim)
         self.certificates = Certificates(self.path / "tls")
         self._bridge_folder = self.path / "bridge"
 
@@ -348,8 +349,8 @@ class BrokerDirectory:
 
     def reload(self) -> None:
         """Have a broker that runs here read who is known; it ends connections of the others."""
-        if (pid := self.pid) is not None:
-            os.kill(pid, signal.SIGHUP)
+        with self._lock():
+            self.reading.tell()
 
     @property
     def configuration(self) -> Path:
@@ -381,44 +382,51 @@ class BrokerDirectory:
         self, settings: Settings | None = None, *, reload: bool = True
     ) -> Iterator[_Contents]:
         """Change what is known, alone; then write Mosquitto's files and have them read."""
-        make_private_folder(self.path)
-        descriptor = open_private(self.path / "principals.lock")
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with self._lock():
             known = self._read()
             if settings is not None and settings != known.settings and self.pid is not None:
                 raise self.claim.in_use()
             known.settings = settings or known.settings
             yield known
-            if known.settings is not None and all(p.id != BROKER for p in known.principals):
-                known.principals.append(Principal(id=BROKER, role=Role.BROKER))
-            check_principals(known.principals)
-            now = datetime.now(UTC)
-            known.principals = [
-                each.model_copy(update={"others": good(each, now)}) for each in known.principals
-            ]
-            root = known.settings.root if known.settings else DEFAULT_ROOT
-            tls = known.settings.tls if known.settings else None
-            with_password = [
-                each
-                for each in standing(known.principals)
-                if tls is None or each.role not in CERTIFIED
-            ]
-            if tls is not None:
-                certified = {each.id for each in known.principals if each.role in CERTIFIED}
-                self.certificates.keep_only(frozenset(certified))
-            write_private(self.path / "passwords", password_file(with_password))
-            write_private(self.path / "acl", access_list(standing(known.principals), root))
-            write_private(self.path / "principals.json", known.model_dump_json(indent=2) + "\n")
-            if (chosen := known.settings) is not None:
-                text = configuration(
-                    self.path, chosen.port, chosen.host, chosen.tls, self.certificates
-                )
-                if known.upstream is not None:
-                    text += "\n" + bridge(known.upstream, chosen.root, self._bridge_folder)
-                write_private(self.configuration, text)
+            self._write(known)
             if reload:
-                self.reload()
+                self.reading.tell()
+
+    def _write(self, known: _Contents) -> None:
+        if known.settings is not None and all(p.id != BROKER for p in known.principals):
+            known.principals.append(Principal(id=BROKER, role=Role.BROKER))
+        check_principals(known.principals)
+        now = datetime.now(UTC)
+        known.principals = [
+            each.model_copy(update={"others": good(each, now)}) for each in known.principals
+        ]
+        root = known.settings.root if known.settings else DEFAULT_ROOT
+        tls = known.settings.tls if known.settings else None
+        with_password = [
+            each for each in standing(known.principals) if tls is None or each.role not in CERTIFIED
+        ]
+        if tls is not None:
+            certified = {each.id for each in known.principals if each.role in CERTIFIED}
+            self.certificates.keep_only(frozenset(certified))
+        passwords = self.path / "passwords"
+        before = passwords.read_text() if passwords.exists() else ""
+        write_private(passwords, password_file(with_password, before))
+        write_private(self.path / "acl", access_list(standing(known.principals), root))
+        write_private(self.path / "principals.json", known.model_dump_json(indent=2) + "\n")
+        if (chosen := known.settings) is not None:
+            text = configuration(self.path, chosen.port, chosen.host, chosen.tls, self.certificates)
+            if known.upstream is not None:
+                text += "\n" + bridge(known.upstream, chosen.root, self._bridge_folder)
+            write_private(self.configuration, text)
+
+    @contextmanager
+    def _lock(self) -> Iterator[None]:
+        """Nobody else changes anything meanwhile."""
+        make_private_folder(self.path)
+        descriptor = open_private(self.path / "principals.lock")
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
         finally:
             os.close(descriptor)
 

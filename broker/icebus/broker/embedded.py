@@ -16,6 +16,8 @@ from icebus.broker.logins.reader import LogReader
 from icebus.broker.logins.watch import LoginWatch
 from icebus.broker.mosquitto import LOOPBACK, find_program, may_open_many_files
 from icebus.broker.process import Child
+from icebus.broker.reading import is_harmed_by_shutting_out
+from icebus.broker.saved_state import forget_sessions
 from icebus.broker.tls.certificates import Listening
 from icebus.bus import BrokerAddress
 from icebus.schemas.deadline import Deadline
@@ -40,6 +42,7 @@ class EmbeddedBroker:
         tls: where to listen with TLS besides, with the certificates in the directory.
         to_stderr: pass on what Mosquitto logs to our own log instead of a file in the directory;
             but not each connection.
+        minded: whether it is started again where :attr:`starts_anew` says so.
 
     Raises:
         ProgramMissing: Mosquitto is not installed; the message says how to.
@@ -56,12 +59,14 @@ class EmbeddedBroker:
         host: str = LOOPBACK,
         tls: Listening | None = None,
         to_stderr: bool = False,
+        minded: bool = False,
     ) -> None:
         self._files = BrokerDirectory(directory)
         self.directory = self._files.path
         self.root = root
         self.host = host
         self._tls = tls
+        self._minded = minded
         self._log = None if to_stderr else self.directory / "mosquitto.log"
         self._program = self._find()
         self._child: Child | None = None
@@ -129,6 +134,9 @@ class EmbeddedBroker:
             if _taken(host, port):
                 os.close(lock)
                 raise _PortTaken(port)
+        self._files.reading.begins(self._minded)
+        if is_harmed_by_shutting_out():
+            forget_sessions(self.directory)
         self._child = self._launch(lock, self._log)
         pause = threading.Event()
         while not (
@@ -168,6 +176,16 @@ class EmbeddedBroker:
         if self._child is None:
             raise BrokerUnavailable("the embedded broker was not started")
         return self._child
+
+    @property
+    def starts_anew(self) -> bool:
+        """Whether it has ended because somebody was shut out, and is to be started again."""
+        child = self._child
+        return (
+            child is not None
+            and not child.running
+            and self._files.reading.was_ended(child.process.pid)
+        )
 
     def stop(self, deadline: Deadline) -> None:
         """End it; it saves retained messages first."""

@@ -8,7 +8,7 @@ import resource
 import secrets
 import shutil
 import unicodedata
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -169,24 +169,41 @@ def may_open_many_files() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-def password_file(principals: Iterable[Principal]) -> str:
-    """The text of ``password_file``, where passwords are hashed."""
+def password_file(principals: Iterable[Principal], before: str = "") -> str:
+    """The text of ``password_file``, where passwords are hashed.
+
+    Args:
+        principals: who has one.
+        before: the text until now; a password that stays has the same line again.
+    """
+    known = dict(line.partition(":")[::2] for line in before.splitlines())
     lines = []
     for each in principals:
-        known = each.password_hash
+        hash_ = each.password_hash
         if each.password:
-            known = hash_password(each.password)
-        if known is not None:
-            lines.append(f"{each.logs_in_as}:{known}\n")
+            hash_ = known.get(each.logs_in_as)
+            if hash_ is None or not is_hash_of(each.password, hash_):
+                hash_ = hash_password(each.password)
+        if hash_ is not None:
+            lines.append(f"{each.logs_in_as}:{hash_}\n")
         lines += [f"{other.login}:{other.password_hash}\n" for other in each.others]
     return "".join(lines)
 
 
-def hash_password(password: str) -> str:
+def is_hash_of(password: str, hash_: str) -> bool:
+    """Whether that is what :func:`hash_password` makes of the password, with some salt."""
+    try:
+        salt = b64decode(hash_.split("$")[3], validate=True)
+    except (ValueError, IndexError):
+        return False
+    return hash_password(password, salt) == hash_
+
+
+def hash_password(password: str, salt: bytes | None = None) -> str:
     """A password as Mosquitto 2 keeps it: PBKDF2 with SHA-512.
 
     ``mosquitto_passwd`` would do the same, from a file that has the password in the clear.
     """
-    salt = secrets.token_bytes(12)
+    salt = secrets.token_bytes(12) if salt is None else salt
     digest = hashlib.pbkdf2_hmac("sha512", password.encode(), salt, HASH_ITERATIONS)
     return f"$7${HASH_ITERATIONS}${b64encode(salt).decode()}${b64encode(digest).decode()}"

@@ -19,7 +19,7 @@ once. How a message is carried is said by its topic, in :mod:`icebus.schemas.top
 What stands in ``__all__`` is public, here and in no other module of the package.
 """
 
-from icebus.bus._admission.allowances import Allowance
+from icebus.bus._admission.allowances import Allowance, Bucket
 from icebus.bus._admission.turns import Turns
 from icebus.bus._broker_address.address import BrokerAddress, check_root
 from icebus.bus._broker_address.certificate_files import CertificateFiles
@@ -42,6 +42,7 @@ __all__ = [
     "Allowance",
     "Answer",
     "BrokerAddress",
+    "Bucket",
     "Bus",
     "CertificateFiles",
     "Credentials",

@@ -20,8 +20,9 @@ CONNECT_TIMEOUT = 4.0
 ANSWER_TIMEOUT = 4.0
 CLOSE_TIMEOUT = 1.0
 
-RELOAD_TIMEOUT = 5.0
-"""Seconds for the broker to read the new password; it takes milliseconds."""
+RELOAD_TIMEOUT = 15.0
+"""Seconds for the broker to read the new password; it takes milliseconds, or a second where
+Mosquitto is started anew for that."""
 
 PAUSE = 0.1
 """Seconds between attempts to connect with it meanwhile."""
@@ -103,6 +104,10 @@ def settle(path: Path, deadline: Deadline | None = None) -> Profile:
         except NotAuthorized:
             if deadline is None or deadline.expired:
                 break
+            pause.wait(PAUSE)
+        except BrokerUnavailable:
+            if deadline is None or deadline.expired:
+                raise
             pause.wait(PAUSE)
         else:
             newer.write(path)

@@ -107,15 +107,15 @@ def _narrow_one(path: Path) -> None:
             path.chmod(stat.S_IMODE(found.st_mode) & 0o700)
 
 
-def write_private(path: Path, text: str) -> None:
+def write_private(path: Path, content: str | bytes) -> None:
     """Write a file that only its owner can read, whole or not at all.
 
     Made under a name that nobody can know before, so that no link that somebody laid is followed.
     """
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(descriptor, "w") as file:
-            file.write(text)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content if isinstance(content, bytes) else content.encode())
             file.flush()
             os.fsync(file.fileno())
         Path(temporary).replace(path)

@@ -107,6 +107,8 @@ class Holdings:
         self._reservations: dict[str, Reservation] = {}
         self._clients: set[str] = set()
         self._boards: set[str] = set()
+        self._looked = False
+        self._came_back = False
 
     def look(self, deadline: Deadline) -> None:
         """Connect, and hear what there is.
@@ -126,6 +128,7 @@ class Holdings:
         passed = threading.Event()
         bus.call_soon(passed.set)
         passed.wait(deadline.remaining)
+        bus.on_connected(self._on_connected)
 
     @property
     def anything(self) -> bool:
@@ -152,16 +155,45 @@ class Holdings:
 
     def wait(self, deadline: Deadline) -> bool:
         """Wait for control to end it; False when it has not by the deadline."""
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._came_back or self._ended, deadline.remaining)
+                if not self._came_back:
+                    return self._ended
+                self._came_back = False
+            # What ended while the broker was started anew was said to nobody.
+            self._look_again(deadline)
+
+    @property
+    def _ended(self) -> bool:
+        return not self._reservations and not self._boards
+
+    def _look_again(self, deadline: Deadline) -> None:
+        again = Holdings(Bus(self._bus.address, "remove", session_expiry=0), self._who)
+        try:
+            again.look(deadline)
+        except IcebusError:
+            return  # the connection that there is says what changes
+        finally:
+            again.close()
         with self._changed:
-            return self._changed.wait_for(
-                lambda: not self._reservations and not self._boards, deadline.remaining
-            )
+            left = again._reservations
+            self._reservations = {
+                id_: each for id_, each in self._reservations.items() if id_ in left
+            }
+            self._boards &= again._boards
 
     def close(self) -> None:
         """End the connection."""
         self._bus.close(Deadline.after(1))
 
     # --- on the dispatcher ----------------------------------------------------------------------
+
+    def _on_connected(self) -> None:
+        with self._changed:
+            self._came_back = self._looked
+            self._looked = True
+            self._changed.notify_all()
 
     def _on_reservation(self, incoming: Incoming) -> None:
         name, id_ = self._who.id, incoming.ids["reservation"]

@@ -85,6 +85,7 @@ class StandingBroker:
             host=settings.host,
             tls=settings.tls,
             to_stderr=True,
+            minded=True,
         )
         self._revocations = self._revocations_now()
         self._next_expiry_check = 0.0
@@ -121,7 +122,10 @@ class StandingBroker:
         Raises:
             BrokerUnavailable: Mosquitto has ended.
         """
-        if not self.broker.child.running:
+        if self.broker.starts_anew:
+            log.info("somebody was shut out: starting Mosquitto anew to end connections")
+            self._restart()
+        elif not self.broker.child.running:
             self._start_again()
         if time.monotonic() >= self._next_expiry_check:
             self._mind_expiry()
@@ -131,8 +135,7 @@ class StandingBroker:
             # messages from them when their name is let in anew.
             self._revocations = now
             log.info("a certificate was revoked: starting Mosquitto anew to end connections")
-            self.broker.stop(Deadline.after(STOP_TIMEOUT))
-            self.broker.start(Deadline.after(START_TIMEOUT))
+            self._restart()
 
         while not self._turns.empty():
             self._turns.get_nowait()()
@@ -152,6 +155,9 @@ class StandingBroker:
                 f"Mosquitto ended, {how}; its last words stand above, if it had any"
             )
         log.error("Mosquitto was %s: starting it again", how)
+        self._restart()
+
+    def _restart(self) -> None:
         self.broker.stop(Deadline.after(STOP_TIMEOUT))
         self.broker.start(Deadline.after(START_TIMEOUT))
 
@@ -174,8 +180,7 @@ class StandingBroker:
 
     def reload(self) -> None:
         """Have Mosquitto read its people and certificates again."""
-        if self.broker.child.running:
-            self.broker.child.process.send_signal(signal.SIGHUP)
+        self._files.reload()
 
     def stop(self) -> None:
         """End Mosquitto, which saves what it retains."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
@@ -11,10 +12,16 @@ from pydantic import BaseModel, ValidationError
 from icebus.broker.access import Principal
 from icebus.broker.accounts import with_password
 from icebus.broker.directory import BrokerDirectory
-from icebus.bus import Allowance, Bus, Exchange, FromUsers, Incoming, Responder
+from icebus.broker.reading import is_harmed_by_shutting_out
+from icebus.bus import Allowance, Bucket, Bus, Exchange, FromUsers, Incoming, Responder
 from icebus.schemas.calls import Request
 from icebus.schemas.deadline import Deadline
-from icebus.schemas.errors import LimitExceeded, UnknownOperation, UnknownPrincipal
+from icebus.schemas.errors import (
+    LimitExceeded,
+    TooManyRequests,
+    UnknownOperation,
+    UnknownPrincipal,
+)
 from icebus.schemas.ids import BROKER
 from icebus.schemas.message import Args, invalid
 from icebus.schemas.operations.accounts import Account, EndFormerArgs, PasswdArgs, WhoAmIArgs
@@ -24,6 +31,11 @@ log = logging.getLogger(__name__)
 
 ALLOWANCE = Allowance(per_second=1, at_once=10, waiting=10)
 """What a user may ask of the broker: a new password has Mosquitto read its files anew."""
+
+ENDINGS_AT_ONCE = 5
+ENDINGS_PER_SECOND = 1 / 600
+"""Passwords that one user may end: where Mosquitto is started anew for that, all others lose their
+connections for a moment."""
 
 FLUSH_TIMEOUT = 2.0
 
@@ -43,6 +55,7 @@ class Requests:
             "end_former": self._end_former,
         }
         self._bus: Bus | None = None
+        self._endings: dict[str, Bucket] = {}
 
     def start(self, bus: Bus, soon: Callable[[Callable[[], None]], bool]) -> None:
         """Begin."""
@@ -101,10 +114,8 @@ class Requests:
         args = _read(PasswdArgs, request)
         self._principal(user)
         overlap = self._files.overlap
-        changed = self._files.change(
-            user,
-            lambda before: with_password(before, args.password, args.login, overlap),
-            reload=False,
+        changed = self._change(
+            user, lambda before: with_password(before, args.password, args.login, overlap)
         )
         log.info("%s has another password", user, extra={"subject": user})
         return account(changed)
@@ -112,17 +123,54 @@ class Requests:
     def _end_former(self, user: str, request: Request) -> Account:
         _read(EndFormerArgs, request)
         self._principal(user)
-        changed = self._files.change(
-            user, lambda before: before.model_copy(update={"others": ()}), reload=False
-        )
+        changed = self._change(user, lambda before: before.model_copy(update={"others": ()}))
         log.info("ended the former passwords of %s", user, extra={"subject": user})
         return account(changed)
+
+    def _change(self, user: str, change: Callable[[Principal], Principal]) -> Principal:
+        """Change what is known of somebody, who may not have passwords end as often as they like.
+
+        Raises:
+            TooManyRequests: they have had too many end.
+        """
+
+        def bounded(before: Principal) -> Principal:
+            after = change(before)
+            if set(before.logins) - set(after.logins) or _is_replaced(before, after):
+                self._take_ending(user)
+            return after
+
+        return self._files.change(user, bounded, reload=False)
+
+    def _take_ending(self, user: str) -> None:
+        if not is_harmed_by_shutting_out():
+            return
+        bucket = self._endings.setdefault(user, Bucket())
+        bucket.fill(ENDINGS_PER_SECOND, ENDINGS_AT_ONCE, time.monotonic())
+        if not bucket.has(1):
+            wait = bucket.wait(1, ENDINGS_PER_SECOND)
+            raise TooManyRequests(
+                f"{user} has had {ENDINGS_AT_ONCE} passwords end, for each of which everybody's "
+                f"connection ended, too; again in {wait / 60:.0f} minutes, or ask whoever runs the "
+                f"farm: icebus-broker add {user} --new-password --now",
+                retry_after=wait,
+            )
+        bucket.take(1)
 
     def _principal(self, user: str) -> Principal:
         principal = self._files.principals.get(user)
         if principal is None:
             raise UnknownPrincipal(f"the broker knows nobody called {user!r} any more")
         return principal
+
+
+def _is_replaced(before: Principal, after: Principal) -> bool:
+    """Whether another password stands under the same name to log in."""
+    present = (before.password, before.password_hash)
+    return before.logs_in_as == after.logs_in_as and present != (
+        after.password,
+        after.password_hash,
+    )
 
 
 def account(principal: Principal) -> Account:

@@ -159,10 +159,17 @@ class Farm:
             Principal(id=OBSERVER, role=Role.OBSERVER),
             Principal(id=ADMIN, role=Role.ADMIN),
         ]
-        broker = EmbeddedBroker(self.directory / "broker", principals, port=settings.port)
+        broker = EmbeddedBroker(
+            self.directory / "broker", principals, port=settings.port, minded=True
+        )
         self._broker = broker
         self.supervisor.start(
-            Service("broker", lambda: _started(broker), self.directory / "broker/mosquitto.log")
+            Service(
+                "broker",
+                lambda: _started(broker),
+                self.directory / "broker/mosquitto.log",
+                starts_anew=lambda: broker.starts_anew,
+            )
         )
         address = self.address(BROKER)
         told = FailedLoginsTold(broker.logins)

@@ -45,6 +45,7 @@ class Service:
         name: for people.
         start: starts it.
         log: where its output goes.
+        starts_anew: whether it has ended in order, to be started at once and without a word.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Service:
     started: float = 0.0
     deaths: int = 0
     due: float = field(default=0.0)
+    starts_anew: Callable[[], bool] = lambda: False
 
 
 class Supervisor:
@@ -80,7 +82,10 @@ class Supervisor:
         now = time.monotonic()
         self._bound_logs()
         for service in self.services:
-            if service.child is not None and not service.child.running:
+            if service.child is not None and not service.child.running and service.starts_anew():
+                service.child.stop(Deadline.after(1))
+                service.child, service.due = None, now
+            elif service.child is not None and not service.child.running:
                 code = service.child.stop(Deadline.after(1))
                 steady = now - service.started > STEADY
                 service.deaths = 1 if steady else service.deaths + 1
@@ -109,7 +114,7 @@ class Supervisor:
         try:
             service.child = service.start()
         except IcebusError as error:
-            if not service.deaths:
+            if not service.deaths and not service.starts_anew():
                 raise
             service.deaths += 1
             service.due = service.started + LONGEST_PAUSE
