@@ -18,6 +18,7 @@ const PARTS: readonly Part[] = [
   "boards",
   "reservations",
   "claims",
+  "experiments",
   "history",
   "happenings",
   "logs",
@@ -179,7 +180,11 @@ export class Session {
     }
     // From the beginning, for what was measured is told once; it is nothing but their own.
     if (this.role.value !== "observer" && this.stopHearing === null) {
-      this.stopHearing = this.need(t.EVENT, { user: this.user });
+      const own = { user: this.user };
+      const stops = [this.need(t.EVENT, own), this.need(t.EXPERIMENT, own)];
+      this.stopHearing = () => {
+        for (const stop of stops) stop();
+      };
     }
   }
 }

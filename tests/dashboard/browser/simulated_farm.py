@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 
 from bench.simulated import SimulatedWorker
@@ -12,8 +13,9 @@ from icebus.broker.directory import BrokerDirectory
 from icebus.broker.embedded import EmbeddedBroker
 from icebus.broker.process import Child
 from icebus.broker.service.service import BrokerService
-from icebus.bus import BrokerAddress
+from icebus.bus import BrokerAddress, Bus, wait_for
 from icebus.client import PulseCountClient
+from icebus.client._evaluating.tally import Tally
 from icebus.schemas.calls import event_json
 from icebus.schemas.components import WorkerKinds
 from icebus.schemas.deadline import Deadline
@@ -22,7 +24,7 @@ from icebus.schemas.errors import IcebusError
 from icebus.schemas.ids import BROKER, new_id
 from icebus.schemas.kinds.pulsecount import KIND, PulseCountResult
 from icebus.schemas.message import now
-from icebus.schemas.topics import EVENT
+from icebus.schemas.topics import EVENT, EXPERIMENT
 from icebus.worker.states.kinds.pulsecount import PulseCount
 
 CONTROL = "main"
@@ -33,6 +35,21 @@ STOP = 10.0
 
 LABELS = ("a", "b")
 """Racks of the boards, in turns."""
+
+
+def _result(serial: str, pulses: int) -> PulseCountResult:
+    return PulseCountResult(
+        serial=serial,
+        evaluation=new_id(),
+        batch="b1",
+        bitstream=f"circuit-{pulses}.bin",
+        sha256="0" * 64,
+        at=now(),
+        pulses=pulses,
+        exact=True,
+        upload=0.1,
+        window=1.0,
+    )
 
 
 class SimulatedFarm:
@@ -78,22 +95,27 @@ class SimulatedFarm:
 
     def measure(self, user: str, reservation: str, serial: str, pulses: int) -> None:
         """Have the worker tell a result, as if a board had measured something."""
-        result = PulseCountResult(
-            serial=serial,
-            evaluation=new_id(),
-            batch="b1",
-            bitstream=f"circuit-{pulses}.bin",
-            sha256="0" * 64,
-            at=now(),
-            pulses=pulses,
-            exact=True,
-            upload=0.1,
-            window=1.0,
-        )
+        result = _result(serial, pulses)
         topic = EVENT(
             user=user, reservation=reservation, sender=WORKER, serial=serial, event="results"
         )
         self.worker.bus.publish(topic, event_json(0, result.model_dump_json()))
+
+    def tell_experiment(
+        self, user: str, reservation: str, serials: Sequence[str], *, done: int, total: int
+    ) -> None:
+        """Have a client of theirs tell of an experiment, as one does that has run for a while."""
+        tally = Tally(reservation, KIND)
+        tally.begin(total, now() - timedelta(minutes=1))
+        for pulses in range(done):
+            tally.add(_result(serials[pulses % len(serials)], pulses), now())
+        told = tally.told(now())
+        assert told is not None
+        bus = Bus(self.broker.address(user), user)
+        bus.connect(Deadline.after(START))
+        topic = EXPERIMENT(user=user, client="earlier", reservation=reservation)
+        wait_for(bus.publish(topic, told), Deadline.after(STOP), "the broker")
+        bus.close(Deadline.after(STOP))
 
     def wait_ready(self, name: str) -> None:
         """Wait until every board can be reserved."""

@@ -117,6 +117,20 @@ def test_given_an_experiment_when_boards_measure_then_it_is_plotted_and_compared
         page.picture("board")
 
 
+def test_given_an_experiment_that_began_earlier_when_its_user_signs_in_then_all_of_it_is_shown(
+    farm: SimulatedFarm, open_page: Open
+) -> None:
+    with farm.client("alice") as alice, alice.reserve(2) as boards:
+        farm.tell_experiment("alice", boards.id, boards.serials, done=60, total=500)
+        page = open_page().signed_in("alice", "user")
+        page.go("Experiment")
+        page.see("60 of 500 done, 12 %")
+        page.see("circuit-59.bin")
+        page.see("Boards compared")
+        farm.measure("alice", boards.id, boards.serials[0], 7777)
+        page.see("circuit-7777.bin")
+
+
 def test_given_reservations_when_one_waits_then_its_place_and_reason_are_shown(
     farm: SimulatedFarm, open_page: Open
 ) -> None:

@@ -141,6 +141,59 @@ export const Outcome = v.looseObject({
 });
 export type Outcome = v.InferOutput<typeof Outcome>;
 
+const Extreme = v.object({ value: v.number(), bitstream: text, serial: text, at: timestamp });
+
+/** How an experiment stands, as the client that runs it tells now and then. */
+export const ToldExperiment = v.object({
+  reservation: text,
+  kind: orEmpty,
+  began: timestamp,
+  at: timestamp,
+  runs: natural,
+  run: v.object({
+    began: timestamp,
+    ended: orNull(timestamp),
+    results: natural,
+    failures: natural,
+    total: orNull(natural),
+  }),
+  results: natural,
+  failures: natural,
+  failed: v.optional(v.record(text, natural), {}),
+  numbers: v.optional(
+    v.array(
+      v.object({
+        name: text,
+        lowest: Extreme,
+        highest: Extreme,
+        boards: v.record(
+          text,
+          v.object({
+            count: natural,
+            mean: v.number(),
+            deviation: orNull(v.number()),
+            lowest: v.number(),
+            highest: v.number(),
+          }),
+        ),
+        histogram: v.object({ lowest: v.number(), width: v.number(), counts: v.array(natural) }),
+        spans: v.array(
+          v.object({
+            at: timestamp,
+            count: natural,
+            mean: v.number(),
+            lowest: v.number(),
+            highest: v.number(),
+          }),
+        ),
+        span: v.number(),
+      }),
+    ),
+    [],
+  ),
+});
+export type ToldExperiment = v.InferOutput<typeof ToldExperiment>;
+
 export const FarmErrorInfo = v.object({
   code: text,
   message: text,

@@ -36,6 +36,9 @@ export const PRINCIPALS = family("broker/principals", { state: true });
 export const EVENT = family(
   "user/{user}/reservation/{reservation}/event/{sender}/{serial}/{event}",
 );
+export const EXPERIMENT = family("user/{user}/client/{client}/experiment/{reservation}", {
+  state: true,
+});
 export const LOG = family("log/{role}/{id}/{level}", { qos: 0 });
 export const REPLY = family("user/{user}/client/{client}/reply/{sender}");
 export const OPERATION = family("control/call/{user}/{operation}");
@@ -55,6 +58,7 @@ export const READ: readonly Family[] = [
   WORKER_STATE,
   CONTROL_STATE,
   CLAIM,
+  EXPERIMENT,
   LOG,
   PRINCIPALS,
 ];

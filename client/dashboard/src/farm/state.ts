@@ -50,6 +50,7 @@ export type Part =
   | "boards"
   | "reservations"
   | "claims"
+  | "experiments"
   | "history"
   | "happenings"
   | "logs"
@@ -66,6 +67,8 @@ export interface FarmState {
   boards: Map<string, Board>;
   reservations: Map<string, m.Reservation>;
   claims: Map<string, m.Claim>;
+  /** What one's own programs tell of their evaluations, by client and reservation. */
+  experiments: Map<string, m.ToldExperiment>;
   history: m.HistoryEntry[];
   happenings: Happening[];
   logs: LogLine[];
@@ -88,6 +91,7 @@ export function emptyState(): FarmState {
     boards: new Map(),
     reservations: new Map(),
     claims: new Map(),
+    experiments: new Map(),
     history: [],
     happenings: [],
     logs: [],
@@ -162,6 +166,11 @@ function reduce(state: FarmState, family: t.Family, ids: t.Ids, message: Message
     case t.CLAIM:
       keep(state.claims, id("serial"), gone ? null : m.decode(m.Claim, payload));
       return "claims";
+    case t.EXPERIMENT: {
+      const key = `${id("client")}/${id("reservation")}`;
+      keep(state.experiments, key, gone ? null : m.decode(m.ToldExperiment, payload));
+      return "experiments";
+    }
     case t.CONTROL_HISTORY:
       if (gone) return null;
       state.history = mergeHistory(state.history, m.decode(m.History, payload).entries);

@@ -1,18 +1,20 @@
 /** What one's own boards measure: progress, values as a histogram and over time, boards compared. */
 
-import { useEffect, useMemo } from "preact/hooks";
+import { useMemo } from "preact/hooks";
 import * as t from "../bus/topics";
-import { tick } from "../clock";
-import { useLive, useNeeds, useSession } from "../components/context";
+import { useNeeds, useSession } from "../components/context";
+import { ExperimentProgress } from "../components/experiment_progress";
 import { Plot, type Series } from "../components/plot";
 import { Age, At } from "../components/times";
-import { bestSoFar, histogram, outcomeRate, type Point, perBoard } from "../farm/experiment";
-import type { Asked } from "../farm/queue_status";
-import type { FarmState } from "../farm/state";
-import { count, duration, figure, percent } from "../format";
+import { type Point, perBoard, type Summary } from "../farm/experiment";
+import * as told from "../farm/told_experiment";
+import { figure } from "../format";
 import { link, route, setParams } from "../route";
 
 const NEEDS = [[t.RESERVATION]] as const;
+
+/** In the address: everything that this page has seen, of whichever reservation. */
+const ALL = "all";
 
 /** Failures that are listed. */
 const MOST_LISTED = 20;
@@ -21,23 +23,31 @@ export function ExperimentView() {
   const session = useSession();
   useNeeds(NEEDS);
   const version = session.experimentChanged.value;
+  session.read("experiments");
   const { params } = route.value;
-  const { experiment } = session;
-  const metric = params.get("metric") || experiment.metrics[0] || "";
-  const highest = params.get("best") !== "lowest";
+  const { experiment, state } = session;
   const only = params.get("reservation") ?? "";
+  const whole = only === ALL ? null : told.chosen(state.experiments.values(), only);
+  const shown = only === ALL ? "" : (whole?.reservation ?? only);
+  const numbers = whole?.numbers.map(({ name }) => name) ?? [];
+  const metrics = [...new Set([...numbers, ...experiment.metrics])];
+  const metric = params.get("metric") || metrics[0] || "";
+  const highest = params.get("best") !== "lowest";
   const points = useMemo(
     () =>
       experiment.points
-        .filter((p) => metric in p.values && (only === "" || p.reservation === only))
+        .filter((p) => metric in p.values && (shown === "" || p.reservation === shown))
         .sort((a, b) => a.at - b.at),
-    [experiment, metric, only, version],
+    [experiment, metric, shown, version],
   );
-  const reservations = [...new Set(experiment.points.map((p) => p.reservation))];
+  const summed = whole?.numbers.find(({ name }) => name === metric) ?? null;
+  const seen = experiment.points.map((p) => p.reservation);
+  const tellers = [...state.experiments.values()].map(({ reservation }) => reservation);
+  const reservations = [...new Set([...tellers, ...seen])];
   return (
     <div class="experiment">
-      <Progress />
-      {experiment.metrics.length > 0 && (
+      <ExperimentProgress whole={whole} />
+      {metrics.length > 0 && (
         <div class="tools">
           <label>
             Value{" "}
@@ -45,7 +55,7 @@ export function ExperimentView() {
               value={metric}
               onChange={(event) => setParams({ metric: event.currentTarget.value })}
             >
-              {experiment.metrics.map((name) => (
+              {metrics.map((name) => (
                 <option key={name}>{name}</option>
               ))}
             </select>
@@ -63,10 +73,10 @@ export function ExperimentView() {
           <label>
             Reservation{" "}
             <select
-              value={only}
+              value={shown === "" ? ALL : shown}
               onChange={(event) => setParams({ reservation: event.currentTarget.value })}
             >
-              <option value="">all</option>
+              <option value={ALL}>all that was seen here</option>
               {reservations.map((id) => (
                 <option key={id}>{id}</option>
               ))}
@@ -74,8 +84,14 @@ export function ExperimentView() {
           </label>
         </div>
       )}
-      {points.length > 0 ? (
-        <Values points={points} metric={metric} highest={highest} />
+      {points.length > 0 || summed !== null ? (
+        <Values
+          points={points}
+          summed={summed}
+          failed={whole?.failed ?? {}}
+          metric={metric}
+          highest={highest}
+        />
       ) : (
         <p class="empty">Results show here as your boards measure, from when you signed in here.</p>
       )}
@@ -84,81 +100,10 @@ export function ExperimentView() {
   );
 }
 
-/** What holds boards of mine, by worker: whom to ask what waits there. */
-function asked(state: FarmState, user: string): Asked[] {
-  const found: Asked[] = [];
-  for (const { id, user: holder, state: phase, devices } of state.reservations.values()) {
-    if (holder !== user || phase !== "active") continue;
-    const serving = devices.filter((each) => each.state === "serving");
-    for (const worker of new Set(serving.map((each) => each.worker))) {
-      const serials = serving.filter((each) => each.worker === worker).map((each) => each.serial);
-      found.push({ worker, reservation: id, serials });
-    }
-  }
-  return found;
-}
-
-function Progress() {
-  const session = useSession();
-  const live = useLive();
-  session.read("reservations");
-  useEffect(() => {
-    if (!live) return;
-    return session.statuses.follow(() => asked(session.state, session.user));
-  }, [session, live]);
-  const { experiment } = session;
-  const statuses = [...session.statuses.value.value.values()];
-  const waiting = statuses.reduce(
-    (sum, { queued, measuring }) => sum + queued + (measuring === null ? 0 : 1),
-    0,
-  );
-  const times = [...experiment.points, ...experiment.failures].map(({ at }) => at).sort(number);
-  const rate = outcomeRate(times, Math.max(tick.value, times.at(-1) ?? 0));
-  const done = experiment.results + experiment.failed;
-  const share = done + waiting === 0 ? 0 : done / (done + waiting);
-  return (
-    <section aria-label="Progress">
-      <dl class="figures">
-        <Figure name="results" value={figure(experiment.results)} />
-        <Figure name="failures" value={figure(experiment.failed)} />
-        <Figure name="a second" value={figure(rate)} />
-        <Figure name="on the boards" value={figure(waiting)} />
-        <Figure
-          name="done with those in"
-          value={rate && waiting > 0 ? duration((waiting / rate) * 1000) : "–"}
-        />
-      </dl>
-      <progress
-        value={share}
-        aria-label="Evaluations seen that have ended, of those and the ones on the boards"
-      />
-      <p class="dim">
-        {percent(share)} of what this page knows of: what your program has not sent yet is not
-        counted.
-        {experiment.missed > 0 &&
-          ` ${count(experiment.missed, "event")} came while this page was not connected: your program has them.`}
-      </p>
-    </section>
-  );
-}
-
-function number(a: number, b: number): number {
-  return a - b;
-}
-
-function Figure({ name, value }: { name: string; value: string }) {
-  return (
-    <div class="figure">
-      <dt>{name}</dt>
-      <dd>
-        <strong>{value}</strong>
-      </dd>
-    </div>
-  );
-}
-
 interface ValuesProps {
   points: readonly Point[];
+  summed: told.ToldNumber | null;
+  failed: Readonly<Record<string, number>>;
   metric: string;
   highest: boolean;
 }
@@ -166,36 +111,45 @@ interface ValuesProps {
 const OVER_TIME: readonly Series[] = [
   { label: "results", as: "points" },
   { label: "best so far", as: "line" },
+  { label: "mean before", as: "line" },
 ];
 const BARS: readonly Series[] = [{ label: "how often", as: "bars" }];
 
-function Values({ points, metric, highest }: ValuesProps) {
-  const values = useMemo(() => points.map((p) => p.values[metric] ?? 0), [points, metric]);
-  const overTime = useMemo<[number[], number[], number[]]>(
-    () => [points.map((p) => p.at / 1000), values, bestSoFar(values, highest)],
-    [points, values, highest],
+function Values({ points, summed, failed, metric, highest }: ValuesProps) {
+  const session = useSession();
+  const overTime = useMemo(
+    () => told.overTime(summed, points, metric, highest),
+    [summed, points, metric, highest],
   );
-  const bins = useMemo(() => histogram(values), [values]);
+  const lines = useMemo<[number[], (number | null)[], number[], (number | null)[]]>(
+    () => [overTime.at, overTime.values, overTime.best, overTime.means],
+    [overTime],
+  );
+  const values = useMemo(() => points.map((p) => p.values[metric] ?? 0), [points, metric]);
+  const bins = useMemo(() => told.bins(summed, values), [summed, values]);
   const bars = useMemo<[number[], (number | null)[]]>(
     () => [bins.edges, [...bins.counts, null]],
     [bins],
   );
-  const best = points.reduce((a, b) => {
-    const [first, second] = [a.values[metric] ?? 0, b.values[metric] ?? 0];
-    return (highest ? second > first : second < first) ? b : a;
-  });
+  const best = told.best(summed, points, metric, highest);
+  const boards =
+    summed === null
+      ? perBoard(points, session.experiment.failures, metric)
+      : told.compared(summed, failed);
   return (
     <>
-      <p class="best">
-        Best so far: <strong>{figure(best.values[metric])}</strong> {metric}, {best.bitstream} on{" "}
-        <a href={link("board", best.serial)}>{best.serial}</a>, <Age since={best.at} /> ago.
-      </p>
+      {best !== null && (
+        <p class="best">
+          Best so far: <strong>{figure(best.value)}</strong> {metric}, {best.bitstream} on{" "}
+          <a href={link("board", best.serial)}>{best.serial}</a>, <Age since={best.at} /> ago.
+        </p>
+      )}
       <div class="plots">
         <section aria-labelledby="time-title">
           <h2 id="time-title">Over time</h2>
           <Plot
-            label={`${metric} of ${points.length} results over time, best ${figure(best.values[metric])}`}
-            data={overTime}
+            label={`${metric} of ${points.length} results over time, best ${figure(best?.value)}`}
+            data={lines}
             series={OVER_TIME}
             time={true}
           />
@@ -210,14 +164,12 @@ function Values({ points, metric, highest }: ValuesProps) {
           />
         </section>
       </div>
-      <Comparison points={points} metric={metric} />
+      <Comparison boards={boards} />
     </>
   );
 }
 
-function Comparison({ points, metric }: { points: readonly Point[]; metric: string }) {
-  const session = useSession();
-  const boards = perBoard(points, session.experiment.failures, metric);
+function Comparison({ boards }: { boards: readonly Summary[] }) {
   const low = Math.min(...boards.map((each) => each.lowest).filter(Number.isFinite));
   const high = Math.max(...boards.map((each) => each.highest).filter(Number.isFinite));
   const at = (value: number): string =>
