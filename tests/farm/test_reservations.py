@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.farm.conftest import wait_until
 
-from icebus.client import Admin, Failure, PulseCountClient
+from icebus.client import Admin, DevicesAvailable, Failure, PulseCountClient
 from icebus.client._farm_directory import profile_path
 from icebus.schemas.errors import DeviceFailed, DeviceNotHeld, DeviceNotServing
 
@@ -474,3 +474,20 @@ def test_given_a_reservation_when_it_grows_then_its_new_boards_measure_too(
         assert measured == {first, *new} == set(boards.serials)
         boards.release(new)
         assert boards.grow(serials=new[:1]) == new[:1]
+
+
+def test_given_devices_that_somebody_releases_when_a_client_listens_then_it_is_told_of_them(
+    farm: Up,
+) -> None:
+    told: list[DevicesAvailable] = []
+    with (
+        PulseCountClient(farm=profile_path(farm.directory, "ann")) as ann,
+        PulseCountClient(farm=profile_path(farm.directory, "ben")) as ben,
+    ):
+        with ann.reserve(BOARDS - 1) as taken:
+            ben.on("devices_available")(told.append)
+            wait_until(lambda: bool(told))
+            assert len(told[0].serials) == 1
+            assert not set(taken.serials) & set(told[0].available)
+        wait_until(lambda: len(told[-1].available) == BOARDS)
+    assert sorted(serial for each in told[1:] for serial in each.serials) == sorted(taken.serials)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from icebus.client._admin import Admin
+    from icebus.client._available_devices import DevicesAvailable
     from icebus.client._client import Client
     from icebus.client._connection.hook_runner import ReceivedEvent
     from icebus.client._evaluating.bitstreams import Bitstream
@@ -43,6 +44,7 @@ _HOMES = {
     "Bitstream": "icebus.client._evaluating.bitstreams",
     "Boards": "icebus.client.kinds.pulsecount",
     "Client": "icebus.client._client",
+    "DevicesAvailable": "icebus.client._available_devices",
     "EvaluationsFailed": "icebus.client._evaluating.outcomes",
     "EventHandler": "icebus.client._handlers",
     "Failure": "icebus.schemas.measuring",
@@ -76,6 +78,7 @@ __all__ = [
     "Bitstream",
     "Boards",
     "Client",
+    "DevicesAvailable",
     "EvaluationsFailed",
     "EventHandler",
     "Failure",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from icebus.schemas.measuring import BatchFinished, Failure, Result
 
 if TYPE_CHECKING:
+    from icebus.client._available_devices import DevicesAvailable
     from icebus.client._endings import Ending
     from icebus.client._reservation.queue_place import Waiting
     from icebus.schemas.errors import IcebusError
@@ -46,6 +47,9 @@ class EventHandler:
 
     def device_replaced(self, replaced: DeviceReplaced) -> None:
         """Another device takes the place of one that failed."""
+
+    def devices_available(self, available: DevicesAvailable) -> None:
+        """Devices can be reserved for the client's kind that could not be before."""
 
     def offered(self, offered: Offered) -> None:
         """Another user offers a reservation to this one; ``client.accept`` takes it."""

@@ -10,6 +10,7 @@ from typing import ClassVar, Self, TypeVar
 
 from icebus.client import _open_sessions as open_sessions
 from icebus.client import _retained as retained
+from icebus.client._available_devices import AvailableDevices
 from icebus.client._connection import operations
 from icebus.client._connection.connection import Connection
 from icebus.client._connection.hook_runner import Hook
@@ -71,6 +72,7 @@ class Session:
     ) -> None:
         address = find_address(url, farm)
         self._connection = Connection(address, Deadline.after(timeout))
+        self._available = AvailableDevices(self._connection.bus, self._connection.hooks, self.kind)
         self._observes = False
         open_sessions.opened(self)
         for handler in handlers:
@@ -101,6 +103,7 @@ class Session:
             )
         self._connection.hooks.add_handler(handler)
         self._connection.listen()
+        self._available.listen()
 
     def on(self, event: str) -> Callable[[F], F]:
         """Register a function for an event; a decorator that returns the function unchanged.
@@ -121,6 +124,7 @@ class Session:
         def register(function: F) -> F:
             self._connection.hooks.add(event, function)
             self._connection.listen()
+            self._available.listen()
             return function
 
         return register

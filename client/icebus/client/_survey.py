@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 from icebus.bus import Bus, Incoming, wait_for
 from icebus.schemas.components import (
@@ -129,6 +130,30 @@ class Survey:
                 self.history = told.entries
             case Reservation() as reservation:
                 self.reservations[ids["reservation"]] = reservation
+
+    def forget(self, topic: Topic, ids: Mapping[str, str]) -> None:
+        """A message is retained no longer."""
+        if topic == CONTROL_HEARTBEAT:
+            self.heartbeat = None
+        elif topic == CONTROL_HISTORY:
+            self.history = []
+        elif topic == DEVICE:
+            self.devices.pop((ids["worker"], ids["serial"]), None)
+        else:
+            [id_] = ids.values()
+            self._by_id[topic.template].pop(id_, None)
+
+    @property
+    def _by_id(self) -> dict[str, dict[str, Any]]:
+        """What is known of those whose topics name them by one id."""
+        return {
+            CONTROL_STATE.template: self.controls,
+            WORKER_STATE.template: self.workers,
+            WORKER_HEARTBEAT.template: self.heartbeats,
+            WORKER_KINDS.template: self.kinds,
+            CLAIM.template: self.claims,
+            RESERVATION.template: self.reservations,
+        }
 
 
 def survey(bus: Bus, deadline: Deadline, topics: Iterable[Topic] = EVERYTHING) -> Survey:
