@@ -10,7 +10,14 @@ from typer.testing import CliRunner
 
 from icebus.client.cli.app import app
 from icebus.client.cli.commands import admin as module
-from icebus.schemas.errors import BrokerUnavailable, Conflict, UnknownDevice, UnknownReservation
+from icebus.schemas.errors import (
+    BrokerUnavailable,
+    Conflict,
+    InvalidRequest,
+    UnknownDevice,
+    UnknownReservation,
+)
+from icebus.schemas.operations.administration import WorkerRetired
 
 
 class Admin:
@@ -35,6 +42,25 @@ class Admin:
             raise BrokerUnavailable("the broker is away")
         self.done.append(serial)
         return serials
+
+    def drain(self, worker: str, reason: str) -> list[str]:
+        if worker == "nobody":
+            raise InvalidRequest("no worker nobody was ever here")
+        self.done.append(worker)
+        return ["r1"]
+
+    def undrain(self, worker: str, reason: str) -> list[str]:
+        return self.drain(worker, reason)
+
+    def retire(self, worker: str, reason: str) -> WorkerRetired:
+        self.done.append(worker)
+        return WorkerRetired(worker=worker, forgotten=[])
+
+    def change(self, serials: list[str], *_: str) -> list[str]:
+        self.done += serials
+        return serials
+
+    reboot = reflash = quarantine = unquarantine = move = change
 
     def end(self, name: str, reason: str) -> Any:
         if name == "over":
@@ -63,7 +89,7 @@ def test_given_a_list_when_one_is_held_then_the_others_are_forgotten_and_the_cod
     assert code == 1
     assert admin.done == ["A", "B"]
     assert "A forgotten" in said
-    assert "HELD: HELD is held by ben" in said
+    assert "HELD is held by ben" in said.splitlines(), "what is said of it names it once"
 
 
 def test_given_a_list_of_which_all_fail_alike_then_the_code_is_that_of_their_failure(
@@ -77,4 +103,39 @@ def test_given_a_list_of_which_all_fail_alike_then_the_code_is_that_of_their_fai
 def test_given_a_farm_that_can_not_be_asked_then_the_rest_is_not_tried(admin: Admin) -> None:
     with pytest.raises(BrokerUnavailable):
         CliRunner().invoke(app, ["admin", "forget", "AWAY", "A", "--yes"], catch_exceptions=False)
+    assert admin.done == []
+
+
+def test_given_workers_when_one_was_never_there_then_the_others_are_drained(admin: Admin) -> None:
+    code, said = run("drain", "w1", "nobody", "w2", "--reason", "noon")
+
+    assert code == 6
+    assert admin.done == ["w1", "w2"]
+    assert "w2 drains; 1 reservation to finish" in said
+    assert run("undrain", "w1", "w2")[0] == 0
+    assert run("retire", "w1", "w2", "--yes")[0] == 0
+
+
+@pytest.mark.parametrize(
+    "command", [each.callback.__name__ for each in module.app.registered_commands if each.callback]
+)
+def test_given_any_change_when_it_is_not_to_ask_then_it_takes_yes_and_does_it(
+    admin: Admin, command: str
+) -> None:
+    options = {"quarantine": ["--reason", "loose"], "move": ["--to", "w2"]}.get(command, [])
+
+    assert run(command, "A", "-y", *options)[0] == 0
+    assert admin.done == ["A"]
+
+
+@pytest.mark.parametrize("command", ["end", "reboot", "reflash", "quarantine", "forget", "retire"])
+def test_given_a_terminal_when_others_would_be_harmed_then_it_asks_before(
+    admin: Admin, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "is_asked", lambda: True)
+    options = ["--reason", "loose"] if command == "quarantine" else []
+    done = CliRunner().invoke(app, ["admin", command, "A", *options], input="n\n")
+
+    assert done.exit_code == 1
+    assert "A" in done.output
     assert admin.done == []

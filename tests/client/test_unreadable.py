@@ -73,3 +73,14 @@ def test_given_a_reservation_that_ends_with_its_run_then_nothing_is_called_kept(
     given_up = Withdrawn(withdrawn=8, measuring=2)
     assert "kept" in in_words(given_up)
     assert "kept" not in in_words(given_up, kept=False)
+
+
+def test_given_a_name_when_it_is_long_then_it_is_kept_whole_or_refused_and_never_cut(
+    circuits: list[Path],
+) -> None:
+    data = circuits[0].read_bytes()
+
+    assert load(("x" * 4096, data)).name == "x" * 4096
+    with pytest.raises(InvalidRequest, match="4,096 characters") as caught:
+        load(("x" * 4097, data))
+    assert len(caught.value.message) < 500

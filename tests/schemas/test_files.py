@@ -157,7 +157,7 @@ def test_given_files_whose_bytes_have_not_come_then_they_are_listed_once() -> No
         ({"sha256": "0" * 63}, "sha256"),
         ({"sha256": "G" * 64}, "sha256"),
         ({"data": "not base64!"}, "data"),
-        ({"data": "", "name": "x" * 256}, "name"),
+        ({"data": "", "name": "x" * 4097}, "name"),
         ({"data": "", "id": "a b"}, "id"),
         ({"data": "", "colour": "red"}, "colour"),
         ({"data": base64.b64encode(bytes(MAX_FILE_SIZE + 1)).decode()}, "more than"),

@@ -28,6 +28,9 @@ from icebus.schemas.ids import Id, Sha256, new_id
 MAX_FILE_SIZE = 1 << 20
 """Bytes of a file, uncompressed: ten times a bitstream, and small enough to hold many."""
 
+LONGEST_NAME = 4096
+"""Characters of a file's name, which may be a path: Linux has no longer ones."""
+
 LONGEST_KEPT_UNPACKED = 256 << 10
 """Bytes of a file that came inline which are kept unpacked until it is read: twice a bitstream."""
 
@@ -175,7 +178,7 @@ class File(BaseModel):
         default_factory=new_id,
         description="Names this use of the file; results carry it back. Chosen by the client.",
     )
-    name: str = Field(default="unnamed", max_length=255)
+    name: str = Field(default="unnamed", max_length=LONGEST_NAME)
     media_type: str = Field(default="application/octet-stream", max_length=127)
     annotations: dict[str, JsonValue] = Field(
         default_factory=dict, description="Anything the client wants back with the result."

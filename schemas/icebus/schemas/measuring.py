@@ -14,6 +14,7 @@ from pydantic import Field, PrivateAttr
 from icebus.schemas.errors import AnyError
 from icebus.schemas.ids import Id, Serial, Sha256
 from icebus.schemas.message import Json, Message, Natural, Timestamp
+from icebus.schemas.wording import said_of
 
 QUEUE_CAPACITY = 64
 """Evaluations that may wait on one device. More would only hide a client that runs ahead: at one
@@ -120,6 +121,11 @@ class Failure(Outcome):
     def where(self) -> str:
         """The bitstream and the device, for people."""
         return f"{self.bitstream} on {self.serial}" if self.serial else self.bitstream
+
+    @property
+    def told(self) -> str:
+        """What failed, where and why, for people."""
+        return said_of(self.where, str(self.error), prefixed_with=self.bitstream)
 
 
 class BatchFinished(Message):

@@ -102,3 +102,22 @@ def counted(number: int, noun: str) -> str:
     ('1 device', '2 devices')
     """
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def said_of(name: str, message: str, *, prefixed_with: str = "") -> str:
+    """A message, with the name of what it is about in front unless it has that already.
+
+    Args:
+        name: of what it is about.
+        message: what is said of it.
+        prefixed_with: what the message may begin with that says the same.
+
+    >>> said_of("a.bin on B1", "a.bin: too short", prefixed_with="a.bin")
+    'a.bin on B1: too short'
+    >>> said_of("B1", "B1 is held by ben"), said_of("B1", "no answer"), said_of("B", "no device B")
+    ('B1 is held by ben', 'B1: no answer', 'no device B')
+    """
+    rest = message.removeprefix(f"{prefixed_with or name}: ")
+    if rest == message and re.search(rf"(?<![\w.-]){re.escape(name)}(?![\w.-])", message):
+        return message
+    return f"{name}: {rest}"

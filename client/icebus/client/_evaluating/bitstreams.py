@@ -14,11 +14,9 @@ from icebus.client._json_values import json_object, json_text, printable
 from icebus.client._reservation.document import meant_devices
 from icebus.schemas.boards import bitstream
 from icebus.schemas.errors import BitstreamInvalid, InvalidRequest
-from icebus.schemas.files import MAX_FILE_SIZE, Blob
+from icebus.schemas.files import LONGEST_NAME, MAX_FILE_SIZE, Blob
 from icebus.schemas.logs import shortened
 from icebus.schemas.operations.reservations import Reservation
-
-MAX_NAME = 255
 
 LONGEST_SHOWN = 300
 """Characters of a path in an error."""
@@ -39,7 +37,8 @@ class Bitstream:
         problem: why it is not valid; None when it is, or wasn't checked.
 
     Raises:
-        InvalidRequest: the name is not text, or the annotations are not what JSON can hold.
+        InvalidRequest: the name is not text or too long, or the annotations are not what JSON can
+            hold.
     """
 
     name: str
@@ -49,8 +48,13 @@ class Bitstream:
 
     def __post_init__(self) -> None:
         name = json_text(self.name, "the name of a bitstream")
+        if len(name) > LONGEST_NAME:
+            raise InvalidRequest(
+                f"{shortened(name, LONGEST_SHOWN)}: a bitstream's name has at most "
+                f"{LONGEST_NAME:,} characters; what else belongs to it goes into its annotations"
+            )
         annotations = json_object(self.annotations, f"{name}: annotations")
-        object.__setattr__(self, "name", name[:MAX_NAME])
+        object.__setattr__(self, "name", name)
         object.__setattr__(self, "annotations", annotations)
 
     @classmethod

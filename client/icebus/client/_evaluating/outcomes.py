@@ -23,7 +23,7 @@ class EvaluationsFailed(errors.EvaluationsFailed):
     @classmethod
     def of(cls, failures: Sequence[Failure], count: int, outcomes: int) -> EvaluationsFailed:
         """The error for ``count`` failures among ``outcomes``, of which some are listed."""
-        told = "; ".join(f"{failure.where}: {failure.error}" for failure in failures[:LISTED])
+        told = "; ".join(failure.told for failure in failures[:LISTED])
         more = f"; and {count - LISTED} more" if count > LISTED else ""
         error = cls(
             f"{count} of {outcomes} evaluations failed: {told}{more}",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import logging
 import signal
 import sys
 from collections.abc import Callable
@@ -35,14 +34,13 @@ from icebus.client.cli.commands import (
     watch,
     workers,
 )
-from icebus.client.cli.completion import complete_farm
+from icebus.client.cli.common_options import Farm, Verbose, log_verbosely, with_common_options
 from icebus.client.cli.connecting import FARM
 from icebus.client.cli.exit_codes import EXIT_CODES, FAILED, INTERRUPTED, USAGE, describe
 from icebus.client.cli.help_text import reflow
 from icebus.client.cli.output import print_line, print_message
 from icebus.client.cli.running_command import Command, called
 from icebus.client.cli.streams import OutputError, drop_output, has_reader, open_standard_streams
-from icebus.schemas.logs import PLAIN, TIMED, log_to_stderr
 
 if TYPE_CHECKING:
     from icebus.schemas.errors import IcebusError
@@ -64,7 +62,8 @@ app = typer.Typer(
     Start with `icebus up` in one shell and `icebus evaluate FILE...` in another.
 
     The farm is the one of --farm, $ICEBUS_URL or $ICEBUS_FARM, else the one that `icebus profile
-    use` chose, else the one that `icebus up` runs on this machine.
+    use` chose, else the one that `icebus up` runs on this machine. -v and --farm may as well stand
+    behind a command.
     """,
 )
 
@@ -79,26 +78,8 @@ def _print_version(asked: bool) -> None:
 
 @app.callback()
 def options(
-    verbose: Annotated[
-        int,
-        typer.Option(
-            "--verbose",
-            "-v",
-            count=True,
-            help="Log on stderr what the client does: connections, requests to control, "
-            "reservations, evaluations sent. Twice: also calls of boards and each outcome.",
-        ),
-    ] = 0,
-    farm: Annotated[
-        str | None,
-        typer.Option(
-            "--farm",
-            metavar="NAME|PATH",
-            help="Another farm or user: a name that `icebus profile list` has, a user of this "
-            "machine's farm, or the path of a profile.",
-            autocompletion=complete_farm,
-        ),
-    ] = None,
+    verbose: Verbose = 0,
+    farm: Farm = None,
     version: Annotated[  # noqa: ARG001 - its callback does it
         bool,
         typer.Option(
@@ -108,8 +89,7 @@ def options(
 ) -> None:
     """Set up logging."""
     FARM.set(farm)
-    level = logging.DEBUG if verbose > 1 else logging.INFO if verbose else logging.ERROR
-    log_to_stderr(level, TIMED if verbose else PLAIN)
+    log_verbosely(verbose)
 
 
 PANELS = {
@@ -138,6 +118,7 @@ for _command in (
 ):
     _command.cls = Command
     _function = cast("Callable[..., object]", _command.callback)
+    _command.callback = with_common_options(_function)
     _command.help = reflow(inspect.getdoc(_function) or "")
     for _panel, _names in PANELS.items():
         if _function.__name__ in _names:

@@ -281,7 +281,7 @@ def _file(path: str, read: Read) -> tuple[dict[str, Any], Blob]:
             f"{path}: {len(data):,} bytes; the bus carries files of {MAX_FILE_SIZE:,}"
         )
     blob = Blob.of(data)
-    file = File(name=PurePath(path).name[:255], sha256=blob.sha256)
+    file = File(name=PurePath(path).name, sha256=blob.sha256)
     return file.model_dump(mode="json", exclude_none=True), blob
 
 

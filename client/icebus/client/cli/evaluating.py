@@ -57,8 +57,12 @@ class BoardRequest:
     @property
     def reserves(self) -> bool:
         """Whether it says anything that only a reservation for the run can meet."""
-        said = (self.count, self.selector, self.wait, self.priority, self.replace, self.args)
-        return any(said)
+        return self.makes_anew or bool(self.wait or self.priority)
+
+    @property
+    def makes_anew(self) -> bool:
+        """Whether it says what boards that are held already may not have been reserved with."""
+        return any((self.count, self.selector, self.replace, self.args))
 
 
 @dataclass(frozen=True)
@@ -188,7 +192,9 @@ def _boards(
     kind = request.kind or KIND
     reservation = None if request.reserves else request.reservation
     serials = list(request.serials)
-    if reservation is None and not request.reserves and not serials:
+    if reservation is None and serials and not request.makes_anew:
+        reservation = holding(client, request.kind, serials)
+    elif reservation is None and not request.reserves:
         reservation = _held(client, kind)
     if reservation is not None:
         with waiting_message(f"waiting for reservation {reservation}"):
@@ -228,3 +234,30 @@ def _held(client: GenericMeasuringClient, kind: str) -> str | None:
             "reserve boards for this run with -n"
         )
     return held[0] if held else None
+
+
+def holding(client: GenericMeasuringClient, kind: str | None, serials: Sequence[str]) -> str | None:
+    """The reservation of this user that holds all those boards; None where none holds any."""
+    from icebus.client._reservation.document import held
+    from icebus.schemas.ids import meant
+
+    boards = {board.serial: each for each in client.reservations() for board in held(each)}
+    wanted = dict.fromkeys(meant(serials, boards))
+    ours = {serial: boards[serial] for serial in wanted if serial in boards}
+    if not ours:
+        return None
+    first, *others = {each.id: each for each in ours.values()}.values()
+    lacking = [serial for serial in wanted if serial not in ours]
+    if others or lacking:
+        told = [f"{serial} is in reservation {each.id}" for serial, each in ours.items()]
+        told += [f"{serial} in none" for serial in lacking]
+        raise typer.BadParameter(
+            f"of the boards that you name, {', '.join(told)}: evaluate on those of each by "
+            "themselves"
+        )
+    if kind not in (None, first.kind):
+        raise typer.BadParameter(
+            f"you hold {' '.join(ours)} for {first.kind} (reservation {first.id}): `--kind "
+            f"{first.kind}` uses that, `icebus release {first.id}` lets go of it"
+        )
+    return first.id

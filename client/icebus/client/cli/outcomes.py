@@ -72,7 +72,7 @@ class OutcomePrinter:
             message = f"{outcome.serial}: {outcome.error}"
             if message not in self._messages:
                 self._messages.add(message)
-                print_message(f"{outcome.where}: {outcome.error}")
+                print_message(outcome.told)
         row = as_row(outcome, self._names)
         if self._csv is not None:
             self._csv.row(row)

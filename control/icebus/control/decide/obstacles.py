@@ -35,6 +35,9 @@ class Obstacle(StrEnum):
 TEMPORARY = (Obstacle.HELD, Obstacle.BUSY, Obstacle.HELD_BACK)
 """What goes by itself, so that waiting for it makes sense."""
 
+LATER = "when they are free, or reserve them apart, which may wait in the queue"
+"""Advice for who wants more devices in a reservation: those are given now or not at all."""
+
 
 class Situation(NamedTuple):
     """All that counts for whether a device can be had.
@@ -130,6 +133,7 @@ class Wanted:
         serials: which ones.
         selector: what labels they must have.
         allowed: labels that the user is limited to, one of these; none for no limit.
+        grows: whether they come to a reservation's others, for which nobody stands in the queue.
     """
 
     kind: str
@@ -138,6 +142,7 @@ class Wanted:
     serials: tuple[str, ...] = ()
     selector: Selector = field(default_factory=Selector)
     allowed: tuple[Selector, ...] = ()
+    grows: bool = False
 
     @property
     def number(self) -> int:
@@ -177,9 +182,10 @@ def missing_named(wanted: Wanted, refused: Iterable[Refused]) -> tuple[str, Devi
         for serial, why in explained.items()
     )
     temporary = any(obstacle in TEMPORARY for *_, obstacle in devices)
+    remedy = f"grow again {LATER}" if wanted.grows else "wait for them in the queue"
     return reason, DeviceUnavailable(
         "; ".join(f"{serial} is {why}" for serial, why in explained.items())
-        + ("; wait for them in the queue" if temporary else ""),
+        + (f"; {remedy}" if temporary else ""),
         serials=explained,
         soon=all(obstacle is Obstacle.BUSY for *_, obstacle in devices),
         temporary=temporary,
@@ -244,10 +250,10 @@ def _not_enough(
     what = f"{counted(wanted.number, 'device')} of kind {wanted.kind}"
     if wanted.selector.requirements:
         what += f" with {wanted.selector}"
-    remedies = [f"reserve {available}"] if available else []
+    remedies = [f"{'grow by' if wanted.grows else 'reserve'} {available}"] if available else []
     temporary = any(obstacles[each] for each in TEMPORARY)
     if temporary:
-        remedies.append("wait for others in the queue")
+        remedies.append(f"grow {LATER}" if wanted.grows else "wait for others in the queue")
     if not obstacles.total():
         remedies = ["start a worker with boards, or `icebus up`"]
     remedy = " or ".join(remedies) or "`icebus devices` shows what each of them is and does"

@@ -34,6 +34,8 @@ def schedule(
     newcomer: ReservationRow | None = None,
     kinds: KindLookup | None = None,
     give: Callable[[Transaction, ReservationRow, Collection[str]], None] = allocate,
+    *,
+    grows: bool = False,
 ) -> Plan:
     """Give to those who wait, and to failed devices' reservations, what can be had now.
 
@@ -45,6 +47,7 @@ def schedule(
         newcomer: a reservation that is not in the database yet; it gets there if it gets devices.
         kinds: what workers offer, where that has been looked up.
         give: gives the newcomer its devices, after which it is queued no more.
+        grows: whether they come to those of a reservation, for which the newcomer can't wait.
 
     Returns:
         How all stand who still wait.
@@ -59,12 +62,13 @@ def schedule(
         if not rows and not failed:
             return Plan((), {}, frozenset())
         if new is not None and len(rows) == 1 and not failed:
-            found = _plan_single(transaction, kinds, new)
+            found = _plan_single(transaction, kinds, new, grows=grows)
             if found.grants:
                 give(transaction, new, found.grants[0].serials)
                 return Plan(found.grants, {}, frozenset())
         else:
-            found = _plan(transaction, kinds, rows.values(), failed.values())
+            growing = new.id if new is not None and grows else None
+            found = _plan(transaction, kinds, rows.values(), failed.values(), growing)
         if not found.grants:
             break
         for grant in found.grants:
@@ -86,9 +90,11 @@ def preview(transaction: Transaction) -> Plan:
     return _plan(transaction, transaction.workers.kinds(), queued, failed.values())
 
 
-def _plan_single(transaction: Transaction, kinds: KindLookup, newcomer: ReservationRow) -> Plan:
+def _plan_single(
+    transaction: Transaction, kinds: KindLookup, newcomer: ReservationRow, *, grows: bool
+) -> Plan:
     """What a request leads to where nobody else wants anything: few devices need be looked at."""
-    request = _queued_request(transaction, newcomer, kinds)
+    request = _queued_request(transaction, newcomer, kinds, grows=grows)
     few = newcomer.serials or shortlist(transaction, request.wanted)
     if few:
         found = _plan_requests(transaction, [request], few)
@@ -103,8 +109,9 @@ def _plan(
     kinds: KindLookup,
     rows: Iterable[ReservationRow],
     failed: Iterable[_Failed],
+    growing: str | None = None,
 ) -> Plan:
-    requests = [_queued_request(transaction, row, kinds) for row in rows]
+    requests = [_queued_request(transaction, row, kinds, grows=row.id == growing) for row in rows]
     requests += [_queued_request(transaction, row, kinds, hold.serial) for hold, row in failed]
     return _plan_requests(transaction, requests)
 
@@ -186,7 +193,12 @@ def _is_lost(transaction: Transaction, hold: HoldRow) -> bool:
 
 
 def _queued_request(
-    transaction: Transaction, row: ReservationRow, kinds: KindLookup, replaces: str | None = None
+    transaction: Transaction,
+    row: ReservationRow,
+    kinds: KindLookup,
+    replaces: str | None = None,
+    *,
+    grows: bool = False,
 ) -> QueuedRequest:
     try:
         firmware = kinds.accepting(row.kind, row.args)
@@ -199,7 +211,7 @@ def _queued_request(
         wanted = Wanted(row.kind, firmware, count=1, selector=selector, allowed=allowed)
     else:
         serials = tuple(row.serials or ())
-        wanted = Wanted(row.kind, firmware, row.count, serials, selector, allowed)
+        wanted = Wanted(row.kind, firmware, row.count, serials, selector, allowed, grows)
     return QueuedRequest(
         id=row.id,
         user=row.user,

@@ -27,6 +27,7 @@ from icebus.control.store.tables import DeviceRow, HoldRow, ReservationRow
 from icebus.control.transaction import Transaction
 from icebus.schemas.errors import (
     DeviceNotHeld,
+    DeviceUnavailable,
     InvalidRequest,
     ReservationQueued,
     UnknownDevice,
@@ -106,6 +107,7 @@ def grow(transaction: Transaction, user: str, args: GrowArgs) -> ReservationRepl
     _refuse_queued(row)
     parse(args.selector or "")
     _refuse_unknown(transaction, args.serials or ())
+    _refuse_present(transaction, row, args.serials or ())
     left = (row.until - transaction.now).total_seconds()
     wanted = ReservationRow(
         id=new_id(),
@@ -127,7 +129,7 @@ def grow(transaction: Transaction, user: str, args: GrowArgs) -> ReservationRepl
         request.state = ReservationState.PREPARING
         add_devices(transaction, row, serials)
 
-    place = queue.schedule(transaction, wanted, give=give).places.get(wanted.id)
+    place = queue.schedule(transaction, wanted, give=give, grows=True).places.get(wanted.id)
     if place is not None:
         raise place.refusal
     return ReservationReply(reservation=transaction.document(row))
@@ -219,6 +221,18 @@ def _holds_of(
             f"reservation {row.id} does not hold {', '.join(missing)}", serials=missing
         )
     return live
+
+
+def _refuse_present(
+    transaction: Transaction, row: ReservationRow, serials: Collection[str]
+) -> None:
+    present = sorted({hold.serial for hold in live_holds(transaction, row)} & set(serials))
+    if present:
+        raise DeviceUnavailable(
+            f"{', '.join(present)} is in reservation {row.id} already; name others",
+            serials=dict.fromkeys(present, f"in reservation {row.id} already"),
+            temporary=False,
+        )
 
 
 def _refuse_queued(row: ReservationRow) -> None:

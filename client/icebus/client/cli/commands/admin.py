@@ -11,7 +11,7 @@ import typer
 from icebus.client.cli.completion import complete_any_reservation, complete_serial, complete_worker
 from icebus.client.cli.connecting import FARM
 from icebus.client.cli.output import print_line, print_message
-from icebus.schemas.wording import counted
+from icebus.schemas.wording import counted, said_of
 
 if TYPE_CHECKING:
     from icebus.client._admin import Admin
@@ -26,7 +26,10 @@ app = typer.Typer(
 )
 
 Serials = Annotated[list[str], typer.Argument(help="Boards.", autocompletion=complete_serial)]
-WorkerId = Annotated[str, typer.Argument(help="A worker.", autocompletion=complete_worker)]
+Workers = Annotated[
+    list[str],
+    typer.Argument(metavar="WORKER...", help="Workers.", autocompletion=complete_worker),
+]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why, for users and the history.")]
 
@@ -55,8 +58,7 @@ def end(
     Examples:
       icebus admin end 5f1c2e9a7b3d4c60 --reason "maintenance at noon" --yes
     """
-    if sys.stdin.isatty():
-        _confirm(f"End {' '.join(reservations)}?", "end", yes=yes)
+    _ask("End", reservations, yes=yes)
     with _connect() as admin:
 
         def end_one(name: str) -> None:
@@ -65,38 +67,44 @@ def end(
         _each(reservations, end_one)
 
 
-def reboot(serials: Serials, reason: Reason = "") -> None:
-    """Restart boards. What they measure fails; who holds them keeps them.
+def reboot(serials: Serials, reason: Reason = "", yes: Yes = False) -> None:
+    """Restart boards. What they measure fails; who holds them keeps them. On a terminal it asks.
 
     Examples:
       icebus admin reboot 70B3D5A1
     """
+    _ask("Reboot", serials, yes=yes)
     _change(lambda admin, one: admin.reboot(one, reason), serials, "will be rebooted")
 
 
-def reflash(serials: Serials, reason: Reason = "") -> None:
+def reflash(serials: Serials, reason: Reason = "", yes: Yes = False) -> None:
     """Write boards' firmware anew. What they measure fails; who holds them keeps them.
+
+    On a terminal it asks before.
 
     Examples:
       icebus admin reflash 70B3D5A1 70B3D5A2
     """
+    _ask("Reflash", serials, yes=yes)
     _change(lambda admin, one: admin.reflash(one, reason), serials, "will be reflashed")
 
 
 def quarantine(
     serials: Serials,
     reason: Annotated[str, typer.Option("--reason", help="Why, for users and the history.")],
+    yes: Yes = False,
 ) -> None:
-    """Give boards to nobody until told otherwise. Who holds them loses them.
+    """Give boards to nobody until told otherwise. Who holds them loses them. On a terminal it asks.
 
     Examples:
       icebus admin quarantine 70B3D5A1 --reason "loose USB socket"
     """
+    _ask("Quarantine", serials, yes=yes)
     _change(lambda admin, one: admin.quarantine(one, reason), serials, "quarantined")
 
 
-def unquarantine(serials: Serials, reason: Reason = "") -> None:
-    """Let boards be reserved again.
+def unquarantine(serials: Serials, reason: Reason = "", _yes: Yes = False) -> None:
+    """Let boards be reserved again. It does nobody any harm, and never asks.
 
     Examples:
       icebus admin unquarantine 70B3D5A1 --reason soldered
@@ -125,6 +133,7 @@ def move(
         typer.Option("--to", help="The worker that has them.", autocompletion=complete_worker),
     ],
     reason: Reason = "",
+    _yes: Yes = False,
 ) -> None:
     """Have boards belong to another worker, which says that it has them. Who holds them keeps them.
 
@@ -137,32 +146,41 @@ def move(
     _change(lambda admin, one: admin.move(one, to, reason), serials, f"belongs to {to}")
 
 
-def drain(worker: WorkerId, reason: Reason = "") -> None:
-    """Let a worker finish its reservations and give it no new ones.
+def drain(workers: Workers, reason: Reason = "", _yes: Yes = False) -> None:
+    """Let workers finish their reservations and give them no new ones. It never asks.
 
     Examples:
       icebus admin drain local --reason "new kernel"
+      icebus admin drain bench1 bench2
     """
     with _connect() as admin:
-        left = admin.drain(worker, reason)
-    print_line(f"{worker} drains; {counted(len(left), 'reservation')} to finish")
-    for name in left:
-        print_line(name)
+
+        def drain_one(worker: str) -> None:
+            left = admin.drain(worker, reason)
+            print_line(f"{worker} drains; {counted(len(left), 'reservation')} to finish")
+            for name in left:
+                print_line(name)
+
+        _each(workers, drain_one)
 
 
-def undrain(worker: WorkerId, reason: Reason = "") -> None:
-    """Let a worker have reservations again.
+def undrain(workers: Workers, reason: Reason = "", _yes: Yes = False) -> None:
+    """Let workers have reservations again. It never asks.
 
     Examples:
       icebus admin undrain local
     """
     with _connect() as admin:
-        admin.undrain(worker, reason)
-    print_line(f"{worker} may have reservations again")
+
+        def undrain_one(worker: str) -> None:
+            admin.undrain(worker, reason)
+            print_line(f"{worker} may have reservations again")
+
+        _each(workers, undrain_one)
 
 
-def retire(worker: WorkerId, reason: Reason = "", yes: Yes = False) -> None:
-    """Forget a worker that is gone for good: its boards, and all that is shown of it.
+def retire(workers: Workers, reason: Reason = "", yes: Yes = False) -> None:
+    """Forget workers that are gone for good: their boards, and all that is shown of them.
 
     Boards that another worker has go to that one, with their reservations. Others that are held
     fail, to be replaced where that is wanted. `icebus-broker remove` forbids a worker besides; one
@@ -171,25 +189,41 @@ def retire(worker: WorkerId, reason: Reason = "", yes: Yes = False) -> None:
     Examples:
       icebus admin retire bench1 --reason "sold" --yes
     """
-    _confirm(f"Retire worker {worker}, and forget its boards?", "retire", yes=yes)
+    which = f"{'worker' if len(workers) == 1 else 'workers'} {' '.join(workers)}"
+    _confirm(f"Retire {which}, and forget the boards?", "retire", yes=yes)
     with _connect() as admin:
-        done = admin.retire(worker, reason)
-    print_line(f"{worker} retired")
-    for serial in done.forgotten:
-        print_line(f"{serial} forgotten")
-    for serial, other in sorted(done.moved.items()):
-        print_line(f"{serial} belongs to {other}")
-    for serial in done.lost:
-        print_line(f"{serial} lost: it was held or quarantined")
-    for name in done.ended:
-        print_line(f"reservation {name} ended: no device is left of it")
+
+        def retire_one(worker: str) -> None:
+            done = admin.retire(worker, reason)
+            print_line(f"{worker} retired")
+            for serial in done.forgotten:
+                print_line(f"{serial} forgotten")
+            for serial, other in sorted(done.moved.items()):
+                print_line(f"{serial} belongs to {other}")
+            for serial in done.lost:
+                print_line(f"{serial} lost: it was held or quarantined")
+            for name in done.ended:
+                print_line(f"reservation {name} ended: no device is left of it")
+
+        _each(workers, retire_one)
+
+
+def is_asked() -> bool:
+    """Whether somebody sits there who can answer."""
+    return sys.stdin.isatty()
+
+
+def _ask(what: str, names: Sequence[str], *, yes: bool) -> None:
+    """Ask on a terminal, unless told not to; scripts are trusted to mean what they say."""
+    if is_asked():
+        _confirm(f"{what} {' '.join(names)}?", what.lower(), yes=yes)
 
 
 def _confirm(question: str, what: str, *, yes: bool) -> None:
     """Ask, unless told not to."""
     if yes:
         return
-    if not sys.stdin.isatty():
+    if not is_asked():
         raise typer.BadParameter(f"nobody can be asked here whether to {what}: say --yes")
     typer.confirm(question, abort=True, err=True)
 
@@ -238,6 +272,6 @@ def _each(names: Sequence[str], act: Callable[[str], None]) -> None:
             if len(once) == 1 or code == UNREACHABLE:
                 raise
             codes.add(code)
-            print_message(f"{name}: {message}" + (f"; {hint}" if hint else ""))
+            print_message(said_of(name, message) + (f"; {hint}" if hint else ""))
     if codes:
         raise typer.Exit(codes.pop() if len(codes) == 1 else FAILED)

@@ -47,9 +47,10 @@ def evaluate(
 ) -> None:
     """Evaluate every bitstream on every board, and print what was measured: the pulses counted.
 
-    Uses the reservation named, else reserves COUNT boards or those named by --serial for the run,
-    else uses the one reservation you hold, else reserves one board for the run. What is said of
-    boards to reserve (--selector, --wait, --priority, --replace, --arg) has it reserve.
+    Uses the reservation named, else that of yours which holds the boards named by --serial, else
+    reserves COUNT boards or those for the run, else uses the one reservation you hold, else
+    reserves one board for the run. What is said of boards to reserve (--selector, --wait,
+    --priority, --replace, --arg) has it reserve.
 
     With --kind boards measure something else; `icebus kinds KIND` tells what, and which arguments a
     reservation (--arg) and a measurement (--measure) take.

@@ -223,7 +223,7 @@ def extend(
 
 
 def chosen_reservation(client: BaseClient[Any], name: str | None) -> Reservation:
-    """The reservation named, or the one that there is.
+    """The reservation named, or the one that there is; those that only wait are no others.
 
     Raises:
         UnknownReservation: this user holds none such.
@@ -232,6 +232,8 @@ def chosen_reservation(client: BaseClient[Any], name: str | None) -> Reservation
 
     held = client.reservations()
     found = [each for each in held if name in (None, each.id)]
+    if name is None and any(each.queue is None for each in found):
+        found = [each for each in found if each.queue is None]
     if not found:
         which = f"no reservation {name!r}" if name else "no reservation"
         raise UnknownReservation(
