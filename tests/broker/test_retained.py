@@ -16,7 +16,7 @@ from icebus.broker.service import retained
 from icebus.broker.service.retained import CLIENTS_OF_USER, RetainedGuard
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.ids import BROKER
-from icebus.schemas.topics import DEVICE, Role
+from icebus.schemas.topics import DEVICE, DEVICE_LOG, Role
 
 WITHIN = 10.0
 
@@ -136,3 +136,22 @@ def test_given_reports_on_more_devices_than_a_worker_may_have_then_the_rest_is_c
 
     eventually(bounded)
     assert [each for each in kept(broker) if each.endswith("/lab9/state")]
+
+
+def test_given_logs_that_a_stolen_worker_has_kept_then_they_are_bounded_in_number_and_size(
+    broker: EmbeddedBroker,
+    guard: RetainedGuard,
+    eventually: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(retained._COUNTED, DEVICE_LOG.template, (5, 1000))
+    of_users = [(f"user/u{n}/reservation/r{n}/log/lab9/D1", b"{}") for n in range(20)]
+    lines = [("log/worker/lab9/warning", b"{}"), ("log/worker/lab9", b"x" * (33 << 10))]
+    publish(broker, [*of_users, *lines], who="lab9")
+    guard.start()
+
+    def bounded() -> bool:
+        left = [each for each in kept(broker) if "lab9" in each]
+        return len(left) == 5 and all("/reservation/" in each for each in left)
+
+    eventually(bounded)

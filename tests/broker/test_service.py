@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from queue import Queue
 
 import pytest
+from tests.connections import published
 
 from icebus.broker.access import Principal
 from icebus.broker.directory import BrokerDirectory
@@ -20,9 +21,17 @@ from icebus.schemas.components import ClientState, Presence, Principals
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import InvalidRequest, TooManyRequests, UnknownOperation
 from icebus.schemas.ids import BROKER
+from icebus.schemas.log_records import RecentLog
 from icebus.schemas.message import decode, now
 from icebus.schemas.operations.accounts import Account
-from icebus.schemas.topics import BROKER_OPERATION, CLIENT_STATE, EXPERIMENT, PRINCIPALS, Role
+from icebus.schemas.topics import (
+    BROKER_OPERATION,
+    CLIENT_STATE,
+    EXPERIMENT,
+    LOG_RECENT,
+    PRINCIPALS,
+    Role,
+)
 
 Connect = Callable[..., Bus]
 
@@ -100,6 +109,24 @@ def test_given_a_request_that_is_wrong_then_it_is_refused_with_the_reason(connec
         ask(bus, "alice", "nonsense")
     with pytest.raises(InvalidRequest):
         ask(bus, "alice", "whoami", {"more": 1})
+
+
+@pytest.mark.usefixtures("service")
+def test_given_a_worker_that_is_removed_then_what_it_logged_is_for_nobody_of_its_name(
+    broker: EmbeddedBroker, connect: Connect, eventually: Callable[..., None]
+) -> None:
+    files = BrokerDirectory(broker.directory)
+    files.add_principals([Principal(id="lab8", role=Role.WORKER)])
+    heard: dict[str, bytes] = {}
+    reader = connect("root")
+    reader.subscribe(LOG_RECENT, lambda each: heard.update({each.ids["id"]: each.payload}))
+    for name in ("lab8", "w1"):
+        topic = LOG_RECENT(role=Role.WORKER, id=name)
+        published(connect(name), topic, RecentLog(lines=[]).to_json())
+    eventually(lambda: set(heard) >= {"lab8", "w1"})
+    files.remove_principal("lab8")
+    eventually(lambda: heard["lab8"] == b"")
+    assert heard["w1"]
 
 
 def test_given_a_part_that_fails_then_the_others_go_on(

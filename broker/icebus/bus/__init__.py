@@ -11,7 +11,8 @@ once. How a message is carried is said by its topic, in :mod:`icebus.schemas.top
 - An :class:`Invitation` is a line with which somebody gets an account, once.
 - :class:`Requester` asks and returns an :class:`Answer`; a :class:`Responder` makes requests into
   :class:`Exchange` objects, to be answered once.
-- :class:`StatePublisher` keeps what the broker says of us true.
+- :class:`StatePublisher` keeps what the broker says of us true; a :class:`LogPublisher` publishes
+  what we log.
 - :func:`glance` looks at what the broker retains and disconnects, for health checks.
 - :func:`client_context` has what TLS to a broker is opened with, for who carries others' bytes.
 - :func:`wait_for` waits for a future until a deadline.
@@ -28,6 +29,7 @@ from icebus.bus._broker_address.invitation import Invitation
 from icebus.bus._bus import RECONNECT_MAX, Bus, new_client_id
 from icebus.bus._connection.tls import client_context
 from icebus.bus._glance import Glance, glance
+from icebus.bus._log.publisher import LogPublisher
 from icebus.bus._messages import Incoming, Will
 from icebus.bus._requests.answering import Exchange, Responder
 from icebus.bus._requests.asking import Answer, Requester
@@ -52,6 +54,7 @@ __all__ = [
     "Glance",
     "Incoming",
     "Invitation",
+    "LogPublisher",
     "Requester",
     "Responder",
     "SingleRun",

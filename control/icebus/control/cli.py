@@ -170,6 +170,7 @@ def run(
     # Until it serves there is nothing to finish.
     _on_signals(lambda: sys.exit(0))
     control.start(Deadline.after(START_TIMEOUT), supervision.waits)
+    control.publish_log()
     _on_signals(stop.set)
     log.info("control %s serves %s:%s/%s", control.id, address.host, address.port, address.root)
     supervision.tell_health(f"control {control.id}", partial(look, address, url))

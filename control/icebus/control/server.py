@@ -18,6 +18,7 @@ from icebus.bus import (
     FromUsers,
     FromWorkers,
     Incoming,
+    LogPublisher,
     Responder,
     SingleRun,
     StatePublisher,
@@ -151,6 +152,7 @@ class Control:
         self._thread = threading.Thread(target=self._run, name="control-database", daemon=True)
         self._state_publisher = StatePublisher(self._bus, CONTROL_STATE, control=self.id)
         self._responder = Responder(self._bus, CONTROL)
+        self._log: LogPublisher | None = None
 
     # --- life -----------------------------------------------------------------------------------
 
@@ -230,6 +232,10 @@ class Control:
             self.stop(deadline)
             raise
 
+    def publish_log(self) -> None:
+        """Publish what this process logs from now on: for a program that is this control only."""
+        self._log = LogPublisher(self._bus, Role.CONTROL, self.id)
+
     def stop(self, deadline: Deadline) -> None:
         """Finish what was begun, say goodbye and close. Reservations go on."""
         self._inbox.put(None)
@@ -237,6 +243,8 @@ class Control:
         if self._thread.is_alive():
             log.error("the database thread did not end in time")
         self._state_publisher.close(self._state(Presence.OFFLINE))
+        if self._log is not None:
+            self._log.close()
         self._requests.close(deadline)
         self._bus.close(deadline)
         self._close_database()

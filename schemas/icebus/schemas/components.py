@@ -1,4 +1,4 @@
-"""Messages by which components say that they live: states, heartbeats, kinds, presence, logs."""
+"""Messages by which components say that they live: states, heartbeats, kinds, presence."""
 
 from __future__ import annotations
 
@@ -217,11 +217,3 @@ class Run(Message):
     answers: Id | None = Field(
         default=None, description="Session of the run that has asked; null in a question."
     )
-
-
-class LogRecord(Message):
-    """A log line, on ``log/{role}/{id}/{level}``."""
-
-    at: Timestamp
-    logger: str
-    message: str

@@ -17,6 +17,7 @@ from icebus.schemas.logs import (
     TIMED,
     TRACEBACK_LINES,
     LineFormatter,
+    added_to,
     log_to_stderr,
     printable,
     shortened,
@@ -24,9 +25,6 @@ from icebus.schemas.logs import (
 
 LONGEST_FIELD = 500
 """Characters of a field's value."""
-
-_OWN = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
-"""What every record has; the rest is what a call has added by ``extra``."""
 
 
 class LogLevel(StrEnum):
@@ -83,9 +81,7 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": printable(shortened(record.getMessage())),
         }
-        fields = {
-            name: _value(value) for name, value in record.__dict__.items() if name not in _OWN
-        }
+        fields = {name: _value(record.__dict__[name]) for name in added_to(record)}
         if fields:
             document["fields"] = fields
         if record.exc_info:

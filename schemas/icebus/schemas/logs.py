@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TextIO
 
@@ -43,6 +43,9 @@ TRACEBACK_LINES = 80
 CONTINUED = "  | "
 """What lines of a traceback begin with; no line of the log does."""
 
+_OWN = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
+"""What every record has; the rest is what a call has added by ``extra``."""
+
 PLAIN = "%(levelname)s %(name)s: %(message)s"
 TIMED = f"%(asctime)s {PLAIN}"
 
@@ -63,6 +66,11 @@ def printable(text: str, keep: str = "") -> str:
 
 def _escape(char: str) -> str:
     return char.encode("unicode_escape", "surrogatepass").decode("ascii")
+
+
+def added_to(record: logging.LogRecord) -> list[str]:
+    """The names of what a call has added to a record by ``extra``."""
+    return [name for name in record.__dict__ if name not in _OWN]
 
 
 def shortened(text: str, longest: int = LONGEST_LINE) -> str:
@@ -176,6 +184,10 @@ def _summary(record: logging.LogRecord, count: int, seconds: float) -> logging.L
     return summary
 
 
+Listener = Callable[[logging.LogRecord], None]
+"""Is told of each record that a program says, on whatever thread; has to be quick."""
+
+
 class BoundedHandler(logging.StreamHandler[TextIO]):
     """Says each thing once, counts what comes again, and says the count when the window ends.
 
@@ -185,13 +197,14 @@ class BoundedHandler(logging.StreamHandler[TextIO]):
     def __init__(self, stream: TextIO | None = None) -> None:
         super().__init__(stream)
         self._counter = LineCounter()
+        self.listeners: tuple[Listener, ...] = ()
         self._timer: threading.Timer | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
         """Say or count a record."""
         try:
             if self._counter.admit(record, time.monotonic()):
-                super().emit(record)
+                self._say([record])
             elif self._timer is None:
                 self._await()
         except Exception:  # noqa: BLE001  # a mistake in a log call must not end what it tells of
@@ -216,6 +229,11 @@ class BoundedHandler(logging.StreamHandler[TextIO]):
     def _say(self, records: list[logging.LogRecord]) -> None:
         for record in records:
             super().emit(record)
+            for listener in self.listeners:
+                try:
+                    listener(record)
+                except Exception:  # noqa: BLE001  # nor must whoever else is told
+                    self.handleError(record)
 
     def close(self) -> None:
         """Say what was counted so far."""
@@ -240,6 +258,37 @@ def log_to_stderr(level: int, form: str | logging.Formatter = TIMED) -> None:
     handler.setFormatter(LineFormatter(form) if isinstance(form, str) else form)
     logging.basicConfig(level=level, handlers=[handler], force=True)
     threading.excepthook = _log_end_of_thread
+
+
+def follow(listener: Listener) -> Callable[[], None]:
+    """Have ``listener`` told of whatever this program says on stderr from now on.
+
+    So of a flood it is told what is said of it there. What it raises is printed as what handlers
+    raise is. In a program that has no log of ours, it is told nothing.
+
+    Returns:
+        What ends that.
+    """
+    handlers = [each for each in logging.getLogger().handlers if isinstance(each, BoundedHandler)]
+    for handler in handlers:
+        handler.listeners = (*handler.listeners, listener)
+
+    def end() -> None:
+        for handler in handlers:
+            handler.listeners = tuple(each for each in handler.listeners if each is not listener)
+
+    return end
+
+
+def about(serial: str, **fields: str) -> dict[str, str]:
+    """``extra`` of a call that logs something about a device, told apart from others by it.
+
+    Args:
+        serial: of the device; whoever holds it is told of the line as well, unless ``fields``
+            name another user or reservation.
+        fields: what else it is about: reservation, evaluation, user.
+    """
+    return {"subject": serial, "serial": serial, **fields}
 
 
 def keep_files_private() -> None:

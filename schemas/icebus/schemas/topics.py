@@ -17,7 +17,7 @@ from typing import Self
 
 from pydantic import BaseModel
 
-from icebus.schemas import calls, components, devices, experiment
+from icebus.schemas import calls, components, devices, experiment, log_records
 from icebus.schemas.expiry import AT_DEADLINE, NEVER, Expiry
 from icebus.schemas.files import MAX_FILE_SIZE
 from icebus.schemas.ids import BROKER, CONTROL, ID_PATTERN, is_id
@@ -414,14 +414,47 @@ BROKER_OPERATION = Topic(
 )
 LOG = Topic(
     "log/{role}/{id}/{level}",
-    "Log lines of the components; reserved, nobody writes them yet.",
+    "A line of a component's log, as it is written; never more than some a second, so some may be "
+    "missing. Readers believe no more than who has written it.",
     writers={
         Role.CONTROL: {"role": Role.CONTROL, "id": SELF},
         Role.WORKER: {"role": Role.WORKER, "id": SELF},
+        Role.BROKER: {"role": Role.BROKER, "id": BROKER},
     },
     readers={Role.ADMIN: {}},
-    model=components.LogRecord,
+    model=log_records.LogRecord,
     qos=0,
+    limit=log_records.LARGEST_RECORD,
+)
+LOG_RECENT = Topic(
+    "log/{role}/{id}",
+    "The latest lines of a component's log, warnings kept longer than what is none; also those "
+    "of the run before.",
+    writers={
+        Role.CONTROL: {"role": Role.CONTROL, "id": SELF},
+        Role.WORKER: {"role": Role.WORKER, "id": SELF},
+        Role.BROKER: {"role": Role.BROKER, "id": BROKER},
+    },
+    readers={
+        Role.CONTROL: {"role": Role.CONTROL, "id": SELF},
+        Role.WORKER: {"role": Role.WORKER, "id": SELF},
+        Role.ADMIN: {},
+    },
+    model=log_records.RecentLog,
+    retained=True,
+    expiry=Expiry.after(hours=720),
+    limit=log_records.LARGEST_RECENT,
+)
+DEVICE_LOG = Topic(
+    "user/{user}/reservation/{reservation}/log/{sender}/{serial}",
+    "The latest lines of a worker's log about a device, for whoever holds it, since they do; empty "
+    "once they don't.",
+    writers={Role.WORKER: {"sender": SELF}},
+    readers={Role.USER: {"user": SELF}},
+    model=log_records.RecentLog,
+    retained=True,
+    expiry=Expiry.after(hours=24),
+    limit=log_records.LARGEST_OF_DEVICE,
 )
 
 RUN = Topic(

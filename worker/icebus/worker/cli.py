@@ -278,6 +278,7 @@ def serve(configuration: Configuration, installed: Installed, health: str | None
     for number in _STOPPING:
         signal.signal(number, stop_gracefully)
     worker.start(Deadline.after(CONNECT_DEADLINE))
+    worker.publish_log()
     log.info(
         "worker %s serves %s:%s/%s with boards of %s; it offers %s",
         worker.id,

@@ -9,7 +9,15 @@ from concurrent.futures import wait
 from functools import partial
 from pathlib import Path
 
-from icebus.bus import Allowance, BrokerAddress, Bus, FromUsers, Incoming, SingleRun
+from icebus.bus import (
+    Allowance,
+    BrokerAddress,
+    Bus,
+    FromUsers,
+    Incoming,
+    LogPublisher,
+    SingleRun,
+)
 from icebus.schemas.components import Heartbeat, WorkerPhase
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.devices import Desired, WorkerDesired
@@ -31,6 +39,7 @@ from icebus.worker import allowances
 from icebus.worker.blobs import BlobStore
 from icebus.worker.calls import Calls
 from icebus.worker.device.device import CHECK_EVERY, Device
+from icebus.worker.device_logs import DeviceLogs
 from icebus.worker.firmware import FirmwarePolicy
 from icebus.worker.hardware.board import Discovery, Snapshot
 from icebus.worker.heartbeats import Heartbeats
@@ -129,6 +138,8 @@ class Worker:
         self._requests = Bus(address, f"worker-{self.id}-calls", session_expiry=NO_SESSION)
         work = Work(self._holders.of, lambda: self._holders.all)
         self._calls = Calls(self._bus, self.id, self._inventory, self._installed, self._blobs, work)
+        self._device_logs = DeviceLogs(self._bus, self.id, self._desired.get)
+        self._log: LogPublisher | None = None
         self._our_session = f'"session":"{self.session}"'.encode()
         self._correcting = False
 
@@ -161,6 +172,10 @@ class Worker:
         self._loop.start()
         for number, discovery in enumerate(self._discoveries):
             discovery.start(partial(self._on_boards, number))
+
+    def publish_log(self) -> None:
+        """Publish what this process logs from now on: for a program that is this worker only."""
+        self._log = LogPublisher(self._bus, Role.WORKER, self.id, self._device_logs.hear)
 
     def on_ready(self, callback: Callable[[], None]) -> None:
         """Call ``callback`` on the loop once all that finds boards has said what is there."""
@@ -205,6 +220,8 @@ class Worker:
         if not self._loop.stop(Deadline.after(min(LOOP_SECONDS, deadline.remaining))):
             log.error("the devices did not stop in time")
         self._publishing.close(self._inventory.devices, self._draining)
+        if self._log is not None:
+            self._log.close()
         self._requests.close(deadline)
         self._bus.close(deadline)
 
@@ -283,6 +300,7 @@ class Worker:
                 return
             self._desired[serial] = desired
             self._holders.change(known, desired)
+        self._device_logs.on_desired(serial)
         device = self._inventory.devices.get(serial)
         if device is not None:
             device.desire(desired)
@@ -292,6 +310,7 @@ class Worker:
         with self._lock:
             known = self._desired.pop(serial, None)
             self._holders.change(known, None)
+        self._device_logs.on_desired(serial)
         device = self._inventory.devices.get(serial)
         if known is not None and device is not None:
             device.desire(

@@ -17,11 +17,14 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from icebus.bus import BrokerAddress, new_client_id
 from icebus.schemas.deadline import Deadline
+from icebus.schemas.log_records import LARGEST_OF_DEVICE, LARGEST_RECENT
 from icebus.schemas.topics import (
     CLIENT_STATE,
     DEVICE,
+    DEVICE_LOG,
     EXPERIMENT,
     LARGEST_EXPERIMENT,
+    LOG_RECENT,
     TOPICS,
     Topic,
 )
@@ -53,6 +56,8 @@ _COUNTED = {
     CLIENT_STATE.template: (CLIENTS_OF_USER, STATE_BYTES),
     EXPERIMENT.template: (EXPERIMENTS_OF_USER, LARGEST_EXPERIMENT),
     DEVICE.template: (DEVICES_OF_WORKER, REPORT_BYTES),
+    DEVICE_LOG.template: (DEVICES_OF_WORKER, LARGEST_OF_DEVICE),
+    LOG_RECENT.template: (1, LARGEST_RECENT),
 }
 """Topics that are kept, but only so many of each writer, and so large."""
 
@@ -175,7 +180,7 @@ class RetainedGuard:
 def _writer(family: Topic, levels: list[str]) -> str:
     """Who has written a message, by the level that the access list holds them to."""
     names = family.template.split("/")
-    for level in ("{user}", "{sender}", "{worker}", "{id}"):
+    for level in ("{sender}", "{user}", "{worker}", "{id}"):
         if level in names:
             return levels[names.index(level)]
     return "control"

@@ -18,6 +18,7 @@ from icebus.broker.directory import BrokerDirectory
 from icebus.broker.service.authority import AuthorityTold
 from icebus.broker.service.departures import Departures
 from icebus.broker.service.endings import Endings
+from icebus.broker.service.logs import Logs
 from icebus.broker.service.own_accounts import OwnAccounts
 from icebus.broker.service.requests import Requests
 from icebus.broker.service.retained import RetainedGuard
@@ -86,6 +87,7 @@ class BrokerService:
             OwnAccounts(),
             AuthorityTold(files),
             Endings(files),
+            Logs(),
             *parts,
         )
         self._retained = RetainedGuard(address)

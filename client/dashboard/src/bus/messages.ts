@@ -231,7 +231,16 @@ export const Principals = v.object({
   principals: v.array(v.object({ id: text, role: text, groups: v.optional(v.array(text), []) })),
 });
 
-export const LogRecord = v.object({ at: timestamp, logger: orEmpty, message: text });
+export const LogRecord = v.object({
+  id: text,
+  at: timestamp,
+  level: text,
+  logger: orEmpty,
+  message: text,
+  fields: v.optional(v.record(v.string(), v.unknown()), {}),
+  traceback: v.optional(v.array(v.string()), []),
+});
+export const RecentLog = v.object({ lines: v.array(LogRecord) });
 export type LogRecord = v.InferOutput<typeof LogRecord>;
 
 export const FarmDocument = v.object({

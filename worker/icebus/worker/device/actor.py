@@ -14,12 +14,13 @@ from pathlib import Path
 
 from icebus.schemas.devices import Desired
 from icebus.schemas.errors import IcebusError, JournalUnavailable, WorkerLost
+from icebus.schemas.logs import about
 from icebus.schemas.message import Message, now
 from icebus.worker.device import lifecycle, recovery
 from icebus.worker.device.board_port import BoardPort, PortCallbacks
 from icebus.worker.device.commands import Commands
 from icebus.worker.device.device_report import Publisher, Reporter
-from icebus.worker.device.helper_threads import HelperThreads
+from icebus.worker.device.helper_threads import PREFIX, HelperThreads
 from icebus.worker.device.journal import Journal
 from icebus.worker.device.next_state import DeviceFacts, NextState, Transition
 from icebus.worker.device.state_runner import StateRunner
@@ -79,7 +80,7 @@ class DeviceActor:
         self._installed = installed
         self._directory = directory
         self._journal: Journal | None = None
-        self._threads = HelperThreads(loop, f"board-{self.name}")
+        self._threads = HelperThreads(loop, f"{PREFIX}{self.name}")
         self._board_port = BoardPort(
             loop,
             self._threads,
@@ -378,7 +379,9 @@ class DeviceActor:
         try:
             command = self._commands.next(desired)
         except JournalUnavailable as error:
-            log.warning("device %s: commands wait: %s", self.name, error.message)
+            log.warning(
+                "device %s: commands wait: %s", self.name, error.message, extra=about(self.name)
+            )
             if self.state is not None:
                 self.state.after(JOURNAL_AGAIN, self._carry_out_command_later)
             return False
@@ -405,7 +408,13 @@ class DeviceActor:
             return
         before = self.state.reported if self.state is not None else None
         if not lifecycle.may_follow(before, new.reported):
-            log.error("device %s: %s may not follow %s", self.name, new.reported, before)
+            log.error(
+                "device %s: %s may not follow %s",
+                self.name,
+                new.reported,
+                before,
+                extra=about(self.name),
+            )
             new = Broken(f"{new.reported} may not follow {before}", retry=recovery.REST_FIRST)
         self._states.end(why)
         self._states.state = new

@@ -9,7 +9,8 @@ from functools import partial
 
 import serial
 
-from icebus.worker.device.helper_threads import HelperThreads
+from icebus.schemas.logs import about
+from icebus.worker.device.helper_threads import PREFIX, HelperThreads
 from icebus.worker.hardware import port as ports
 from icebus.worker.hardware.board import ConnectedBoard
 from icebus.worker.hardware.port import Port
@@ -115,5 +116,6 @@ class BoardPort:
             self._callbacks.on_hung(f"its port did not open in {OPEN_DEADLINE:.0f} s")
 
     def _lost(self, reason: str) -> None:
-        log.info("port of %s lost: %s", self._threads.name, reason)
+        name = self._threads.name
+        log.info("port of %s lost: %s", name, reason, extra=about(name.removeprefix(PREFIX)))
         self._callbacks.on_lost()

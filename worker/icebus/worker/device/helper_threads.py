@@ -11,6 +11,9 @@ from icebus.worker.loop import Callback, Loop
 
 T = TypeVar("T")
 
+PREFIX = "board-"
+"""Of the names of a device's threads; its own follows."""
+
 MOST_AT_ONCE = 3
 """Steps of one device under way at most. A driver that hangs never gives its thread back, and a
 device that is tried again for days must not use up all there are."""

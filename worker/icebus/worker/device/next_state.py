@@ -22,6 +22,7 @@ from icebus.schemas.errors import (
     KindFailed,
     ReservationEnded,
 )
+from icebus.schemas.logs import about
 from icebus.worker.device import lifecycle
 from icebus.worker.device.commands import Command
 from icebus.worker.device.recovery import Recovery, Remedy
@@ -161,7 +162,7 @@ class NextState:
         if facts.board.in_bootloader:
             self._recovery.skip_to(Remedy.REBOOT)  # there is no port to open
         step, doing = self._recovery.fail(reason)
-        log.warning("device %s: %s", facts.name, doing)
+        log.warning("device %s: %s", facts.name, doing, extra=about(facts.name))
         why = _failed(facts.name, reason)
         match step.remedy:
             case Remedy.REOPEN:
@@ -265,7 +266,9 @@ class NextState:
     ) -> Transition:
         """A kind that can't begin, until another is desired: the board is left as it is."""
         mistake = kind_failed(kind.kind, doing, error)
-        log.error("device %s: %s", facts.name, mistake.message, exc_info=error)
+        log.error(
+            "device %s: %s", facts.name, mistake.message, exc_info=error, extra=about(facts.name)
+        )
         return Transition(Broken(mistake.message, retry=None), mistake)
 
     def _revive(self, facts: DeviceFacts) -> Transition:

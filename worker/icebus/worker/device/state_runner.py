@@ -19,6 +19,7 @@ from icebus.schemas.errors import (
     JournalUnavailable,
     UnknownMethod,
 )
+from icebus.schemas.logs import about
 from icebus.worker.loop import Callback, Loop, Timer
 from icebus.worker.states import Hold, Reservable, State
 
@@ -56,11 +57,12 @@ class StateRunner:
         try:
             step()
         except JournalUnavailable as error:
-            log.warning("device %s: %s", self._name(), error.message)
+            log.warning("device %s: %s", name := self._name(), error.message, extra=about(name))
             if self.state is state:
                 self._on_journal(error)
         except (Exception, SystemExit) as error:
-            log.exception("device %s: state %s failed", self._name(), type(state).__name__)
+            name, doing = self._name(), type(state).__name__
+            log.exception("device %s: state %s failed", name, doing, extra=about(name))
             if self.state is state:
                 self._on_failure(error)
 
@@ -81,7 +83,8 @@ class StateRunner:
         try:
             state.leave(why)
         except (Exception, SystemExit):
-            log.exception("device %s: leaving %s failed", self._name(), type(state).__name__)
+            name, doing = self._name(), type(state).__name__
+            log.exception("device %s: leaving %s failed", name, doing, extra=about(name))
 
 
 def invoke(
@@ -108,5 +111,10 @@ def invoke(
     except IcebusError:
         raise
     except (Exception, SystemExit) as error:
-        log.exception("method %s of %s failed", method, device)
+        log.exception(
+            "method %s of %s failed",
+            method,
+            device,
+            extra=about(device, reservation=hold.reservation, user=hold.user),
+        )
         raise InternalError(f"method {method} failed: {error!r}") from error

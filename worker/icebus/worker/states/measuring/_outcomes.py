@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from icebus.schemas.errors import IcebusError, InvalidRequest, JournalUnavailable, KindFailed
 from icebus.schemas.files import File
+from icebus.schemas.logs import about
 from icebus.schemas.measuring import COLLECT_PAGE, Failure, Outcome
 from icebus.schemas.message import now
 from icebus.worker.device.journal import Journal, StoredOutcome
@@ -160,7 +161,12 @@ class Outcomes:
                     self._reservation, first.evaluation, first.event, first.outcome
                 )
             except JournalUnavailable as error:
-                log.warning("device %s: outcomes wait: %s", self._state.device.name, error.message)
+                log.warning(
+                    "device %s: outcomes wait: %s",
+                    self._state.device.name,
+                    error.message,
+                    extra=self._about(),
+                )
                 self._state.after(WRITE_AGAIN, self.write)
                 return
             self._unwritten.popleft()
@@ -198,19 +204,25 @@ class Outcomes:
         try:
             self._journal.keep_only(self._reservation)
         except JournalUnavailable as full:
-            log.warning("device %s: %s", self._state.device.name, full.message)  # only tidying
+            # Only tidying.
+            name = self._state.device.name
+            log.warning("device %s: %s", name, full.message, extra=self._about())
 
     def without_outcome(self) -> list[Entry]:
         """What the worker had accepted before it was restarted."""
         found = self._journal.without_outcome(self._reservation)
         return [self._here(Entry.model_validate_json(entry)) for entry in found]
 
+    def _about(self) -> dict[str, str]:
+        return about(self._state.device.name, reservation=self._reservation)
+
     def _send_again(self, stored: StoredOutcome) -> None:
         try:
             model = self._state.events[stored.event].data
             outcome = self._here(model.model_validate_json(stored.outcome))
         except (KeyError, ValidationError):
-            log.exception("device %s: unreadable outcome in the journal", self._state.device.name)
+            name = self._state.device.name
+            log.exception("device %s: unreadable outcome in the journal", name, extra=self._about())
             return
         self._state.device.emit(self._state.hold, stored.event, outcome)
 

@@ -24,6 +24,7 @@ from icebus.schemas.errors import (
 )
 from icebus.schemas.files import File
 from icebus.schemas.ids import Id, new_id
+from icebus.schemas.logs import about
 from icebus.schemas.measuring import (
     QUEUE_CAPACITY,
     Acknowledged,
@@ -324,7 +325,12 @@ class Measuring(Reservable, ABC, Generic[R]):
         try:
             meter.measure(evaluation.id, data)
         except (Exception, SystemExit) as error:
-            log.exception("device %s: %s was not begun", self.device.name, evaluation.id)
+            log.exception(
+                "device %s: %s was not begun",
+                self.device.name,
+                evaluation.id,
+                extra=self._about(evaluation),
+            )
             self._on_end(evaluation.id, kind_failed(self.kind, "measure", error))
             if not meter.wants_more:  # it may wait for the end of what was never sent
                 raise
@@ -391,9 +397,23 @@ class Measuring(Reservable, ABC, Generic[R]):
                     window=measured.window,
                 )
         except IcebusError as error:
-            log.exception("device %s: no result of %s", self.device.name, evaluation.id)
+            log.exception(
+                "device %s: no result of %s",
+                self.device.name,
+                evaluation.id,
+                extra=self._about(evaluation),
+            )
             return error
         return result
+
+    def _about(self, evaluation: Evaluation) -> dict[str, str]:
+        hold = self.hold
+        return about(
+            self.device.name,
+            reservation=hold.reservation,
+            user=hold.user,
+            evaluation=evaluation.id,
+        )
 
     def _end(self, evaluation: Evaluation, how: Result | IcebusError) -> None:
         """Give an evaluation its outcome, or if that can't be sent, one that says so."""
