@@ -8,9 +8,12 @@ from pathlib import Path
 import pytest
 from tests.client.scripted_control import ScriptedControl
 from tests.client.scripted_worker import ScriptedWorker
+from tests.connections import connect, eventually
 
 from icebus.broker.embedded import EmbeddedBroker
 from icebus.client import PulseCountClient
+
+__all__ = ["connect", "eventually"]
 
 
 @pytest.fixture(autouse=True)

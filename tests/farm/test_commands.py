@@ -72,6 +72,31 @@ def test_given_a_farm_when_its_workers_are_listed_then_they_answer_and_have_its_
     assert "ready" in told[1]
 
 
+def test_given_a_farm_when_its_logs_are_read_then_each_role_is_shown_what_it_may_see(
+    farm: Up, icebus: Icebus, held: dict[str, Any]
+) -> None:
+    admin = str(profile_path(farm.directory, "admin"))
+    lines = icebus("--farm", admin, "logs", "-o", "json").json()
+    assert {"local", "main"} <= {line["component"] for line in lines}
+    assert any("is ready" in line["message"] and line["serial"] for line in lines)
+    shown = icebus("--farm", admin, "logs", "--worker", "local", "--since", "1h")
+    assert "worker local" in shown.stdout
+    assert "control" not in shown.stdout
+    assert icebus("--farm", admin, "logs", "--device", "nowhere", "-o", "jsonl").stdout == ""
+
+    serial = held["devices"][0]["serial"]
+    assert icebus("--farm", admin, "admin", "reflash", serial, "--reason", "a look").code == 0
+    until(lambda: "a look" in icebus("--farm", admin, "history", "--limit", "9").stdout)
+    until(lambda: f"board {serial} is prepared anew" in icebus("logs").stdout)
+    assert {line["serial"] for line in icebus("logs", "-o", "json").json()} == {serial}
+
+    observer = str(profile_path(farm.directory, "observer"))
+    refused = icebus("--farm", observer, "logs")
+    assert refused.code != 0
+    assert "observer" in refused.stderr
+    assert icebus("logs", "-f", "-o", "json").code == 2
+
+
 def test_given_an_observer_when_it_reads_then_it_is_told_the_same_as_a_user(
     farm: Up, icebus: Icebus, held: dict[str, Any]
 ) -> None:

@@ -36,7 +36,13 @@ from icebus.bus._requests.asking import Answer, Requester
 from icebus.bus._roles import check_role
 from icebus.bus._single_run import SingleRun
 from icebus.bus._state_publisher import StatePublisher
-from icebus.bus._subscriptions import FromUsers, FromWorkers, Subscription
+from icebus.bus._subscriptions import (
+    FromComponents,
+    FromSenders,
+    FromUsers,
+    FromWorkers,
+    Subscription,
+)
 from icebus.bus._waiting import wait_for
 
 __all__ = [
@@ -49,6 +55,8 @@ __all__ = [
     "CertificateFiles",
     "Credentials",
     "Exchange",
+    "FromComponents",
+    "FromSenders",
     "FromUsers",
     "FromWorkers",
     "Glance",

@@ -50,6 +50,20 @@ class FromWorkers(FromUsers):
     level: ClassVar[str] = "worker"
 
 
+@dataclass(frozen=True)
+class FromComponents(FromWorkers):
+    """The same of components of whatever role, where they are called by their ``id``."""
+
+    level: ClassVar[str] = "id"
+
+
+@dataclass(frozen=True)
+class FromSenders(FromWorkers):
+    """The same of whoever sends to users, on topics that have them as ``sender``."""
+
+    level: ClassVar[str] = "sender"
+
+
 class Subscription:
     """A handler on a topic filter, until cancelled.
 

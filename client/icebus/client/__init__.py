@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from icebus.client._evaluating.progress import Progress
     from icebus.client._evaluating.summary import Summary, summarise
     from icebus.client._handlers import EventHandler, MeasuringHandler
+    from icebus.client._log_lines import LogLine
     from icebus.client._measuring_client import (
         GenericMeasuringClient,
         GenericResult,
@@ -51,6 +52,7 @@ _HOMES = {
     "GenericMeasuringClient": "icebus.client._measuring_client",
     "GenericResult": "icebus.client._measuring_client",
     "IcebusError": "icebus.schemas.errors",
+    "LogLine": "icebus.client._log_lines",
     "MeasuringBoards": "icebus.client._evaluating.boards",
     "MeasuringClient": "icebus.client._measuring_client",
     "MeasuringHandler": "icebus.client._handlers",
@@ -85,6 +87,7 @@ __all__ = [
     "GenericMeasuringClient",
     "GenericResult",
     "IcebusError",
+    "LogLine",
     "MeasuringBoards",
     "MeasuringClient",
     "MeasuringHandler",

@@ -15,10 +15,13 @@ from icebus.client._connection import operations
 from icebus.client._connection.connection import Connection
 from icebus.client._connection.hook_runner import Hook
 from icebus.client._handlers import EventHandler
+from icebus.client._log_lines import Wanted
+from icebus.client._log_stream import LogStream
 from icebus.client._profile import find_address
 from icebus.client._survey import Survey, survey
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import InvalidRequest, NotAuthorized
+from icebus.schemas.log_records import RecordLevel
 from icebus.schemas.operations import reservations
 from icebus.schemas.operations.history import HistoryEntry, HistoryEvent
 from icebus.schemas.operations.reservations import KnownDevice
@@ -220,6 +223,44 @@ class Session:
             ),
             timeout,
         )
+
+    def logs(
+        self,
+        *,
+        follow: bool = False,
+        level: str = RecordLevel.INFO,
+        serial: str | None = None,
+        worker: str | None = None,
+        since: datetime | None = None,
+        timeout: float = operations.TIMEOUT,
+    ) -> LogStream:
+        """What the farm's components log, oldest first: their latest lines, or also what follows.
+
+        Administrators read all of it; users what workers log about boards that they hold, since
+        they hold them. Kept are some hundred lines of each component, warnings longer than others.
+
+        >>> with client.logs(follow=True, level="warning") as lines:  # doctest: +SKIP
+        ...     for line in lines:
+        ...         print(line.at, line.component, line.message)
+
+        Args:
+            follow: whether to go on, without an end, with lines as they are logged.
+            level: from which on: debug, info, warning, error, critical.
+            serial: about which device.
+            worker: of which worker.
+            since: nothing older.
+            timeout: seconds for the broker to answer.
+
+        Raises:
+            WrongRole: observers read no logs.
+            InvalidRequest: there is no such level.
+            DeadlineExceeded: the broker did not answer.
+        """
+        known = [each.value for each in RecordLevel]
+        if level not in known:
+            raise InvalidRequest(f"there is no level {level!r}; there are {', '.join(known)}")
+        wanted = Wanted(RecordLevel(level), serial, worker, since)
+        return LogStream(self._connection, wanted, Deadline.after(timeout), follow=follow)
 
     @property
     def observes(self) -> bool:

@@ -162,6 +162,8 @@ def _log_change(before: DeviceState | None, report: DeviceReport) -> None:
         log.info("board %s is ready", report.serial, extra=fields)
     elif report.state is DeviceState.FLASHING:
         log.info("board %s is being flashed%s", report.serial, why, extra=fields)
+    elif report.state is DeviceState.PREPARING and why:
+        log.info("board %s is prepared anew%s", report.serial, why, extra=fields)
 
 
 def _event_name(before: DeviceState | None, after: DeviceState) -> DeviceEventName:

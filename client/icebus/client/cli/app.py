@@ -23,6 +23,7 @@ from icebus.client.cli.commands import (
     kinds,
     limits,
     login,
+    logs,
     map,  # noqa: A004 - the command's name
     offers,
     profiles,
@@ -94,7 +95,7 @@ def options(
 
 PANELS = {
     "Farm": (
-        *("up", "dashboard", "doctor", "workers", "devices", "kinds", "watch", "history"),
+        *("up", "dashboard", "doctor", "workers", "devices", "kinds", "watch", "history", "logs"),
         *("login", "passwd"),
     ),
     "Boards": (
@@ -106,7 +107,7 @@ PANELS = {
 """How `icebus --help` groups the commands."""
 
 for _module in (
-    *(up, dashboard, doctor, workers, devices, kinds, watch, history, login, profiles, admin),
+    *(up, dashboard, doctor, workers, devices, kinds, watch, history, logs, login, profiles, admin),
     *(reservations, offers, limits, reboot, evaluate, map, results, call, simulate, circuit),
 ):
     _module.add_to(app)

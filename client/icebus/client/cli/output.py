@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import math
+import os
 import re
 import shutil
 import sys
@@ -14,6 +15,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
+
+import typer
 
 from icebus.client.cli.streams import takes_unicode
 from icebus.schemas.logs import printable
@@ -114,10 +117,17 @@ def _line(text: str) -> str:
     return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
-def print_line(text: str) -> None:
-    """A line on stdout, at once; a terminal obeys nothing in it, programs get it as it is."""
+def print_line(text: str, colour: str | None = None) -> None:
+    """A line on stdout, at once; a terminal obeys nothing in it, programs get it as it is.
+
+    Args:
+        text: may have several lines.
+        colour: on a terminal, unless $NO_COLOR says otherwise.
+    """
     if sys.stdout.isatty():
         text = printable(text.removesuffix("\r"), keep="\n")
+        if colour is not None and not os.environ.get("NO_COLOR"):
+            text = typer.style(text, fg=colour)
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
 
