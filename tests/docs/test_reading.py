@@ -46,6 +46,7 @@ DOCUMENTS = {
     "README.md": READ,
     "docs/tutorial.md": READ,
     "docs/icefarm.md": READ,
+    "docs/testing.md": READ,
     "docs/dashboard.md": "has no blocks",
     "docs/topics.md": READ,
     "broker/README.md": READ,
@@ -77,6 +78,7 @@ ELSEWHERE = {
     r"icebus up --boards 2 -- make test": "tests/farm/test_up.py has farms for commands, and the "
     "tutorial one for a kind of its own; each takes 6 s of CPU",
     r"icebus up --boards 1 -- icebus evaluate .*": "likewise",
+    r"icebus up --boards 4 -- pytest test_clocks\.py": "likewise",
     r"uv pip install --editable .*": "needs hatchling from the network; its metadata are made here",
 }
 """Commands of documents that are read which are not run here, and why."""
@@ -189,6 +191,12 @@ def test_given_the_page_for_icefarms_users_when_followed_then_all_is_as_it_says(
     for name in ("pulse_2khz.bin", "pulse_8khz.bin"):
         shutil.copy(CIRCUITS / name, reader.folder)
     follow("docs/icefarm.md", reader, farm, {})
+
+
+def test_given_the_page_on_tests_when_followed_then_all_is_as_it_says(
+    farm: Farm, reader: Reader
+) -> None:
+    follow("docs/testing.md", reader, farm, {})
 
 
 def test_given_the_topic_reference_when_followed_then_all_is_as_it_says(
