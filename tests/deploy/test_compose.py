@@ -60,7 +60,7 @@ def test_given_an_image_of_ours_then_its_health_is_its_programs_own_word(
     for name, stages in dockerfiles.items():
         words = stages[-1].words("HEALTHCHECK")
         if name == "client":
-            assert words == ["icebus", "dashboard", "--health"]
+            assert words == ["icebus", "dashboard", "health", "--only-critical"]
             continue
         assert words[:2] == [f"icebus-{name}", "health"]
         assert "--only-critical" in words, "engines know healthy and unhealthy"

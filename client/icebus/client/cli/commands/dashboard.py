@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import webbrowser
+from enum import StrEnum
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -16,9 +18,13 @@ if TYPE_CHECKING:
     from icebus.client.dashboard.running import Running
     from icebus.client.dashboard.settings import Settings
     from icebus.client.dashboard.starting import Dashboard
+    from icebus.schemas.supervision.service import Supervision
 
 START_TIMEOUT = 10.0
 STOP_TIMEOUT = 5.0
+
+PATIENCE = 5.0
+"""Seconds within which health is found out, unless told otherwise."""
 
 LOOK_AFTER = 1.0
 """Seconds between looks whether it still serves."""
@@ -29,7 +35,28 @@ def add_to(app: typer.Typer) -> None:
     app.command()(dashboard)
 
 
+class HealthOutput(StrEnum):
+    """What `health` prints."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+class Action(StrEnum):
+    """What else there is to do than to serve."""
+
+    HEALTH = "health"
+
+
 def dashboard(
+    action: Annotated[
+        Action | None,
+        typer.Argument(
+            metavar="[health]",
+            help="Say in one line whether the one that runs here is well; start none.",
+            show_default=False,
+        ),
+    ] = None,
     listen: Annotated[
         str | None,
         typer.Option(
@@ -48,9 +75,14 @@ def dashboard(
         ),
     ] = False,
     health: Annotated[
-        bool,
-        typer.Option("--health", help="Say whether the one that runs here answers; start none."),
-    ] = False,
+        str | None,
+        typer.Option(
+            "--health",
+            metavar="127.0.0.1:PORT",
+            envvar="ICEBUS_HEALTH",
+            help="Tell health there by HTTP as well, to this machine only. (default: not at all)",
+        ),
+    ] = None,
     wall: Annotated[
         bool,
         typer.Option(
@@ -77,24 +109,43 @@ def dashboard(
             "the way: for where something in front of it speaks TLS.",
         ),
     ] = False,
+    output: Annotated[
+        HealthOutput, typer.Option("--output", "-o", help="Of health: one line, or JSON.")
+    ] = HealthOutput.TEXT,
+    timeout: Annotated[
+        float, typer.Option(min=0.1, max=300.0, help="Of health: seconds to look, at most.")
+    ] = PATIENCE,
+    only_critical: Annotated[
+        bool,
+        typer.Option(
+            "--only-critical",
+            help="Of health: exit with 1 when critical or unknown, else with 0: what container "
+            "engines expect.",
+        ),
+    ] = False,
 ) -> None:
     """Serve the farm's web page, until Ctrl-C.
 
     People sign in with their name and password; a link that it prints does it for the profile in
     use, once, within ten minutes.
 
+    `icebus dashboard health` looks whether the one that runs here serves, and whether the broker
+    takes its account in; it exits with 0 when all is well, 1 for a warning, 2 when it is critical
+    and 3 when that can't be found out, as Nagios and its like expect.
+
     Examples:
       icebus dashboard
       icebus dashboard --link
+      icebus dashboard health
       icebus --farm wall.json dashboard --wall
     """
     from icebus.client._profile import find_address
     from icebus.client.dashboard.built import check_packages
     from icebus.schemas.errors import Conflict
 
+    if action is Action.HEALTH:
+        _tell_health(output, timeout, only_critical)
     address = find_address(farm=FARM.get())
-    if health:
-        return print_line(f"{_running(address).url} answers")
     if link:
         running = _running(address)
         if not running.key:
@@ -107,7 +158,23 @@ def dashboard(
     settings = Settings(host, port, tuple(name or ()), certificate, key, without_tls)
     if listen is None:
         settings = settings.on_free_port()
-    return _serve(_make(address, settings, wall), wall, open_)
+    from icebus.client.dashboard.health import look
+    from icebus.schemas.supervision.service import Supervision
+
+    supervision = Supervision(health)
+    made = _make(address, settings, wall)
+    supervision.tell_health(f"dashboard {address.user}", partial(look, address))
+    return _serve(made, supervision, wall, open_)
+
+
+def _tell_health(output: HealthOutput, timeout: float, only_critical: bool) -> NoReturn:
+    from icebus.client._profile import find_address
+    from icebus.client.dashboard.health import look
+    from icebus.schemas.supervision.command import MARGIN, Output, tell, within
+
+    farm = FARM.get()
+    verdict = within("dashboard", lambda: look(find_address(farm=farm), timeout), timeout + MARGIN)
+    tell(verdict, Output(output), only_critical=only_critical)
 
 
 def _make(address: BrokerAddress, settings: Settings, wall: bool) -> Dashboard:
@@ -128,7 +195,7 @@ def _make(address: BrokerAddress, settings: Settings, wall: bool) -> Dashboard:
     )
 
 
-def _serve(dashboard: Dashboard, wall: bool, open_: bool) -> None:
+def _serve(dashboard: Dashboard, supervision: Supervision, wall: bool, open_: bool) -> None:
     import logging
     import sys
 
@@ -137,11 +204,9 @@ def _serve(dashboard: Dashboard, wall: bool, open_: bool) -> None:
     from icebus.schemas.deadline import Deadline
     from icebus.schemas.errors import InternalError
     from icebus.schemas.logs import log_to_stderr
-    from icebus.schemas.supervision.service import Supervision
 
     # Who is refused, and why, is news for whoever keeps it.
     log_to_stderr(logging.INFO)
-    supervision = Supervision(None)
     with Signals() as signals:
         dashboard.start(Deadline.after(START_TIMEOUT))
         supervision.ready({"server": dashboard.post}, lambda: f"serves {dashboard.running.url}")
