@@ -46,18 +46,23 @@ def publishing(bus: Bus) -> StatePublisher:
 
 
 @pytest.mark.parametrize(
-    "claim",
+    ("claim", "others"),
     [
-        ClientState(state=Presence.LOST, session="mine").to_json(),
-        ClientState(state=Presence.LOST, session="older").to_json(),
-        ClientState(state=Presence.ONLINE, session="foreign").to_json(),
-        b"",
-        b"garbage",
-        b'{"state": "online"}',
+        (ClientState(state=Presence.LOST, session="mine").to_json(), False),
+        (ClientState(state=Presence.LOST, session="older").to_json(), False),
+        (ClientState(state=Presence.ONLINE, session="foreign").to_json(), True),
+        (b"", True),
+        (b"garbage", True),
+        (b'{"state": "online"}', True),
     ],
 )
-def test_when_somebody_says_otherwise_then_it_is_corrected(
-    connect: Any, inbox: Any, eventually: Any, claim: bytes
+def test_when_somebody_says_otherwise_then_it_is_corrected_and_told_unless_it_is_a_will(
+    connect: Any,
+    inbox: Any,
+    eventually: Any,
+    caplog: pytest.LogCaptureFixture,
+    claim: bytes,
+    others: bool,
 ) -> None:
     publishing(connect("alice"))
     eventually(lambda: retained(connect, inbox) == MINE.to_json())
@@ -67,6 +72,20 @@ def test_when_somebody_says_otherwise_then_it_is_corrected(
     kept.wait(3)
     assert kept.payloads[-1] == MINE.to_json()
     assert retained(connect, inbox) == MINE.to_json()
+    assert ("somebody else published" in caplog.text) is others
+
+
+@pytest.mark.parametrize("before", [Presence.LOST, Presence.ONLINE, Presence.OFFLINE])
+def test_when_an_earlier_run_has_left_its_state_then_ours_stands_without_a_warning(
+    connect: Any, inbox: Any, eventually: Any, caplog: pytest.LogCaptureFixture, before: Presence
+) -> None:
+    earlier = ClientState(state=before, session="earlier").to_json()
+    published(connect("alice"), TOPIC, earlier, interval=INTERVAL)
+
+    publishing(connect("alice"))
+
+    eventually(lambda: retained(connect, inbox) == MINE.to_json())
+    assert "somebody else" not in caplog.text
 
 
 def test_when_the_own_late_will_fires_then_it_does_not_stand(

@@ -26,7 +26,7 @@ class StatePublisher:
 
     A will that the broker publishes late (it noticed a dead connection after we had made a new one,
     or after its own restart) would leave us declared dead; so we subscribe to our own topic and
-    correct it.
+    correct it. Only what another run says that lives is worth a warning: somebody has our name.
 
     Args:
         bus: to publish on.
@@ -49,6 +49,7 @@ class StatePublisher:
         self._closed = False
         self._correctable_at = 0.0
         self._correcting = False
+        self._others = False
         self._subscription = bus.subscribe(topic, self._on_state, **ids)
         bus.on_connected(self._repeat)
         if interval is not None:
@@ -91,7 +92,10 @@ class StatePublisher:
         now = time.monotonic()
         with self._lock:
             state = self._state
-            if state is None or self._correcting or _same_session(state, incoming.payload):
+            if state is None or _same_session(state, incoming.payload):
+                return
+            self._others |= not incoming.retained and not _is_last_will(state, incoming.payload)
+            if self._correcting:
                 return
             self._correcting = True
             pause = max(0.0, self._correctable_at - now)
@@ -104,8 +108,21 @@ class StatePublisher:
     def _correct(self) -> None:
         with self._lock:
             self._correcting = False
-        log.warning("correcting what somebody else published on %s", self._topic)
+            others, self._others = self._others, False
+        if others:
+            log.warning("correcting what somebody else published on %s", self._topic)
+        else:
+            # From before we were here, or published for one of our runs that the broker missed.
+            log.debug("publishing anew what the broker keeps on %s", self._topic)
         self._repeat()
+
+
+def _is_last_will(ours: BaseModel, payload: bytes) -> bool:
+    """Whether it says that a run is lost, which only the broker says, for one that it misses."""
+    try:
+        return bool(decode(type(ours), payload).model_dump()["state"] == "lost")
+    except InvalidRequest:
+        return False
 
 
 def _same_session(ours: BaseModel, payload: bytes) -> bool:
