@@ -17,6 +17,7 @@ from icebus.control.cleaning import Cleaning
 from icebus.control.decide.lifecycle import LIVE_HOLDS, LIVE_RESERVATIONS
 from icebus.control.operations import expiry, queue, retention
 from icebus.control.settings import Settings
+from icebus.control.store import statistics
 from icebus.control.store.database import Database
 from icebus.control.store.tables import HistoryRow, HoldRow, ReservationRow, UseRow
 from icebus.control.transaction import Transaction
@@ -251,10 +252,14 @@ def plans(database: Database) -> Iterator[list[tuple[str, str]]]:
 
 
 @pytest.mark.parametrize("backend", ["sqlite"])
-def test_given_what_has_ended_then_no_request_reads_all_of_it(harness: Harness) -> None:
+@pytest.mark.parametrize("known", [False, True])
+def test_given_what_has_ended_then_no_request_reads_all_of_it(
+    harness: Harness, known: bool
+) -> None:
     harness.settings = Settings(max_duration=7200)
     harness.worker("w1", "a", "b", "c")
-    add_ended(harness, 500, days=1)
+    add_ended(harness, statistics.ROWS_READ if known else 500, days=1)
+    harness.database.refresh_statistics(all_tables=known)
 
     with plans(harness.database) as found:
         made = harness.reserve(count=2)
@@ -300,3 +305,39 @@ def test_given_a_server_that_has_not_analyzed_then_it_takes_the_indexes_of_what_
 
     assert "reservations_live" in explain(live)
     assert "holds_one_live_per_device" in explain(held)
+
+
+@pytest.mark.parametrize("backend", ["postgresql"])
+def test_given_tables_that_changed_much_then_the_server_has_looked_at_them_and_no_others(
+    harness: Harness,
+) -> None:
+    def looked_at() -> dict[str, int]:
+        with harness.database.engine.begin() as connection:
+            rows = connection.execute(
+                text("SELECT relname, analyze_count FROM pg_stat_user_tables")
+            )
+            return {name: count for name, count in rows if count}
+
+    harness.worker("w1", "a")
+    add_ended(harness, 2 * statistics.CHANGED, days=1)
+    harness.database.close()  # a connection tells the server what it changed when it ends
+    harness.database.refresh_statistics()
+    first = looked_at()
+    harness.database.refresh_statistics()
+
+    assert {"reservations", "holds"} <= first.keys()
+    assert looked_at() == first, "nothing has changed since"
+    harness.database.refresh_statistics(all_tables=True)
+    assert looked_at()["lease"] == first.get("lease", 0) + 1
+
+
+def test_given_a_database_that_can_not_be_asked_then_its_statistics_are_left_for_later(
+    tmp_path: Path,
+) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'control.db'}")
+    (tmp_path / "control.db").write_bytes(b"no database" * 1000)
+
+    database.refresh_statistics(all_tables=True)
+
+    gone = Database("postgresql://icebus@/none?host=/nowhere")
+    gone.refresh_statistics()

@@ -17,7 +17,7 @@ PAUSE = 0.1
 
 
 class Cleaning:
-    """Deletes what is too old.
+    """Deletes what is too old, and has the database know what is left.
 
     Args:
         database: where from.
@@ -47,4 +47,5 @@ class Cleaning:
         done = run(step)
         if done and not more:
             self._database.shrink()
+            self._database.refresh_statistics()
         self.at = time.monotonic() + (PAUSE if more else EVERY)

@@ -163,6 +163,7 @@ def restore(path: Path, url: str) -> Saved:
     if not is_file:
         _refuse_in_use(url)
         _replace_tables(path, where)
+        _refresh_statistics(url)
         return saved
     target = Path(where.database or "")
     if target.exists():
@@ -178,7 +179,15 @@ def restore(path: Path, url: str) -> Saved:
         made.replace(target)
     except OSError as error:
         raise InvalidRequest(f"can't restore {target}: {error.strerror}") from None
+    _refresh_statistics(url)
     return saved
+
+
+def _refresh_statistics(url: str) -> None:
+    """Dumps have none, and control would be slow until somebody looks."""
+    database = Database(url)
+    database.refresh_statistics(all_tables=True)
+    database.close()
 
 
 def _replace_tables(path: Path, where: URL) -> None:

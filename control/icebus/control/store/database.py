@@ -16,6 +16,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlmodel import Session
 
+from icebus.control.store import statistics
 from icebus.control.store.availability import Availability
 from icebus.control.store.database_failures import cause_of
 from icebus.control.store.sqlite_file import SqliteFile
@@ -142,6 +143,7 @@ class Database:
             ) from None
 
         self._make_shrinkable()
+        self.refresh_statistics(all_tables=not self._is_postgresql)
 
     def _make_shrinkable(self) -> None:
         """Write a file of an earlier version anew, which could not give room back."""
@@ -194,6 +196,14 @@ class Database:
             if isinstance(raw, sqlite3.Connection):
                 # Only as a script is it carried on beyond its first page.
                 raw.executescript(f"PRAGMA incremental_vacuum({SHRINK_PAGES})")
+
+    def refresh_statistics(self, *, all_tables: bool = False) -> None:
+        """Have the database know how its tables are, for its plans; nothing depends on it.
+
+        Args:
+            all_tables: whether to look at all of them, or where much has changed.
+        """
+        statistics.refresh(self.engine, all_tables=all_tables)
 
     def clock(self, session: Session) -> float:
         """Seconds since 1970 by the clock that all who share the database share."""
