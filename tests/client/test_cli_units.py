@@ -18,13 +18,14 @@ from icebus.client.cli import exit_codes, output
 from icebus.client.cli.app import PANELS, app
 from icebus.client.cli.commands import admin
 from icebus.client.cli.commands.reservations import by_reservation
-from icebus.client.cli.durations import parse_duration, show_duration
+from icebus.client.cli.durations import parse_duration
 from icebus.client.cli.help_text import reflow
 from icebus.client.cli.output import Column, Format, csv_line, print_rows, table
 from icebus.client.cli.progress import queue_place_text
 from icebus.schemas import errors
 from icebus.schemas.errors import IcebusError
 from icebus.schemas.message import now
+from icebus.schemas.wording import show_duration
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from icebus.client._connection.hook_runner import ReceivedEvent
     from icebus.client._evaluating.bitstreams import Bitstream
     from icebus.client._evaluating.boards import MeasuringBoards
+    from icebus.client._evaluating.dataframe import to_dataframe
     from icebus.client._evaluating.outcomes import EvaluationsFailed
     from icebus.client._evaluating.progress import Progress
     from icebus.client._evaluating.summary import Summary, summarise
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
         GenericResult,
         MeasuringClient,
     )
+    from icebus.client._open_sessions import close_all
     from icebus.client._profile import Profile
     from icebus.client._reservation.queue_place import Waiting
     from icebus.client._reservation.reservation import Reservation
@@ -71,7 +73,9 @@ _HOMES = {
     "VarianceHandler": "icebus.client.kinds.variance",
     "VarianceResult": "icebus.schemas.kinds.variance",
     "Waiting": "icebus.client._reservation.queue_place",
+    "close_all": "icebus.client._open_sessions",
     "summarise": "icebus.client._evaluating.summary",
+    "to_dataframe": "icebus.client._evaluating.dataframe",
 }
 
 __all__ = [
@@ -106,7 +110,9 @@ __all__ = [
     "VarianceHandler",
     "VarianceResult",
     "Waiting",
+    "close_all",
     "summarise",
+    "to_dataframe",
 ]
 
 
@@ -116,3 +122,8 @@ def __getattr__(name: str) -> Any:
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(home), name)
+
+
+def __dir__() -> list[str]:
+    # What Tab shows in a notebook, before any of it is loaded.
+    return sorted({*__all__, "__doc__", "__file__", "__name__", "__path__", "__spec__"})

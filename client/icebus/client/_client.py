@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from icebus.client import _open_sessions as open_sessions
 from icebus.client._connection import operations
 from icebus.client._connection.connection import check_id, serials_of, validated
 from icebus.client._handlers import EventHandler
@@ -26,6 +27,7 @@ from icebus.schemas.errors import (
     DeviceUnavailable,
     IcebusError,
     InvalidRequest,
+    LimitExceeded,
     NotEnoughDevices,
     ReservationEnded,
     UnknownReservation,
@@ -35,7 +37,9 @@ from icebus.schemas.logs import UnconfiguredHandler
 from icebus.schemas.message import now
 from icebus.schemas.operations import reservations
 from icebus.schemas.operations.reservations import EndReason, ReservationState, ReserveArgs
+from icebus.schemas.shown import html_values
 from icebus.schemas.topics import WORKER_KINDS
+from icebus.schemas.wording import counted
 
 log = logging.getLogger(__name__)
 logging.getLogger("icebus").addHandler(UnconfiguredHandler())
@@ -136,7 +140,14 @@ class BaseClient(ReservationsById, ABC, Generic[R]):
             replace=replace,
         )
         alive = not detached if keep_alive is None else keep_alive
+        try:
+            return self._reserve(request, keep_alive=alive, ready=ready, timeout=timeout)
+        except (NotEnoughDevices, DeviceUnavailable, LimitExceeded) as error:
+            raise self._naming_own_boards(error) from None
+
+    def _reserve(self, request: ReserveArgs, *, keep_alive: bool, ready: bool, timeout: float) -> R:
         deadline = Deadline.after(timeout)
+        wait = request.wait
         refusal: IcebusError | None = None
         try:
             document = operations.reserve(self._connection, request, deadline)
@@ -147,7 +158,7 @@ class BaseClient(ReservationsById, ABC, Generic[R]):
             refusal = error
             request = request.model_copy(update={"wait": min(operations.SOON_FREE, timeout)})
             document = operations.reserve(self._connection, request, deadline)
-        reservation = self._open(document, keep_alive=alive, remaining=request.duration)
+        reservation = self._open(document, keep_alive=keep_alive, remaining=request.duration)
         try:
             reservation.start()
             self._hold(reservation)
@@ -161,6 +172,23 @@ class BaseClient(ReservationsById, ABC, Generic[R]):
             self._give_up(reservation)
             raise
         return reservation
+
+    def _naming_own_boards(self, error: IcebusError) -> IcebusError:
+        """The same error; it names boards that this program has already, as a notebook may."""
+        own = [
+            f"{' '.join(each.serials)} in {each.id}"
+            for session in open_sessions.all_open()
+            if isinstance(session, BaseClient) and session.user == self.user
+            for each in session._open_reservations
+            if each.ended is None and each.serials
+        ]
+        if not own:
+            return error
+        return type(error)(
+            f"{error.message}; this program itself holds {', '.join(own)}: release them, or have "
+            "icebus.client.close_all() do it",
+            **error.details,
+        )
 
     def _wait_given(
         self, reservation: R, request: ReserveArgs, refusal: IcebusError | None
@@ -337,6 +365,21 @@ class BaseClient(ReservationsById, ABC, Generic[R]):
         self._connection.check_open()
         found = survey(self._connection.bus, Deadline.after(timeout), [WORKER_KINDS])
         return commonest(merge(found.kinds))
+
+    @property
+    def _open_reservations(self) -> list[R]:
+        return [each for each in self._held if not each.closed]
+
+    def _summary(self) -> str:
+        held = self._open_reservations
+        boards = sum(len(each.serials) for each in held)
+        told = f"{counted(boards, 'board')} in {counted(len(held), 'reservation')}"
+        return f"{super()._summary()}; {told}" if held else super()._summary()
+
+    def _repr_html_(self) -> str:
+        """Who we are, where, and what is reserved, for notebooks."""
+        held = [(each.id, each.summary.partition(" ")[2]) for each in self._open_reservations]
+        return html_values(f"{type(self).__name__} {self._summary()}", held)
 
     def close(self, timeout: float = CLOSE_TIMEOUT) -> None:
         """Release what is attached to this client, and end its connection."""

@@ -34,12 +34,26 @@ def closed(session: Session) -> None:
     _open.pop(id(session), None)
 
 
+def all_open() -> list[Session]:
+    """The sessions of this program that are open."""
+    return list(_open.values())
+
+
+def close_all() -> None:
+    """Close all clients of this program that are open, which releases the boards they hold.
+
+    For notebooks, where the names of earlier clients may be taken by others by now. It is done for
+    every program when it ends.
+    """
+    for session in all_open():
+        try:
+            session.close()
+        except Exception as error:  # noqa: BLE001 # the others are to be closed all the same
+            log.warning("a client was not closed in order: %s", error)
+
+
 @atexit.register
-def _close_all() -> None:
+def _close_at_exit() -> None:
     # Who presses Ctrl-C meanwhile wants the program to end, not to hear of it.
     with contextlib.suppress(KeyboardInterrupt):
-        for session in list(_open.values()):
-            try:
-                session.close()
-            except Exception as error:  # noqa: BLE001 # the others are to be closed all the same
-                log.warning("a client was not closed in order: %s", error)
+        close_all()

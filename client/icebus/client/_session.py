@@ -22,9 +22,12 @@ from icebus.client._survey import Survey, survey
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import InvalidRequest, NotAuthorized
 from icebus.schemas.log_records import RecordLevel
+from icebus.schemas.logs import printable
 from icebus.schemas.operations import reservations
 from icebus.schemas.operations.history import HistoryEntry, HistoryEvent
 from icebus.schemas.operations.reservations import KnownDevice
+from icebus.schemas.shown import html_values
+from icebus.schemas.topics import DEFAULT_ROOT
 
 CONNECT_TIMEOUT = 4.0
 """Seconds for the broker to take us in, which it does within milliseconds: people hear within five
@@ -290,6 +293,21 @@ class Session:
         """End the connection."""
         self._connection.close(Deadline.after(timeout))
         open_sessions.closed(self)
+
+    def _summary(self) -> str:
+        """Who we are and where, for people."""
+        address = self._connection.bus.address
+        root = "" if address.root == DEFAULT_ROOT else f"/{address.root}"
+        kind = f", {self.kind}" if self.kind else ""
+        state = ", closed" if self._connection.closed else ""
+        return f"{self.user} at farm {address.host}:{address.port}{root}{kind}{state}"
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {printable(self._summary())}>"
+
+    def _repr_html_(self) -> str:
+        """Who we are and where, for notebooks."""
+        return html_values(f"{type(self).__name__} {self._summary()}", [])
 
     def __enter__(self) -> Self:
         return self

@@ -29,6 +29,7 @@ EXTRAS: Final[Mapping[str, str]] = {
     "libusb_package": "worker",
     "matplotlib": "plot",
     "numpy": "virtual",
+    "pandas": "pandas",
     "psycopg": "control",
     "pyudev": "worker",
     "serial": "worker",

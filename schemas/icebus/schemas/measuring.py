@@ -6,7 +6,7 @@ acknowledging and collecting are the same for all.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Self
 
 from pydantic import Field, PrivateAttr
@@ -14,6 +14,7 @@ from pydantic import Field, PrivateAttr
 from icebus.schemas.errors import AnyError
 from icebus.schemas.ids import Id, Serial, Sha256
 from icebus.schemas.message import Json, Message, Natural, Timestamp
+from icebus.schemas.shown import html_values, named_values
 from icebus.schemas.wording import said_of
 
 QUEUE_CAPACITY = 64
@@ -68,6 +69,10 @@ class QueueStatus(Message):
     capacity: Natural = QUEUE_CAPACITY
 
 
+_OFFERED = ("model_dump", "model_dump_json", "model_extra", "to_json")
+"""What Tab shows of an outcome besides what it says."""
+
+
 class Outcome(Message):
     """What results and failures have in common."""
 
@@ -104,6 +109,35 @@ class Outcome(Message):
 
     __hash__ = None  # type: ignore[assignment] # annotations may hold anything
 
+    def _measured(self) -> dict[str, object]:
+        """What it says of its own, by name, where there is anything to say."""
+        common = {*Outcome.model_fields, *Result.model_fields}
+        own = {name: value for name, value in self if name not in common}
+        return {name: value for name, value in own.items() if value not in (None, "", [], {})}
+
+    def _shown(self) -> Iterator[tuple[str, object]]:
+        yield "bitstream", self.bitstream
+        if self.serial:
+            yield "serial", self.serial
+        yield from self._measured().items()
+        if self.annotations:
+            yield "annotations", self.annotations
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({named_values(self._shown())})"
+
+    __str__ = __repr__
+
+    def _repr_html_(self) -> str:
+        """What it says, for notebooks."""
+        return html_values(type(self).__name__, [*self._shown(), ("at", f"{self.at:%F %T} UTC")])
+
+    def __dir__(self) -> list[str]:
+        # Pydantic has many names, and some of them warn when a notebook looks at them for Tab.
+        own = {name for cls in type(self).__mro__ if issubclass(cls, Outcome) for name in vars(cls)}
+        fields = {*type(self).model_fields, *(self.model_extra or {})}
+        return sorted({*own, *fields, *_OFFERED} - {"model_config"})
+
 
 class Result(Outcome):
     """Event ``results``: one file measured on one device. A kind says in its own what came out."""
@@ -116,6 +150,9 @@ class Failure(Outcome):
     """Event ``failures``: one bitstream that will have no result on one device."""
 
     error: AnyError = Field(description="Why; its ``code`` is stable.")
+
+    def _measured(self) -> dict[str, object]:
+        return {"code": self.error.code, "message": self.error.message}
 
     @property
     def where(self) -> str:

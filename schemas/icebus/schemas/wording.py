@@ -95,6 +95,24 @@ def lasting(seconds: float) -> str:
     return f"{seconds:g} s"
 
 
+_UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
+
+
+def show_duration(seconds: float) -> str:
+    """A duration for people, in its two largest units.
+
+    >>> show_duration(3720), show_duration(0.2)
+    ('1h2m', '0s')
+    """
+    left = max(0, round(seconds))
+    parts = []
+    for unit, size in _UNITS.items():
+        count, left = divmod(left, size)
+        if count:
+            parts.append(f"{count}{unit}")
+    return "".join(parts[:2]) or "0s"
+
+
 def counted(number: int, noun: str) -> str:
     """A number of things.
 

@@ -111,6 +111,11 @@ class Connection:
         """
         return os.getpid() != self._process
 
+    @property
+    def closed(self) -> bool:
+        """Whether we are closed, or another process's."""
+        return self._closed or self.inherited
+
     def close(self, deadline: Deadline) -> None:
         """Publish that we go, and end all threads."""
         if self.inherited:

@@ -62,6 +62,11 @@ class FarmWatch:
         self._tell_again = 0.0
         bus.on_problem(self._on_problem)
 
+    @property
+    def away_since(self) -> datetime | None:
+        """Since when nothing is heard of the farm; None while it is, or nobody waits."""
+        return self._since
+
     def keep(self) -> None:
         """Watch for as long as the bus is open."""
         self._bus.call_soon(self._begin)

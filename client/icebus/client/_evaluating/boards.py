@@ -22,9 +22,10 @@ from icebus.client._evaluating.collecting import Collector
 from icebus.client._evaluating.distribution import Distribution
 from icebus.client._evaluating.each_board import EachBoard
 from icebus.client._evaluating.experiment_report import ExperimentReport
+from icebus.client._evaluating.missing import missing
 from icebus.client._evaluating.options import STALL, EvaluateOptions, MapOptions, Options
 from icebus.client._evaluating.outcomes import EvaluationsFailed
-from icebus.client._evaluating.progress import follow
+from icebus.client._evaluating.progress import Report
 from icebus.client._evaluating.run import Run, is_withdrawn
 from icebus.client._evaluating.withdrawing import withdraw
 from icebus.client._reservation.document import is_queued, meant_devices
@@ -108,8 +109,8 @@ class MeasuringBoards(Reservation, Generic[R]):
                   more than once.
                 - ``stall=300.0``: seconds without a sign of life of a board after which its
                   evaluations fail, beside what a ``window`` in ``args`` takes.
-                - ``progress=False``: True for a bar on stderr, or a function to call with a
-                  :class:`Progress`.
+                - ``progress=False``: True for a bar, in a notebook or on stderr, or a function to
+                  call with a :class:`Progress`. Both are told if the broker or boards are away.
                 - ``acknowledge=True``: whether workers forget each outcome when you ask for the
                   next; otherwise they keep it until you :meth:`acknowledge` it, so that a program
                   which is killed finds it with :meth:`collect`.
@@ -256,7 +257,13 @@ class MeasuringBoards(Reservation, Generic[R]):
         if options.progress is False:
             return run, outcomes
         total = evaluations_of(bitstreams, distribution.copies, options.repeats)
-        return run, follow(outcomes, total, options.progress)
+        report = Report(
+            total,
+            options.progress,
+            lambda: missing(self._connection, self, distribution.serials),
+        )
+        run.on_waiting = report.waiting
+        return run, report.follow(outcomes)
 
     def _outcomes(
         self, run: Run[R], bitstreams: Iterable[Source], options: Options

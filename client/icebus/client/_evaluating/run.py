@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence, Sized
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence, Sized
 from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
 
@@ -73,6 +73,7 @@ class Run(Generic[R]):
     Attributes:
         batch: its id on the bus.
         no_board_error: why the run ended before its source did, when no board was left.
+        on_waiting: called about once a second, on the caller's thread, while it waits for outcomes.
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class Run(Generic[R]):
     ) -> None:
         self.batch = distribution.batch
         self.no_board_error: IcebusError | None = None
+        self.on_waiting: Callable[[], object] = lambda: None
         self._connection = connection
         self._reservation = reservation
         self._acknowledger = acknowledger
@@ -139,6 +141,7 @@ class Run(Generic[R]):
             if time.monotonic() >= self._next_tick:
                 self._next_tick = time.monotonic() + TICK
                 self._tick()
+                self.on_waiting()
             with self._condition:
                 if self._ready:
                     continue

@@ -125,6 +125,16 @@ class FollowedReservation:
         """Whether this object has let go of it."""
         return not self._following
 
+    @property
+    def extended(self) -> bool:
+        """Whether its end is moved for as long as the client lives."""
+        return self._keep_alive and self._following
+
+    def __dir__(self) -> list[str]:
+        # Without what only the client calls: Tab is for those who use it.
+        names = super().__dir__()
+        return [name for name in names if not name.startswith("on_") and name != "start"]
+
     def close(self) -> None:
         """Let go of it without ending it."""
         self._following = False

@@ -10,6 +10,7 @@ from typing import Self
 from icebus.bus import wait_for
 from icebus.client._connection import operations
 from icebus.client._reservation import document as documents
+from icebus.client._reservation import shown
 from icebus.client._reservation.following import FollowedReservation
 from icebus.client._reservation.queue_place import Waiting, still_queued_error
 from icebus.schemas.deadline import Deadline
@@ -20,6 +21,7 @@ from icebus.schemas.errors import (
     ReservationEnded,
     UnknownReservation,
 )
+from icebus.schemas.logs import printable
 from icebus.schemas.operations.offers import OFFER_DURATION
 from icebus.schemas.operations.reservations import EndReason, HoldState
 
@@ -63,6 +65,19 @@ class Reservation(FollowedReservation):
         """Where it stood in the queue when that was last told; None if it never waited."""
         with self._condition:
             return self._state.queue_place
+
+    @property
+    def summary(self) -> str:
+        """Whose it is, what for, its boards and the time that is left, for people."""
+        return printable(shown.summary(self.document, self.ended, extended=self.extended))
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.summary}>"
+
+    def _repr_html_(self) -> str:
+        """The same with a row for each board, for notebooks."""
+        name = type(self).__name__
+        return shown.table(self.document, self.ended, name, extended=self.extended)
 
     def problem(self, serial: str) -> IcebusError | None:
         """Why a device of it can't be called now; None if it can."""
@@ -186,7 +201,7 @@ class Reservation(FollowedReservation):
         if ready:
             try:
                 self._wait_serving(new, set(), deadline)
-            except (DeviceFailed, DeadlineExceeded):
+            except (DeviceFailed, DeadlineExceeded, KeyboardInterrupt):
                 self._update(operations.end(self._connection, self.id, new))
                 raise
         return new

@@ -6,8 +6,8 @@ from contextvars import ContextVar
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from icebus.client.cli.durations import show_duration
 from icebus.client.cli.output import print_message
+from icebus.schemas.wording import show_duration
 
 if TYPE_CHECKING:
     from icebus.client._client import Client

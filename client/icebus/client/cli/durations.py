@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 
+from icebus.schemas.wording import show_duration
+
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _PART = r"(\d+(?:\.\d+)?)([smhd])"
 _DURATION = re.compile(rf"(?:{_PART})+")
@@ -31,14 +33,3 @@ def parse_duration(text: str) -> float:
 def show_until(moment: datetime) -> str:
     """How long it is until then, for people."""
     return show_duration((moment - datetime.now(UTC)).total_seconds())
-
-
-def show_duration(seconds: float) -> str:
-    """A duration for people, in its two largest units."""
-    left = max(0, round(seconds))
-    parts = []
-    for unit, size in reversed(_UNITS.items()):
-        count, left = divmod(left, int(size))
-        if count:
-            parts.append(f"{count}{unit}")
-    return "".join(parts[:2]) or "0s"

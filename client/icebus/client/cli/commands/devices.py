@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from icebus.client.cli.connecting import connect
-from icebus.client.cli.durations import show_duration, show_until
+from icebus.client.cli.durations import show_until
 from icebus.client.cli.options import KIND, Kind, Output, Selector
 from icebus.client.cli.output import (
     Column,
@@ -19,7 +19,7 @@ from icebus.client.cli.output import (
     print_message,
     print_rows,
 )
-from icebus.schemas.wording import counted
+from icebus.schemas.wording import counted, show_duration
 
 if TYPE_CHECKING:
     from icebus.schemas.operations.reservations import KnownDevice

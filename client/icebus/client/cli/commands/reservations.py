@@ -15,7 +15,7 @@ from icebus.client.cli.completion import (
     complete_serial,
 )
 from icebus.client.cli.connecting import connect
-from icebus.client.cli.durations import show_duration, show_until
+from icebus.client.cli.durations import show_until
 from icebus.client.cli.options import (
     KIND,
     Kind,
@@ -29,7 +29,7 @@ from icebus.client.cli.options import (
 from icebus.client.cli.options import duration as duration_of
 from icebus.client.cli.output import Column, Format, print_line, print_message, print_rows
 from icebus.schemas.ids import meant
-from icebus.schemas.wording import counted
+from icebus.schemas.wording import counted, show_duration
 
 if TYPE_CHECKING:
     from icebus.client._client import BaseClient, Client
