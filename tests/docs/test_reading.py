@@ -46,6 +46,7 @@ DOCUMENTS = {
     "README.md": READ,
     "docs/tutorial.md": READ,
     "docs/icefarm.md": READ,
+    "docs/recipes.md": READ,
     "docs/testing.md": READ,
     "docs/dashboard.md": "has no blocks",
     "docs/topics.md": READ,
@@ -79,6 +80,7 @@ ELSEWHERE = {
     "tutorial one for a kind of its own; each takes 6 s of CPU",
     r"icebus up --boards 1 -- icebus evaluate .*": "likewise",
     r"icebus up --boards 4 -- pytest test_clocks\.py": "likewise",
+    r"python examples/home_assistant\.py mqtt:.*": "tests/examples has such a broker",
     r"uv pip install --editable .*": "needs hatchling from the network; its metadata are made here",
 }
 """Commands of documents that are read which are not run here, and why."""
@@ -197,6 +199,12 @@ def test_given_the_page_on_tests_when_followed_then_all_is_as_it_says(
     farm: Farm, reader: Reader
 ) -> None:
     follow("docs/testing.md", reader, farm, {})
+
+
+def test_given_the_recipes_when_followed_then_all_is_as_they_say(
+    farm: Farm, reader: Reader
+) -> None:
+    follow("docs/recipes.md", reader, farm, {})
 
 
 def test_given_the_topic_reference_when_followed_then_all_is_as_it_says(
