@@ -65,6 +65,7 @@ def main(arguments: list[str]) -> None:
         print(topic, json.dumps(message))
     for url in map(urlsplit, arguments):
         secure = url.scheme == "mqtts"
+        trusted: Any = {} if secure else None  # whom this machine trusts
         publish.multiple(
             [(topic, json.dumps(message), 1, True) for topic, message in messages],
             hostname=url.hostname or "localhost",
@@ -72,7 +73,7 @@ def main(arguments: list[str]) -> None:
             auth={"username": unquote(url.username), "password": unquote(url.password or "")}
             if url.username
             else None,
-            tls={} if secure else None,
+            tls=trusted,
         )
 
 

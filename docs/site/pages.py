@@ -29,6 +29,7 @@ FILES = PurePosixPath("files")
 PUBLIC = ROOT / "client/icebus/client/__init__.py"
 
 _LINK = re.compile(r"(!?\[([^\[\]]*)\]\()([^)#\s]+)([^)]*\))")
+_ITEM = re.compile(r"(?:[-*]|\d+\.) +")
 _FENCE = re.compile(r"^[ \t]*```.*?^[ \t]*```$", re.DOTALL | re.MULTILINE)
 
 
@@ -83,6 +84,27 @@ def relink(text: str, document: PurePosixPath, root: Path = ROOT) -> tuple[str, 
     return "".join([*parts, _LINK.sub(target, text[end:])]), files
 
 
+def indent(text: str) -> str:
+    """A document with what belongs to an item of a list indented by four, as the site wants it.
+
+    GitHub is content with as much as the item's own mark takes.
+    """
+    lines, width, code = [], 0, False
+    for line in text.split("\n"):
+        if line.startswith("```"):
+            width, code = 0, not code
+        if code:
+            pass
+        elif found := _ITEM.match(line):
+            width = found.end()
+        elif line.strip() and not line.startswith(" " * width):
+            width = 0
+        elif width and line.strip():
+            line = "    " + line[width:]
+        lines.append(line)
+    return "\n".join(lines)
+
+
 def library_page(public: Mapping[str, str]) -> str:
     """The page of the library: its public names, each with all that its docstrings say.
 
@@ -112,7 +134,7 @@ def assemble(folder: Path, root: Path = ROOT) -> None:
     pages.mkdir(parents=True)
     for document in documents(root):
         text, files = relink((root / document).read_text(), document, root)
-        (pages / page_of(document)).write_text(text)
+        (pages / page_of(document)).write_text(indent(text))
         for file in files:
             copy = pages / FILES / file
             copy.parent.mkdir(parents=True, exist_ok=True)

@@ -57,6 +57,18 @@ def test_given_code_then_nothing_in_it_is_taken_for_a_link(tree: Path) -> None:
     assert pages.relink(text, README, tree)[0] == text.replace("docs/a.md", "a.md")
 
 
+def test_given_what_belongs_to_an_item_of_a_list_then_it_is_indented_by_four() -> None:
+    text = "1. a\n   b\n\n   ```console\n   $ c\n     d\n   ```\n2. e\n- f\n  g\n\nh\n  i\n"
+    assert pages.indent(text) == (
+        "1. a\n    b\n\n    ```console\n    $ c\n      d\n    ```\n2. e\n- f\n    g\n\nh\n  i\n"
+    )
+
+
+def test_given_code_then_its_lists_are_left_as_they_are() -> None:
+    text = "- a\n\n```yaml\n- b: 1\n  c: 2\n```\n\n  d\n"
+    assert pages.indent(text) == text
+
+
 def test_given_a_link_that_leads_nowhere_then_it_is_named_with_its_document(tree: Path) -> None:
     with pytest.raises(pages.BrokenLink, match=r"README\.md links to docs/x\.md"):
         pages.relink("[a](docs/x.md)", README, tree)

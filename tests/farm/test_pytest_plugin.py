@@ -138,6 +138,8 @@ def test_given_boards_that_others_hold_when_waited_in_vain_then_it_says_who_hold
         ("2", "takes names, as in icebus(count=2), not 2"),
         ("cuont=2", "has no 'cuont'; it has count, kind, labels"),
         ("labels={'rack': 'b,!virtual'}", "no board can have the label rack='b,!virtual'"),
+        ("labels={1: 2.5, 'x': ' '}", "no board can have the label x=' '"),
+        ("wait=float('nan')", "wait of @pytest.mark.icebus is a number of seconds, not nan"),
         ("labels=3", "labels of @pytest.mark.icebus are a dict or a selector, not 3"),
         ("client='Mine'", "client of @pytest.mark.icebus is a class of clients, not 'Mine'"),
         ("count=0", "[invalid_request]"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import partial
@@ -48,7 +49,7 @@ class BoardRequest:
         """
         if isinstance(self.labels, str):
             return self.labels or None
-        said = {name: _value(value) for name, value in self.labels.items()}
+        said = {str(name): _value(value) for name, value in self.labels.items()}
         for name, value in said.items():
             if not is_label(name, value):
                 raise InvalidRequest(
@@ -101,6 +102,9 @@ def read_markers(markers: Iterable[pytest.Mark]) -> BoardRequest:
         raise InvalidRequest(
             f"labels of @pytest.mark.icebus are a dict or a selector, not {request.labels!r}"
         )
+    wait = request.wait
+    if wait is not None and not (isinstance(wait, (int, float)) and 0 <= wait < math.inf):
+        raise InvalidRequest(f"wait of @pytest.mark.icebus is a number of seconds, not {wait!r}")
     if request.client is not None and not isinstance(request.client, type):
         raise InvalidRequest(
             f"client of @pytest.mark.icebus is a class of clients, not {request.client!r}"
