@@ -26,6 +26,9 @@ DOCUMENTS = ("*.md", "docs/*.md", "*/README.md", "examples/*/README.md")
 FILES = PurePosixPath("files")
 """Folder for copies of what documents link to and what is no page."""
 
+FIRST = ("PulseCountClient", "Boards", "PulseCountResult", "Failure", "EvaluationsFailed")
+"""What most programs use: it comes first on the page of the library, the rest by the alphabet."""
+
 PUBLIC = ROOT / "client/icebus/client/__init__.py"
 
 _LINK = re.compile(r"(!?\[([^\[\]]*)\]\()([^)#\s]+)([^)]*\))")
@@ -111,8 +114,10 @@ def library_page(public: Mapping[str, str]) -> str:
     Args:
         public: the module in which each is defined, by name.
     """
-    lines = ["# The library", "", "What `icebus.client` offers, by name.", ""]
-    for name, module in sorted(public.items()):
+    lines = ["# The library", "", "What `icebus.client` offers.", ""]
+    first = [name for name in FIRST if name in public]
+    for name in [*first, *sorted(set(public) - set(first))]:
+        module = public[name]
         lines += [f"## {name}", "", f"::: {module}.{name}", ""]
     lines += ["## Errors", "", "All of `icebus.schemas.errors`.", "", "::: icebus.schemas.errors"]
     return "\n".join([*lines, ""])

@@ -92,6 +92,7 @@ def test_given_the_documents_then_each_is_a_page_of_its_own_in_a_section_of_the_
 def test_given_the_library_then_its_page_has_all_public_names() -> None:
     assert sorted(pages.public_names()) == sorted(icebus.client.__all__)
     page = pages.library_page({"Boards": "icebus.client.kinds.pulsecount"})
+    assert set(pages.FIRST) <= set(icebus.client.__all__)
     assert "## Boards\n\n::: icebus.client.kinds.pulsecount.Boards\n" in page
 
 
