@@ -201,3 +201,24 @@ def test_given_a_cell_that_is_interrupted_then_nothing_waits_at_boards_and_they_
     assert "1000" in notebook.text("print(next(boards.map([BITSTREAM])).pulses)")
     notebook.text("boards.release()")
     assert not control.reservations
+
+
+def test_given_an_async_cell_that_is_interrupted_then_its_boards_are_released(
+    notebook: Kernel, w1: ScriptedWorker, control: ScriptedControl, broker: EmbeddedBroker
+) -> None:
+    w1.measure = False
+    url = broker.address("alice").url()
+    cell = notebook.start(
+        f"async with AsyncPulseCountClient({url!r}) as quick, quick.reserve(1) as boards:\n"
+        "    async for result in boards.evaluate([BITSTREAM] * 3, progress=True):\n"
+        "        print(result)"
+    )
+    w1.evaluations.wait(lambda seen: len(seen) > 1)
+    notebook.interrupt()
+    shown = notebook.output(cell)
+    (error,) = [content["ename"] for kind, content in shown if kind == "error"]
+    assert error in ("CancelledError", "KeyboardInterrupt")
+    assert any(method == "withdraw" for method, _ in w1.calls.seen)
+    assert not control.reservations
+    (bar,) = [content["data"] for kind, content in shown if kind == "display_data"]
+    assert "0/3" in bar["text/plain"]

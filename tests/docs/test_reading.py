@@ -48,6 +48,7 @@ DOCUMENTS = {
     "docs/icefarm.md": READ,
     "docs/recipes.md": READ,
     "docs/testing.md": READ,
+    "docs/notebooks.md": READ,
     "docs/dashboard.md": "has no blocks",
     "docs/topics.md": READ,
     "broker/README.md": READ,
@@ -205,6 +206,30 @@ def test_given_the_recipes_when_followed_then_all_is_as_they_say(
     farm: Farm, reader: Reader
 ) -> None:
     follow("docs/recipes.md", reader, farm, {})
+
+
+def test_given_the_page_about_notebooks_when_followed_then_all_is_as_it_says(
+    farm: Farm, reader: Reader
+) -> None:
+    for name in ("pulse_2khz.bin", "pulse_8khz.bin"):
+        shutil.copy(CIRCUITS / name, reader.folder)
+    follow("docs/notebooks.md", reader, farm, {})
+
+
+def test_given_the_example_notebook_when_run_in_a_kernel_then_no_cell_fails(farm: Farm) -> None:
+    nbclient = pytest.importorskip("nbclient")
+    nbformat = pytest.importorskip("nbformat")
+    path = ROOT / "examples" / "evolve.ipynb"
+    notebook = nbformat.read(path, as_version=4)
+    assert not any(cell.get("outputs") for cell in notebook.cells), "it is kept without outputs"
+    client = nbclient.NotebookClient(
+        notebook, timeout=60, resources={"metadata": {"path": str(path.parent)}}
+    )
+    client.execute(env={**farm.environment, "MPLCONFIGDIR": str(farm.home / "matplotlib")})
+    told = str([cell.get("outputs") for cell in notebook.cells])
+    assert "extended while the client lives" in told
+    assert "12/12" in told
+    assert "image/png" in told
 
 
 def test_given_the_topic_reference_when_followed_then_all_is_as_it_says(

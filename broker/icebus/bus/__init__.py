@@ -15,7 +15,9 @@ once. How a message is carried is said by its topic, in :mod:`icebus.schemas.top
   what we log.
 - :func:`glance` looks at what the broker retains and disconnects, for health checks.
 - :func:`client_context` has what TLS to a broker is opened with, for who carries others' bytes.
-- :func:`wait_for` waits for a future until a deadline.
+- :func:`wait_for` waits for a future until a deadline, :func:`wait_on` for a condition; an
+  :class:`Interruption` ends such waits of a thread, and :func:`sleep`, and what is
+  :func:`interruptible`, with :class:`Interrupted`.
 
 What stands in ``__all__`` is public, here and in no other module of the package.
 """
@@ -29,6 +31,7 @@ from icebus.bus._broker_address.invitation import Invitation
 from icebus.bus._bus import RECONNECT_MAX, Bus, new_client_id
 from icebus.bus._connection.tls import client_context
 from icebus.bus._glance import Glance, glance
+from icebus.bus._interruption import Interrupted, Interruption, interruptible, sleep, wait_on
 from icebus.bus._log.publisher import LogPublisher
 from icebus.bus._messages import Incoming, Will
 from icebus.bus._requests.answering import Exchange, Responder
@@ -61,6 +64,8 @@ __all__ = [
     "FromWorkers",
     "Glance",
     "Incoming",
+    "Interrupted",
+    "Interruption",
     "Invitation",
     "LogPublisher",
     "Requester",
@@ -74,6 +79,9 @@ __all__ = [
     "check_root",
     "client_context",
     "glance",
+    "interruptible",
     "new_client_id",
+    "sleep",
     "wait_for",
+    "wait_on",
 ]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from concurrent.futures import Future
 from typing import TypeVar
 
+from icebus.bus._interruption import interruptible, is_interruptible
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import DeadlineExceeded
 
@@ -16,7 +18,13 @@ def wait_for(future: Future[T], deadline: Deadline, who: str) -> T:
 
     Raises:
         DeadlineExceeded: it was not done in time; ``who`` says on whom it depends.
+        Interrupted: whoever wanted this has given it up.
     """
+    if is_interruptible() and not future.done():
+        done = threading.Event()
+        future.add_done_callback(lambda _: done.set())
+        with interruptible(done.set):
+            done.wait(deadline.remaining)
     try:
         return future.result(timeout=deadline.remaining)
     except DeadlineExceeded:

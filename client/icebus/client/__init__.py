@@ -13,6 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from icebus.client._admin import Admin
+    from icebus.client._async.boards import AsyncMeasuringBoards
+    from icebus.client._async.clients import (
+        AsyncAdmin,
+        AsyncClient,
+        AsyncGenericMeasuringClient,
+        AsyncMeasuringClient,
+    )
+    from icebus.client._async.handlers import AsyncEventHandler, AsyncMeasuringHandler
+    from icebus.client._async.methods import awaited, iterated
+    from icebus.client._async.reservation import AsyncReservation
+    from icebus.client._async.stream import Stream
     from icebus.client._available_devices import DevicesAvailable
     from icebus.client._client import Client
     from icebus.client._connection.hook_runner import ReceivedEvent
@@ -34,14 +45,45 @@ if TYPE_CHECKING:
     from icebus.client._reservation.queue_place import Waiting
     from icebus.client._reservation.reservation import Reservation
     from icebus.client._survey import Survey
-    from icebus.client.kinds.pulsecount import Boards, PulseCountClient, PulseCountHandler
-    from icebus.client.kinds.variance import VarianceBoards, VarianceClient, VarianceHandler
+    from icebus.client.kinds.pulsecount import (
+        AsyncBoards,
+        AsyncPulseCountClient,
+        AsyncPulseCountHandler,
+        Boards,
+        PulseCountClient,
+        PulseCountHandler,
+    )
+    from icebus.client.kinds.variance import (
+        AsyncVarianceBoards,
+        AsyncVarianceClient,
+        AsyncVarianceHandler,
+        VarianceBoards,
+        VarianceClient,
+        VarianceHandler,
+    )
     from icebus.schemas.errors import IcebusError
     from icebus.schemas.kinds.pulsecount import PulseCountResult
     from icebus.schemas.kinds.variance import VarianceResult
     from icebus.schemas.measuring import BatchFinished, Failure, Result
 
 _HOMES = {
+    "AsyncAdmin": "icebus.client._async.clients",
+    "AsyncBoards": "icebus.client.kinds.pulsecount",
+    "AsyncClient": "icebus.client._async.clients",
+    "AsyncEventHandler": "icebus.client._async.handlers",
+    "AsyncGenericMeasuringClient": "icebus.client._async.clients",
+    "AsyncMeasuringBoards": "icebus.client._async.boards",
+    "AsyncMeasuringClient": "icebus.client._async.clients",
+    "AsyncMeasuringHandler": "icebus.client._async.handlers",
+    "AsyncPulseCountClient": "icebus.client.kinds.pulsecount",
+    "AsyncPulseCountHandler": "icebus.client.kinds.pulsecount",
+    "AsyncReservation": "icebus.client._async.reservation",
+    "AsyncVarianceBoards": "icebus.client.kinds.variance",
+    "AsyncVarianceClient": "icebus.client.kinds.variance",
+    "AsyncVarianceHandler": "icebus.client.kinds.variance",
+    "Stream": "icebus.client._async.stream",
+    "awaited": "icebus.client._async.methods",
+    "iterated": "icebus.client._async.methods",
     "Admin": "icebus.client._admin",
     "BatchFinished": "icebus.schemas.measuring",
     "Bitstream": "icebus.client._evaluating.bitstreams",
@@ -80,6 +122,20 @@ _HOMES = {
 
 __all__ = [
     "Admin",
+    "AsyncAdmin",
+    "AsyncBoards",
+    "AsyncClient",
+    "AsyncEventHandler",
+    "AsyncGenericMeasuringClient",
+    "AsyncMeasuringBoards",
+    "AsyncMeasuringClient",
+    "AsyncMeasuringHandler",
+    "AsyncPulseCountClient",
+    "AsyncPulseCountHandler",
+    "AsyncReservation",
+    "AsyncVarianceBoards",
+    "AsyncVarianceClient",
+    "AsyncVarianceHandler",
     "BatchFinished",
     "Bitstream",
     "Boards",
@@ -103,6 +159,7 @@ __all__ = [
     "ReceivedEvent",
     "Reservation",
     "Result",
+    "Stream",
     "Summary",
     "Survey",
     "VarianceBoards",
@@ -110,7 +167,9 @@ __all__ = [
     "VarianceHandler",
     "VarianceResult",
     "Waiting",
+    "awaited",
     "close_all",
+    "iterated",
     "summarise",
     "to_dataframe",
 ]

@@ -370,16 +370,17 @@ class BaseClient(ReservationsById, ABC, Generic[R]):
     def _open_reservations(self) -> list[R]:
         return [each for each in self._held if not each.closed]
 
-    def _summary(self) -> str:
+    @property
+    def summary(self) -> str:
         held = self._open_reservations
         boards = sum(len(each.serials) for each in held)
         told = f"{counted(boards, 'board')} in {counted(len(held), 'reservation')}"
-        return f"{super()._summary()}; {told}" if held else super()._summary()
+        return f"{super().summary}; {told}" if held else super().summary
 
     def _repr_html_(self) -> str:
         """Who we are, where, and what is reserved, for notebooks."""
         held = [(each.id, each.summary.partition(" ")[2]) for each in self._open_reservations]
-        return html_values(f"{type(self).__name__} {self._summary()}", held)
+        return html_values(f"{type(self).__name__} {self.summary}", held)
 
     def close(self, timeout: float = CLOSE_TIMEOUT) -> None:
         """Release what is attached to this client, and end its connection."""

@@ -20,6 +20,7 @@ from icebus.bus import (
     Subscription,
     check_role,
     wait_for,
+    wait_on,
 )
 from icebus.client._connection.connection import Connection
 from icebus.client._log_lines import LogFeed, LogLine, Wanted, line_of_ours
@@ -106,7 +107,7 @@ class LogStream:
                     raise StopIteration
                 self._connection.check_open()
                 self._connection.check_not_refused()
-                self._changed.wait(LOOK_EVERY)
+                wait_on(self._changed, LOOK_EVERY)
             if self._left_out:
                 left_out, self._left_out = self._left_out, 0
                 said = f"{left_out:,} lines came quicker than they were read, and are left out"

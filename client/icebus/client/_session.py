@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import inspect
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -14,7 +15,7 @@ from icebus.client._available_devices import AvailableDevices
 from icebus.client._connection import operations
 from icebus.client._connection.connection import Connection
 from icebus.client._connection.hook_runner import Hook
-from icebus.client._handlers import EventHandler
+from icebus.client._handlers import EventHandler, event_names
 from icebus.client._log_lines import Wanted
 from icebus.client._log_stream import LogStream
 from icebus.client._profile import find_address
@@ -107,6 +108,8 @@ class Session:
             raise InvalidRequest(
                 f"a handler is an object of a class of EventHandler, not {handler!r}"
             )
+        for event in event_names(type(handler)):
+            self._check_plain(handler.hook(event))
         self._connection.hooks.add_handler(handler)
         self._connection.listen()
         self._available.listen()
@@ -122,18 +125,23 @@ class Session:
             ClientClosed: there will be no events any more.
         """
         self._connection.check_open()
-        if self.events and event not in self.events:
-            raise InvalidRequest(
-                f"there is no event {event!r}; there are {', '.join(sorted(self.events))}"
-            )
+        check_event(self.events, event)
 
         def register(function: F) -> F:
+            self._check_plain(function)
             self._connection.hooks.add(event, function)
             self._connection.listen()
             self._available.listen()
             return function
 
         return register
+
+    def _check_plain(self, hook: Hook | None) -> None:
+        if inspect.iscoroutinefunction(hook):
+            raise InvalidRequest(
+                f"{getattr(hook, '__name__', 'the hook')} is a coroutine function, which the "
+                f"clients for asyncio call: use Async{type(self).__name__}, or make it a plain one"
+            )
 
     # --- the farm -----------------------------------------------------------------------------
 
@@ -294,7 +302,8 @@ class Session:
         self._connection.close(Deadline.after(timeout))
         open_sessions.closed(self)
 
-    def _summary(self) -> str:
+    @property
+    def summary(self) -> str:
         """Who we are and where, for people."""
         address = self._connection.bus.address
         root = "" if address.root == DEFAULT_ROOT else f"/{address.root}"
@@ -303,11 +312,11 @@ class Session:
         return f"{self.user} at farm {address.host}:{address.port}{root}{kind}{state}"
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {printable(self._summary())}>"
+        return f"<{type(self).__name__} {printable(self.summary)}>"
 
     def _repr_html_(self) -> str:
         """Who we are and where, for notebooks."""
-        return html_values(f"{type(self).__name__} {self._summary()}", [])
+        return html_values(f"{type(self).__name__} {self.summary}", [])
 
     def __enter__(self) -> Self:
         return self
@@ -319,3 +328,17 @@ class Session:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def check_event(known: Collection[str], event: str) -> None:
+    """Refuse an event that there is not.
+
+    Args:
+        known: names of events; empty for any.
+        event: the name.
+
+    Raises:
+        InvalidRequest: there is no such event.
+    """
+    if known and event not in known:
+        raise InvalidRequest(f"there is no event {event!r}; there are {', '.join(sorted(known))}")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from icebus.bus import Bus, Incoming, wait_for
+from icebus.bus import Bus, Incoming, interruptible, wait_for
 from icebus.schemas.components import (
     ControlState,
     Heartbeat,
@@ -205,7 +205,9 @@ def _wait_for_marker(
     while True:
         quiet = sent.done() and sent.exception() is not None
         try:
-            if arrivals.get(timeout=min(QUIET, deadline.remaining)):
+            with interruptible(lambda: arrivals.put(False)):
+                told = arrivals.get(timeout=min(QUIET, deadline.remaining))
+            if told:
                 return
         except queue.Empty:
             if quiet:

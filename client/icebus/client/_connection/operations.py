@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import suppress
@@ -12,7 +11,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel
 
-from icebus.bus import Answer
+from icebus.bus import Answer, sleep
 from icebus.client._connection.connection import Connection, serials_of, validated
 from icebus.schemas.calls import Request
 from icebus.schemas.deadline import Deadline
@@ -190,7 +189,7 @@ def grow(
             if error.details.get("soon") is not True or until.remaining < ASK_AGAIN:
                 raise
         # Nobody tells of that, and growing does not queue.
-        time.sleep(ASK_AGAIN)
+        sleep(ASK_AGAIN)
 
 
 def extend(

@@ -8,6 +8,7 @@ from typing import Generic, TypeVar
 
 from pydantic import JsonValue, ValidationError
 
+from icebus.bus import interruptible
 from icebus.client._connection.connection import Connection
 from icebus.client._reservation.device_calls import call_devices
 from icebus.client._reservation.reservation import Reservation
@@ -50,7 +51,7 @@ class Collector(Generic[R]):
         self._reservation = reservation
         self._stall = stall
         self._acknowledges = acknowledge
-        self._inbox: queue.SimpleQueue[R | Failure] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[R | Failure | None] = queue.SimpleQueue()
         self._seen: set[tuple[str, str]] = set()
         self._taken: dict[str, list[str]] = {}
         self._after: dict[str, int] = {}
@@ -101,10 +102,13 @@ class Collector(Generic[R]):
         wait = PAUSE
         while True:
             try:
-                outcome = self._inbox.get(timeout=wait)
+                with interruptible(lambda: self._inbox.put(None)):
+                    outcome = self._inbox.get(timeout=wait)
             except queue.Empty:
                 self._acknowledge(least=1)
                 return
+            if outcome is None:
+                continue
             key = (outcome.serial, outcome.evaluation)
             if key not in self._seen:
                 self._seen.add(key)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence, S
 from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
 
+from icebus.bus import wait_on
 from icebus.client._connection.connection import Connection
 from icebus.client._evaluating.acknowledging import Acknowledger
 from icebus.client._evaluating.bitstreams import Chosen, Item, Source, evaluations_of, load
@@ -230,7 +231,8 @@ class Run(Generic[R]):
 
     def _wait(self) -> None:
         with self._condition:
-            self._condition.wait_for(self._has_work, TICK)
+            if not self._has_work():
+                wait_on(self._condition, TICK)
 
     def _has_work(self) -> bool:
         """Whether there is anything for the caller's thread to do."""

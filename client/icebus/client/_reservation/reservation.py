@@ -7,7 +7,7 @@ from collections.abc import Sequence, Set
 from types import TracebackType
 from typing import Self
 
-from icebus.bus import wait_for
+from icebus.bus import Interrupted, wait_for, wait_on
 from icebus.client._connection import operations
 from icebus.client._reservation import document as documents
 from icebus.client._reservation import shown
@@ -112,7 +112,7 @@ class Reservation(FollowedReservation):
         with self._condition:
             while documents.is_queued(self._state.document) and self._state.ended is None:
                 self._connection.check_not_refused()
-                if not self._condition.wait(deadline.remaining):
+                if not wait_on(self._condition, deadline.remaining):
                     raise still_queued_error(self._state.document)
             if self._state.ended is not None:
                 raise self._state.ended
@@ -141,7 +141,7 @@ class Reservation(FollowedReservation):
                 if not waiting:
                     return
                 self._connection.check_not_refused()
-                if not self._condition.wait(deadline.remaining):
+                if not wait_on(self._condition, deadline.remaining):
                     if failed:
                         raise failed[0]
                     raise _not_ready(self.id, waiting)
@@ -201,7 +201,7 @@ class Reservation(FollowedReservation):
         if ready:
             try:
                 self._wait_serving(new, set(), deadline)
-            except (DeviceFailed, DeadlineExceeded, KeyboardInterrupt):
+            except (DeviceFailed, DeadlineExceeded, KeyboardInterrupt, Interrupted):
                 self._update(operations.end(self._connection, self.id, new))
                 raise
         return new
@@ -295,7 +295,7 @@ class Reservation(FollowedReservation):
                 if not waiting:
                     return
                 self._connection.check_not_refused()
-                if not self._condition.wait(deadline.remaining):
+                if not wait_on(self._condition, deadline.remaining):
                     raise next(iter(errors.values()), _not_ready(self.id, waiting))
 
     def transfer(

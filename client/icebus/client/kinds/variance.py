@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from icebus.client._async.boards import AsyncMeasuringBoards
+from icebus.client._async.clients import AsyncMeasuringClient
 from icebus.client._evaluating.boards import MeasuringBoards
 from icebus.client._handlers import MeasuringHandler
 from icebus.client._measuring_client import MeasuringClient
@@ -10,7 +12,15 @@ from icebus.schemas.measuring import Failure
 
 VarianceOutcome = VarianceResult | Failure
 
-__all__ = ["VarianceBoards", "VarianceClient", "VarianceHandler", "VarianceOutcome"]
+__all__ = [
+    "AsyncVarianceBoards",
+    "AsyncVarianceClient",
+    "AsyncVarianceHandler",
+    "VarianceBoards",
+    "VarianceClient",
+    "VarianceHandler",
+    "VarianceOutcome",
+]
 
 
 class VarianceBoards(MeasuringBoards[VarianceResult]):
@@ -33,3 +43,18 @@ class VarianceClient(MeasuringClient[VarianceResult, VarianceBoards]):
 
 class VarianceHandler(MeasuringHandler[VarianceResult]):
     """Hooks for reservations of kind ``variance``."""
+
+
+class AsyncVarianceBoards(AsyncMeasuringBoards[VarianceResult]):
+    """A reservation of kind ``variance``, for asyncio."""
+
+
+class AsyncVarianceClient(AsyncMeasuringClient[VarianceResult, AsyncVarianceBoards]):
+    """Reserves boards and samples a voltage while circuits run on them, for asyncio."""
+
+    twin = VarianceClient
+    boards = AsyncVarianceBoards
+
+
+AsyncVarianceHandler = VarianceHandler
+"""The same: hooks of clients for asyncio may be coroutine functions."""
