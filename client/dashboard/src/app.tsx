@@ -11,6 +11,7 @@ import { session } from "./signed_in";
 import { ActivityView } from "./views/activity";
 import { BoardsView } from "./views/boards";
 import { FarmView } from "./views/farm";
+import { LogsView } from "./views/logs";
 import { ReservationsView } from "./views/reservations";
 import { SignIn } from "./views/sign_in";
 
@@ -26,6 +27,7 @@ const NAMES: readonly (readonly [View, string])[] = [
   ["reservations", "Reservations"],
   ["activity", "Activity"],
   ["experiment", "Experiment"],
+  ["logs", "Logs"],
 ];
 
 export function App() {
@@ -60,14 +62,17 @@ function skip(): void {
 function Navigation({ session: signedIn }: { session: Session }) {
   const { view } = route.value;
   const shown = view === "board" ? "boards" : view;
-  const mine = signedIn.role.value === "user" || signedIn.role.value === "admin";
+  const admin = signedIn.role.value === "admin";
+  const mine = signedIn.role.value === "user" || admin;
   return (
     <nav aria-label="Views">
-      {NAMES.filter(([name]) => name !== "experiment" || mine).map(([name, text]) => (
-        <a key={name} href={link(name)} aria-current={name === shown ? "page" : undefined}>
-          {text}
-        </a>
-      ))}
+      {NAMES.filter(([name]) => (name === "logs" ? admin : name !== "experiment" || mine)).map(
+        ([name, text]) => (
+          <a key={name} href={link(name)} aria-current={name === shown ? "page" : undefined}>
+            {text}
+          </a>
+        ),
+      )}
     </nav>
   );
 }
@@ -87,5 +92,7 @@ function CurrentView() {
       return <ActivityView />;
     case "experiment":
       return <ExperimentView />;
+    case "logs":
+      return <LogsView />;
   }
 }

@@ -2,7 +2,15 @@
 
 import { signal } from "@preact/signals";
 
-export const VIEWS = ["farm", "boards", "board", "reservations", "activity", "experiment"] as const;
+export const VIEWS = [
+  "farm",
+  "boards",
+  "board",
+  "reservations",
+  "activity",
+  "experiment",
+  "logs",
+] as const;
 export type View = (typeof VIEWS)[number];
 
 export interface Route {

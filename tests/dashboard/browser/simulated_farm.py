@@ -23,8 +23,9 @@ from icebus.schemas.devices import DeviceState
 from icebus.schemas.errors import IcebusError
 from icebus.schemas.ids import BROKER, new_id
 from icebus.schemas.kinds.pulsecount import KIND, PulseCountResult
+from icebus.schemas.log_records import LogRecord, RecentLog, RecordLevel
 from icebus.schemas.message import now
-from icebus.schemas.topics import EVENT, EXPERIMENT
+from icebus.schemas.topics import DEVICE_LOG, EVENT, EXPERIMENT, LOG
 from icebus.worker.states.kinds.pulsecount import PulseCount
 
 CONTROL = "main"
@@ -116,6 +117,29 @@ class SimulatedFarm:
         topic = EXPERIMENT(user=user, client="earlier", reservation=reservation)
         wait_for(bus.publish(topic, told), Deadline.after(STOP), "the broker")
         bus.close(Deadline.after(STOP))
+
+    def log(self, message: str, serial: str, holder: tuple[str, str] | None = None) -> None:
+        """Have the worker log a warning about a board: as it does, for administrators.
+
+        Args:
+            message: what it says.
+            serial: of the board.
+            holder: user and reservation, who are told instead, as one that is held tells them.
+        """
+        line = LogRecord(
+            id=new_id(),
+            at=now(),
+            level=RecordLevel.WARNING,
+            logger="icebus.worker",
+            message=message,
+            fields={"serial": serial},
+        )
+        if holder is None:
+            self.worker.bus.publish(LOG(role="worker", id=WORKER, level=line.level), line)
+            return
+        user, reservation = holder
+        topic = DEVICE_LOG(user=user, reservation=reservation, sender=WORKER, serial=serial)
+        self.worker.bus.publish(topic, RecentLog(lines=[line]))
 
     def wait_ready(self, name: str) -> None:
         """Wait until every board can be reserved."""

@@ -88,6 +88,33 @@ def test_given_an_administrator_when_a_worker_is_drained_and_a_reservation_ended
         page.wait_unlisted(held.id)
 
 
+def test_given_what_is_logged_when_looked_at_then_administrators_see_all_and_holders_their_boards(
+    farm: SimulatedFarm, open_page: Open
+) -> None:
+    with farm.client("alice") as alice, alice.reserve(1) as held:
+        (mine,) = held.serials
+        other = next(each for each in farm.serials if each != mine)
+        farm.log("of alice's own", mine, ("alice", held.id))
+        page = open_page().signed_in("alice", "user")
+        assert page.tab.get_by_role("link", name="Logs").count() == 0
+        page.visit(f"#/board/{mine}")
+        page.see("of alice's own")
+        page.button("Sign out").click()
+        page.signed_in("root", "administrator").go("Logs")
+        # The broker's service and control have said something by now; w1 is simulated.
+        lines = page.tab.locator("ol.log li")
+        lines.filter(has_text="control main").first.wait_for()
+        farm.log("<b>fails</b>", other)
+        page.see("<b>fails</b>")
+        page.tab.get_by_label("Of which component").select_option("worker/w1")
+        assert lines.count() == 1
+        assert page.accessibility() == []
+        page.tab.get_by_role("link", name=other).click()
+        page.see("<b>fails</b>")
+        page.visit("#/logs?level=error")
+        page.see("No such line.")
+
+
 def test_given_a_wrong_password_when_somebody_signs_in_then_it_is_said_and_nothing_is_kept(
     open_page: Open,
 ) -> None:

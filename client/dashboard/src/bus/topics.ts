@@ -40,6 +40,10 @@ export const EXPERIMENT = family("user/{user}/client/{client}/experiment/{reserv
   state: true,
 });
 export const LOG = family("log/{role}/{id}/{level}", { qos: 0 });
+export const LOG_RECENT = family("log/{role}/{id}", { state: true });
+export const DEVICE_LOG = family("user/{user}/reservation/{reservation}/log/{sender}/{serial}", {
+  state: true,
+});
 export const REPLY = family("user/{user}/client/{client}/reply/{sender}");
 export const OPERATION = family("control/call/{user}/{operation}");
 export const ADMIN = family("admin/{user}/{operation}");
@@ -60,6 +64,8 @@ export const READ: readonly Family[] = [
   CLAIM,
   EXPERIMENT,
   LOG,
+  LOG_RECENT,
+  DEVICE_LOG,
   PRINCIPALS,
 ];
 

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { Inbox, MOST_WAITING, matches, RETAINED_WITHIN } from "./feed";
+import { Inbox, MOST_LINES, MOST_WAITING, matches, RETAINED_WITHIN } from "./feed";
 
 const bytes = (text: string) => new TextEncoder().encode(text);
 const DEVICES = ["worker/+/device/+"];
@@ -37,6 +37,16 @@ describe("given an inbox", () => {
       inbox.put({ topic: "worker/w/event", payload, at });
     expect(inbox.take()).toHaveLength(MOST_WAITING);
     expect(inbox.dropped).toBe(5);
+  });
+
+  test("when a component floods its log, then what of it waits is bounded and others' lines come", () => {
+    const inbox = new Inbox();
+    for (let at = 0; at < 3 * MOST_LINES; at += 1)
+      inbox.put({ topic: "log/worker/stolen/info", payload: bytes("{}"), at });
+    inbox.put({ topic: "log/control/main/info", payload: bytes("{}"), at: 0 });
+    expect(inbox.take()).toHaveLength(MOST_LINES + 1);
+    inbox.put({ topic: "log/worker/stolen/info", payload: bytes("{}"), at: 0 });
+    expect(inbox.take()).toHaveLength(1);
   });
 
   test("when it is subscribed anew, then what is not said again goes, and the rest stays", () => {

@@ -1,6 +1,6 @@
 /** Takes messages as they come and hands them on in batches, so that a busy farm is drawn in steps. */
 
-import { readTopic } from "../bus/topics";
+import { LOG, readTopic } from "../bus/topics";
 import type { Message } from "./state";
 
 /** Milliseconds between two batches: a change is seen soon, and the page has time for people. */
@@ -12,17 +12,22 @@ export const RETAINED_WITHIN = 3_000;
 /** Messages that are no state, kept until the next batch at most. */
 export const MOST_WAITING = 20_000;
 
+/** Log lines of one component in a batch: as many as one sends at once, and some. */
+export const MOST_LINES = 250;
+
 /** The messages that are waiting, of each state topic only the newest; and what is retained. */
 export class Inbox {
   private readonly states = new Map<string, Message>();
   private others: Message[] = [];
   private readonly retained = new Set<string>();
   private unconfirmed = new Map<string, number>();
+  private readonly lines = new Map<string, number>();
   dropped = 0;
 
   /** Take a message. */
   put(message: Message): void {
     const family = readTopic(message.topic)?.family;
+    if (family === LOG && !this.hasRoomForLine(message.topic)) return;
     if (family?.state) {
       this.states.set(message.topic, message);
       this.unconfirmed.delete(message.topic);
@@ -41,7 +46,16 @@ export class Inbox {
     const taken = [...this.states.values(), ...this.others];
     this.states.clear();
     this.others = [];
+    this.lines.clear();
     return taken;
+  }
+
+  /** Lines are best effort, and a component whose key was stolen must not keep the page busy. */
+  private hasRoomForLine(topic: string): boolean {
+    const sender = topic.slice(0, topic.lastIndexOf("/"));
+    const count = (this.lines.get(sender) ?? 0) + 1;
+    this.lines.set(sender, count);
+    return count <= MOST_LINES;
   }
 
   /** What is known under these filters has to be said again: the broker tells what it retains. */

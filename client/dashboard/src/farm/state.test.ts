@@ -54,6 +54,8 @@ describe("given an empty farm", () => {
       "control/reservation/r2",
       "broker/principals",
       "log/worker/w/info",
+      "log/worker/w",
+      "user/u/reservation/r/log/w/A2",
       "what/ever",
     );
     const payloads = fc.oneof(

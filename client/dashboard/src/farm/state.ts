@@ -2,6 +2,7 @@
 
 import * as m from "../bus/messages";
 import * as t from "../bus/topics";
+import { Logs } from "./logs";
 import { addSample, type Sample } from "./rates";
 
 export interface Board {
@@ -24,14 +25,6 @@ export interface Happening {
   readonly at: number;
   readonly worker: string;
   readonly event: m.DeviceEvent;
-  readonly key: number;
-}
-
-export interface LogLine {
-  readonly role: string;
-  readonly id: string;
-  readonly level: string;
-  readonly record: m.LogRecord;
   readonly key: number;
 }
 
@@ -71,7 +64,7 @@ export interface FarmState {
   experiments: Map<string, m.ToldExperiment>;
   history: m.HistoryEntry[];
   happenings: Happening[];
-  logs: LogLine[];
+  logs: Logs;
   groups: Map<string, string[]>;
   unreadable: Map<string, Unreadable>;
   counter: number;
@@ -79,7 +72,6 @@ export interface FarmState {
 
 /** Most that is kept of what has no end: newest stay. */
 export const MOST_HAPPENINGS = 2000;
-export const MOST_LOGS = 1000;
 export const MOST_UNREADABLE = 50;
 
 export function emptyState(): FarmState {
@@ -94,7 +86,7 @@ export function emptyState(): FarmState {
     experiments: new Map(),
     history: [],
     happenings: [],
-    logs: [],
+    logs: new Logs(),
     groups: new Map(),
     unreadable: new Map(),
     counter: 0,
@@ -183,14 +175,22 @@ function reduce(state: FarmState, family: t.Family, ids: t.Ids, message: Message
       trim(state.happenings, MOST_HAPPENINGS);
       return "happenings";
     }
-    case t.LOG: {
+    case t.LOG:
+      // An empty one asks the broker whether its writer is one.
       if (gone) return null;
-      const record = m.decode(m.LogRecord, payload);
-      state.counter += 1;
-      const { role = "", id: who = "", level = "" } = ids;
-      state.logs.push({ role, id: who, level, record, key: state.counter });
-      trim(state.logs, MOST_LOGS);
-      return "logs";
+      return state.logs.take(id("role"), id("id"), [m.decode(m.LogRecord, payload)])
+        ? "logs"
+        : null;
+    case t.LOG_RECENT: {
+      if (gone) return null;
+      const { lines } = m.decode(m.RecentLog, payload);
+      return state.logs.take(id("role"), id("id"), lines) ? "logs" : null;
+    }
+    case t.DEVICE_LOG: {
+      if (gone) return null;
+      const about = { reservation: id("reservation"), serial: id("serial") };
+      const { lines } = m.decode(m.RecentLog, payload);
+      return state.logs.take("worker", id("sender"), lines, about) ? "logs" : null;
     }
     case t.PRINCIPALS: {
       const known = gone ? [] : m.decode(m.Principals, payload).principals;

@@ -8,14 +8,19 @@ import { tick } from "../clock";
 import { ActivityList } from "../components/activity_list";
 import { useLive, useMay, useNeeds, useSession } from "../components/context";
 import { DeviceActions } from "../components/device_actions";
+import { LogList } from "../components/log_list";
 import { StateMark } from "../components/marks";
 import { Plot } from "../components/plot";
-import { Age, At, Remaining } from "../components/times";
+import { Age, Remaining } from "../components/times";
 import { activities } from "../farm/activity";
 import { workerPresence } from "../farm/liveness";
+import { aboutBoard } from "../farm/logs";
 import type { Board } from "../farm/state";
 import { figure } from "../format";
 import { link } from "../route";
+
+/** Lines of the log that are shown. */
+const MOST_LINES = 100;
 
 /** Results that are plotted. */
 const MOST_PLOTTED = 2000;
@@ -62,7 +67,7 @@ export function BoardView({ serial }: { serial: string }) {
       )}
       <Measured serial={serial} />
       <Life serial={serial} />
-      <Log serial={serial} />
+      <Log serial={serial} worker={board?.worker ?? ""} />
     </div>
   );
 }
@@ -239,24 +244,24 @@ function Life({ serial }: { serial: string }) {
   );
 }
 
-/** Lines of components' logs that name it. */
-function Log({ serial }: { serial: string }) {
+/** Lines about it: of all components for administrators, of its worker for who holds it. */
+function Log({ serial, worker }: { serial: string; worker: string }) {
   const session = useSession();
   const admin = useMay("admin");
-  useNeeds(admin ? [[t.LOG]] : [], String(admin));
+  const user = useMay("user") && !admin;
+  const needs = admin
+    ? [[t.LOG_RECENT] as const, [t.LOG] as const]
+    : user && t.isId(serial)
+      ? [[t.DEVICE_LOG, { user: session.user, serial }] as const]
+      : [];
+  useNeeds(needs, `${admin} ${user} ${serial}`);
   session.read("logs");
-  const lines = session.state.logs.filter(({ record }) => record.message.includes(serial));
+  const lines = session.state.logs.latest().filter((line) => aboutBoard(line, serial, worker));
   if (lines.length === 0) return null;
   return (
     <section aria-labelledby="log-title">
       <h3 id="log-title">Log</h3>
-      <ol class="log">
-        {lines.slice(-100).map(({ key, level, id, record }) => (
-          <li key={key} class={level}>
-            <At at={record.at} /> <span class="dim">{id}</span> {level} {record.message}
-          </li>
-        ))}
-      </ol>
+      <LogList lines={lines.slice(0, MOST_LINES)} empty="" />
     </section>
   );
 }
