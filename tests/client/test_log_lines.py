@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from icebus.client._log_lines import LogFeed, LogLine, Wanted
+from icebus.client._log_lines import LogFeed, LogLine, SenderLimit, Wanted
 from icebus.client.cli.commands.logs import as_row, as_text
 from icebus.schemas.errors import InvalidRequest
 from icebus.schemas.log_records import LogRecord, RecentLog, RecordLevel
@@ -116,6 +116,16 @@ def test_given_a_worker_whose_key_was_stolen_then_no_terminal_obeys_its_lines(
 def test_given_a_megabyte_in_a_line_then_what_is_kept_of_it_is_short() -> None:
     (line,) = feed().take(LOG_RECENT, WORKER, recent(record(message="x" * 1_000_000)))
     assert len(line.message) < 1200
+
+
+def test_given_a_flood_of_one_component_then_it_is_counted_apart_and_anew_each_window() -> (
+    None
+):
+    limit = SenderLimit()
+    counts = [limit.count("worker", "w1", number / 1000) for number in range(4000)]
+    assert counts[-1] == 4000
+    assert limit.count("worker", "w2", 4.0) == 1
+    assert limit.count("worker", "w1", 5.0) == 1
 
 
 def test_given_what_is_no_line_then_it_is_refused_with_the_reason() -> None:

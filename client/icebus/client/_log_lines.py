@@ -26,6 +26,15 @@ from icebus.schemas.topics import DEVICE_LOG, LOG, LOG_RECENT, RESERVATION, Role
 REMEMBERED = 10_000
 """Lines that are known to have been told. What is retained is told again with each new line."""
 
+WINDOW = 5.0
+"""Seconds in which the lines of a component are counted."""
+
+MOST_IN_WINDOW = 400
+"""Lines of a component that are read in that time: each sends 200 at once and 20 a second."""
+
+MOST_SENDERS = 4096
+"""Components that are counted; there are as many as the broker knows."""
+
 Value = str | int | float | bool | None
 
 
@@ -155,6 +164,31 @@ class LogFeed:
         if len(self._told) > REMEMBERED:
             self._told.popitem(last=False)
         return True
+
+
+class SenderLimit:
+    """Says how many lines of each component are read. Pure: knows no clock."""
+
+    def __init__(self) -> None:
+        self._windows: OrderedDict[tuple[str, str], tuple[float, int]] = OrderedDict()
+
+    def count(self, role: str, component: str, at: float) -> int:
+        """Count a line; how many there are of that component by now in this window.
+
+        Those beyond :data:`MOST_IN_WINDOW` are not to be read.
+
+        Args:
+            role: of the component.
+            component: its id.
+            at: now, on the monotonic clock.
+        """
+        since, before = self._windows.get((role, component), (at, 0))
+        if at - since >= WINDOW:
+            since, before = at, 0
+        self._windows[role, component] = since, before + 1
+        if len(self._windows) > MOST_SENDERS:
+            self._windows.popitem(last=False)
+        return before + 1
 
 
 def _line(role: str, component: str, record: LogRecord, serial: str | None) -> LogLine:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -23,7 +24,15 @@ from icebus.bus import (
     wait_on,
 )
 from icebus.client._connection.connection import Connection
-from icebus.client._log_lines import LogFeed, LogLine, Wanted, line_of_ours
+from icebus.client._log_lines import (
+    MOST_IN_WINDOW,
+    WINDOW,
+    LogFeed,
+    LogLine,
+    SenderLimit,
+    Wanted,
+    line_of_ours,
+)
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import DeadlineExceeded, WrongRole
 from icebus.schemas.ids import new_id
@@ -41,8 +50,8 @@ from icebus.schemas.topics import (
 MOST_WAITING = 10_000
 """Lines that wait to be read; the oldest make way for others, and that is told."""
 
-LINES = Allowance(per_second=50, at_once=500, bytes_per_second=128 << 10, bytes_at_once=2 << 20)
-"""Of one component. Each sends 20 a second at most; one that sends more has been stolen."""
+LINES = Allowance(per_second=100, at_once=500, bytes_per_second=256 << 10, bytes_at_once=2 << 20)
+"""Of one component that are looked at. Each sends 20 a second; one that sends more was stolen."""
 
 RECENT = Allowance(per_second=2, at_once=20, bytes_per_second=128 << 10, bytes_at_once=1 << 20)
 """Likewise: one in five seconds."""
@@ -78,6 +87,7 @@ class LogStream:
         connection.check_open()
         self._connection = connection
         self._feed = LogFeed(connection.user, wanted)
+        self._limit = SenderLimit()
         self._changed = threading.Condition()
         self._lines: deque[LogLine] = deque()
         self._left_out = 0
@@ -159,7 +169,7 @@ class LogStream:
         self._subscriptions.append(bus.subscribe(topic, handler, senders, **ids))
 
     def _take(self, topic: Topic, incoming: Incoming) -> None:
-        lines = self._feed.take(topic, incoming.ids, incoming.payload)
+        lines = self._read_of(topic, incoming)
         if not lines:
             return
         with self._changed:
@@ -168,6 +178,20 @@ class LogStream:
                 self._lines.popleft()
                 self._left_out += 1
             self._changed.notify_all()
+
+    def _read_of(self, topic: Topic, incoming: Incoming) -> list[LogLine]:
+        if topic is LOG:
+            role, component = incoming.ids["role"], incoming.ids["id"]
+            count = self._limit.count(role, component, time.monotonic())
+            if count == MOST_IN_WINDOW + 1:
+                said = (
+                    f"{role} {component} logs more than {MOST_IN_WINDOW} lines in {WINDOW:g} s, "
+                    "more than a component sends: the others are left out"
+                )
+                return [line_of_ours(said, now(), self._connection.client)]
+            if count > MOST_IN_WINDOW:
+                return []
+        return self._feed.take(topic, incoming.ids, incoming.payload)
 
 
 def _is_admin(bus: Bus, deadline: Deadline) -> bool:
