@@ -54,6 +54,7 @@ def lines(box: Any, count: int) -> list[LogRecord]:
         ("icebus.worker", logging.INFO, True),
         ("icebus.worker", logging.DEBUG, False),
         ("paho", logging.ERROR, False),
+        ("mosquitto", logging.WARNING, False),
         ("paho.mqtt.client", logging.ERROR, False),
         ("icebus.bus._connection.trouble", logging.WARNING, False),
         ("icebus.bus._log.publisher", logging.ERROR, False),

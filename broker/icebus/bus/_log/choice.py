@@ -13,13 +13,17 @@ AT_ONCE = 200
 """Lines that are sent at once after a pause, as when a rack of boards comes."""
 
 UNSENT = (
+    "mosquitto",
     "paho",
     "icebus.bus._bus",
     "icebus.bus._connection",
     "icebus.bus._log",
     "icebus.bus._outgoing",
 )
-"""Loggers of what sends: what is the matter with sending would be sent, and fail, and be logged."""
+"""Loggers of what sends: what is the matter with sending would be sent, and fail, and be logged.
+
+Mosquitto's own lines are among them. They tell what is dropped on its way to slow readers, and ids
+of connections, which nobody may know: who connects under one ends the other's connection."""
 
 SENT_ALL_THE_SAME = ("icebus.bus._connection.identity",)
 """That certificates end, and that others have taken their place: it has to do with no message."""
