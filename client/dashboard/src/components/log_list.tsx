@@ -16,14 +16,28 @@ export function LogList({ lines, empty }: { lines: readonly LogLine[]; empty: st
           <li key={key} class={levelClass(record.level)}>
             <At at={record.at} /> <span class="dim">{role === id ? role : `${role} ${id}`}</span>{" "}
             <span class="level">{levelClass(record.level)}</span>{" "}
-            <span class="message">{record.message}</span>{" "}
-            {serial !== "" && <a href={link("board", serial)}>{serial}</a>}
+            <Message text={record.message} serial={serial} />
           </li>
         ))}
       </ol>
       {lines.length > MOST_SHOWN && (
         <p class="dim">And {lines.length - MOST_SHOWN} older ones: search to find them.</p>
       )}
+    </>
+  );
+}
+
+/** What it says; the board that it is about is a link, at the end where it is not named. */
+function Message({ text, serial }: { text: string; serial: string }) {
+  if (serial === "") return <>{text}</>;
+  const at = text.indexOf(serial);
+  const [before, after] =
+    at < 0 ? [`${text} `, ""] : [text.slice(0, at), text.slice(at + serial.length)];
+  return (
+    <>
+      {before}
+      <a href={link("board", serial)}>{serial}</a>
+      {after}
     </>
   );
 }
