@@ -118,9 +118,7 @@ def test_given_a_megabyte_in_a_line_then_what_is_kept_of_it_is_short() -> None:
     assert len(line.message) < 1200
 
 
-def test_given_a_flood_of_one_component_then_it_is_counted_apart_and_anew_each_window() -> (
-    None
-):
+def test_given_a_flood_of_one_component_then_it_is_counted_apart_and_anew_each_window() -> None:
     limit = SenderLimit()
     counts = [limit.count("worker", "w1", number / 1000) for number in range(4000)]
     assert counts[-1] == 4000
