@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -44,21 +45,20 @@ class FakeBus:
 class Farm:
     def __init__(self) -> None:
         self.bus = FakeBus()
-        self.desired: dict[str, Desired] = {}
-        self.logs = DeviceLogs(self.bus, "w1", self.desired.get)  # type: ignore[arg-type]
+        self.logs = DeviceLogs(self.bus, "w1")  # type: ignore[arg-type]
         self._number = 0
 
     def hold(self, serial: str, user: str | None, reservation: str | None = None) -> None:
-        self.desired[serial] = Desired(
+        desired = Desired(
             serial=serial, generation=1, user=user, reservation=reservation, kind=user and "k"
         )
-        self.logs.on_desired(serial)
+        self.logs.on_desired(serial, desired)
 
-    def say(self, message: str, **fields: Any) -> None:
+    def say(self, message: str, *, earlier: float = 0, **fields: Any) -> None:
         self._number += 1
         line = LogRecord(
             id=f"a-{self._number}",
-            at=now(),
+            at=now() - timedelta(seconds=earlier),
             level=RecordLevel.INFO,
             logger="t",
             message=message,
@@ -116,6 +116,12 @@ def test_given_another_holder_then_what_was_said_before_is_gone_and_not_theirs(f
     assert farm.told("bob", reservation="r2") == ["of bob"]
     farm.hold("B1", None)
     assert farm.bus.retained == {}
+
+
+def test_given_a_line_from_before_the_hold_that_comes_late_then_it_is_not_told(farm: Farm) -> None:
+    farm.hold("B1", "bob", "r2")
+    farm.say("of alice's time", serial="B1", earlier=0.3)
+    assert farm.told("bob", reservation="r2") is None
 
 
 def test_given_a_line_that_waits_when_the_hold_ends_then_it_is_not_told(farm: Farm) -> None:

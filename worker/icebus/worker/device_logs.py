@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from datetime import datetime
 
 from icebus.bus import Bus
 from icebus.schemas.devices import Desired
-from icebus.schemas.ids import is_id
 from icebus.schemas.log_records import LARGEST_OF_DEVICE, LogRecord, RecentLines
+from icebus.schemas.message import now
 from icebus.schemas.topics import DEVICE_LOG, TopicName
 
 GATHER = 0.5
@@ -23,10 +23,11 @@ LINES = 20
 
 
 @dataclass
-class _Told:
+class _Hold:
     user: str
     reservation: str
-    lines: RecentLines = field(default_factory=lambda: RecentLines(LINES, LINES, LARGEST_OF_DEVICE))
+    since: datetime
+    lines: RecentLines | None = None
 
 
 class DeviceLogs:
@@ -37,49 +38,44 @@ class DeviceLogs:
     Args:
         bus: to publish on.
         worker: its id.
-        desired: what control wants of a device; any thread.
     """
 
-    def __init__(self, bus: Bus, worker: str, desired: Callable[[str], Desired | None]) -> None:
+    def __init__(self, bus: Bus, worker: str) -> None:
         self._bus = bus
         self._worker = worker
-        self._desired = desired
         self._lock = threading.Lock()
-        self._told: dict[str, _Told] = {}
+        self._holds: dict[str, _Hold] = {}
         self._untold: dict[str, None] = {}
         self._gathering = False
 
     def hear(self, line: LogRecord) -> None:
         """Take a line that the worker has logged; most are of no device that somebody holds."""
         serial = line.fields.get("serial")
-        if not isinstance(serial, str) or not is_id(serial):
-            return
-        held = self._held(serial)
-        if held is None or not _is_of(line, *held):
-            return
         with self._lock:
-            told = self._told.get(serial)
-            if told is None or (told.user, told.reservation) != held:
-                told = self._told[serial] = _Told(*held)
-            told.lines.add(line)
-            self._untold[serial] = None
+            hold = self._holds.get(serial) if isinstance(serial, str) else None
+            if hold is None or not _is_of(line, hold):
+                return
+            if hold.lines is None:
+                hold.lines = RecentLines(LINES, LINES, LARGEST_OF_DEVICE)
+            hold.lines.add(line)
+            self._untold[str(serial)] = None
             self._tell_later()
 
-    def on_desired(self, serial: str) -> None:
-        """Something else is wanted of a device: who held it is told no more."""
+    def on_desired(self, serial: str, desired: Desired | None) -> None:
+        """Something is wanted of a device: who held it so far is told no more."""
+        user = None if desired is None else desired.user
+        reservation = None if desired is None else desired.reservation
         with self._lock:
-            told = self._told.get(serial)
-            if told is None or (told.user, told.reservation) == self._held(serial):
+            before = self._holds.get(serial)
+            if before is not None and (before.user, before.reservation) == (user, reservation):
                 return
-            del self._told[serial]
-            self._untold.pop(serial, None)
-            self._bus.clear(self._topic(serial, told))
-
-    def _held(self, serial: str) -> tuple[str, str] | None:
-        desired = self._desired(serial)
-        if desired is None or desired.user is None or desired.reservation is None:
-            return None
-        return desired.user, desired.reservation
+            if before is not None:
+                del self._holds[serial]
+                self._untold.pop(serial, None)
+                if before.lines is not None:
+                    self._bus.clear(self._topic(serial, before))
+            if user is not None and reservation is not None:
+                self._holds[serial] = _Hold(user, reservation, now())
 
     def _tell_later(self) -> None:
         if not self._gathering:
@@ -91,20 +87,23 @@ class DeviceLogs:
             self._gathering = False
             for serial in list(self._untold)[:AT_ONCE]:
                 del self._untold[serial]
-                told = self._told[serial]
-                self._bus.publish(self._topic(serial, told), told.lines.message())
+                hold = self._holds[serial]
+                if hold.lines is not None:
+                    self._bus.publish(self._topic(serial, hold), hold.lines.message())
             if self._untold:
                 self._tell_later()
 
-    def _topic(self, serial: str, told: _Told) -> TopicName:
+    def _topic(self, serial: str, hold: _Hold) -> TopicName:
         return DEVICE_LOG(
-            user=told.user, reservation=told.reservation, sender=self._worker, serial=serial
+            user=hold.user, reservation=hold.reservation, sender=self._worker, serial=serial
         )
 
 
-def _is_of(line: LogRecord, user: str, reservation: str) -> bool:
-    """Whether a line names nobody but that user, and no other reservation of theirs."""
+def _is_of(line: LogRecord, hold: _Hold) -> bool:
+    """Whether a line was logged since, and names no other user and no other reservation."""
     fields = line.fields
-    return fields.get("user", user) == user and (
-        fields.get("reservation", reservation) == reservation
+    return (
+        line.at >= hold.since
+        and fields.get("user", hold.user) == hold.user
+        and fields.get("reservation", hold.reservation) == hold.reservation
     )

@@ -138,7 +138,7 @@ class Worker:
         self._requests = Bus(address, f"worker-{self.id}-calls", session_expiry=NO_SESSION)
         work = Work(self._holders.of, lambda: self._holders.all)
         self._calls = Calls(self._bus, self.id, self._inventory, self._installed, self._blobs, work)
-        self._device_logs = DeviceLogs(self._bus, self.id, self._desired.get)
+        self._device_logs = DeviceLogs(self._bus, self.id)
         self._log: LogPublisher | None = None
         self._our_session = f'"session":"{self.session}"'.encode()
         self._correcting = False
@@ -300,7 +300,7 @@ class Worker:
                 return
             self._desired[serial] = desired
             self._holders.change(known, desired)
-        self._device_logs.on_desired(serial)
+        self._device_logs.on_desired(serial, desired)
         device = self._inventory.devices.get(serial)
         if device is not None:
             device.desire(desired)
@@ -310,7 +310,7 @@ class Worker:
         with self._lock:
             known = self._desired.pop(serial, None)
             self._holders.change(known, None)
-        self._device_logs.on_desired(serial)
+        self._device_logs.on_desired(serial, None)
         device = self._inventory.devices.get(serial)
         if known is not None and device is not None:
             device.desire(
