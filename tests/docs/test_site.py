@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 import pytest
 import yaml
 from docs.site import pages, terminal
+from tests.docs.reading import blocks
 
 import icebus.client
 
@@ -87,6 +88,18 @@ def test_given_the_documents_then_each_is_a_page_of_its_own_in_a_section_of_the_
         *map(str, names),
         "library.md",
     }
+
+
+def test_given_the_diagrams_then_no_sentence_in_them_is_taken_for_two() -> None:
+    drawn = [
+        block
+        for document in pages.documents()
+        for block in blocks(str(document), (pages.ROOT / document).read_text())
+        if block.language == "mermaid"
+    ]
+    assert len(drawn) > 3
+    # Mermaid reads what follows as the next statement, and draws nothing where it is none.
+    assert [block.where for block in drawn if ";" in block.text] == []
 
 
 def test_given_the_library_then_its_page_has_all_public_names() -> None:
