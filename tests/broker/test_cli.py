@@ -223,6 +223,25 @@ def test_when_a_password_is_renewed_then_the_old_one_is_good_for_a_while_unless_
         before.close(soon())
 
 
+def test_when_a_certificate_is_replaced_then_the_former_counts_for_a_while_unless_told_otherwise(
+    tmp_path: Path, run: Program, init: Init
+) -> None:
+    init(tmp_path / "b")
+    replace_it = ["add", "lab1", "--role", "worker", "--new-password", "-o", str(tmp_path / "w")]
+    certificates = BrokerDirectory(tmp_path / "b").certificates
+
+    run("add", "lab1", "--role", "worker", "-o", str(tmp_path / "first"), directory=tmp_path / "b")
+    assert not certificates.replaced_by_name()
+    said = run(*replace_it, directory=tmp_path / "b").err
+    assert "the former certificate of lab1 stays good for 24 h; --now ends it" in said
+    assert len(certificates.replaced_by_name()["lab1"]) == 1
+    run(*replace_it, "--now", directory=tmp_path / "b")
+    assert not certificates.replaced_by_name()
+    run("overlap", "0", directory=tmp_path / "b")
+    said = run(*replace_it, directory=tmp_path / "b").err
+    assert "the former certificate of lab1 has ended" in said
+
+
 @pytest.mark.parametrize("now", [False, True])
 def test_when_somebody_gets_another_line_then_what_runs_goes_on_until_it_is_used(
     now: bool, standing: Path, ok: Works, admit: Admit

@@ -269,6 +269,25 @@ def test_given_new_credentials_then_the_old_ones_are_void_but_a_renewal_leaves_t
 # --- the door itself ------------------------------------------------------------------------------
 
 
+def test_given_new_credentials_beside_the_old_ones_then_those_end_when_it_is_time(
+    farm: Farm,
+) -> None:
+    first = farm.admit("w1")
+    issued = farm.files.issue("w1", void_others=True, overlap=timedelta(hours=1))
+    second = farm.files.address_of(farm.files.principals["w1"], issued)
+    certificates = farm.files.certificates
+    assert connects(first)
+    [end] = certificates.replaced_by_name()["w1"]
+    assert timedelta(0) < end - datetime.now(UTC) <= timedelta(hours=1)
+
+    certificates.revoke_replaced(end)
+    farm.files.reload()
+
+    assert not connects(first)
+    assert connects(second)
+    assert not certificates.replaced_by_name()
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of Python, of these very versions
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1])
 @pytest.mark.parametrize("door", ["port", "component_port"])

@@ -173,12 +173,15 @@ class BrokerDirectory:
             if tls.own:
                 self.certificates.renew(tls)
 
-    def issue(self, name: str, void_others: bool = False) -> Issued:
+    def issue(
+        self, name: str, void_others: bool = False, overlap: timedelta | None = None
+    ) -> Issued:
         """A new certificate for a worker, a control or a site.
 
         Args:
             name: of the principal.
             void_others: have those not count any more that it has already.
+            overlap: how long they count yet; None for not at all. Only with ``void_others``.
 
         Raises:
             InvalidRequest: the broker has no TLS, or it is somebody with a password.
@@ -191,8 +194,10 @@ class BrokerDirectory:
         if principal.role not in CERTIFIED:
             raise InvalidRequest(f"{name!r} is a {principal.role} and has a password instead")
         with self._change():
-            if void_others:
+            if void_others and not overlap:
                 self.certificates.revoke(name)
+            elif void_others and overlap:
+                self.certificates.revoke_later(name, datetime.now(UTC) + overlap)
             return self.certificates.issue(name)
 
     def address_of(self, principal: Principal, issued: Issued | None = None) -> BrokerAddress:
@@ -408,6 +413,7 @@ class BrokerDirectory:
         if tls is not None:
             certified = {each.id for each in known.principals if each.role in CERTIFIED}
             self.certificates.keep_only(frozenset(certified))
+            self.certificates.revoke_replaced(now)
         passwords = self.path / "passwords"
         before = passwords.read_text() if passwords.exists() else ""
         write_private(passwords, password_file(with_password, before))

@@ -82,7 +82,7 @@ def add(
         bool,
         typer.Option(
             "--new-password",
-            help="Replace the password or the certificate of a name that is known; a password "
+            help="Replace the password or the certificate of a name that is known; the former "
             "stays good for a day, or what `overlap` says.",
         ),
     ] = False,
@@ -200,7 +200,10 @@ def overlap(
         typer.Argument(metavar="8h|0", help="What it is from now on; 0 for not at all."),
     ] = None,
 ) -> None:
-    """Say how long a password stays good that is replaced, or have it be another span."""
+    """Say how long what is replaced stays good, or have that be another span.
+
+    That is passwords, and certificates of workers, controls and sites.
+    """
     files = BrokerDirectory(directory)
     configured(files)
     if span is not None:

@@ -71,8 +71,11 @@ def let_in(files: BrokerDirectory, principal: Principal, wanted: Wanted) -> None
     update = {"password": password, "password_hash": None, "expires": wanted.expires}
     principal = principal.model_copy(update=update)
     before = None if wanted.now else files.principals.get(principal.id)
-    if before is not None and (before.invited_until is not None or certified):
-        before = None  # an invitation that nobody has used is replaced; certificates are others'
+    if before is not None and certified:
+        _certify_anew(files, principal, wanted)
+        return
+    if before is not None and before.invited_until is not None:
+        before = None  # an invitation that nobody has used is replaced
     if principal.role in PEOPLE and wanted.output is None and not wanted.keep_password:
         _invite(files, principal, before, wanted)
         return
@@ -87,6 +90,15 @@ def let_in(files: BrokerDirectory, principal: Principal, wanted: Wanted) -> None
         typer.echo(address.url())
     if before is not None:
         _say_former(principal.id, files.overlap)
+
+
+def _certify_anew(files: BrokerDirectory, principal: Principal, wanted: Wanted) -> None:
+    """Give a component another certificate, beside the one that its machine still has."""
+    files.add_principals([hashed(principal)])
+    overlap = files.overlap
+    issued = files.issue(principal.id, void_others=True, overlap=overlap)
+    hand_over(files.address_of(principal, issued), wanted.output)
+    _say_former(principal.id, overlap, "certificate")
 
 
 def _invite(
@@ -146,11 +158,11 @@ def _given(known: Principal, principal: Principal) -> Principal:
     return known.model_copy(update=update)
 
 
-def _say_former(name: str, overlap: timedelta) -> None:
+def _say_former(name: str, overlap: timedelta, what: str = "password") -> None:
     if overlap:
-        say(f"the former password of {name} stays good for {_hours(overlap)}; --now ends it")
+        say(f"the former {what} of {name} stays good for {_hours(overlap)}; --now ends it")
     else:
-        say(f"the former password of {name} has ended")
+        say(f"the former {what} of {name} has ended")
 
 
 def _hours(span: timedelta) -> str:

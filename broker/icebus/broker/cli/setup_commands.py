@@ -170,8 +170,8 @@ def renew(
 ) -> None:
     """Replace a certificate before it ends; a broker that runs takes its own new one at once.
 
-    A component's old certificate stays good until it ends; `add --new-password` has it count no
-    longer.
+    A component's old certificate stays good until it ends; `add --new-password` has it end in a
+    day, and at once with --now.
     """
     files = BrokerDirectory(directory)
     configured(files)

@@ -1,4 +1,4 @@
-"""Shutting out those whose account, invitation or former password has ended."""
+"""Shutting out those whose account, invitation, former password or certificate has ended."""
 
 from __future__ import annotations
 
@@ -30,6 +30,8 @@ class Endings:
             name: [*([each.ends] if each.ends else []), *(other.until for other in each.others)]
             for name, each in principals.items()
         }
+        for name, ends in self._files.certificates.replaced_by_name().items():
+            self._ends.setdefault(name, []).extend(ends)
 
     def tick(self) -> None:
         """Shut out who has ended since this was last done."""
@@ -42,7 +44,8 @@ class Endings:
         if ended:
             self._files.shut_out_ended()
             log.warning(
-                "an account, an invitation or a former password ended, and is shut out: %s",
+                "an account, an invitation, a former password or certificate ended, and is shut "
+                "out: %s",
                 ", ".join(sorted(ended)),
             )
         self._shut_out_at = now

@@ -70,6 +70,8 @@ class _Component(BaseModel):
     serial: str = Field(pattern=r"^[0-9a-f]{1,40}$")
     expires: datetime
     revoked: datetime | None = None
+    replaced: datetime | None = None
+    """When it counts no longer, because there is another: not yet, or else it is revoked."""
     authority: str = ""
 
 
@@ -202,6 +204,30 @@ class Certificates:
     def revoke(self, name: str) -> None:
         """Have nothing count that was issued to that name."""
         self._revoke(lambda each: each.name == name)
+
+    def revoke_later(self, name: str, at: datetime) -> None:
+        """Have nothing count from then on that was issued to that name."""
+        register = self._read()
+        issued = [
+            each.model_copy(update={"replaced": min(at, each.replaced or at)})
+            if each.name == name and each.revoked is None
+            else each
+            for each in register.issued
+        ]
+        if issued != register.issued:
+            self._write(_Register(issued=issued))
+
+    def revoke_replaced(self, now: datetime) -> None:
+        """Have those count no longer whose time it is by :meth:`revoke_later`."""
+        self._revoke(lambda each: each.replaced is not None and each.replaced <= now)
+
+    def replaced_by_name(self) -> dict[str, list[datetime]]:
+        """When certificates end before their time, because there are others, by component."""
+        found: dict[str, list[datetime]] = {}
+        for each in self._read().issued:
+            if each.replaced is not None and each.revoked is None:
+                found.setdefault(each.name, []).append(each.replaced)
+        return found
 
     def keep_only(self, names: frozenset[str]) -> None:
         """Have nothing count that was issued to anybody else."""
