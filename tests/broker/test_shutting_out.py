@@ -42,8 +42,12 @@ def give_another_password(files: BrokerDirectory) -> None:
 @pytest.mark.usefixtures("mosquitto")
 @pytest.mark.parametrize("end", [shut_out, give_another_password])
 def test_given_a_session_when_its_password_ends_then_mosquitto_goes_on_without_sessions(
-    files: BrokerDirectory, standing: StandingBroker, end: Callable[[BrokerDirectory], None]
+    files: BrokerDirectory,
+    standing: StandingBroker,
+    end: Callable[[BrokerDirectory], None],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level("INFO")
     alice, bob = connected(files, "alice"), connected(files, "bob")
     try:
         state = CLIENT_STATE(user="bob", client="c1")
@@ -56,6 +60,7 @@ def test_given_a_session_when_its_password_ends_then_mosquitto_goes_on_without_s
 
         until(lambda: not standing.broker.child.running)
         standing.check()
+        assert "a password of alice counts no longer: starting Mosquitto anew" in caplog.text
         assert standing.broker.child.process.pid != before
         until(lambda: bob.connected)
         kept: list[bytes] = []

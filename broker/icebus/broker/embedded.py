@@ -42,7 +42,7 @@ class EmbeddedBroker:
         tls: where to listen with TLS besides, with the certificates in the directory.
         to_stderr: pass on what Mosquitto logs to our own log instead of a file in the directory;
             but not each connection.
-        minded: whether it is started again where :attr:`starts_anew` says so.
+        minded: whether it is started again where :attr:`shut_out` names somebody.
 
     Raises:
         ProgramMissing: Mosquitto is not installed; the message says how to.
@@ -178,14 +178,12 @@ class EmbeddedBroker:
         return self._child
 
     @property
-    def starts_anew(self) -> bool:
-        """Whether it has ended because somebody was shut out, and is to be started again."""
+    def shut_out(self) -> list[str]:
+        """Because of whose passwords it has ended, to be started anew; nobody's if it has not."""
         child = self._child
-        return (
-            child is not None
-            and not child.running
-            and self._files.reading.was_ended(child.process.pid)
-        )
+        if child is None or child.running:
+            return []
+        return self._files.reading.over(child.process.pid)
 
     def stop(self, deadline: Deadline) -> None:
         """End it; it saves retained messages first."""

@@ -64,20 +64,26 @@ class Reading:
         pid = self._claim.pid
         if pid is None:
             return
-        if _lines(self._read) - _lines(self._passwords) and is_harmed_by_shutting_out():
-            write_private(self._ended, f"{pid}\n")
+        over = _lines(self._read) - _lines(self._passwords)
+        if over and is_harmed_by_shutting_out():
+            names = sorted(each.partition(":")[0] for each in over)
+            write_private(self._ended, " ".join([str(pid), *names]))
             os.kill(pid, signal.SIGTERM)
         else:
             os.kill(pid, signal.SIGHUP)
             if self._read.exists():
                 self._note()
 
-    def was_ended(self, pid: int) -> bool:
-        """Whether that Mosquitto was told to end so that it is started anew."""
+    def over(self, pid: int) -> list[str]:
+        """Because of which names that Mosquitto was told to end, to be started anew: none if not.
+
+        They are those to log in under, whose password counts no longer.
+        """
         try:
-            return self._ended.read_text() == f"{pid}\n"
-        except FileNotFoundError:
-            return False
+            told, *names = self._ended.read_text().split()
+        except (FileNotFoundError, ValueError):
+            return []
+        return names if told == str(pid) else []
 
     def _note(self) -> None:
         write_private(self._read, self._passwords.read_text())

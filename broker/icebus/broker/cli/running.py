@@ -122,8 +122,11 @@ class StandingBroker:
         Raises:
             BrokerUnavailable: Mosquitto has ended.
         """
-        if self.broker.starts_anew:
-            log.info("somebody was shut out: starting Mosquitto anew to end connections")
+        if shut_out := self.broker.shut_out:
+            log.info(
+                "a password of %s counts no longer: starting Mosquitto anew to end connections",
+                ", ".join(shut_out),
+            )
             self._restart()
         elif not self.broker.child.running:
             self._start_again()

@@ -130,6 +130,24 @@ def of_alert(address: BrokerAddress, error: ssl.SSLError) -> BrokerUnavailable |
     reason = error.reason or ""
     if "ALERT" not in reason or "CERTIFICATE" not in reason.replace("UNKNOWN_CA", "CERTIFICATE"):
         return None
+    if "REVOKED" in reason:
+        return _error(
+            address,
+            Cause.CLIENT_CERTIFICATE,
+            f"the broker at {_where(address)} refused the certificate of {address.user!r}: that "
+            "name was removed there, or has been given another certificate",
+            "whoever runs the farm makes another: "
+            f"icebus-broker add {address.user} --role ROLE --new-password -o {address.user}.json",
+        )
+    if "EXPIRED" in reason:
+        return _error(
+            address,
+            Cause.CLIENT_CERTIFICATE,
+            f"the broker at {_where(address)} refused the certificate of {address.user!r}, which "
+            "has ended",
+            "whoever runs the farm makes another: "
+            f"icebus-broker renew {address.user} -o {address.user}.json",
+        )
     return _error(
         address,
         Cause.CLIENT_CERTIFICATE,

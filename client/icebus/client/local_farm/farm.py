@@ -168,7 +168,7 @@ class Farm:
                 "broker",
                 lambda: _started(broker),
                 self.directory / "broker/mosquitto.log",
-                starts_anew=lambda: broker.starts_anew,
+                starts_anew=lambda: bool(broker.shut_out),
             )
         )
         address = self.address(BROKER)
