@@ -249,7 +249,7 @@ def test_when_somebody_gets_another_line_then_what_runs_goes_on_until_it_is_used
     old = replace(admit("alice", "user", directory=standing), reread=None)
     options = ["--new-password", *(["--now"] if now else [])]
     line = ok("add", "alice", "--role", "user", *options, directory=standing)
-    invitation = Invitation.parse(line.split("'")[1])
+    invitation = Invitation.parse(line.strip())
     assert invitation.address.user == "alice"
     token = Bus(invitation.address, "alice")
     token.connect(soon())

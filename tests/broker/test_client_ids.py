@@ -46,6 +46,22 @@ def test_when_somebody_connects_under_our_id_then_we_lose_the_connection(
     eventually(lambda: not ours.connected)
 
 
+def test_when_somebody_knows_our_id_and_ends_our_connections_then_we_take_another(
+    broker: EmbeddedBroker, connect: Any, eventually: Any
+) -> None:
+    ours = connect("alice")
+    known = ours.client_id
+    for _ in range(2):
+        connect_as(broker.address("eve"), known)
+        eventually(lambda: not ours.connected)
+        eventually(lambda: ours.connected)
+    assert ours.client_id != known
+    before = ours.connected_at
+    connect_as(broker.address("eve"), known)
+    assert ours.connected
+    assert ours.connected_at == before
+
+
 def test_given_a_client_then_its_id_at_the_broker_is_not_what_it_publishes(
     broker: EmbeddedBroker,
 ) -> None:

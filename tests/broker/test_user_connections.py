@@ -78,6 +78,19 @@ def test_given_sessions_left_behind_then_the_oldest_beyond_the_bound_are_cleared
     assert found.take_to_clear(10) == []
 
 
+def test_given_a_component_then_each_session_that_it_leaves_is_cleared_at_once() -> None:
+    found = Connections()
+    found.keep_none_of(frozenset({"lab1"}))
+    for client, user in (("w", "lab1"), ("a", "alice")):
+        found.logged_in(client, user, peer(1))
+        found.ended(client)
+    assert found.take_to_clear(10) == [("w", "lab1")]
+
+    found.logged_in("w", "lab1", peer(2))
+    found.all_ended()
+    assert found.take_to_clear(10) == [], "Mosquitto has taken up none"
+
+
 def test_given_the_broker_itself_then_it_is_not_counted() -> None:
     found = Connections()
     many(found, 5000, BROKER)
@@ -160,7 +173,7 @@ class Leaver:
 
 @pytest.fixture
 def service(broker: EmbeddedBroker) -> Iterator[BrokerService]:
-    part = Sessions(broker.logins.take_to_clear, broker.address(BROKER))
+    part = Sessions(broker.logins, broker.address(BROKER))
     running = BrokerService(BrokerDirectory(broker.directory), broker.address(BROKER), [part])
     running.start()
     yield running

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -24,6 +25,7 @@ from icebus.broker.reading import Reading
 from icebus.broker.tls.authority import Issued
 from icebus.broker.tls.certificates import Certificates, GivenCertificate, Listening
 from icebus.bus import BrokerAddress
+from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import InvalidRequest, UnknownPrincipal
 from icebus.schemas.ids import BROKER, new_id
 from icebus.schemas.message import invalid
@@ -356,6 +358,12 @@ class BrokerDirectory:
         """Have a broker that runs here read who is known; it ends connections of the others."""
         with self._lock():
             self.reading.tell()
+
+    def wait_until_started(self, deadline: Deadline) -> None:
+        """Return when there is a broker again, which is just being started anew; else at once."""
+        pause = threading.Event()
+        while self.pid is None and self.reading.starts_soon and not deadline.expired:
+            pause.wait(0.02)
 
     @property
     def configuration(self) -> Path:

@@ -134,6 +134,7 @@ class EmbeddedBroker:
             if _taken(host, port):
                 os.close(lock)
                 raise _PortTaken(port)
+        read = self._files.version
         self._files.reading.begins(self._minded)
         if is_harmed_by_shutting_out():
             forget_sessions(self.directory)
@@ -150,6 +151,8 @@ class EmbeddedBroker:
                     raise _PortTaken(self.port)
                 raise BrokerUnavailable(f"Mosquitto did not start on port {self.port}: {said}")
             pause.wait(0.005)
+        if self._files.version != read:
+            self._files.reload()  # somebody may have changed it after Mosquitto had read it
         if self._reader is not None:
             self.logins.started(self._child.process.pid)
 

@@ -15,6 +15,7 @@ import os
 import re
 import signal
 import subprocess
+import time
 from functools import cache
 from pathlib import Path
 
@@ -28,6 +29,9 @@ MENDED = (2, 1)
 
 ASK_TIMEOUT = 5.0
 """Seconds for Mosquitto to say its version, which takes it milliseconds."""
+
+STARTING = 10.0
+"""Seconds for it to be started again, which takes about one."""
 
 _VERSION = re.compile(r"mosquitto version (\d+)\.(\d+)")
 
@@ -73,6 +77,14 @@ class Reading:
             os.kill(pid, signal.SIGHUP)
             if self._read.exists():
                 self._note()
+
+    @property
+    def starts_soon(self) -> bool:
+        """Whether Mosquitto was told to end just now, and is about to be started anew."""
+        try:
+            return time.time() - self._ended.stat().st_mtime < STARTING
+        except FileNotFoundError:
+            return False
 
     def over(self, pid: int) -> list[str]:
         """Because of which names that Mosquitto was told to end, to be started anew: none if not.

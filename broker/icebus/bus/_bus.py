@@ -64,6 +64,11 @@ MQTT_MAXIMUM = 268_435_455
 RECONNECT_MIN = 1.0
 RECONNECT_MAX = 5.0
 
+STEADY = 10.0
+"""Seconds that a connection lasts of which nobody else has the id. When one that was briefer
+follows another, somebody may end them who has come to know it. Under another id we are out of
+reach; what the broker kept under the former is asked for again."""
+
 
 def new_client_id(name: str) -> str:
     """An id for a connection to the broker that nobody can guess.
@@ -98,12 +103,14 @@ class Bus:
         will: Will | None = None,
         session_expiry: int = SESSION_EXPIRY,
     ) -> None:
+        self._name = name
         self.client_id = new_client_id(name)
         self._root = Root(address.root)
         self._acknowledgements = Acknowledgements()
         self._on_connected: list[Callable[[], None]] = []
         self._connected = threading.Event()
         self._connected_at = 0.0
+        self._was_brief = False
         self._closing = False
         self._dispatcher = Dispatcher(f"bus-{to_id(name)}")
         self._trouble = Trouble(self.call_soon)
@@ -423,6 +430,7 @@ class Bus:
         if self._closing:
             pass
         elif self.connected:
+            self._leave_an_id_that_is_known()
             # First, so that whoever finds us not connected finds the reason too.
             self._trouble.happened(reasons.lost(self.address, str(reason)))
         else:
@@ -430,6 +438,13 @@ class Bus:
             self._trouble.investigate(self._look)
         self._connected.clear()
         self._subscriptions.disconnected()
+
+    def _leave_an_id_that_is_known(self) -> None:
+        brief = time.monotonic() - self._connected_at < STEADY
+        if brief and self._was_brief:
+            self.client_id = new_client_id(self._name)
+            self._client.use_id(self.client_id)
+        self._was_brief = brief
 
     def _look(self) -> IcebusError | None:
         return look_at_broker(self._client, self.address, Deadline.after(LOOK_TIME))

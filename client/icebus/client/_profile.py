@@ -25,8 +25,8 @@ URL_VARIABLE = "ICEBUS_URL"
 FARM_VARIABLE = "ICEBUS_FARM"
 
 _HOW = (
-    "start a farm on this machine with `icebus up`, or run the line that you were given for one: "
-    f"icebus login '…' (or export {URL_VARIABLE}=mqtts://user:password@host:8883)"
+    "start a farm on this machine with `icebus up`, or give `icebus login` the line that you were "
+    f"given for one (or name a credentials file in {FARM_VARIABLE})"
 )
 
 

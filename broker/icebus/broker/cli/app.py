@@ -26,6 +26,7 @@ from icebus.broker.cli.setup_commands import warnings_of
 from icebus.broker.directory import BrokerDirectory
 from icebus.broker.other_brokers import ACCESS_LISTS, AccessListForm
 from icebus.bus import BrokerAddress
+from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import (
     Conflict,
     IcebusError,
@@ -40,6 +41,9 @@ from icebus.schemas.topics import Role
 
 EXIT_FAILED = 1
 """The program could not do what was asked; stderr says why. Wrong usage is 2."""
+
+START_TIMEOUT = 5.0
+"""Seconds for Mosquitto to be there again, when it is started anew for what was changed."""
 
 ROLE_WIDTH = max(len(each.value) for each in Role)
 
@@ -115,8 +119,8 @@ def add(
 ) -> None:
     """Let somebody in, and print what they connect with. It is shown only once.
 
-    For users and admins that is one line, `icebus login '...'`, which they run within days: it
-    makes a password that nobody else knows, and is worthless then. Others get a URL or, where
+    For users and admins that is one line, which they give to `icebus login` within days: that makes
+    a password that nobody else knows, and the line is worthless then. Others get a URL or, where
     certificates belong to it, the contents of a credentials file; with -o FILE users do too.
     """
     check_name(name)
@@ -339,6 +343,7 @@ def workers_of(names: list[str] | None) -> tuple[str, ...]:
 
 def say_if_none_reloads(files: BrokerDirectory) -> None:
     """Say whether a running broker has learnt of a change."""
+    files.wait_until_started(Deadline.after(START_TIMEOUT))
     if files.pid is None:
         say("no broker of ours runs there; tell a Mosquitto of your own with SIGHUP")
 

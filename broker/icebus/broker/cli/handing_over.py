@@ -119,10 +119,10 @@ def _invite(
 
         files.change(principal.id, change)
         address = replace(_address(files, principal), password=token, login=login)
-    typer.echo(f"icebus login '{Invitation(address, until).url()}'")
+    typer.echo(Invitation(address, until).url())
     say(
-        f"give this line to {principal.id} and nobody else: it is good once, until "
-        f"{until:%Y-%m-%d %H:%M} UTC"
+        f"give this line to {principal.id} and nobody else, to be pasted where `icebus login` asks "
+        f"for it: it is good once, until {until:%Y-%m-%d %H:%M} UTC"
     )
     if before is not None:
         say(

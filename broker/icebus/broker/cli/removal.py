@@ -76,6 +76,7 @@ def _tell(holdings: Holdings, wait: bool) -> None:
 
 def _look(files: BrokerDirectory, principal: Principal) -> Holdings | None:
     """What somebody has by the broker's retained state; None if that can't be seen."""
+    files.wait_until_started(Deadline.after(LOOK_TIMEOUT))
     settings, service = files.settings, files.principals.get(BROKER)
     if settings is None or service is None or files.pid is None or principal.id == BROKER:
         return None

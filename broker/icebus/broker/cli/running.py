@@ -93,7 +93,7 @@ class StandingBroker:
         self._turns: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         address = self.broker.address(BROKER)
         told = FailedLoginsTold(self.broker.logins)
-        sessions = Sessions(self.broker.logins.take_to_clear, address)
+        sessions = Sessions(self.broker.logins, address)
         self._service = BrokerService(files, address, [sessions, told])
 
     @property

@@ -42,6 +42,7 @@ class Connections:
         self._left: OrderedDict[str, str] = OrderedDict()
         self._left_of_user: dict[str, OrderedDict[str, None]] = {}
         self._nameless: set[Peer] = set()
+        self._keep_none: frozenset[str] = frozenset()
         self._to_clear: deque[tuple[str, str]] = deque(maxlen=TO_CLEAR)
 
     def logged_in(self, client: str, user: str, peer: Peer) -> None:
@@ -69,16 +70,23 @@ class Connections:
         self._left[client] = connection.user
         left = self._left_of_user.setdefault(connection.user, OrderedDict())
         left[client] = None
-        while len(left) > LEFT_BEHIND:
+        while len(left) > (0 if connection.user in self._keep_none else LEFT_BEHIND):
             oldest, _ = left.popitem(last=False)
             del self._left[oldest]
             self._to_clear.append((oldest, connection.user))
 
+    def keep_none_of(self, users: frozenset[str]) -> None:
+        """Have no session of these be left from now on."""
+        self._keep_none = users
+
     def all_ended(self) -> None:
         """Mosquitto has ended, and all connections with it; sessions may stay."""
         self._nameless.clear()
-        for client in list(self._there):
-            self.ended(client)
+        for client, connection in list(self._there.items()):
+            if connection.user in self._keep_none:
+                self._forget(client)
+            else:
+                self.ended(client)
 
     def _forget(self, client: str) -> None:
         connection = self._there.pop(client, None)

@@ -119,6 +119,11 @@ class LoginWatch:
             with self._applying:
                 self._allowed(lambda pid: self._end(pid, silent))
 
+    def keep_none_of(self, users: frozenset[str]) -> None:
+        """Have sessions of these be cleared as soon as their connections end."""
+        with self._lock:
+            self._connections.keep_none_of(users)
+
     def take_to_clear(self, most: int) -> list[tuple[str, str]]:
         """Sessions that were left behind, too many for their users: ids, and whose they are."""
         with self._lock:

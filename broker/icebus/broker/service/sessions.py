@@ -1,4 +1,7 @@
-"""Clears sessions that users left behind, where they are too many for one user.
+"""Clears sessions that users left behind, where they are too many for one user; of components all.
+
+Mosquitto 2.0 corrupts its memory when it reads anew who is known while it keeps a session of
+somebody with a certificate, who is away. Ours ask for none; whoever has stolen a key might.
 
 Mosquitto has no bound for them. Who connects under the id of a session, asking for a new one, ends
 it; the principal ``broker`` does that here, under ids that Mosquitto's log has told.
@@ -13,7 +16,8 @@ from collections.abc import Callable, Mapping
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
-from icebus.broker.access import Principal
+from icebus.broker.access import CERTIFIED, Principal
+from icebus.broker.logins.watch import LoginWatch
 from icebus.bus import BrokerAddress, Bus
 from icebus.schemas.deadline import Deadline
 
@@ -25,35 +29,38 @@ AT_A_TIME = 300
 CONNECT_TIMEOUT = 2.0
 """Seconds to clear one, of which it takes some milliseconds."""
 
-TakeSessions = Callable[[int], list[tuple[str, str]]]
-"""Gives at most so many sessions that shall go: their ids, and whose they are."""
-
 
 class Sessions:
     """A part of the broker's service.
 
     Args:
-        take: where it learns what to clear.
+        logins: where it learns what to clear.
         address: of the broker, as the principal ``broker``.
     """
 
-    def __init__(self, take: TakeSessions, address: BrokerAddress) -> None:
-        self._take_sessions = take
+    def __init__(self, logins: LoginWatch, address: BrokerAddress) -> None:
+        self._logins = logins
+        self._components: frozenset[str] = frozenset()
         self._address = address
 
     def start(self, bus: Bus, soon: Callable[[Callable[[], None]], bool]) -> None:
         """Begin; there is nothing to subscribe to."""
 
     def on_principals(self, principals: Mapping[str, Principal]) -> None:
-        """Who is known does not matter here."""
+        """Learn who has a certificate."""
+        self._components = frozenset(
+            name for name, each in principals.items() if each.role in CERTIFIED
+        )
+        self._logins.keep_none_of(self._components)
 
     def tick(self) -> None:
         """Clear what is too much."""
         cleared: Counter[str] = Counter()
-        for client, user in self._take_sessions(AT_A_TIME):
+        for client, user in self._logins.take_to_clear(AT_A_TIME):
             if not self._clear(client):
                 break
-            cleared[user] += 1
+            if user not in self._components:
+                cleared[user] += 1
         for user, count in cleared.items():
             log.log(
                 logging.WARNING if count > 1 else logging.INFO,

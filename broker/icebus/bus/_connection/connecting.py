@@ -35,6 +35,10 @@ class ConnectingClient(paho.Client):
             self.tls_set_context(context)
         self._ssl_context = context
 
+    def use_id(self, client_id: str) -> None:
+        """Be another client from the next connection on."""
+        self._client_id = client_id.encode()
+
     def use_host(self, host: str, port: int) -> None:
         """Connect there from the next connection on."""
         self._host, self._port = host, port

@@ -173,7 +173,7 @@ class Farm:
         )
         address = self.address(BROKER)
         told = FailedLoginsTold(broker.logins)
-        sessions = Sessions(broker.logins.take_to_clear, address)
+        sessions = Sessions(broker.logins, address)
         self._service = BrokerService(BrokerDirectory(broker.directory), address, [sessions, told])
         self._service.start()
         for principal in principals:

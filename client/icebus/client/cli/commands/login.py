@@ -35,11 +35,12 @@ def login(
     """Store a farm, after trying whether it takes you in.
 
     The line that `icebus-broker add` prints is good once: a password that nobody else knows is made
-    and stored here, and the line is worthless then. A password belongs on no command line, where
-    other accounts of the machine see it: a URL without one has it asked for.
+    and stored here, and the line is worthless then. Neither it nor a password belongs on a command
+    line, where other accounts of the machine see it: both are asked for.
 
     Examples:
-      icebus login 'icebus://alice:…@farm.example.org:8883/icebus/v1?…'
+      icebus login
+      icebus login - < line.txt
       icebus login alice.json --name lab
       icebus login mqtts://alice@farm.example.org
     """
@@ -96,8 +97,14 @@ def _given(where: str | None) -> str:
     if where is None:
         return str(typer.prompt("Line, URL or file", hide_input=True, err=True))
     from icebus.bus import BrokerAddress
+    from icebus.client._login import clean
 
-    if where.startswith(("mqtt://", "mqtts://")) and BrokerAddress.parse(where).password:
+    if clean(where).startswith("icebus://"):
+        print_message(
+            "other accounts of this machine could see that line on the command line; if they were "
+            "quicker, it is refused now, and you need another: next time paste it when asked"
+        )
+    elif where.startswith(("mqtt://", "mqtts://")) and BrokerAddress.parse(where).password:
         print_message(
             "other accounts of this machine could see that password on the command line; "
             "`icebus passwd` replaces it"
