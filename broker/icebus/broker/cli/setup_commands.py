@@ -64,8 +64,8 @@ def init(
     listen: Annotated[
         str | None,
         typer.Option(
-            help="Address to listen on with TLS; 0.0.0.0 for all. [default: 127.0.0.1, only this "
-            "machine]"
+            help="Address to listen on with TLS; 0.0.0.0 for all of IPv4, :: for all of IPv6. "
+            "[default: 127.0.0.1, only this machine]"
         ),
     ] = None,
     port: Annotated[
