@@ -85,6 +85,9 @@ class MortalDatabase(Database):
 class Ask:
     """A request that keeps its answer."""
 
+    began = 0.0
+    outcome = ""
+
     def __init__(self, name: str, life: Life, args: dict[str, Any]) -> None:
         self.user = "alice"
         self.request = Request(id=name, args=args)

@@ -56,6 +56,9 @@ class FragileDatabase(Database):
 class Ask:
     """A request that keeps its answer."""
 
+    began = 0.0
+    outcome = ""
+
     def __init__(self, **args: Any) -> None:
         self.user = "alice"
         self.request = Request(args=args)

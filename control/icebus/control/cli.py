@@ -23,6 +23,7 @@ from icebus.control.decide.limits import (
 )
 from icebus.control.decide.ownership import RELEASE_AFTER
 from icebus.control.health import look
+from icebus.control.metrics.observer import UNOBSERVED
 from icebus.control.server import Control
 from icebus.control.settings import Settings, read_limits
 from icebus.control.store import backup
@@ -44,6 +45,7 @@ from icebus.schemas.supervision.command import (
     MARGIN,
     PATIENCE,
     EndpointOption,
+    MetricsOption,
     OnlyCritical,
     Output,
     OutputOption,
@@ -52,6 +54,7 @@ from icebus.schemas.supervision.command import (
     tell,
     within,
 )
+from icebus.schemas.supervision.registry import open_registry
 from icebus.schemas.supervision.service import Supervision
 
 log = logging.getLogger("icebus.control")
@@ -133,6 +136,7 @@ def run(
     log_level: LogLevelOption = LogLevel.INFO,
     log_format: LogFormatOption = LogFormat.TEXT,
     health: EndpointOption = None,
+    metrics: MetricsOption = None,
 ) -> None:
     """Keep the reservations of a farm and tell its workers what to do, until told to stop."""
     if context.invoked_subcommand is not None:
@@ -164,9 +168,19 @@ def run(
         others.append(other)
         stop.set()
 
-    supervision = Supervision(health)
+    registry = open_registry(metrics)
+    observer = UNOBSERVED
+    if registry is not None:
+        from icebus.control.metrics.counting import Counting
+
+        observer = Counting(registry)
+    supervision = Supervision(health, metrics, registry)
     url = database or default_database()
-    control = Control(address, Database(url), settings, give_way)
+    control = Control(address, Database(url), settings, give_way, observer)
+    if registry is not None:
+        from icebus.control.metrics.collector import ControlCollector
+
+        registry.register(ControlCollector(control))
     # Until it serves there is nothing to finish.
     _on_signals(lambda: sys.exit(0))
     control.start(Deadline.after(START_TIMEOUT), supervision.waits)

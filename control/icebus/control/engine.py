@@ -24,9 +24,12 @@ from icebus.bus import Exchange
 from icebus.control.cleaning import Cleaning
 from icebus.control.leadership import RETRY_AFTER, Leadership
 from icebus.control.limits_file import LimitsFile
+from icebus.control.metrics import facts
+from icebus.control.metrics.facts import FarmFacts
+from icebus.control.metrics.observer import UNOBSERVED, Observer
 from icebus.control.operations import device_reports, expiry, removed_users, republishing
 from icebus.control.operations.remembered_requests import Operations, answer, find
-from icebus.control.operations.table import USERS
+from icebus.control.operations.table import ADMINISTRATORS, USERS
 from icebus.control.pending import Pending
 from icebus.control.runner import NotLeading, TransactionRunner
 from icebus.control.settings import Settings
@@ -78,6 +81,7 @@ class Engine:
         connected: whether the bus has its broker.
         roster: who the broker knows; told to us as it changes.
         together: sends all that is published in its block at once.
+        observer: is told of requests that were answered.
     """
 
     def __init__(
@@ -89,8 +93,10 @@ class Engine:
         connected: Callable[[], bool],
         roster: Roster,
         together: Callable[[], AbstractContextManager[None]] = nullcontext,
+        observer: Observer = UNOBSERVED,
     ) -> None:
         self.settings = settings
+        self._observer = observer
         self._connected = connected
         self._workers = Workers(settings.interval, settings.release_after)
         self._clients = Clients()
@@ -125,6 +131,18 @@ class Engine:
     def leading(self) -> bool:
         """Whether this control leads."""
         return self.leadership.leading
+
+    def facts(self) -> FarmFacts:
+        """The farm as it stands, as far as its database can be asked."""
+        reservations = None
+        try:
+            reservations = self._runner.run(facts.of_reservations)
+        except DBAPIError as error:
+            if is_away(error):
+                self._availability.failed(error)
+        return facts.of_workers(
+            self._workers, self._now(), leading=self.leading, reservations=reservations
+        )
 
     # --- what is heard --------------------------------------------------------------------------
 
@@ -421,6 +439,16 @@ class Engine:
 
     def _answer(self, exchange: Exchange[Request], operation: str, operations: Operations) -> None:
         """Answer a request, whatever becomes of it."""
+        try:
+            self._carry_out(exchange, operation, operations)
+        finally:
+            prefix = "admin/" if operations is ADMINISTRATORS else ""
+            took = time.monotonic() - exchange.began
+            self._observer.answered(f"{prefix}{operation}", exchange.outcome, took)
+
+    def _carry_out(
+        self, exchange: Exchange[Request], operation: str, operations: Operations
+    ) -> None:
         if self.leading:
             self._record()
 

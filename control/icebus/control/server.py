@@ -8,9 +8,11 @@ import queue
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from functools import partial
 from importlib.metadata import version
 
+from icebus.broker.tls.authority import ends_of
 from icebus.bus import (
     Allowance,
     BrokerAddress,
@@ -28,6 +30,8 @@ from icebus.bus import (
 )
 from icebus.control import allowances
 from icebus.control.engine import Engine
+from icebus.control.metrics.facts import FarmFacts
+from icebus.control.metrics.observer import UNOBSERVED, Observer
 from icebus.control.operations.table import ADMINISTRATORS
 from icebus.control.settings import Settings
 from icebus.control.store.database import Database
@@ -48,9 +52,10 @@ from icebus.schemas.components import (
     WorkerKinds,
     WorkerState,
 )
+from icebus.schemas.database import DatabaseCause
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.devices import DeviceReport
-from icebus.schemas.errors import AlreadyRunning, InvalidRequest
+from icebus.schemas.errors import AlreadyRunning, IcebusError, InvalidRequest
 from icebus.schemas.ids import CONTROL, new_id
 from icebus.schemas.message import decode
 from icebus.schemas.topics import (
@@ -87,6 +92,9 @@ GATHER = 0.02
 CLOSE_TIMEOUT = 2.0
 """Seconds to say goodbye in when there is no deadline for it."""
 
+FACTS_TIMEOUT = 2.0
+"""Seconds to wait for what metrics tell: control may wait for its database just then."""
+
 AUTHOR = "session"
 """User property with which a control signs what the broker is to retain."""
 
@@ -105,6 +113,7 @@ class Control:
         settings: how to behave.
         on_other: called, on any thread, when another run of this name is there after all: this one
             is to be stopped.
+        observer: is told, on any thread, of requests.
     """
 
     def __init__(
@@ -113,7 +122,10 @@ class Control:
         database: Database,
         settings: Settings | None = None,
         on_other: Callable[[AlreadyRunning], None] = lambda other: log.critical("%s", other),
+        observer: Observer = UNOBSERVED,
     ) -> None:
+        self._own_certificate = address.certificate
+        self._observer = observer
         self.id = address.user
         self.session = new_id()
         self._database = database
@@ -138,6 +150,7 @@ class Control:
             lambda: self._bus.connected,
             self._roster,
             self._bus.together,
+            observer,
         )
         self._others: list[AlreadyRunning] = []
         self._given_up = threading.Event()
@@ -219,7 +232,7 @@ class Control:
         self._requests.subscribe(
             CLIENT_STATE, self._on_client, FromUsers(lambda _user: allowances.CLIENT_STATES)
         )
-        users = FromUsers(self._allow_requests, self._responder.refuse)
+        users = FromUsers(self._allow_requests, self._refuse)
         shared = shared_requests(shared_group(self._database))
         self._requests.subscribe(ADMIN, self._on_admin, users, shared=shared)
         requests = self._requests.subscribe(OPERATION, self._on_request, users, shared=shared)
@@ -289,6 +302,46 @@ class Control:
         if (trouble := self._database.availability.trouble) is not None:
             return f"the database {trouble.words}"
         return "leads" if self._engine.leading else "stands by"
+
+    # --- for its metrics: any thread ------------------------------------------------------------
+
+    def farm_facts(self) -> FarmFacts | None:
+        """The farm as it stands; None when that can't be had soon."""
+        found: Future[FarmFacts] = Future()
+
+        def look() -> None:
+            if found.set_running_or_notify_cancel():
+                found.set_result(self._engine.facts())
+
+        self._inbox.put(look)
+        try:
+            return found.result(FACTS_TIMEOUT)
+        except TimeoutError:
+            found.cancel()
+            return None
+
+    @property
+    def connected(self) -> bool:
+        """Whether it has its broker."""
+        return self._bus.connected
+
+    @property
+    def database_trouble(self) -> DatabaseCause | None:
+        """Why its database can't be used; None while it can."""
+        trouble = self._database.availability.trouble
+        return None if trouble is None else trouble.cause
+
+    @property
+    def certificate_ends(self) -> tuple[float | None, float | None]:
+        """When the broker's certificate and its own end, as seconds since 1970."""
+        return self._bus.certificate_ends, ends_of(self._own_certificate)
+
+    # --- what users ask -------------------------------------------------------------------------
+
+    def _refuse(self, incoming: Incoming, error: IcebusError) -> None:
+        prefix = "" if ADMIN.parse(incoming.topic) is None else "admin/"
+        self._observer.refused(f"{prefix}{incoming.ids.get('operation', '')}", error.code)
+        self._responder.refuse(incoming, error)
 
     def _allow_requests(self, user: str) -> Allowance:
         return allowances.requests(self._engine.settings.limits.of(user, self._roster.groups(user)))

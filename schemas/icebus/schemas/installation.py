@@ -30,6 +30,7 @@ EXTRAS: Final[Mapping[str, str]] = {
     "matplotlib": "plot",
     "numpy": "virtual",
     "pandas": "pandas",
+    "prometheus_client": "metrics",
     "psycopg": "control",
     "pyudev": "worker",
     "serial": "worker",

@@ -7,6 +7,7 @@ acknowledging and collecting are the same for all.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from typing import Annotated, Any, Self
 
 from pydantic import Field, PrivateAttr
@@ -20,6 +21,8 @@ from icebus.schemas.wording import said_of
 QUEUE_CAPACITY = 64
 """Evaluations that may wait on one device. More would only hide a client that runs ahead: at one
 second each it is a minute's work, at 50 ms still three seconds."""
+
+Seconds = Annotated[float, Field(ge=0)]
 
 COLLECT_PAGE = 256
 """Outcomes that one ``collect`` repeats: events that a client takes without falling behind."""
@@ -85,8 +88,14 @@ class Outcome(Message):
     sha256: Sha256
     annotations: dict[str, Json] = Field(default_factory=dict)
     at: Timestamp = Field(description="When the worker had it.")
+    queued: Seconds | None = Field(
+        default=None,
+        description="From when the worker accepted it to the first byte that the board was sent; "
+        "of a failure, to its end. Null where not told.",
+    )
 
     _source: Any = PrivateAttr(default=None)
+    _delivered: datetime | None = PrivateAttr(default=None)
 
     @property
     def source(self) -> Any:
@@ -97,10 +106,19 @@ class Outcome(Message):
         """
         return self._source
 
-    def with_source(self, source: Any) -> Self:
-        """The same outcome, which knows the object that was given for its file."""
+    @property
+    def delivered(self) -> datetime | None:
+        """When it came to the run in this process, by its clock; it never leaves that.
+
+        None for event handlers, and for what was collected later.
+        """
+        return self._delivered
+
+    def with_source(self, source: Any, delivered: datetime | None = None) -> Self:
+        """The same outcome, which knows what was given for its file, and when it came."""
         outcome = self.model_copy()
         outcome._source = source
+        outcome._delivered = delivered
         return outcome
 
     def __eq__(self, other: object) -> bool:
@@ -143,7 +161,16 @@ class Result(Outcome):
     """Event ``results``: one file measured on one device. A kind says in its own what came out."""
 
     upload: float = Field(ge=0, description="Seconds from the first byte to the board having all.")
+    waited: Seconds | None = Field(
+        default=None,
+        description="From then until the board began with it, if others were before it there. "
+        "Null where not told.",
+    )
     window: float = Field(ge=0, description="Seconds from then to the report.")
+    configured: Seconds | None = Field(
+        default=None,
+        description="Of these, what configuring the FPGA took. Null where the board does not tell.",
+    )
 
 
 class Failure(Outcome):

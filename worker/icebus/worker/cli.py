@@ -34,6 +34,7 @@ from icebus.schemas.supervision.command import (
     MARGIN,
     PATIENCE,
     EndpointOption,
+    MetricsOption,
     OnlyCritical,
     Output,
     OutputOption,
@@ -42,6 +43,7 @@ from icebus.schemas.supervision.command import (
     tell,
     within,
 )
+from icebus.schemas.supervision.registry import open_registry
 from icebus.schemas.supervision.service import Supervision
 from icebus.worker.configuration import Configuration, read_configuration
 from icebus.worker.device.device import CHECK_EVERY
@@ -52,6 +54,7 @@ from icebus.worker.hardware.usb import PortMemory, UsbDiscovery, open_source
 from icebus.worker.health import look
 from icebus.worker.installed import Installed
 from icebus.worker.labels import Labels
+from icebus.worker.metrics.observer import UNOBSERVED
 from icebus.worker.worker import Worker
 
 log = logging.getLogger("icebus.worker")
@@ -139,6 +142,7 @@ def run(
     log_level: LogLevelOption = LogLevel.INFO,
     log_format: LogFormatOption = LogFormat.TEXT,
     health: EndpointOption = None,
+    metrics: MetricsOption = None,
 ) -> None:
     """Own boards and offer them on the bus.
 
@@ -175,7 +179,7 @@ def run(
         if check_config:
             typer.echo(f"{config or 'what the options say'} is valid")
         else:
-            serve(configuration, installed, health)
+            serve(configuration, installed, health, metrics)
     except IcebusError as error:
         tell_failure("icebus-worker", error.message)
         raise typer.Exit(1) from None
@@ -225,13 +229,19 @@ def _journals(configuration: Configuration, address: BrokerAddress) -> Path:
     return configuration.directory or user_state
 
 
-def serve(configuration: Configuration, installed: Installed, health: str | None = None) -> None:
+def serve(
+    configuration: Configuration,
+    installed: Installed,
+    health: str | None = None,
+    metrics: str | None = None,
+) -> None:
     """Run a worker on this thread's signals.
 
     Args:
         configuration: of it.
         installed: what it offers.
         health: where its health is told by HTTP; None for nowhere.
+        metrics: likewise its metrics.
 
     Raises:
         IcebusError: it can't start.
@@ -247,7 +257,13 @@ def serve(configuration: Configuration, installed: Installed, health: str | None
         discoveries.append(UsbDiscovery(source, configuration.usb.rules, memory))
     if not discoveries:
         raise InvalidRequest("no boards to own: say --usb, or name a rack's directory with --rack")
-    supervision = Supervision(health)
+    registry = open_registry(metrics)
+    observer = UNOBSERVED
+    if registry is not None:
+        from icebus.worker.metrics.counting import Counting
+
+        observer = Counting(registry, installed.kinds)
+    supervision = Supervision(health, metrics, registry)
     stop = threading.Event()
     failures: list[IcebusError] = []
 
@@ -268,7 +284,12 @@ def serve(configuration: Configuration, installed: Installed, health: str | None
         installed,
         configuration.firmware_policy,
         give_way,
+        observer,
     )
+    if registry is not None:
+        from icebus.worker.metrics.collector import WorkerCollector
+
+        registry.register(WorkerCollector(worker.facts, state))
 
     def stop_gracefully(_number: int, _frame: FrameType | None) -> None:
         stop.set()

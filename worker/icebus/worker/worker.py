@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import wait
 from functools import partial
 from pathlib import Path
 
+from icebus.broker.tls.authority import ends_of
 from icebus.bus import (
     Allowance,
     BrokerAddress,
@@ -48,6 +50,8 @@ from icebus.worker.installed import Installed
 from icebus.worker.inventory import Inventory
 from icebus.worker.labels import Labels
 from icebus.worker.loop import Loop
+from icebus.worker.metrics.facts import WorkerFacts
+from icebus.worker.metrics.observer import UNOBSERVED, Observer
 from icebus.worker.old_journals import remove_old_journals
 from icebus.worker.publishing import Publishing, last_will
 from icebus.worker.work import Work
@@ -89,6 +93,7 @@ class Worker:
         policy: what becomes of firmware on boards that could be newer.
         on_other: called, on any thread, when another run of this name is there after all: this one
             is to be stopped.
+        observer: is told, on the devices' loop, what people want counted.
     """
 
     def __init__(
@@ -102,8 +107,12 @@ class Worker:
         installed: Installed | None = None,
         policy: FirmwarePolicy = FirmwarePolicy.KEEP,
         on_other: Callable[[AlreadyRunning], None] = lambda other: log.critical("%s", other),
+        observer: Observer = UNOBSERVED,
     ) -> None:
         self.id = address.user
+        self._own_certificate = address.certificate
+        self._observer = observer
+        self._heard_at: float | None = None
         self.session = new_id()
         self._directory = directory
         self._labels = labels or Labels()
@@ -204,6 +213,19 @@ class Worker:
         serving = sum(each.hold is not None for each in states)
         return f"{self._phase.value}: {counted(len(states), 'board')}, {serving} serving"
 
+    def facts(self) -> WorkerFacts:
+        """How it stands, for its metrics. Any thread."""
+        heard_at = self._heard_at
+        return WorkerFacts(
+            name=self.id,
+            phase=self._phase,
+            connected=self._bus.connected,
+            heartbeat_age=None if heard_at is None else time.monotonic() - heard_at,
+            boards={serial: each.status for serial, each in self._inventory.devices.items()},
+            broker_ends=self._bus.certificate_ends,
+            own_ends=ends_of(self._own_certificate),
+        )
+
     def stop(self, deadline: Deadline) -> None:
         """End every device's work with an explicit outcome, say that it is offline, disconnect.
 
@@ -271,6 +293,7 @@ class Worker:
             self._labels.at,
             self._check_every,
             self._policy,
+            self._observer,
         )
         if serial is not None:
             self._pass_on_desired(device, serial)
@@ -339,6 +362,7 @@ class Worker:
             self._heartbeats.take(decode(Heartbeat, incoming.payload))
 
     def _answer_heartbeat(self, beat: Heartbeat) -> None:
+        self._heard_at = time.monotonic()
         statuses = [device.status for device in self._inventory.devices.values()]
         self._publishing.heartbeat(beat, statuses)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import time
 from typing import Generic, TypeVar
 
 from pydantic import BaseModel
@@ -32,16 +33,28 @@ times the memory of its text, and that for as long as the request is in work."""
 ELEMENT_BYTES = 100
 """Bytes that a value takes in memory, about."""
 
+OK = "ok"
+"""Outcome of a request that was carried out."""
+
 R = TypeVar("R", bound=Request)
 
 
 class Exchange(Generic[R]):
-    """One request and the one answer it gets."""
+    """One request and the one answer it gets.
+
+    Attributes:
+        user: who asks.
+        request: what for.
+        began: when it was taken, on the monotonic clock.
+        outcome: ``ok``, or the code of the error that it was answered with; empty before.
+    """
 
     def __init__(self, responder: Responder, user: str, request: R) -> None:
         self._responder = responder
         self.user = user
         self.request = request
+        self.began = time.monotonic()
+        self.outcome = ""
 
     def succeed(self, answer: BaseModel) -> None:
         """Answer ``ok``."""
@@ -60,6 +73,7 @@ class Exchange(Generic[R]):
 
     def answer(self, reply: Reply) -> None:
         """Send ``reply``, now and whenever the request comes again."""
+        self.outcome = OK if reply.error is None else reply.error.code
         self._responder.answer(self.user, reply)
 
 

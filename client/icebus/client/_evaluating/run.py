@@ -340,7 +340,8 @@ class Run(Generic[R]):
         """What the user is handed."""
         source, bitstream = evaluation.item.source, evaluation.item.bitstream
         if isinstance(outcome, Result):
-            return outcome.with_source(source)
+            return outcome.with_source(source, present())
+        at = present()
         return Failure(
             serial=evaluation.serial,
             evaluation=evaluation.id,
@@ -348,9 +349,9 @@ class Run(Generic[R]):
             bitstream=bitstream.name,
             sha256=bitstream.blob.sha256,
             annotations=dict(bitstream.annotations),
-            at=present(),
+            at=at,
             error=outcome,
-        ).with_source(source)
+        ).with_source(source, at)
 
     # --- calls: on the dispatcher -------------------------------------------------------------
 

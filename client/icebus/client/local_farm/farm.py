@@ -209,7 +209,7 @@ class Farm:
         log = self.directory / f"{name}.log"
         argv = [sys.executable, "-m", f"icebus.{name}.cli", *arguments]
         # One port for health is not enough for all that is started here.
-        environment = {"PYTHONUNBUFFERED": "1", "ICEBUS_HEALTH": ""}
+        environment = {"PYTHONUNBUFFERED": "1", "ICEBUS_HEALTH": "", "ICEBUS_METRICS": ""}
         if principal is not None:
             environment["ICEBUS_BROKER"] = self.address(principal).url()
         self.supervisor.start(Service(name, lambda: Child(argv, log, environment), log))

@@ -1,1 +1,1 @@
-"""What a program tells whoever minds it: its health, by command or HTTP, and systemd."""
+"""What a program tells whoever minds it: its health and metrics, and systemd."""

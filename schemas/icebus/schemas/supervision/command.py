@@ -52,6 +52,17 @@ EndpointOption = Annotated[
     ),
 ]
 
+MetricsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--metrics",
+        metavar="127.0.0.1:PORT",
+        envvar="ICEBUS_METRICS",
+        help="Tell metrics there to Prometheus, from this machine only; it may be the place of "
+        "--health. [default: not at all]",
+    ),
+]
+
 EXIT_CODES = "Exit code: 0 ok, 1 warning, 2 critical, 3 unknown, as Nagios and its like expect."
 
 

@@ -1,17 +1,19 @@
-"""An HTTP endpoint on loopback that tells a program's health to what can't run commands."""
+"""An HTTP endpoint on loopback: a program tells its health and its metrics there.
+
+What tells them is given to it as pages; it knows nothing of either.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import ipaddress
-import json
 import logging
 import re
 import socket
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -20,12 +22,8 @@ from typing import Any
 
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import InvalidRequest
-from icebus.schemas.supervision.health import Severity, Verdict
 
 log = logging.getLogger(__name__)
-
-CACHED = 2.0
-"""Seconds that a verdict is told again, however many ask."""
 
 CONNECTIONS = 8
 """At a time; the oldest that has not asked yet makes way for another."""
@@ -36,9 +34,47 @@ LONGEST_REQUEST = 5.0
 POLL = 0.5
 """Seconds between looks at connections that have lasted too long."""
 
-PATHS = ("/", "/health")
 
-Look = Callable[[], Verdict]
+@dataclass(frozen=True)
+class Page:
+    """What is answered.
+
+    Attributes:
+        body: of the answer.
+        content_type: of that.
+        status: of the answer.
+    """
+
+    body: bytes
+    content_type: str
+    status: HTTPStatus = HTTPStatus.OK
+
+
+MakePage = Callable[[], Page]
+
+
+class Cached:
+    """A page that is made for one request at a time, and told again for a while.
+
+    Args:
+        make: makes it; may take seconds.
+        seconds: for which it is told again, however many ask.
+    """
+
+    def __init__(self, make: MakePage, seconds: float) -> None:
+        self._make = make
+        self._seconds = seconds
+        self._lock = threading.Lock()
+        self._page: Page | None = None
+        self._until = 0.0
+
+    def __call__(self) -> Page:
+        """The page."""
+        with self._lock:
+            if self._page is None or time.monotonic() >= self._until:
+                self._page = self._make()
+                self._until = time.monotonic() + self._seconds
+            return self._page
 
 
 @dataclass(frozen=True)
@@ -49,8 +85,12 @@ class Place:
     port: int
 
     @classmethod
-    def parse(cls, text: str) -> Place:
+    def parse(cls, text: str, what: str = "health") -> Place:
         """Read ``127.0.0.1:9101`` or ``[::1]:9101``.
+
+        Args:
+            text: that somebody gave.
+            what: is to be told there, for people.
 
         Raises:
             InvalidRequest: it is not one, or others could reach it.
@@ -58,39 +98,39 @@ class Place:
         match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+|localhost)):([0-9]{1,5})", text)
         example = "give an address of loopback and a port, such as 127.0.0.1:9101"
         if match is None or not int(match[3]) <= 65535:
-            raise InvalidRequest(f"health can't be told at {text!r}; {example}")
+            raise InvalidRequest(f"{what} can't be told at {text!r}; {example}")
         host = match[1] or match[2].replace("localhost", "127.0.0.1")
         try:
             loopback = ipaddress.ip_address(host).is_loopback
         except ValueError:
             loopback = False
         if not loopback:
-            raise InvalidRequest(f"health is told on loopback only, not at {text!r}; {example}")
+            raise InvalidRequest(f"{what} can be told on loopback only, not at {text!r}; {example}")
         return cls(host, int(match[3]))
 
 
-class HealthEndpoint:
-    """Answers ``GET /health`` with the verdict as JSON: 200 when ok or a warning, else 503.
+class Endpoint:
+    """Answers ``GET`` of some paths.
 
     Args:
         place: where it listens.
-        look: gives the verdict; may take seconds, and is called for one request at a time.
+        pages: by path.
 
     Raises:
         InvalidRequest: something else listens there.
     """
 
-    def __init__(self, place: Place, look: Look) -> None:
+    def __init__(self, place: Place, pages: Mapping[str, MakePage]) -> None:
         try:
-            self._server = _Server(place, _Cache(look))
+            self._server = _Server(place, pages)
         except OSError as error:
             raise InvalidRequest(
-                f"health can't be told at {place.host}:{place.port}: {error.strerror}; "
+                f"nothing can be told at {place.host}:{place.port}: {error.strerror}; "
                 "choose another port"
             ) from None
         self.port: int = self._server.server_address[1]
         self._thread = threading.Thread(
-            target=self._server.serve_forever, args=(POLL,), name="health", daemon=True
+            target=self._server.serve_forever, args=(POLL,), name="endpoint", daemon=True
         )
 
     def start(self) -> None:
@@ -106,30 +146,15 @@ class HealthEndpoint:
         self._server.server_close()
 
 
-class _Cache:
-    def __init__(self, look: Look) -> None:
-        self._look = look
-        self._lock = threading.Lock()
-        self._verdict: Verdict | None = None
-        self._until = 0.0
-
-    def verdict(self) -> Verdict:
-        with self._lock:
-            if self._verdict is None or time.monotonic() >= self._until:
-                self._verdict = self._look()
-                self._until = time.monotonic() + CACHED
-            return self._verdict
-
-
 class _Server(ThreadingMixIn, HTTPServer):
     daemon_threads = True
     block_on_close = False
     request_queue_size = CONNECTIONS
     allow_reuse_address = True
 
-    def __init__(self, place: Place, cache: _Cache) -> None:
+    def __init__(self, place: Place, pages: Mapping[str, MakePage]) -> None:
         self.address_family = socket.AF_INET6 if ":" in place.host else socket.AF_INET
-        self.cache = cache
+        self.pages = pages
         self._since: dict[socket.socket, float] = {}
         self._silent: dict[socket.socket, None] = {}
         self._open = threading.Lock()
@@ -185,7 +210,7 @@ class _Server(ThreadingMixIn, HTTPServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         # Whoever asks may go away in the middle; what is wrong with us, the verdict tells.
-        log.debug("a request for health failed: %r", sys.exc_info()[1])
+        log.debug("a request failed: %r", sys.exc_info()[1])
 
 
 def _end(connection: socket.socket) -> None:
@@ -213,22 +238,21 @@ class _Handler(BaseHTTPRequestHandler):
         if host != "localhost" and not _is_loopback(host):
             self.send_error(HTTPStatus.MISDIRECTED_REQUEST)
             return
-        if self.path.partition("?")[0] not in PATHS:
+        make = self.server.pages.get(self.path.partition("?")[0])
+        if make is None:
             self.send_error(HTTPStatus.NOT_FOUND)
             return
-        verdict = self.server.cache.verdict()
-        bad = verdict.severity in (Severity.CRITICAL, Severity.UNKNOWN)
-        text = json.dumps(verdict.document).encode() + b"\n"
-        self.send_response(HTTPStatus.SERVICE_UNAVAILABLE if bad else HTTPStatus.OK)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(text)))
+        page = make()
+        self.send_response(page.status)
+        self.send_header("Content-Type", page.content_type)
+        self.send_header("Content-Length", str(len(page.body)))
         self.send_header("Cache-Control", "no-store")
         self.end_headers()
         if body:
-            self.wfile.write(text)
+            self.wfile.write(page.body)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 (its name there)
-        log.debug("asked for health: %s", self.requestline)
+        log.debug("asked: %s", self.requestline)
 
 
 def _is_loopback(host: str) -> bool:

@@ -1,18 +1,23 @@
-"""A program as a service: minded by systemd, asked for its health by HTTP, each where wanted."""
+"""A program as a service: minded by systemd, asked by HTTP how it is, each where wanted."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.supervision.command import MARGIN, PATIENCE, within
-from icebus.schemas.supervision.endpoint import HealthEndpoint, Place
+from icebus.schemas.supervision.endpoint import Endpoint, MakePage, Place
 from icebus.schemas.supervision.health import Verdict
+from icebus.schemas.supervision.pages import health_page, metrics_page
 from icebus.schemas.supervision.systemd import ServiceManager
 from icebus.schemas.supervision.watchdog import Post, Watchdog
 
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+
 CLOSING = 1.0
-"""Seconds for both to end."""
+"""Seconds for each part to end."""
 
 
 class Supervision:
@@ -20,21 +25,41 @@ class Supervision:
 
     Args:
         health: where its health is told by HTTP, as ``127.0.0.1:PORT``; None for nowhere.
+        metrics: where its metrics are, which may be the same place.
+        registry: of these.
 
     Raises:
-        InvalidRequest: that is no place on loopback, or somebody listens there.
+        InvalidRequest: one is no place on loopback, or somebody listens there.
     """
 
-    def __init__(self, health: str | None) -> None:
+    def __init__(
+        self,
+        health: str | None,
+        metrics: str | None = None,
+        registry: CollectorRegistry | None = None,
+    ) -> None:
         self._look: Callable[[], Verdict] | None = None
         self._manager = ServiceManager()
         self._watchdog: Watchdog | None = None
-        self._endpoint = HealthEndpoint(Place.parse(health), self._verdict) if health else None
+        pages: dict[Place, dict[str, MakePage]] = {}
+        if health:
+            page = health_page(self._verdict)
+            pages.setdefault(Place.parse(health), {}).update({"/": page, "/health": page})
+        if metrics and registry is not None:
+            page = metrics_page(registry)
+            pages.setdefault(Place.parse(metrics, "metrics"), {})["/metrics"] = page
+        self._endpoints: list[Endpoint] = []
+        try:
+            for place, told in pages.items():
+                self._endpoints.append(Endpoint(place, told))
+        except BaseException:
+            self._close()
+            raise
 
     @property
-    def health_port(self) -> int | None:
-        """Where health is told; None for nowhere."""
-        return None if self._endpoint is None else self._endpoint.port
+    def ports(self) -> list[int]:
+        """Where it is asked by HTTP."""
+        return [each.port for each in self._endpoints]
 
     def tell_health(self, program: str, look: Callable[[float], Verdict]) -> None:
         """Answer by HTTP from now on.
@@ -44,8 +69,8 @@ class Supervision:
             look: gives the verdict within about so many seconds.
         """
         self._look = lambda: within(program, lambda: look(PATIENCE), PATIENCE + MARGIN)
-        if self._endpoint is not None:
-            self._endpoint.start()
+        for endpoint in self._endpoints:
+            endpoint.start()
 
     def waits(self, status: str) -> None:
         """Say what a program waits for that does not serve yet. Any thread."""
@@ -67,8 +92,11 @@ class Supervision:
             self._watchdog.stop(Deadline.after(CLOSING))
         else:
             self._manager.stopping()
-        if self._endpoint is not None:
-            self._endpoint.stop(Deadline.after(CLOSING))
+        self._close()
+
+    def _close(self) -> None:
+        for endpoint in self._endpoints:
+            endpoint.stop(Deadline.after(CLOSING))
 
     def _verdict(self) -> Verdict:
         assert self._look is not None  # noqa: S101 (nobody is answered before)

@@ -7,7 +7,7 @@ decided in :mod:`icebus.worker.device.next_state`, and made so here.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ from pathlib import Path
 from icebus.schemas.devices import Desired
 from icebus.schemas.errors import IcebusError, JournalUnavailable, WorkerLost
 from icebus.schemas.logs import about
+from icebus.schemas.measuring import Outcome
 from icebus.schemas.message import Message, now
 from icebus.worker.device import lifecycle, recovery
 from icebus.worker.device.board_port import BoardPort, PortCallbacks
@@ -29,6 +30,7 @@ from icebus.worker.hardware.board import ConnectedBoard
 from icebus.worker.hardware.port import Port
 from icebus.worker.installed import Installed
 from icebus.worker.loop import Callback, Loop, Timer
+from icebus.worker.metrics.observer import UNOBSERVED, Observer, step_of
 from icebus.worker.states import Hold, Reservable, State, kind_failed
 from icebus.worker.states.core import Absent, Broken, CoreHost, CoreState, Ready, Testing
 
@@ -56,6 +58,7 @@ class DeviceActor:
         labels: by which it may be selected, given where it is plugged.
         check_every: seconds between checks of its board while nobody uses it, about; 0 for never.
         policy: what becomes of firmware that could be newer.
+        observer: is told what people want counted.
     """
 
     def __init__(
@@ -70,6 +73,7 @@ class DeviceActor:
         labels: Callable[[str], Mapping[str, str]] = lambda _path: {},
         check_every: float = CHECK_EVERY,
         policy: FirmwarePolicy = FirmwarePolicy.KEEP,
+        observer: Observer = UNOBSERVED,
     ) -> None:
         self.serial = serial
         self.name = serial or f"at-{path}"
@@ -102,6 +106,7 @@ class DeviceActor:
         self._commands = Commands(lambda: self.journal)
         self._next_state = NextState(installed.kinds, installed.firmware, check_every, policy)
         self._reporter = Reporter(publisher, session, labels)
+        self._observer = observer
         self._slowness = 1.0
         self._conflict = ""
         self._finishing: Future[None] | None = None
@@ -257,8 +262,17 @@ class DeviceActor:
         """The same, of data that are JSON already."""
         self._reporter.emit(self.name, self.state, hold, event, data)
 
+    def evaluated(self, kind: str, outcome: Outcome) -> None:
+        """An evaluation has its outcome."""
+        self._observer.evaluated(self.name, kind, outcome)
+
+    def acknowledged(self, evaluations: Iterable[str]) -> None:
+        """Clients have the outcomes of these."""
+        self._observer.acknowledged(evaluations)
+
     def fail(self, reason: str) -> None:
         """The board does not do what it should."""
+        self._observer.failed(self.name)
         self._go(self._next_state.failed(self._facts, reason))
 
     def finished(self) -> None:
@@ -418,6 +432,8 @@ class DeviceActor:
             new = Broken(f"{new.reported} may not follow {before}", retry=recovery.REST_FIRST)
         self._states.end(why)
         self._states.state = new
+        if (step := step_of(new)) is not None:
+            self._observer.stepped(step)
         self._reporter.begin(now())
         host: CoreHost = self
         new.device = host

@@ -21,12 +21,16 @@ class Measured(Generic[R]):
     Attributes:
         report: what the board said.
         upload: seconds from the first byte sent to the board having all.
-        window: seconds from then to the report.
+        window: seconds from when the board began with it to the report.
+        waited: seconds between the two, in which the board was at work with others.
+        configured: seconds of ``window`` that configuring the FPGA took; None if it doesn't tell.
     """
 
     report: R
     upload: float
     window: float
+    waited: float = 0.0
+    configured: float | None = None
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from icebus.schemas.devices import Desired
+from icebus.schemas.measuring import Outcome
 from icebus.schemas.message import Message
 from icebus.worker.device.journal import Journal
 from icebus.worker.firmware import Firmware
@@ -61,6 +62,12 @@ class Host(Protocol):
 
     def emit_json(self, hold: Hold, event: str, data: str) -> None:
         """The same, of data that are JSON already."""
+
+    def evaluated(self, kind: str, outcome: Outcome) -> None:
+        """An evaluation has its outcome: for whoever counts."""
+
+    def acknowledged(self, evaluations: Iterable[str]) -> None:
+        """Clients have the outcomes of these."""
 
     def fail(self, reason: str) -> None:
         """The board does not do what it should."""

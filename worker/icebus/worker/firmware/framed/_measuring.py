@@ -69,8 +69,14 @@ class Measuring:
         if result.outcome is Outcome.MEASURED and result.samples != count:
             return MeasurementFailed(f"the board took {result.samples} samples instead of {count}")
         report = FramedReport(asked, result, tuple(self.samples))
-        since = max(self.accepted_at, self.begun_at)
-        return Measured(report, self.accepted_at - self.sent_at, now - since)
+        begun = max(self.accepted_at, self.begun_at)
+        return Measured(
+            report,
+            upload=self.accepted_at - self.sent_at,
+            window=now - begun,
+            waited=begun - self.accepted_at,
+            configured=result.configure_us / 1e6 or None,
+        )
 
     def given_up(self, why: str) -> MeasurementFailed:
         """It was sent often enough."""

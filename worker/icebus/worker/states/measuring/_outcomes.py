@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections import deque
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -26,6 +27,8 @@ AnyOutcome = TypeVar("AnyOutcome", bound=Outcome)
 WRITE_AGAIN = 5.0
 """Seconds until an outcome is written down again that the disk had no room for."""
 
+DIGITS = 6
+"""Of seconds that are told: what else a clock gives only makes messages longer."""
 
 LONGEST_ENTRY = 64 << 10
 """Bytes of JSON that an evaluation is described with, mostly the client's annotations: they go back
@@ -66,13 +69,18 @@ class Entry(Outcome):
             )
         return described
 
-    def envelope(self) -> dict[str, object]:
-        """What its outcome says besides what came out, as of now."""
-        return {**self.__dict__, "at": now()}
+    def envelope(self, queued: float | None = None) -> dict[str, object]:
+        """What its outcome says besides what came out, as of now.
 
-    def failure(self, error: IcebusError) -> Failure:
+        Args:
+            queued: seconds that it waited for the board; None where nobody knows.
+        """
+        seconds = None if queued is None else round(max(0.0, queued), DIGITS)
+        return {**self.__dict__, "at": now(), "queued": seconds}
+
+    def failure(self, error: IcebusError, queued: float | None = None) -> Failure:
         """Its outcome, when it will have no result."""
-        return Failure(**self.envelope(), error=error)
+        return Failure(**self.envelope(queued), error=error)
 
 
 @dataclass(frozen=True)
@@ -86,6 +94,7 @@ class Evaluation:
         note: what was done to it before it is sent; empty if nothing.
         ready: what the meter is given for it; None if that is to be made when it is its turn.
         problem: why a file that was not to be validated is no valid bitstream; empty if it is.
+        accepted: when, on the monotonic clock.
     """
 
     entry: Entry
@@ -94,11 +103,17 @@ class Evaluation:
     note: str = ""
     ready: bytes | None = None
     problem: str = ""
+    accepted: float = field(default_factory=time.monotonic)
 
     @property
     def id(self) -> str:
         """The id that the client gave it."""
         return self.entry.evaluation
+
+    @property
+    def age(self) -> float:
+        """Seconds since it was accepted."""
+        return time.monotonic() - self.accepted
 
 
 class Outcomes:

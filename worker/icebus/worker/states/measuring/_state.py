@@ -43,7 +43,7 @@ from icebus.worker.states._hosts import Hold
 from icebus.worker.states._methods import ModelOfKind, method
 from icebus.worker.states._mistakes import kind_failed, mistakes_of
 from icebus.worker.states.measuring._batches import Batches, EndedBatch
-from icebus.worker.states.measuring._outcomes import Entry, Evaluation, Outcomes
+from icebus.worker.states.measuring._outcomes import DIGITS, Entry, Evaluation, Outcomes
 
 log = logging.getLogger(__name__)
 
@@ -195,6 +195,7 @@ class Measuring(Reservable, ABC, Generic[R]):
     @method
     def acknowledge(self, evaluations: Evaluations) -> Acknowledged:
         """Say that outcomes have arrived: the device forgets them."""
+        self.device.acknowledged(evaluations)
         return Acknowledged(forgotten=self._outcomes.acknowledge(evaluations))
 
     @method
@@ -380,6 +381,8 @@ class Measuring(Reservable, ABC, Generic[R]):
             self.device.fail(f"{FAILURES_IN_A_ROW} measurements in a row failed")
 
     def _result(self, evaluation: Evaluation, measured: Measured[R]) -> Result | IcebusError:
+        on_board = measured.upload + measured.waited + measured.window
+        queued = evaluation.age - on_board
         try:
             with mistakes_of(self.kind, "result"):
                 fields = self.result_of(measured.report, evaluation.args)
@@ -391,10 +394,12 @@ class Measuring(Reservable, ABC, Generic[R]):
                 if "exact" in fields and (problem or fields.get("cdone") is False):
                     fields["exact"] = False
                 result: Result = self.events["results"].data(
-                    **evaluation.entry.envelope(),
+                    **evaluation.entry.envelope(queued),
                     **fields,
-                    upload=measured.upload,
-                    window=measured.window,
+                    upload=round(measured.upload, DIGITS),
+                    waited=round(measured.waited, DIGITS),
+                    window=round(measured.window, DIGITS),
+                    configured=measured.configured,
                 )
         except IcebusError as error:
             log.exception(
@@ -420,13 +425,19 @@ class Measuring(Reservable, ABC, Generic[R]):
         failed = isinstance(how, IcebusError)
         try:
             if isinstance(how, IcebusError):
-                self._outcomes.add("failures", evaluation.entry.failure(how))
+                self._add_failure(evaluation, how)
             else:
                 self._outcomes.add("results", how)
+                self.device.evaluated(self.kind, how)
         except KindFailed as mistake:
             failed = True
-            self._outcomes.add("failures", evaluation.entry.failure(mistake))
+            self._add_failure(evaluation, mistake)
         self._on_batch_ended(self._batches.end_one(evaluation.entry.batch, succeeded=not failed))
+
+    def _add_failure(self, evaluation: Evaluation, error: IcebusError) -> None:
+        failure = evaluation.entry.failure(error, evaluation.age)
+        self._outcomes.add("failures", failure)
+        self.device.evaluated(self.kind, failure)
 
     def _on_batch_ended(self, batch: EndedBatch | None) -> None:
         if batch is not None:

@@ -1,4 +1,4 @@
-"""Health by HTTP: on loopback only, bounded, and without effect on the program."""
+"""Health and metrics by HTTP: on loopback only, bounded, and without effect on the program."""
 
 from __future__ import annotations
 
@@ -10,12 +10,16 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from prometheus_client import CollectorRegistry, Gauge, Metric
 
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import InvalidRequest
 from icebus.schemas.supervision import endpoint as module
-from icebus.schemas.supervision.endpoint import CONNECTIONS, HealthEndpoint, Place
+from icebus.schemas.supervision import pages
+from icebus.schemas.supervision.endpoint import CONNECTIONS, Endpoint, Place
 from icebus.schemas.supervision.health import Finding, Severity, Verdict
+from icebus.schemas.supervision.pages import health_page, metrics_page
+from icebus.schemas.supervision.service import Supervision
 
 
 class Program:
@@ -35,18 +39,23 @@ def program() -> Program:
     return Program()
 
 
+def endpoint_of(program: Program, port: int = 0) -> Endpoint:
+    return Endpoint(Place("127.0.0.1", port), {"/health": health_page(program.look)})
+
+
 @pytest.fixture
-def served(program: Program) -> Iterator[HealthEndpoint]:
-    made = HealthEndpoint(Place("127.0.0.1", 0), program.look)
+def served(program: Program, monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoint]:
+    monkeypatch.setattr(pages, "HEALTH_CACHED", 0.0)
+    made = endpoint_of(program)
     made.start()
     yield made
     made.stop(Deadline.after(10))
 
 
 def ask(
-    endpoint: HealthEndpoint, path: str = "/health", method: str = "GET", host: str | None = None
+    port: int, path: str = "/health", method: str = "GET", host: str | None = None
 ) -> tuple[int, bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", endpoint.port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
     try:
         connection.request(method, path, headers={} if host is None else {"Host": host})
         answer = connection.getresponse()
@@ -65,23 +74,24 @@ def ask(
     ],
 )
 def test_given_a_verdict_then_the_status_and_the_body_say_it(
-    served: HealthEndpoint, program: Program, severity: Severity, status: int
+    served: Endpoint, program: Program, severity: Severity, status: int
 ) -> None:
     program.severity = severity
 
-    answered, body = ask(served)
+    answered, body = ask(served.port)
 
     assert answered == status
     assert json.loads(body)["code"] == int(severity)
-    assert ask(served, method="HEAD") == (status, b"")
+    assert ask(served.port, method="HEAD") == (status, b"")
 
 
 def test_given_many_who_ask_then_the_program_is_looked_at_once(
-    served: HealthEndpoint, program: Program, monkeypatch: pytest.MonkeyPatch
+    program: Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "CACHED", 3600.0)
+    monkeypatch.setattr(pages, "HEALTH_CACHED", 3600.0)
+    page = health_page(program.look)
     for _ in range(5):
-        assert ask(served)[0] == 200
+        assert page().status == 200
     assert program.looked == 1
 
 
@@ -96,13 +106,13 @@ def test_given_many_who_ask_then_the_program_is_looked_at_once(
     ],
 )
 def test_given_another_request_then_only_what_is_meant_is_answered(
-    served: HealthEndpoint, path: str, method: str, host: str | None, status: int
+    served: Endpoint, path: str, method: str, host: str | None, status: int
 ) -> None:
-    assert ask(served, path, method, host)[0] == status
+    assert ask(served.port, path, method, host)[0] == status
 
 
 def test_given_connections_that_say_nothing_then_they_are_few_and_are_ended(
-    served: HealthEndpoint, monkeypatch: pytest.MonkeyPatch
+    served: Endpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "LONGEST_REQUEST", 0.5)
     silent = [
@@ -116,7 +126,7 @@ def test_given_connections_that_say_nothing_then_they_are_few_and_are_ended(
     until = time.monotonic() + 20
     while True:
         try:
-            assert ask(served)[0] == 200
+            assert ask(served.port)[0] == 200
         except (OSError, http.client.HTTPException):
             assert time.monotonic() < until
         else:
@@ -126,12 +136,12 @@ def test_given_connections_that_say_nothing_then_they_are_few_and_are_ended(
 
 
 def test_given_connections_that_say_nothing_then_who_asks_is_answered_meanwhile(
-    served: HealthEndpoint,
+    served: Endpoint,
 ) -> None:
     silent = [
         socket.create_connection(("127.0.0.1", served.port), timeout=20) for _ in range(CONNECTIONS)
     ]
-    assert ask(served)[0] == 200
+    assert ask(served.port)[0] == 200
     for each in silent:
         each.close()
 
@@ -151,6 +161,66 @@ def test_given_a_place_on_loopback_then_it_is_read() -> None:
     assert Place.parse("[::1]:0") == Place("::1", 0)
 
 
-def test_given_a_port_that_is_taken_then_that_is_said(served: HealthEndpoint) -> None:
+def test_given_a_port_that_is_taken_then_that_is_said(served: Endpoint) -> None:
     with pytest.raises(InvalidRequest, match="choose another port"):
-        HealthEndpoint(Place("127.0.0.1", served.port), Program().look)
+        endpoint_of(Program(), served.port)
+
+
+# --- metrics --------------------------------------------------------------------------------------
+
+
+class Broken:
+    """A collector with a mistake."""
+
+    def collect(self) -> Iterator[Metric]:
+        raise RuntimeError("a mistake")
+
+
+@pytest.fixture
+def registry() -> CollectorRegistry:
+    made = CollectorRegistry()
+    Gauge("icebus_test_boards", "Boards.", registry=made).set(7)
+    return made
+
+
+def test_given_one_place_for_both_then_health_and_metrics_are_told_there(
+    registry: CollectorRegistry, program: Program
+) -> None:
+    supervision = Supervision("127.0.0.1:0", "127.0.0.1:0", registry)
+    supervision.tell_health("test", lambda _seconds: program.look())
+    try:
+        [port] = supervision.ports
+
+        assert ask(port)[0] == 200
+        status, body = ask(port, "/metrics")
+    finally:
+        supervision.stop()
+    assert status == 200
+    assert b"icebus_test_boards 7.0" in body
+
+
+def test_given_no_metrics_wanted_then_none_are_told(program: Program) -> None:
+    supervision = Supervision("127.0.0.1:0")
+    supervision.tell_health("test", lambda _seconds: program.look())
+    try:
+        assert ask(supervision.ports[0], "/metrics")[0] == 404
+    finally:
+        supervision.stop()
+
+
+def test_given_a_collector_with_a_mistake_then_that_is_said_and_nothing_ends(
+    registry: CollectorRegistry,
+) -> None:
+    registry.register(Broken())
+
+    page = metrics_page(registry)()
+
+    assert page.status == 500
+    assert b"the log says why" in page.body
+
+
+def test_given_metrics_for_others_to_reach_then_they_are_refused(
+    registry: CollectorRegistry,
+) -> None:
+    with pytest.raises(InvalidRequest, match="metrics can be told on loopback only"):
+        Supervision(None, "0.0.0.0:9101", registry)

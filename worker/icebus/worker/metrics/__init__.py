@@ -1,0 +1,1 @@
+"""What a worker tells Prometheus of its boards and evaluations, where that is wanted."""
