@@ -21,7 +21,7 @@ from icebus.client.cli.completion import (
     complete_reservation_argument,
 )
 from icebus.client.cli.kind_schemas import columns, measured_fields
-from icebus.client.cli.outcomes import OutcomePrinter
+from icebus.client.cli.outcomes import TIMES, OutcomePrinter
 from icebus.client.cli.plotting import MOST_WAVEFORMS, Plot, with_waveform
 from icebus.schemas.components import EventInfo, KindInfo, MethodInfo
 from icebus.schemas.installation import install_extra
@@ -79,11 +79,11 @@ def test_given_another_kind_when_measured_then_each_form_has_its_fields(
     line = json.loads(icebus(*words, "jsonl").stdout)
     (record,) = csv.DictReader(io.StringIO(icebus(*words, "csv").stdout, newline=""))
     common = ("serial", "bitstream", "file", "evaluation")
-    assert tuple(row) == tuple(line) == (*common, *MEASURED, "upload", "window")
+    assert tuple(row) == tuple(line) == (*common, *MEASURED, "upload", "window", *TIMES)
     assert (row["hertz"], row["raw"], record["raw"]) == (1000.0, [1000], "[1000]")
     assert tuple(record) == (
         *("bitstream", "serial", *MEASURED),
-        *("upload", "window", "file", "evaluation", "error"),
+        *("upload", "window", "file", "evaluation", "error", *TIMES),
     )
     assert icebus(*words, "name").stdout == f"{circuits[0].name} d1 1000.0\n"
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import select
 import signal
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -433,3 +437,73 @@ def test_given_the_programs_when_help_is_asked_for_then_nothing_heavy_is_loaded(
         assert heavy not in loaded
     for panel in ("Farm", "Boards", "Evaluate"):
         assert f"─ {panel} ─" in done.stdout
+
+
+# --- live, and in time ----------------------------------------------------------------------------
+
+
+def test_given_no_terminal_then_top_shows_the_farm_once(icebus: Icebus) -> None:
+    told = icebus("top", "-o", "json").json()
+
+    assert sum(told["boards"].values()) == 3
+    assert told["leader"] is not None
+    assert told["away"] is None
+    assert [each["worker"] for each in told["workers"]] == ["local"]
+    assert told["results_per_second"] is not None
+
+
+def test_given_a_terminal_then_top_goes_on_until_q_and_leaves_it_as_it_was(farm: Up) -> None:
+    master, slave = pty.openpty()
+    before = termios.tcgetattr(slave)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "icebus.client.cli", "top"],
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+        env={**farm.machine.environment, "TERM": "xterm"},
+        close_fds=True,
+    )
+    shown = b""
+    try:
+        while b"Workers" not in shown:
+            ready, _, _ = select.select([master], [], [], 60)
+            assert ready, shown
+            shown += os.read(master, 65536)
+        os.write(master, b"\x1b[A")  # an arrow, which means nothing
+        os.write(master, b"q")
+        while process.poll() is None:
+            if select.select([master], [], [], 0.1)[0]:
+                shown += os.read(master, 65536)
+        assert process.returncode == 0, shown
+        assert termios.tcgetattr(slave) == before
+        while select.select([master], [], [], 0)[0]:
+            shown += os.read(master, 65536)
+        assert b"\x1b[?1049l" in shown, "it gives back the screen that was there before"
+    finally:
+        process.kill()
+        process.wait()
+        os.close(master)
+        os.close(slave)
+
+
+def test_given_a_run_then_its_timeline_is_drawn_at_once_and_from_what_was_printed(
+    icebus: Icebus, circuits: Sequence[Path], tmp_path: Path
+) -> None:
+    drawn, later = tmp_path / "at-once.svg", tmp_path / "later.svg"
+    done = icebus("evaluate", "-n", "2", "--timeline", drawn, "-o", "jsonl", *circuits)
+    assert done.code == 0, done.stderr
+    results = tmp_path / "results.jsonl"
+    results.write_text(done.stdout)
+
+    told = icebus("timeline", results, later, "-o", "json").json()
+
+    assert drawn.exists()
+    assert later.exists()
+    assert len(told["boards"]) == 2
+    assert all(0 < each["measuring"] <= 1 for each in told["boards"])
+    for each in told["evaluations"]:
+        # Text firmware does not tell when the FPGA was configured.
+        order = ["queued", "sent", "uploaded", "begun", "measured", "delivered"]
+        moments = [each[name] for name in order]
+        assert None not in moments
+        assert moments == sorted(moments)

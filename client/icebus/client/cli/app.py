@@ -31,6 +31,8 @@ from icebus.client.cli.commands import (
     reservations,
     results,
     simulate,
+    timeline,
+    top,
     up,
     watch,
     workers,
@@ -95,20 +97,22 @@ def options(
 
 PANELS = {
     "Farm": (
-        *("up", "dashboard", "doctor", "workers", "devices", "kinds", "watch", "history", "logs"),
-        *("login", "passwd"),
+        *("up", "dashboard", "doctor", "workers", "devices", "kinds", "top", "watch", "history"),
+        *("logs", "login", "passwd"),
     ),
     "Boards": (
         *("available", "reserve", "reservations", "extend", "reboot", "release"),
         *("transfer", "accept", "decline", "limits"),
     ),
-    "Evaluate": ("evaluate", "map", "results", "call", "simulate", "circuit"),
+    "Evaluate": ("evaluate", "map", "results", "timeline", "call", "simulate", "circuit"),
 }
 """How `icebus --help` groups the commands."""
 
 for _module in (
-    *(up, dashboard, doctor, workers, devices, kinds, watch, history, logs, login, profiles, admin),
-    *(reservations, offers, limits, reboot, evaluate, map, results, call, simulate, circuit),
+    *(up, dashboard, doctor, workers, devices, kinds, top, watch, history, logs),
+    *(login, profiles, admin),
+    *(reservations, offers, limits, reboot, evaluate, map, results, timeline),
+    *(call, simulate, circuit),
 ):
     _module.add_to(app)
 

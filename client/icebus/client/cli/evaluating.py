@@ -19,6 +19,7 @@ from icebus.client.cli.output import Format, print_message
 from icebus.client.cli.plotting import check_plot, plotting, with_waveform
 from icebus.client.cli.progress import queue_messages, run_progress, waiting_message
 from icebus.client.cli.stdin import STDIN, read_stdin, telling_what_is_read
+from icebus.client.cli.timeline_plot import drawing_timeline
 from icebus.schemas.wording import counted
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ class Measurement:
         validate: whether to refuse broken bitstreams.
         on_each: whether each is measured on each board, else on any one.
         plot: where to draw what was measured.
+        timeline: where to draw when.
     """
 
     files: Sequence[Path]
@@ -82,6 +84,7 @@ class Measurement:
     validate: bool
     on_each: bool
     plot: Path | None = None
+    timeline: Path | None = None
 
 
 def measure(measurement: Measurement, request: BoardRequest, output: Format) -> None:
@@ -95,6 +98,7 @@ def measure(measurement: Measurement, request: BoardRequest, output: Format) -> 
     if request.count is not None and request.serials:
         raise typer.BadParameter("give either how many (-n) or which (--serial)")
     check_plot(measurement.plot)
+    check_plot(measurement.timeline, "--timeline")
     bitstreams = read_all(measurement.files, validate=measurement.validate)
     with connect_measuring(request.kind or "") as client:
         kinds = client.kinds()
@@ -118,6 +122,7 @@ def measure(measurement: Measurement, request: BoardRequest, output: Format) -> 
             try:
                 with (
                     plotting(measurement.plot, info, names) as plot,
+                    drawing_timeline(measurement.timeline) as times,
                     run_progress("evaluating", total, streams=printer.streams) as progress,
                 ):
                     outcomes = run(
@@ -133,6 +138,8 @@ def measure(measurement: Measurement, request: BoardRequest, output: Format) -> 
                             printer.print(outcome)
                             if plot is not None:
                                 plot.add(outcome)
+                            if times is not None:
+                                times.add(outcome)
             finally:
                 # Also what came before Ctrl-C, or before the farm was gone.
                 printer.print_rest()
@@ -142,7 +149,8 @@ def measure(measurement: Measurement, request: BoardRequest, output: Format) -> 
                     print_message(f"icebus: {in_words(boards.withdrawn, kept=kept)}")
     if printer.failed:
         print_message(f"icebus: {printer.failed} of {printer.printed} evaluations failed")
-    if printer.failed or (plot is not None and plot.failed):
+    undrawn = any(each is not None and each.failed for each in (plot, times))
+    if printer.failed or undrawn:
         raise typer.Exit(FAILED)
 
 

@@ -103,6 +103,14 @@ PlotFile = Annotated[
         help="Also draw what was measured into this file: waveforms, or a number for each file.",
     ),
 ]
+TimelineFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--timeline",
+        metavar="FILE.png",
+        help="Also draw into this file what each board did when, and how much of its time.",
+    ),
+]
 Wait = Annotated[
     float | None,
     typer.Option(

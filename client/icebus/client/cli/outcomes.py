@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from icebus.client.cli.kind_schemas import columns, measured_fields
@@ -24,6 +25,11 @@ if TYPE_CHECKING:
 
 FILE = "file"
 """Annotation that carries the path of a file, so that results find back to it."""
+
+
+TIMES = ("queued", "waited", "configured", "at", "delivered")
+"""Fields of outcomes that say when they were measured: what `icebus timeline` reads beside
+``upload`` and ``window``."""
 
 
 class OutcomePrinter:
@@ -106,7 +112,8 @@ class OutcomePrinter:
 
 def csv_fields(measured: Sequence[str]) -> list[str]:
     """The keys of an outcome as CSV."""
-    return ["bitstream", "serial", *measured, "upload", "window", FILE, "evaluation", "error"]
+    said = ["bitstream", "serial", *measured, "upload", "window", FILE, "evaluation", "error"]
+    return [*said, *TIMES]
 
 
 def as_row(outcome: Outcome, measured: Sequence[str]) -> dict[str, Any]:
@@ -119,8 +126,9 @@ def as_row(outcome: Outcome, measured: Sequence[str]) -> dict[str, Any]:
         FILE: outcome.annotations.get(FILE),
         "evaluation": outcome.evaluation,
     }
+    times = {name: _iso(getattr(outcome, name, None)) for name in TIMES}
     if isinstance(outcome, Failure):
-        return {**row, "error": outcome.error.info().model_dump(mode="json")}
+        return {**row, "error": outcome.error.info().model_dump(mode="json"), **times}
     if not isinstance(outcome, Result):
         return row
     return {
@@ -128,4 +136,9 @@ def as_row(outcome: Outcome, measured: Sequence[str]) -> dict[str, Any]:
         **{name: getattr(outcome, name, None) for name in measured},
         "upload": outcome.upload,
         "window": outcome.window,
+        **times,
     }
+
+
+def _iso(value: object) -> object:
+    return value.isoformat() if isinstance(value, datetime) else value

@@ -147,8 +147,12 @@ class Plot:
         return sorted(rows, key=lambda row: (places[row["bitstream"]], row["serial"]))
 
 
-def check_plot(path: Path | None) -> None:
+def check_plot(path: Path | None, option: str = "--plot") -> None:
     """Find out, before anything is measured, whether a picture can be drawn into that file.
+
+    Args:
+        path: the file; None for no picture.
+        option: that names it.
 
     Raises:
         ProgramMissing: matplotlib is not installed.
@@ -161,16 +165,16 @@ def check_plot(path: Path | None) -> None:
     try:
         from matplotlib.backend_bases import FigureCanvasBase
     except ImportError as error:
-        raise not_importable(error, "--plot", "plot") from error
+        raise not_importable(error, option, "plot") from error
     formats = FigureCanvasBase.get_supported_filetypes()
     ending = path.suffix.removeprefix(".").lower()
     if ending not in formats:
         known = ", ".join(sorted(formats))
         raise typer.BadParameter(
-            f"--plot {path}: the file's ending says the format; one of {known}"
+            f"{option} {path}: the file's ending says the format; one of {known}"
         )
     if not path.parent.is_dir():
-        raise typer.BadParameter(f"--plot {path}: there is no folder {path.parent}")
+        raise typer.BadParameter(f"{option} {path}: there is no folder {path.parent}")
 
 
 @contextmanager

@@ -37,7 +37,7 @@ class Counting(Observer):
             buckets=SECONDS,
             registry=registry,
         )
-        for operation in OPERATIONS:
+        for operation in sorted(OPERATIONS):
             self._requests.labels(operation, "ok")
 
     def answered(self, operation: str, outcome: str, seconds: float) -> None:

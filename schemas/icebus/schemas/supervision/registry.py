@@ -37,9 +37,15 @@ def open_registry(wanted: str | None) -> CollectorRegistry | None:
     if not wanted:
         return None
     try:
-        from prometheus_client import CollectorRegistry, ProcessCollector
+        from prometheus_client import (
+            CollectorRegistry,
+            ProcessCollector,
+            disable_created_metrics,
+        )
     except ImportError as error:
         raise not_importable(error, "--metrics", "metrics") from error
+    # When each series began would be half of all that is told.
+    disable_created_metrics()  # type: ignore[no-untyped-call]
     registry = CollectorRegistry(auto_describe=True)
     ProcessCollector(registry=registry)
     return registry

@@ -18,6 +18,7 @@ from icebus.client.cli.options import (
     ReservationId,
     Selector,
     Serials,
+    TimelineFile,
     Validate,
     Wait,
 )
@@ -43,6 +44,7 @@ def evaluate(
     replace: Replace = False,
     validate: Validate = True,
     plot: PlotFile = None,
+    timeline: TimelineFile = None,
     output: Output = Format.TABLE,
 ) -> None:
     """Evaluate every bitstream on every board, and print what was measured: the pulses counted.
@@ -64,10 +66,13 @@ def evaluate(
       icebus evaluate --reservation 5f1c2e9a7b3d4c60 a.bin b.bin
       icebus evaluate --measure window=0.1 --measure pins=27 --measure pins=25 blink.bin
       icebus evaluate --kind variance --plot waveforms.png *.bin
+      icebus evaluate -n 4 --timeline timeline.png *.bin
       icebus evaluate -n 2 -l chip=rp2350 --wait 1h *.bin
     """
     request = BoardRequest(
         kind, reservation, count, serial or [], selector, wait, priority, replace, arg or []
     )
-    measurement = Measurement(files, measure_arg or [], validate, on_each=True, plot=plot)
-    measure(measurement, request, output)
+    what = Measurement(
+        files, measure_arg or [], validate, on_each=True, plot=plot, timeline=timeline
+    )
+    measure(what, request, output)

@@ -18,6 +18,7 @@ from icebus.client.cli.options import (
     ReservationId,
     Selector,
     Serials,
+    TimelineFile,
     Validate,
     Wait,
 )
@@ -43,6 +44,7 @@ def map(  # noqa: A001 - the command's name
     replace: Replace = False,
     validate: Validate = True,
     plot: PlotFile = None,
+    timeline: TimelineFile = None,
     output: Output = Format.TABLE,
 ) -> None:
     """Evaluate every bitstream once, on whichever board is free, and print what was measured.
@@ -59,5 +61,7 @@ def map(  # noqa: A001 - the command's name
     request = BoardRequest(
         kind, reservation, count, serial or [], selector, wait, priority, replace, arg or []
     )
-    measurement = Measurement(files, measure_arg or [], validate, on_each=False, plot=plot)
-    measure(measurement, request, output)
+    what = Measurement(
+        files, measure_arg or [], validate, on_each=False, plot=plot, timeline=timeline
+    )
+    measure(what, request, output)

@@ -11,10 +11,11 @@ from icebus.client.cli.commands.reservations import chosen_reservation
 from icebus.client.cli.completion import complete_reservation
 from icebus.client.cli.connecting import connect_measuring
 from icebus.client.cli.exit_codes import FAILED
-from icebus.client.cli.options import Output, PlotFile
+from icebus.client.cli.options import Output, PlotFile, TimelineFile
 from icebus.client.cli.outcomes import OutcomePrinter
 from icebus.client.cli.output import Format, print_message
 from icebus.client.cli.plotting import check_plot, plotting
+from icebus.client.cli.timeline_plot import drawing_timeline
 
 
 def add_to(app: typer.Typer) -> None:
@@ -32,6 +33,7 @@ def results(
         ),
     ] = None,
     plot: PlotFile = None,
+    timeline: TimelineFile = None,
     output: Output = Format.TABLE,
 ) -> None:
     """Collect what was measured with a reservation while nobody was there, as after a crash.
@@ -45,6 +47,7 @@ def results(
       icebus results 5f1c2e9a7b3d4c60 -o jsonl >> journal.jsonl
     """
     check_plot(plot)
+    check_plot(timeline, "--timeline")
     with connect_measuring() as client:
         boards = client.attach(
             chosen_reservation(client, reservation).id, take_over=False, ready=False
@@ -54,15 +57,17 @@ def results(
         try:
             with (
                 plotting(plot, info) as drawn,
+                drawing_timeline(timeline) as times,
                 closing(boards.collect(acknowledge=False)) as outcomes,
             ):
                 for outcome in outcomes:
                     printer.print(outcome)
-                    if drawn is not None:
-                        drawn.add(outcome)
+                    for picture in (drawn, times):
+                        if picture is not None:
+                            picture.add(outcome)
         finally:
             printer.print_rest()
     if not printer.printed:
         print_message("There is nothing to collect.")
-    if drawn is not None and drawn.failed:
+    if any(each is not None and each.failed for each in (drawn, times)):
         raise typer.Exit(FAILED)
