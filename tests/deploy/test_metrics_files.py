@@ -175,8 +175,12 @@ def test_given_the_scrape_configuration_then_the_document_shows_the_same_ports()
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool of Prometheus is not here")
-def test_given_promtool_then_it_finds_nothing_wrong() -> None:
-    checked = ["promtool", "check", "config", str(FILES / "prometheus.yml")]
-    done = subprocess.run(checked, capture_output=True, text=True, timeout=60, check=False)
+@pytest.mark.parametrize(
+    "words", [("check", "config", "prometheus.yml"), ("test", "rules", "alerts_test.yml")]
+)
+def test_given_promtool_then_it_finds_nothing_wrong(words: tuple[str, ...]) -> None:
+    done = subprocess.run(
+        ["promtool", *words], cwd=FILES, capture_output=True, text=True, timeout=60, check=False
+    )
 
     assert done.returncode == 0, done.stdout + done.stderr

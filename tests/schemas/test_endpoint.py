@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -13,12 +14,13 @@ import pytest
 from prometheus_client import CollectorRegistry, Gauge, Metric
 
 from icebus.schemas.deadline import Deadline
-from icebus.schemas.errors import InvalidRequest
+from icebus.schemas.errors import InvalidRequest, ProgramMissing
 from icebus.schemas.supervision import endpoint as module
 from icebus.schemas.supervision import pages
 from icebus.schemas.supervision.endpoint import CONNECTIONS, Endpoint, Place
 from icebus.schemas.supervision.health import Finding, Severity, Verdict
 from icebus.schemas.supervision.pages import health_page, metrics_page
+from icebus.schemas.supervision.registry import open_registry
 from icebus.schemas.supervision.service import Supervision
 
 
@@ -217,6 +219,16 @@ def test_given_a_collector_with_a_mistake_then_that_is_said_and_nothing_ends(
 
     assert page.status == 500
     assert b"the log says why" in page.body
+
+
+def test_given_metrics_and_not_what_they_need_then_the_extra_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "prometheus_client", None)
+
+    with pytest.raises(ProgramMissing, match="--metrics needs icebus's extra 'metrics'"):
+        open_registry("127.0.0.1:9102")
+    assert open_registry("") is None
 
 
 def test_given_metrics_for_others_to_reach_then_they_are_refused(
