@@ -12,6 +12,9 @@ import { apply, emptyState, type FarmState, type Message, type Part } from "./fa
 
 export type Role = "observer" | "user" | "admin";
 
+/** Milliseconds for which lines are not read as they come, once a log has come in a flood. */
+const MUTED = 60_000;
+
 const PARTS: readonly Part[] = [
   "control",
   "workers",
@@ -37,6 +40,8 @@ export class Session {
   readonly wall: boolean;
   /** What its user may do; null while that is not known. */
   readonly role = signal<Role | null>(null);
+  /** Whose log came in a flood, and until when no lines are read as they come. */
+  readonly logFlood = signal<{ of: string; until: number } | null>(null);
   readonly account = signal<Account | null>(null);
   private readonly versions: Record<Part, Signal<number>>;
   private readonly inbox = new Inbox();
@@ -141,10 +146,20 @@ export class Session {
         if (part !== null) changed.add(part);
       }
     }
+    this.endFlood();
     batch(() => {
       for (const part of changed) this.versions[part].value += 1;
       if (measured) this.experimentChanged.value += 1;
     });
+  }
+
+  /** Of a log that floods the page would do nothing else; the latest lines are retained anyway. */
+  private endFlood(): void {
+    const of = this.inbox.floodOf;
+    if (of === "") return;
+    this.inbox.floodOf = "";
+    this.connection.mute(t.spell(t.LOG), MUTED);
+    this.logFlood.value = { of, until: Date.now() + MUTED };
   }
 
   private takeEvent(ids: t.Ids, { topic, payload }: Message): boolean {

@@ -46,6 +46,9 @@ EXPERIMENTS_OF_USER = 200
 DEVICES_OF_WORKER = 2000
 """Reports on devices that are kept for one worker; a rack has a thousand boards at most."""
 
+LOGS_OF_COMPONENT = 50
+"""The latest log lines of a component have one topic, and are told anew while one looks."""
+
 REPORT_BYTES = 64 << 10
 """Of a report on a device; a true one has some 500, and labels at most a few thousand more."""
 
@@ -57,7 +60,7 @@ _COUNTED = {
     EXPERIMENT.template: (EXPERIMENTS_OF_USER, LARGEST_EXPERIMENT),
     DEVICE.template: (DEVICES_OF_WORKER, REPORT_BYTES),
     DEVICE_LOG.template: (DEVICES_OF_WORKER, LARGEST_OF_DEVICE),
-    LOG_RECENT.template: (1, LARGEST_RECENT),
+    LOG_RECENT.template: (LOGS_OF_COMPONENT, LARGEST_RECENT),
 }
 """Topics that are kept, but only so many of each writer, and so large."""
 

@@ -46,6 +46,7 @@ export class Connection {
   readonly link = signal<Link>({ phase: "off" });
   readonly clientId: string;
   private readonly needs = new Map<string, Need>();
+  private readonly muted = new Map<string, ReturnType<typeof setTimeout>>();
   private client: MqttClient | null = null;
   private retry: ReturnType<typeof setTimeout> | null = null;
   private watch: ReturnType<typeof setInterval> | null = null;
@@ -77,7 +78,9 @@ export class Connection {
     if (this.retry !== null) clearTimeout(this.retry);
     if (this.watch !== null) clearInterval(this.watch);
     for (const { leaving } of this.needs.values()) if (leaving !== null) clearTimeout(leaving);
+    for (const ending of this.muted.values()) clearTimeout(ending);
     this.needs.clear();
+    this.muted.clear();
     const client = this.client;
     this.client = null;
     this.link.value = { phase: "off" };
@@ -101,6 +104,17 @@ export class Connection {
       released = true;
       this.release(filter);
     };
+  }
+
+  /** Not be sent what comes on a filter for so many milliseconds, though it is needed. */
+  mute(filter: string, milliseconds: number): void {
+    if (this.muted.has(filter) || !this.needs.has(filter)) return;
+    const ending = setTimeout(() => {
+      this.muted.delete(filter);
+      if (this.needs.has(filter)) this.subscribe([filter]);
+    }, milliseconds);
+    this.muted.set(filter, ending);
+    this.client?.unsubscribe(`${this.root}/${filter}`);
   }
 
   /** Publish with quality of service 1. Rejects with the broker's reason code, or when it is away. */
@@ -221,8 +235,9 @@ export class Connection {
     this.connect();
   };
 
-  private subscribe(filters: string[]): void {
+  private subscribe(needed: string[]): void {
     const client = this.client;
+    const filters = needed.filter((filter) => !this.muted.has(filter));
     if (client === null || this.link.value.phase !== "online" || filters.length === 0) return;
     const wanted = Object.fromEntries(
       filters.map((filter) => [

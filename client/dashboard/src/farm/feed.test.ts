@@ -45,6 +45,7 @@ describe("given an inbox", () => {
       inbox.put({ topic: "log/worker/stolen/info", payload: bytes("{}"), at });
     inbox.put({ topic: "log/control/main/info", payload: bytes("{}"), at: 0 });
     expect(inbox.take()).toHaveLength(MOST_LINES + 1);
+    expect(inbox.floodOf).toBe("worker stolen");
     inbox.put({ topic: "log/worker/stolen/info", payload: bytes("{}"), at: 0 });
     expect(inbox.take()).toHaveLength(1);
   });

@@ -15,6 +15,9 @@ export const MOST_WAITING = 20_000;
 /** Log lines of one component in a batch: as many as one sends at once, and some. */
 export const MOST_LINES = 250;
 
+/** Lines of one component in a batch after which it floods: to read them takes all of a page. */
+export const FLOOD = 2 * MOST_LINES;
+
 /** The messages that are waiting, of each state topic only the newest; and what is retained. */
 export class Inbox {
   private readonly states = new Map<string, Message>();
@@ -23,6 +26,8 @@ export class Inbox {
   private unconfirmed = new Map<string, number>();
   private readonly lines = new Map<string, number>();
   dropped = 0;
+  /** Whose log has come in a flood since that was last looked at, as `role id`; else empty. */
+  floodOf = "";
 
   /** Take a message. */
   put(message: Message): void {
@@ -55,6 +60,7 @@ export class Inbox {
     const sender = topic.slice(0, topic.lastIndexOf("/"));
     const count = (this.lines.get(sender) ?? 0) + 1;
     this.lines.set(sender, count);
+    if (count === FLOOD) this.floodOf = sender.split("/").slice(1).join(" ");
     return count <= MOST_LINES;
   }
 

@@ -2,6 +2,7 @@
 
 import { useState } from "preact/hooks";
 import * as t from "../bus/topics";
+import { tick } from "../clock";
 import { useMay, useNeeds, useSession } from "../components/context";
 import { LogList } from "../components/log_list";
 import { type LogLine, matchesLine, rank } from "../farm/logs";
@@ -78,7 +79,20 @@ export function LogsView() {
           Link to this
         </a>
       </div>
+      <Flood />
       <LogList lines={shown} empty="No such line." />
     </div>
+  );
+}
+
+/** That lines are not shown as they come, because of whom. */
+function Flood() {
+  const flood = useSession().logFlood.value;
+  if (flood === null || flood.until < tick.value) return null;
+  return (
+    <p class="failure" role="status">
+      The log of {flood.of} comes in a flood. For a minute nothing is shown as it comes, but the
+      latest lines of each component every 5 s.
+    </p>
   );
 }
