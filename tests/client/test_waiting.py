@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from icebus.client import PulseCountClient, Waiting
+from icebus.client._reservation import wait_log
 from icebus.schemas.errors import (
     DeviceUnavailable,
     NotEnoughDevices,
@@ -17,7 +18,7 @@ from icebus.schemas.errors import (
     ReservationQueued,
 )
 from icebus.schemas.message import now
-from icebus.schemas.operations.reservations import EndReason, Queue
+from icebus.schemas.operations.reservations import EndReason, HoldState, Queue
 
 if TYPE_CHECKING:
     from tests.client.scripted_control import ScriptedControl
@@ -160,3 +161,30 @@ def test_given_a_reservation_without_devices_yet_when_evaluating_then_it_says_wh
 
     with pytest.raises(ReservationQueued, match="at position 2"):
         boards.evaluate([b""])
+
+
+def test_given_nobody_who_listens_when_waiting_then_the_log_says_what_for_and_what_changed(
+    alice: PulseCountClient,
+    control: ScriptedControl,
+    told: Told,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(wait_log, "FIRST", 0.01)
+    monkeypatch.setattr(wait_log, "AGAIN", 0.02)
+    said: queue.SimpleQueue[str] = queue.SimpleQueue()
+    monkeypatch.setattr(wait_log.log, "warning", lambda form, text: said.put(form % text))
+
+    def move_up_and_give(reservation: str) -> None:
+        assert "1 request before it: 2 of 3 devices are held by bob" in said.get(timeout=10)
+        control.change(reservation, queue=FIRST)
+        assert "0 requests before it" in said.get(timeout=10)
+        control.state = HoldState.PREPARING
+        control.give(reservation, "d1")
+        assert f"{reservation} waits until d1 is ready" in said.get(timeout=10)
+        control.set(reservation, HoldState.SERVING)
+
+    once_queued = OnceQueued(control, told, move_up_and_give)
+    with alice.reserve(1, wait=60):
+        once_queued.join()
+    assert said.empty()

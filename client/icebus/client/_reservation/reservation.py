@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence, Set
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -13,6 +14,7 @@ from icebus.client._reservation import document as documents
 from icebus.client._reservation import shown
 from icebus.client._reservation.following import FollowedReservation
 from icebus.client._reservation.queue_place import Waiting, still_queued_error
+from icebus.client._reservation.wait_log import telling, waits_for_ready, waits_in_queue
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import (
     DeadlineExceeded,
@@ -109,7 +111,7 @@ class Reservation(FollowedReservation):
             self._wait_subscribed(deadline)
             # What happened before we listened is only known to control.
             self._ask_whether_it_lives()
-        with self._condition:
+        with telling(self._connection.bus, self._told_queue), self._condition:
             while documents.is_queued(self._state.document) and self._state.ended is None:
                 self._connection.check_not_refused()
                 if not wait_on(self._condition, deadline.remaining):
@@ -130,7 +132,7 @@ class Reservation(FollowedReservation):
         self._connection.check_open()
         self._wait_subscribed(deadline)
         self.wait_given(deadline)
-        with self._condition:
+        with telling(self._connection.bus, self._told_preparing), self._condition:
             while True:
                 if self._state.ended is not None:
                     raise self._state.ended
@@ -145,6 +147,17 @@ class Reservation(FollowedReservation):
                     if failed:
                         raise failed[0]
                     raise _not_ready(self.id, waiting)
+
+    def _told_queue(self) -> str:
+        with self._condition:
+            return waits_in_queue(Waiting.of(self._state.document))
+
+    def _told_preparing(self, serials: Sequence[str] | None = None) -> str:
+        with self._condition:
+            waiting = documents.preparing(self._state.document)
+        return waits_for_ready(
+            self.id, [each for each in waiting if serials is None or each in serials]
+        )
 
     def _wait_subscribed(self, deadline: Deadline) -> None:
         """From then on no event passes us by."""
@@ -282,7 +295,8 @@ class Reservation(FollowedReservation):
 
     def _wait_serving(self, serials: Sequence[str], broken: Set[str], deadline: Deadline) -> None:
         """Wait until those devices serve; those that were broken may go on to be for a while."""
-        with self._condition:
+        waits = partial(self._told_preparing, serials)
+        with telling(self._connection.bus, waits), self._condition:
             while True:
                 if self._state.ended is not None:
                     raise self._state.ended
