@@ -140,14 +140,21 @@ class FakeClient:
 
     def reserve_when_back(self, **args: Any) -> Reservation:
         """Ask until control's database is there: it is looked for twice a second."""
+        return self._when_back(lambda: self.reserve(**args))
+
+    def _when_back(self, ask: Callable[[], M]) -> M:
         deadline = Deadline.after(TIMEOUT)
         pause = threading.Event()
         while True:
             try:
-                return self.reserve(**args)
+                return ask()
             except DatabaseUnavailable as error:
                 deadline.check(f"the database ({error})")
                 pause.wait(0.05)
+
+    def extend_when_back(self, reservation: str, duration: float) -> ExtendReply:
+        """Likewise."""
+        return self._when_back(lambda: self.extend(reservation, duration))
 
     def extend(self, reservation: str, duration: float) -> ExtendReply:
         return self.ask("extend", ExtendReply, reservation=reservation, duration=duration)

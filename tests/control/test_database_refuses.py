@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 from sqlalchemy import event
+from sqlmodel import SQLModel
 from tests.control.states import States
 
 from icebus.broker.embedded import EmbeddedBroker
@@ -58,9 +59,9 @@ def running(broker: EmbeddedBroker, database: Database, name: str = "main") -> I
         control.stop(Deadline.after(10))
 
 
-def administer(server: PostgresServer, *statements: str) -> None:
+def administer(server: PostgresServer, *statements: str, database: str = "postgres") -> None:
     with psycopg.connect(
-        host=str(server.directory), user="icebus", dbname="postgres", autocommit=True
+        host=str(server.directory), user="icebus", dbname=database, autocommit=True
     ) as connection:
         for each in statements:
             connection.execute(each.encode())
@@ -179,6 +180,42 @@ def test_given_a_server_that_became_a_standby_then_that_is_told_until_it_is_none
     states.wait_well()
 
     assert alice.reserve_when_back(count=1).devices[0].serial == "a"
+
+
+FULL = """
+CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    RAISE EXCEPTION 'could not extend file: No space left on device' USING ERRCODE = 'disk_full';
+END $$
+"""
+EXECUTE = "EXECUTE FUNCTION full_disk()"
+
+
+@on_postgresql
+@pytest.mark.usefixtures("control")
+@pytest.mark.parametrize("control_settings", [SETTINGS])
+def test_given_a_server_whose_disk_is_full_then_that_is_told_until_there_is_room(
+    postgresql: PostgresServer, database_url: str, make_worker: MakeWorker, alice: FakeClient
+) -> None:
+    name = name_of(database_url)
+    tables = sorted(SQLModel.metadata.tables)
+    # One after the other: control locks them in an order of its own.
+    fill = f"CREATE TRIGGER full_disk BEFORE INSERT OR UPDATE ON {{}} {EXECUTE}"
+    administer(postgresql, FULL, database=name)
+    states = States(alice)
+    worker = make_worker("w1", "a", "b")
+    alice.wait_available(2)
+    made = alice.reserve(serials=["b"])
+    states.wait_well()
+
+    administer(postgresql, *map(fill.format, tables), database=name)
+    states.wait_away(DatabaseCause.FULL)
+    with pytest.raises(DatabaseUnavailable, match="no room"):
+        alice.reserve(serials=["a"])
+    administer(postgresql, *map("DROP TRIGGER full_disk ON {}".format, tables), database=name)
+    states.wait_well()
+
+    assert alice.reserve_when_back(serials=["a"]).devices[0].serial == "a"
+    worker.wait_desired("b", lambda desired: desired.reservation == made.id)
 
 
 @on_postgresql

@@ -177,7 +177,7 @@ class Engine:
         at = self._now()
         self._workers.on_heartbeat(heartbeat.epoch, heartbeat.sequence, at)
         self._answer_from = min(self._answer_from, at + self._first_answers)
-        self.leadership.on_heartbeat()
+        self.leadership.on_heartbeat(heartbeat)
 
     def on_outbox(self) -> None:
         """Another control left us something to send."""
@@ -461,6 +461,10 @@ class Engine:
                 exchange.fail(error)
                 return
             self._availability.failed(error)
+            if self.leadership.another_serves:
+                # With a database that it reaches; whoever asks does so again, and gets to it.
+                exchange.leave()
+                return
             exchange.fail(self._availability.refusal(error))
         except Exception as error:  # noqa: BLE001  (no request may end the thread)
             exchange.fail(error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 
 from sqlalchemy.exc import DBAPIError
@@ -10,7 +11,7 @@ from sqlalchemy.exc import DBAPIError
 from icebus.control.store.lease import Lease
 from icebus.schemas.components import ControlState, Heartbeat
 from icebus.schemas.database import DatabaseTrouble
-from icebus.schemas.liveness import is_gone
+from icebus.schemas.liveness import is_gone, stale_after
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +41,12 @@ class Leadership:
         self._epoch = epoch
         self._interval = interval
         self._sequence = 0
+        self._served_until = -math.inf
+
+    @property
+    def another_serves(self) -> bool:
+        """Whether another control has led of late, and could use the database."""
+        return time.monotonic() < self._served_until
 
     def on_control(self, state: ControlState) -> None:
         """The state of another control, which may have held the lease."""
@@ -49,8 +56,10 @@ class Leadership:
         else:
             self.lease.holder_is_alive(state.session)
 
-    def on_heartbeat(self) -> None:
+    def on_heartbeat(self, heartbeat: Heartbeat) -> None:
         """Another control leads, or has not noticed yet that it does not."""
+        if heartbeat.database is None:
+            self._served_until = time.monotonic() + stale_after(heartbeat.interval)
         if self.leading:
             self._challenged = True
             self.check_at = time.monotonic()

@@ -76,6 +76,10 @@ class Exchange(Generic[R]):
         self.outcome = OK if reply.error is None else reply.error.code
         self._responder.answer(self.user, reply)
 
+    def leave(self) -> None:
+        """Leave it to others who hear the same requests: whoever asks sends it again."""
+        self._responder.forget(self.user, self.request.id)
+
 
 class Responder:
     """Turns messages on a request topic into exchanges, and remembers their answers.
@@ -151,6 +155,10 @@ class Responder:
             payload = _payload(Reply(id=reply.id, error=error.info()))
             self._memory.replace(user, reply.id, payload)
             self._publish_all(recipients, payload)
+
+    def forget(self, user: str, request: str) -> None:
+        """Answer a request as a new one when it comes again."""
+        self._memory.forget(user, request)
 
     def _reply_to(self, user: str, incoming: Incoming) -> ReplyTo | None:
         if incoming.response_topic is None:

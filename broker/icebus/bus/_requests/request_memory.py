@@ -148,6 +148,12 @@ class RequestMemory:
             self._remember(known, request, waiting.digest, payload)
             return waiting.reply_to
 
+    def forget(self, user: str, request: str) -> None:
+        """A request is no more in work, and was not answered: it is new when it comes again."""
+        with self._lock:
+            if (known := self._users.get(user)) is not None:
+                known.drop_open(request)
+
     def replace(self, user: str, request: str, payload: bytes) -> None:
         """Remember another answer than the one given, which can't be sent."""
         with self._lock:
