@@ -227,6 +227,21 @@ def test_when_answered_twice_then_the_first_answer_stands() -> None:
     assert bus.sent[0] == bus.sent[1]
 
 
+def test_given_a_request_that_is_left_to_others_then_it_is_new_when_it_comes_again() -> None:
+    responder, bus = quiet_responder()
+    left = offer(responder, 1)
+    assert left is not None
+    assert offer(responder, 1) is None, "it is in work"
+
+    left.leave()
+    again = offer(responder, 1)
+
+    assert bus.sent == []
+    assert again is not None
+    again.succeed(Answer(word="done"))
+    assert len(bus.sent) == 1
+
+
 def _until(holds: Callable[[], bool]) -> None:
     deadline = Deadline.after(10)
     while not holds():

@@ -109,7 +109,7 @@ class BaseClient(ReservationsById, ABC, Generic[R]):
             keep_alive: whether to extend it while this client lives; by default, if attached.
             wait: seconds to stand in the queue for devices that others hold; 0 takes what can be
                 had now or within seconds, because nobody holds it. The event ``queued`` tells of
-                every change of place.
+                every change of place, and after some seconds the log does, too.
             priority: higher goes first in the queue; waiting raises it.
             replace: whether a device that fails is replaced by another that is ready.
             ready: whether to wait until the devices are ready for calls.
