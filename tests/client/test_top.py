@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from icebus.client.cli import top_state
+from icebus.client.cli.keys import letters
 from icebus.client.cli.top_state import TopState
 from icebus.client.cli.top_view import allot, view
 from icebus.schemas.components import (
@@ -233,6 +234,27 @@ def test_given_a_message_that_is_none_then_what_is_known_stays(farm: Farm) -> No
         farm.state.take(DEVICE, {"worker": "w1", "serial": "A"}, b"nonsense", farm.at)
 
     assert farm.document == before
+
+
+# --- keys -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("typed", "rest"),
+    [
+        ("q", "q"),
+        ("\x1b[A\x1b[Bq", "q"),
+        ("\x1bOPx\x1b[15~", "x"),
+        ("\x1bq", ""),
+        ("\x1b[", ""),
+        ("\x1b", ""),
+        ("", ""),
+    ],
+)
+def test_given_keys_without_letters_then_those_with_are_found_among_them(
+    typed: str, rest: str
+) -> None:
+    assert letters(typed) == rest
 
 
 # --- the view -------------------------------------------------------------------------------------

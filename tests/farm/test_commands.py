@@ -469,8 +469,7 @@ def test_given_a_terminal_then_top_goes_on_until_q_and_leaves_it_as_it_was(farm:
             ready, _, _ = select.select([master], [], [], 60)
             assert ready, shown
             shown += os.read(master, 65536)
-        os.write(master, b"\x1b[A")  # an arrow, which means nothing
-        os.write(master, b"q")
+        os.write(master, b"\x1b[Aq")  # behind an arrow, which means nothing
         while process.poll() is None:
             if select.select([master], [], [], 0.1)[0]:
                 shown += os.read(master, 65536)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import select
 import sys
 import time
@@ -10,6 +11,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 Pressed = Callable[[float], str]
+
+_SEQUENCE = re.compile(r"\x1b(?:[\[O][0-9;?]*[ -/]*[@-~]?|.)?")
+"""What a terminal sends for a key that has no letter of its own; cut off at the end, perhaps."""
 
 _SLEEP = 0.2
 """Seconds at a time that are waited without a terminal: signals end it in between."""
@@ -19,7 +23,7 @@ _SLEEP = 0.2
 def keys() -> Iterator[Pressed]:
     """While the block runs, keys come at once and are not shown.
 
-    The function given waits so many seconds at most for a key: it returns that, or nothing.
+    The function given waits so many seconds at most for keys: it returns those that have come.
     Without a terminal on stdin there are none.
     """
     if not sys.stdin.isatty():
@@ -39,8 +43,12 @@ def keys() -> Iterator[Pressed]:
 
 def _wait(terminal: int, seconds: float) -> str:
     ready, _, _ = select.select([terminal], [], [], seconds)
-    # An arrow is three bytes, and one key: none of them is to be taken for another.
-    return os.read(terminal, 64).decode(errors="replace") if ready else ""
+    return letters(os.read(terminal, 1024).decode(errors="replace")) if ready else ""
+
+
+def letters(typed: str) -> str:
+    """What was typed without arrows and the like, whose letters are nobody's."""
+    return _SEQUENCE.sub("", typed)
 
 
 def _no_key(seconds: float) -> str:

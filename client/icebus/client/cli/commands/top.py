@@ -87,7 +87,7 @@ def _live(farm: Farm, interval: float) -> None:
                 until = time.monotonic() + interval
                 # A key that is held down is not to have it drawn more often.
                 while (left := until - time.monotonic()) > 0:
-                    if pressed(left) in ("q", "Q"):
+                    if "q" in pressed(left).lower():
                         return
     except KeyboardInterrupt as ended:
         if type(ended) is not KeyboardInterrupt:  # SIGTERM: whoever sent it is told so
