@@ -29,12 +29,14 @@ from icebus.client import (
     AsyncReservation,
     AsyncVarianceClient,
     EvaluationsFailed,
+    Progress,
     PulseCountClient,
     PulseCountHandler,
     PulseCountResult,
     Waiting,
 )
 from icebus.client._reservation.reservation import Reservation
+from icebus.client._session import CLOSE_TIMEOUT
 from icebus.schemas.errors import (
     BrokerUnavailable,
     ClientClosed,
@@ -442,6 +444,66 @@ def test_given_hooks_then_they_run_on_the_loop_one_after_the_other_plain_or_not(
                 pass
             await finished.wait()
         assert told == [circuit.name for circuit in circuits]
+
+    run(main)
+
+
+def test_given_a_hook_that_closes_its_client_then_it_does_not_wait_for_itself(
+    url: str, w1: ScriptedWorker, circuits: list[Path]
+) -> None:
+    async def read(results: AsyncIterator[object]) -> None:
+        async for _ in results:
+            await asyncio.sleep(0)
+
+    async def main() -> None:
+        closed = asyncio.Event()
+        client = AsyncPulseCountClient(url)
+
+        @client.on("results")
+        async def close(_: object) -> None:
+            await client.close()
+            closed.set()
+
+        boards = await client.reserve(1)
+        began = time.monotonic()
+        results = boards.evaluate(itertools.repeat(circuits[0]))
+        with pytest.raises(ClientClosed):
+            await read(results)
+        await closed.wait()
+        assert time.monotonic() - began < CLOSE_TIMEOUT
+
+    run(main)
+
+
+def test_given_an_async_source_then_it_is_said_what_to_give(
+    url: str, w1: ScriptedWorker, circuits: list[Path]
+) -> None:
+    async def source() -> AsyncIterator[Path]:
+        yield circuits[0]
+
+    async def main() -> None:
+        async with AsyncPulseCountClient(url) as client, client.reserve(1) as boards:
+            given: Any = source()
+            with pytest.raises(InvalidRequest, match="a plain one"):
+                boards.map(given)
+
+    run(main)
+
+
+def test_given_a_function_for_progress_then_it_is_called_on_the_loop(
+    url: str, w1: ScriptedWorker, circuits: list[Path]
+) -> None:
+    async def main() -> None:
+        loop_s = threading.get_ident()
+        told: list[tuple[int, int]] = []
+
+        def show(progress: Progress) -> None:
+            told.append((progress.done, threading.get_ident()))
+
+        async with AsyncPulseCountClient(url) as client, client.reserve(1) as boards:
+            async for _ in boards.map(circuits, progress=show):
+                pass
+        assert told == [(number, loop_s) for number in range(1, len(circuits) + 1)]
 
     run(main)
 

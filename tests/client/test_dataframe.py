@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -88,6 +88,15 @@ def test_given_nothing_then_the_table_is_empty_and_has_columns() -> None:
 def test_given_what_is_no_outcome_then_it_is_refused(wrong: Any) -> None:
     with pytest.raises(InvalidRequest, match=r"int|str|NoneType|PulseCountResult"):
         to_dataframe(wrong)
+
+
+def test_given_what_an_async_client_yields_then_it_is_said_how_to_take_it_first() -> None:
+    async def outcomes() -> AsyncIterator[Result]:
+        yield measured("a", 5)
+
+    given: Any = outcomes()
+    with pytest.raises(InvalidRequest, match="async for"):
+        to_dataframe(given)
 
 
 def test_given_no_pandas_then_the_command_that_installs_it_is_named(

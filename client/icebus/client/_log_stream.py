@@ -20,6 +20,7 @@ from icebus.bus import (
     Incoming,
     Subscription,
     check_role,
+    interruptible,
     wait_for,
     wait_on,
 )
@@ -211,7 +212,9 @@ def _wait_for_all_that_is_retained(bus: Bus, deadline: Deadline) -> None:
     try:
         wait_for(subscription.acknowledged, deadline, "the broker")
         bus.clear(CLIENT_STATE(**ids))
-        if not came.wait(deadline.remaining):
+        with interruptible(came.set):
+            told = came.wait(deadline.remaining)
+        if not told:
             raise bus.problem or DeadlineExceeded("the broker did not tell the logs in time")
     finally:
         subscription.cancel()

@@ -42,6 +42,7 @@ class Calls:
         self._waiting: set[Interruption] = set()
         self._room = asyncio.Semaphore(AT_ONCE)
         self._closing: Future[None] = Future()
+        self._hooks: set[asyncio.Task[None] | None] = set()
 
     async def run(
         self,
@@ -129,9 +130,14 @@ class Calls:
         """
 
         async def call(data: object) -> None:
-            result = function(data)
-            if inspect.isawaitable(result):
-                await result
+            task = asyncio.current_task()
+            self._hooks.add(task)
+            try:
+                result = function(data)
+                if inspect.isawaitable(result):
+                    await result
+            finally:
+                self._hooks.discard(task)
 
         def hook(data: object) -> None:
             loop = self._loop
@@ -146,7 +152,9 @@ class Calls:
         return hook
 
     def interrupt(self) -> None:
-        """End all waits but those that clean up."""
+        """End all waits but those that clean up, as when the client is to be closed."""
+        if asyncio.current_task() in self._hooks and not self._closing.done():
+            self._closing.set_result(None)  # or it would wait for itself
         for interruption in list(self._waiting):
             interruption.interrupt()
 

@@ -29,6 +29,8 @@ class Twin(ABC):
         calls: makes calls.
     """
 
+    _closed_as = "this client"
+
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
         self._streams = WeakSet[Stream[Any]]()
@@ -40,7 +42,7 @@ class Twin(ABC):
 
     async def _close_streams(self) -> None:
         for stream in list(self._streams):
-            await stream.aclose()
+            await stream.close_with(self._closed_as)
 
     @abstractmethod
     def _sync(self) -> Any:

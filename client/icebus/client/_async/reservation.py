@@ -23,6 +23,8 @@ class AsyncReservation(Twin):
     it is attached to this client; a detached one lives on.
     """
 
+    _closed_as = "this reservation"
+
     def __init__(self, calls: Calls, reservation: Reservation) -> None:
         super().__init__(calls)
         self._reservation = reservation

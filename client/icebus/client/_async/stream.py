@@ -9,6 +9,7 @@ from typing import Any, Final, Protocol, Self, TypeVar
 
 from icebus.bus import Interruption
 from icebus.client._async.calls import CLEANING_UP, Calls
+from icebus.schemas.errors import ClientClosed
 
 _END: Final[Any] = object()
 
@@ -41,6 +42,7 @@ class Stream(AsyncIterator[T_co]):
         self._calls = calls
         self._begin: Callable[[], Source[T_co]] | None = begin
         self._source: Source[T_co] | None = None
+        self._closed_with: str | None = None
         self._waits: Interruption | None = None
         self._at_work = threading.Lock()
 
@@ -50,6 +52,8 @@ class Stream(AsyncIterator[T_co]):
     async def __anext__(self) -> T_co:
         begin = self._begin
         if begin is None:
+            if self._closed_with is not None:
+                raise ClientClosed(f"{self._closed_with} was closed before this run had ended")
             raise StopAsyncIteration
         if self._waits is not None:
             raise RuntimeError("another task waits for the next outcome of this run already")
@@ -75,6 +79,12 @@ class Stream(AsyncIterator[T_co]):
         if self._waits is not None:
             self._waits.interrupt()  # another task's, perhaps
         await self._calls.finish(self._close)
+
+    async def close_with(self, what: str) -> None:
+        """End the run because ``what`` it belongs to is closed; who reads on is told so."""
+        if self._begin is not None:
+            self._closed_with = what
+            await self.aclose()
 
     async def __aenter__(self) -> Self:
         return self

@@ -259,6 +259,11 @@ def as_sources(sources: Iterable[Source]) -> Iterable[Source]:
     """
     if isinstance(sources, (str, bytes, os.PathLike)):
         return [sources]
+    if hasattr(sources, "__aiter__"):
+        raise InvalidRequest(
+            "bitstreams are read on a thread, and so not from an asynchronous generator: give a "
+            "plain one, or take from yours first, as in [each async for each in …]"
+        )
     if not isinstance(sources, Iterable):
         raise InvalidRequest(
             f"bitstreams are given as a list, a generator or another iterable, not as "

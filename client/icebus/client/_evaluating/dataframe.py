@@ -82,6 +82,11 @@ def rows_of(outcomes: Iterable[Result | Failure | Summary]) -> list[Row]:
 
 
 def _until_failed(outcomes: Iterable[Any]) -> Iterator[Any]:
+    if hasattr(outcomes, "__aiter__"):
+        raise InvalidRequest(
+            "a table is made of outcomes that are there: take them first, as in "
+            "[each async for each in boards.evaluate_outcomes(…)]"
+        )
     if isinstance(outcomes, (Outcome, Summary, str, bytes)) or not isinstance(outcomes, Iterable):
         raise InvalidRequest(
             f"a table is made of a list of results, or of what evaluate_outcomes yields; this is "
