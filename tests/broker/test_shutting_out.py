@@ -21,6 +21,7 @@ from icebus.broker.saved_state import forget_sessions, without_sessions
 from icebus.bus import Bus, wait_for
 from icebus.schemas.components import ClientState, Presence
 from icebus.schemas.deadline import Deadline
+from icebus.schemas.errors import NotAuthorized
 from icebus.schemas.topics import CLIENT_STATE, Role
 
 PEOPLE = [Principal(id=name, role=Role.USER) for name in ("alice", "bob")]
@@ -84,6 +85,22 @@ def test_given_a_session_when_somebody_is_added_then_nothing_is_started_anew(
     files.reload()
     standing.check()
     assert standing.broker.child.process.pid == before
+
+
+@pytest.mark.usefixtures("mosquitto", "minded")
+def test_given_many_who_are_shut_out_one_after_the_other_then_the_broker_is_there_without_them(
+    files: BrokerDirectory,
+) -> None:
+    names = [f"u{number}" for number in range(12)]
+    files.add_principals([Principal(id=name, role=Role.USER) for name in names])
+    addresses = [files.address_of(files.principals[name]) for name in names]
+    for name in names:
+        files.remove_principal(name)
+    bob = connected(files, "bob")
+    bob.close(soon())
+    for address in addresses[-2:]:
+        with pytest.raises(NotAuthorized):
+            Bus(address, "removed").connect(soon())
 
 
 # --- what Mosquitto saves --------------------------------------------------------------------

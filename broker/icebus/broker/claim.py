@@ -38,6 +38,7 @@ class Claim:
         if not lock(descriptor, Deadline.after(LOCK_TIMEOUT)):
             os.close(descriptor)
             raise self.in_use()
+        os.ftruncate(descriptor, 0)  # what stands there is the number of one that has ended
         return descriptor
 
     def in_use(self) -> Conflict:
@@ -48,10 +49,9 @@ class Claim:
         )
 
     def record(self, descriptor: int, pid: int) -> None:
-        """Note the pid of the broker that has inherited the lock, and let go of our copy."""
+        """Note the pid of the broker that has inherited the lock: it may be told things."""
         os.ftruncate(descriptor, 0)
-        os.write(descriptor, f"{pid}\n".encode())
-        os.close(descriptor)
+        os.pwrite(descriptor, f"{pid}\n".encode(), 0)
 
     @property
     def pid(self) -> int | None:

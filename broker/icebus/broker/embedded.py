@@ -70,6 +70,7 @@ class EmbeddedBroker:
         self._log = None if to_stderr else self.directory / "mosquitto.log"
         self._program = self._find()
         self._child: Child | None = None
+        self._lock: int | None = None
         self._reader: LogReader | None = None
         self.logins = LoginWatch()
         self._attempts = ATTEMPTS if port is None else 1
@@ -145,12 +146,14 @@ class EmbeddedBroker:
             and _takes_hangups(self._child.process.pid)
         ):
             if not self._child.running or deadline.expired:
+                self._let_go()
                 self.stop(Deadline.after(1))
                 said = self._reader.said[-800:] if self._reader is not None else "see its log"
                 if "Address already in use" in said:
                     raise _PortTaken(self.port)
                 raise BrokerUnavailable(f"Mosquitto did not start on port {self.port}: {said}")
             pause.wait(0.005)
+        self._let_go(self._child.process.pid)
         if self._files.version != read:
             self._files.reload()  # somebody may have changed it after Mosquitto had read it
         if self._reader is not None:
@@ -170,8 +173,17 @@ class EmbeddedBroker:
             raise
         reader.start()
         self._reader = reader
-        self._files.claim.record(lock, child.process.pid)
+        self._lock = lock
         return child
+
+    def _let_go(self, pid: int | None = None) -> None:
+        """Leave the claim to Mosquitto; with its number, once it heeds signals."""
+        if self._lock is None:
+            return
+        if pid is not None:
+            self._files.claim.record(self._lock, pid)
+        os.close(self._lock)
+        self._lock = None
 
     @property
     def child(self) -> Child:

@@ -16,6 +16,7 @@ import re
 import signal
 import subprocess
 import time
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -68,6 +69,11 @@ class Reading:
         pid = self._claim.pid
         if pid is None:
             return
+        # It may end just now, of itself or because it was told to before.
+        with suppress(ProcessLookupError):
+            self._tell(pid)
+
+    def _tell(self, pid: int) -> None:
         over = _lines(self._read) - _lines(self._passwords)
         if over and is_harmed_by_shutting_out():
             names = sorted(each.partition(":")[0] for each in over)
