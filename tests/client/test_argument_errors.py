@@ -53,7 +53,7 @@ OTHERS: dict[str, Callable[[PulseCountClient], object]] = {
     "extend by": lambda client: client.extend("a", "x"),  # type: ignore[arg-type]
     "end": lambda client: client.end(""),
     "attach": lambda client: client.attach(5),  # type: ignore[arg-type]
-    "attach none": lambda client: client.attach(None),  # type: ignore[arg-type]
+    "attach none": lambda client: client.attach(),
     "history": lambda client: client.history(limit="x"),  # type: ignore[arg-type]
     "since": lambda client: client.history(since="x"),  # type: ignore[arg-type]
     "events": lambda client: client.history(events=["x"]),  # type: ignore[list-item]

@@ -13,7 +13,7 @@ from tests.client.background import in_background
 
 from icebus.client import Progress, PulseCountClient
 from icebus.client._evaluating.notebook_bar import NotebookBar, in_notebook, in_words
-from icebus.client._evaluating.progress import Report
+from icebus.client._evaluating.progress import Report, bar
 
 if TYPE_CHECKING:
     from tests.client.scripted_worker import ScriptedWorker
@@ -67,6 +67,18 @@ def test_given_a_function_then_it_is_called_while_it_waits_only_for_what_is_new(
 )
 def test_given_progress_then_it_is_told_in_words(progress: Progress | None, told: str) -> None:
     assert in_words(progress, 8) == told
+
+
+def test_given_a_terminal_when_a_run_goes_on_then_the_bar_tells_rate_time_left_and_what_is_away(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
+    with bar("evaluating", 8) as update:
+        update(Progress(2, 1, 8, 4.0, "the broker is away since 09:00:00"))
+    told = capsys.readouterr()
+    assert told.out == ""
+    for part in ("2/8", "0.5/s", "12s left", "1 failed", "the broker is away since 09:00:00"):
+        assert part in told.err
 
 
 def test_given_a_source_without_a_length_then_no_end_is_made_up() -> None:

@@ -1,9 +1,9 @@
 """The generated parts of docs/architecture.md: life cycles from the tables that the code obeys, the
-map of rooms from the tree, the errors from their classes; and the keys of a worker's configuration
-in docs/worker.md.
+map of rooms from the tree, the errors from their classes; the keys of a worker's configuration in
+docs/worker.md; and all commands in docs/cli.md.
 
-``python -m tests.docs.generated docs/architecture.md`` renews them in place, in either document. It
-stands among the tests because it looks into two components that must not know each other.
+``python -m tests.docs.generated docs/architecture.md`` renews them in place, in each document. It
+stands among the tests because it looks into components that must not know each other.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TypeVar
 
+from tests.docs.command_reference import reference
 from tests.docs.configuration import key_table
 from tests.docs.error_tree import error_tree
 from tests.docs.rooms import room_map
@@ -46,6 +47,7 @@ def renew(text: str) -> str:
         "rooms": room_map(),
         "errors": error_tree(),
         "configuration": key_table(),
+        "commands": reference(),
     }
     return _PART.sub(lambda found: f"{found[1]}\n{parts[found[2]]}\n{found[3]}", text)
 

@@ -6,18 +6,13 @@ import os
 import re
 import shlex
 import sys
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer.main
-from tests.docs import generated
-
-from icebus.broker.cli.app import app as broker_app
-from icebus.client.cli.app import app
-from icebus.control.cli import app as control_app
-from icebus.rack.cli import app as rack_app
-from icebus.worker.cli import app as worker_app
+from tests.docs import command_reference, generated
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -27,6 +22,11 @@ DOCUMENTS = [
     if not path.parent.name.startswith(".")  # a tool's folder, not ours
 ]
 PROGRAMS = ("icebus", "icebus-broker", "icebus-control", "icebus-worker", "icebus-rack")
+BEHIND = ("--", "|", "||", "&&", ";")
+"""What stands behind these is another command's."""
+
+UNIT = r"[Ss]econds|[Bb]ytes|[Dd]egrees|[Dd]ays|times|[Pp]art of"
+"""How a number that is no count says what it is a number of."""
 BIN = Path(sys.executable).parent
 
 
@@ -63,11 +63,7 @@ def test_given_a_document_then_the_commands_it_shows_exist_with_their_options(
     path: Path,
 ) -> None:
     groups: dict[str, Any] = {
-        "icebus": typer.main.get_command(app),
-        "icebus-broker": typer.main.get_command(broker_app),
-        "icebus-control": typer.main.get_command(control_app),
-        "icebus-worker": typer.main.get_command(worker_app),
-        "icebus-rack": typer.main.get_command(rack_app),
+        name: typer.main.get_command(app) for name, app in command_reference.PROGRAMS.items()
     }
     for program, *words in commands(path.read_text()):
         command = groups[program]
@@ -81,9 +77,8 @@ def test_given_a_document_then_the_commands_it_shows_exist_with_their_options(
                 del words[0]  # its value
             else:
                 command = command.commands[name]
-        end = words.index("--") if "--" in words else len(words)
-        for word in words[:end]:
-            if word.startswith("-"):
+        for word in takewhile(lambda word: word not in BEHIND, words):
+            if word.startswith("-") and word != "-":
                 assert word.partition("=")[0] in options_of(command), f"{program} {name} {word}"
 
 
@@ -107,6 +102,32 @@ def test_given_the_code_then_what_is_drawn_from_it_is_up_to_date() -> None:
 def test_given_the_configuration_of_workers_then_its_keys_are_documented_as_they_are() -> None:
     text = (ROOT / "docs" / "worker.md").read_text()
     assert text == generated.renew(text), ".venv/bin/python -m tests.docs.generated docs/worker.md"
+
+
+def test_given_the_programs_then_the_reference_of_their_commands_is_up_to_date() -> None:
+    text = (ROOT / "docs" / "cli.md").read_text()
+    assert text == generated.renew(text), ".venv/bin/python -m tests.docs.generated docs/cli.md"
+
+
+def test_given_a_command_then_all_that_it_takes_says_what_it_is() -> None:
+    silent = [f"{path} {each.opts}" for path, each in command_reference.parameters()]
+    told = [f"{path} {each.opts}" for path, each in command_reference.parameters() if each.help]
+    assert silent == told
+
+
+def test_given_an_option_that_is_a_measure_then_it_says_its_unit_and_what_holds_without() -> None:
+    unclear = []
+    for path, each in command_reference.parameters():
+        is_duration = each.metavar == "DURATION"
+        if each.param_type_name != "option" or not (
+            is_duration or "float" in str(each.type_descriptor.annotation)
+        ):
+            continue
+        if not is_duration and not re.search(UNIT, each.help):
+            unclear.append(f"{path} {each.opts}: its unit")
+        if not command_reference.default_of(each) and not each.required:
+            unclear.append(f"{path} {each.opts}: (default: …)")
+    assert unclear == []
 
 
 @pytest.mark.parametrize("name", ["CONTRIBUTING.md", "docs/architecture.md"])

@@ -51,6 +51,7 @@ DOCUMENTS = {
     "docs/notebooks.md": READ,
     "docs/dashboard.md": "has no blocks",
     "docs/topics.md": READ,
+    "docs/cli.md": "is drawn from the programs; test_docs.py looks whether its options exist",
     "broker/README.md": READ,
     "docs/deploy.md": "tests/deploy/test_document.py has tests of its own for it",
     "docs/boards.md": "needs a board; tests/deploy/test_boards_document.py tries what does not",

@@ -101,6 +101,54 @@ def test_given_a_farm_when_its_logs_are_read_then_each_role_is_shown_what_it_may
     assert icebus("logs", "-f", "-o", "json").code == 2
 
 
+def test_given_a_device_that_is_named_when_told_of_then_all_is_told_that_is_known(
+    icebus: Icebus, held: dict[str, Any], serial: str
+) -> None:
+    (found,) = icebus("devices", serial.lower(), "-o", "json").json()
+    assert (found["serial"], found["state"], found["worker"]) == (serial, "serving", "local")
+    assert (found["user"], found["reservation"]) == ("ann", held["id"])
+    assert found["until"] == held["until"].replace("Z", "+00:00")
+    assert found["history"][0]["event"] == "reserved"
+    told = icebus("devices", serial).stdout
+    assert f"ann (reservation {held['id']}, ends in " in told
+    unknown = icebus("devices", serial, "nothing")
+    assert unknown.code == 3
+    assert "no device 'nothing'" in unknown.stderr
+
+
+def test_given_who_asks_when_told_who_they_are_then_it_is_what_broker_and_control_know(
+    farm: Up, icebus: Icebus, held: dict[str, Any]
+) -> None:
+    ann = icebus("whoami", "-o", "json").json()
+    assert (ann["user"], ann["role"], ann["tls"]) == ("ann", "user", False)
+    assert (ann["limits"]["devices_held"], ann["limits"]["devices"]) == (2, None)
+    assert ann["farm"] == str(farm.directory)
+    assert "2 of all" in icebus("whoami").stdout
+    observer = icebus("--farm", "observer", "whoami", "-o", "json").json()
+    assert (observer["role"], observer["limits"]) == ("observer", None)
+
+
+def test_given_devices_that_are_watched_when_one_changes_then_that_is_told(
+    farm: Up, icebus: Icebus
+) -> None:
+    serials = icebus("devices", "-o", "name").stdout.split()
+    process = farm.machine.start("devices", "--watch", "-o", "jsonl")
+    assert process.stdout is not None
+    try:
+        first = [json.loads(process.stdout.readline()) for _ in serials]
+        assert sorted(each["serial"] for each in first) == sorted(serials)
+        reserved = icebus("reserve", "--serial", serials[0])
+        assert reserved.code == 0, reserved.stderr
+        change = json.loads(process.stdout.readline())
+        assert change["serial"] == serials[0]
+        assert "ann" in (change["user"], json.loads(process.stdout.readline())["user"])
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+    assert process.returncode == 130
+    icebus("release", "--all")
+
+
 def test_given_an_observer_when_it_reads_then_it_is_told_the_same_as_a_user(
     farm: Up, icebus: Icebus, held: dict[str, Any]
 ) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.farm.conftest import descendants
 
 from icebus.client import PulseCountClient
 from icebus.client.dashboard.built import is_built
@@ -146,6 +148,47 @@ def test_given_a_farm_when_told_to_stop_then_nothing_is_left_and_it_comes_back_a
         up.process.send_signal(signal.SIGINT)
         up.process.wait(30)
     assert up.process.returncode == 0
+
+
+def test_given_a_farm_in_the_background_when_it_is_taken_down_then_nothing_is_left_of_it(
+    machine: Machine,
+) -> None:
+    assert machine.run("status").returncode == 3
+    assert machine.run("down").returncode == 0
+    place = machine.home / "farms" / "lab"
+    up = ("up", "--detach", "--boards", "0", "--no-dashboard", "-d", str(place))
+    try:
+        started = machine.run(*up)
+        assert started.returncode == 0, started.stderr
+        assert str(place / "up.log") in started.stderr
+        (told,) = machine.json("status")
+        assert (told["directory"], told["state"], told["ready"]) == (str(place), "up", 0)
+        again = machine.run(*up)
+        assert again.returncode == 1
+        assert "is up already" in again.stderr
+        children = descendants(told["pid"])
+        assert machine.run("down", "elsewhere").returncode == 3
+    finally:
+        ended = machine.run("down", "lab")
+    assert (ended.returncode, ended.stdout) == (0, f"{place} is down\n")
+    assert not any(alive(pid) for pid in (told["pid"], *children))
+    assert machine.run("status").returncode == 3
+    assert not machine.default_profile.exists()
+
+
+def test_given_a_farm_in_the_background_when_it_does_not_come_up_then_its_end_is_told_in_front(
+    machine: Machine,
+) -> None:
+    try:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = str(taken.getsockname()[1])
+            failed = machine.run("up", "--detach", "--boards", "0", "--port", port)
+    finally:
+        machine.run("down", "--all")
+    assert failed.returncode == 5, failed.stderr
+    assert "did not come up" in failed.stderr
+    assert port in failed.stderr
+    assert machine.run("status").returncode == 3
 
 
 def test_given_a_request_in_the_queue_when_the_farm_comes_back_then_it_is_up(

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import queue
 import secrets
 import threading
 from dataclasses import replace
 from pathlib import Path
 
-from icebus.bus import BrokerAddress, Bus, Requester
+from icebus.bus import BrokerAddress, Bus, Incoming, Requester, wait_for
 from icebus.client._profile import Profile
 from icebus.schemas.calls import Request
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import BrokerUnavailable, DeadlineExceeded, NotAuthorized
 from icebus.schemas.ids import BROKER, new_id, new_login
+from icebus.schemas.message import decode
 from icebus.schemas.operations.accounts import Account, PasswdArgs
-from icebus.schemas.topics import BROKER_OPERATION
+from icebus.schemas.topics import ACCOUNT, BROKER_OPERATION
 
 CONNECT_TIMEOUT = 4.0
 ANSWER_TIMEOUT = 4.0
@@ -23,6 +25,9 @@ CLOSE_TIMEOUT = 1.0
 RELOAD_TIMEOUT = 15.0
 """Seconds for the broker to read the new password; it takes milliseconds, or a second where
 Mosquitto is started anew for that."""
+
+HEARD_WITHIN = 0.5
+"""Seconds for what the broker retains to come once it has acknowledged a subscription."""
 
 PAUSE = 0.1
 """Seconds between attempts to connect with it meanwhile."""
@@ -41,6 +46,34 @@ def check(address: BrokerAddress) -> Account | None:
         NotAuthorized: the broker refuses us.
     """
     return _ask(address, "whoami", Request(), ANSWER_TIMEOUT / 2)
+
+
+def own_account(address: BrokerAddress, deadline: Deadline) -> Account | None:
+    """What the broker retains for us of our own account, which observers may read too.
+
+    Returns:
+        None from a broker that has no service to tell.
+
+    Raises:
+        BrokerUnavailable: nothing answers there.
+        NotAuthorized: the broker refuses us.
+    """
+    told: queue.SimpleQueue[Account] = queue.SimpleQueue()
+
+    def note(incoming: Incoming) -> None:
+        if incoming.payload:
+            told.put(decode(Account, incoming.payload))
+
+    bus = Bus(address, f"{address.user}-account", session_expiry=0)
+    bus.connect(deadline)
+    try:
+        subscription = bus.subscribe(ACCOUNT, note, user=address.user)
+        wait_for(subscription.acknowledged, deadline, "the broker")
+        return told.get(timeout=min(HEARD_WITHIN, deadline.remaining))
+    except queue.Empty:
+        return None
+    finally:
+        bus.close(Deadline.after(CLOSE_TIMEOUT))
 
 
 def choose_password(path: Path, now: bool = False) -> Profile:

@@ -15,6 +15,7 @@ from icebus.client._handlers import EventHandler
 from icebus.client._json_values import json_object
 from icebus.client._offers import commonest, merge
 from icebus.client._reservation.device_calls import call_devices
+from icebus.client._reservation.named import reservation_of_environment
 from icebus.client._reservation.queue_place import waited_in_vain_error
 from icebus.client._reservation.reservation import Reservation
 from icebus.client._reservations_by_id import ReservationsById
@@ -212,9 +213,9 @@ class BaseClient(ReservationsById, ABC, Generic[R]):
 
     def attach(
         self,
-        reservation: str,
+        reservation: str | None = None,
         *,
-        take_over: bool = True,
+        take_over: bool | None = None,
         keep_alive: bool | None = None,
         ready: bool = True,
         timeout: float = 30.0,
@@ -226,9 +227,10 @@ class BaseClient(ReservationsById, ABC, Generic[R]):
         wait at the workers: see ``collect``.
 
         Args:
-            reservation: its id.
+            reservation: its id; None for the one that ``$ICEBUS_RESERVATION`` names, as it does for
+                what `icebus run` runs.
             take_over: whether to have it depend on this client if it depends on another; else it
-                still ends with that one.
+                still ends with that one. By default, if ``reservation`` is given.
             keep_alive: whether to extend it while this client lives; by default, if it depends on
                 this client.
             ready: whether to wait until all of its devices are ready; without it, results can be
@@ -241,6 +243,9 @@ class BaseClient(ReservationsById, ABC, Generic[R]):
             DeviceFailed: a device of it can't be used.
             DeadlineExceeded: its devices are not ready in time.
         """
+        take_over = reservation is not None if take_over is None else take_over
+        if reservation is None:
+            reservation = reservation_of_environment()
         check_id(reservation, "reservation")
         deadline = Deadline.after(timeout)
         for document in self.reservations():

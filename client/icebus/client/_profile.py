@@ -62,6 +62,11 @@ class Profile(Credentials):
         )
 
     @property
+    def path(self) -> Path | None:
+        """The file that it was read from, if it was."""
+        return self._path
+
+    @property
     def with_next(self) -> Profile:
         """The same with the password that was asked for, as if it counted already."""
         url = self.url

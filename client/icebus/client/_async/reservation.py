@@ -12,7 +12,7 @@ from icebus.client._async.calls import Calls
 from icebus.client._async.methods import Twin, at_once, awaited
 from icebus.client._reservation.queue_place import Waiting
 from icebus.client._reservation.reservation import Reservation
-from icebus.schemas.errors import ReservationEnded
+from icebus.schemas.errors import IcebusError, ReservationEnded
 from icebus.schemas.operations import reservations
 
 
@@ -69,6 +69,11 @@ class AsyncReservation(Twin):
     def ended(self) -> ReservationEnded | None:
         """Why it is over; None while it lives."""
         return self._reservation.ended
+
+    @property
+    def lost(self) -> IcebusError | None:
+        """Why its devices can't be used any more by this client; None while they can."""
+        return self._reservation.lost
 
     @property
     def closed(self) -> bool:

@@ -107,6 +107,8 @@ class MeasuringBoards(Reservation, Generic[R]):
                 - ``validate=True``: whether to refuse bitstreams that would not configure an FPGA.
                 - ``repeats=1``: how often each is measured; :func:`summarise` says what comes of
                   more than once.
+                - ``timeout=None``: seconds for the whole run, after which it is left: what waits at
+                  boards is withdrawn, and has no outcome.
                 - ``stall=300.0``: seconds without a sign of life of a board after which its
                   evaluations fail, beside what a ``window`` in ``args`` takes.
                 - ``progress=False``: True for a bar, in a notebook or on stderr, or a function to
@@ -117,6 +119,7 @@ class MeasuringBoards(Reservation, Generic[R]):
 
         Raises:
             EvaluationsFailed: after the last outcome, if any evaluation has no result.
+            DeadlineExceeded: the time for the run was up.
             InvalidRequest: something that is no bitstream at all, such as a missing file, or
                 ``args`` that JSON can't hold.
             InternalError: something failed in the client that nobody foresaw.
@@ -160,6 +163,7 @@ class MeasuringBoards(Reservation, Generic[R]):
 
         Raises:
             EvaluationsFailed: after the last outcome, if any bitstream has no result.
+            DeadlineExceeded: the time for the run was up.
             InvalidRequest: something that is no bitstream at all, such as a missing file, or
                 ``args`` that JSON can't hold.
             InternalError: something failed in the client that nobody foresaw.
@@ -393,6 +397,8 @@ class MeasuringBoards(Reservation, Generic[R]):
 def _all(run: Run[R], outcomes: Generator[R | Failure]) -> Generator[R | Failure]:
     """All outcomes, and then why there are no more, if not because the source has ended."""
     yield from outcomes
+    if run.timed_out is not None:
+        raise run.timed_out
     if run.no_board_error is not None:
         raise run.no_board_error
 
@@ -410,6 +416,8 @@ def _results(run: Run[R], outcomes: Generator[R | Failure]) -> Generator[R]:
             failed += 1
             if len(failures) < KEPT_FAILURES:
                 failures.append(outcome)
+    if run.timed_out is not None:
+        raise run.timed_out
     if failures:
         raise EvaluationsFailed.of(failures, failed, total) from run.no_board_error
     if run.no_board_error is not None:

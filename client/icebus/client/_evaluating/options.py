@@ -28,6 +28,19 @@ WINDOW = "window"
 """Argument of a measurement that says how many seconds a board measures, in any kind with one."""
 
 
+def check_timeout(timeout: float | None) -> None:
+    """Refuse what is no number of seconds that a run may take.
+
+    Raises:
+        InvalidRequest: it is none.
+    """
+    if timeout is None:
+        return
+    is_number = isinstance(timeout, int | float) and not isinstance(timeout, bool)
+    if not is_number or math.isnan(timeout) or timeout < 0:
+        raise InvalidRequest(f"timeout={timeout!r}: give a number of seconds, or None for no end")
+
+
 class EvaluateOptions(TypedDict, total=False):
     """The options of :meth:`MeasuringBoards.evaluate`, which says what they mean."""
 
@@ -35,6 +48,7 @@ class EvaluateOptions(TypedDict, total=False):
     args: Mapping[str, Any]
     validate: bool
     repeats: int
+    timeout: float | None
     stall: float
     progress: ProgressOption
     acknowledge: bool
@@ -54,6 +68,7 @@ class Options:
     args: Mapping[str, Any] = field(default_factory=dict)
     validate: bool = True
     repeats: int = 1
+    timeout: float | None = None
     stall: float = STALL
     patience: float = NO_BOARD_TIMEOUT
     broker_away: float = BROKER_AWAY
@@ -65,6 +80,7 @@ class Options:
             raise InvalidRequest(
                 f"repeats={self.repeats!r}: each bitstream is measured 1 or more times"
             )
+        check_timeout(self.timeout)
 
     @property
     def window(self) -> float:

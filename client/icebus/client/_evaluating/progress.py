@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeVar
 from icebus.client._evaluating.notebook_bar import NotebookBar, in_notebook
 from icebus.schemas.logs import printable
 from icebus.schemas.measuring import Failure, Outcome
+from icebus.schemas.wording import show_duration
 
 
 @dataclass(frozen=True)
@@ -133,6 +134,7 @@ def bar(
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]}"),
+        TextColumn("{task.fields[left]}"),
         TextColumn("{task.fields[failed]}", style="red"),
         Elapsed(),
         TextColumn("{task.fields[missing]}", style="bold red", markup=False),
@@ -140,15 +142,17 @@ def bar(
     # Left to itself, rich would take stdout too, and send the data to the terminal.
     console = Console(file=sys.stderr)
     with Bar(*columns, console=console, transient=transient, redirect_stdout=False) as shown:
-        task = shown.add_task(what, total=total, rate="", failed="", missing="")
+        task = shown.add_task(what, total=total, rate="", left="", failed="", missing="")
 
         def update(progress: Progress) -> None:
             failed = f"{progress.failed} failed" if progress.failed else ""
             rate = f"{progress.rate:.3g}/s"
+            left = "" if progress.left is None else f"{show_duration(progress.left)} left"
             shown.update(
                 task,
                 completed=progress.done,
                 rate=rate,
+                left=left,
                 failed=failed,
                 missing=printable(progress.missing),
             )

@@ -40,7 +40,12 @@ from icebus.client._evaluating.run_state import (
 )
 from icebus.client._reservation.reservation import Reservation
 from icebus.schemas.deadline import Deadline
-from icebus.schemas.errors import EvaluationWithdrawn, IcebusError, InternalError
+from icebus.schemas.errors import (
+    DeadlineExceeded,
+    EvaluationWithdrawn,
+    IcebusError,
+    InternalError,
+)
 from icebus.schemas.measuring import Failure, Outcome, Result
 from icebus.schemas.message import now as present
 
@@ -75,6 +80,7 @@ class Run(Generic[R]):
         batch: its id on the bus.
         no_board_error: why the run ended before its source did, when no board was left.
         on_waiting: called about once a second, on the caller's thread, while it waits for outcomes.
+        timed_out: the error for a run that was left because its time was up, if it was.
     """
 
     def __init__(
@@ -88,6 +94,7 @@ class Run(Generic[R]):
         self.batch = distribution.batch
         self.no_board_error: IcebusError | None = None
         self.on_waiting: Callable[[], object] = lambda: None
+        self.timed_out: DeadlineExceeded | None = None
         self._connection = connection
         self._reservation = reservation
         self._acknowledger = acknowledger
@@ -108,6 +115,7 @@ class Run(Generic[R]):
         now = time.monotonic()
         self._state = RunState(distribution, options, now)
         self._next_tick = now + TICK
+        self._deadline = None if options.timeout is None else Deadline.after(options.timeout)
         self._ready: deque[R | Failure] = deque()
         self._not_taken = set[tuple[str, str]]()
         self._calls_scheduled = False
@@ -139,6 +147,12 @@ class Run(Generic[R]):
         items = self._items(source)
         while True:
             yield from self._take_ready()
+            if self._deadline is not None and self._deadline.expired:
+                self.timed_out = DeadlineExceeded(
+                    f"the run did not end within {self._options.timeout:g} s; what has no outcome "
+                    "was not measured"
+                )
+                return
             if time.monotonic() >= self._next_tick:
                 self._next_tick = time.monotonic() + TICK
                 self._tick()
@@ -232,7 +246,8 @@ class Run(Generic[R]):
     def _wait(self) -> None:
         with self._condition:
             if not self._has_work():
-                wait_on(self._condition, TICK)
+                left = TICK if self._deadline is None else min(TICK, self._deadline.remaining)
+                wait_on(self._condition, left)
 
     def _has_work(self) -> bool:
         """Whether there is anything for the caller's thread to do."""

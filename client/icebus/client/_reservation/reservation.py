@@ -63,6 +63,14 @@ class Reservation(FollowedReservation):
             return self._state.ended
 
     @property
+    def lost(self) -> IcebusError | None:
+        """Why its devices can't be used any more by this client; None while they can.
+
+        It has ended, or the broker knows this user no longer.
+        """
+        return self.ended or self._connection.refusal
+
+    @property
     def waiting(self) -> Waiting | None:
         """Where it stood in the queue when that was last told; None if it never waited."""
         with self._condition:

@@ -18,6 +18,7 @@ from icebus.client.cli.commands import (
     dashboard,
     devices,
     doctor,
+    down,
     evaluate,
     history,
     kinds,
@@ -31,11 +32,16 @@ from icebus.client.cli.commands import (
     reservations,
     results,
     simulate,
+    status,
     timeline,
     top,
     up,
     watch,
+    whoami,
     workers,
+)
+from icebus.client.cli.commands import (
+    run as holding,
 )
 from icebus.client.cli.common_options import Farm, Verbose, log_verbosely, with_common_options
 from icebus.client.cli.connecting import FARM
@@ -97,22 +103,22 @@ def options(
 
 PANELS = {
     "Farm": (
-        *("up", "dashboard", "doctor", "workers", "devices", "kinds", "top", "watch", "history"),
-        *("logs", "login", "passwd"),
+        *("up", "down", "status", "dashboard", "doctor", "workers", "devices", "kinds", "top"),
+        *("watch", "history", "logs", "whoami", "login", "passwd"),
     ),
     "Boards": (
         *("available", "reserve", "reservations", "extend", "reboot", "release"),
-        *("transfer", "accept", "decline", "limits"),
+        *("transfer", "accept", "decline", "limits", "run"),
     ),
     "Evaluate": ("evaluate", "map", "results", "timeline", "call", "simulate", "circuit"),
 }
 """How `icebus --help` groups the commands."""
 
 for _module in (
-    *(up, dashboard, doctor, workers, devices, kinds, top, watch, history, logs),
-    *(login, profiles, admin),
-    *(reservations, offers, limits, reboot, evaluate, map, results, timeline),
-    *(call, simulate, circuit),
+    *(up, down, status, dashboard, doctor, workers, devices, kinds, top, watch, history, logs),
+    *(whoami, login, profiles, admin),
+    *(reservations, holding, offers, limits, reboot),
+    *(evaluate, map, results, timeline, call, simulate, circuit),
 ):
     _module.add_to(app)
 

@@ -21,7 +21,6 @@ from icebus.client.cli.signatures import (
     type_of,
     types,
 )
-from icebus.schemas.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from icebus.schemas.files import Blob
@@ -103,6 +102,8 @@ def _parse(words: Sequence[str], schema: Schema, read: Read, usage: str) -> Argu
         if missing:
             raise _InvalidWord(f"{', '.join(missing)} is missing")
     except _InvalidWord as wrong:
+        from icebus.schemas.errors import InvalidRequest
+
         raise InvalidRequest(f"{wrong}; {usage}") from None
     return arguments
 

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import logging
+import os
+import tempfile
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 import typer
@@ -22,6 +27,9 @@ if TYPE_CHECKING:
 
 ANSWER_TIME = 1.0
 """Seconds that somebody who has pressed TAB waits at most."""
+
+SILENT_FOR = 30.0
+"""Seconds for which a farm that did not answer in time is not asked again: nobody waits twice."""
 
 Words: TypeAlias = list[tuple[str, str]]
 """What may stand there, and what it is."""
@@ -77,6 +85,17 @@ def complete_farm(incomplete: str) -> Words:
     from icebus.client._saved_profiles import SavedProfiles
 
     return [(name, "") for name in SavedProfiles().names if name.startswith(incomplete)]
+
+
+def complete_running_farm(incomplete: str) -> Words:
+    """Farms that run on this machine, by their directories."""
+    from icebus.client.local_farm.running_farms import running_farms
+
+    return [
+        (str(farm.directory), f"{counted(farm.boards, 'board')}, since {farm.since:%Y-%m-%d %H:%M}")
+        for farm in running_farms()
+        if str(farm.directory).startswith(incomplete)
+    ]
 
 
 def complete_any_reservation(ctx: typer.Context, incomplete: str) -> Words:
@@ -221,10 +240,13 @@ def _matching(
     candidates: Callable[[Survey, str], Iterator[tuple[str, str]]],
 ) -> Words:
     """What ``candidates`` finds on the farm that begins with what was typed."""
+    found: dict[str, str] = {}
+    named = ctx.params.get("common_farm") or ctx.find_root().params.get("farm")
+    silent = SilentFarm(named)
+    if silent.lately:
+        return []
     # Loaded before the clock runs, so that the farm has all of the time that there is.
     import_module("icebus.client._survey")
-    found: dict[str, str] = {}
-    named = ctx.find_root().params.get("farm")
 
     def ask() -> None:
         # Nobody has asked for an error here, and one would be written over the prompt.
@@ -239,10 +261,41 @@ def _matching(
     asking.start()
     asking.join(ANSWER_TIME)
     if asking.is_alive():
+        silent.note()
         return []  # it may still have something to say
     logging.disable(logging.NOTSET)
     words = list(found.items())
     return [(word, _line(about)) for word, about in words if word.startswith(incomplete)]
+
+
+class SilentFarm:
+    """Remembers for a while that a farm did not answer.
+
+    Args:
+        named: as `--farm` names it; None where it does not.
+    """
+
+    def __init__(self, named: str | None) -> None:
+        meant = (named, os.environ.get("ICEBUS_URL"), os.environ.get("ICEBUS_FARM"))
+        name = hashlib.sha256(repr(meant).encode(errors="replace")).hexdigest()[:16]
+        folder = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
+        self._marker = Path(folder, f"icebus-silent-{os.getuid()}-{name}")
+
+    @property
+    def lately(self) -> bool:
+        """Whether it did not when it was asked last, a moment ago."""
+        try:
+            status = self._marker.lstat()
+        except OSError:
+            return False
+        return status.st_uid == os.getuid() and 0 <= time.time() - status.st_mtime < SILENT_FOR
+
+    def note(self) -> None:
+        """It did not answer."""
+        with contextlib.suppress(OSError):
+            flags = os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+            os.close(os.open(self._marker, flags, 0o600))
+            os.utime(self._marker, follow_symlinks=False)
 
 
 def _ask(named: str | None, topics: Sequence[str]) -> tuple[Survey, str]:

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import typer
 
+from icebus.client.cli.bitstream_reading import (
+    BitstreamFiles,
+    names_of_bitstreams,
+    open_files,
+)
 from icebus.client.cli.connecting import connect_measuring
-from icebus.client.cli.exit_codes import FAILED
+from icebus.client.cli.exit_codes import FAILED, OK, TIMED_OUT
+from icebus.client.cli.expected import Expected
 from icebus.client.cli.kind_schemas import measurement_args, measuring_kind, reservation_args
 from icebus.client.cli.options import KIND
-from icebus.client.cli.outcomes import FILE, OutcomePrinter
-from icebus.client.cli.output import Format, print_message
+from icebus.client.cli.outcomes import OutcomePrinter, Sums
+from icebus.client.cli.output import Format, print_message, print_note
 from icebus.client.cli.plotting import check_plot, plotting, with_waveform
 from icebus.client.cli.progress import queue_messages, run_progress, waiting_message
-from icebus.client.cli.stdin import STDIN, read_stdin, telling_what_is_read
 from icebus.client.cli.timeline_plot import drawing_timeline
 from icebus.schemas.wording import counted
 
@@ -27,6 +32,9 @@ if TYPE_CHECKING:
     from icebus.client._evaluating.boards import MeasuringBoards
     from icebus.client._measuring_client import GenericMeasuringClient, GenericResult
     from icebus.schemas.components import KindInfo
+    from icebus.schemas.deadline import Deadline
+
+Bitstreams: TypeAlias = "Sequence[Bitstream] | BitstreamFiles"
 
 
 @dataclass(frozen=True)
@@ -77,6 +85,9 @@ class Measurement:
         on_each: whether each is measured on each board, else on any one.
         plot: where to draw what was measured.
         timeline: where to draw when.
+        recursive: whether folders in folders are looked into.
+        repeats: how often each is measured.
+        timeout: seconds for all of it; None for as long as it takes.
     """
 
     files: Sequence[Path]
@@ -85,118 +96,145 @@ class Measurement:
     on_each: bool
     plot: Path | None = None
     timeline: Path | None = None
+    recursive: bool = False
+    repeats: int = 1
+    timeout: float | None = None
+
+    @property
+    def deadline(self) -> Deadline | None:
+        """When all of it has to be over; from now."""
+        from icebus.schemas.deadline import Deadline
+
+        return None if self.timeout is None else Deadline.after(self.timeout)
 
 
 def measure(measurement: Measurement, request: BoardRequest, output: Format) -> None:
     """Measure bitstreams and print what comes of it.
 
     Raises:
-        typer.Exit: some have no result.
+        typer.Exit: some have no result, or the time was up.
     """
-    from icebus.client._evaluating.withdrawing import in_words
+    from icebus.schemas.errors import DeadlineExceeded, NotEnoughDevices
 
     if request.count is not None and request.serials:
         raise typer.BadParameter("give either how many (-n) or which (--serial)")
     check_plot(measurement.plot)
     check_plot(measurement.timeline, "--timeline")
-    bitstreams = read_all(measurement.files, validate=measurement.validate)
-    with connect_measuring(request.kind or "") as client:
+    deadline = measurement.deadline
+    bitstreams = open_files(
+        measurement.files, validate=measurement.validate, recursive=measurement.recursive
+    )
+    with connect_measuring(request.kind or "") as client, ExitStack() as stack:
         kinds = client.kinds()
         if request.kind is not None:
             # What is wrong is told before anything is reserved.
             measurement_args(request.kind, measuring_kind(kinds, request.kind), measurement.args)
-        with _boards(client, request, kinds) as boards:
-            info = measuring_kind(kinds, boards.kind)
-            names = [each.name for each in bitstreams]
-            printer = OutcomePrinter(output, info, names, on_printed=boards.acknowledge)
-            given = measurement_args(boards.kind, info, measurement.args)
-            args = with_waveform(info, given, measurement.plot)
-            # As they are called, whatever case they were typed in.
-            named = [boards.device(each).serial for each in request.serials]
-            chosen = named or boards.serials
-            total = len(bitstreams) * (len(chosen) if measurement.on_each else 1)
-            print_message(
-                f"{counted(total, 'evaluation')} on {' '.join(chosen)} (reservation {boards.id})"
+        try:
+            boards = stack.enter_context(_boards(client, request, kinds, deadline))
+        except (DeadlineExceeded, NotEnoughDevices) as error:
+            if deadline is None or not deadline.expired:
+                raise
+            why = "" if isinstance(error, DeadlineExceeded) else f": {error.message}"
+            print_message(f"icebus: the time was up before there were boards{why}")
+            raise typer.Exit(TIMED_OUT) from None
+        info = measuring_kind(kinds, boards.kind)
+        code = _run(
+            client, boards, bitstreams, measurement, request.serials, info, output, deadline
+        )
+    if code:
+        raise typer.Exit(code)
+
+
+def _run(
+    client: GenericMeasuringClient,
+    boards: MeasuringBoards[GenericResult],
+    bitstreams: Bitstreams,
+    measurement: Measurement,
+    serials: Sequence[str],
+    info: KindInfo,
+    output: Format,
+    deadline: Deadline | None,
+) -> int:
+    """Measure on boards that are held; returns the exit code."""
+    from icebus.client._evaluating.withdrawing import in_words
+    from icebus.schemas.errors import DeadlineExceeded
+
+    names = names_of_bitstreams(bitstreams)
+    # As they are called, whatever case they were typed in.
+    named = [boards.device(each).serial for each in serials]
+    chosen = named or boards.serials
+    copies = chosen if measurement.on_each else [""]
+    expected = Expected(names, copies, measurement.repeats)
+    printer = OutcomePrinter(
+        output,
+        info,
+        names,
+        on_printed=boards.acknowledge,
+        sums=None if measurement.repeats == 1 else Sums(each_board=measurement.on_each),
+    )
+    given = measurement_args(boards.kind, info, measurement.args)
+    args = with_waveform(info, given, measurement.plot)
+    print_note(
+        f"{counted(expected.total, 'evaluation')} on {' '.join(chosen)} (reservation {boards.id})"
+    )
+    run = boards.evaluate_outcomes if measurement.on_each else boards.map_outcomes
+    timed_out = False
+    try:
+        with (
+            plotting(measurement.plot, info, names) as plot,
+            drawing_timeline(measurement.timeline) as times,
+            run_progress("evaluating", expected.total, streams=printer.streams) as progress,
+        ):
+            outcomes = run(
+                bitstreams,
+                serials=named or None,
+                args=args,
+                validate=measurement.validate,
+                repeats=measurement.repeats,
+                timeout=None if deadline is None else deadline.remaining,
+                progress=progress,
+                acknowledge=False,
             )
-            run = boards.evaluate_outcomes if measurement.on_each else boards.map_outcomes
             try:
-                with (
-                    plotting(measurement.plot, info, names) as plot,
-                    drawing_timeline(measurement.timeline) as times,
-                    run_progress("evaluating", total, streams=printer.streams) as progress,
-                ):
-                    outcomes = run(
-                        bitstreams,
-                        serials=named or None,
-                        args=args,
-                        validate=measurement.validate,
-                        progress=progress,
-                        acknowledge=False,
-                    )
-                    with closing(outcomes):
-                        for outcome in outcomes:
-                            printer.print(outcome)
-                            if plot is not None:
-                                plot.add(outcome)
-                            if times is not None:
-                                times.add(outcome)
-            finally:
-                # Also what came before Ctrl-C, or before the farm was gone.
-                printer.print_rest()
-                if boards.withdrawn is not None:
-                    # One that was made for this run is released when it ends.
-                    kept = boards.document.client != client.id
-                    print_message(f"icebus: {in_words(boards.withdrawn, kept=kept)}")
+                with closing(outcomes):
+                    for outcome in outcomes:
+                        expected.note(outcome)
+                        printer.print(outcome)
+                        if plot is not None:
+                            plot.add(outcome)
+                        if times is not None:
+                            times.add(outcome)
+            except DeadlineExceeded:
+                if deadline is None or not deadline.expired:
+                    raise
+                timed_out = True
+    finally:
+        # Also what came before Ctrl-C, or before the farm was gone.
+        printer.print_rest()
+        if boards.withdrawn is not None:
+            # One that was made for this run is released when it ends.
+            kept = boards.document.client != client.id
+            print_message(f"icebus: {in_words(boards.withdrawn, kept=kept)}")
+    if timed_out:
+        print_message(f"icebus: the time is up: {expected.missing_in_words()}")
     if printer.failed:
         print_message(f"icebus: {printer.failed} of {printer.printed} evaluations failed")
+    if timed_out:
+        return TIMED_OUT
     undrawn = any(each is not None and each.failed for each in (plot, times))
-    if printer.failed or undrawn:
-        raise typer.Exit(FAILED)
-
-
-def read_all(files: Sequence[Path], *, validate: bool) -> list[Bitstream]:
-    """The bitstreams in the files; all that is wrong with any is told before anything is reserved.
-
-    Raises:
-        InvalidRequest: a file can't be read.
-        BitstreamInvalid: a file holds no valid bitstream.
-    """
-    from icebus.client._evaluating.bitstreams import Bitstream
-    from icebus.client._json_values import printable
-    from icebus.schemas.errors import IcebusError
-
-    piped = read_stdin(files)
-    names = [path.name for path in files]
-    bitstreams: list[Bitstream] = []
-    problems: list[IcebusError] = []
-    for path in files:
-        # Files of one name from several folders are told apart by their paths.
-        name = path.name if names.count(path.name) == 1 else str(path)
-        try:
-            if path == STDIN and piped is not None:
-                read = Bitstream.of(piped, "stdin", {FILE: str(path)}, validate=validate)
-            else:
-                # A folder's name may be no text that JSON can carry.
-                named = {FILE: printable(str(path))}
-                with telling_what_is_read(path):
-                    read = Bitstream.read(path, named, name=name, validate=validate)
-            read.check()
-        except IcebusError as error:
-            problems.append(error)
-        else:
-            bitstreams.append(read)
-    for problem in problems[:-1]:
-        print_message(f"icebus: {problem.message}")
-    if problems:
-        raise problems[-1]
-    return bitstreams
+    return FAILED if printer.failed or undrawn else OK
 
 
 @contextmanager
 def _boards(
-    client: GenericMeasuringClient, request: BoardRequest, kinds: Mapping[str, KindInfo]
+    client: GenericMeasuringClient,
+    request: BoardRequest,
+    kinds: Mapping[str, KindInfo],
+    deadline: Deadline | None,
 ) -> Iterator[MeasuringBoards[GenericResult]]:
     """The boards to use: of a reservation that is held, or of one for this run only."""
+    from icebus.client._client import PREPARE_TIMEOUT
+
     kind = request.kind or KIND
     reservation = None if request.reserves else request.reservation
     serials = list(request.serials)
@@ -206,7 +244,9 @@ def _boards(
         reservation = _held(client, kind)
     if reservation is not None:
         with waiting_message(f"waiting for reservation {reservation}"):
-            boards = client.attach(reservation, take_over=False, keep_alive=True)
+            boards = client.attach(
+                reservation, take_over=False, keep_alive=True, timeout=_at_most(30.0, deadline)
+            )
     else:
         args = reservation_args(kind, measuring_kind(kinds, kind), request.args)
         with queue_messages(client, "preparing boards", request.wait):
@@ -216,7 +256,8 @@ def _boards(
                 selector=request.selector,
                 kind=kind,
                 args=args,
-                wait=request.wait or 0.0,
+                wait=_at_most(request.wait or 0.0, deadline),
+                timeout=_at_most(PREPARE_TIMEOUT, deadline),
                 priority=request.priority,
                 replace=request.replace,
             )
@@ -224,6 +265,11 @@ def _boards(
         for serial in serials:
             boards.device(serial)
         yield boards
+
+
+def _at_most(seconds: float, deadline: Deadline | None) -> float:
+    """So many seconds, or as many as there are."""
+    return seconds if deadline is None else min(seconds, deadline.remaining)
 
 
 def _held(client: GenericMeasuringClient, kind: str) -> str | None:

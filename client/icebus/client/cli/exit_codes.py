@@ -6,6 +6,8 @@ import os
 from functools import cache
 from typing import TYPE_CHECKING, Final
 
+from icebus.client._reservation.named import VARIABLE
+
 if TYPE_CHECKING:
     from icebus.schemas.errors import IcebusError
 
@@ -16,6 +18,7 @@ NOT_FOUND: Final = 3
 NOT_ENOUGH: Final = 4
 UNREACHABLE: Final = 5
 INVALID: Final = 6
+TIMED_OUT: Final = 124
 INTERRUPTED: Final = 130
 
 EXIT_CODES: Final = {
@@ -26,12 +29,10 @@ EXIT_CODES: Final = {
     NOT_ENOUGH: "not enough devices free, or more than you may have",
     UNREACHABLE: "no farm, broker, program or answer",
     INVALID: "invalid input, such as a broken bitstream",
+    TIMED_OUT: "the time of --timeout was up before all was measured",
     INTERRUPTED: "interrupted",
 }
 """What each exit code means, as `icebus --help` tells it."""
-
-VARIABLE: Final = "ICEBUS_RESERVATION"
-"""Names the reservation to use, as `icebus reserve --shell` has it."""
 
 _COMMAND: Final = "`icebus "
 

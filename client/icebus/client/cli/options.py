@@ -34,12 +34,13 @@ def duration(text: str | float) -> float:
 Output = Annotated[Format, typer.Option("--output", "-o", help="Form of what goes to stdout.")]
 Kind = Annotated[
     str,
-    typer.Option("--kind", help="What the boards are for.", autocompletion=complete_kind),
+    typer.Option("--kind", "-k", help="What the boards are for.", autocompletion=complete_kind),
 ]
 MeasuringKind = Annotated[
     str | None,
     typer.Option(
         "--kind",
+        "-k",
         help="What the boards are to measure. (default: pulsecount)",
         autocompletion=complete_measuring_kind,
     ),
@@ -65,7 +66,39 @@ MeasurementArgs = Annotated[
 Files = Annotated[
     list[Path],
     # Each that can't be read has an error of its own, whatever keeps it from being read.
-    typer.Argument(help="Bitstreams (.bin) for the iCE40UP5K; - is stdin.", readable=False),
+    typer.Argument(
+        help="Bitstreams (.bin) for the iCE40UP5K, folders of them, or quoted patterns such as "
+        "'runs/*/best.bin'; - is stdin.",
+        readable=False,
+    ),
+]
+Recursive = Annotated[
+    bool, typer.Option("--recursive", "-R", help="Look into the folders in folders, too.")
+]
+Repeat = Annotated[
+    int,
+    typer.Option(
+        "--repeat",
+        min=1,
+        metavar="TIMES",
+        help="Measure each so many times. A table then has a line for each with number, median "
+        "and spread (highest less lowest); other forms have each measurement.",
+    ),
+]
+Timeout = Annotated[
+    float | None,
+    typer.Option(
+        "--timeout",
+        parser=duration,
+        metavar="DURATION",
+        help="End the run after so long, waiting for boards included: what was not measured by "
+        "then is told, and the exit code is 124. (default: it takes as long as it takes)",
+        show_default=False,
+    ),
+]
+Quiet = Annotated[
+    bool,
+    typer.Option("--quiet", "-q", help="Say nothing on stderr but what went wrong, and no bar."),
 ]
 ReservationId = Annotated[
     str | None,
@@ -73,16 +106,21 @@ ReservationId = Annotated[
         "--reservation",
         "-r",
         envvar="ICEBUS_RESERVATION",
-        help="Whose boards to use.",
+        help="Whose boards to use. (default: the one that you hold)",
         autocompletion=complete_reservation,
     ),
 ]
 Count = Annotated[
-    int | None, typer.Option("--count", "-n", min=1, help="Reserve so many for this run.")
+    int | None, typer.Option("--count", "-n", min=1, help="Reserve so many boards for this run.")
 ]
 Serials = Annotated[
     list[str] | None,
-    typer.Option("--serial", "-s", help="Use only these boards.", autocompletion=complete_serial),
+    typer.Option(
+        "--serial",
+        "-s",
+        help="Use only these boards; may be given repeatedly. (default: all of the reservation)",
+        autocompletion=complete_serial,
+    ),
 ]
 Validate = Annotated[bool, typer.Option(help="Refuse bitstreams that would not configure an FPGA.")]
 Selector = Annotated[
@@ -91,7 +129,7 @@ Selector = Annotated[
         "--selector",
         "-l",
         metavar="LABELS",
-        help="Labels that boards must have, such as chip=rp2040,rack!=b.",
+        help="Labels that boards must have, such as chip=rp2040,rack!=b. (default: any)",
         autocompletion=complete_selector,
     ),
 ]
@@ -117,7 +155,7 @@ Wait = Annotated[
         "--wait",
         parser=duration,
         metavar="DURATION",
-        help="Stand in the queue for so long, if boards can't be had now.",
+        help="Stand in the queue for so long, if boards can't be had now. (default: not at all)",
         show_default=False,
     ),
 ]

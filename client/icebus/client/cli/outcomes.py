@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from icebus.client.cli.kind_schemas import columns, measured_fields
 from icebus.client.cli.output import (
+    Column,
     CsvPrinter,
     Format,
     plain,
@@ -16,6 +18,7 @@ from icebus.client.cli.output import (
     print_message,
     table,
 )
+from icebus.client.cli.signatures import NUMERIC, types
 from icebus.schemas.logs import printable
 
 if TYPE_CHECKING:
@@ -32,6 +35,17 @@ TIMES = ("queued", "waited", "configured", "at", "delivered")
 ``upload`` and ``window``."""
 
 
+@dataclass(frozen=True)
+class Sums:
+    """That a table has a line for all measurements of a bitstream, rather than one for each.
+
+    Attributes:
+        each_board: whether for each board by itself.
+    """
+
+    each_board: bool
+
+
 class OutcomePrinter:
     """Prints outcomes in the form asked for, at once or together at the end.
 
@@ -40,6 +54,7 @@ class OutcomePrinter:
         info: the kind as workers offer it; None when none does.
         order: names of the bitstreams, in the order of a table.
         on_printed: called with each outcome once it stands on stdout.
+        sums: how a table sums up measurements; None for not at all.
 
     Attributes:
         streams: whether outcomes are printed as they come.
@@ -54,6 +69,7 @@ class OutcomePrinter:
         order: Sequence[str] = (),
         *,
         on_printed: Callable[[GenericResult | Failure], object],
+        sums: Sums | None = None,
     ) -> None:
         measured = measured_fields(info)
         self.streams = output in (Format.JSONL, Format.CSV, Format.NAME)
@@ -64,6 +80,7 @@ class OutcomePrinter:
         self._measured = measured
         self._order = {name: index for index, name in enumerate(order)}
         self._on_printed = on_printed
+        self._sums = sums
         self._rows: list[tuple[dict[str, Any], GenericResult | Failure]] = []
         self._messages: set[str] = set()
         self._csv = CsvPrinter(csv_fields(self._names)) if output is Format.CSV else None
@@ -85,7 +102,8 @@ class OutcomePrinter:
         elif self._output is Format.JSONL:
             print_json(row)
         elif not self.streams:
-            self._rows.append((row, outcome))
+            # Without the bitstream's bytes, which would stay in memory with it.
+            self._rows.append((row, outcome.with_source(None)))
             return
         elif "error" not in row:
             name = printable(outcome.bitstream)  # or a name with a newline were two
@@ -104,10 +122,46 @@ class OutcomePrinter:
         )
         if self._output is Format.JSON:
             print_json(rows, indent=2)
+        elif self._output is Format.TABLE and self._sums is not None and self._number is not None:
+            self._print_sums(self._number, self._sums)
         elif self._output is Format.TABLE and (good := [row for row in rows if "error" not in row]):
             print_line(table(good, columns(self._measured, good)))
         for _, outcome in self._rows:
             self._on_printed(outcome)
+
+    @property
+    def _number(self) -> str | None:
+        """The first thing measured that is a number; None where none is."""
+        numbers = (each.name for each in self._measured if types(each.schema) & NUMERIC)
+        return next(numbers, None)
+
+    def _print_sums(self, number: str, sums: Sums) -> None:
+        from icebus.client._evaluating.summary import summarise
+
+        outcomes = [outcome for _, outcome in self._rows]
+        found = summarise(outcomes, number, each_board=sums.each_board)
+        found.sort(key=lambda each: (self._order.get(each.bitstream, 0), each.serial))
+        rows = [
+            {
+                "bitstream": each.bitstream,
+                "serial": each.serial,
+                "n": each.n,
+                f"median_{number}": each.median,
+                "spread": each.spread,
+                "failed": each.failures or None,
+            }
+            for each in found
+        ]
+        columns = [Column("bitstream"), *([Column("serial")] if sums.each_board else [])]
+        columns += [Column("n", right=True), Column(f"median_{number}", _shown_number, right=True)]
+        columns.append(Column("spread", _shown_number, right=True))
+        if any(row["failed"] for row in rows):
+            columns.append(Column("failed", right=True))
+        print_line(table(rows, columns))
+
+
+def _shown_number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.10g}"
 
 
 def csv_fields(measured: Sequence[str]) -> list[str]:

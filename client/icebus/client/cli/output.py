@@ -12,6 +12,7 @@ import re
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -140,6 +141,16 @@ def print_message(text: str) -> None:
     with contextlib.suppress(OSError):
         sys.stderr.write(printable(text, "\n\t") + "\n")
         sys.stderr.flush()
+
+
+QUIET: ContextVar[bool] = ContextVar("quiet", default=False)
+"""Whether only what went wrong is to be said on stderr."""
+
+
+def print_note(text: str) -> None:
+    """Lines for people that say how things go, which nobody misses who asked for quiet."""
+    if not QUIET.get():
+        print_message(text)
 
 
 def print_json(value: Any, *, indent: int | None = None) -> None:

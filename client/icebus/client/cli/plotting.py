@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from icebus.client.cli.kind_schemas import measured_fields, measurement_schema
-from icebus.client.cli.output import print_message
+from icebus.client.cli.output import print_message, print_note
 from icebus.client.cli.signatures import NUMERIC, types
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class Plot:
             self.failed = True
             print_message(f"icebus: {self._path}: not drawn: {error.strerror or error}")
             return
-        print_message(f"drawn: {self._path}")
+        print_note(f"drawn: {self._path}")
         if self._waveforms > MOST_WAVEFORMS:
             print_message(
                 f"{self._path}: the first {MOST_WAVEFORMS} of {self._waveforms} waveforms"

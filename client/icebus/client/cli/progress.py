@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from icebus.client.cli.durations import show_until
-from icebus.client.cli.output import print_message
+from icebus.client.cli.output import QUIET, print_note
 
 if TYPE_CHECKING:
     from icebus.client._evaluating.progress import ProgressOption
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @contextmanager
 def waiting_message(what: str) -> Iterator[Callable[[str], None]]:
     """A line that says what is waited for; the function given changes it."""
-    if not sys.stderr.isatty():
+    if not _watched(streams=False):
         yield lambda _text: None
         return
     from rich.console import Console
@@ -42,7 +42,7 @@ def queue_messages(client: Session, what: str, wait: float | None) -> Iterator[N
                 text = queue_place_text(place)
                 update(text)
                 if not sys.stderr.isatty():
-                    print_message(text)
+                    print_note(text)
 
         yield
 
@@ -92,4 +92,6 @@ def step_progress(what: str, total: int, *, streams: bool) -> Iterator[Callable[
 
 
 def _watched(*, streams: bool) -> bool:
+    if QUIET.get():
+        return False
     return sys.stderr.isatty() and not (streams and sys.stdout.isatty())

@@ -27,7 +27,8 @@ def called(argument: str) -> str:
     """
     command = _RUNNING.get()
     params = {str(each.name): each for each in command.params} if command is not None else {}
-    param = params.get(argument) or params.get(argument.removesuffix("s"))
+    also = (argument, argument.removesuffix("s"), f"{argument}s")
+    param = next((params[name] for name in also if name in params), None)
     if param is None:
         return argument
     if param.param_type_name == "option":

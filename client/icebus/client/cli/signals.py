@@ -5,23 +5,33 @@ from __future__ import annotations
 import os
 import select
 import signal
+from collections import deque
+from collections.abc import Collection
 from types import FrameType, TracebackType
 from typing import Any, Self
 
 from icebus.schemas.deadline import Deadline
 
-_HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD)
+STOPS = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+
+PASSED_ON = frozenset({signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2})
+"""Signals that would end us and may mean something else to a command that we run."""
 
 
 class Signals:
-    """While open, SIGINT, SIGTERM and SIGHUP only set a flag, and the end of a child wakes us.
+    """While open, signals are only noted, and they and the end of a child wake us.
+
+    Args:
+        more: signals to note besides SIGINT, SIGTERM and SIGHUP.
 
     Attributes:
         stop: the signal that asks us to stop; None while none came.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, more: Collection[signal.Signals] = ()) -> None:
         self.stop: signal.Signals | None = None
+        self._noted: deque[signal.Signals] = deque()
+        self._handled = [*STOPS, *more, signal.SIGCHLD]
         self._before: dict[int, Any] = {}
         self._reader, self._writer = os.pipe()
 
@@ -29,7 +39,9 @@ class Signals:
         os.set_blocking(self._reader, False)
         os.set_blocking(self._writer, False)
         self._wakeup = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
-        for number in _HANDLED:
+        for number in self._handled:
+            if number == signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
+                continue  # under nohup
             self._before[number] = signal.signal(number, self._on_signal)
         return self
 
@@ -46,8 +58,18 @@ class Signals:
         os.close(self._writer)
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
-        if number != signal.SIGCHLD and self.stop is None:
+        if number == signal.SIGCHLD:
+            return
+        self._noted.append(signal.Signals(number))
+        if number in STOPS and self.stop is None:
             self.stop = signal.Signals(number)
+
+    def take(self) -> list[signal.Signals]:
+        """The signals that came since this was last asked, in their order."""
+        taken = []
+        while self._noted:
+            taken.append(self._noted.popleft())
+        return taken
 
     def wait(self, deadline: Deadline | None) -> None:
         """Wait for a signal until the deadline; None waits for ever."""

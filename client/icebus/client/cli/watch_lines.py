@@ -7,8 +7,6 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
-from icebus.schemas.ids import CONTROL
-
 Data = Mapping[str, Any]
 
 _FACTS = ("state", "bitstream", "kind")
@@ -31,6 +29,8 @@ class Senders:
 
     def counts(self, row: Mapping[str, Any]) -> bool:
         """Whether a row is to be shown, given those before it, to which it then belongs."""
+        from icebus.schemas.ids import CONTROL
+
         name, data = str(row.get("reservation")), row["data"]
         if row["what"] == "reservation":
             if isinstance(data, dict):

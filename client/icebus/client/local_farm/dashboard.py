@@ -23,6 +23,16 @@ LOOK_AFTER = 0.05
 """Seconds between looks whether it serves yet."""
 
 
+def obstacle() -> str | None:
+    """Why no page can be served here, and what to do about it; None when one can."""
+    try:
+        check_packages()
+        check_built()
+    except ProgramMissing as missing:
+        return missing.message
+    return None
+
+
 class FarmDashboard:
     """Serves the page for one farm, where it can be served.
 
@@ -39,12 +49,7 @@ class FarmDashboard:
         self._profile = profile
         self._port: int | None = None
         self._supervisor: Supervisor | None = None
-        self.obstacle: str | None = None
-        try:
-            check_packages()
-            check_built()
-        except ProgramMissing as missing:
-            self.obstacle = missing.message
+        self.obstacle = obstacle()
 
     def start(self, supervisor: Supervisor, log: Path) -> None:
         """Start it, unless there is an obstacle."""

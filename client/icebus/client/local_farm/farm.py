@@ -23,6 +23,7 @@ from icebus.client._connection.connection import check_id
 from icebus.client._farm_directory import is_up, lock_path, profile_path
 from icebus.client._profile import Profile, default_profile_path
 from icebus.client._saved_profiles import SavedProfiles
+from icebus.client.local_farm import running_farms
 from icebus.client.local_farm.dashboard import DASHBOARD, FarmDashboard
 from icebus.client.local_farm.supervisor import Service, Supervisor, tail
 from icebus.schemas.deadline import Deadline
@@ -38,6 +39,7 @@ from icebus.schemas.errors import (
 from icebus.schemas.file_lock import lock
 from icebus.schemas.ids import BROKER
 from icebus.schemas.installation import lacks
+from icebus.schemas.message import now
 from icebus.schemas.private_files import make_private_folder, narrow, open_private
 from icebus.schemas.topics import Role
 
@@ -126,6 +128,8 @@ class Farm:
         self.directory = settings.directory.absolute()
         self.supervisor = Supervisor(report)
         self._lock = _lock(self.directory)
+        running_farms.forget(self.directory)  # what one says that was killed
+        self._since = now()
         # Before anybody has them open; an earlier version may have left them open to others.
         for pattern in _KEPT:
             for path in self.directory.glob(pattern):
@@ -187,6 +191,31 @@ class Farm:
         if settings.dashboard:
             self.dashboard = FarmDashboard(self.address(self.user), self.profile)
             self.dashboard.start(self.supervisor, self.directory / DASHBOARD_LOG)
+
+    def tell_runs(self, *, ready: bool, log: Path | None = None) -> None:
+        """Say to `icebus status` and `down` that it runs.
+
+        Args:
+            ready: whether all boards are.
+            log: where this process tells what happens, if that is a file, which is kept short.
+        """
+        if log is not None:
+            self.supervisor.logs = [log]
+        address = self.address(self.user)
+        running_farms.tell(
+            running_farms.RunningFarm(
+                directory=self.directory,
+                pid=os.getpid(),
+                began=running_farms.started_at(os.getpid()),
+                since=self._since,
+                ready=ready,
+                boards=self.settings.all_boards,
+                usb=self.settings.usb,
+                users=tuple(self.settings.users),
+                broker=f"{address.host}:{address.port}",
+                log=log,
+            )
+        )
 
     def _rack_options(self) -> list[str]:
         settings = self.settings
@@ -290,6 +319,16 @@ class Farm:
         # One that was chosen is meant even while a farm runs here.
         return SavedProfiles().current is None
 
+    @property
+    def is_default(self) -> bool:
+        """Whether clients on this machine find this farm when none is named."""
+        if SavedProfiles().current is not None:
+            return False
+        try:
+            return Profile.read(default_profile_path()).farm == self.directory
+        except IcebusError:
+            return False
+
     def stop(self) -> None:
         """Stop everything, in order, and take back the default profile if it is ours."""
         path = default_profile_path()
@@ -301,6 +340,7 @@ class Farm:
         if self._service is not None:
             self._service.stop(Deadline.after(SERVICE_STOP_TIMEOUT))
         self.supervisor.stop()
+        running_farms.forget(self.directory)
         os.close(self._lock)
 
 
@@ -353,7 +393,7 @@ def _is_up(device: KnownDevice) -> bool:
     return device.fresh and device.report.state in _UP
 
 
-_KEPT = ("broker", "rack", "worker", "profiles", "control.db*", "*.log")
+_KEPT = ("broker", "rack", "worker", "profiles", "control.db*", "*.log", "farm.json")
 """What a farm has in its directory. Not all that is there: it may be one that somebody named."""
 
 

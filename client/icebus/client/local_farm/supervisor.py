@@ -65,11 +65,16 @@ class Supervisor:
 
     Args:
         report: called with a line for people about what died or does not start.
+
+    Attributes:
+        services: what is kept running.
+        logs: those that are kept short besides the services' own.
     """
 
     def __init__(self, report: Callable[[str], object]) -> None:
         self._report = report
         self._unbounded: set[Path] = set()
+        self.logs: list[Path] = []
         self.services: list[Service] = []
 
     def start(self, service: Service) -> None:
@@ -101,13 +106,13 @@ class Supervisor:
         return Deadline(min([*due, now + LOG_INTERVAL]))
 
     def _bound_logs(self) -> None:
-        for service in self.services:
+        for log in (*self.logs, *(service.log for service in self.services)):
             try:
-                keep_bounded(service.log)
+                keep_bounded(log)
             except (IcebusError, OSError) as error:
-                if service.log not in self._unbounded:
-                    self._unbounded.add(service.log)
-                    self._report(f"icebus: {service.log} can't be kept short: {error}")
+                if log not in self._unbounded:
+                    self._unbounded.add(log)
+                    self._report(f"icebus: {log} can't be kept short: {error}")
 
     def _start(self, service: Service) -> None:
         service.started = time.monotonic()

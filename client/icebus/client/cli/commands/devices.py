@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from icebus.client.cli.completion import complete_serial
 from icebus.client.cli.connecting import connect
-from icebus.client.cli.durations import show_until
+from icebus.client.cli.device_rows import FIELDS, as_row, columns_for, shown
 from icebus.client.cli.options import KIND, Kind, Output, Selector
 from icebus.client.cli.output import (
-    Column,
     CsvPrinter,
     Format,
     print_json,
@@ -19,19 +18,10 @@ from icebus.client.cli.output import (
     print_message,
     print_rows,
 )
-from icebus.schemas.wording import counted, show_duration
+from icebus.schemas.wording import counted
 
 if TYPE_CHECKING:
     from icebus.schemas.operations.reservations import KnownDevice
-
-FIELDS = (
-    *("serial", "state", "since", "worker", "chip", "firmware", "firmware_version"),
-    *("virtual", "port"),
-    *("user", "reservation", "kind", "progress", "reason", "retry", "labels", "claimed_by"),
-)
-
-BUILT_IN = frozenset({"chip", "worker", "port", "serial", "virtual", "firmware"})
-"""Labels that have columns of their own, or are for programs."""
 
 
 def add_to(app: typer.Typer) -> None:
@@ -40,36 +30,73 @@ def add_to(app: typer.Typer) -> None:
     app.command()(available)
 
 
-def devices(selector: Selector = None, output: Output = Format.TABLE) -> None:
+def devices(
+    serials: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[SERIAL]...",
+            help="Tell all about these. (default: list all devices)",
+            show_default=False,
+            autocompletion=complete_serial,
+        ),
+    ] = None,
+    selector: Selector = None,
+    watch: Annotated[
+        bool,
+        typer.Option(
+            "--watch",
+            "-w",
+            help="Go on until Ctrl-C: the table as it changes; elsewhere than on a terminal, and "
+            "with -o jsonl or csv, each device as it is and then what changes.",
+        ),
+    ] = False,
+    output: Output = Format.TABLE,
+) -> None:
     """List the devices of the farm: what they do, why some don't, and who holds them.
+
+    Of devices that are named all is told that is known: also until when they are held, which
+    firmware they run, and the last of their history.
 
     Examples:
       icebus devices
       icebus devices -l rack=b,!virtual
       icebus devices -o json | jq '.[] | select(.state == "broken")'
+      icebus devices 70B3D5A1
+      icebus devices --watch
     """
     from icebus.schemas.selectors import parse
 
     wanted = parse(selector or "")
+    if watch:
+        from icebus.client.cli.device_watch import watch_devices
+        from icebus.schemas.ids import meant
+
+        if output not in (Format.TABLE, Format.JSONL, Format.CSV):
+            raise typer.BadParameter(f"--watch has no end, which {output} needs: give -o jsonl")
+
+        def is_wanted(device: KnownDevice) -> bool:
+            named = meant(serials or [], [device.report.serial])
+            return wanted.matches(device.labels) and (not named or device.report.serial in named)
+
+        watch_devices(is_wanted, output)
+    elif serials:
+        from icebus.client.cli.device_details import chosen_devices, print_details
+
+        with connect() as client:
+            chosen = chosen_devices(client.devices(), serials)
+            print_details(client, [each for each in chosen if wanted.matches(each.labels)], output)
+    else:
+        _list(selector, output)
+
+
+def _list(selector: str | None, output: Format) -> None:
+    from icebus.schemas.selectors import parse
+
+    wanted = parse(selector or "")
     with connect() as client:
-        rows = [_row(device) for device in client.devices() if wanted.matches(device.labels)]
-    columns = [
-        Column("serial"),
-        Column("state"),
-        Column("for", right=True, minor=2),
-        Column("worker", minor=4),
-        Column("chip", minor=5),
-        Column("firmware", minor=6),
-        Column("user"),
-        Column("reservation", minor=1),
-        Column("reason", minor=1),
-    ]
-    shown = rows
-    if output is Format.TABLE:
-        shown = [_shown(row) for row in rows]
-        if any(row["labels"] for row in shown):
-            columns.insert(-1, Column("labels", minor=3))
-    print_rows(shown, columns, output, "serial", FIELDS)
+        rows = [as_row(device) for device in client.devices() if wanted.matches(device.labels)]
+    told = [shown(row) for row in rows] if output is Format.TABLE else rows
+    print_rows(told, columns_for(told), output, "serial", FIELDS)
     claimed = [row for row in rows if row["claimed_by"]]
     if claimed:
         print_message(
@@ -82,46 +109,6 @@ def devices(selector: Selector = None, output: Output = Format.TABLE) -> None:
             if selector
             else "No devices. `icebus up --boards 4` starts virtual ones."
         )
-
-
-def _row(device: KnownDevice) -> dict[str, Any]:
-    report = device.report
-    state = report.state.value if device.fresh else "unreachable"
-    return {
-        "serial": report.serial,
-        "state": state,
-        "since": report.since.isoformat(),
-        "worker": device.worker,
-        "chip": report.chip,
-        "firmware": report.firmware,
-        "firmware_version": report.firmware_version,
-        "virtual": report.virtual,
-        "port": report.port,
-        "user": device.user,
-        "reservation": device.reservation,
-        "kind": report.kind,
-        "progress": report.progress,
-        "reason": report.reason if device.fresh else "its worker does not answer",
-        "retry": None if report.retry is None else report.retry.isoformat(),
-        "labels": dict(sorted(device.labels.items())),
-        "claimed_by": device.claimed_by,
-    }
-
-
-def _shown(row: dict[str, Any]) -> dict[str, Any]:
-    """A row for people."""
-    again = (
-        f" (again in {show_until(datetime.fromisoformat(row['retry']))})" if row["retry"] else ""
-    )
-    labels = [f"{name}={value}" for name, value in row["labels"].items() if name not in BUILT_IN]
-    claims = f"claimed by {' and '.join(row['claimed_by'])} too" if row["claimed_by"] else ""
-    reason = "; ".join(each for each in (f"{row['reason']}{again}", claims) if each)
-    return {**row, "for": _age(row), "reason": reason, "labels": labels}
-
-
-def _age(row: dict[str, Any]) -> str:
-    since = datetime.fromisoformat(row["since"])
-    return show_duration((datetime.now(UTC) - since).total_seconds())
 
 
 def available(kind: Kind = KIND, selector: Selector = None, output: Output = Format.TABLE) -> None:

@@ -13,16 +13,20 @@ from icebus.client.cli.options import (
     Output,
     PlotFile,
     Priority,
+    Quiet,
+    Recursive,
+    Repeat,
     Replace,
     ReservationArgs,
     ReservationId,
     Selector,
     Serials,
     TimelineFile,
+    Timeout,
     Validate,
     Wait,
 )
-from icebus.client.cli.output import Format
+from icebus.client.cli.output import QUIET, Format
 
 
 def add_to(app: typer.Typer) -> None:
@@ -43,8 +47,12 @@ def evaluate(
     priority: Priority = 0,
     replace: Replace = False,
     validate: Validate = True,
+    recursive: Recursive = False,
+    repeat: Repeat = 1,
+    timeout: Timeout = None,
     plot: PlotFile = None,
     timeline: TimelineFile = None,
+    quiet: Quiet = False,
     output: Output = Format.TABLE,
 ) -> None:
     """Evaluate every bitstream on every board, and print what was measured: the pulses counted.
@@ -67,12 +75,22 @@ def evaluate(
       icebus evaluate --measure window=0.1 --measure pins=27 --measure pins=25 blink.bin
       icebus evaluate --kind variance --plot waveforms.png *.bin
       icebus evaluate -n 4 --timeline timeline.png *.bin
+      icebus evaluate --repeat 5 --timeout 10m population
       icebus evaluate -n 2 -l chip=rp2350 --wait 1h *.bin
     """
     request = BoardRequest(
         kind, reservation, count, serial or [], selector, wait, priority, replace, arg or []
     )
-    what = Measurement(
-        files, measure_arg or [], validate, on_each=True, plot=plot, timeline=timeline
+    measurement = Measurement(
+        files,
+        measure_arg or [],
+        validate,
+        on_each=True,
+        plot=plot,
+        recursive=recursive,
+        repeats=repeat,
+        timeout=timeout,
+        timeline=timeline,
     )
-    measure(what, request, output)
+    QUIET.set(quiet)
+    measure(measurement, request, output)

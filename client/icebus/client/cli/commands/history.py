@@ -59,7 +59,7 @@ def history(
         typer.Option(
             parser=duration_of,
             metavar="DURATION",
-            help="Not older than that, such as 2d.",
+            help="Not older than that, such as 2d. (default: any age)",
             show_default=False,
         ),
     ] = None,

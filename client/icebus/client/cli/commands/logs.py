@@ -70,7 +70,7 @@ def logs(
         typer.Option(
             parser=duration_of,
             metavar="DURATION",
-            help="Not older than that, such as 10m.",
+            help="Not older than that, such as 10m. (default: all that is kept)",
             show_default=False,
         ),
     ] = None,

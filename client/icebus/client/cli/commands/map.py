@@ -13,16 +13,20 @@ from icebus.client.cli.options import (
     Output,
     PlotFile,
     Priority,
+    Quiet,
+    Recursive,
+    Repeat,
     Replace,
     ReservationArgs,
     ReservationId,
     Selector,
     Serials,
     TimelineFile,
+    Timeout,
     Validate,
     Wait,
 )
-from icebus.client.cli.output import Format
+from icebus.client.cli.output import QUIET, Format
 
 
 def add_to(app: typer.Typer) -> None:
@@ -43,8 +47,12 @@ def map(  # noqa: A001 - the command's name
     priority: Priority = 0,
     replace: Replace = False,
     validate: Validate = True,
+    recursive: Recursive = False,
+    repeat: Repeat = 1,
+    timeout: Timeout = None,
     plot: PlotFile = None,
     timeline: TimelineFile = None,
+    quiet: Quiet = False,
     output: Output = Format.TABLE,
 ) -> None:
     """Evaluate every bitstream once, on whichever board is free, and print what was measured.
@@ -54,14 +62,24 @@ def map(  # noqa: A001 - the command's name
     that replaces it.
 
     Examples:
-      icebus map -n 8 population/*.bin
+      icebus map -n 8 population
+      icebus map -n 8 --recursive --quiet -o csv runs > counts.csv
       icebus map -n 4 *.bin -o csv > counts.csv
       icebus map -n 8 --wait 2h --replace population/*.bin
     """
     request = BoardRequest(
         kind, reservation, count, serial or [], selector, wait, priority, replace, arg or []
     )
-    what = Measurement(
-        files, measure_arg or [], validate, on_each=False, plot=plot, timeline=timeline
+    measurement = Measurement(
+        files,
+        measure_arg or [],
+        validate,
+        on_each=False,
+        plot=plot,
+        recursive=recursive,
+        repeats=repeat,
+        timeout=timeout,
+        timeline=timeline,
     )
-    measure(what, request, output)
+    QUIET.set(quiet)
+    measure(measurement, request, output)

@@ -28,7 +28,6 @@ from icebus.client.cli.options import (
 )
 from icebus.client.cli.options import duration as duration_of
 from icebus.client.cli.output import Column, Format, print_line, print_message, print_rows
-from icebus.schemas.ids import meant
 from icebus.schemas.wording import counted, show_duration
 
 if TYPE_CHECKING:
@@ -253,6 +252,7 @@ def holding_reservation(client: BaseClient[Any], serial: str) -> Reservation:
     """
     from icebus.client._reservation.document import held
     from icebus.schemas.errors import DeviceNotHeld
+    from icebus.schemas.ids import meant
 
     devices = {device.serial: each for each in client.reservations() for device in held(each)}
     [serial] = meant([serial], devices)
@@ -320,6 +320,7 @@ def by_reservation(words: Sequence[str], held: Mapping[str, Sequence[str]]) -> d
         UnknownReservation: a word is neither; nothing is released then.
     """
     from icebus.schemas.errors import UnknownReservation
+    from icebus.schemas.ids import meant
 
     named: dict[str, list[str]] = {}
     last = ""

@@ -15,6 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
+from icebus.client.cli.bitstream_files import find_files
 from icebus.client.cli.exit_codes import FAILED
 from icebus.client.cli.options import Files, Output
 from icebus.client.cli.options import duration as duration_of
@@ -117,6 +118,7 @@ def simulate(
       icebus simulate --window 0.05 population/*.bin -o csv > counts.csv
       icebus simulate --pin 39 blink.bin -o json
     """
+    files = [each.path for each in find_files(files)]
     _prepare(pin)
     question = Question(window, pin, seed)
     printer = Printer(output)

@@ -6,8 +6,6 @@ import contextlib
 import getpass
 import os
 import shutil
-import signal
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -16,11 +14,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from icebus.client.cli.exit_codes import FAILED
 from icebus.client.cli.output import print_message
 from icebus.client.cli.progress import waiting_message
 from icebus.schemas.wording import counted
 
 if TYPE_CHECKING:
+    from icebus.client.cli.detaching import Background
     from icebus.client.cli.signals import Signals
     from icebus.client.local_farm.farm import Farm
 
@@ -29,11 +29,11 @@ READY_TIMEOUT = 120.0
 
 USUAL_BOARDS = 4
 
+UP_LOG = "up.log"
+"""Where a farm in the background tells what happens."""
+
 DASHBOARD_TIMEOUT = 5.0
 """Seconds for the web page to be served, once all boards are ready."""
-
-NO_PROGRAM = 127
-"""Exit code for a command that does not exist, as in a shell."""
 
 
 def add_to(app: typer.Typer) -> None:
@@ -93,10 +93,12 @@ def up(
     ] = None,
     bandwidth: Annotated[
         float | None,
-        typer.Option(min=0.0, help="Bytes per second of a board's USB; 0: no limit."),
+        typer.Option(
+            min=0.0, help="Bytes per second of a board's USB; 0: no limit. (default: 1000000)"
+        ),
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(help="Makes serials and measurements repeatable.")
+        int | None, typer.Option(help="Makes serials and measurements repeatable. (default: 0)")
     ] = None,
     user: Annotated[
         list[str] | None,
@@ -125,11 +127,19 @@ def up(
             show_default=False,
         ),
     ] = True,
+    detach: Annotated[
+        bool,
+        typer.Option(
+            "--detach",
+            help="Go on in the background once it is up; `icebus down` ends it, `icebus status` "
+            "tells of it. Its log is up.log in the directory.",
+        ),
+    ] = False,
 ) -> None:
     """Bring up a farm on this machine: broker, control, worker and virtual boards.
 
-    It runs until Ctrl-C, or, with a command, until that ends; `icebus up` then exits with the
-    command's code. Passwords and reservations are kept in the directory.
+    It runs until Ctrl-C or `icebus down`, or, with a command, until that ends; `icebus up` then
+    exits with the command's code. Passwords and reservations are kept in the directory.
 
     Examples:
       icebus up
@@ -137,14 +147,17 @@ def up(
       icebus up --boards 0 --usb
       icebus up --boards 2 -- icebus evaluate -n 2 blink.bin
       icebus up --emulated 1
+      icebus up --detach
     """
     from icebus.client._farm_directory import state_directory
+    from icebus.client.cli.child_process import check_command
     from icebus.client.cli.signals import Signals
     from icebus.client.local_farm.farm import Farm, FarmSettings
 
-    if command and shutil.which(command[0]) is None:
-        print_message(f"icebus: there is no program {command[0]!r} to run")
-        raise typer.Exit(NO_PROGRAM)
+    if command and detach:
+        raise typer.BadParameter("a command is run in front: leave --detach out, or the command")
+    if command:
+        check_command(command)
     with _directory(directory, state_directory() / "farm", bool(command)) as place:
         settings = FarmSettings(
             directory=place,
@@ -160,20 +173,49 @@ def up(
             port=port,
             dashboard=dashboard and not command,
         )
+        farm = Farm(settings, print_message)
+        background = _detach(farm) if detach else None
+        if detach and background is None:
+            return  # the one in front is done
         with Signals() as signals:
-            farm = Farm(settings, print_message)
             try:
-                code = _serve(farm, signals, command or [])
+                code = _serve(farm, signals, command or [], background)
             finally:
                 farm.stop()
     if code:
         raise typer.Exit(code)
 
 
-def _serve(farm: Farm, signals: Signals, command: Sequence[str]) -> int:
+def _detach(farm: Farm) -> Background | None:
+    """Go on in the background; None in front, once the farm is up.
+
+    Raises:
+        typer.Exit: it did not come up, which has been told.
+    """
+    from icebus.client.cli.detaching import Background, detach
+    from icebus.client.local_farm.supervisor import tail
+
+    log = farm.directory / UP_LOG
+    started = detach(log)
+    if isinstance(started, Background):
+        return started
+    with waiting_message(f"starting {counted(farm.settings.all_boards, 'board')}"):
+        code = started.wait_ready()
+    if code is not None:
+        print_message(f"icebus: the farm did not come up; {log} ends with\n{tail(log)}")
+        raise typer.Exit(code if code > 0 else FAILED)
+    _greet(farm)
+    return None
+
+
+def _serve(
+    farm: Farm, signals: Signals, command: Sequence[str], background: Background | None
+) -> int:
     from icebus.schemas.deadline import Deadline
 
+    log = None if background is None else background.log
     farm.start()
+    farm.tell_runs(ready=False, log=log)
 
     def pause(seconds: float) -> bool:
         farm.supervisor.tend()
@@ -189,9 +231,17 @@ def _serve(farm: Farm, signals: Signals, command: Sequence[str]) -> int:
         )
     if not ready:
         return 128 + signals.stop if command and signals.stop else 0
+    farm.tell_runs(ready=True, log=log)
     if command:
         return _run(farm, signals, command)
-    _greet(farm, is_default=farm.make_default())
+    farm.make_default()
+    if farm.dashboard is not None:
+        farm.dashboard.wait_running(Deadline.after(DASHBOARD_TIMEOUT))
+    if background is None:
+        _greet(farm)
+    else:
+        print_message(f"icebus: the farm is up, in {farm.directory}")
+        background.tell_ready()
     while signals.stop is None:
         signals.wait(farm.supervisor.tend())
     print_message("icebus: taking the farm down")
@@ -200,35 +250,29 @@ def _serve(farm: Farm, signals: Signals, command: Sequence[str]) -> int:
 
 def _run(farm: Farm, signals: Signals, command: Sequence[str]) -> int:
     """Run the command on the farm; returns its exit code as a shell would."""
+    from icebus.client.cli.child_process import ChildProcess
+
     environment = {**os.environ, "ICEBUS_FARM": str(farm.profile)}
     environment.pop("ICEBUS_URL", None)
     environment.pop("ICEBUS_RESERVATION", None)
-    setpriv = shutil.which("setpriv")
-    # Should we be killed, the command is to end as well.
-    guard = [setpriv, "--pdeathsig", "TERM", "--"] if setpriv else []
-    process = subprocess.Popen([*guard, *command], env=environment)
-    told = None
-    while process.poll() is None:
-        signals.wait(farm.supervisor.tend())
-        if signals.stop is not None and told is None:
-            told = signals.stop
-            # A Ctrl-C at the terminal has reached the command already.
-            if told is not signal.SIGINT:
-                process.send_signal(told)
-    return process.returncode if process.returncode >= 0 else 128 - process.returncode
+    return ChildProcess(command, environment).wait(signals, farm.supervisor.tend)
 
 
-def _greet(farm: Farm, *, is_default: bool) -> None:
+def _greet(farm: Farm) -> None:
+    """Say that it is up, and how to go on from here."""
+    from icebus.client.local_farm.running_farms import read
+
     boards = counted(farm.settings.boards, "virtual board")
     if farm.settings.emulated:
         boards += f", {counted(farm.settings.emulated, 'emulated board')}"
     if farm.settings.usb:
         boards += " and those on USB"
     print_message(f"icebus: the farm is up: {boards}, everything in {farm.directory}")
-    if not is_default:
+    if not farm.is_default:
         print_message("  another farm is this machine's default; name this one:")
         print_message(f"    export ICEBUS_FARM={farm.profile}")
-    _tell_dashboard(farm)
+    if farm.settings.dashboard:
+        _tell_dashboard(farm)
     observer = farm.profile.with_name("observer.json")
     print_message("  in another shell:")
     print_message("    icebus devices")
@@ -238,20 +282,25 @@ def _greet(farm: Farm, *, is_default: bool) -> None:
         f"    XDG_CONFIG_HOME=$(icebus profile show {observer} -o mosquitto) "
         "mosquitto_sub -t 'icebus/#' -v"
     )
-    print_message("  Ctrl-C takes it down")
+    told = read(farm.directory)
+    if told is not None and told.log is not None:
+        print_message(f"  the broker listens on {told.broker}; the log is {told.log}")
+        print_message("  `icebus down` takes it down")
+    else:
+        print_message("  Ctrl-C takes it down")
 
 
 def _tell_dashboard(farm: Farm) -> None:
     """Where the web page is, or why there is none."""
+    from icebus.client._profile import Profile
+    from icebus.client.dashboard.running import RunningFile
+    from icebus.client.local_farm.dashboard import obstacle
     from icebus.client.local_farm.farm import DASHBOARD_LOG
-    from icebus.schemas.deadline import Deadline
 
-    if farm.dashboard is None:
-        return
-    running = farm.dashboard.wait_running(Deadline.after(DASHBOARD_TIMEOUT))
-    if running is None:
+    running = RunningFile(Profile.read(farm.profile).address).read()
+    if running is None or not running.answers:
         log = farm.directory / DASHBOARD_LOG
-        where = farm.dashboard.obstacle or f"not now: it does not start (log: {log})"
+        where = obstacle() or f"not now: it does not start (log: {log})"
     elif sys.stderr.isatty():
         where = running.make_link()
     else:
