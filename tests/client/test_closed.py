@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from icebus.broker.embedded import EmbeddedBroker
 
-FACTS = {"boards", "events", "observes", "id", "kind", "result", "user"}
+FACTS = {"boards", "events", "observes", "id", "kind", "result", "summary", "user"}
 """Of a client, which stay true."""
 
 BOARDS_FACTS = {
@@ -31,10 +31,12 @@ BOARDS_FACTS = {
     "device",
     "document",
     "ended",
+    "extended",
     "kind",
     "problem",
     "serials",
     "serves",
+    "summary",
     "waiting",
 }
 """What a reservation knows without asking anybody."""
@@ -64,6 +66,7 @@ SESSION: Calls = {
     "available": lambda client: client.available("pulsecount"),
     "devices": lambda client: client.devices(),
     "history": lambda client: client.history(),
+    "logs": lambda client: client.logs(),
     "on": lambda client: client.on("results"),
     "register": lambda client: client.register(EventHandler()),
     "reservations": lambda client: client.reservations(),

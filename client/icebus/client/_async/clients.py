@@ -42,7 +42,9 @@ def opening(
     def call(self: AsyncBaseClient[A], /, *args: P.args, **kwargs: P.kwargs) -> Opening[A]:
         return Opening(self._reserved(lambda: getattr(self._sync(), name)(*args, **kwargs), undo))
 
-    opened: Callable[Concatenate[AsyncBaseClient[A], P], Opening[A]] = like(function, call)
+    opened: Callable[Concatenate[AsyncBaseClient[A], P], Opening[A]] = like(
+        function, call, "Opening"
+    )
     return opened
 
 

@@ -118,12 +118,12 @@ def at_once(
     return made
 
 
-def like(function: Callable[..., Any], call: Any) -> Any:
-    """A function that says of itself what another does."""
+def like(function: Callable[..., Any], call: Any, returns: str = "") -> Any:
+    """A function that says of itself what another does, but for what it returns if that is told."""
     call.__name__ = function.__name__
     call.__qualname__ = function.__qualname__
     call.__doc__ = function.__doc__
     signature = inspect.signature(function)
-    returns = str(signature.return_annotation).replace("Generator[", "Stream[")
-    call.__signature__ = signature.replace(return_annotation=returns)
+    told = returns or str(signature.return_annotation).replace("Generator[", "Stream[")
+    call.__signature__ = signature.replace(return_annotation=told)
     return call
