@@ -133,7 +133,7 @@ def test_given_a_folder_when_measured_several_times_then_each_is_summed_up_and_n
 def test_given_a_run_when_its_time_is_up_then_it_says_what_was_not_measured(
     icebus: Icebus, circuits: Sequence[Path]
 ) -> None:
-    with_window = ("--measure", "window=100")
+    with_window = ("--measure", "window=60")
     done = icebus("evaluate", "--timeout", "2s", *with_window, *circuits)
     assert done.code == 124
     assert "time" in done.stderr

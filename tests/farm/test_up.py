@@ -162,7 +162,7 @@ def test_given_a_farm_in_the_background_when_it_is_taken_down_then_nothing_is_le
         assert started.returncode == 0, started.stderr
         assert str(place / "up.log") in started.stderr
         (told,) = machine.json("status")
-        assert (told["directory"], told["state"], told["ready"]) == (str(place), "up", 0)
+        assert (told["directory"], told["state"], told["boards"]) == (str(place), "up", 0)
         again = machine.run(*up)
         assert again.returncode == 1
         assert "is up already" in again.stderr

@@ -74,8 +74,8 @@ def timeline(
     Moments are by the clock of the worker, and that of the delivery by the client's.
 
     Examples:
-      icebus evaluate -n 2 -o jsonl *.bin > results.jsonl
       icebus timeline results.jsonl timeline.png
+      icebus evaluate -n 2 -o jsonl *.bin > results.jsonl
       icebus timeline results.jsonl -o jsonl | jq .sent
     """
     check_plot(picture, "")
