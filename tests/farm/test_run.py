@@ -130,11 +130,10 @@ def test_given_a_folder_when_measured_several_times_then_each_is_summed_up_and_n
     assert [row["bitstream"] for row in rows] == ["g2.bin", "g2.bin"]
 
 
-def test_given_a_run_when_its_time_is_up_then_it_says_what_was_not_measured(
+def test_given_a_run_when_its_time_is_up_then_it_says_so_and_holds_nothing(
     icebus: Icebus, circuits: Sequence[Path]
 ) -> None:
-    with_window = ("--measure", "window=60")
-    done = icebus("evaluate", "--timeout", "2s", *with_window, *circuits)
+    done = icebus("evaluate", "--timeout", "0.001s", *circuits)
     assert done.code == 124
     assert "time" in done.stderr
     assert icebus("reservations", "-o", "name").stdout == ""
