@@ -26,6 +26,7 @@ FACTS = {"boards", "events", "observes", "id", "kind", "result", "summary", "use
 """Of a client, which stay true."""
 
 BOARDS_FACTS = {
+    "lost",
     "attached",
     "closed",
     "device",
