@@ -62,6 +62,9 @@ OTHERS: dict[str, Callable[[PulseCountClient], object]] = {
     "timeout": lambda client: client.devices(timeout="x"),  # type: ignore[arg-type]
     "event": lambda client: client.on("nothing"),
     "handler": lambda client: client.register(5),  # type: ignore[arg-type]
+    "hook": lambda client: client.on("results")(5),  # type: ignore[type-var]
+    "url": lambda client: PulseCountClient(5),  # type: ignore[arg-type]
+    "progress": lambda client: client.reserve(1).map([b""], progress="yes"),  # type: ignore[arg-type]
 }
 
 

@@ -129,6 +129,29 @@ def test_given_the_public_names_then_each_client_and_handler_has_a_twin() -> Non
 # --- use --------------------------------------------------------------------------------------
 
 
+def test_given_what_was_not_awaited_when_it_is_used_then_the_error_says_how(
+    url: str, w1: ScriptedWorker, circuits: list[Path], control: ScriptedControl
+) -> None:
+    async def main() -> None:
+        async with AsyncPulseCountClient(url) as client:
+            opening: Any = client.reserve(1)
+            assert "await client.reserve(" in repr(opening)
+            with pytest.raises(AttributeError, match=r"no 'map' yet: .*await client\.reserve"):
+                opening.map(circuits)
+            async with opening as boards:
+                for wrong in (lambda: list(boards.map(circuits)), lambda: aiter_of(boards)):
+                    with pytest.raises(InvalidRequest, match="`async for`"):
+                        wrong()
+                with pytest.raises(InvalidRequest, match="`async for`"):
+                    await boards.map(circuits)
+
+    def aiter_of(boards: Any) -> None:
+        for _ in boards.evaluate(circuits):
+            pass
+
+    run(main)
+
+
 def test_given_boards_when_evaluating_then_results_come_one_by_one(
     url: str, w1: ScriptedWorker, circuits: list[Path], control: ScriptedControl
 ) -> None:

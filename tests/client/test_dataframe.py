@@ -72,6 +72,15 @@ def test_given_a_run_that_ends_with_failures_then_nothing_is_lost() -> None:
     assert list(frame["error"].dropna()) == ["measurement_failed"]
 
 
+def test_given_failures_for_one_reason_then_the_error_says_it_once_and_how_often() -> None:
+    other = failed("z").model_copy(update={"error": MeasurementFailed("garbage")})
+    error = EvaluationsFailed.of([failed("a"), failed("b"), other, failed("c")], 5, 9)
+
+    assert error.message == (
+        "5 of 9 evaluations failed: a on d1: silence (3 times); z on d1: garbage; and 1 more"
+    )
+
+
 def test_given_repeats_when_summed_up_then_each_bitstream_is_a_row() -> None:
     summaries = summarise([measured("a", 5), measured("a", 9), failed("a")], "pulses")
     (row,) = to_dataframe(summaries).to_dict("records")

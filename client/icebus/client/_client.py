@@ -126,6 +126,7 @@ class BaseClient(ReservationsById, ABC, Generic[R]):
             DeviceFailed: a device can't be prepared; the reservation was released.
             DeadlineExceeded: it took too long; likewise.
         """
+        self._connection.check_open()
         request = validated(
             ReserveArgs,
             "reserve",

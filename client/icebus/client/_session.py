@@ -137,6 +137,8 @@ class Session:
         return register
 
     def _check_plain(self, hook: Hook | None) -> None:
+        if hook is not None and not callable(hook):
+            raise InvalidRequest(f"a function is called for an event, not {type(hook).__name__}")
         if inspect.iscoroutinefunction(hook):
             raise InvalidRequest(
                 f"{getattr(hook, '__name__', 'the hook')} is a coroutine function, which the "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -71,6 +72,9 @@ class BrokerAddress:
         Raises:
             InvalidRequest: it is neither, or names no user.
         """
+        where = os.fspath(where) if isinstance(where, os.PathLike) else where
+        if not isinstance(where, str):
+            raise InvalidRequest(f"{_EXAMPLE}, and is text, not {type(where).__name__}")
         if "://" not in where:
             if "@" in where and not Path(where).exists():
                 # A URL with a slip of the pen: its password is nothing for a log.

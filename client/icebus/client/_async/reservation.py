@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Coroutine, Generator
 from types import TracebackType
-from typing import Any, Generic, Self
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self
 
 from typing_extensions import TypeVar
 
@@ -130,6 +130,11 @@ class AsyncReservation(Twin):
 
 A = TypeVar("A", bound=AsyncReservation)
 
+_NOT_AWAITED = (
+    "a reservation that was not awaited: write `boards = await client.reserve(…)` or "
+    "`async with client.reserve(…) as boards`"
+)
+
 
 class Opening(Generic[A]):
     """A reservation that is to be had: await it, or use it in ``async with``, which releases it."""
@@ -140,6 +145,14 @@ class Opening(Generic[A]):
 
     def __await__(self) -> Generator[Any, Any, A]:
         return self._opening.__await__()
+
+    def __repr__(self) -> str:
+        return f"<{_NOT_AWAITED}>"
+
+    if not TYPE_CHECKING:  # type checkers say so themselves
+
+        def __getattr__(self, name: str) -> NoReturn:
+            raise AttributeError(f"no {name!r} yet: {_NOT_AWAITED}", name=name, obj=self)
 
     async def __aenter__(self) -> A:
         self._opened = opened = await self._opening

@@ -138,6 +138,10 @@ class AsyncSession(Twin):
         check_event(self.events, event)
 
         def register(function: F) -> F:
+            if not callable(function):
+                raise InvalidRequest(
+                    f"a function is called for an event, not {type(function).__name__}"
+                )
             self._add_hook(lambda session: session.on(event)(self._calls.on_loop(function)))
             return function
 

@@ -5,13 +5,18 @@ from __future__ import annotations
 import threading
 from collections.abc import AsyncIterator, Callable
 from types import TracebackType
-from typing import Any, Final, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol, Self, TypeVar
 
 from icebus.bus import Interruption
 from icebus.client._async.calls import CLEANING_UP, Calls
-from icebus.schemas.errors import ClientClosed
+from icebus.schemas.errors import ClientClosed, InvalidRequest
 
 _END: Final[Any] = object()
+
+_HOW = (
+    "what an async client yields is iterated over with `async for`, or taken as a list by "
+    "[each async for each in …]"
+)
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -48,6 +53,14 @@ class Stream(AsyncIterator[T_co]):
 
     def __aiter__(self) -> Self:
         return self
+
+    if not TYPE_CHECKING:  # type checkers say so themselves
+
+        def __iter__(self) -> NoReturn:
+            raise InvalidRequest(_HOW)
+
+        def __await__(self) -> NoReturn:
+            raise InvalidRequest(_HOW)
 
     async def __anext__(self) -> T_co:
         begin = self._begin

@@ -81,6 +81,11 @@ class Options:
                 f"repeats={self.repeats!r}: each bitstream is measured 1 or more times"
             )
         check_timeout(self.timeout)
+        if not isinstance(self.progress, bool) and not callable(self.progress):
+            raise InvalidRequest(
+                f"progress={self.progress!r}: give True for a bar, or a function that is called "
+                "with a Progress"
+            )
 
     @property
     def window(self) -> float:

@@ -101,6 +101,10 @@ class BaseClient(Generic[R]):
             self.addEventHandler(LoggerEventHandler(self.server, self.logger))
         self.logger.info("%s is %s on this farm", client_name, self._client.user)
 
+    def __repr__(self) -> str:
+        devices = " ".join(self.getSerials()) or "no devices"
+        return f"<{type(self).__name__} {self.name!r} as {self._client.user}, {devices}>"
+
     def addEventHandler(self, eh: AbstractEventHandler) -> None:
         """Give events to a handler."""
         self.server.addEventHandler(eh)
