@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from icebus.client._log_lines import LogFeed, LogLine, SenderLimit, Wanted
 from icebus.client.cli.commands.logs import as_row, as_text
 from icebus.schemas.errors import InvalidRequest
-from icebus.schemas.log_records import LogRecord, RecentLog, RecordLevel
+from icebus.schemas.log_records import MOST_RECENT, LogRecord, RecentLog, RecordLevel
 from icebus.schemas.message import now
 from icebus.schemas.operations.reservations import (
     HeldDevice,
@@ -124,6 +124,31 @@ def test_given_a_flood_of_one_component_then_it_is_counted_apart_and_anew_each_w
     assert counts[-1] == 4000
     assert limit.count("worker", "w2", 4.0) == 1
     assert limit.count("worker", "w1", 5.0) == 1
+
+
+def test_given_a_flood_of_one_component_then_no_line_of_another_is_told_again() -> None:
+    reader = feed()
+    control = {"role": "control", "id": "main"}
+    assert len(reader.take(LOG_RECENT, control, recent(record(1)))) == 1
+    for batch in range(20):
+        flood = recent(*(record(1000 * batch + number) for number in range(300)))
+        assert len(reader.take(LOG_RECENT, WORKER, flood)) == MOST_RECENT
+    assert reader.take(LOG_RECENT, control, recent(record(1))) == []
+
+
+def test_given_lines_of_many_boards_when_one_is_told_of_anew_then_none_is_there_twice() -> None:
+    reader = feed()
+    reader.take(RESERVATION, {"reservation": "r1"}, held("alice"))
+    lines = recent(*(record(number) for number in range(40)))
+    assert len(reader.take(DEVICE_LOG, DEVICE, lines)) == 40
+    for sender in range(300):
+        reader.take(LOG_RECENT, {"role": "worker", "id": f"x{sender}"}, lines)
+    assert reader.take(DEVICE_LOG, DEVICE, lines) == []
+
+
+def test_given_a_number_of_thousands_of_digits_then_what_is_shown_of_it_is_short() -> None:
+    (line,) = feed().take(LOG_RECENT, WORKER, recent(record(fields={"count": 10**4000})))
+    assert len(as_text(line)) < 500
 
 
 def test_given_what_is_no_line_then_it_is_refused_with_the_reason() -> None:

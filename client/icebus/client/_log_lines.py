@@ -14,6 +14,7 @@ from icebus.schemas.log_records import (
     LONGEST_TRACE_LINE,
     LONGEST_TRACEBACK,
     MOST_FIELDS,
+    MOST_RECENT,
     LogRecord,
     RecentLog,
     RecordLevel,
@@ -23,8 +24,9 @@ from icebus.schemas.message import decode
 from icebus.schemas.operations.reservations import HoldState, Reservation
 from icebus.schemas.topics import DEVICE_LOG, LOG, LOG_RECENT, RESERVATION, Role, Topic
 
-REMEMBERED = 10_000
-"""Lines that are known to have been told. What is retained is told again with each new line."""
+REMEMBERED = 1000
+"""Lines of one sender about one device, or about none, that are known to have been told. What is
+retained is told again with each new line."""
 
 WINDOW = 5.0
 """Seconds in which the lines of a component are counted."""
@@ -33,7 +35,8 @@ MOST_IN_WINDOW = 400
 """Lines of a component that are read in that time: each sends 200 at once and 20 a second."""
 
 MOST_SENDERS = 4096
-"""Components that are counted; there are as many as the broker knows."""
+"""Components that are counted, and devices of which lines are remembered. There are as many
+components as the broker knows."""
 
 Value = str | int | float | bool | None
 
@@ -115,7 +118,8 @@ class LogFeed:
         self._user = user
         self._wanted = wanted
         self._owners: dict[str, dict[str, str]] = {}
-        self._told: OrderedDict[tuple[str, str, str], None] = OrderedDict()
+        # Of each sender apart, so that one which floods has none of another's told again.
+        self._told: OrderedDict[tuple[str, str, str | None], OrderedDict[str, None]] = OrderedDict()
 
     def take(self, topic: Topic, ids: Mapping[str, str], payload: bytes) -> list[LogLine]:
         """What is new in a message.
@@ -152,18 +156,23 @@ class LogFeed:
     def _new(
         self, role: str, component: str, records: list[LogRecord], serial: str | None = None
     ) -> list[LogLine]:
-        fresh = [each for each in records if self._is_new(role, component, each.id)]
+        told = self._told.setdefault((role, component, serial), OrderedDict())
+        self._told.move_to_end((role, component, serial))
+        if len(self._told) > MOST_SENDERS:
+            self._told.popitem(last=False)
+        # No sender of ours keeps more.
+        fresh = [each for each in records[-MOST_RECENT:] if _is_new(told, each.id)]
         lines = (_line(role, component, each, serial) for each in fresh)
         return [line for line in lines if self._wanted.matches(line)]
 
-    def _is_new(self, role: str, component: str, number: str) -> bool:
-        key = (role, component, number)
-        if key in self._told:
-            return False
-        self._told[key] = None
-        if len(self._told) > REMEMBERED:
-            self._told.popitem(last=False)
-        return True
+
+def _is_new(told: OrderedDict[str, None], id_: str) -> bool:
+    new = id_ not in told
+    told[id_] = None
+    told.move_to_end(id_)  # what is retained still is remembered longest
+    if len(told) > REMEMBERED:
+        told.popitem(last=False)
+    return new
 
 
 class SenderLimit:
@@ -172,8 +181,8 @@ class SenderLimit:
     def __init__(self) -> None:
         self._windows: OrderedDict[tuple[str, str], tuple[float, int]] = OrderedDict()
 
-    def count(self, role: str, component: str, at: float) -> int:
-        """Count a line; how many there are of that component by now in this window.
+    def count(self, role: str, component: str, at: float, lines: int = 1) -> int:
+        """Count lines; how many there are of that component by now in this window.
 
         Those beyond :data:`MOST_IN_WINDOW` are not to be read.
 
@@ -181,14 +190,15 @@ class SenderLimit:
             role: of the component.
             component: its id.
             at: now, on the monotonic clock.
+            lines: how many have come.
         """
         since, before = self._windows.get((role, component), (at, 0))
         if at - since >= WINDOW:
             since, before = at, 0
-        self._windows[role, component] = since, before + 1
+        self._windows[role, component] = since, before + lines
         if len(self._windows) > MOST_SENDERS:
             self._windows.popitem(last=False)
-        return before + 1
+        return before + lines
 
 
 def _line(role: str, component: str, record: LogRecord, serial: str | None) -> LogLine:
@@ -212,7 +222,8 @@ def _line(role: str, component: str, record: LogRecord, serial: str | None) -> L
 
 def _fields(fields: Mapping[str, Value]) -> Iterator[tuple[str, Value]]:
     for name, value in list(fields.items())[: MOST_FIELDS + 1]:
-        shown = text(value, LONGEST_NAME) if isinstance(value, str) else value
+        long = isinstance(value, int) and abs(value) >= 2**53
+        shown = text(str(value), LONGEST_NAME) if long or isinstance(value, str) else value
         yield text(name, LONGEST_NAME), shown
 
 

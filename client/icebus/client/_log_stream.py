@@ -181,18 +181,26 @@ class LogStream:
             self._changed.notify_all()
 
     def _read_of(self, topic: Topic, incoming: Incoming) -> list[LogLine]:
-        if topic is LOG:
-            role, component = incoming.ids["role"], incoming.ids["id"]
-            count = self._limit.count(role, component, time.monotonic())
-            if count == MOST_IN_WINDOW + 1:
-                said = (
-                    f"{role} {component} logs more than {MOST_IN_WINDOW} lines in {WINDOW:g} s, "
-                    "more than a component sends: the others are left out"
-                )
-                return [line_of_ours(said, now(), self._connection.client)]
-            if count > MOST_IN_WINDOW:
-                return []
-        return self._feed.take(topic, incoming.ids, incoming.payload)
+        if topic is LOG and (said := self._refuse(incoming, 1)) is not None:
+            return said
+        lines = self._feed.take(topic, incoming.ids, incoming.payload)
+        if topic is LOG_RECENT and (said := self._refuse(incoming, len(lines))) is not None:
+            return said
+        return lines
+
+    def _refuse(self, incoming: Incoming, lines: int) -> list[LogLine] | None:
+        """What is read in place of so many lines of one that floods; None while it doesn't."""
+        role, component = incoming.ids["role"], incoming.ids["id"]
+        count = self._limit.count(role, component, time.monotonic(), lines)
+        if count <= MOST_IN_WINDOW:
+            return None
+        if count - lines > MOST_IN_WINDOW:
+            return []
+        said = (
+            f"{role} {component} logs more than {MOST_IN_WINDOW} lines in {WINDOW:g} s, "
+            "more than a component sends: the others are left out"
+        )
+        return [line_of_ours(said, now(), self._connection.client)]
 
 
 def _is_admin(bus: Bus, deadline: Deadline) -> bool:

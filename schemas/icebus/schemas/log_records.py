@@ -35,6 +35,9 @@ LONGEST_TRACE_LINE = 200
 LARGEST_RECORD = 16 << 10
 """Bytes of a line with all that may stand in it; most have some 200."""
 
+MOST_RECENT = 100
+"""Lines among the latest of a component, or of a device."""
+
 LARGEST_RECENT = 32 << 10
 """Bytes of the latest lines of a component together."""
 

@@ -16,6 +16,7 @@ from icebus.bus._log.choice import Choice
 from icebus.bus._messages import Incoming
 from icebus.schemas.log_records import (
     LARGEST_RECENT,
+    MOST_RECENT,
     LogRecord,
     RecentLines,
     RecentLog,
@@ -37,7 +38,7 @@ WAITING = 500
 WARNINGS = 60
 """Among the latest lines that are retained."""
 
-FACTS = 40
+FACTS = MOST_RECENT - WARNINGS
 """Likewise, of what is no warning."""
 
 RETAINED_EVERY = 5.0
