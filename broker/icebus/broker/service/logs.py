@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from icebus.broker.access import Principal
-from icebus.bus import Bus, Incoming, LogPublisher
+from icebus.bus import Allowance, Bus, FromComponents, Incoming, LogPublisher
 from icebus.schemas.ids import BROKER
 from icebus.schemas.topics import LOG_RECENT, Role
 
 MOST_REMEMBERED = 1000
 """Names of which lines are retained; there are as many as components."""
+
+RECENT = Allowance(per_second=2, at_once=20, bytes_per_second=128 << 10, bytes_at_once=1 << 20)
+"""Of one component that are looked at: each sends one in five seconds, and one whose key was stolen
+must not keep this service from its work."""
 
 
 class Logs:
@@ -32,7 +36,7 @@ class Logs:
         self.stop()
         self._bus, self._soon = bus, soon
         self._publisher = LogPublisher(bus, Role.BROKER, BROKER)
-        bus.subscribe(LOG_RECENT, self._on_recent)
+        bus.subscribe(LOG_RECENT, self._on_recent, FromComponents(lambda _: RECENT))
 
     def on_principals(self, principals: Mapping[str, Principal]) -> None:
         """Clear what is left of those who are known no more, or whose name another has."""
