@@ -65,6 +65,7 @@ def with_password(
     login: str | None = None,
     overlap: timedelta = OVERLAP,
     now: datetime | None = None,
+    former_hash: str | None = None,
 ) -> Principal:
     """The same with another password; an invitation is accepted by that.
 
@@ -77,6 +78,8 @@ def with_password(
             ends the former password at once.
         overlap: how long the former stays good.
         now: when.
+        former_hash: of the present password as Mosquitto has it, where that is known: with another
+            salt it would take the password for another.
 
     Raises:
         Conflict: the name is in use.
@@ -93,7 +96,7 @@ def with_password(
             "password": password,
             "password_hash": None,
             "login": login or principal.login,
-            "others": _former(principal, login, moment + overlap, moment),
+            "others": _former(principal, login, moment + overlap, moment, former_hash),
             "invited_until": None,
         }
     )
@@ -101,13 +104,17 @@ def with_password(
 
 
 def _former(
-    principal: Principal, login: str | None, until: datetime, now: datetime
+    principal: Principal,
+    login: str | None,
+    until: datetime,
+    now: datetime,
+    former_hash: str | None,
 ) -> tuple[OtherLogin, ...]:
     """What is good besides a new password: others that were, and the one that it replaces."""
     if principal.invited_until is not None:
         return ()
     kept = [each for each in principal.others if not each.invited and each.until > now]
-    known = hashed(principal).password_hash
+    known = former_hash or hashed(principal).password_hash
     if login not in (None, principal.logs_in_as) and until > now and known is not None:
         kept.append(OtherLogin(login=principal.logs_in_as, password_hash=known, until=until))
     return tuple(kept[-MOST_FORMER:])

@@ -20,7 +20,13 @@ from icebus.broker.access import CERTIFIED, Principal, access_list, check_princi
 from icebus.broker.accounts import LONGEST_OVERLAP, OVERLAP, good, standing
 from icebus.broker.bridge import Upstream, bridge
 from icebus.broker.claim import Claim
-from icebus.broker.mosquitto import LOOPBACK, check_name, configuration, password_file
+from icebus.broker.mosquitto import (
+    LOOPBACK,
+    check_name,
+    configuration,
+    is_hash_of,
+    password_file,
+)
 from icebus.broker.reading import Reading
 from icebus.broker.tls.authority import Issued
 from icebus.broker.tls.certificates import Certificates, GivenCertificate, Listening
@@ -348,6 +354,15 @@ class BrokerDirectory:
                     changed = known.principals[index] = change(each)
                     return changed
             raise UnknownPrincipal(f"nobody here is called {name!r}; `icebus-broker list`")
+
+    def hash_read(self, principal: Principal) -> str | None:
+        """The hash of a password that is kept in the clear, as Mosquitto has it."""
+        passwords = self.path / "passwords"
+        for line in passwords.read_text().splitlines() if passwords.exists() else ():
+            name, _, hash_ = line.partition(":")
+            if name == principal.logs_in_as and is_hash_of(principal.password, hash_):
+                return hash_
+        return None
 
     def shut_out_ended(self) -> None:
         """Have the broker refuse those whose account or invitation has ended."""

@@ -28,6 +28,11 @@ ATTEMPTS = 5
 """Ports to try when the choice is ours: another program may take a free one before Mosquitto."""
 
 
+LONGEST_START = 60.0
+"""Seconds for it to listen, unless it ends before. It reads what it has saved first: 140 MB, which
+one user can have it keep for a while, take 4 s on an idle machine."""
+
+
 class EmbeddedBroker:
     """Mosquitto as a child process that keeps everything in one directory.
 

@@ -17,7 +17,7 @@ from functools import partial
 from icebus.broker.cli.command_options import Directory, configured
 from icebus.broker.cli.setup_commands import warnings_of
 from icebus.broker.directory import BrokerDirectory
-from icebus.broker.embedded import EmbeddedBroker
+from icebus.broker.embedded import LONGEST_START, EmbeddedBroker
 from icebus.broker.health import look
 from icebus.broker.service.failed_logins import FailedLoginsTold
 from icebus.broker.service.service import BrokerService
@@ -49,7 +49,6 @@ from icebus.schemas.supervision.service import Supervision
 
 log = logging.getLogger(__name__)
 
-START_TIMEOUT = 10.0
 STOP_TIMEOUT = 10.0
 
 CHECK_INTERVAL = 0.5
@@ -113,7 +112,7 @@ class StandingBroker:
             Conflict: another broker runs on the directory.
         """
         self._mind_expiry()
-        self.broker.start(Deadline.after(START_TIMEOUT))
+        self.broker.start(Deadline.after(LONGEST_START))
         self._service.start()
 
     def check(self) -> None:
@@ -162,7 +161,7 @@ class StandingBroker:
 
     def _restart(self) -> None:
         self.broker.stop(Deadline.after(STOP_TIMEOUT))
-        self.broker.start(Deadline.after(START_TIMEOUT))
+        self.broker.start(Deadline.after(LONGEST_START))
 
     @property
     def serves(self) -> bool:

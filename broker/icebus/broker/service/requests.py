@@ -115,7 +115,14 @@ class Requests:
         self._principal(user)
         overlap = self._files.overlap
         changed = self._change(
-            user, lambda before: with_password(before, args.password, args.login, overlap)
+            user,
+            lambda before: with_password(
+                before,
+                args.password,
+                args.login,
+                overlap,
+                former_hash=self._files.hash_read(before),
+            ),
         )
         log.info("%s has another password", user, extra={"subject": user})
         return account(changed)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from icebus.broker.access import Principal
 from icebus.broker.directory import BrokerDirectory
-from icebus.broker.embedded import EmbeddedBroker
+from icebus.broker.embedded import LONGEST_START, EmbeddedBroker
 from icebus.broker.process import Child
 from icebus.broker.service.failed_logins import FailedLoginsTold
 from icebus.broker.service.service import BrokerService
@@ -53,7 +53,7 @@ OBSERVER = "observer"
 ADMIN = "admin"
 
 START_TIMEOUT = 20.0
-"""Seconds for the broker to listen and for control to answer."""
+"""Seconds for control to answer."""
 
 SERVICE_STOP_TIMEOUT = 3.0
 
@@ -372,7 +372,7 @@ def _check_emulator() -> None:
 
 
 def _started(broker: EmbeddedBroker) -> Child:
-    broker.start(Deadline.after(START_TIMEOUT))
+    broker.start(Deadline.after(LONGEST_START))
     return broker.child
 
 
