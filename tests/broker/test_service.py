@@ -13,6 +13,7 @@ from icebus.broker.directory import BrokerDirectory
 from icebus.broker.embedded import EmbeddedBroker
 from icebus.broker.reading import is_harmed_by_shutting_out
 from icebus.broker.service import requests
+from icebus.broker.service.departures import MOST_OF_USER, OfUsers
 from icebus.broker.service.service import BrokerService
 from icebus.bus import Bus, Requester
 from icebus.client._evaluating.tally import Tally
@@ -27,6 +28,7 @@ from icebus.schemas.operations.accounts import Account
 from icebus.schemas.topics import (
     BROKER_OPERATION,
     CLIENT_STATE,
+    DEVICE_LOG,
     EXPERIMENT,
     LOG_RECENT,
     PRINCIPALS,
@@ -127,6 +129,53 @@ def test_given_a_worker_that_is_removed_then_what_it_logged_is_for_nobody_of_its
     files.remove_principal("lab8")
     eventually(lambda: heard["lab8"] == b"")
     assert heard["w1"]
+
+
+@pytest.mark.usefixtures("service")
+def test_given_a_user_who_is_removed_then_no_successor_reads_what_workers_told_of_boards(
+    broker: EmbeddedBroker, connect: Connect, eventually: Callable[..., None]
+) -> None:
+    """A worker that is away clears nothing."""
+    files = BrokerDirectory(broker.directory)
+    files.add_principals([Principal(id="guest", role=Role.USER)])
+    roster = roster_of(connect("root"))
+    eventually(lambda: roster and "guest" in {each.id for each in roster[-1].principals})
+    heard: dict[str, bytes] = {}
+    looker = Bus(broker.address(BROKER), "looker")
+    looker.subscribe(DEVICE_LOG, lambda each: heard.update({each.ids["user"]: each.payload}))
+    looker.connect(soon())
+    for user in ("alice", "guest"):
+        topic = DEVICE_LOG(user=user, reservation="r1", sender="w1", serial="B1")
+        published(connect("w1"), topic, RecentLog(lines=[]).to_json())
+    eventually(lambda: heard.keys() == {"alice", "guest"})
+    files.remove_principal("guest")
+    eventually(lambda: heard["guest"] == b"")
+    assert heard["alice"]
+    looker.close(soon())
+
+
+def test_given_a_user_who_names_ever_more_topics_then_what_is_remembered_of_them_is_bounded() -> (
+    None
+):
+    remembered = OfUsers[int]()
+    for number in range(10 * MOST_OF_USER):
+        remembered.add("mallory", number)
+    remembered.add("alice", 1)
+    remembered.discard("nobody", 1)
+    assert len(remembered.take("mallory".__eq__)) == MOST_OF_USER
+    assert remembered.take(lambda _: True) == [("alice", 1)]
+
+
+@pytest.mark.usefixtures("service")
+def test_given_a_password_in_the_clear_when_replaced_then_mosquitto_has_the_same_line_of_it(
+    broker: EmbeddedBroker, connect: Connect
+) -> None:
+    """With another salt it would be another password, for which it is started anew."""
+    passwords = broker.directory / "passwords"
+    before = next(each for each in passwords.read_text().splitlines() if each.startswith("alice:"))
+    args: dict[str, object] = {"password": "another-password", "login": "alice.0123abcd"}
+    ask(connect("alice"), "alice", "passwd", args)
+    assert before in passwords.read_text().splitlines()
 
 
 def test_given_a_part_that_fails_then_the_others_go_on(
