@@ -111,6 +111,23 @@ def test_given_a_farm_then_devices_workers_reservations_and_the_queue_are_told(
     assert value("certificate_end_timestamp_seconds", certificate="own") == 2e9
 
 
+def test_given_a_worker_that_makes_up_kinds_then_the_number_of_series_stays(
+    farm: Harness,
+) -> None:
+    stolen = [f"B{number}" for number in range(3 * facts.KINDS)]
+    farm.worker("w3", *stolen)
+    offered = farm.workers.get("w3").kinds["pulsecount"]
+    made_up = {f"a{number}": offered for number in range(3 * facts.KINDS)}
+    farm.workers.on_kinds("w3", {"pulsecount": offered, **made_up})
+    for number, serial in enumerate(stolen):
+        farm.report("w3", serial, DeviceState.SERVING, kind=f"a{number}")
+    farm.report("w1", "A", DeviceState.SERVING, kind="pulsecount")
+    told = facts_of(farm).devices
+    assert len(told) <= facts.KINDS + 3
+    assert told["serving", "pulsecount"] == 1
+    assert told["serving", "other"] > facts.KINDS
+
+
 def test_given_a_control_that_is_busy_then_what_was_known_is_told_with_its_age(
     farm: Harness, registry: CollectorRegistry, still: StillControl
 ) -> None:

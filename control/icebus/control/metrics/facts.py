@@ -31,6 +31,9 @@ UNHEARD = "unheard"
 WORKERS = 1000
 """Workers that have series of their own."""
 
+KINDS = 50
+"""Kinds that have: those that most workers offer. One whose key was stolen may offer any number."""
+
 
 @dataclass(frozen=True)
 class Reservations:
@@ -82,7 +85,8 @@ def of_workers(workers: Workers, at: float, **more: object) -> FarmFacts:
         at: the present, on the monotonic clock.
         more: the facts that are not theirs.
     """
-    kinds = {kind for worker in workers.all() for kind in worker.kinds}
+    offered = Counter(kind for worker in workers.all() for kind in worker.kinds)
+    kinds = {kind for kind, _ in offered.most_common(KINDS)}
     devices: Counter[tuple[str, str]] = Counter()
     claimed = 0
     for serial in workers.serials():
