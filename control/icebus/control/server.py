@@ -14,12 +14,8 @@ from importlib.metadata import version
 
 from icebus.broker.tls.authority import ends_of
 from icebus.bus import (
-    Allowance,
     BrokerAddress,
     Bus,
-    FromUsers,
-    FromWorkers,
-    Incoming,
     LogPublisher,
     Responder,
     SingleRun,
@@ -28,59 +24,32 @@ from icebus.bus import (
     Will,
     wait_for,
 )
-from icebus.control import allowances
 from icebus.control.engine import Engine
+from icebus.control.hearing import AUTHOR, FarmHearing, Step, UserHearing
 from icebus.control.metrics.facts import FarmFacts
 from icebus.control.metrics.observer import UNOBSERVED, Observer
-from icebus.control.operations.table import ADMINISTRATORS
 from icebus.control.settings import Settings
 from icebus.control.store.database import Database
 from icebus.control.store.database_watch import DatabaseWatch
 from icebus.control.store.outbox import CLEAR, Outgoing
 from icebus.control.store.shared_group import shared_group
 from icebus.control.waiting import is_ready, wait_until_ready
-from icebus.control.watch.kinds import read_kinds
 from icebus.control.watch.roster import Roster
-from icebus.schemas.calls import Request
 from icebus.schemas.components import (
-    ClientState,
     ControlState,
-    Heartbeat,
     Presence,
-    Principals,
-    WorkerHeartbeat,
-    WorkerKinds,
-    WorkerState,
 )
 from icebus.schemas.database import DatabaseCause
 from icebus.schemas.deadline import Deadline
-from icebus.schemas.devices import DeviceReport
-from icebus.schemas.errors import AlreadyRunning, IcebusError, InvalidRequest
+from icebus.schemas.errors import AlreadyRunning
 from icebus.schemas.ids import CONTROL, new_id
-from icebus.schemas.message import decode
 from icebus.schemas.topics import (
-    ADMIN,
-    CLAIM,
-    CLIENT_STATE,
-    CONTROL_HEARTBEAT,
-    CONTROL_OUTBOX,
     CONTROL_STATE,
     DESIRED,
-    DEVICE,
-    OPERATION,
-    PRINCIPALS,
-    RESERVATION,
-    WORKER_HEARTBEAT,
-    WORKER_KINDS,
-    WORKER_STATE,
     Role,
-    shared_requests,
 )
 
 log = logging.getLogger(__name__)
-
-MAX_GENERATION = 2**53
-"""What a worker may count to: all programs that read JSON can hold it, and so can the database."""
 
 QUIET = 0.003
 """Seconds without a message after which those that came are recorded. When a reservation of many
@@ -94,11 +63,6 @@ CLOSE_TIMEOUT = 2.0
 
 FACTS_TIMEOUT = 2.0
 """Seconds to wait for what metrics tell: control may wait for its database just then."""
-
-AUTHOR = "session"
-"""User property with which a control signs what the broker is to retain."""
-
-Step = Callable[[], None]
 
 
 class Control:
@@ -125,7 +89,6 @@ class Control:
         observer: Observer = UNOBSERVED,
     ) -> None:
         self._own_certificate = address.certificate
-        self._observer = observer
         self.id = address.user
         self.session = new_id()
         self._database = database
@@ -161,10 +124,17 @@ class Control:
         self._saying = threading.Lock()
         """Held while our state is gathered and said, so that none overtakes a newer one."""
         self._inbox: queue.SimpleQueue[Step | None] = queue.SimpleQueue()
-        self._users = Turns(self._inbox.put)
         self._thread = threading.Thread(target=self._run, name="control-database", daemon=True)
         self._state_publisher = StatePublisher(self._bus, CONTROL_STATE, control=self.id)
-        self._responder = Responder(self._bus, CONTROL)
+        self._farm = FarmHearing(self._bus, self._engine, self.session, self._inbox.put)
+        self._people = UserHearing(
+            self._requests,
+            Responder(self._bus, CONTROL),
+            self._engine,
+            self._roster,
+            Turns(self._inbox.put),
+            observer,
+        )
         self._log: LogPublisher | None = None
 
     # --- life -----------------------------------------------------------------------------------
@@ -208,34 +178,8 @@ class Control:
         self._bus.on_connected(
             lambda: self._inbox.put(partial(self._engine.on_connected, heard_all=False))
         )
-        for topic, handler in (
-            (CONTROL_STATE, self._on_control),
-            (CONTROL_HEARTBEAT, self._on_heartbeat),
-            (CONTROL_OUTBOX, self._on_outbox),
-            (PRINCIPALS, self._on_principals),
-            (RESERVATION, self._on_document),
-            (CLAIM, self._on_claim),
-        ):
-            self._bus.subscribe(topic, handler)
-        # A worker whose key was stolen floods nobody but itself.
-        for topic, handler, allowance in (
-            (WORKER_STATE, self._on_worker, allowances.WORKER_STATES),
-            (WORKER_KINDS, self._on_kinds, allowances.KINDS),
-            (DEVICE, self._on_report, allowances.REPORTS),
-            (WORKER_HEARTBEAT, self._on_echo, allowances.ECHOES),
-        ):
-            workers = FromWorkers(partial(_the_same, allowance))
-            self._bus.subscribe(topic, handler, workers)
-        # Of these we say one for each device of a reservation, and note them as we do.
-        self._bus.subscribe_to_others(DESIRED, self._on_desired)
-        # First, so that a request finds the client there that has sent it.
-        self._requests.subscribe(
-            CLIENT_STATE, self._on_client, FromUsers(lambda _user: allowances.CLIENT_STATES)
-        )
-        users = FromUsers(self._allow_requests, self._refuse)
-        shared = shared_requests(shared_group(self._database))
-        self._requests.subscribe(ADMIN, self._on_admin, users, shared=shared)
-        requests = self._requests.subscribe(OPERATION, self._on_request, users, shared=shared)
+        self._farm.subscribe()
+        requests = self._people.subscribe(shared_group(self._database))
         self._publish_state()
         self._thread.start()
         try:
@@ -336,15 +280,7 @@ class Control:
         """When the broker's certificate and its own end, as seconds since 1970."""
         return self._bus.certificate_ends, ends_of(self._own_certificate)
 
-    # --- what users ask -------------------------------------------------------------------------
-
-    def _refuse(self, incoming: Incoming, error: IcebusError) -> None:
-        prefix = "" if ADMIN.parse(incoming.topic) is None else "admin/"
-        self._observer.refused(f"{prefix}{incoming.ids.get('operation', '')}", error.code)
-        self._responder.refuse(incoming, error)
-
-    def _allow_requests(self, user: str) -> Allowance:
-        return allowances.requests(self._engine.settings.limits.of(user, self._roster.groups(user)))
+    # --- what is said ---------------------------------------------------------------------------
 
     def _state(self, presence: Presence) -> ControlState:
         return ControlState(state=presence, session=self.session, version=version("icebus"))
@@ -407,99 +343,3 @@ class Control:
         except Exception:
             log.exception("a step failed")
             return 1.0
-
-    # --- the bus: on its dispatcher, decode and enqueue only --------------------------------------
-
-    def _on_control(self, incoming: Incoming) -> None:
-        if not incoming.payload:
-            return
-        state = decode(ControlState, incoming.payload)
-        if state.session != self.session:
-            self._inbox.put(lambda: self._engine.on_control(state))
-        elif not incoming.retained:
-            # It was published after the subscriptions: all that the broker retains came before.
-            self._inbox.put(self._engine.on_all_heard)
-
-    def _on_heartbeat(self, incoming: Incoming) -> None:
-        # When one was sent that the broker retained, nobody knows.
-        if incoming.payload and not incoming.retained and not self._is_ours(incoming):
-            beat = decode(Heartbeat, incoming.payload)
-            self._inbox.put(lambda: self._engine.on_heartbeat(beat))
-
-    def _on_outbox(self, _incoming: Incoming) -> None:
-        self._inbox.put(self._engine.on_outbox)
-
-    def _on_worker(self, incoming: Incoming) -> None:
-        state = decode(WorkerState, incoming.payload) if incoming.payload else None
-        worker = incoming.ids["worker"]
-        self._inbox.put(lambda: self._engine.on_worker(worker, state))
-
-    def _on_kinds(self, incoming: Incoming) -> None:
-        worker = incoming.ids["worker"]
-        said = decode(WorkerKinds, incoming.payload) if incoming.payload else None
-        offered = {} if said is None else read_kinds(worker, said)
-        self._inbox.put(lambda: self._engine.on_kinds(worker, offered))
-
-    def _on_echo(self, incoming: Incoming) -> None:
-        if not incoming.payload:
-            return
-        echo = decode(WorkerHeartbeat, incoming.payload)
-        worker = incoming.ids["worker"]
-        self._inbox.put(lambda: self._engine.on_echo(worker, echo))
-
-    def _on_report(self, incoming: Incoming) -> None:
-        worker, serial = incoming.ids["worker"], incoming.ids["serial"]
-        report = decode(DeviceReport, incoming.payload) if incoming.payload else None
-        if report is not None and report.serial != serial:
-            raise InvalidRequest(f"a report on {report.serial} on the topic of {serial}")
-        if report is not None and report.generation > MAX_GENERATION:
-            raise InvalidRequest(f"generation {report.generation} is out of range")
-        self._inbox.put(lambda: self._engine.on_report(worker, serial, report))
-
-    def _on_client(self, incoming: Incoming) -> None:
-        state = decode(ClientState, incoming.payload) if incoming.payload else None
-        user, client = incoming.ids["user"], incoming.ids["client"]
-        self._users.put(user, lambda: self._engine.on_client(user, client, state))
-
-    def _on_principals(self, incoming: Incoming) -> None:
-        told = decode(Principals, incoming.payload) if incoming.payload else None
-        self._inbox.put(lambda: self._engine.on_principals(told))
-
-    def _on_document(self, incoming: Incoming) -> None:
-        self._engine.retained.on_document(**incoming.ids, empty=not incoming.payload)
-        self._on_others_word(incoming, self._engine.on_document)
-
-    def _on_desired(self, incoming: Incoming) -> None:
-        self._engine.retained.on_desired(**incoming.ids, empty=not incoming.payload)
-        self._on_others_word(incoming, self._engine.on_desired)
-
-    def _on_claim(self, incoming: Incoming) -> None:
-        self._engine.retained.on_claim(**incoming.ids, empty=not incoming.payload)
-        self._on_others_word(incoming, self._engine.on_claim)
-
-    def _on_others_word(self, incoming: Incoming, heard: Callable[..., None]) -> None:
-        if incoming.retained or not self._is_ours(incoming):
-            step = partial(heard, live=not incoming.retained)
-            self._inbox.put(partial(step, **incoming.ids))
-
-    def _is_ours(self, incoming: Incoming) -> bool:
-        return incoming.properties.get(AUTHOR) == self.session
-
-    def _on_request(self, incoming: Incoming) -> None:
-        operation = incoming.ids["operation"]
-        exchange = self._responder.accept(incoming, Request)
-        if exchange is not None:
-            step = partial(self._engine.on_request, exchange, operation)
-            self._users.put(exchange.user, step)
-
-    def _on_admin(self, incoming: Incoming) -> None:
-        operation = incoming.ids["operation"]
-        exchange = self._responder.accept(incoming, Request)
-        if exchange is not None:
-            step = partial(self._engine.on_request, exchange, operation, ADMINISTRATORS)
-            self._users.put(exchange.user, step)
-
-
-def _the_same(allowance: Allowance, _sender: str) -> Allowance:
-    """What each of a kind may send."""
-    return allowance
