@@ -56,6 +56,13 @@ describe("given an experiment", () => {
     expect(experiment.failures).toMatchObject([{ serial: "A1", ...error }]);
   });
 
+  test("when some are given up, then none has failed", () => {
+    const experiment = new Experiment();
+    const error = { code: "evaluation_withdrawn", message: "it was given up" };
+    expect(experiment.take(...outcome("e1", { error }, "failures"))).toBe(false);
+    expect(experiment.failures).toEqual([]);
+  });
+
   test("when results come without end, then the newest are kept", () => {
     const experiment = new Experiment();
     for (let n = 0; n < 1.5 * MOST_POINTS; n += 1)

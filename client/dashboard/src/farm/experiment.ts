@@ -42,6 +42,9 @@ const ABOUT_MEASURING = new Set([
   "rate",
 ]);
 
+/** What a program gave up, as when it is interrupted: nothing failed. */
+const GIVEN_UP = "evaluation_withdrawn";
+
 export class Experiment {
   points: Point[] = [];
   failures: FailureSeen[] = [];
@@ -66,12 +69,14 @@ export class Experiment {
       return event === "finished";
     }
     const outcome = check(Outcome, data);
+    const error = (outcome as { error?: { code?: unknown; message?: unknown } }).error;
+    if (event === "failures" && error?.code === GIVEN_UP) return false;
     // Workers repeat outcomes until they are acknowledged.
     const key = `${outcome.evaluation}@${outcome.serial}`;
     if (this.seen.has(key)) return false;
     this.seen.add(key);
     if (event === "results") this.addResult(outcome, reservation);
-    else this.addFailure(outcome, reservation);
+    else this.addFailure(outcome, reservation, error);
     return true;
   }
 
@@ -101,9 +106,12 @@ export class Experiment {
     }
   }
 
-  private addFailure(outcome: Outcome, reservation: string): void {
+  private addFailure(
+    outcome: Outcome,
+    reservation: string,
+    error: { code?: unknown; message?: unknown } | undefined,
+  ): void {
     this.failed += 1;
-    const error = (outcome as { error?: { code?: unknown; message?: unknown } }).error;
     const { at, serial, bitstream, evaluation } = outcome;
     this.failures.push({
       at,

@@ -95,7 +95,7 @@ export function ExperimentView() {
       ) : (
         <p class="empty">Results show here as your boards measure, from when you signed in here.</p>
       )}
-      <Failures />
+      <Failures reservation={shown} />
     </div>
   );
 }
@@ -233,9 +233,11 @@ function Comparison({ boards }: { boards: readonly Summary[] }) {
   );
 }
 
-function Failures() {
+function Failures({ reservation }: { reservation: string }) {
   const session = useSession();
-  const { failures } = session.experiment;
+  const failures = session.experiment.failures.filter(
+    (each) => reservation === "" || each.reservation === reservation,
+  );
   if (failures.length === 0) return null;
   return (
     <section aria-labelledby="failures-title">
