@@ -154,7 +154,6 @@ def test_given_files_that_can_not_be_read_when_simulated_then_each_has_an_error_
     done = icebus(
         "simulate",
         circuit("clock"),
-        tmp_path,
         tmp_path / "absent",
         large,
         "/dev/zero",
@@ -165,8 +164,7 @@ def test_given_files_that_can_not_be_read_when_simulated_then_each_has_an_error_
     assert done.code == 1
     counted, *refused = rows_of(done)
     assert counted["pulses"] == 48_000_000
-    folder, absent, too_large, device = (row["error"]["message"] for row in refused)
-    assert folder.startswith("Is a directory;")
+    absent, too_large, device = (row["error"]["message"] for row in refused)
     assert absent.startswith("No such file or directory;")
     assert too_large.startswith("314,572,800 bytes are not a bitstream")
     assert device.startswith("1,048,576 or more bytes are not a bitstream")
