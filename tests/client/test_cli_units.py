@@ -6,21 +6,23 @@ import csv
 import inspect
 import io
 import json
+import sys
 from dataclasses import replace
 from datetime import timedelta
+from types import ModuleType
 
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
 from icebus.client import Waiting
-from icebus.client.cli import exit_codes, output
+from icebus.client.cli import exit_codes, main, output
 from icebus.client.cli.app import PANELS, app
 from icebus.client.cli.commands import admin
 from icebus.client.cli.commands.reservations import by_reservation
 from icebus.client.cli.durations import parse_duration
 from icebus.client.cli.help_text import reflow
-from icebus.client.cli.output import Column, Format, csv_line, print_rows, table
+from icebus.client.cli.output import Column, Format, can_draw, csv_line, print_rows, table
 from icebus.client.cli.progress import queue_place_text
 from icebus.schemas import errors
 from icebus.schemas.errors import IcebusError
@@ -268,3 +270,28 @@ def test_given_every_error_when_described_then_its_code_is_documented() -> None:
     for cls in classes:
         if issubclass(cls, IcebusError):
             assert exit_codes.describe(cls("x"))[2] in exit_codes.EXIT_CODES
+
+
+@pytest.mark.parametrize(
+    ("term", "drawn"), [("xterm-256color", True), ("dumb", False), ("", False)]
+)
+def test_given_a_terminal_when_it_is_dumb_then_lines_are_printed_instead(
+    monkeypatch: pytest.MonkeyPatch, term: str, drawn: bool
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", term)
+    assert can_draw() is drawn
+
+
+def test_given_ctrl_c_while_the_program_is_loaded_then_there_is_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Loading(ModuleType):
+        def __getattr__(self, name: str) -> object:
+            raise KeyboardInterrupt
+
+    monkeypatch.setitem(sys.modules, "icebus.client.cli.app", Loading("app"))
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "icebus: interrupted\n"

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from pydantic import JsonValue
+from typer.testing import CliRunner
 
 from icebus.broker.access import Principal
 from icebus.broker.accounts import MOST_FORMER, hashed, invite, invite_again, with_password
@@ -22,6 +23,7 @@ from icebus.client._account import choose_password, settle
 from icebus.client._login import log_in
 from icebus.client._profile import Profile, find_address
 from icebus.client._saved_profiles import SavedProfiles
+from icebus.client.cli.app import app
 from icebus.schemas.calls import Request
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import (
@@ -362,3 +364,10 @@ def test_given_two_farms_and_none_chosen_then_the_error_names_them_and_the_remed
 def test_given_a_line_that_is_torn_then_it_is_refused_in_words(line: str) -> None:
     with pytest.raises(InvalidRequest):
         log_in(line)
+
+
+@pytest.mark.parametrize("given", ["", " \n"])
+def test_given_nothing_to_log_in_with_then_it_is_told_what_to_give(given: str) -> None:
+    done = CliRunner().invoke(app, ["login", "-"], input=given)
+    assert done.exit_code == 2
+    assert "nothing was given" in done.stderr

@@ -75,7 +75,7 @@ def test_given_a_farm_here_when_a_principal_is_named_then_its_profile_is_found(
     profile("mqtt://observer@h").write(profile_path(farm, "observer"))
     profile(farm=farm).write(default_profile_path())
     assert find_profile("observer").url == "mqtt://observer@h"
-    with pytest.raises(NoProfile, match="it has observer"):
+    with pytest.raises(NoProfile, match="has the profiles observer"):
         find_profile("nobody")
 
 

@@ -14,6 +14,7 @@ from icebus.schemas.errors import NotAuthorized, WrongRole
 
 if TYPE_CHECKING:
     from tests.client.scripted_control import ScriptedControl
+    from tests.client.scripted_worker import ScriptedWorker
 
     from icebus.broker.embedded import EmbeddedBroker
 
@@ -60,3 +61,19 @@ def test_given_the_library_then_it_raises_what_the_commands_say(
         Client(broker.address("w1").url())
     with pytest.raises(NotAuthorized, match="icebus/v2"):
         Client(replace(broker.address("alice"), root="icebus/v2").url())
+
+
+@pytest.mark.parametrize("command", [("reserve", "1"), ("run", "--", "true"), ("limits",)])
+def test_given_an_observer_when_control_would_be_asked_then_the_role_that_lacks_is_named(
+    broker: EmbeddedBroker,
+    control: ScriptedControl,
+    w1: ScriptedWorker,
+    monkeypatch: pytest.MonkeyPatch,
+    icebus: Icebus,
+    command: tuple[str, ...],
+) -> None:
+    monkeypatch.setenv("ICEBUS_URL", broker.address("eve").url())
+    done = icebus(*command)
+    assert "eve is an observer here" in done.stderr
+    assert "--role user" in done.stderr
+    assert done.code == 5

@@ -155,15 +155,14 @@ def find_profile(farm: str | Path | None = None) -> Profile:
         path = profile_path(directory, farm)
         if not path.exists():
             known = sorted(each.stem for each in path.parent.glob("*.json"))
-            there = f"it has {', '.join(known)}" if known else "it has none; " + _HOW
+            there = (
+                f"the farm in {directory} has the profiles {', '.join(known)}" if known else _HOW
+            )
             names = saved.names
             near = difflib.get_close_matches(farm, [*names, *known], 1)
             meant = f" (did you mean {near[0]}?)" if near else ""
             stored_here = f"stored here are {', '.join(names)}; " if names else ""
-            raise NoProfile(
-                f"no farm is stored as {farm!r}{meant}; {stored_here}the farm in {directory} "
-                f"has no profile {farm!r}; {there}"
-            )
+            raise NoProfile(f"no farm is stored as {farm!r}{meant}; {stored_here}{there}")
         return Profile.read(path)
     return Profile.read(Path(farm))
 

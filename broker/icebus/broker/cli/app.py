@@ -345,7 +345,10 @@ def say_if_none_reloads(files: BrokerDirectory) -> None:
     """Say whether a running broker has learnt of a change."""
     files.wait_until_started(Deadline.after(START_TIMEOUT))
     if files.pid is None:
-        say("no broker of ours runs there; tell a Mosquitto of your own with SIGHUP")
+        say(
+            "its broker does not run now, and knows of it when `icebus-broker run` starts; a "
+            "Mosquitto of your own needs a SIGHUP"
+        )
 
 
 def main() -> None:

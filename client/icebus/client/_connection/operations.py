@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import TypeVar
 
@@ -23,7 +23,9 @@ from icebus.schemas.errors import (
     IcebusError,
     InternalError,
     InvalidRequest,
+    NotAuthorized,
     NotEnoughDevices,
+    WrongRole,
 )
 from icebus.schemas.ids import CONTROL, new_id
 from icebus.schemas.operations.history import HistoryArgs, HistoryEntry, HistoryEvent, HistoryReply
@@ -49,7 +51,7 @@ from icebus.schemas.operations.reservations import (
     WithdrawArgs,
     WithdrawReply,
 )
-from icebus.schemas.topics import OPERATION, Topic
+from icebus.schemas.topics import OPERATION, Role, Topic
 
 log = logging.getLogger(__name__)
 
@@ -117,11 +119,37 @@ def ask(
 
     Raises:
         IcebusError: whatever control answered.
+        WrongRole: observers may ask nothing.
         DeadlineExceeded: it did not answer.
         ClientClosed: the client is closed.
     """
-    deadline = Deadline.after(timeout)
-    return send(connection, operation, args, model, deadline, family=family).wait()
+    answer = send(connection, operation, args, model, Deadline.after(timeout), family=family)
+    if family is not OPERATION:
+        return answer.wait()
+    with _observers_told(connection, operation):
+        return answer.wait()
+
+
+@contextmanager
+def _observers_told(connection: Connection, operation: str) -> Iterator[None]:
+    """Name the role that lacks: an access list refuses without a word.
+
+    Raises:
+        WrongRole: the broker takes us in, and what we ask control not: observers may ask nothing.
+    """
+    try:
+        yield
+    except NotAuthorized:
+        if connection.refusal is not None:
+            raise
+        user = connection.user
+        raise WrongRole(
+            f"{user} is an observer here, who may only look; {operation} needs credentials of role "
+            "user: icebus-broker add NAME --role user",
+            user=user,
+            role=Role.OBSERVER.value,
+            wanted=Role.USER.value,
+        ) from None
 
 
 def reserve(connection: Connection, request: ReserveArgs, deadline: Deadline) -> Reservation:
@@ -134,7 +162,8 @@ def reserve(connection: Connection, request: ReserveArgs, deadline: Deadline) ->
     try:
         # Sent in here: an interruption may come before we wait.
         answer = send(connection, "reserve", request, ReservationReply, within, request=name)
-        return answer.wait().reservation
+        with _observers_told(connection, "reserve"):
+            return answer.wait().reservation
     except (DeadlineExceeded, BrokerUnavailable, DatabaseUnavailable, InternalError):
         _withdraw(connection, name, Deadline.after(UNANSWERED))
         raise

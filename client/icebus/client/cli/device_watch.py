@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import queue
 import shutil
-import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,7 +19,7 @@ from icebus.client.cli.connecting import (
     print_problem,
 )
 from icebus.client.cli.device_rows import FIELDS, as_row, device_table, shown
-from icebus.client.cli.output import CsvPrinter, Format, print_json, print_line
+from icebus.client.cli.output import CsvPrinter, Format, can_draw, print_json, print_line
 from icebus.schemas.wording import counted
 
 if TYPE_CHECKING:
@@ -51,7 +50,7 @@ def watch_devices(wanted: Wanted, output: Format) -> None:
         wanted: which devices.
         output: a table, which is drawn anew on a terminal and is lines elsewhere; or rows.
     """
-    if output is Format.TABLE and sys.stdout.isatty():
+    if output is Format.TABLE and can_draw():
         with _following() as (farm, wait, where):
             _draw(farm, wait, wanted, where)
     else:

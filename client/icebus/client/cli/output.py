@@ -95,6 +95,11 @@ def _terminal_width() -> float:
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else math.inf
 
 
+def can_draw() -> bool:
+    """Whether stdout is a terminal that can be drawn on anew; a dumb one would show nothing."""
+    return sys.stdout.isatty() and os.environ.get("TERM", "dumb") not in {"", "dumb", "unknown"}
+
+
 def aligned(rows: Sequence[Sequence[str]], right: Sequence[bool] = ()) -> str:
     """Cells in columns that line up; ``right`` says which columns end rather than begin together.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -416,6 +417,7 @@ def _lock(directory: Path) -> int:
     if not lock(descriptor, Deadline.after(CLAIM_TIME)):
         os.close(descriptor)
         raise Conflict(
-            f"a farm is up already in {directory}; stop it, or give another one with --directory"
+            f"a farm is up already in {directory}; `icebus down {shlex.quote(str(directory))}` "
+            "takes it down, --directory names another place"
         )
     return descriptor

@@ -46,7 +46,13 @@ def login(
     """
     from icebus.client._login import log_in
 
-    done = log_in(_with_password(_given(where)), name)
+    given = _given(where)
+    if not given.strip():
+        raise typer.BadParameter(
+            "nothing was given: paste the line that `icebus-broker add` printed where it is asked "
+            "for, or name a file: icebus login - < line.txt"
+        )
+    done = log_in(_with_password(given), name)
     address = done.profile.address
     role = f", {done.role}" if done.role else ""
     print_line(f"{done.name}: {address.user}{role} at {address.host}:{address.port}")

@@ -12,10 +12,16 @@ from icebus.client.cli.completion import complete_serial, complete_worker
 from icebus.client.cli.connecting import connect
 from icebus.client.cli.options import duration as duration_of
 from icebus.client.cli.output import print_json, print_line, print_message
+from icebus.schemas.ids import meant
 
 if TYPE_CHECKING:
+    from icebus.client._client import Client
     from icebus.client._log_lines import LogLine
     from icebus.client._log_stream import LogStream
+
+
+LOOK_TIME = 2.0
+"""Seconds for the farm to say which devices it has: lines are shown without that, too."""
 
 
 class LinesFormat(StrEnum):
@@ -97,14 +103,39 @@ def logs(
     with (
         connect() as client,
         client.logs(
-            follow=follow, level=level.value, serial=device, worker=worker, since=oldest
+            follow=follow,
+            level=level.value,
+            serial=_named(client, device),
+            worker=worker,
+            since=oldest,
         ) as lines,
     ):
+        if follow and not lines.everything:
+            print_message("lines about boards that you hold, as they come; Ctrl-C ends")
         if output is LinesFormat.JSON:
             print_json([as_row(each) for each in lines], indent=2)
             return
         if not _print(lines, output) and not follow:
             print_message(_nothing(lines, device, worker))
+
+
+def _named(client: Client, device: str | None) -> str | None:
+    """The serial that is meant, in whatever case.
+
+    One that the farm does not have is told, no more: there may be lines of when it had it.
+    """
+    from icebus.schemas.errors import IcebusError
+
+    if device is None:
+        return None
+    try:
+        known = [each.report.serial for each in client.devices(timeout=LOOK_TIME)]
+    except IcebusError:
+        return device  # lines are kept by the broker: they are told while control is away, too
+    [serial] = meant([device], known)
+    if serial not in known:
+        print_message(f"icebus: the farm has no device {device!r} now; `icebus devices` lists them")
+    return serial
 
 
 def _print(lines: LogStream, output: LinesFormat) -> int:

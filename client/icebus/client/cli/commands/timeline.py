@@ -77,8 +77,9 @@ def timeline(
       icebus timeline results.jsonl timeline.png
       icebus evaluate -n 2 -o jsonl *.bin > results.jsonl
       icebus timeline results.jsonl -o jsonl | jq .sent
+      icebus evaluate -n 2 -o jsonl *.bin | icebus timeline -
     """
-    check_plot(picture, "")
+    check_plot(picture, "the picture")
     with _reading(results) as lines:
         try:
             evaluations = list(read_rows(lines))

@@ -16,7 +16,7 @@ import typer
 
 from icebus.client.cli.connecting import CLOSE_TIMEOUT, CONNECT_TIMEOUT, FARM
 from icebus.client.cli.keys import keys
-from icebus.client.cli.output import print_json
+from icebus.client.cli.output import can_draw, print_json
 
 if TYPE_CHECKING:
     from icebus.bus import Bus, Incoming
@@ -65,7 +65,7 @@ def top(
         if output is TopFormat.JSON:
             farm.wait_measured()
             print_json(farm.document(), indent=2)
-        elif once or not sys.stdout.isatty():
+        elif once or not can_draw():
             farm.wait_measured()
             _print(farm)
         else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import getpass
 import os
+import shlex
 import shutil
 import sys
 import tempfile
@@ -285,7 +286,8 @@ def _greet(farm: Farm) -> None:
     told = read(farm.directory)
     if told is not None and told.log is not None:
         print_message(f"  the broker listens on {told.broker}; the log is {told.log}")
-        print_message("  `icebus down` takes it down")
+        name = "" if farm.is_default else f" {shlex.quote(str(farm.directory))}"
+        print_message(f"  `icebus down{name}` takes it down")
     else:
         print_message("  Ctrl-C takes it down")
 
