@@ -19,6 +19,7 @@ from icebus.schemas.topics import (
     CALL,
     CLIENT_STATE,
     DEVICE,
+    EXPERIMENT,
     OPERATION,
     REPLY,
     TOPICS,
@@ -61,7 +62,7 @@ class Gate:
 
 
 def test_given_the_table_of_topics_then_users_write_these_and_no_others() -> None:
-    expected = (ADMIN, BLOB, BROKER_OPERATION, CALL, CLIENT_STATE, OPERATION)
+    expected = (ADMIN, BLOB, BROKER_OPERATION, CALL, CLIENT_STATE, EXPERIMENT, OPERATION)
     assert [each for each in TOPICS.values() if users_write(each)] == list(expected)
 
 

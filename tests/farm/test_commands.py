@@ -80,9 +80,14 @@ def test_given_a_farm_when_its_logs_are_read_then_each_role_is_shown_what_it_may
     farm: Up, icebus: Icebus, held: dict[str, Any]
 ) -> None:
     admin = str(profile_path(farm.directory, "admin"))
-    lines = icebus("--farm", admin, "logs", "-o", "json").json()
-    assert {"local", "main"} <= {line["component"] for line in lines}
-    assert any("is ready" in line["message"] and line["serial"] for line in lines)
+
+    def lines_of(component: str) -> list[dict[str, Any]]:
+        lines = icebus("--farm", admin, "logs", "-o", "json").json()
+        return [line for line in lines if line["component"] == component]
+
+    # They are retained some seconds after they were written, and only the latest of them.
+    until(lambda: any(line["serial"] for line in lines_of("main")))
+    until(lambda: bool(lines_of("local")))
     shown = icebus("--farm", admin, "logs", "--worker", "local", "--since", "1h")
     assert "worker local" in shown.stdout
     assert "control" not in shown.stdout
@@ -139,9 +144,11 @@ def test_given_devices_that_are_watched_when_one_changes_then_that_is_told(
         assert sorted(each["serial"] for each in first) == sorted(serials)
         reserved = icebus("reserve", "--serial", serials[0])
         assert reserved.code == 0, reserved.stderr
-        change = json.loads(process.stdout.readline())
-        assert change["serial"] == serials[0]
-        assert "ann" in (change["user"], json.loads(process.stdout.readline())["user"])
+        user = None
+        while user != "ann":  # how many changes are told at once is a matter of time
+            change = json.loads(process.stdout.readline())
+            assert change["serial"] == serials[0]
+            user = change["user"]
     finally:
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=60)
@@ -175,7 +182,7 @@ def test_given_an_observer_when_it_reads_then_it_is_told_the_same_as_a_user(
     assert "last 100 events" in done.stderr
     refused = icebus("--farm", observer, "reserve", "1")
     assert refused.code != 0
-    assert "access list refused" in refused.stderr
+    assert "is an observer here, who may only look" in refused.stderr
 
 
 def test_given_an_observer_when_it_looks_then_it_sees_workers_and_kinds_as_users_do(
@@ -393,7 +400,7 @@ def test_given_a_reservation_that_is_released_when_followed_then_following_ends_
 
 def test_given_a_shell_when_it_completes_commands_then_only_those_that_fit_come(farm: Up) -> None:
     assert list(complete(farm, "icebus rel")) == ["release"]
-    assert {"workers", "watch"} == set(complete(farm, "icebus w"))
+    assert {"workers", "watch", "whoami"} == set(complete(farm, "icebus w"))
 
 
 def test_given_a_shell_when_it_completes_serials_then_they_come_with_their_state(

@@ -111,7 +111,7 @@ def test_given_a_kind_that_measures_without_a_result_then_it_is_a_type_error() -
 
 def test_given_the_state_of_a_kind_then_it_sees_little_of_its_device() -> None:
     seen = {name for name in vars(Host) if not name.startswith("_")}
-    steps = {"after", "emit", "emit_json", "fail", "finished"}
+    steps = {"after", "emit", "emit_json", "fail", "finished"} | {"acknowledged", "evaluated"}
     assert seen == {"name", "board", "firmware", "port", "journal"} | steps
     core = {name for name in vars(CoreHost) if not name.startswith("_")}
     assert not core & seen

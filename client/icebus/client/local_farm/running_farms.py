@@ -56,6 +56,11 @@ class RunningFarm(BaseModel):
         """Whether it does."""
         return is_up(self.directory) and started_at(self.pid) == self.began
 
+    @property
+    def ended(self) -> bool:
+        """Whether its process is gone: it lets go of its directory a moment before that."""
+        return not self.runs and (self.began == 0 or started_at(self.pid) != self.began)
+
 
 def farm_file(directory: Path) -> Path:
     """Where a farm says that it runs."""
@@ -63,12 +68,16 @@ def farm_file(directory: Path) -> Path:
 
 
 def started_at(pid: int) -> int:
-    """When a process was started, in ticks since the machine was; 0 where nobody tells."""
+    """When a process was started, in ticks since the machine was; 0 where nobody tells.
+
+    Nor of one that has ended and that nobody has asked for its exit code yet.
+    """
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return 0
-    return int(stat.rpartition(")")[2].split()[19])
+    fields = stat.rpartition(")")[2].split()
+    return 0 if fields[0] == "Z" else int(fields[19])
 
 
 def tell(farm: RunningFarm) -> None:

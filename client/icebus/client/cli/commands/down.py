@@ -91,9 +91,9 @@ def down(
     with waiting_message("taking down " + " ".join(str(each.directory) for each in chosen)):
         pause = threading.Event()
         for each in chosen:
-            while each.runs and not deadline.expired:
+            while not each.ended and not deadline.expired:
                 pause.wait(LOOK_AFTER)
-            if each.runs:
+            if not each.ended:
                 late.append(each)
             else:
                 print_line(f"{each.directory} is down")
