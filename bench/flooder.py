@@ -26,6 +26,9 @@ from icebus.schemas.signals import wait_told
 BATCH = 100
 """Messages handed to the system at once, where nothing limits them."""
 
+BATCH_BYTES = 1 << 20
+"""Likewise, beyond which no more are put together: a broker that takes no more is told of soon."""
+
 BEGINS = "begins"
 """What is said once the first messages are sent."""
 
@@ -130,8 +133,9 @@ def flood(
     rate: float,
     stop: threading.Event,
     before_each: Callable[[int], None] | None,
-) -> int:
-    """Send until told to stop; how many that were."""
+    counted: Callable[[int], None],
+) -> None:
+    """Send until told to stop; tells how many each time, for the broker may take no more."""
     sent, begun = 0, time.monotonic()
     while not stop.is_set():
         if before_each is not None and not rate:
@@ -140,14 +144,19 @@ def flood(
         else:
             due = int(rate * (time.monotonic() - begun)) - sent if rate else BATCH
         if due > 0:
-            connection.sendall(b"".join(itertools.islice(packets, due)))
+            batch = b""
+            taken = 0
+            while taken < due and len(batch) < BATCH_BYTES:
+                batch += next(packets)
+                taken += 1
+            connection.sendall(batch)
             if not sent:
                 sys.stdout.write(f"{BEGINS}\n")
                 sys.stdout.flush()
-            sent += due
+            sent += taken
+            counted(taken)
         else:
             stop.wait(TICK)
-    return sent
 
 
 def main(
@@ -184,9 +193,8 @@ def main(
     before_each = acknowledged.wait if qos else None
     sent: list[int] = []
     sender = threading.Thread(
-        target=lambda: sent.append(
-            flood(connection, itertools.cycle(packets), rate, stop, before_each)
-        ),
+        target=flood,
+        args=(connection, itertools.cycle(packets), rate, stop, before_each, sent.append),
         daemon=True,
     )
     sender.start()
