@@ -32,6 +32,9 @@ BATCH_BYTES = 1 << 20
 BEGINS = "begins"
 """What is said once the first messages are sent."""
 
+SAY_EVERY = 0.5
+"""Seconds between two times that it is said how many were sent."""
+
 TICK = 0.01
 """Seconds between those of a rate."""
 
@@ -133,10 +136,11 @@ def flood(
     rate: float,
     stop: threading.Event,
     before_each: Callable[[int], None] | None,
-    counted: Callable[[int], None],
 ) -> None:
-    """Send until told to stop; tells how many each time, for the broker may take no more."""
+    """Send until told to stop; says how many now and then, for the broker may take no more."""
     sent, begun = 0, time.monotonic()
+    say_at = begun
+    sys.stdout.write(f"{BEGINS}\n")
     while not stop.is_set():
         if before_each is not None and not rate:
             before_each(sent)
@@ -150,13 +154,15 @@ def flood(
                 batch += next(packets)
                 taken += 1
             connection.sendall(batch)
-            if not sent:
-                sys.stdout.write(f"{BEGINS}\n")
-                sys.stdout.flush()
             sent += taken
-            counted(taken)
+            if time.monotonic() >= say_at:
+                say_at = time.monotonic() + SAY_EVERY
+                sys.stdout.write(f"{sent}\n")
+                sys.stdout.flush()
         else:
             stop.wait(TICK)
+    sys.stdout.write(f"{sent}\n")
+    sys.stdout.flush()
 
 
 def main(
@@ -167,7 +173,7 @@ def main(
     qos: Annotated[int, typer.Option(min=0, max=1)] = 0,
     held: Annotated[str, typer.Option(help="Boards: reservation:serial,serial.")] = "",
 ) -> None:
-    """Flood until told to stop, then say how many messages that were."""
+    """Flood until told to stop, and say how many messages that are."""
     address = BrokerAddress.parse(os.environ["ICEBUS_BROKER"])
     connection = connect(address)
     acknowledged = Acknowledged(connection)
@@ -191,16 +197,14 @@ def main(
         for number, message in enumerate(sent_by)
     ]
     before_each = acknowledged.wait if qos else None
-    sent: list[int] = []
     sender = threading.Thread(
         target=flood,
-        args=(connection, itertools.cycle(packets), rate, stop, before_each, sent.append),
+        args=(connection, itertools.cycle(packets), rate, stop, before_each),
         daemon=True,
     )
     sender.start()
     wait_told(stop)
     sender.join(5)
-    sys.stdout.write(f"{sum(sent)}\n")
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from icebus.schemas.topics import (
     CONTROL_HEARTBEAT,
     CONTROL_OUTBOX,
     CONTROL_STATE,
+    DEVICE_LOG,
     EXPERIMENT,
     FAILED_LOGINS,
     LOG,
@@ -41,6 +42,7 @@ READERS = {Role.CONTROL: CONTROL, Role.WORKER: WORKER, Role.USER: "ann", Role.AD
 SELDOM = {  # published
     ACCOUNT.template,  # to each of those who are told
     AUTHORITY.template,  # by brokers with TLS
+    DEVICE_LOG.template,  # when a board's worker has something to say
     EXPERIMENT.template,  # of runs that take ten seconds
     FAILED_LOGINS.template,  # when logins fail
     BROKER_OPERATION.template,  # by those who change their password

@@ -12,7 +12,6 @@ from icebus.client.cli.completion import complete_serial, complete_worker
 from icebus.client.cli.connecting import connect
 from icebus.client.cli.options import duration as duration_of
 from icebus.client.cli.output import print_json, print_line, print_message
-from icebus.schemas.ids import meant
 
 if TYPE_CHECKING:
     from icebus.client._client import Client
@@ -125,6 +124,7 @@ def _named(client: Client, device: str | None) -> str | None:
     One that the farm does not have is told, no more: there may be lines of when it had it.
     """
     from icebus.schemas.errors import IcebusError
+    from icebus.schemas.ids import meant
 
     if device is None:
         return None
