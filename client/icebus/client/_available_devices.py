@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -13,8 +11,6 @@ from icebus.client._connection.hook_runner import HookRunner
 from icebus.client._survey import EVERYTHING, Survey
 from icebus.schemas.errors import UnknownKind
 from icebus.schemas.topics import CONTROL_HISTORY, Topic
-
-log = logging.getLogger(__name__)
 
 EVENT = "devices_available"
 
@@ -66,11 +62,7 @@ class AvailableDevices:
     # --- on the dispatcher --------------------------------------------------------------------
 
     def _on_change(self, topic: Topic, incoming: Incoming) -> None:
-        ids: Mapping[str, str] = incoming.ids
-        if incoming.payload:
-            self._farm.take(topic, ids, incoming.payload)
-        else:
-            self._farm.forget(topic, ids)
+        self._farm.take(topic, incoming.ids, incoming.payload)
         if not self._due:
             self._due = True
             self._bus.call_later(GATHER, self._look)

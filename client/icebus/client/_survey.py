@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from icebus.bus import Bus, Incoming, interruptible, wait_for
 from icebus.schemas.components import (
@@ -23,7 +23,7 @@ from icebus.schemas.errors import DeadlineExceeded
 from icebus.schemas.ids import new_id
 from icebus.schemas.liveness import Health, echo_age, retained_health
 from icebus.schemas.message import decode
-from icebus.schemas.operations.history import HistoryEntry, HistoryReply
+from icebus.schemas.operations.history import HistoryEntry
 from icebus.schemas.operations.reservations import Reservation
 from icebus.schemas.topics import (
     CLAIM,
@@ -51,6 +51,8 @@ EVERYTHING: tuple[Topic, ...] = (
     RESERVATION,
 )
 """All that a survey can look at."""
+
+K = TypeVar("K")
 
 QUIET = 0.2
 """Seconds of silence after which an observer, who can't send a marker of its own, takes what has
@@ -104,44 +106,21 @@ class Survey:
         return self.health(worker).answers
 
     def take(self, topic: Topic, ids: Mapping[str, str], payload: bytes) -> None:
-        """Add one retained message.
+        """Take in what is retained on a topic of :data:`EVERYTHING`; nothing when that is gone.
 
         Raises:
             InvalidRequest: it is not what its topic is for.
         """
-        if not payload or topic.model is None:
-            return
-        match decode(topic.model, payload):
-            case ControlState() as state:
-                self.controls[ids["control"]] = state
-            case Heartbeat() as beat:
-                self.heartbeat = beat
-            case WorkerState() as state:
-                self.workers[ids["worker"]] = state
-            case WorkerHeartbeat() as echo:
-                self.heartbeats[ids["worker"]] = echo
-            case WorkerKinds() as kinds:
-                self.kinds[ids["worker"]] = kinds
-            case DeviceReport() as report:
-                self.devices[ids["worker"], ids["serial"]] = report
-            case DeviceClaim() as claim:
-                self.claims[ids["serial"]] = claim
-            case HistoryReply() as told:
-                self.history = told.entries
-            case Reservation() as reservation:
-                self.reservations[ids["reservation"]] = reservation
-
-    def forget(self, topic: Topic, ids: Mapping[str, str]) -> None:
-        """A message is retained no longer."""
+        message: Any = decode(topic.model, payload) if payload and topic.model else None
         if topic == CONTROL_HEARTBEAT:
-            self.heartbeat = None
+            self.heartbeat = message
         elif topic == CONTROL_HISTORY:
-            self.history = []
+            self.history = [] if message is None else message.entries
         elif topic == DEVICE:
-            self.devices.pop((ids["worker"], ids["serial"]), None)
+            _keep(self.devices, (ids["worker"], ids["serial"]), message)
         else:
             [id_] = ids.values()
-            self._by_id[topic.template].pop(id_, None)
+            _keep(self._by_id[topic.template], id_, message)
 
     @property
     def _by_id(self) -> dict[str, dict[str, Any]]:
@@ -154,6 +133,13 @@ class Survey:
             CLAIM.template: self.claims,
             RESERVATION.template: self.reservations,
         }
+
+
+def _keep(known: dict[K, Any], key: K, message: Any) -> None:
+    if message is None:
+        known.pop(key, None)
+    else:
+        known[key] = message
 
 
 def survey(bus: Bus, deadline: Deadline, topics: Iterable[Topic] = EVERYTHING) -> Survey:

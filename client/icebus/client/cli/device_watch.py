@@ -122,10 +122,7 @@ def _subscribe(bus: Bus, farm: Survey) -> Wait:
                 continue
             topic, ids, payload = each
             try:
-                if payload:
-                    farm.take(topic, ids, payload)
-                else:
-                    farm.forget(topic, ids)
+                farm.take(topic, ids, payload)
             except InvalidRequest:
                 continue  # what one device's message is wrong in, others' are not
 

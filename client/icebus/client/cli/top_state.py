@@ -117,11 +117,10 @@ class TopState:
         Raises:
             InvalidRequest: it is not what its topic is for.
         """
-        if not payload:
-            self._drop(topic, ids)
-            return
         self._farm.take(topic, ids, payload)
-        if topic is WORKER_HEARTBEAT:
+        if not payload:
+            self._forget_counts(topic, ids)
+        elif topic is WORKER_HEARTBEAT:
             self._add_sample(ids["worker"], self._farm.heartbeats[ids["worker"]], at)
 
     def result_came(self, serial: str, at: float) -> None:
@@ -129,24 +128,12 @@ class TopState:
         if serial in self._boards or len(self._boards) < MOST_BOARDS:
             self._boards.setdefault(serial, _BoardCount()).add(at)
 
-    def _drop(self, topic: Topic, ids: Mapping[str, str]) -> None:
-        farm = self._farm
-        if topic is CONTROL_STATE:
-            farm.controls.pop(ids["control"], None)
-        elif topic is CONTROL_HEARTBEAT:
-            farm.heartbeat = None
-        elif topic is WORKER_STATE:
-            farm.workers.pop(ids["worker"], None)
-        elif topic is WORKER_HEARTBEAT:
-            farm.heartbeats.pop(ids["worker"], None)
+    def _forget_counts(self, topic: Topic, ids: Mapping[str, str]) -> None:
+        """What was counted of a worker or a board that is gone."""
+        if topic is WORKER_HEARTBEAT:
             self._samples.pop(ids["worker"], None)
         elif topic is DEVICE:
-            farm.devices.pop((ids["worker"], ids["serial"]), None)
             self._boards.pop(ids["serial"], None)
-        elif topic is CLAIM:
-            farm.claims.pop(ids["serial"], None)
-        elif topic is RESERVATION:
-            farm.reservations.pop(ids["reservation"], None)
 
     def _add_sample(self, worker: str, echo: WorkerHeartbeat, at: float) -> None:
         results, failures = echo.load.results, echo.load.failures
