@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.farm.conftest import descendants
+from tests.farm.conftest import alive, descendants
 
 from icebus.client import PulseCountClient
 from icebus.client.dashboard.built import is_built
@@ -21,13 +21,6 @@ if TYPE_CHECKING:
     from tests.farm.conftest import Machine
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="children die with us on Linux")
-
-
-def alive(pid: int) -> bool:
-    try:
-        return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return False
 
 
 def test_given_a_command_when_boards_are_ready_then_it_runs_and_its_code_is_ours(

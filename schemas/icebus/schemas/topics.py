@@ -412,15 +412,18 @@ BROKER_OPERATION = Topic(
     expiry=AT_DEADLINE,
     limit=LARGEST_REQUEST,
 )
+_LOGGING: Mapping[Role, Grant] = {
+    Role.CONTROL: {"role": Role.CONTROL, "id": SELF},
+    Role.WORKER: {"role": Role.WORKER, "id": SELF},
+    Role.BROKER: {"role": Role.BROKER, "id": BROKER},
+}
+"""Components, each on the topics of its own log."""
+
 LOG = Topic(
     "log/{role}/{id}/{level}",
     "A line of a component's log, as it is written; never more than some a second, so some may be "
     "missing. Readers believe no more than who has written it.",
-    writers={
-        Role.CONTROL: {"role": Role.CONTROL, "id": SELF},
-        Role.WORKER: {"role": Role.WORKER, "id": SELF},
-        Role.BROKER: {"role": Role.BROKER, "id": BROKER},
-    },
+    writers=_LOGGING,
     readers={Role.ADMIN: {}},
     model=log_records.LogRecord,
     qos=0,
@@ -430,11 +433,7 @@ LOG_RECENT = Topic(
     "log/{role}/{id}",
     "The latest lines of a component's log, warnings kept longer than what is none; also those "
     "of the run before.",
-    writers={
-        Role.CONTROL: {"role": Role.CONTROL, "id": SELF},
-        Role.WORKER: {"role": Role.WORKER, "id": SELF},
-        Role.BROKER: {"role": Role.BROKER, "id": BROKER},
-    },
+    writers=_LOGGING,
     readers={
         Role.CONTROL: {"role": Role.CONTROL, "id": SELF},
         Role.WORKER: {"role": Role.WORKER, "id": SELF},
