@@ -132,8 +132,10 @@ def ended_error(reservation: str, reason: EndReason | None) -> ReservationEnded:
     )
 
 
-def given_away_error(document: Reservation) -> ReservationEnded:
-    """The error for using a reservation that is somebody else's now."""
+def over_error(document: Reservation, user: str) -> ReservationEnded | None:
+    """The error for using a reservation that is over for a user; None while it is not."""
+    if document.user == user:
+        return ended_error(document.id, document.reason) if document.state in OVER else None
     return ReservationEnded(
         f"reservation {document.id} was given to {document.user}; reserve again",
         reservation=document.id,

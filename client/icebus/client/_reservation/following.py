@@ -176,10 +176,8 @@ class FollowedReservation:
         lost = {s: self._worker_loss(s) or error for s, error in change.failed.items()}
         for serial, error in {**lost, **change.moved}.items():
             self.on_devices_lost([serial], error)
-        if document.user != self._connection.user:
-            self._become_ended(documents.given_away_error(document))
-        elif document.state in documents.OVER:
-            self._end(document.reason)
+        if change.ended is not None:
+            self._tell_ended(change.ended)
         elif change.newly_serving:
             self.on_devices_serve(list(change.newly_serving))
 
@@ -190,6 +188,8 @@ class FollowedReservation:
         for serial in documents.serving(document):
             ready = Initialized(reservation=self.id, serial=serial)
             self._connection.hooks.run("initialized", ready, ("initialized", self.id, serial))
+        if document.state in documents.OVER and document.user == self._connection.user:
+            self._run_ended_hook(document.reason)
 
     def _log_change(self, before: reservations.Reservation) -> None:
         after = self.document
@@ -210,16 +210,20 @@ class FollowedReservation:
             self._extension.start(remaining, remaining)
 
     def _end(self, reason: EndReason | None) -> None:
-        if reason is not None:
-            ended = Ended(reservation=self.id, reason=reason)
-            self._connection.hooks.run("reservation_ended", ended, ("ended", self.id))
-        self._become_ended(documents.ended_error(self.id, reason))
-
-    def _become_ended(self, error: ReservationEnded) -> None:
+        self._run_ended_hook(reason)
+        error = documents.ended_error(self.id, reason)
         with self._condition:
             if not self._state.end(error):
                 return
             self._condition.notify_all()
+        self._tell_ended(error)
+
+    def _run_ended_hook(self, reason: EndReason | None) -> None:
+        if reason is not None:
+            ended = Ended(reservation=self.id, reason=reason)
+            self._connection.hooks.run("reservation_ended", ended, ("ended", self.id))
+
+    def _tell_ended(self, error: ReservationEnded) -> None:
         log.info("%s", error)
         self.on_devices_lost([device.serial for device in self.document.devices], error)
 

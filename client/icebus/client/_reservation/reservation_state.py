@@ -23,6 +23,7 @@ class Change:
         failed: devices that can't be used any more, and why.
         moved: devices that another worker owns now, and what becomes of what they owed.
         newly_serving: devices that are ready for calls and were not.
+        ended: why it is over, where that is new.
     """
 
     before: Reservation
@@ -32,10 +33,14 @@ class Change:
     failed: Mapping[str, IcebusError]
     moved: Mapping[str, IcebusError]
     newly_serving: Sequence[str]
+    ended: ReservationEnded | None
 
 
 class ReservationState:
     """What is known of a reservation; its owner brings the lock.
+
+    Args:
+        document: as control told it at first; whose it is then is whose it has to stay.
 
     Attributes:
         document: as control last told it.
@@ -50,6 +55,7 @@ class ReservationState:
         self.ended: ReservationEnded | None = None
         self.queue_place: Waiting | None = None
         self.owners = _owners(document)
+        self._user = document.user
         self._failed: dict[str, IcebusError] = {}
 
     @property
@@ -76,9 +82,15 @@ class ReservationState:
         self._failed = {serial: known.get(serial, error) for serial, error in errors.items()}
         last, place = self.queue_place, Waiting.of(document)
         self.queue_place = place or last
+        # With the document, not after it: one that is over prepares no devices, and whoever waits
+        # for them would take that for ready.
+        over = documents.over_error(document, self._user)
+        ended = over if over is not None and self.end(over) else None
         return Change(
             before=before,
-            got_devices=documents.is_queued(before) and not documents.is_queued(document),
+            got_devices=over is None
+            and documents.is_queued(before)
+            and not documents.is_queued(document),
             end_moved=_seconds(document) - _seconds(before),
             queue_place=place if place != last else None,
             failed={s: error for s, error in self._failed.items() if s not in known},
@@ -88,6 +100,7 @@ class ReservationState:
                 for serial in documents.newly_serving(before, document)
                 if serial not in self._failed
             ],
+            ended=ended,
         )
 
     def fail(self, serial: str, error: IcebusError) -> None:
