@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from icebus.client.cli.completion import SILENT_FOR, SilentFarm
+from icebus.client.cli.completing.asking import SILENT_FOR, SilentFarm
 
 ICEBUS = [sys.executable, "-m", "icebus.client.cli"]
 TIMEOUT = 60.0
@@ -95,3 +95,31 @@ def test_given_a_link_where_that_is_remembered_when_noted_then_it_is_not_followe
     marker.symlink_to(tmp_path / "elsewhere")
     farm.note()
     assert not (tmp_path / "elsewhere").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", ["rel", "devices ", "history --user ", "reserve --kind "])
+def test_given_a_shell_that_completes_when_answered_then_no_model_and_no_typer_is_loaded(
+    words: str, tmp_path: Path
+) -> None:
+    """What is loaded is what somebody at a prompt waits for; also of a farm that is away."""
+    code = (
+        "import sys\nfrom icebus.client.cli import main\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "sys.stderr.write(' '.join(sys.modules))"
+    )
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("ICEBUS_")} | {
+        "_ICEBUS_COMPLETE": "complete_fish",
+        "_TYPER_COMPLETE_FISH_ACTION": "get-args",
+        "_TYPER_COMPLETE_ARGS": f"icebus {words}",
+        "ICEBUS_URL": "mqtt://ann@127.0.0.1:1",
+        "XDG_RUNTIME_DIR": str(tmp_path),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    loaded = set(done.stderr.split())
+    heavy = {"typer", "click", "rich", "pydantic", "icebus.bus", "icebus.schemas.errors"}
+    assert not heavy & loaded
+    assert ("paho.mqtt.client" in loaded) == (words != "rel")
+    assert len(loaded) < 250

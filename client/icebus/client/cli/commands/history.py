@@ -9,6 +9,7 @@ import typer
 
 from icebus.client.cli.completion import (
     complete_any_reservation,
+    complete_event,
     complete_serial,
     complete_user,
     complete_worker,
@@ -52,7 +53,12 @@ def history(
     ] = None,
     event: Annotated[
         list[str] | None,
-        typer.Option("--event", "-e", help="Only such, as ended or quarantined; repeatable."),
+        typer.Option(
+            "--event",
+            "-e",
+            help="Only such, as ended or quarantined; repeatable.",
+            autocompletion=complete_event,
+        ),
     ] = None,
     since: Annotated[
         float | None,

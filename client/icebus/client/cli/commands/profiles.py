@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from icebus.client.cli.completion import complete_farm
+from icebus.client.cli.completion import complete_farm, complete_saved_farm
 from icebus.client.cli.connecting import FARM
 from icebus.client.cli.output import (
     Column,
@@ -131,7 +131,9 @@ def list_(
 
 
 def use(
-    name: Annotated[str | None, typer.Argument(help="Which.", autocompletion=complete_farm)] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="Which.", autocompletion=complete_saved_farm)
+    ] = None,
     none: Annotated[
         bool, typer.Option("--none", help="The one that `icebus up` runs on this machine.")
     ] = False,
@@ -147,7 +149,7 @@ def use(
 
 
 def remove(
-    name: Annotated[str, typer.Argument(help="Which.", autocompletion=complete_farm)],
+    name: Annotated[str, typer.Argument(help="Which.", autocompletion=complete_saved_farm)],
 ) -> None:
     """Forget a farm that is stored here, and its password; the farm knows you still."""
     from icebus.client._saved_profiles import SavedProfiles
