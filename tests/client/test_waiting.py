@@ -100,6 +100,23 @@ def test_given_too_few_devices_when_the_wait_is_over_then_the_error_tells_what_w
     once_queued.join()
 
 
+def test_given_a_wait_that_is_over_before_we_listen_then_it_was_in_vain_all_the_same(
+    alice: PulseCountClient, control: ScriptedControl
+) -> None:
+    wait = 1.0
+    control.queue = SECOND
+
+    def end_unheard(operation: str) -> None:
+        # She asks whether it lives, for what was told before she listened is lost.
+        if operation == "list":
+            threading.Event().wait(wait)
+            control.reservations.clear()
+
+    control.before = end_unheard
+    with pytest.raises(NotEnoughDevices, match="waited 1 s for 2 devices in vain"):
+        alice.reserve(2, wait=wait)
+
+
 def test_given_an_admin_who_ends_it_when_waiting_then_that_is_the_reason(
     alice: PulseCountClient, control: ScriptedControl, told: Told
 ) -> None:

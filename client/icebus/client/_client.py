@@ -15,6 +15,7 @@ from icebus.client._handlers import EventHandler
 from icebus.client._json_values import json_object
 from icebus.client._offers import commonest, merge
 from icebus.client._reservation.device_calls import call_devices
+from icebus.client._reservation.document import UNTOLD
 from icebus.client._reservation.named import reservation_of_environment
 from icebus.client._reservation.queue_place import waited_in_vain_error
 from icebus.client._reservation.reservation import Reservation
@@ -150,6 +151,7 @@ class BaseClient(ReservationsById, ABC, Generic[R]):
     def _reserve(self, request: ReserveArgs, *, keep_alive: bool, ready: bool, timeout: float) -> R:
         deadline = Deadline.after(timeout)
         wait = request.wait
+        waited = Deadline.after(wait)
         refusal: IcebusError | None = None
         try:
             document = operations.reserve(self._connection, request, deadline)
@@ -159,6 +161,7 @@ class BaseClient(ReservationsById, ABC, Generic[R]):
                 raise
             refusal = error
             request = request.model_copy(update={"wait": min(operations.SOON_FREE, timeout)})
+            waited = Deadline.after(request.wait)
             document = operations.reserve(self._connection, request, deadline)
         reservation = self._open(document, keep_alive=keep_alive, remaining=request.duration)
         try:
@@ -166,7 +169,7 @@ class BaseClient(ReservationsById, ABC, Generic[R]):
             self._hold(reservation)
             with self._connection.farm_watch.waiting():
                 if document.state is ReservationState.QUEUED:
-                    self._wait_given(reservation, request, refusal)
+                    self._wait_given(reservation, request, waited, refusal)
                     deadline = Deadline.after(timeout)
                 if ready:
                     reservation.wait_ready(deadline)
@@ -193,13 +196,16 @@ class BaseClient(ReservationsById, ABC, Generic[R]):
         )
 
     def _wait_given(
-        self, reservation: R, request: ReserveArgs, refusal: IcebusError | None
+        self, reservation: R, request: ReserveArgs, waited: Deadline, refusal: IcebusError | None
     ) -> None:
         """Wait for devices for as long as the request says, which control measures."""
         try:
             reservation.wait_given(Deadline.after(request.wait + operations.TIMEOUT))
         except ReservationEnded as ended:
-            if ended.details["reason"] == EndReason.NOT_IN_TIME:
+            reason = ended.details["reason"]
+            # Why it ended may have been told before we listened.
+            in_vain = reason == EndReason.NOT_IN_TIME or (reason == UNTOLD and waited.expired)
+            if in_vain:
                 raise refusal or waited_in_vain_error(request, reservation.waiting) from None
             raise
 

@@ -25,6 +25,9 @@ from icebus.schemas.operations.reservations import (
 OVER = frozenset({ReservationState.ENDING, ReservationState.ENDED})
 """States after which a reservation is of no use."""
 
+UNTOLD = "over"
+"""The reason of an end whose reason passed by before we listened."""
+
 
 def held(document: Reservation) -> list[HeldDevice]:
     """The devices it has: not those that it let go of or that others took the place of.
@@ -124,7 +127,7 @@ def error_of_event(event: DeviceFailedEvent) -> IcebusError:
 
 def ended_error(reservation: str, reason: EndReason | None) -> ReservationEnded:
     """The error for using a reservation that is over."""
-    why = "over" if reason is None else reason.value
+    why = UNTOLD if reason is None else reason.value
     return ReservationEnded(
         f"reservation {reservation} has ended ({why.replace('_', ' ')}); reserve again",
         reservation=reservation,
