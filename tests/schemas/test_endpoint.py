@@ -17,7 +17,7 @@ from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import InvalidRequest, ProgramMissing
 from icebus.schemas.supervision import endpoint as module
 from icebus.schemas.supervision import pages
-from icebus.schemas.supervision.endpoint import CONNECTIONS, Endpoint, Place
+from icebus.schemas.supervision.endpoint import CONNECTIONS, Endpoint, Page, Place
 from icebus.schemas.supervision.health import Finding, Severity, Verdict
 from icebus.schemas.supervision.pages import health_page, metrics_page
 from icebus.schemas.supervision.registry import open_registry
@@ -219,6 +219,28 @@ def test_given_a_collector_with_a_mistake_then_that_is_said_and_nothing_ends(
 
     assert page.status == 500
     assert b"the log says why" in page.body
+
+
+@pytest.mark.parametrize("mistake", [ZeroDivisionError("once"), SystemExit(3), OSError("twice")])
+def test_given_a_look_that_fails_when_asked_often_then_the_answer_is_500_and_it_is_logged_once(
+    mistake: BaseException, caplog: pytest.LogCaptureFixture
+) -> None:
+    def look() -> Verdict:
+        raise mistake
+
+    def no_page() -> Page:
+        raise mistake
+
+    pages_told = {"/health": health_page(look), "/other": no_page}
+    endpoint = Endpoint(Place("127.0.0.1", 0), pages_told)
+    endpoint.start()
+    try:
+        answers = [ask(endpoint.port) for _ in range(3)]
+        assert len(caplog.records) == 1
+        assert ask(endpoint.port, "/other")[0] == 500
+    finally:
+        endpoint.stop(Deadline.after(10))
+    assert answers == [(500, b"this could not be found out; the log says why\n")] * 3
 
 
 def test_given_metrics_and_not_what_they_need_then_the_extra_is_named(

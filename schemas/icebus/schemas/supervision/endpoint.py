@@ -53,8 +53,20 @@ class Page:
 MakePage = Callable[[], Page]
 
 
+def made(make: MakePage) -> Page:
+    """The page; 500 where it can't be made, and the log says why."""
+    try:
+        return make()
+    except (Exception, SystemExit):
+        log.exception("a page of health or metrics could not be made")
+        body = b"this could not be found out; the log says why\n"
+        return Page(body, "text/plain", HTTPStatus.INTERNAL_SERVER_ERROR)
+
+
 class Cached:
     """A page that is made for one request at a time, and told again for a while.
+
+    So is that it could not be made: whoever asks all the time fills no log.
 
     Args:
         make: makes it; may take seconds.
@@ -72,7 +84,7 @@ class Cached:
         """The page."""
         with self._lock:
             if self._page is None or time.monotonic() >= self._until:
-                self._page = self._make()
+                self._page = made(self._make)
                 self._until = time.monotonic() + self._seconds
             return self._page
 
@@ -242,7 +254,7 @@ class _Handler(BaseHTTPRequestHandler):
         if make is None:
             self.send_error(HTTPStatus.NOT_FOUND)
             return
-        page = make()
+        page = made(make)
         self.send_response(page.status)
         self.send_header("Content-Type", page.content_type)
         self.send_header("Content-Length", str(len(page.body)))

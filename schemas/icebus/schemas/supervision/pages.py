@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import TYPE_CHECKING
@@ -13,8 +12,6 @@ from icebus.schemas.supervision.health import Severity, Verdict
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
-
-log = logging.getLogger(__name__)
 
 HEALTH_CACHED = 2.0
 """Seconds that a verdict is told again: it takes a connection to the broker to find one."""
@@ -45,7 +42,7 @@ def health_page(look: Callable[[], Verdict]) -> MakePage:
 
 
 def metrics_page(registry: CollectorRegistry) -> MakePage:
-    """All metrics, as Prometheus reads them; 500 when they can't be gathered.
+    """All metrics, as Prometheus reads them.
 
     Args:
         registry: that has them.
@@ -53,11 +50,6 @@ def metrics_page(registry: CollectorRegistry) -> MakePage:
     from prometheus_client import generate_latest
 
     def make() -> Page:
-        try:
-            return Page(generate_latest(registry), METRICS_TYPE)
-        except Exception:
-            log.exception("metrics can't be gathered")
-            body = b"metrics can't be gathered; the log says why\n"
-            return Page(body, "text/plain", HTTPStatus.INTERNAL_SERVER_ERROR)
+        return Page(generate_latest(registry), METRICS_TYPE)
 
     return Cached(make, METRICS_CACHED)
