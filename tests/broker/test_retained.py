@@ -11,9 +11,12 @@ import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
 from icebus.broker.access import Principal
+from icebus.broker.directory import BrokerDirectory
 from icebus.broker.embedded import EmbeddedBroker
-from icebus.broker.service import retained
-from icebus.broker.service.retained import CLIENTS_OF_USER, RetainedGuard
+from icebus.broker.service import writers
+from icebus.broker.service.bars import Bars
+from icebus.broker.service.retained import RetainedGuard
+from icebus.broker.service.writers import CLIENTS_OF_USER
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.ids import BROKER
 from icebus.schemas.topics import DEVICE, DEVICE_LOG, Role
@@ -25,7 +28,9 @@ WITHIN = 10.0
 def guard(broker: EmbeddedBroker) -> Iterator[RetainedGuard]:
     broker.add_principals([Principal(id="mallory", role=Role.ADMIN)])
     broker.add_principals([Principal(id="lab9", role=Role.WORKER)])
-    made = RetainedGuard(broker.address(BROKER), interval=0.05)
+    files = BrokerDirectory(broker.directory)
+    bars = Bars(files, broker.logins)
+    made = RetainedGuard(broker.address(BROKER), files, bars, interval=0.05)
     yield made
     made.stop(Deadline.after(WITHIN))
 
@@ -124,7 +129,7 @@ def test_given_reports_on_more_devices_than_a_worker_may_have_then_the_rest_is_c
     eventually: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setitem(retained._COUNTED, DEVICE.template, (5, 1000))
+    monkeypatch.setitem(writers.COUNTED, DEVICE.template, (5, 1000))
     reports = [(f"worker/lab9/device/D{number}", b"{}") for number in range(20)]
     publish(broker, [*reports, ("worker/lab9/device/BIG", b"x" * 1001)], who="lab9")
     publish(broker, [("worker/lab9/state", b"{}")], who="lab9")
@@ -144,7 +149,7 @@ def test_given_logs_that_a_stolen_worker_has_kept_then_they_are_bounded_in_numbe
     eventually: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setitem(retained._COUNTED, DEVICE_LOG.template, (5, 1000))
+    monkeypatch.setitem(writers.COUNTED, DEVICE_LOG.template, (5, 1000))
     of_users = [(f"user/u{n}/reservation/r{n}/log/lab9/D1", b"{}") for n in range(20)]
     lines = [("log/worker/lab9/warning", b"{}"), ("log/worker/lab9", b"x" * (33 << 10))]
     publish(broker, [*of_users, *lines], who="lab9")

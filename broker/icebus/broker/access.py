@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
@@ -76,6 +76,9 @@ class Principal(BaseModel):
         default=None, description="Until when it may choose a password, and do nothing else."
     )
     expires: AwareDatetime | None = Field(default=None, description="When the account ends.")
+    barred_until: AwareDatetime | None = Field(
+        default=None, description="Until when it may publish nothing, as it has flooded the broker."
+    )
     speaks_for: tuple[Id, ...] = Field(
         default=(), description="Workers behind a bridge, whose words this principal carries."
     )
@@ -185,6 +188,11 @@ def rights(principals: Iterable[Principal], root: str) -> Iterator[Rights]:
                 yield _invited(principal, each.login, root)
 
 
+def _as_barred(rights: Rights) -> Rights:
+    """The same, without those to publish where somebody is barred."""
+    return rights if rights.principal.barred_until is None else replace(rights, write=())
+
+
 def _granted(principal: Principal, root: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     granted: dict[str, list[str]] = {"write": [], "read": []}
     for topic in TOPICS.values():
@@ -208,7 +216,7 @@ def _invited(principal: Principal, login: str, root: str) -> Rights:
 def access_list(principals: Iterable[Principal], root: str) -> str:
     """The text of Mosquitto's ``acl_file`` for these principals."""
     stanzas = ["# Generated from the topic contract; changes are overwritten."]
-    for each in rights(principals, root):
+    for each in map(_as_barred, rights(principals, root)):
         lines = [f"user {each.login}"]
         lines += [f"topic write {filter_}" for filter_ in each.write]
         lines += [f"topic read {filter_}" for filter_ in each.read]

@@ -121,13 +121,19 @@ def _former(
 
 
 def standing(principals: Iterable[Principal], at: datetime | None = None) -> list[Principal]:
-    """Those whose account or invitation has not ended, with the passwords that have not."""
+    """Those whose account or invitation has not ended, without passwords and bars that have."""
     moment = at or datetime.now(UTC)
     return [
-        each.model_copy(update={"others": good(each, moment)})
+        each.model_copy(update={"others": good(each, moment), "barred_until": barred(each, moment)})
         for each in principals
         if each.ends is None or each.ends > moment
     ]
+
+
+def barred(principal: Principal, at: datetime) -> datetime | None:
+    """Until when somebody may publish nothing; None if that is over."""
+    until = principal.barred_until
+    return until if until is not None and until > at else None
 
 
 def good(principal: Principal, at: datetime) -> tuple[OtherLogin, ...]:

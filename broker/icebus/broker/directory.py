@@ -17,7 +17,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from icebus.broker.access import CERTIFIED, Principal, access_list, check_principals
-from icebus.broker.accounts import LONGEST_OVERLAP, OVERLAP, good, standing
+from icebus.broker.accounts import LONGEST_OVERLAP, OVERLAP, barred, good, standing
 from icebus.broker.bridge import Upstream, bridge
 from icebus.broker.claim import Claim
 from icebus.broker.mosquitto import (
@@ -426,7 +426,8 @@ class BrokerDirectory:
         check_principals(known.principals)
         now = datetime.now(UTC)
         known.principals = [
-            each.model_copy(update={"others": good(each, now)}) for each in known.principals
+            each.model_copy(update={"others": good(each, now), "barred_until": barred(each, now)})
+            for each in known.principals
         ]
         root = known.settings.root if known.settings else DEFAULT_ROOT
         tls = known.settings.tls if known.settings else None

@@ -115,6 +115,7 @@ def configuration(
         "persistence true",
         f"persistence_location {directory}/",
         "autosave_interval 60",
+        "sys_interval 1",  # the broker's service sees by it whether memory grows
         "persistent_client_expiration 2h",
         "log_dest stderr",
         "log_type error",

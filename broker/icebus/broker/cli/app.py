@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from icebus.broker.access import CERTIFIED, Principal
+from icebus.broker.accounts import barred
 from icebus.broker.bridge import Upstream
 from icebus.broker.cli import removal, running, setup_commands
 from icebus.broker.cli.command_options import (
@@ -314,15 +315,19 @@ app.command("health", epilog=EXIT_CODES)(running.tell_health)
 
 
 def _row(each: Principal) -> dict[str, object]:
+    until = barred(each, datetime.now(UTC))
     return {
         "name": each.id,
         "role": each.role.value,
         "invited": each.invited_until is not None,
         "expires": None if each.ends is None else each.ends.isoformat(),
+        "barred_until": None if until is None else until.isoformat(),
     }
 
 
 def _until(each: Principal) -> str:
+    if (until := barred(each, datetime.now(UTC))) is not None:
+        return f"  publishes nothing until {until:%H:%M:%S} UTC, as it flooded the broker"
     if each.ends is None:
         return ""
     verb = "ended" if each.ends <= datetime.now(UTC) else "ends"

@@ -93,7 +93,7 @@ class StandingBroker:
         address = self.broker.address(BROKER)
         told = FailedLoginsTold(self.broker.logins)
         sessions = Sessions(self.broker.logins, address)
-        self._service = BrokerService(files, address, [sessions, told])
+        self._service = BrokerService(files, address, [sessions, told], self.broker.logins)
 
     @property
     def listening(self) -> str:

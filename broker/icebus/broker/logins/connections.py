@@ -124,6 +124,14 @@ class Connections:
             found.update({self._there[client].peer: user for client in newest})
         return found
 
+    def peers(self, users: Collection[str]) -> dict[Peer, str]:
+        """The other ends of the connections of these, and whose each is."""
+        return {
+            self._there[client].peer: user
+            for user in users
+            for client in self._of_user.get(user, ())
+        }
+
     def take_to_clear(self, most: int) -> list[tuple[str, str]]:
         """Sessions to clear, and whose they are: at most so many, and each once."""
         taken: list[tuple[str, str]] = []

@@ -26,6 +26,11 @@ _ATTACH_FILTER = 26
 _DETACH_FILTER = 27
 """SO_ATTACH_FILTER and SO_DETACH_FILTER, on all architectures but PA-RISC and SPARC."""
 
+_TCP_INFO_BYTES = 256
+_BYTES_RECEIVED = struct.Struct("Q")
+_BYTES_RECEIVED_AT = 128
+"""Where ``tcpi_bytes_received`` stands in ``struct tcp_info`` (``linux/tcp.h``), since 4.1."""
+
 
 def _sockets(pid: int) -> Iterator[socket.socket]:
     """Duplicates of a process's sockets, each closed when the next is asked for.
@@ -94,6 +99,20 @@ def peers(pid: int) -> set[tuple[str, int]]:
     for each in _sockets(pid):
         with suppress(OSError):  # not connected, or just ended
             found.add(_peer(each))
+    return found
+
+
+def received(pid: int) -> dict[tuple[str, int], int]:
+    """How many bytes each connection of a process has brought, by the other end.
+
+    Raises:
+        OSError: the process is gone, or the system does not let us.
+    """
+    found = {}
+    for each in _sockets(pid):
+        with suppress(OSError, struct.error):  # not connected, or an older Linux
+            said = each.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
+            found[_peer(each)] = _BYTES_RECEIVED.unpack_from(said, _BYTES_RECEIVED_AT)[0]
     return found
 
 

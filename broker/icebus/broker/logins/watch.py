@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import OrderedDict
-from collections.abc import Callable
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Collection
 
 from icebus.broker.logins.allowances import AT_ONCE, SHUT_OUT, Allowances, Network, network_of
 from icebus.broker.logins.connections import CONNECTIONS, Connections, Peer
 from icebus.broker.logins.lines import Detail, Ended, Failed, Full, Line, LoggedIn, Opened, Reason
-from icebus.broker.logins.sockets import end_connections, peers, shut_out
+from icebus.broker.logins.sockets import end_connections, peers, received, shut_out
 from icebus.schemas.ids import user_of
 
 log = logging.getLogger(__name__)
@@ -133,6 +133,28 @@ class LoginWatch:
         """Who is shut out."""
         with self._lock:
             return self._allowances.shut_out(now)
+
+    def end_connections_of(self, user: str) -> int | None:
+        """End all connections of somebody that are known; returns how many, None if it can't be."""
+        with self._lock:
+            of_user = self._connections.peers([user])
+        ended: list[int] = []
+        with self._applying:
+            if not self._allowed(lambda pid: ended.append(end_connections(pid, of_user))):
+                return None
+        return ended[0]
+
+    def received(self, users: Collection[str]) -> dict[str, int]:
+        """How many bytes the present connections of these have brought; nothing if unknown."""
+        with self._lock:
+            whose = self._connections.peers(users)
+        counted: dict[Peer, int] = {}
+        with self._applying:
+            self._allowed(lambda pid: counted.update(received(pid)))
+        sums: Counter[str] = Counter()
+        for peer, user in whose.items():
+            sums[user] += counted.get(peer, 0)
+        return dict(sums)
 
     def _end(self, pid: int, silent: list[Peer]) -> None:
         there = peers(pid)

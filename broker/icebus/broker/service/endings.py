@@ -1,4 +1,7 @@
-"""Shutting out those whose account, invitation, former password or certificate has ended."""
+"""Shutting out those whose account, invitation, former password or certificate has ended.
+
+And letting those publish again who were barred for a while.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,7 @@ class Endings:
     def __init__(self, files: BrokerDirectory) -> None:
         self._files = files
         self._ends: dict[str, list[datetime]] = {}
+        self._bars: dict[str, datetime] = {}
         self._shut_out_at = datetime.now(UTC)
 
     def start(self, bus: Bus, soon: Callable[[Callable[[], None]], bool]) -> None:
@@ -29,6 +33,9 @@ class Endings:
         self._ends = {
             name: [*([each.ends] if each.ends else []), *(other.until for other in each.others)]
             for name, each in principals.items()
+        }
+        self._bars = {
+            name: each.barred_until for name, each in principals.items() if each.barred_until
         }
         for name, ends in self._files.certificates.replaced_by_name().items():
             self._ends.setdefault(name, []).extend(ends)
@@ -48,6 +55,12 @@ class Endings:
                 "out: %s",
                 ", ".join(sorted(ended)),
             )
+        if barred := [
+            name for name, until in self._bars.items() if self._shut_out_at < until <= now
+        ]:
+            if not ended:
+                self._files.shut_out_ended()  # which writes anew who may publish
+            log.info("may publish again: %s", ", ".join(sorted(barred)))
         self._shut_out_at = now
 
     def stop(self) -> None:

@@ -2,67 +2,60 @@
 
 Whoever may publish on a topic may have the broker keep the message, by a last will too. So the
 broker's service looks what is kept on topics where, by the contract, nothing is, and how many
-clients each user says to have, and devices each worker, and clears the rest.
+clients each user says to have, and devices each worker, and clears the rest. Who leaves thousands
+is barred: a connection that is not looked at fills the broker's memory within seconds.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import Counter
+from collections.abc import Callable
 
-import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion
-from paho.mqtt.subscribeoptions import SubscribeOptions
-
-from icebus.bus import BrokerAddress, new_client_id
+from icebus.broker.directory import BrokerDirectory
+from icebus.broker.service.bars import Bars
+from icebus.broker.service.excess import AT_ONCE, Excess
+from icebus.broker.service.memory import HEAP, Memory
+from icebus.broker.service.scanner import Answered, Message, Scanner
+from icebus.broker.service.writers import Writers, looked_at
+from icebus.bus import BrokerAddress
 from icebus.schemas.deadline import Deadline
-from icebus.schemas.log_records import LARGEST_OF_DEVICE, LARGEST_RECENT
-from icebus.schemas.topics import (
-    CLIENT_STATE,
-    DEVICE,
-    DEVICE_LOG,
-    EXPERIMENT,
-    LARGEST_EXPERIMENT,
-    LOG_RECENT,
-    TOPICS,
-    Topic,
-)
+from icebus.schemas.errors import IcebusError
+from icebus.schemas.ids import BROKER, CONTROL
+from icebus.schemas.topics import Role, Topic
 
 log = logging.getLogger(__name__)
 
 INTERVAL = 3.0
-"""Seconds between looks: a third of what it takes one connection to fill the broker's memory."""
+"""Seconds between looks, unless Mosquitto grows."""
 
-CLIENTS_OF_USER = 200
-"""Client states that are kept for one user; more are cleared. One that lives repeats its own."""
+POLL = 0.1
+"""Seconds between looks at whether it does: what a flood has kept meanwhile are some megabytes."""
 
-STATE_BYTES = 4096
-"""Of a client's state; a true one has some 200."""
-
-EXPERIMENTS_OF_USER = 200
-"""Experiments that are kept for one user, for twelve hours; more are cleared."""
-
-DEVICES_OF_WORKER = 2000
-"""Reports on devices that are kept for one worker; a rack has a thousand boards at most."""
-
-LOGS_OF_COMPONENT = 50
-"""The latest log lines of a component have one topic, and are told anew while one looks."""
-
-REPORT_BYTES = 64 << 10
-"""Of a report on a device; a true one has some 500, and labels at most a few thousand more."""
+CONNECT_TIMEOUT = 5.0
+"""Seconds for one attempt to reach the broker."""
 
 ANSWER_TIMEOUT = 30.0
 """Seconds for the broker to say all that it keeps."""
 
-_COUNTED = {
-    CLIENT_STATE.template: (CLIENTS_OF_USER, STATE_BYTES),
-    EXPERIMENT.template: (EXPERIMENTS_OF_USER, LARGEST_EXPERIMENT),
-    DEVICE.template: (DEVICES_OF_WORKER, REPORT_BYTES),
-    DEVICE_LOG.template: (DEVICES_OF_WORKER, LARGEST_OF_DEVICE),
-    LOG_RECENT.template: (LOGS_OF_COMPONENT, LARGEST_RECENT),
-}
-"""Topics that are kept, but only so many of each writer, and so large."""
+ASK_AGAIN = 0.5
+"""Seconds after which the broker is asked once more."""
+
+SAYING = 10.0
+"""Seconds after which it is said what was cleared, though more is found all the time."""
+
+SAMPLE = 0.3
+"""Seconds for which it is looked whether somebody still leaves messages."""
+
+FLOODS = 100
+"""Messages that whoever floods leaves meanwhile at least."""
+
+PAUSE = 3.0
+"""Seconds until it is looked again whether a control floods, after it was."""
+
+NOBODY = "a control, or somebody who is known no more,"
 
 
 class RetainedGuard:
@@ -73,22 +66,34 @@ class RetainedGuard:
 
     Args:
         address: of the broker, as the principal ``broker``.
+        files: the directory of the broker, which knows who is who.
+        bars: bars who floods.
         interval: seconds between looks.
     """
 
-    def __init__(self, address: BrokerAddress, interval: float = INTERVAL) -> None:
+    def __init__(
+        self,
+        address: BrokerAddress,
+        files: BrokerDirectory,
+        bars: Bars,
+        interval: float = INTERVAL,
+    ) -> None:
         self._address = address
+        self._files = files
+        self._bars = bars
         self._interval = interval
-        self._families = [
-            each for each in TOPICS.values() if not each.retained or each.template in _COUNTED
-        ]
-        self._named = [(each, each.template.split("/")) for each in self._families]
+        self._memory = Memory(lambda: files.claim.pid)
+        self._writers = Writers()
+        self._excess = Excess()
+        self._version: object = None
         self._stopping = threading.Event()
-        self._answered = threading.Event()
+        self._scanner: Scanner | None = None
+        self._live: int | None = None
         self._found: Counter[tuple[str, str]] = Counter()
-        self._kept: Counter[tuple[str, str]] = Counter()
+        self._too_many: set[str] = set()
+        self._cleared: Counter[tuple[str, str]] = Counter()
+        self._cleared_since = 0.0
         self._thread = threading.Thread(target=self._run, name="retained-guard", daemon=True)
-        self._client = self._make_client()
 
     def start(self) -> None:
         """Begin; it connects by itself and goes on trying."""
@@ -97,105 +102,211 @@ class RetainedGuard:
     def stop(self, deadline: Deadline) -> None:
         """End it by the deadline."""
         self._stopping.set()
-        self._answered.set()
         if self._thread.is_alive():
             self._thread.join(timeout=deadline.remaining)
 
     # --- its thread ---------------------------------------------------------------------------
 
     def _run(self) -> None:
-        address = self._address
-        self._client.connect_async(address.host, address.port, clean_start=True)
-        self._client.loop_start()
-        try:
-            pause = 0.0
-            while not self._stopping.wait(pause):
-                # What took a whole look to be said may have hidden more.
-                pause = 0.0 if self._client.is_connected() and self._look() else self._interval
-        finally:
-            self._client.disconnect()
-            self._client.loop_stop()
+        while not self._stopping.is_set():
+            try:
+                self._scanner = Scanner.connect(self._address, Deadline.after(CONNECT_TIMEOUT))
+            except OSError:
+                self._stopping.wait(POLL)  # the broker is being started, or has ended
+                continue
+            try:
+                self._watch(self._scanner)
+            except OSError as error:
+                log.debug("the connection that looks at what the broker keeps: %s", error)
+            except Exception:
+                # A broker without this guard is one that anybody fills.
+                log.exception("a look at what the broker keeps failed")
+            finally:
+                self._say(time.monotonic())
+                self._scanner.close()
+            self._stopping.wait(POLL)
 
-    def _look(self) -> bool:
-        """Clear what is kept and must not be; returns whether there was any."""
+    def _watch(self, scanner: Scanner) -> None:
+        """Look now and then, until told to stop.
+
+        Raises:
+            OSError: the connection ended.
+        """
+        scanner.subscribe([HEAP])
+        due, grown = 0.0, False
+        while not self._stopping.is_set():
+            if grown or time.monotonic() >= due:
+                # What took a whole look to be said may have hidden more.
+                again = self._look(scanner, all_of_them=grown)
+                due = 0.0 if again else time.monotonic() + self._interval
+                grown = grown and again
+            self._say(time.monotonic() - SAYING)
+            if due:
+                self._take(scanner, min(POLL, self._interval))
+                grown = self._memory.grown or grown
+
+    def _look(self, scanner: Scanner, all_of_them: bool) -> bool:
+        """Clear what is kept and must not be; returns whether there was any.
+
+        Raises:
+            OSError: the connection ended.
+        """
+        self._learn()
+        self._writers.begin()
         self._found.clear()
-        self._kept.clear()
-        filters = [f"{self._address.root}/{each.filter()}" for each in self._families]
-        options = SubscribeOptions(qos=0, retainAsPublished=True)
-        if not self._ask(self._client.subscribe([(each, options) for each in filters])[0]):
-            return False
+        self._too_many.clear()
+        filters = self._filters(looked_at(all_of_them))
+        scanner.subscribe(filters)
         # What is kept comes before the answer to this.
-        if not self._ask(self._client.unsubscribe(filters)[0]):
-            return False
-        found = dict(self._found)
-        for (who, template), count in found.items():
+        told = self._await(scanner, lambda: scanner.unsubscribe(filters))
+        found = frozenset(who for who, _ in self._found)
+        if told:
+            self._excess.looked(found)
+            if not found:
+                self._say(time.monotonic())
+        return bool(found)
+
+    def _filters(self, families: list[Topic]) -> list[str]:
+        return [f"{self._address.root}/{each.filter()}" for each in families]
+
+    def _await(self, scanner: Scanner, ask: Callable[[], int]) -> bool:
+        """Ask, and take what comes until it is answered; returns whether it was.
+
+        Mosquitto drops answers, too, where more waits for us than it keeps for a client; so what is
+        asked must do no harm when it is asked again.
+
+        Raises:
+            OSError: the connection ended.
+        """
+        deadline, again, asked = Deadline.after(ANSWER_TIMEOUT), Deadline.after(0), set()
+        while not deadline.expired and not self._stopping.is_set():
+            if again.expired:
+                again = Deadline.after(ASK_AGAIN)
+                asked.add(ask())
+            if not asked.isdisjoint(self._take(scanner, POLL)):
+                return True
+        return False
+
+    def _take(self, scanner: Scanner, seconds: float) -> set[int]:
+        """Take what has come, or comes within so many seconds; returns which answers did.
+
+        Raises:
+            OSError: the connection ended.
+        """
+        answered = set()
+        for each in scanner.read(seconds):
+            if isinstance(each, Answered):
+                answered.add(each.number)
+            elif each.topic == HEAP.encode():
+                self._memory.told(each.payload)
+            elif each.retained and each.payload:
+                self._judge(scanner, each)
+        if self._live is None:
+            self._bar(scanner)
+        return answered
+
+    def _judge(self, scanner: Scanner, message: Message) -> None:
+        # What is no text is nobody's topic, and Mosquitto lets none through.
+        topic = message.topic.decode("utf-8", "replace")
+        levels = topic.removeprefix(f"{self._address.root}/").split("/")
+        family = self._writers.family_of(levels)
+        size = len(message.payload)
+        if family is None or self._writers.may_stay(family, levels, size):
+            return
+        if self._live is not None and Role.CONTROL in family.writers:
+            self._live += 1
+        who = self._writers.principal(self._writers.named(family, levels))
+        self._found[who, family.template] += 1
+        self._count(who, family, size, time.monotonic())
+        if self._live is None and who not in self._too_many:
+            self._cleared_since = self._cleared_since or time.monotonic()
+            self._cleared[who, family.template] += 1
+            scanner.clear(message.topic)
+
+    def _learn(self) -> None:
+        version = self._files.version
+        if version != self._version:
+            try:
+                self._writers.know(self._files.principals.values())
+            except (IcebusError, OSError) as error:
+                log.warning("can't read who is known to the broker: %s", error)
+            self._version = version
+
+    # --- who floods ---------------------------------------------------------------------------
+
+    def _count(self, who: str, family: Topic, size: int, now: float) -> None:
+        # A control may write in a worker's name; who is barred does not any more.
+        if Role.CONTROL in family.writers and self._excess.is_barred(who, now):
+            who = CONTROL
+        if who not in self._too_many and self._excess.found(who, size, now):
+            self._too_many.add(who)
+
+    def _bar(self, scanner: Scanner) -> None:
+        for who in self._too_many - {BROKER}:
+            if who == CONTROL:
+                self._bar_control(scanner)
+            else:
+                self._bar_one(who)
+        self._too_many.clear()
+
+    def _bar_one(self, who: str) -> None:
+        seconds = self._excess.bar(who, time.monotonic())
+        found = {template: count for (of, template), count in self._found.items() if of == who}
+        most = max(found, key=lambda template: found[template], default="topics of controls")
+        self._bars.bar(
+            who,
+            seconds,
+            f"had the broker keep {AT_ONCE:,.0f} messages more than it may, most on {most}",
+        )
+
+    def _bar_control(self, scanner: Scanner) -> None:
+        """Bar a control, whose messages say only that they are a control's, if there is one.
+
+        They may be somebody's, too, who is known no more: then nobody publishes them now.
+
+        Raises:
+            OSError: the connection ended.
+        """
+        self._excess.pause(CONTROL, PAUSE, time.monotonic())
+        if self._still_published(scanner) >= FLOODS:
+            for each in self._bars.controls(self._stopping):
+                self._bar_one(each)
+
+    def _still_published(self, scanner: Scanner) -> int:
+        """How many messages that a control may have written come within :data:`SAMPLE` seconds.
+
+        Raises:
+            OSError: the connection ended.
+        """
+        filters = self._filters([each for each in looked_at(True) if Role.CONTROL in each.writers])
+        self._live = 0
+        try:
+            # What is being told of what is kept comes before the answer.
+            if not self._await(scanner, lambda: scanner.subscribe(filters, kept=False)):
+                return 0
+            self._live = 0
+            deadline = Deadline.after(SAMPLE)
+            while not deadline.expired and self._live < FLOODS:
+                self._take(scanner, deadline.remaining)
+            return self._live
+        finally:
+            self._live = None
+            scanner.unsubscribe(filters)
+
+    # --- what is said -------------------------------------------------------------------------
+
+    def _say(self, before: float) -> None:
+        """Say what was cleared, if that began before some time."""
+        if not self._cleared or self._cleared_since > before:
+            return
+        cleared, self._cleared = self._cleared, Counter()
+        self._cleared_since = 0.0
+        for (who, template), count in cleared.items():
             log.warning(
                 "cleared %d retained messages of %s on %s: nothing may be kept there, or not so "
                 "much of it; publish without the retain flag",
                 count,
-                who,
+                NOBODY if who == CONTROL else who,
                 template,
                 extra={"subject": who},
             )
-        return bool(found)
-
-    def _ask(self, sent: int) -> bool:
-        answered = sent == paho.MQTT_ERR_SUCCESS and self._answered.wait(ANSWER_TIMEOUT)
-        self._answered.clear()
-        return answered and not self._stopping.is_set()
-
-    # --- paho's thread ------------------------------------------------------------------------
-
-    def _make_client(self) -> paho.Client:
-        client = paho.Client(
-            CallbackAPIVersion.VERSION2, new_client_id("retained"), protocol=paho.MQTTv5
-        )
-        client.username_pw_set(self._address.logs_in_as, self._address.password)
-        client.on_subscribe = lambda *_: self._answered.set()
-        client.on_unsubscribe = lambda *_: self._answered.set()
-        client.on_message = self._on_message
-        return client
-
-    def _on_message(self, _client: object, _userdata: object, message: paho.MQTTMessage) -> None:
-        if not message.retain or not message.payload:
-            return
-        try:
-            topic = message.topic
-        except UnicodeDecodeError:
-            return
-        levels = topic.removeprefix(f"{self._address.root}/").split("/")
-        family = self._family_of(levels)
-        if family is None:
-            return
-        who = _writer(family, levels)
-        if family.template in _COUNTED and self._may_stay(
-            family.template, who, len(message.payload)
-        ):
-            return
-        self._found[who, family.template] += 1
-        self._client.publish(topic, b"", qos=0, retain=True)
-
-    def _family_of(self, levels: list[str]) -> Topic | None:
-        # A user may have a million kept, and all others wait for what is cleared meanwhile: this
-        # takes microseconds, paho's matching of filters half a millisecond.
-        for family, names in self._named:
-            if len(names) == len(levels) and all(
-                name == level or name.startswith("{")
-                for name, level in zip(names, levels, strict=True)
-            ):
-                return family
-        return None
-
-    def _may_stay(self, template: str, who: str, size: int) -> bool:
-        most, largest = _COUNTED.get(template, (0, 0))
-        self._kept[template, who] += 1
-        return size <= largest and self._kept[template, who] <= most
-
-
-def _writer(family: Topic, levels: list[str]) -> str:
-    """Who has written a message, by the level that the access list holds them to."""
-    names = family.template.split("/")
-    for level in ("{sender}", "{user}", "{worker}", "{id}"):
-        if level in names:
-            return levels[names.index(level)]
-    return "control"

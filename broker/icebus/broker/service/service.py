@@ -15,7 +15,9 @@ from typing import Protocol
 
 from icebus.broker.access import Principal
 from icebus.broker.directory import BrokerDirectory
+from icebus.broker.logins.watch import LoginWatch
 from icebus.broker.service.authority import AuthorityTold
+from icebus.broker.service.bars import Bars
 from icebus.broker.service.departures import Departures
 from icebus.broker.service.endings import Endings
 from icebus.broker.service.logs import Logs
@@ -73,10 +75,15 @@ class BrokerService:
         files: the directory of the broker.
         address: of the broker, as the principal ``broker``.
         parts: beside those that every broker has.
+        logins: whose connections there are, for who floods to have theirs ended.
     """
 
     def __init__(
-        self, files: BrokerDirectory, address: BrokerAddress, parts: Sequence[Part] = ()
+        self,
+        files: BrokerDirectory,
+        address: BrokerAddress,
+        parts: Sequence[Part] = (),
+        logins: LoginWatch | None = None,
     ) -> None:
         self._files = files
         self._address = address
@@ -90,7 +97,7 @@ class BrokerService:
             Logs(),
             *parts,
         )
-        self._retained = RetainedGuard(address)
+        self._retained = RetainedGuard(address, files, Bars(files, logins))
         self._steps: queue.Queue[Step | None] = queue.Queue(WAITING)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="broker-service", daemon=True)

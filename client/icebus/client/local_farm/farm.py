@@ -179,7 +179,9 @@ class Farm:
         address = self.address(BROKER)
         told = FailedLoginsTold(broker.logins)
         sessions = Sessions(broker.logins, address)
-        self._service = BrokerService(BrokerDirectory(broker.directory), address, [sessions, told])
+        self._service = BrokerService(
+            BrokerDirectory(broker.directory), address, [sessions, told], broker.logins
+        )
         self._service.start()
         for principal in principals:
             self._profile(principal.id).write(profile_path(self.directory, principal.id))
