@@ -89,6 +89,12 @@ def test_given_too_few_when_grown_then_nothing_changes(harness: Harness) -> None
 
     with pytest.raises(NotEnoughDevices, match=r"2 devices .* 1 available .*; grow by 1 or grow"):
         grow(harness, made, count=2)
+    with pytest.raises(
+        NotEnoughDevices, match=rf"Reservation {made.id} has a; in the way: c is held by bob until"
+    ) as refused:
+        grow(harness, made, count=2)
+    assert refused.value.details["has"] == ["a"]
+    assert set(refused.value.details["serials"]) == {"c"}
     with pytest.raises(DeviceUnavailable, match=r"c is held by bob.*; grow again when"):
         grow(harness, made, serials=["c"])
     with pytest.raises(DeviceUnavailable, match=f"a is in reservation {made.id} already"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import subprocess
 import sys
@@ -16,13 +17,22 @@ from tests.farm.conftest import wait_until
 
 from icebus.client._farm_directory import profile_path
 from icebus.compat import icefarm
-from icebus.compat.icefarm.client.drivers import PulseCountClient, VarMaxClient
+from icebus.compat.icefarm.client.drivers import (
+    MultiPulseCountClient,
+    PulseCountClient,
+    VarMaxClient,
+)
 from icebus.compat.icefarm.client.lib import AbstractEventHandler, register
 from icebus.compat.icefarm.client.lib.BatchClient import EvaluationFailed
 from icebus.compat.icefarm.client.lib.pulsecount import PulseCountEvaluation
 from icebus.compat.icefarm.client.lib.utils import DefaultBaseEventHandler, ReservationExtender
 from icebus.compat.icefarm.utils import batch
-from icebus.schemas.errors import IcebusError, InvalidRequest, NotEnoughDevices
+from icebus.schemas.errors import (
+    IcebusError,
+    InvalidRequest,
+    MeasurementUnsupported,
+    NotEnoughDevices,
+)
 
 if TYPE_CHECKING:
     from tests.command_line import Icebus
@@ -177,6 +187,47 @@ def test_given_handlers_then_they_hear_of_devices_and_results_by_icefarms_names(
     client.endAll()
     expected = [("initialized", serial), ("results", serial, 1), ("end", serial)]
     wait_until(lambda: heard == expected)
+
+
+IMPORTED = """
+client.drivers: PulseCountClient VarMaxClient MultiPulseCountClient
+client.drivers.PulseCountClient: PulseCountClient
+client.drivers.VarMaxClient: VarMaxClient
+client.drivers.MultiPulseCountClient: MultiPulseCountClient
+client.lib: AbstractEventHandler register BaseClient EventServer Event
+client.lib.AbstractEventHandler: AbstractEventHandler register
+client.lib.BaseClient: BaseClient
+client.lib.BatchClient: BatchClient Evaluation EvaluationFailed
+client.lib.BatchRequest: Evaluation
+client.lib.EventServer: EventServer Event
+client.lib.bitstream: BitstreamEvaluation BitstreamBaseClient
+client.lib.multipulsecount: PulseCountEvaluation MultiPulseCountBaseClient
+client.lib.pulsecount: PulseCountEvaluation PulseCountBaseClient
+client.lib.utils: DefaultBaseEventHandler LoggerEventHandler ReservationExtender AvailabilityWaiter
+client.lib.varmax: VarMaxEvaluation VarMaxBaseClient
+"""
+"""What public programs, iCEFARM's examples and its own clients import, in its versions."""
+
+
+def test_given_what_programs_import_then_all_of_it_is_there_under_its_name() -> None:
+    for line in IMPORTED.strip().splitlines():
+        module, _, names = line.partition(":")
+        found = importlib.import_module(f"icebus.compat.icefarm.{module}")
+        for name in names.split():
+            assert callable(getattr(found, name)), f"{module}.{name}"
+
+
+def test_given_several_pins_when_boards_count_only_one_then_it_is_said(
+    farm: Up, circuits: list[str]
+) -> None:
+    client = MultiPulseCountClient(str(profile_path(farm.directory, "ann")), "search")
+    try:
+        [serial] = client.reserve([client.availableDevices()[0]], kind="multipulsecount")
+        [result] = client.evaluateBitstreams(circuits[-1:])
+        assert (result.serial, result.value) == (serial, EvaluationFailed)
+        assert isinstance(result.error, MeasurementUnsupported)
+    finally:
+        client.stop()
 
 
 def test_given_the_variance_client_then_values_are_a_fitness_or_with_it_the_samples(

@@ -89,6 +89,40 @@ def test_given_markers_when_tests_run_then_each_has_its_boards_and_lets_go_of_th
     assert held(farm) == 0
 
 
+def test_given_markers_where_no_test_takes_boards_when_collected_then_each_is_warned_of(
+    pytester: pytest.Pytester,
+) -> None:
+    pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.icebus(count=2)
+        def test_forgotten(): pass
+
+        @pytest.mark.icebus(count=3)
+        class TestForgotten:
+            def test_one(self): pass
+            def test_two(self): pass
+
+        @pytest.mark.icebus(count=4)
+        class TestSome:
+            def test_without(self): pass
+            def test_with(self, icebus_farm): pass
+
+        @pytest.mark.icebus(count=5)
+        @pytest.mark.usefixtures("icebus_boards")
+        def test_remembered(): pass
+        """
+    )
+    collect = ("-p", "no:cacheprovider", "--collect-only", "-Wdefault")
+    everything = pytester.runpytest_inprocess(*collect).stdout.str()
+    assert everything.count("reserves nothing") == 2
+    assert "icebus of test_forgotten reserves nothing: the test takes none" in everything
+    assert "icebus of TestForgotten reserves nothing: no test there takes one" in everything
+    chosen = next(pytester.path.glob("*.py")).name + "::TestSome::test_without"
+    assert "reserves nothing" not in pytester.runpytest_inprocess(*collect, chosen).stdout.str()
+
+
 @pytest.mark.parametrize("ci", ["", "true"])
 def test_given_no_farm_when_tests_run_then_they_are_skipped_with_a_reason_or_fail_in_ci(
     run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ci: str

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from icebus.client.pytest_plugin._farm import Farm
+from icebus.client.pytest_plugin._unused import warn_of_unused_markers
 
 if TYPE_CHECKING:
     from icebus.client import MeasuringBoards, MeasuringClient
@@ -53,6 +54,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Have the marker known."""
     config.addinivalue_line("markers", MARKER)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Warn of markers that do nothing."""
+    warn_of_unused_markers(config, items)
 
 
 @pytest.fixture(scope="session")

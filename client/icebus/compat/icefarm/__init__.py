@@ -6,7 +6,12 @@ docs/icefarm.md says name by name what differs.
 """
 
 from icebus.compat.icefarm._circuits import batch, generate_circuit
-from icebus.compat.icefarm._clients import BaseClient, PulseCountClient, VarMaxClient
+from icebus.compat.icefarm._clients import (
+    BaseClient,
+    MultiPulseCountClient,
+    PulseCountClient,
+    VarMaxClient,
+)
 from icebus.compat.icefarm._evaluations import (
     Evaluation,
     EvaluationFailed,
@@ -33,6 +38,7 @@ __all__ = [
     "Event",
     "EventServer",
     "LoggerEventHandler",
+    "MultiPulseCountClient",
     "PulseCountClient",
     "PulseCountEvaluation",
     "ReservationExtender",

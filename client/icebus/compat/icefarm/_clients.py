@@ -61,6 +61,9 @@ RESULT_TIMEOUT = 30.0
 
 _OPTIONS = {"flush_interval_seconds", "flush_at_bitstreams_remaining", "args"}
 
+MULTIPLE = "multipulsecount"
+"""What iCEFARM calls the kind that counts on several pins; here it is one with that of one pin."""
+
 R = TypeVar("R", bound=Measured)
 
 
@@ -128,16 +131,16 @@ class BaseClient(Generic[R]):
 
     def reserve(
         self,
-        amount: int,
+        amount: int | Sequence[str],
         wait_for_available: bool = False,
         available_timeout: float | None = 60,
         kind: str | None = None,
         **options: Any,
     ) -> list[str]:
-        """Reserve any devices, and wait until they are ready.
+        """Reserve devices, and wait until they are ready.
 
         Args:
-            amount: how many.
+            amount: how many, or which ones.
             wait_for_available: whether to wait until so many are free.
             available_timeout: seconds for that; None has no end.
             kind: only the client's own.
@@ -149,7 +152,10 @@ class BaseClient(Generic[R]):
 
         Raises:
             NotEnoughDevices: so many are not free, or were not in time.
+            DeviceUnavailable: one of those named is not free.
         """
+        if not isinstance(amount, int):
+            return self.reserveSpecific(amount, kind, **options)
         self._check(kind, options)
         if not wait_for_available:
             return self._more(count=amount)
@@ -352,8 +358,29 @@ class PulseCountClient(BaseClient[PulseCountResult]):
     evaluation = PulseCountEvaluation
     _client_class = IcebusPulseCountClient
 
-    def _value(self, result: PulseCountResult) -> int:
+    def _value(self, result: PulseCountResult) -> Any:
         return result.pulses
+
+
+class MultiPulseCountClient(PulseCountClient):
+    """Counts pulses on several pins at once; values are a tuple of int, one for each.
+
+    Attributes:
+        pins: of the FPGA's SG48 package, in the order of the values: those that iCEFARM documents,
+            unless a program for a firmware with others sets them. A board that can't count one
+            says which ones it can.
+    """
+
+    pins: tuple[int, ...] = (21, 25)
+
+    def _check(self, kind: str | None, options: dict[str, Any]) -> None:
+        super()._check(None if kind == MULTIPLE else kind, options)
+
+    def _measurement(self) -> dict[str, Any]:
+        return {"pins": list(self.pins)}
+
+    def _value(self, result: PulseCountResult) -> Any:
+        return tuple(result.pin_pulses[pin] for pin in self.pins)
 
 
 class VarMaxClient(BaseClient[VarianceResult]):

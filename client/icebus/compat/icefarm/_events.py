@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from icebus.client import EventHandler
+from icebus.schemas.deadline import Deadline
 
 if TYPE_CHECKING:
     from icebus.schemas.operations.reservations import (
@@ -22,6 +24,9 @@ log = logging.getLogger(__name__)
 F = TypeVar("F", bound=Callable[..., Any])
 
 _KEY = "_icefarm_event"
+
+LOOK_AGAIN = 1.0
+"""Seconds between looks at whether enough devices are free."""
 
 
 @dataclass
@@ -149,6 +154,37 @@ class ReservationExtender(AbstractEventHandler):
         """Extend it."""
         if self.client.extend([serial]):
             self.logger.info("extended the reservation of %s", serial)
+
+
+class CountsAvailable(Protocol):
+    """A client that knows how many devices can be reserved."""
+
+    def available(self) -> int:
+        """How many."""
+
+
+class AvailabilityWaiter(AbstractEventHandler):
+    """Waits until so many devices can be reserved; `reserve` with a time to wait does more.
+
+    Args:
+        event_server: where events come from.
+        client: that is asked how many there are.
+    """
+
+    def __init__(self, event_server: EventServer, client: CountsAvailable) -> None:
+        super().__init__(event_server)
+        self.client = client
+
+    def waitForAmountAvailable(self, amount: int, timeout: float = 60.0) -> None:
+        """Wait for them.
+
+        Raises:
+            DeadlineExceeded: they are not free in time.
+        """
+        deadline = Deadline.after(timeout)
+        while self.client.available() < amount:
+            deadline.check(f"{amount} devices to be free")
+            time.sleep(min(LOOK_AGAIN, deadline.remaining))
 
 
 class Translator(EventHandler):

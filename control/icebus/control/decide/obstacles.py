@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -34,6 +34,9 @@ class Obstacle(StrEnum):
 
 TEMPORARY = (Obstacle.HELD, Obstacle.BUSY, Obstacle.HELD_BACK)
 """What goes by itself, so that waiting for it makes sense."""
+
+NAMED = 5
+"""Devices that a refusal names, of those that a reservation has and of those in the way."""
 
 LATER = "when they are free, or reserve them apart, which may wait in the queue"
 """Advice for who wants more devices in a reservation: those are given now or not at all."""
@@ -213,6 +216,45 @@ def missing_count(
     others = ", ".join(([f"{in_use} in use"] if in_use else []) + lasting)
     reason = f"{wanted.count} wanted, {available} free{f' ({others})' if others else ''}"
     return reason, _not_enough(wanted, available, obstacles)
+
+
+def told_which(
+    wanted: Wanted,
+    error: NotEnoughDevices,
+    devices: Iterable[tuple[Candidate, Obstacle | None]],
+) -> NotEnoughDevices:
+    """The refusal with what is in the way of each device that the request could use."""
+    unusable = (None, Obstacle.OTHER_KIND, Obstacle.OTHER_LABELS)
+    explained = {
+        each.serial: _explain(each, obstacle, wanted)
+        for each, obstacle in devices
+        if obstacle not in unusable
+    }
+    return NotEnoughDevices(error.message, **error.details, serials=explained)
+
+
+def told_of_reservation(
+    error: NotEnoughDevices, reservation: str, has: Sequence[str]
+) -> NotEnoughDevices:
+    """The refusal of more devices for a reservation with those that it has, and what is in the way.
+
+    Args:
+        error: from :func:`told_which`.
+        reservation: that was to grow.
+        has: its devices.
+    """
+    others = {serial: why for serial, why in error.details["serials"].items() if serial not in has}
+    shown = dict(sorted(others.items())[:NAMED])
+    told = f"{error.message}. Reservation {reservation} has {_some(sorted(has), len(has), ', ')}"
+    if shown:
+        named = [f"{serial} is {why}" for serial, why in shown.items()]
+        told += f"; in the way: {_some(named, len(others), '; ')}"
+    return NotEnoughDevices(told, **error.details | {"serials": shown, "has": sorted(has)})
+
+
+def _some(words: Sequence[str], count: int, separator: str) -> str:
+    more = count - len(words[:NAMED])
+    return separator.join(words[:NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def over_limit(user: str, number: int, held: int, limit: int) -> LimitExceeded:

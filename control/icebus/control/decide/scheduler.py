@@ -23,6 +23,7 @@ from icebus.control.decide.obstacles import (
     missing_count,
     missing_named,
     over_limit,
+    told_which,
 )
 from icebus.schemas.errors import IcebusError
 
@@ -233,9 +234,9 @@ class _Devices:
     def missing(self, wanted: Wanted) -> tuple[str, IcebusError]:
         """What a request waits for, and the same as an error that names the remedy."""
         if wanted.count is not None:
-            return missing_count(
-                wanted, Counter(self._obstacle(each, wanted) for each in self._known)
-            )
+            found = [(each, self._obstacle(each, wanted)) for each in self._known]
+            reason, error = missing_count(wanted, Counter(obstacle for _, obstacle in found))
+            return reason, (told_which(wanted, error, found) if wanted.grows else error)
         by_serial = {each.serial: each for each in self._known}
         named = [(serial, by_serial.get(serial)) for serial in sorted(wanted.serials)]
         obstacles = [

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 from sqlmodel import col, select
 
+from icebus.control.decide.obstacles import told_of_reservation
 from icebus.control.operations import queue
 from icebus.control.operations.commands import reboot_devices
 from icebus.control.operations.limits import refuse_impossible
@@ -29,6 +30,7 @@ from icebus.schemas.errors import (
     DeviceNotHeld,
     DeviceUnavailable,
     InvalidRequest,
+    NotEnoughDevices,
     ReservationQueued,
     UnknownDevice,
 )
@@ -131,7 +133,10 @@ def grow(transaction: Transaction, user: str, args: GrowArgs) -> ReservationRepl
 
     place = queue.schedule(transaction, wanted, give=give, grows=True).places.get(wanted.id)
     if place is not None:
-        raise place.refusal
+        if not isinstance(place.refusal, NotEnoughDevices):
+            raise place.refusal
+        has = [hold.serial for hold in live_holds(transaction, row)]
+        raise told_of_reservation(place.refusal, row.id, has)
     return ReservationReply(reservation=transaction.document(row))
 
 

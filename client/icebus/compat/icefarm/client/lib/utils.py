@@ -1,9 +1,15 @@
 """Where iCEFARM has its handlers."""
 
 from icebus.compat.icefarm._events import (
+    AvailabilityWaiter,
     DefaultBaseEventHandler,
     LoggerEventHandler,
     ReservationExtender,
 )
 
-__all__ = ["DefaultBaseEventHandler", "LoggerEventHandler", "ReservationExtender"]
+__all__ = [
+    "AvailabilityWaiter",
+    "DefaultBaseEventHandler",
+    "LoggerEventHandler",
+    "ReservationExtender",
+]

@@ -1,0 +1,5 @@
+"""Where iCEFARM has what all its clients are."""
+
+from icebus.compat.icefarm._clients import BaseClient
+
+__all__ = ["BaseClient"]

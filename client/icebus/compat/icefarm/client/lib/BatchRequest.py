@@ -1,0 +1,5 @@
+"""Where older versions of iCEFARM have evaluations."""
+
+from icebus.compat.icefarm._evaluations import Evaluation
+
+__all__ = ["Evaluation"]
