@@ -118,7 +118,10 @@ def test_given_markers_where_no_test_takes_boards_when_collected_then_each_is_wa
     everything = pytester.runpytest_inprocess(*collect).stdout.str()
     assert everything.count("reserves nothing") == 2
     assert "icebus of test_forgotten reserves nothing: the test takes none" in everything
-    assert "icebus of TestForgotten reserves nothing: no test there takes one" in everything
+    assert (
+        "icebus of TestForgotten reserves nothing: no test that stands there takes one"
+        in everything
+    )
     chosen = next(pytester.path.glob("*.py")).name + "::TestSome::test_without"
     assert "reserves nothing" not in pytester.runpytest_inprocess(*collect, chosen).stdout.str()
 

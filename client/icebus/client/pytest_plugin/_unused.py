@@ -34,12 +34,15 @@ def warn_of_unused_markers(config: pytest.Config, items: Sequence[pytest.Item]) 
     for node, used in marked.items():
         if used or (chosen and not isinstance(node, pytest.Item)):
             continue
-        which = "the test" if isinstance(node, pytest.Item) else "no test there"
-        takes = "takes none of the fixtures" if which == "the test" else "takes one of the fixtures"
+        who = (
+            "the test takes none"
+            if isinstance(node, pytest.Item)
+            else "no test that stands there takes one"
+        )
         node.warn(
             UnusedMarkerWarning(
-                f"@pytest.mark.icebus of {node.name} reserves nothing: {which} {takes} "
-                f"{', '.join(sorted(FIXTURES))}; add icebus_boards to its arguments, or "
+                f"@pytest.mark.icebus of {node.name} reserves nothing: {who} of the fixtures "
+                f"{', '.join(sorted(FIXTURES))}; add icebus_boards to the arguments of a test, or "
                 '@pytest.mark.usefixtures("icebus_boards")'
             )
         )
