@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 FIELDS = ("kind", "workers", "firmware", "methods", "events", "args", "description")
 """Fields of a kind in their order; what workers publish beyond these stands behind."""
 
+MINOR = {"events": 4, "methods": 3, "description": 2, "firmware": 1}
+"""What a narrow terminal leaves out first: `icebus kinds KIND` tells all of it."""
+
 PARTS = ("kind", "workers", "part", "name", "field", "type", "required", "default", "description")
 """Fields of a kind's parts as CSV."""
 
@@ -72,7 +75,7 @@ def kinds(
         print_rows(parts, [], output, "kind", PARTS)
     else:
         rows = [_row(offer) for offer in offers]
-        columns = [Column(each) for each in FIELDS if each != "args"]
+        columns = [Column(each, minor=MINOR.get(each, 0)) for each in FIELDS if each != "args"]
         shown = rows if output is not Format.TABLE else [_for_people(row) for row in rows]
         print_rows(
             shown, columns, output, "kind", list(dict.fromkeys([*FIELDS, *KindInfo.model_fields]))

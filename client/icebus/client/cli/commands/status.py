@@ -50,12 +50,12 @@ def status(farm: RunningFarmName = None, output: Output = Format.TABLE) -> None:
     columns = [
         Column("directory"),
         Column("state"),
-        Column("for", right=True, minor=3),
+        Column("for", right=True, minor=4),
         Column("boards", right=True),
-        Column("broker", minor=1),
-        Column("dashboard"),
-        Column("log", minor=2),
-        Column("pid", right=True, minor=4),
+        Column("broker", minor=2),
+        Column("dashboard", minor=1),
+        Column("log", minor=3),
+        Column("pid", right=True, minor=5),
     ]
     print_rows(rows, columns, output, "directory", FIELDS)
     if not rows:
