@@ -69,6 +69,7 @@ class SimulatedWorker:
         self.desired: dict[str, Desired] = {}
         self.changed = threading.Condition()
         self.echoing = True
+        self._reporting = threading.Lock()
         self.reports = {serial: self._first_report(serial) for serial in serials}
         self._kinds = kinds
         will = Will(WORKER_STATE(worker=self.id), self._state(WorkerPhase.LOST))
@@ -95,8 +96,9 @@ class SimulatedWorker:
     def report(self, serial: str, state: DeviceState, **fields: Any) -> None:
         """Report on a device; what is not given stays as it was reported before."""
         changes = {"state": state, "since": now(), "reason": "", **fields}
-        self.reports[serial] = self.reports[serial].model_copy(update=changes)
-        self._publish_report(serial)
+        with self._reporting:
+            self.reports[serial] = self.reports[serial].model_copy(update=changes)
+            self._publish_report(serial)
 
     def carry_out(self, desired: Desired) -> None:
         """Report that a device does what is desired of it."""
@@ -124,7 +126,8 @@ class SimulatedWorker:
     def _announce(self) -> None:
         self.bus.publish(WORKER_KINDS(worker=self.id), self._kinds)
         for serial in self.reports:
-            self._publish_report(serial)
+            with self._reporting:  # or what was reported meanwhile would be followed by older news
+                self._publish_report(serial)
 
     def _publish_report(self, serial: str) -> None:
         self.bus.publish(DEVICE(worker=self.id, serial=serial), self.reports[serial])
@@ -150,7 +153,8 @@ class SimulatedWorker:
                 return
             self.desired[desired.serial] = desired
             self.changed.notify_all()
-        if desired.serial in self.reports:
+        # As a worker with boards: what is said again, as after a restart of the broker, is done.
+        if desired != known and desired.serial in self.reports:
             self.carry_out(desired)
 
 
