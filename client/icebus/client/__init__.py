@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from icebus.client._async.reservation import AsyncReservation
     from icebus.client._async.stream import Stream
     from icebus.client._available_devices import DevicesAvailable
+    from icebus.client._changes import Change
     from icebus.client._client import Client
     from icebus.client._connection.hook_runner import ReceivedEvent
     from icebus.client._evaluating.bitstreams import Bitstream
@@ -88,6 +89,7 @@ _HOMES = {
     "BatchFinished": "icebus.schemas.measuring",
     "Bitstream": "icebus.client._evaluating.bitstreams",
     "Boards": "icebus.client.kinds.pulsecount",
+    "Change": "icebus.client._changes",
     "Client": "icebus.client._client",
     "DevicesAvailable": "icebus.client._available_devices",
     "EvaluationsFailed": "icebus.client._evaluating.outcomes",
@@ -139,6 +141,7 @@ __all__ = [
     "BatchFinished",
     "Bitstream",
     "Boards",
+    "Change",
     "Client",
     "DevicesAvailable",
     "EvaluationsFailed",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from icebus.client import _listed as listed
 from icebus.client._connection import operations
 from icebus.client._session import Session
 from icebus.schemas.operations import reservations
@@ -76,7 +77,7 @@ class ReservationsById(Session):
 
     def offers(self, timeout: float = operations.TIMEOUT) -> list[reservations.Reservation]:
         """Reservations that others offer to this user; :meth:`accept` takes one."""
-        return operations.list_offers(self._connection, timeout)
+        return listed.reservations(operations.list_offers(self._connection, timeout))
 
     def transfer(
         self,

@@ -9,9 +9,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Self, TypeVar
 
+from icebus.client import _listed as listed
 from icebus.client import _open_sessions as open_sessions
 from icebus.client import _retained as retained
 from icebus.client._available_devices import AvailableDevices
+from icebus.client._changes import Changes
 from icebus.client._connection import operations
 from icebus.client._connection.connection import Connection
 from icebus.client._connection.hook_runner import Hook
@@ -149,20 +151,22 @@ class Session:
 
     def devices(self, timeout: float = operations.TIMEOUT) -> list[KnownDevice]:
         """All devices that control knows."""
-        return self._ask_or_read(
+        found = self._ask_or_read(
             lambda: operations.list_devices(self._connection, timeout), retained.devices, timeout
         )
+        return listed.devices(found)
 
     def reservations(
         self, *, everybody: bool = False, timeout: float = operations.TIMEOUT
     ) -> list[reservations.Reservation]:
         """Reservations that have not ended: this user's, or everybody's."""
         user = None if everybody else self.user
-        return self._ask_or_read(
+        found = self._ask_or_read(
             lambda: operations.list_reservations(self._connection, user, timeout),
             lambda farm: retained.reservations(farm, user),
             timeout,
         )
+        return listed.reservations(found)
 
     def available(
         self,
@@ -182,11 +186,12 @@ class Session:
             InvalidRequest: the selector is none.
         """
         wanted = kind or self.kind
-        return self._ask_or_read(
+        found = self._ask_or_read(
             lambda: operations.available(self._connection, wanted or None, selector, timeout),
             lambda farm: retained.available(farm, wanted, selector),
             timeout,
         )
+        return listed.serials(found)
 
     def history(
         self,
@@ -212,7 +217,7 @@ class Session:
             limit: entries, at most; an observer is told of the last 100 events only.
             timeout: seconds for control to answer.
         """
-        return self._ask_or_read(
+        found = self._ask_or_read(
             lambda: operations.history(
                 self._connection,
                 user=user,
@@ -236,6 +241,25 @@ class Session:
             ),
             timeout,
         )
+        return listed.history(found)
+
+    def watch(self, timeout: float = operations.TIMEOUT) -> Changes:
+        """What changes on the farm, as it changes, after how all stands at first.
+
+        Devices, reservations, workers, controls, and alarms that several workers say they have a
+        device. What one's own boards measure is told by events: :meth:`on`.
+
+        >>> with client.watch() as changes:  # doctest: +SKIP
+        ...     for change in changes:
+        ...         print(change.what, change.id, change.now)
+
+        Args:
+            timeout: seconds for the broker to answer.
+
+        Raises:
+            DeadlineExceeded: the broker did not answer.
+        """
+        return Changes(self._connection, Deadline.after(timeout))
 
     def logs(
         self,

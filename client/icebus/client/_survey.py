@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from icebus.bus import Bus, Incoming, interruptible, wait_for
+from icebus.client import _listed as listed
 from icebus.schemas.components import (
     ControlState,
     Heartbeat,
@@ -104,6 +105,10 @@ class Survey:
     def answers(self, worker: str) -> bool | None:
         """Whether a worker is there and answers heartbeats; None where there are none to answer."""
         return self.health(worker).answers
+
+    def _repr_html_(self) -> str:
+        """Its workers, for notebooks."""
+        return listed.workers(self)
 
     def take(self, topic: Topic, ids: Mapping[str, str], payload: bytes) -> None:
         """Take in what is retained on a topic of :data:`EVERYTHING`; nothing when that is gone.

@@ -161,6 +161,7 @@ class AsyncSession(Twin):
     reservations = awaited(Session.reservations)
     available = awaited(Session.available)
     history = awaited(Session.history)
+    watch = opened(Session.watch)
     logs = opened(Session.logs)
 
     # --- life ---------------------------------------------------------------------------------
