@@ -22,6 +22,7 @@ from icebus.schemas.topics import (
     CONTROL_HEARTBEAT,
     CONTROL_OUTBOX,
     CONTROL_STATE,
+    CONTROL_THROUGHPUT,
     DEVICE_LOG,
     EXPERIMENT,
     FAILED_LOGINS,
@@ -49,6 +50,7 @@ SELDOM = {  # published
     CLAIM.template,  # when two workers say they have one device
     CONTROL_OUTBOX.template,  # by one of several controls
     CONTROL_STATE.template,  # when a control comes, leads or goes
+    CONTROL_THROUGHPUT.template,  # once a minute
     LOG.template,  # by nobody yet
     PRINCIPALS.template,  # when somebody is added or removed
     RUN.template,  # when a program of that name comes or asks

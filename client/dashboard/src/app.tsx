@@ -68,7 +68,12 @@ function Navigation({ session: signedIn }: { session: Session }) {
     <nav aria-label="Views">
       {NAMES.filter(([name]) => (name === "logs" ? admin : name !== "experiment" || mine)).map(
         ([name, text]) => (
-          <a key={name} href={link(name)} aria-current={name === shown ? "page" : undefined}>
+          <a
+            key={name}
+            href={link(name)}
+            data-name={text}
+            aria-current={name === shown ? "page" : undefined}
+          >
             {text}
           </a>
         ),

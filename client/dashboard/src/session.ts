@@ -23,6 +23,7 @@ const PARTS: readonly Part[] = [
   "claims",
   "experiments",
   "history",
+  "throughput",
   "happenings",
   "logs",
   "principals",

@@ -43,6 +43,7 @@ from icebus.control.watch.clock import Clock
 from icebus.control.watch.kinds import Kind
 from icebus.control.watch.retained import RetainedTopics
 from icebus.control.watch.roster import Roster
+from icebus.control.watch.throughput import FarmThroughput
 from icebus.control.watch.workers import Workers
 from icebus.schemas.calls import Reply, Request
 from icebus.schemas.components import (
@@ -56,7 +57,8 @@ from icebus.schemas.components import (
 )
 from icebus.schemas.devices import DeviceReport
 from icebus.schemas.liveness import Health
-from icebus.schemas.topics import CONTROL_HEARTBEAT
+from icebus.schemas.throughput import Throughput
+from icebus.schemas.topics import CONTROL_HEARTBEAT, CONTROL_THROUGHPUT
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +67,9 @@ MARGIN = 0.5
 
 LOOK_AGAIN = 60.0
 """Seconds between looks at everything, in case a step was lost to a mistake of ours."""
+
+SETTLE = 2
+"""Heartbeats after a minute, until all workers have told what they counted in it."""
 
 FIRST_ANSWERS = 1.0
 """Seconds at most that requests wait, after a start, for workers to answer the first heartbeat."""
@@ -99,6 +104,7 @@ class Engine:
         self._observer = observer
         self._connected = connected
         self._workers = Workers(settings.interval, settings.release_after)
+        self._throughput = FarmThroughput(time.time(), settle=SETTLE * settings.interval)
         self._clients = Clients()
         self._roster = roster
         self._clock = Clock()
@@ -179,6 +185,10 @@ class Engine:
         self._answer_from = min(self._answer_from, at + self._first_answers)
         self.leadership.on_heartbeat(heartbeat)
 
+    def on_throughput(self, told: Throughput) -> None:
+        """What another control has counted, or this one before it was started anew."""
+        self._throughput.on_told(told, time.time())
+
     def on_outbox(self) -> None:
         """Another control left us something to send."""
         self._pending.outbox = True
@@ -188,6 +198,8 @@ class Engine:
         before = self._workers.devices_of(worker)
         if state is not None and self._workers.get(worker).state is None:
             self._pending.appeared.add(worker)
+        if state is None:
+            self._throughput.on_retired(worker)
         new = self._workers.on_state(worker, state, self._now())
         self._pending.serials |= before | self._workers.devices_of(worker)
         if new:
@@ -202,6 +214,7 @@ class Engine:
 
     def on_echo(self, worker: str, echo: WorkerHeartbeat) -> None:
         """A worker's answer to a heartbeat."""
+        self._throughput.on_echo(worker, echo, time.time(), time.monotonic())
         if self._workers.on_echo(worker, echo, self._now()):
             self._check_health(worker)
 
@@ -312,6 +325,7 @@ class Engine:
         self._pending.everything = True
         self._pending.documents |= self.retained.documents
         self._published_history = None
+        self._throughput.repeat()
         self._pending.desired |= self.retained.desired
         self._pending.claims |= self.retained.claims
         self._pending.serials.update(self._workers.serials())
@@ -392,6 +406,9 @@ class Engine:
         self._workers.on_heartbeat(heartbeat.epoch, heartbeat.sequence, at)
         self._answer_from = min(self._answer_from, at + self._first_answers)
         self._runner.send(Outgoing(CONTROL_HEARTBEAT(), heartbeat, self.settings.interval))
+        # Before all is heard that the broker retains, less would be written over more.
+        if self._heard_all and (counted := self._throughput.due(time.time())) is not None:
+            self._runner.send(Outgoing(CONTROL_THROUGHPUT(), counted))
         for worker in list(self._workers.all()):
             self._check_health(worker.name)
         self._pending.serials |= self._workers.settle_contested(at)

@@ -34,6 +34,7 @@ from icebus.schemas.components import (
 from icebus.schemas.devices import DeviceReport
 from icebus.schemas.errors import IcebusError, InvalidRequest
 from icebus.schemas.message import decode
+from icebus.schemas.throughput import Throughput
 from icebus.schemas.topics import (
     ADMIN,
     CLAIM,
@@ -41,6 +42,7 @@ from icebus.schemas.topics import (
     CONTROL_HEARTBEAT,
     CONTROL_OUTBOX,
     CONTROL_STATE,
+    CONTROL_THROUGHPUT,
     DESIRED,
     DEVICE,
     OPERATION,
@@ -84,6 +86,7 @@ class FarmHearing:
             (CONTROL_STATE, self._on_control),
             (CONTROL_HEARTBEAT, self._on_heartbeat),
             (CONTROL_OUTBOX, self._on_outbox),
+            (CONTROL_THROUGHPUT, self._on_throughput),
             (PRINCIPALS, self._on_principals),
             (RESERVATION, self._on_document),
             (CLAIM, self._on_claim),
@@ -121,6 +124,11 @@ class FarmHearing:
 
     def _on_outbox(self, _incoming: Incoming) -> None:
         self._put(self._engine.on_outbox)
+
+    def _on_throughput(self, incoming: Incoming) -> None:
+        if incoming.payload and not self._is_ours(incoming):
+            told = decode(Throughput, incoming.payload)
+            self._put(lambda: self._engine.on_throughput(told))
 
     def _on_worker(self, incoming: Incoming) -> None:
         state = decode(WorkerState, incoming.payload) if incoming.payload else None

@@ -17,7 +17,7 @@ from typing import Self
 
 from pydantic import BaseModel
 
-from icebus.schemas import calls, components, devices, experiment, log_records
+from icebus.schemas import calls, components, devices, experiment, log_records, throughput
 from icebus.schemas.expiry import AT_DEADLINE, NEVER, Expiry
 from icebus.schemas.files import MAX_FILE_SIZE
 from icebus.schemas.ids import BROKER, CONTROL, ID_PATTERN, is_id
@@ -37,6 +37,9 @@ LARGEST_STATE = 4 << 10
 
 LARGEST_EXPERIMENT = 64 << 10
 """Bytes of how an experiment stands, whose lists are bounded so that it is less."""
+
+LARGEST_THROUGHPUT = 32 << 10
+"""Bytes of what ended in each minute of a day, whose counts are bounded so that it is less."""
 
 LARGEST_FILE = MAX_FILE_SIZE + 1024
 """Bytes of a file as it is sent, which is never larger than as it is."""
@@ -215,6 +218,15 @@ CONTROL_HISTORY = Topic(
     readers=ALL,
     model=history.HistoryReply,
     retained=True,
+)
+CONTROL_THROUGHPUT = Topic(
+    "control/throughput",
+    "How many evaluations ended in each minute of the last day.",
+    writers={Role.CONTROL: {}},
+    readers=ALL,
+    model=throughput.Throughput,
+    retained=True,
+    limit=LARGEST_THROUGHPUT,
 )
 WORKER_STATE = Topic(
     "worker/{worker}/state",

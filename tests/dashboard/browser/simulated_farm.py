@@ -25,7 +25,8 @@ from icebus.schemas.ids import BROKER, new_id
 from icebus.schemas.kinds.pulsecount import KIND, PulseCountResult
 from icebus.schemas.log_records import LogRecord, RecentLog, RecordLevel
 from icebus.schemas.message import now
-from icebus.schemas.topics import DEVICE_LOG, EVENT, EXPERIMENT, LOG
+from icebus.schemas.throughput import Throughput
+from icebus.schemas.topics import CONTROL_THROUGHPUT, DEVICE_LOG, EVENT, EXPERIMENT, LOG
 from icebus.worker.states.kinds.pulsecount import PulseCount
 
 CONTROL = "main"
@@ -116,6 +117,16 @@ class SimulatedFarm:
         bus.connect(Deadline.after(START))
         topic = EXPERIMENT(user=user, client="earlier", reservation=reservation)
         wait_for(bus.publish(topic, told), Deadline.after(STOP), "the broker")
+        bus.close(Deadline.after(STOP))
+
+    def tell_throughput(self, results: Sequence[int], failures: Sequence[int]) -> None:
+        """Have control tell what ended in each of the minutes until now."""
+        minute = timedelta(minutes=1)
+        began = now().replace(second=0, microsecond=0) - len(results) * minute
+        told = Throughput(began=began, results=list(results), failures=list(failures))
+        bus = Bus(self.broker.address(CONTROL), "counts")
+        bus.connect(Deadline.after(START))
+        wait_for(bus.publish(CONTROL_THROUGHPUT(), told), Deadline.after(STOP), "the broker")
         bus.close(Deadline.after(STOP))
 
     def log(self, message: str, serial: str, holder: tuple[str, str] | None = None) -> None:

@@ -117,6 +117,32 @@ def test_given_an_experiment_when_boards_measure_then_it_is_plotted_and_compared
         page.picture("board")
 
 
+def test_given_hours_in_which_boards_measured_when_the_farm_is_looked_at_then_they_are_plotted(
+    farm: SimulatedFarm, open_page: Open
+) -> None:
+    farm.tell_throughput(results=[1200] * 90, failures=[*[0] * 89, 400])
+    page = open_page().signed_in("eve", "observer")
+    page.see("20 on average, 20 at most")
+    page.see("25 % at most in a minute")
+    assert page.tab.locator("canvas").count() == 2
+    page.tab.get_by_label("How many hours are shown").select_option("1 hour")
+    page.tab.get_by_role("img", name="over the last 1 hour: 20 on average").wait_for()
+
+
+def test_given_an_experiment_that_was_told_of_when_another_begins_then_that_is_shown_at_once(
+    farm: SimulatedFarm, open_page: Open
+) -> None:
+    with farm.client("alice") as alice, alice.reserve(1) as before, alice.reserve(1) as boards:
+        farm.tell_experiment("alice", before.id, before.serials, done=60, total=500)
+        page = open_page().signed_in("alice", "user")
+        page.go("Experiment")
+        page.see("60 of 500 done")
+        farm.measure("alice", boards.id, boards.serials[0], 7777)
+        page.see("circuit-7777.bin")
+        page.tab.get_by_text("60 of 500 done").wait_for(state="detached")
+        assert page.tab.get_by_label("Reservation").input_value() == boards.id
+
+
 def test_given_an_experiment_that_began_earlier_when_its_user_signs_in_then_all_of_it_is_shown(
     farm: SimulatedFarm, open_page: Open
 ) -> None:

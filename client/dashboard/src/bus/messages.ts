@@ -122,6 +122,12 @@ export type HistoryEntry = v.InferOutput<typeof HistoryEntry>;
 export const History = v.object({ entries: v.array(HistoryEntry) });
 export type History = v.InferOutput<typeof History>;
 
+const perMinute = v.array(v.nullable(natural));
+
+/** What ended in each minute since `began`, oldest first; null where nobody counted. */
+export const Throughput = v.object({ began: timestamp, results: perMinute, failures: perMinute });
+export type Throughput = v.InferOutput<typeof Throughput>;
+
 const anything = v.record(text, v.unknown());
 
 export const FarmEvent = v.object({

@@ -26,6 +26,7 @@ function family(template: string, options: { qos?: 0 | 1; state?: boolean } = {}
 export const CONTROL_STATE = family("control/{control}/state", { state: true });
 export const CONTROL_HEARTBEAT = family("control/heartbeat", { state: true });
 export const CONTROL_HISTORY = family("control/history", { state: true });
+export const CONTROL_THROUGHPUT = family("control/throughput", { state: true });
 export const CLAIM = family("control/claim/{serial}", { state: true });
 export const RESERVATION = family("control/reservation/{reservation}", { state: true });
 export const WORKER_STATE = family("worker/{worker}/state", { state: true });
@@ -59,6 +60,7 @@ export const READ: readonly Family[] = [
   WORKER_EVENT,
   RESERVATION,
   CONTROL_HISTORY,
+  CONTROL_THROUGHPUT,
   WORKER_STATE,
   CONTROL_STATE,
   CLAIM,

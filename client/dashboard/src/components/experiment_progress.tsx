@@ -1,7 +1,7 @@
 /** How far an experiment has come: by its program's own word, or by what this page has seen. */
 
 import { useEffect } from "preact/hooks";
-import type { ToldExperiment } from "../bus/messages";
+import type { QueueStatus, ToldExperiment } from "../bus/messages";
 import { tick } from "../clock";
 import { outcomeRate } from "../farm/experiment";
 import type { Asked } from "../farm/queue_status";
@@ -25,7 +25,32 @@ function asked(state: FarmState, user: string): Asked[] {
   return found;
 }
 
-export function ExperimentProgress({ whole }: { whole: ToldExperiment | null }) {
+/** Reservations of mine on whose boards something waits or is measured. */
+export function busyReservations(
+  state: FarmState,
+  user: string,
+  statuses: ReadonlyMap<string, QueueStatus>,
+): ReadonlySet<string> {
+  const isBusy = (serial: string): boolean => waitingOn(statuses.get(serial)) > 0;
+  return new Set(
+    asked(state, user)
+      .filter(({ serials }) => serials.some(isBusy))
+      .map(({ reservation }) => reservation),
+  );
+}
+
+function waitingOn(status: QueueStatus | undefined): number {
+  return status === undefined ? 0 : status.queued + (status.measuring === null ? 0 : 1);
+}
+
+interface Props {
+  /** Of which reservation; empty for all that was seen. */
+  reservation: string;
+  /** What its program tells; null while it has told nothing. */
+  whole: ToldExperiment | null;
+}
+
+export function ExperimentProgress({ reservation, whole }: Props) {
   const session = useSession();
   const live = useLive();
   session.read("reservations");
@@ -34,21 +59,27 @@ export function ExperimentProgress({ whole }: { whole: ToldExperiment | null }) 
     return session.statuses.follow(() => asked(session.state, session.user));
   }, [session, live]);
   const { experiment } = session;
-  const statuses = [...session.statuses.value.value.values()];
-  const waiting = statuses.reduce(
-    (sum, { queued, measuring }) => sum + queued + (measuring === null ? 0 : 1),
-    0,
-  );
-  const times = [...experiment.points, ...experiment.failures].map(({ at }) => at).sort(number);
+  const ours = (each: { reservation: string }): boolean =>
+    reservation === "" || each.reservation === reservation;
+  const statuses = session.statuses.value.value;
+  const waiting = asked(session.state, session.user)
+    .filter(ours)
+    .flatMap(({ serials }) => serials)
+    .reduce((sum, serial) => sum + waitingOn(statuses.get(serial)), 0);
+  const times = [...experiment.points, ...experiment.failures]
+    .filter(ours)
+    .map(({ at }) => at)
+    .sort(number);
   const rate = outcomeRate(times, Math.max(tick.value, times.at(-1) ?? 0));
   if (whole !== null) return <Told whole={whole} waiting={waiting} rate={rate} />;
-  const done = experiment.results + experiment.failed;
+  const { results, failures } = experiment.countsOf(reservation);
+  const done = results + failures;
   const share = done + waiting === 0 ? 0 : done / (done + waiting);
   return (
     <section aria-label="Progress">
       <dl class="figures">
-        <Figure name="results" value={figure(experiment.results)} />
-        <Figure name="failures" value={figure(experiment.failed)} />
+        <Figure name="results" value={figure(results)} />
+        <Figure name="failures" value={figure(failures)} />
         <Figure name="a second" value={figure(rate)} />
         <Figure name="on the boards" value={figure(waiting)} />
         <Figure

@@ -7,8 +7,10 @@ import "uplot/dist/uPlot.min.css";
 
 export interface Series {
   readonly label: string;
-  /** How it is drawn: points, a line, or bars from zero. */
-  readonly as: "points" | "line" | "bars";
+  /** How it is drawn: points, a line, bars from zero, or minute by minute from zero, with gaps. */
+  readonly as: "points" | "line" | "bars" | "minutes";
+  /** Of the page's style sheet; else each series has the next one. */
+  readonly colour?: string;
 }
 
 interface Props {
@@ -19,6 +21,8 @@ interface Props {
   /** Whether x is a time in seconds. */
   readonly time: boolean;
   readonly height?: number;
+  /** From which x to which; else as the data. */
+  readonly range?: readonly [number, number];
 }
 
 /** A colour of the page's style sheet. */
@@ -28,8 +32,8 @@ function colour(name: string): string {
 
 const COLOURS = ["--accent", "--good", "--busy", "--held", "--bad"];
 
-function drawn({ as, label }: Series, index: number): uPlot.Series {
-  const stroke = colour(COLOURS[index % COLOURS.length] ?? "--accent");
+function drawn({ as, label, colour: own }: Series, index: number): uPlot.Series {
+  const stroke = colour(own ?? COLOURS[index % COLOURS.length] ?? "--accent");
   switch (as) {
     case "points":
       return { label, stroke, paths: () => null, points: { show: true, size: 4, fill: stroke } };
@@ -37,15 +41,32 @@ function drawn({ as, label }: Series, index: number): uPlot.Series {
       const paths = uPlot.paths.bars?.({ size: [0.95, 60], align: 1 });
       return { label, stroke, fill: stroke, ...(paths && { paths }), points: { show: false } };
     }
+    case "minutes": {
+      const points = { show: false, filter: lonely, size: 4, fill: stroke };
+      return { label, stroke, width: 1.5, fill: `${stroke}22`, points };
+    }
     case "line":
       return { label, stroke, width: 1.5, points: { show: false }, spanGaps: true };
   }
+}
+
+/** Values that no line leads to or from: without a point nobody would see them. */
+function lonely(plot: uPlot, series: number): number[] {
+  const values = plot.data[series] ?? [];
+  const known = (index: number): boolean => (values[index] ?? null) !== null;
+  return [...values.keys()].filter((n) => known(n) && !known(n - 1) && !known(n + 1));
 }
 
 /** Steps between the marks of what is counted: there is no half of one. */
 const WHOLE = [1, 2, 5]
   .flatMap((each) => [0, 1, 2, 3, 4, 5, 6].map((power) => each * 10 ** power))
   .sort((a, b) => a - b);
+
+/** Where an axis from zero ends: there is no half of what is counted, but there is of a rate. */
+function top(high: number, counts: boolean): number {
+  if (counts) return Math.max(1, high);
+  return high > 0 ? high * 1.1 : 1;
+}
 
 /** Drawn anew when the colours change. */
 function useDark(): boolean {
@@ -59,9 +80,11 @@ function useDark(): boolean {
   return dark;
 }
 
-export function Plot({ label, data, series, time, height = 220 }: Props) {
+export function Plot({ label, data, series, time, range, height = 220 }: Props) {
   const element = useRef<HTMLDivElement>(null);
   const plot = useRef<uPlot | null>(null);
+  const shownRange = useRef<[number, number] | null>(null);
+  shownRange.current = range === undefined ? null : [...range];
   const dark = useDark();
   const shape = series.map((each) => `${each.as}:${each.label}`).join("|");
   useLayoutEffect(() => {
@@ -74,13 +97,14 @@ export function Plot({ label, data, series, time, height = 220 }: Props) {
       font: `11px ${getComputedStyle(place).fontFamily}`,
     };
     const counts = series.some((each) => each.as === "bars");
+    const minutes = series.some((each) => each.as === "minutes");
     const made = new uPlot(
       {
         width: place.clientWidth,
         height,
         scales: {
-          x: { time },
-          y: counts ? { range: (_plot, _low, high) => [0, Math.max(1, high)] } : {},
+          x: { time, ...(range && { range: () => shownRange.current ?? [0, 1] }) },
+          y: counts || minutes ? { range: (_plot, _low, high) => [0, top(high, counts)] } : {},
         },
         axes: [
           time
@@ -89,11 +113,12 @@ export function Plot({ label, data, series, time, height = 220 }: Props) {
                 values: (_plot, at, _axis, _space, step) => at.map((each) => axisTime(each, step)),
               }
             : axis,
-          { ...axis, size: 64, ...(counts ? { incrs: WHOLE } : {}) },
+          { ...axis, size: 64, ...(counts && { incrs: WHOLE }), ...(minutes && { space: 24 }) },
         ],
         series: [{}, ...series.map(drawn)],
         legend: { show: series.length > 1, live: false },
-        cursor: { drag: { x: true, y: false } },
+        // What has a range is not zoomed into by hand, but by asking for less.
+        cursor: { drag: { x: range === undefined, y: false } },
       },
       data,
       place,
@@ -109,6 +134,6 @@ export function Plot({ label, data, series, time, height = 220 }: Props) {
       plot.current = null;
     };
   }, [shape, time, height, dark]);
-  useEffect(() => plot.current?.setData(data), [data]);
+  useEffect(() => plot.current?.setData(data), [data, range]);
   return <div class="plot" role="img" aria-label={label} ref={element} />;
 }

@@ -26,7 +26,7 @@ describe("given an experiment", () => {
     const experiment = new Experiment();
     expect(experiment.take(...outcome("e1", { pulses: 7992, upload: 0.1 }))).toBe(true);
     expect(experiment.take(...outcome("e1", { pulses: 7992, upload: 0.1 }))).toBe(false);
-    expect(experiment.results).toBe(1);
+    expect(experiment.countsOf("r")).toEqual({ results: 1, failures: 0 });
   });
 
   test("when results of a kind that is not known come, then their own numbers come first", () => {
@@ -54,6 +54,8 @@ describe("given an experiment", () => {
     const error = { code: "measurement_failed", message: "no report in time" };
     experiment.take(...outcome("e1", { error }, "failures"));
     expect(experiment.failures).toMatchObject([{ serial: "A1", ...error }]);
+    expect(experiment.countsOf("r")).toEqual({ results: 0, failures: 1 });
+    expect(experiment.countsOf("another")).toEqual({ results: 0, failures: 0 });
   });
 
   test("when some are given up, then none has failed", () => {
@@ -69,7 +71,7 @@ describe("given an experiment", () => {
       experiment.take(...outcome(`e${n}`, { pulses: n }));
     expect(experiment.points.length).toBeLessThanOrEqual(1.1 * MOST_POINTS);
     expect(experiment.points.at(-1)?.values.pulses).toBe(1.5 * MOST_POINTS - 1);
-    expect(experiment.results).toBe(1.5 * MOST_POINTS);
+    expect(experiment.countsOf().results).toBe(1.5 * MOST_POINTS);
   });
 });
 

@@ -28,6 +28,9 @@ export interface FailureSeen {
 export const MOST_POINTS = 20_000;
 export const MOST_FAILURES = 2_000;
 
+/** Most reservations whose outcomes are counted. */
+const MOST_RESERVATIONS = 500;
+
 /** Most senders, each of one board in one reservation, whose counts are kept. */
 const MOST_STREAMS = 5_000;
 
@@ -45,14 +48,22 @@ const ABOUT_MEASURING = new Set([
 /** What a program gave up, as when it is interrupted: nothing failed. */
 const GIVEN_UP = "evaluation_withdrawn";
 
+/** What was seen of one reservation. */
+export interface Seen {
+  /** When its first outcome came out. */
+  readonly began: number;
+  readonly results: number;
+  readonly failures: number;
+}
+
 export class Experiment {
   points: Point[] = [];
   failures: FailureSeen[] = [];
   /** Names of the numbers seen, those that came out first. */
   readonly metrics: string[] = [];
   private readonly seen = new Set<string>();
-  results = 0;
-  failed = 0;
+  /** By reservation. */
+  readonly counts = new Map<string, Seen>();
   finished = 0;
   /** Events that never came, by what their senders counted meanwhile. */
   missed = 0;
@@ -75,6 +86,7 @@ export class Experiment {
     const key = `${outcome.evaluation}@${outcome.serial}`;
     if (this.seen.has(key)) return false;
     this.seen.add(key);
+    this.countOutcome(reservation, outcome.at, event === "results");
     if (event === "results") this.addResult(outcome, reservation);
     else this.addFailure(outcome, reservation, error);
     return true;
@@ -91,8 +103,32 @@ export class Experiment {
     }
   }
 
+  private countOutcome(reservation: string, at: number, isResult: boolean): void {
+    const { began, results, failures } = this.counts.get(reservation) ?? {
+      began: at,
+      results: 0,
+      failures: 0,
+    };
+    this.counts.set(reservation, {
+      began,
+      results: results + Number(isResult),
+      failures: failures + Number(!isResult),
+    });
+    if (this.counts.size > MOST_RESERVATIONS) {
+      this.counts.delete(this.counts.keys().next().value ?? "");
+    }
+  }
+
+  /** Results and failures that were seen: of a reservation, or of all. */
+  countsOf(reservation = ""): Omit<Seen, "began"> {
+    const all = reservation === "" ? [...this.counts.values()] : [this.counts.get(reservation)];
+    return {
+      results: all.reduce((sum, each) => sum + (each?.results ?? 0), 0),
+      failures: all.reduce((sum, each) => sum + (each?.failures ?? 0), 0),
+    };
+  }
+
   private addResult(outcome: Outcome, reservation: string): void {
-    this.results += 1;
     const values: Record<string, number> = {};
     for (const [name, value] of Object.entries(outcome)) {
       if (typeof value !== "number" || name === "at" || !Number.isFinite(value)) continue;
@@ -111,7 +147,6 @@ export class Experiment {
     reservation: string,
     error: { code?: unknown; message?: unknown } | undefined,
   ): void {
-    this.failed += 1;
     const { at, serial, bitstream, evaluation } = outcome;
     this.failures.push({
       at,

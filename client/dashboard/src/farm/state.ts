@@ -45,6 +45,7 @@ export type Part =
   | "claims"
   | "experiments"
   | "history"
+  | "throughput"
   | "happenings"
   | "logs"
   | "principals"
@@ -63,6 +64,8 @@ export interface FarmState {
   /** What one's own programs tell of their evaluations, by client and reservation. */
   experiments: Map<string, m.ToldExperiment>;
   history: m.HistoryEntry[];
+  /** What ended in each minute of the last day; null while control has not told. */
+  throughput: m.Throughput | null;
   happenings: Happening[];
   logs: Logs;
   groups: Map<string, string[]>;
@@ -85,6 +88,7 @@ export function emptyState(): FarmState {
     claims: new Map(),
     experiments: new Map(),
     history: [],
+    throughput: null,
     happenings: [],
     logs: new Logs(),
     groups: new Map(),
@@ -167,6 +171,9 @@ function reduce(state: FarmState, family: t.Family, ids: t.Ids, message: Message
       if (gone) return null;
       state.history = mergeHistory(state.history, m.decode(m.History, payload).entries);
       return "history";
+    case t.CONTROL_THROUGHPUT:
+      state.throughput = gone ? null : m.decode(m.Throughput, payload);
+      return "throughput";
     case t.WORKER_EVENT: {
       if (gone) return null;
       const event = m.decode(m.DeviceEvent, payload);

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import type { ToldExperiment } from "../bus/messages";
 import type { Point } from "./experiment";
-import { best, bins, chosen, compared, overTime, standing } from "./told_experiment";
+import { best, bins, compared, current, overTime, standing, toldOf } from "./told_experiment";
 
 const NUMBER: ToldExperiment["numbers"][number] = {
   name: "pulses",
@@ -41,14 +41,42 @@ function point(at: number, pulses: number): Point {
 }
 
 describe("given experiments that were told", () => {
-  test("when none is chosen, then the one that was told last is shown", () =>
-    expect(chosen([told("r1", 5), told("r2", 7), told("r3", 6)], "")?.reservation).toBe("r2"));
-
-  test("when one is chosen, then it is shown", () =>
-    expect(chosen([told("r1", 5), told("r2", 7)], "r1")?.reservation).toBe("r1"));
+  test("when one is chosen, then what was told last of it is shown", () => {
+    const [early, late] = [told("r1", 5), told("r1", 7)];
+    expect(toldOf([late, early, told("r2", 9)], "r1")).toBe(late);
+  });
 
   test("when another is chosen, then there is none", () =>
-    expect(chosen([told("r1", 5)], "r9")).toBeNull());
+    expect(toldOf([told("r1", 5)], "r9")).toBeNull());
+});
+
+describe("given experiments of which none is chosen", () => {
+  const nothing = { told: [], seen: new Map(), busy: new Set<string>(), live: new Set<string>() };
+  const before = { ...nothing, told: [{ ...told("r1", 900), began: 100 }] };
+
+  test("when there is none, then none is shown", () => expect(current(nothing)).toBe(""));
+
+  test("when one is told of, then that is shown", () => expect(current(before)).toBe("r1"));
+
+  test.each([
+    ["waits on boards", { busy: new Set(["r2"]) }],
+    ["has measured something", { seen: new Map([["r2", { began: 800 }]]) }],
+  ])("when a new one %s, then it is shown before its program tells of it", (_, more) => {
+    expect(current({ ...before, ...more, live: new Set(["r1", "r2"]) })).toBe("r2");
+    expect(current({ ...before, ...more, live: new Set(["r2"]) })).toBe("r2");
+  });
+
+  test("when two go on, then it is the same one whichever tells of itself", () => {
+    const later = (at: number) => ({ ...told("r2", at), began: 200 });
+    const both = new Set(["r1", "r2"]);
+    for (const at of [850, 950])
+      expect(current({ ...nothing, told: [...before.told, later(at)], live: both })).toBe("r2");
+  });
+
+  test("when the one that began last is over, then one that goes on is shown", () => {
+    const over = { ...told("r2", 999), began: 500 };
+    expect(current({ ...before, told: [...before.told, over], live: new Set(["r1"]) })).toBe("r1");
+  });
 });
 
 describe("given a run", () => {

@@ -6,17 +6,43 @@ import { bestSoFar, type Histogram, histogram, type Point, type Summary } from "
 /** One number of an experiment that was told. */
 export type ToldNumber = ToldExperiment["numbers"][number];
 
-/** The experiment to show: that of a reservation, or the one that was told of last. */
-export function chosen(
+/** What is told of a reservation, the latest where several programs used it; null for nothing. */
+export function toldOf(
   experiments: Iterable<ToldExperiment>,
   reservation: string,
 ): ToldExperiment | null {
   let latest: ToldExperiment | null = null;
   for (const each of experiments) {
-    if (reservation !== "" && each.reservation !== reservation) continue;
+    if (each.reservation !== reservation) continue;
     if (latest === null || each.at > latest.at) latest = each;
   }
   return latest;
+}
+
+/** What is known of one's own experiments. */
+export interface Known {
+  readonly told: readonly ToldExperiment[];
+  /** When the first outcome of each reservation was seen. */
+  readonly seen: ReadonlyMap<string, { readonly began: number }>;
+  /** Reservations on whose boards something waits or is measured. */
+  readonly busy: ReadonlySet<string>;
+  /** Reservations that live. */
+  readonly live: { has(reservation: string): boolean };
+}
+
+/**
+ * The reservation whose experiment is shown where none is chosen: of those that live the one that
+ * began last, else of those that are over. Programs tell of themselves after ten seconds only, so
+ * what is seen counts as well. Of two that go on it is always the same; empty for none.
+ */
+export function current({ told, seen, busy, live }: Known): string {
+  const began = new Map<string, number>();
+  for (const reservation of busy) began.set(reservation, Number.POSITIVE_INFINITY);
+  for (const [reservation, each] of seen) began.set(reservation, each.began);
+  for (const each of told) began.set(each.reservation, each.began);
+  const later = (a: [string, number], b: [string, number]): number =>
+    Number(live.has(b[0])) - Number(live.has(a[0])) || (b[1] > a[1] ? 1 : b[1] < a[1] ? -1 : 0);
+  return [...began].sort(later)[0]?.[0] ?? "";
 }
 
 export interface Standing {

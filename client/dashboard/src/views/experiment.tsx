@@ -3,7 +3,7 @@
 import { useMemo } from "preact/hooks";
 import * as t from "../bus/topics";
 import { useNeeds, useSession } from "../components/context";
-import { ExperimentProgress } from "../components/experiment_progress";
+import { busyReservations, ExperimentProgress } from "../components/experiment_progress";
 import { Plot, type Series } from "../components/plot";
 import { Age, At } from "../components/times";
 import { type Point, perBoard, type Summary } from "../farm/experiment";
@@ -23,12 +23,15 @@ export function ExperimentView() {
   const session = useSession();
   useNeeds(NEEDS);
   const version = session.experimentChanged.value;
-  session.read("experiments");
+  session.read("experiments", "reservations");
   const { params } = route.value;
   const { experiment, state } = session;
   const only = params.get("reservation") ?? "";
-  const whole = only === ALL ? null : told.chosen(state.experiments.values(), only);
-  const shown = only === ALL ? "" : (whole?.reservation ?? only);
+  const tellers = [...state.experiments.values()];
+  const busy = busyReservations(state, session.user, session.statuses.value.value);
+  const found = { told: tellers, seen: experiment.counts, busy, live: state.reservations };
+  const shown = only === ALL ? "" : only || told.current(found);
+  const whole = told.toldOf(tellers, shown);
   const numbers = whole?.numbers.map(({ name }) => name) ?? [];
   const metrics = [...new Set([...numbers, ...experiment.metrics])];
   const metric = params.get("metric") || metrics[0] || "";
@@ -41,12 +44,12 @@ export function ExperimentView() {
     [experiment, metric, shown, version],
   );
   const summed = whole?.numbers.find(({ name }) => name === metric) ?? null;
-  const seen = experiment.points.map((p) => p.reservation);
-  const tellers = [...state.experiments.values()].map(({ reservation }) => reservation);
-  const reservations = [...new Set([...tellers, ...seen])];
+  const reservations = new Set(tellers.map(({ reservation }) => reservation));
+  for (const each of experiment.counts.keys()) reservations.add(each);
+  if (shown !== "") reservations.add(shown);
   return (
     <div class="experiment">
-      <ExperimentProgress whole={whole} />
+      <ExperimentProgress reservation={shown} whole={whole} />
       {metrics.length > 0 && (
         <div class="tools">
           <label>
@@ -77,7 +80,7 @@ export function ExperimentView() {
               onChange={(event) => setParams({ reservation: event.currentTarget.value })}
             >
               <option value={ALL}>all that was seen here</option>
-              {reservations.map((id) => (
+              {[...reservations].map((id) => (
                 <option key={id}>{id}</option>
               ))}
             </select>

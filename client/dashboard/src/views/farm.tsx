@@ -4,6 +4,7 @@ import type { ComponentChildren } from "preact";
 import * as t from "../bus/topics";
 import { tick } from "../clock";
 import { useNeeds, useSession } from "../components/context";
+import { FarmHistory } from "../components/farm_history";
 import { Shape, StateMark, toneOf } from "../components/marks";
 import { Age, Remaining } from "../components/times";
 import { WorkerTable } from "../components/workers";
@@ -18,6 +19,7 @@ const NEEDS = [
   [t.WORKER_HEARTBEAT],
   [t.RESERVATION],
   [t.CLAIM],
+  [t.CONTROL_THROUGHPUT],
 ] as const;
 
 /** Rows of what needs somebody; the rest is one step away. */
@@ -29,6 +31,7 @@ export function FarmView() {
     <div class="farm">
       <Figures />
       <BoardStates />
+      <FarmHistory />
       <Holders />
       <Trouble />
       <Controls />
