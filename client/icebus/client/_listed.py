@@ -6,10 +6,9 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, TypeVar
 
-from icebus.client._reservation import document as documents
 from icebus.schemas.message import now
 from icebus.schemas.operations.history import HistoryEntry
-from icebus.schemas.operations.reservations import KnownDevice, Reservation
+from icebus.schemas.operations.reservations import HoldState, KnownDevice, Reservation
 from icebus.schemas.shown import html_rows
 from icebus.schemas.wording import counted, show_duration
 
@@ -110,7 +109,7 @@ def _device(device: KnownDevice) -> list[object]:
 
 
 def _reservation(reservation: Reservation) -> list[object]:
-    held = [each.serial for each in documents.held(reservation)]
+    held = [each.serial for each in reservation.devices if each.state is not HoldState.RELEASED]
     if reservation.queue is not None:
         time = f"waits at position {reservation.queue.position}"
         reason = reservation.queue.reason

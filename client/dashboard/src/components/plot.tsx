@@ -45,8 +45,10 @@ function drawn({ as, label, colour: own }: Series, index: number): uPlot.Series 
       const points = { show: false, filter: lonely, size: 4, fill: stroke };
       return { label, stroke, width: 1.5, fill: `${stroke}22`, points };
     }
-    case "line":
-      return { label, stroke, width: 1.5, points: { show: false }, spanGaps: true };
+    case "line": {
+      const points = { show: false, filter: lonely, size: 4, fill: stroke };
+      return { label, stroke, width: 1.5, points, spanGaps: true };
+    }
   }
 }
 
@@ -66,6 +68,14 @@ const WHOLE = [1, 2, 5]
 function top(high: number, counts: boolean): number {
   if (counts) return Math.max(1, high);
   return high > 0 ? high * 1.1 : 1;
+}
+
+/** Seconds that an axis of times is long at least: of one moment it would show years. */
+const SHORTEST = 10;
+
+function apart(from: number, to: number): [number, number] {
+  const missing = Math.max(0, SHORTEST - (to - from)) / 2;
+  return [from - missing, to + missing];
 }
 
 /** Drawn anew when the colours change. */
@@ -98,12 +108,14 @@ export function Plot({ label, data, series, time, range, height = 220 }: Props) 
     };
     const counts = series.some((each) => each.as === "bars");
     const minutes = series.some((each) => each.as === "minutes");
+    const xRange = (from: number, to: number): [number, number] =>
+      shownRange.current ?? apart(from, to);
     const made = new uPlot(
       {
         width: place.clientWidth,
         height,
         scales: {
-          x: { time, ...(range && { range: () => shownRange.current ?? [0, 1] }) },
+          x: { time, ...((range || time) && { range: (_plot, from, to) => xRange(from, to) }) },
           y: counts || minutes ? { range: (_plot, _low, high) => [0, top(high, counts)] } : {},
         },
         axes: [
