@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from icebus.schemas.message import now
 from icebus.schemas.operations.history import HistoryEntry
 from icebus.schemas.operations.reservations import HoldState, KnownDevice, Reservation
 from icebus.schemas.shown import html_rows
 from icebus.schemas.wording import counted, show_duration
-
-if TYPE_CHECKING:
-    from icebus.client._survey import Survey
 
 T = TypeVar("T")
 
@@ -67,24 +64,6 @@ def history(found: Iterable[HistoryEntry]) -> Listed[HistoryEntry]:
 def serials(found: Iterable[str]) -> Listed[str]:
     """Devices by their serials."""
     return Listed(found, "device", ["serial"], _serial)
-
-
-def workers(survey: Survey) -> str:
-    """The workers of a farm, and how many of their devices are in which state, as HTML."""
-    rows = []
-    for worker, state in sorted(survey.workers.items()):
-        echo = survey.heartbeats.get(worker)
-        states = [report.state.value for report in survey.reports(worker)]
-        told = ", ".join(f"{states.count(each)} {each}" for each in sorted(set(states)))
-        health = survey.health(worker).value
-        under_way = "" if echo is None else echo.load.queued
-        rows.append([worker, health, told, under_way, state.draining or "", state.version])
-    caption = (
-        f"{counted(len(survey.workers), 'worker')}, {counted(len(survey.devices), 'device')}, "
-        f"{counted(len(survey.reservations), 'reservation')}"
-    )
-    columns = ["worker", "is", "devices", "evaluations", "draining", "version"]
-    return html_rows(caption, columns, rows)
 
 
 def _device(device: KnownDevice) -> list[object]:

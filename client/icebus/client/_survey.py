@@ -10,7 +10,6 @@ from functools import partial
 from typing import Any, TypeVar
 
 from icebus.bus import Bus, Incoming, interruptible, wait_for
-from icebus.client import _listed as listed
 from icebus.schemas.components import (
     ControlState,
     Heartbeat,
@@ -26,6 +25,7 @@ from icebus.schemas.liveness import Health, echo_age, retained_health
 from icebus.schemas.message import decode
 from icebus.schemas.operations.history import HistoryEntry
 from icebus.schemas.operations.reservations import Reservation
+from icebus.schemas.shown import html_rows
 from icebus.schemas.topics import (
     CLAIM,
     CLIENT_STATE,
@@ -39,6 +39,7 @@ from icebus.schemas.topics import (
     WORKER_STATE,
     Topic,
 )
+from icebus.schemas.wording import counted
 
 EVERYTHING: tuple[Topic, ...] = (
     CONTROL_STATE,
@@ -108,7 +109,23 @@ class Survey:
 
     def _repr_html_(self) -> str:
         """Its workers, for notebooks."""
-        return listed.workers(self)
+        rows = []
+        for worker, state in sorted(self.workers.items()):
+            echo = self.heartbeats.get(worker)
+            states = [report.state.value for report in self.reports(worker)]
+            told = ", ".join(f"{states.count(each)} {each}" for each in sorted(set(states)))
+            under_way = "" if echo is None else echo.load.queued
+            health = self.health(worker).value
+            rows.append([worker, health, told, under_way, state.draining or "", state.version])
+        caption = ", ".join(
+            (
+                counted(len(self.workers), "worker"),
+                counted(len(self.devices), "device"),
+                counted(len(self.reservations), "reservation"),
+            )
+        )
+        columns = ["worker", "is", "devices", "evaluations", "draining", "version"]
+        return html_rows(caption, columns, rows)
 
     def take(self, topic: Topic, ids: Mapping[str, str], payload: bytes) -> None:
         """Take in what is retained on a topic of :data:`EVERYTHING`; nothing when that is gone.
