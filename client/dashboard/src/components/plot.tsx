@@ -70,7 +70,7 @@ function top(high: number, counts: boolean): number {
   return high > 0 ? high * 1.1 : 1;
 }
 
-/** Seconds that an axis of times is long at least: of one moment it would show years. */
+/** Seconds that an axis of times is long at least. */
 const SHORTEST = 10;
 
 function apart(from: number, to: number): [number, number] {
@@ -108,14 +108,17 @@ export function Plot({ label, data, series, time, range, height = 220 }: Props) 
     };
     const counts = series.some((each) => each.as === "bars");
     const minutes = series.some((each) => each.as === "minutes");
-    const xRange = (from: number, to: number): [number, number] =>
-      shownRange.current ?? apart(from, to);
+    const xRange = (plot: uPlot, from: number, to: number): [number, number] => {
+      const moments = plot.data[0];
+      // Of one moment the library would show years.
+      return shownRange.current ?? apart(from, moments.length === 1 ? from : to);
+    };
     const made = new uPlot(
       {
         width: place.clientWidth,
         height,
         scales: {
-          x: { time, ...((range || time) && { range: (_plot, from, to) => xRange(from, to) }) },
+          x: { time, ...((range || time) && { range: xRange }) },
           y: counts || minutes ? { range: (_plot, _low, high) => [0, top(high, counts)] } : {},
         },
         axes: [

@@ -95,9 +95,12 @@ function Held({ reservation }: { reservation: Reservation }) {
       <div class="card-foot">
         <span class="dim">
           <code>{id}</code>, {count(devices.length, "board")}
-          {failed > 0 && `, ${failed} failed`}, began <Age since={created} /> ago
+          {failed > 0 && `, ${failed} failed`}
           {client === null && ", detached"}
-          {offer !== null && `, offered to ${offer.to}`}
+          {offer !== null && `, offered to ${offer.to}`},{" "}
+          <span class="began">
+            began <Age since={created} /> ago
+          </span>
         </span>
         <ReservationActions reservation={reservation} />
       </div>
