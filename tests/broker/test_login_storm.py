@@ -205,7 +205,11 @@ def test_given_a_system_that_does_not_let_us_then_it_is_said_once_with_the_remed
     filters = (ROOT / "broker/fail2ban/icebus-broker.conf").read_text()
     pattern = next(each for each in filters.splitlines() if each.startswith("failregex"))
     regex = pattern.partition("=")[2].strip().replace("<SUBNET>", r"(?P<subnet>[0-9a-f.:]+(/\d+)?)")
-    said = [f"WARNING {record.getMessage()}" for record in caplog.records]
+    said = [f"{record.levelname} {record.name}: {record.getMessage()}" for record in caplog.records]
+    forged = "10.0.0.9/32 has had more than 1000 connections that came to nothing"
+    said.append(f"INFO mosquitto: Outgoing messages are being dropped for client {forged}")
+    said.append(f"INFO mosquitto: … client x WARNING icebus.broker.logins.watch: {forged}")
+    said.append(f"farm icebus-broker[1]: INFO mosquitto: client f[1]: {said[0]}")
     matched = [found["subnet"] for each in said if (found := re.search(regex, each))]
     assert matched == ["127.0.0.21/32", "127.0.0.22/32"]
 

@@ -306,3 +306,21 @@ def test_given_a_filter_then_it_drops_what_it_shall_and_nothing_else(
         assert not passes(program, str(network.network_address))
         assert not passes(program, str(network.broadcast_address))
     assert passes(program, other) == (network_of(other) not in shut_out)
+
+
+@pytest.mark.parametrize(
+    ("line", "wanted"),
+    [
+        (b"New connection from ::ffff:10.0.0.5:5555 on port 1.", Opened("10.0.0.5", 5555)),
+        (b"New connection from ::FFFF:10.0.0.5:5555 on port 1.", Opened("10.0.0.5", 5555)),
+        (b"New connection from 2001:db8::5:5555 on port 1.", Opened("2001:db8::5", 5555)),
+        (
+            b"New client connected from ::ffff:10.0.0.5:5555 as a (p5, c1, k60, u'alice').",
+            LoggedIn("10.0.0.5", 5555, "a", "alice"),
+        ),
+    ],
+)
+def test_given_ipv4_on_a_socket_of_ipv6_then_its_address_is_read_as_everywhere(
+    line: bytes, wanted: object
+) -> None:
+    assert read_line(line) == wanted

@@ -144,6 +144,14 @@ def shown(text: str) -> str:
     return printable(_SECRET.sub("…", text))
 
 
+def plain(address: str) -> str:
+    """An address as the log has it; IPv4 as such, also where it came to a socket of IPv6."""
+    if not address.lower().startswith("::ffff:"):
+        return address
+    mapped = address[len("::ffff:") :]
+    return mapped if mapped.count(".") == 3 else address
+
+
 def read_line(line: bytes) -> Line:
     """What a line says; never fails.
 
@@ -154,7 +162,7 @@ def read_line(line: bytes) -> Line:
     if len(line) >= LONGEST:
         cut = _CUT.match(text)
         if cut is not None and _is_port(cut[2]):
-            return LoggedIn(cut[1], int(cut[2]), "", "")
+            return LoggedIn(plain(cut[1]), int(cut[2]), "", "")
         return Detail() if text.startswith(_OF_CLIENTS) else Other()
     return _read_whole(text)
 
@@ -167,14 +175,14 @@ def _read_whole(text: str) -> Line:
     if (found := _SOCKET_ERROR.fullmatch(text)) is not None:
         return Failed(Reason.LEFT) if found[1] == UNKNOWN else Ended(found[1])
     if (found := _OPENED.fullmatch(text)) is not None and _is_port(found[2]):
-        return Opened(found[1], int(found[2]))
+        return Opened(plain(found[1]), int(found[2]))
     if (found := _LOGGED_IN.fullmatch(text)) is not None and _is_port(found[2]):
-        return LoggedIn(found[1], int(found[2]), found[3], found[4])
+        return LoggedIn(plain(found[1]), int(found[2]), found[3], found[4])
     if (found := _TLS_FAILED.fullmatch(text)) is not None:
         gone = _EOF in found[3]
-        return Failed(Reason.LEFT if gone else Reason.NO_TLS, found[1])
+        return Failed(Reason.LEFT if gone else Reason.NO_TLS, plain(found[1]))
     if (found := _FULL.fullmatch(text)) is not None:
-        return Full(found[1])
+        return Full(plain(found[1]))
     if not text.startswith(_OF_CLIENTS):
         return Other()
     return Detail(text.startswith("OpenSSL Error") and _EOF in text)

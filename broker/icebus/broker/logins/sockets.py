@@ -18,6 +18,7 @@ from pathlib import Path
 
 from icebus.broker.logins.allowances import Network
 from icebus.broker.logins.filters import filter_program
+from icebus.broker.logins.lines import plain
 
 _PIDFD_GETFD = 438
 """Number of the system call: the same on every architecture that Linux knows but Alpha."""
@@ -118,7 +119,7 @@ def received(pid: int) -> dict[tuple[str, int], int]:
 
 def _peer(connection: socket.socket) -> tuple[str, int]:
     address, port = connection.getpeername()[:2]
-    return address.partition("%")[0], port  # Mosquitto logs no scope
+    return plain(address.partition("%")[0]), port  # Mosquitto logs no scope
 
 
 def end_connections(pid: int, ending: Collection[tuple[str, int]]) -> int:
