@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
+import threading
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,11 +18,12 @@ from icebus.broker.access import Principal
 from icebus.broker.cli.running import MOST_CRASHES, StandingBroker
 from icebus.broker.cli.setup_commands import warnings_of
 from icebus.broker.directory import BrokerDirectory
+from icebus.broker.embedded import EmbeddedBroker
 from icebus.broker.tls.authority import BROKER_LIFE, Authority
 from icebus.broker.tls.certificates import Certificates
 from icebus.bus import BrokerAddress, Bus
 from icebus.schemas.deadline import Deadline
-from icebus.schemas.errors import BrokerUnavailable
+from icebus.schemas.errors import BrokerUnavailable, Conflict
 from icebus.schemas.topics import Role
 
 pytestmark = pytest.mark.usefixtures("mosquitto")
@@ -207,3 +211,36 @@ def until(true: Callable[[], bool]) -> None:
     deadline = Deadline.after(20)
     while not true():
         assert not deadline.expired
+
+
+def test_given_a_mosquitto_that_never_listens_when_told_to_end_then_nobody_waits_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    silent = programs / "mosquitto"
+    silent.write_text('#!/bin/sh\n[ "$1" = -h ] && exit\nexec sleep 60\n')
+    silent.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    broker = EmbeddedBroker(tmp_path / "broker", [])
+    giving_up = threading.Timer(0.2, broker.give_up)
+    began = time.monotonic()
+    giving_up.start()
+    with pytest.raises(BrokerUnavailable):
+        broker.start(Deadline.after(60))
+    giving_up.join()
+    assert time.monotonic() - began < 20
+    assert not broker.child.running
+
+
+def test_given_another_program_that_never_lets_go_of_the_directory_then_that_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("icebus.broker.directory.LOCK_TIMEOUT", 0.05)
+    (tmp_path / "b").mkdir(mode=0o700)
+    files = BrokerDirectory(tmp_path / "b")
+    with (tmp_path / "b").joinpath("principals.lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(Conflict, match=r"fuser .*principals\.lock"):
+            files.add_principals([Principal(id="alice", role=Role.USER)])
+    files.add_principals([Principal(id="alice", role=Role.USER)])

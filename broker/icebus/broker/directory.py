@@ -6,7 +6,6 @@ runs on it learns of the change: the embedded one of ``icebus up`` or ``icebus-b
 
 from __future__ import annotations
 
-import fcntl
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -32,11 +31,16 @@ from icebus.broker.tls.authority import Issued
 from icebus.broker.tls.certificates import Certificates, GivenCertificate, Listening
 from icebus.bus import BrokerAddress
 from icebus.schemas.deadline import Deadline
-from icebus.schemas.errors import InvalidRequest, UnknownPrincipal
+from icebus.schemas.errors import Conflict, InvalidRequest, UnknownPrincipal
+from icebus.schemas.file_lock import lock
 from icebus.schemas.ids import BROKER, new_id
 from icebus.schemas.message import invalid
 from icebus.schemas.private_files import make_private_folder, open_private, write_private
 from icebus.schemas.topics import DEFAULT_ROOT, Role
+
+LOCK_TIMEOUT = 5.0
+"""Seconds to wait for another program that changes the same directory, which takes it milliseconds;
+making a certificate takes a second on a slow machine."""
 
 
 class Settings(BaseModel):
@@ -455,7 +459,11 @@ class BrokerDirectory:
         make_private_folder(self.path)
         descriptor = open_private(self.path / "principals.lock")
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if not lock(descriptor, Deadline.after(LOCK_TIMEOUT)):
+                raise Conflict(
+                    f"another program changes {self.path} and does not come to an end; see which "
+                    f"one with `fuser {self.path / 'principals.lock'}`, and end it"
+                )
             yield
         finally:
             os.close(descriptor)

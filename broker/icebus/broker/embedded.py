@@ -78,6 +78,7 @@ class EmbeddedBroker:
         self._lock: int | None = None
         self._reader: LogReader | None = None
         self.logins = LoginWatch()
+        self._given_up = threading.Event()
         self._attempts = ATTEMPTS if port is None else 1
         self.port = port if port is not None else self._choose_port()
         self._principals = self._files.add_principals(principals, self._settings)
@@ -145,24 +146,27 @@ class EmbeddedBroker:
         if is_harmed_by_shutting_out():
             forget_sessions(self.directory)
         self._child = self._launch(lock, self._log)
-        pause = threading.Event()
         while not (
             all(_accepts(reachable(host), port) for host, port in self._listeners)
             and _takes_hangups(self._child.process.pid)
         ):
-            if not self._child.running or deadline.expired:
+            if not self._child.running or deadline.expired or self._given_up.is_set():
                 self._let_go()
                 self.stop(Deadline.after(1))
                 said = self._reader.said[-800:] if self._reader is not None else "see its log"
                 if "Address already in use" in said:
                     raise _PortTaken(self.port)
                 raise BrokerUnavailable(f"Mosquitto did not start on port {self.port}: {said}")
-            pause.wait(0.005)
+            self._given_up.wait(0.005)
         self._let_go(self._child.process.pid)
         if self._files.version != read:
             self._files.reload()  # somebody may have changed it after Mosquitto had read it
         if self._reader is not None:
             self.logins.started(self._child.process.pid)
+
+    def give_up(self) -> None:
+        """Have :meth:`start` wait no longer, now and later: whoever runs this is told to end."""
+        self._given_up.set()
 
     def _find(self) -> str:
         return find_program("mosquitto")

@@ -51,6 +51,10 @@ log = logging.getLogger(__name__)
 
 STOP_TIMEOUT = 10.0
 
+SERVICE_STOP_TIMEOUT = 3.0
+"""Seconds of them for the broker's own service: what it has not said by then is said anew when it
+starts, and what Mosquitto has not saved is lost."""
+
 CHECK_INTERVAL = 0.5
 """Seconds between looks at whether Mosquitto lives, and whether somebody was shut out."""
 
@@ -187,8 +191,12 @@ class StandingBroker:
     def stop(self) -> None:
         """End Mosquitto, which saves what it retains."""
         deadline = Deadline.after(STOP_TIMEOUT)
-        self._service.stop(deadline)
+        self._service.stop(Deadline.after(SERVICE_STOP_TIMEOUT))
         self.broker.stop(deadline)
+
+    def give_up(self) -> None:
+        """Wait no longer for a Mosquitto that is starting; may be called by a signal's handler."""
+        self.broker.give_up()
 
     def _mind_expiry(self) -> None:
         self._next_expiry_check = time.monotonic() + EXPIRY_INTERVAL
@@ -235,11 +243,18 @@ def run(
 
     def leave(_signal: int, _frame: object) -> None:
         stop.set()
+        standing.give_up()
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, leave)
     signal.signal(signal.SIGHUP, lambda _signal, _frame: again.set())
-    standing.start()
+    try:
+        standing.start()
+    except BrokerUnavailable:
+        if not stop.is_set():
+            raise
+        log.info("stopped")
+        return
     log.info("listening on %s", standing.listening)
     supervision.tell_health("broker", partial(look, files))
     ready = False
@@ -247,8 +262,13 @@ def run(
         while not stop.wait(CHECK_INTERVAL):
             if again.is_set():
                 again.clear()
-                standing.reload()
-            standing.check()
+                _reload(standing)
+            try:
+                standing.check()
+            except BrokerUnavailable:
+                if stop.is_set():
+                    break
+                raise
             if not ready and standing.serves:
                 ready = True
                 supervision.ready(standing.loops, standing.status)
@@ -256,6 +276,13 @@ def run(
         supervision.stop()
         standing.stop()
     log.info("stopped")
+
+
+def _reload(standing: StandingBroker) -> None:
+    try:
+        standing.reload()
+    except (IcebusError, OSError) as error:
+        log.warning("people and certificates could not be read again: %s", error)
 
 
 def tell_health(

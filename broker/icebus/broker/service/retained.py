@@ -251,12 +251,15 @@ class RetainedGuard:
 
     def _bar_one(self, who: str) -> None:
         seconds = self._excess.bar(who, time.monotonic())
-        found = {template: count for (of, template), count in self._found.items() if of == who}
-        most = max(found, key=lambda template: found[template], default="topics of controls")
+        found = {
+            template: count for (of, template), count in self._found.items() if of in (who, CONTROL)
+        }
+        most = max(found, key=lambda template: found[template], default="…")
         self._bars.bar(
             who,
             seconds,
-            f"had the broker keep {AT_ONCE:,.0f} messages more than it may, most on {most}",
+            f"had the broker keep {AT_ONCE:,.0f} messages more than it may, or large ones, on "
+            f"{most}",
         )
 
     def _bar_control(self, scanner: Scanner) -> None:

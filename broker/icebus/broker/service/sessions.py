@@ -23,8 +23,8 @@ from icebus.schemas.deadline import Deadline
 
 log = logging.getLogger(__name__)
 
-AT_A_TIME = 300
-"""Sessions that are cleared before others have their turn: less than a second's work."""
+CLEARING = 2.0
+"""Seconds of clearing after which others have their turn, and the service may end."""
 
 CONNECT_TIMEOUT = 2.0
 """Seconds to clear one, of which it takes some milliseconds."""
@@ -56,7 +56,9 @@ class Sessions:
     def tick(self) -> None:
         """Clear what is too much."""
         cleared: Counter[str] = Counter()
-        for client, user in self._logins.take_to_clear(AT_A_TIME):
+        deadline = Deadline.after(CLEARING)
+        while not deadline.expired and (taken := self._logins.take_to_clear(1)):
+            client, user = taken[0]
             if not self._clear(client):
                 break
             if user not in self._components:
