@@ -8,10 +8,10 @@ import pytest
 from sqlmodel import select
 from tests.control.harness import Harness
 
-from icebus.control.operations import hours
+from icebus.control.operations import absent_clients, expiry, hours
 from icebus.control.operations.removed_users import LATE, compare_with_roster
 from icebus.control.store.tables import RequestRow
-from icebus.schemas.components import KnownPrincipal, Principals
+from icebus.schemas.components import KnownPrincipal, Presence, Principals
 from icebus.schemas.errors import Forbidden
 from icebus.schemas.operations.reservations import EndReason
 
@@ -141,6 +141,51 @@ def test_given_a_user_who_was_removed_and_added_again_at_once_then_nothing_is_in
     two.now += LATE
     compare(two)
     assert [each.id for each in two.live()] == [made.id]
+
+
+@pytest.mark.parametrize(
+    "after",
+    [[], [known("alice", "second")], [KnownPrincipal(id="alice", role="observer", incarnation="1")]],
+    ids=["removed", "removed and added again", "an observer now"],
+)
+def test_given_a_young_reservation_of_somebody_we_knew_then_it_ends_at_once_and_says_why(
+    two: Harness, after: list[KnownPrincipal]
+) -> None:
+    tell(two, known("alice", "1"))
+    two.reserve("alice", count=1, client="c")
+
+    tell(two, *after)
+    compare(two)
+
+    assert two.end_reasons() == [EndReason.USER_REMOVED]
+
+
+def test_given_somebody_who_was_dismissed_and_is_back_then_what_she_reserves_stays(
+    two: Harness,
+) -> None:
+    tell(two, known("alice", "1"))
+    tell(two, KnownPrincipal(id="alice", role="observer", incarnation="1"))
+    tell(two, known("alice", "1"))
+    two.reserve("alice", count=1)
+
+    compare(two)
+
+    assert len(two.live()) == 1
+
+
+def test_given_a_removed_user_whose_client_is_missed_before_that_counts_then_she_was_removed(
+    two: Harness,
+) -> None:
+    two.reserve("alice", count=1, client="c")
+    two.run(lambda each: absent_clients.on_presence(each, "alice", "c", Presence.LOST))
+    two.tell_roster(bob="user", w1="worker")
+    compare(two)
+    assert len(two.live()) == 1
+
+    two.now += timedelta(seconds=two.settings.grace)
+    two.run(lambda each: expiry.do_due(each, connected=True))
+
+    assert two.end_reasons() == [EndReason.USER_REMOVED]
 
 
 def test_given_an_offer_to_somebody_who_is_removed_then_it_ends_and_the_giver_keeps_his(

@@ -8,6 +8,7 @@ from sqlalchemy import func
 from sqlmodel import col, or_, select
 
 from icebus.control.operations import hours
+from icebus.control.operations.removed_users import end_abandoned
 from icebus.control.operations.reservations import end_offer, end_reservation
 from icebus.control.store.live import IS_LIVE
 from icebus.control.store.tables import ReservationRow
@@ -39,7 +40,7 @@ def do_due(transaction: Transaction, *, connected: bool) -> None:
             reason = EndReason.NOT_IN_TIME if queued else reached
             end_reservation(transaction, reservation, reason)
         elif connected and absent_since is not None and absent_since <= grace_began:
-            end_reservation(transaction, reservation, EndReason.CLIENT_LOST)
+            end_abandoned(transaction, reservation)
         elif reservation.offered_until is not None and reservation.offered_until <= now:
             end_offer(transaction, reservation, OfferEnd.EXPIRED)
         else:

@@ -21,7 +21,7 @@ from icebus.schemas.operations.reservations import EndReason
 
 LATE = timedelta(seconds=10)
 """How much later than somebody's first reservation we may hear that the broker knows them: its
-service looks for changes every second."""
+service looks for changes every second. It does not matter for those of whom we heard already."""
 
 
 def compare_with_roster(transaction: Transaction) -> None:
@@ -29,19 +29,29 @@ def compare_with_roster(transaction: Transaction) -> None:
     roster = transaction.roster
     if not roster.known:
         return
-    query = select(ReservationRow).where(
-        IS_LIVE,
-        col(ReservationRow.created) <= transaction.now - LATE,
-    )
-    for row in transaction.session.exec(query).all():
+    late = transaction.now - LATE
+    for row in transaction.session.exec(select(ReservationRow).where(IS_LIVE)).all():
         why = roster.why_not(row.user, row.incarnation)
         if why is not None:
-            end_reservation(transaction, row, EndReason.USER_REMOVED, explanation=why)
-        elif row.offered_to and roster.why_not(row.offered_to, row.offered_incarnation):
-            end_offer(transaction, row, OfferEnd.USER_REMOVED)
+            if row.created <= late or roster.saw_dismissed(row.user, row.incarnation):
+                end_reservation(transaction, row, EndReason.USER_REMOVED, explanation=why)
+            continue
+        to, which = row.offered_to, row.offered_incarnation
+        if to and roster.why_not(to, which):
+            if row.created <= late or roster.saw_dismissed(to, which):
+                end_offer(transaction, row, OfferEnd.USER_REMOVED)
     _forget_former(transaction)
     if (principals := roster.all_told) is not None:
         retire_unknown(transaction, principals)
+
+
+def end_abandoned(transaction: Transaction, row: ReservationRow) -> None:
+    """End what has lost its client for too long: clients of those who were removed all do."""
+    why = transaction.roster.why_not(row.user, row.incarnation)
+    if why is None:
+        end_reservation(transaction, row, EndReason.CLIENT_LOST)
+    else:
+        end_reservation(transaction, row, EndReason.USER_REMOVED, explanation=why)
 
 
 def _forget_former(transaction: Transaction) -> None:

@@ -8,6 +8,10 @@ from icebus.schemas.components import KnownPrincipal, Principals
 from icebus.schemas.errors import InvalidRequest, UnknownPrincipal
 from icebus.schemas.topics import Role
 
+MOST_DISMISSED = 1000
+"""Former holders that are remembered: whoever was dismissed longer ago than so many others has
+nothing left that is young."""
+
 HOLDERS = frozenset({Role.USER, Role.ADMIN})
 """Roles of those who may have reservations: all others can ask for none."""
 
@@ -23,6 +27,7 @@ class Roster:
         self._control = control
         self._known: dict[str, KnownPrincipal] | None = None
         self._replaced: dict[str, datetime | None] = {}
+        self._dismissed: dict[tuple[str, str], None] = {}
 
     def on_principals(self, principals: Principals | None) -> bool:
         """Who there is was told anew; returns whether that is to be believed.
@@ -40,8 +45,26 @@ class Roster:
             after = known.get(name)
             if after is not None and after.incarnation != before.incarnation:
                 self._replaced[name] = None
+        self._note_dismissed(known)
         self._known = known
         return True
+
+    def _note_dismissed(self, known: dict[str, KnownPrincipal]) -> None:
+        """Remember who could hold something by the list before, and no more by this one."""
+        before = {(each.id, each.incarnation): None for each in self._holders(self._known or {})}
+        after = {(each.id, each.incarnation): None for each in self._holders(known)}
+        left = self._dismissed | {
+            (name, which): None
+            for name, which in before.keys() - after.keys()
+            if which is not None
+        }
+        for back in left.keys() & after.keys():
+            del left[back]
+        self._dismissed = dict(list(left.items())[-MOST_DISMISSED:])
+
+    @staticmethod
+    def _holders(known: dict[str, KnownPrincipal]) -> list[KnownPrincipal]:
+        return [each for each in known.values() if each.role in HOLDERS]
 
     def replaced(self, now: datetime) -> dict[str, datetime]:
         """Names that somebody else has by now than before, and when that was first seen.
@@ -81,6 +104,13 @@ class Roster:
         if incarnation and known.incarnation and incarnation != known.incarnation:
             return f"the former {user} was removed from the broker"
         return None
+
+    def saw_dismissed(self, user: str, incarnation: str | None) -> bool:
+        """Whether one list said that a user may hold something, and a later one that not.
+
+        Then that is no list that is merely older than what was given to them.
+        """
+        return incarnation is not None and (user, incarnation) in self._dismissed
 
     def incarnation(self, user: str) -> str | None:
         """Which of those who were ever called so the broker knows now; None if not known."""
