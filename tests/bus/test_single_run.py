@@ -13,7 +13,7 @@ from tests.connections import cut, published, soon, subscribed
 
 from icebus.broker.directory import BrokerDirectory
 from icebus.broker.embedded import EmbeddedBroker
-from icebus.bus import Bus, SingleRun, check_role, wait_for
+from icebus.bus import Bus, SingleRun, check_role, glance, wait_for
 from icebus.schemas.components import ControlState, Presence, Run, WorkerPhase, WorkerState
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import AlreadyRunning, NotAuthorized, WrongRole
@@ -232,6 +232,28 @@ def test_given_credentials_of_a_program_when_a_person_uses_them_then_it_is_said(
 ) -> None:
     with pytest.raises(WrongRole, match=f"{name} is {role} here"):
         check_role(connect(name), Role.OBSERVER, "icebus", soon())
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [("alice", Role.CONTROL), ("root", Role.WORKER), ("w1", Role.CONTROL), ("main", Role.OBSERVER)],
+)
+def test_given_credentials_of_another_role_when_health_is_asked_for_then_it_is_said_and_not_judged(
+    broker: EmbeddedBroker, name: str, wanted: Role
+) -> None:
+    with pytest.raises(WrongRole, match=f"{name} is .* here; icebus-x needs credentials"):
+        glance(broker.address(name), "health", [], lambda _: True, soon(), (wanted, "icebus-x"))
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [("main", Role.CONTROL), ("w1", Role.WORKER), ("eve", Role.OBSERVER), ("alice", Role.OBSERVER)],
+)
+def test_given_credentials_of_the_right_role_when_health_is_asked_for_then_it_is_found_out(
+    broker: EmbeddedBroker, name: str, wanted: Role
+) -> None:
+    address = broker.address(name)
+    assert glance(address, "health", [], lambda _: True, soon(), (wanted, "x")).problem is None
 
 
 @pytest.mark.parametrize("name", ["alice", "root", "eve"])

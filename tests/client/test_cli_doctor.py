@@ -249,6 +249,21 @@ def test_given_no_control_that_leads_when_checked_then_it_fails(change: dict[str
     assert level(farm.check_control(well(**change))) == "fail"
 
 
+def remedies(started_by: str) -> str:
+    bare: dict[str, Any] = {"controls": {}, "heartbeat": None, "workers": {}, "devices": {}}
+    found = [
+        farm.check_control(well(**bare), started_by),
+        *farm.check_workers(well(**bare), started_by),
+        *farm.check_devices(well(**bare), started_by),
+    ]
+    return " ".join(each.remedy for each in found)
+
+
+def test_given_a_farm_of_this_machine_or_a_labs_when_checked_then_the_remedies_fit() -> None:
+    assert remedies("icebus up -d x").count("`icebus up -d x") == 3
+    assert "icebus up" not in remedies("")
+
+
 def test_given_a_database_that_is_away_when_checked_then_it_is_named_with_the_remedy() -> None:
     trouble = DatabaseTrouble(since=NOW, cause=DatabaseCause.FULL)
     away = ControlState(state=Presence.ONLINE, session="c", database=trouble)

@@ -8,7 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from icebus.client._farm_directory import lock_path, profile_path, state_directory
+from icebus.bus._connection.reasons import of_exception
+from icebus.client._farm_directory import (
+    lock_path,
+    profile_path,
+    state_directory,
+    usual_directory,
+)
 from icebus.client._profile import Profile, default_profile_path, find_address, find_profile
 from icebus.schemas.errors import InvalidRequest, NoProfile
 
@@ -43,6 +49,23 @@ def test_given_a_profile_when_written_then_only_its_owner_reads_the_same_back(
     assert Profile.read(path).model_dump() == profile(farm=tmp_path).model_dump()
     assert [each.name for each in path.parent.iterdir()] == ["profile.json"]
     assert "secret" not in repr(profile())
+
+
+def test_given_a_farm_of_this_machine_or_another_when_its_broker_is_away_then_the_remedy_fits(
+    tmp_path: Path,
+) -> None:
+    local = "mqtt://alice:secret@127.0.0.1"
+    usual, elsewhere, login = (
+        profile(local, usual_directory()).address,
+        profile(local, tmp_path / "my farm").address,
+        profile(local).address,
+    )
+    refused = ConnectionRefusedError(111, "Connection refused")
+
+    assert "`icebus up` starts it" in of_exception(usual, refused).message
+    told = of_exception(elsewhere, refused).message
+    assert f"`icebus up --directory '{tmp_path}/my farm'` starts it" in told
+    assert "icebus up" not in of_exception(login, refused).message
 
 
 def test_given_nothing_when_looking_for_a_farm_then_the_error_names_the_remedy() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from icebus.client._farm_directory import lock_path
+from icebus.client._farm_directory import lock_path, usual_directory
 from icebus.client.local_farm.running_farms import (
     RunningFarm,
     end,
@@ -21,7 +21,6 @@ from icebus.client.local_farm.running_farms import (
     running_farms,
     started_at,
     tell,
-    usual_directory,
 )
 from icebus.schemas.errors import Conflict, NoProfile
 

@@ -145,7 +145,11 @@ def test_given_a_user_who_was_removed_and_added_again_at_once_then_nothing_is_in
 
 @pytest.mark.parametrize(
     "after",
-    [[], [known("alice", "second")], [KnownPrincipal(id="alice", role="observer", incarnation="1")]],
+    [
+        [],
+        [known("alice", "second")],
+        [KnownPrincipal(id="alice", role="observer", incarnation="1")],
+    ],
     ids=["removed", "removed and added again", "an observer now"],
 )
 def test_given_a_young_reservation_of_somebody_we_knew_then_it_ends_at_once_and_says_why(

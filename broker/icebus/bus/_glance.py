@@ -12,10 +12,11 @@ from pydantic import BaseModel
 from icebus.bus._broker_address.address import BrokerAddress
 from icebus.bus._bus import Bus
 from icebus.bus._messages import Incoming
+from icebus.bus._roles import check_role
 from icebus.schemas.deadline import Deadline
-from icebus.schemas.errors import IcebusError
+from icebus.schemas.errors import IcebusError, NotAuthorized, WrongRole
 from icebus.schemas.message import decode
-from icebus.schemas.topics import Topic
+from icebus.schemas.topics import Role, Topic
 
 CLOSING = 0.5
 """Seconds for saying goodbye to the broker."""
@@ -43,6 +44,7 @@ def glance(
     topics: Sequence[tuple[Topic, dict[str, str]]],
     enough: Callable[[dict[str, BaseModel]], bool],
     deadline: Deadline,
+    needs: tuple[Role, str] | None = None,
 ) -> Glance:
     """Look at what the broker retains on topics, until that is enough or time is up.
 
@@ -54,6 +56,10 @@ def glance(
         topics: families, and the levels to fix.
         enough: whether nothing more need be waited for; called with what was heard so far.
         deadline: for all of it.
+        needs: of which role we have to be, and for which program; None for any.
+
+    Raises:
+        WrongRole: we are of another role, of which nothing is to be seen: neither good nor bad.
     """
     seen = Glance()
     complete = threading.Event()
@@ -72,9 +78,24 @@ def glance(
     except IcebusError as error:
         return Glance(problem=error)
     try:
+        if needs is not None and (problem := _not_granted(bus, *needs, deadline)) is not None:
+            return Glance(problem=problem)
         if topics:
             complete.wait(deadline.remaining)
         seen.certificate_ends = bus.certificate_ends
     finally:
         bus.close(Deadline.after(CLOSING))
     return seen
+
+
+def _not_granted(bus: Bus, role: Role, program: str, deadline: Deadline) -> IcebusError | None:
+    try:
+        check_role(bus, role, program, deadline)
+    except WrongRole:
+        raise
+    except NotAuthorized as error:
+        # Observers are known by what they hear, and there may be nothing to hear yet.
+        return None if role is Role.OBSERVER else error
+    except IcebusError as error:
+        return error
+    return None

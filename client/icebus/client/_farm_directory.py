@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from platformdirs import user_state_path
@@ -12,6 +13,18 @@ from icebus.schemas.file_lock import is_locked
 def state_directory() -> Path:
     """Where this user's farm and default profile live."""
     return user_state_path("icebus")
+
+
+def usual_directory() -> Path:
+    """Where a farm is when nothing else is said."""
+    return (state_directory() / "farm").absolute()
+
+
+def how_to_start(farm: Path) -> str:
+    """The command that brings up the farm in a directory."""
+    if farm == usual_directory():
+        return "icebus up"
+    return f"icebus up --directory {shlex.quote(str(farm))}"
 
 
 def profile_path(farm: Path, principal: str) -> Path:

@@ -16,7 +16,7 @@ from pathlib import Path
 from pydantic import Field, PrivateAttr
 
 from icebus.bus import BrokerAddress, Credentials
-from icebus.client._farm_directory import is_up, profile_path, state_directory
+from icebus.client._farm_directory import how_to_start, is_up, profile_path, state_directory
 from icebus.client._saved_profiles import SavedProfiles
 from icebus.schemas.errors import NoProfile
 from icebus.schemas.ids import Login, is_id
@@ -50,6 +50,8 @@ class Profile(Credentials):
     def address(self) -> BrokerAddress:
         """The broker, and who we are there; read anew by whoever connects again."""
         address = BrokerAddress.of(self)
+        if self.farm is not None:
+            address = replace(address, started_by=how_to_start(self.farm))
         if self.password is not None:
             address = replace(address, password=self.password)
         path = self._path

@@ -31,7 +31,7 @@ from icebus.schemas.supervision.health import (
     unknown,
     warning,
 )
-from icebus.schemas.topics import CONTROL_HEARTBEAT, CONTROL_STATE
+from icebus.schemas.topics import CONTROL_HEARTBEAT, CONTROL_STATE, Role
 
 
 @dataclass(frozen=True)
@@ -118,6 +118,9 @@ def look(address: BrokerAddress, database: str | None, seconds: float) -> Verdic
         address: the broker, and which control.
         database: its URL; None where it is not known here.
         seconds: to look for, about.
+
+    Raises:
+        WrongRole: the credentials are none of a control.
     """
     deadline = Deadline.after(seconds)
     seen = None if database is None else look_at(database, deadline)
@@ -128,6 +131,7 @@ def look(address: BrokerAddress, database: str | None, seconds: float) -> Verdic
         [(CONTROL_STATE, {"control": address.user}), (CONTROL_HEARTBEAT, {})],
         partial(_is_all, address.user),
         deadline,
+        (Role.CONTROL, "icebus-control"),
     )
     state = found.messages.get(CONTROL_STATE(control=address.user))
     heartbeat = found.messages.get(CONTROL_HEARTBEAT())

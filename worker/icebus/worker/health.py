@@ -32,7 +32,7 @@ from icebus.schemas.supervision.health import (
     ok,
     warning,
 )
-from icebus.schemas.topics import CONTROL_HEARTBEAT, DEVICE, WORKER_HEARTBEAT, WORKER_STATE
+from icebus.schemas.topics import CONTROL_HEARTBEAT, DEVICE, WORKER_HEARTBEAT, WORKER_STATE, Role
 from icebus.schemas.wording import counted
 
 BAD = (DeviceState.ABSENT, DeviceState.BROKEN, DeviceState.QUARANTINED)
@@ -144,6 +144,9 @@ def look(address: BrokerAddress, directory: Path, seconds: float) -> Verdict:
         address: the broker, and which worker.
         directory: where its journals are.
         seconds: to look for, about.
+
+    Raises:
+        WrongRole: the credentials are none of a worker.
     """
     name = address.user
     found = glance(
@@ -157,6 +160,7 @@ def look(address: BrokerAddress, directory: Path, seconds: float) -> Verdict:
         ],
         partial(_is_all, name),
         Deadline.after(seconds),
+        (Role.WORKER, "icebus-worker"),
     )
     state = found.messages.get(WORKER_STATE(worker=name))
     heartbeat = found.messages.get(CONTROL_HEARTBEAT())

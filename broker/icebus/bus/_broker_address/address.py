@@ -45,6 +45,8 @@ class BrokerAddress:
         ca: certificates of the authorities to trust, as PEM; None to trust those of the system.
         certificate: our own, as PEM, for brokers that know us by it; with ``key``.
         key: of our certificate, as PEM.
+        started_by: the command that starts the farm, where it is one of this machine's owner; empty
+            for a farm that others run, and where that is not known.
         reread: reads anew what this was read from, where somebody may replace it; raises
             InvalidRequest or OSError while it can't be read.
         keep: has what this was read from trust these authorities, as PEM, from now on; raises
@@ -62,6 +64,7 @@ class BrokerAddress:
     key: str | None = field(default=None, repr=False)
     login: str = ""
     ends: datetime | None = field(default=None, compare=False)
+    started_by: str = field(default="", repr=False, compare=False)
     reread: Callable[[], BrokerAddress] | None = field(default=None, repr=False, compare=False)
     keep: Callable[[str], None] | None = field(default=None, repr=False, compare=False)
 

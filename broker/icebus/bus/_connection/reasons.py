@@ -309,11 +309,10 @@ def _certificate(address: BrokerAddress, error: ssl.SSLCertVerificationError) ->
 
 
 def _is_it_up(address: BrokerAddress) -> str:
-    if address.host in LOOPBACK:
-        return "is the farm up? `icebus up` starts one on this machine"
-    return (
-        f"is its broker running, and is the port right? ask whoever runs the farm on {address.host}"
-    )
+    if address.started_by:
+        return f"is the farm up? `{address.started_by}` starts it"
+    where = "this machine" if address.host in LOOPBACK else address.host
+    return f"is its broker running, and is the port right? ask whoever runs the farm on {where}"
 
 
 def _where(address: BrokerAddress) -> str:

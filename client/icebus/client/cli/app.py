@@ -157,7 +157,7 @@ def run() -> None:
 
         error.message = plain_problem(error.message)
         error.show()
-        code = USAGE
+        code = _wrong_usage()
     except (typer.Abort, KeyboardInterrupt):
         code = INTERRUPTED
     except OutputError as error:
@@ -179,6 +179,15 @@ def run() -> None:
     if code == INTERRUPTED:
         print_message("icebus: interrupted")
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _wrong_usage() -> int:
+    """The exit code of wrong usage: of health it is "unknown", as of all programs."""
+    from icebus.schemas.supervision.command import asks_for_health, names_of
+    from icebus.schemas.supervision.health import Severity
+
+    of_health = asks_for_health(sys.argv[1:], names_of(app), "dashboard")
+    return int(Severity.UNKNOWN) if of_health else USAGE
 
 
 def report(error: IcebusError) -> int:

@@ -23,6 +23,7 @@ from icebus.schemas.supervision.health import (
     judge_space,
     ok,
 )
+from icebus.schemas.topics import Role
 
 if TYPE_CHECKING:
     from icebus.bus import BrokerAddress
@@ -91,12 +92,16 @@ def look(address: BrokerAddress, seconds: float) -> Verdict:
     Args:
         address: the broker, and whose account the dashboard has.
         seconds: to look for, about.
+
+    Raises:
+        WrongRole: the account is that of a program.
     """
     deadline = Deadline.after(seconds)
     file = RunningFile(address)
     running = file.read()
     answers = running is not None and running.answers
-    seen = glance(address, "health", [], lambda _: True, deadline)
+    needs = (Role.OBSERVER, "icebus dashboard")
+    seen = glance(address, "health", [], lambda _: True, deadline, needs)
     return judge(
         Facts(
             name=address.user,

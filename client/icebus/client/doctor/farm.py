@@ -134,8 +134,19 @@ def _seconds(difference: timedelta) -> str:
     return f"{difference.total_seconds():.0f} s or more"
 
 
-def check_control(farm: Survey) -> Finding:
-    """Whether a control leads: without one nobody can reserve."""
+def _restart(program: str, where: str, started_by: str) -> str:
+    if started_by:
+        return f"restart `{started_by}`; the logs in its directory say why"
+    return f"have {program} restarted {where}; its log says why"
+
+
+def check_control(farm: Survey, started_by: str = "") -> Finding:
+    """Whether a control leads: without one nobody can reserve.
+
+    Args:
+        farm: as it is.
+        started_by: the command that starts it, if that is ours to do.
+    """
     online = sorted(name for name, state in farm.controls.items() if not is_gone(state))
     troubled = {name: trouble for name in online if (trouble := farm.controls[name].database)}
     if troubled:
@@ -145,7 +156,7 @@ def check_control(farm: Survey) -> Finding:
         return tell("control", f"{name}'s database {trouble.words}, {since}", trouble.remedy)
     if farm.heartbeat is not None and online:
         return ok("control", f"{', '.join(online)}, heartbeat {farm.heartbeat.sequence}")
-    remedy = "restart `icebus up`, or icebus-control where the farm runs; its log says why"
+    remedy = _restart("icebus-control", "where the farm runs", started_by)
     if not farm.controls:
         return fail("control", "none was ever there", remedy)
     if not online:
@@ -153,12 +164,10 @@ def check_control(farm: Survey) -> Finding:
     return fail("control", f"{', '.join(online)} has no heartbeat", remedy)
 
 
-def check_workers(farm: Survey) -> list[Finding]:
-    """Whether each worker is there and answers."""
-    remedy = (
-        "restart `icebus up`, or icebus-worker where the boards are; its log says why. Is it gone "
-        "for good? `icebus admin retire`"
-    )
+def check_workers(farm: Survey, started_by: str = "") -> list[Finding]:
+    """Whether each worker is there and answers; arguments as above."""
+    remedy = _restart("icebus-worker", "where the boards are", started_by)
+    remedy += ". Is it gone for good? `icebus admin retire`"
     if not farm.workers:
         return [fail("workers", "none was ever there", remedy)]
     found = []
@@ -174,15 +183,16 @@ def check_workers(farm: Survey) -> list[Finding]:
     return found
 
 
-def check_devices(farm: Survey) -> list[Finding]:
-    """How many boards can be used, and what is the matter with the others."""
+def check_devices(farm: Survey, started_by: str = "") -> list[Finding]:
+    """How many boards can be used, and what is the matter with the others; arguments as above."""
     reports = [
         report
         for (worker, serial), report in farm.devices.items()
         if farm.answers(worker) is not False and not farm.merely_claims(worker, serial)
     ]
     if not reports:
-        return [fail("devices", "none", "plug boards in, or `icebus up --boards 4`")]
+        virtual = f", or `{started_by} --boards 4`" if started_by else " where its workers are"
+        return [fail("devices", "none", f"plug boards in{virtual}")]
     counts = Counter(report.state.value for report in reports)
     shown = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
     bad = [report for report in reports if report.state in _TROUBLE]
@@ -304,9 +314,9 @@ def findings(named: str | None) -> Iterable[Finding]:
         return
     finally:
         bus.close(Deadline.after(TIMEOUT))
-    yield check_control(farm)
-    yield from check_workers(farm)
-    yield from check_devices(farm)
+    yield check_control(farm, address.started_by)
+    yield from check_workers(farm, address.started_by)
+    yield from check_devices(farm, address.started_by)
     yield from check_claims(farm)
     yield from check_logins(told[-1] if told else None, now())
     yield check_versions(farm, version())

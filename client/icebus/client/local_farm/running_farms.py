@@ -16,7 +16,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from icebus.client._farm_directory import is_up, lock_path, state_directory
+from icebus.client._farm_directory import is_up, lock_path, state_directory, usual_directory
 from icebus.schemas.errors import Conflict, Forbidden, NoProfile
 from icebus.schemas.private_files import make_private_folder, write_private
 
@@ -155,11 +155,6 @@ def find_farm(named: str | None) -> RunningFarm:
         which = f"no farm is up in {named!r}" if named else "no farm is up on this machine"
         raise NoProfile(f"{which}{there}; `icebus up --detach` brings one up")
     return farms[0]
-
-
-def usual_directory() -> Path:
-    """Where a farm is when nothing else is said."""
-    return (state_directory() / "farm").absolute()
 
 
 def end(farm: RunningFarm) -> None:

@@ -297,7 +297,7 @@ def _not_enough(
     if temporary:
         remedies.append(f"grow {LATER}" if wanted.grows else "wait for others in the queue")
     if not obstacles.total():
-        remedies = ["start a worker with boards, or `icebus up`"]
+        remedies = ["start a worker that has boards"]
     remedy = " or ".join(remedies) or "`icebus devices` shows what each of them is and does"
     return NotEnoughDevices(
         f"{what} wanted, {available} available{f' ({listing})' if listing else ''}; {remedy}",

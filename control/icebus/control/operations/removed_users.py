@@ -37,9 +37,9 @@ def compare_with_roster(transaction: Transaction) -> None:
                 end_reservation(transaction, row, EndReason.USER_REMOVED, explanation=why)
             continue
         to, which = row.offered_to, row.offered_incarnation
-        if to and roster.why_not(to, which):
-            if row.created <= late or roster.saw_dismissed(to, which):
-                end_offer(transaction, row, OfferEnd.USER_REMOVED)
+        young = row.created > late and not roster.saw_dismissed(to or "", which)
+        if to and not young and roster.why_not(to, which):
+            end_offer(transaction, row, OfferEnd.USER_REMOVED)
     _forget_former(transaction)
     if (principals := roster.all_told) is not None:
         retire_unknown(transaction, principals)

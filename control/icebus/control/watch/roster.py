@@ -54,9 +54,7 @@ class Roster:
         before = {(each.id, each.incarnation): None for each in self._holders(self._known or {})}
         after = {(each.id, each.incarnation): None for each in self._holders(known)}
         left = self._dismissed | {
-            (name, which): None
-            for name, which in before.keys() - after.keys()
-            if which is not None
+            (name, which): None for name, which in before.keys() - after.keys() if which is not None
         }
         for back in left.keys() & after.keys():
             del left[back]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from enum import StrEnum
 from typing import Annotated, NoReturn
 
@@ -103,13 +103,37 @@ def tell(verdict: Verdict, output: Output, *, only_critical: bool) -> NoReturn:
     raise Told(int(bad) if only_critical else int(severity))
 
 
+def asks_for_health(
+    arguments: Sequence[str], commands: Collection[str], parent: str | None = None
+) -> bool:
+    """Whether these arguments are of ``health``, and not of a command that is given such a name.
+
+    Args:
+        arguments: of the program.
+        commands: the names of its commands.
+        parent: the command that takes ``health`` as its argument; None where it is one itself.
+    """
+    first = next((each for each in arguments if each in commands), None)
+    if parent is None:
+        return first == COMMAND
+    return first == parent and COMMAND in arguments[arguments.index(parent) :]
+
+
+def names_of(app: typer.Typer) -> set[str]:
+    """The names of a program's commands."""
+    names = (
+        each.name or getattr(each.callback, "__name__", "") for each in app.registered_commands
+    )
+    return {each.replace("_", "-") for each in names}
+
+
 def run_commands(app: typer.Typer) -> None:
     """Run a program; wrong usage of its ``health`` is "unknown", not "critical" as click's 2 is.
 
     Raises:
         SystemExit: always, unless the program raises an :class:`IcebusError`.
     """
-    asked = COMMAND in sys.argv[1:]
+    asked = asks_for_health(sys.argv[1:], names_of(app))
     try:
         app()
     except IcebusError as error:

@@ -107,7 +107,7 @@ def _list(selector: str | None, output: Format) -> None:
         print_message(
             f"No device is {selector}. `icebus devices -o json` has all labels."
             if selector
-            else "No devices. `icebus up --boards 4` starts virtual ones."
+            else "No devices. `icebus doctor` says why."
         )
 
 

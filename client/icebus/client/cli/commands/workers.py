@@ -69,7 +69,7 @@ def workers(output: Output = Format.TABLE) -> None:
     ]
     print_rows(rows, columns, output, "worker", FIELDS)
     if not rows:
-        print_message("No workers. `icebus up` starts one; `icebus doctor` tells more.")
+        print_message("No workers. `icebus doctor` says what to do.")
     elif farm.heartbeat is None:
         print_message(
             "Control is silent, so whether workers answer can't be told: `icebus doctor`."
