@@ -10,8 +10,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import typer
 
 from icebus.client._farm_directory import lock_path, usual_directory
+from icebus.client.cli.commands.down import running_farm
+from icebus.client.cli.exit_codes import NOT_FOUND
 from icebus.client.local_farm.running_farms import (
     RunningFarm,
     end,
@@ -105,6 +108,24 @@ def test_given_several_farms_when_none_is_named_then_the_usual_one_is_meant_else
             assert running_farms()[0].directory == usual.directory
             with pytest.raises(NoProfile, match=str(home / "a")):
                 find_farm("c")
+
+
+def test_given_a_directory_when_its_farm_is_asked_for_then_no_other_of_that_name_is_meant(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = farm(home / "a" / "lab"), farm(home / "b" / "lab")
+    monkeypatch.chdir(home / "b")
+    with locked(first.directory), locked(second.directory):
+        tell(first)
+        tell(second)
+        assert running_farm(None, home / "a" / "lab") == first
+        assert running_farm(None, Path("lab")) == second
+        for wrong in (home / "lab", home / ("x" * 300)):
+            with pytest.raises(typer.Exit) as ended:
+                running_farm(None, wrong)
+            assert ended.value.exit_code == NOT_FOUND
+        with pytest.raises(typer.BadParameter):
+            running_farm("lab", first.directory)
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"\xff", b'{"pid": "x"}', b"[" * 100_000])

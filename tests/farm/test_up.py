@@ -169,6 +169,17 @@ def test_given_a_farm_in_the_background_when_it_is_taken_down_then_nothing_is_le
     assert not machine.default_profile.exists()
 
 
+def test_given_fewer_boards_than_before_when_the_farm_comes_back_then_the_others_are_gone(
+    machine: Machine, tmp_path: Path
+) -> None:
+    place = ("--directory", str(tmp_path / "farm"))
+    assert machine.run("up", "--boards", "2", *place, "--", "true").returncode == 0
+    fewer = machine.run("up", "--boards", "1", *place, "--", *sys_icebus("devices", "-o", "name"))
+
+    assert len(fewer.stdout.split()) == 1, fewer.stderr
+    assert "1 former board forgotten: " in fewer.stderr
+
+
 def test_given_a_farm_in_the_background_when_it_does_not_come_up_then_its_end_is_told_in_front(
     machine: Machine,
 ) -> None:

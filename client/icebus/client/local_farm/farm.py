@@ -26,6 +26,11 @@ from icebus.client._profile import Profile, default_profile_path
 from icebus.client._saved_profiles import SavedProfiles
 from icebus.client.local_farm import running_farms
 from icebus.client.local_farm.dashboard import DASHBOARD, FarmDashboard
+from icebus.client.local_farm.former_boards import (
+    former_boards,
+    plugged_boards,
+    retire_former,
+)
 from icebus.client.local_farm.supervisor import Service, Supervisor, tail
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.devices import DeviceState
@@ -138,6 +143,7 @@ class Farm:
         self._broker: EmbeddedBroker | None = None
         self._service: BrokerService | None = None
         self.dashboard: FarmDashboard | None = None
+        self._devices: list[KnownDevice] = []
 
     @property
     def user(self) -> str:
@@ -195,12 +201,21 @@ class Farm:
             self.dashboard = FarmDashboard(self.address(self.user), self.profile)
             self.dashboard.start(self.supervisor, self.directory / DASHBOARD_LOG)
 
-    def tell_runs(self, *, ready: bool, log: Path | None = None) -> None:
+    def retire_former(self) -> list[str]:
+        """Have boards forgotten that it had before and has no more; returns lines about them."""
+        plugged = plugged_boards(self.directory / "rack")
+        if plugged is None:
+            return []
+        former = former_boards(self._devices, plugged, WORKER, usb=self.settings.usb)
+        return retire_former(self.address(ADMIN).url(), former)
+
+    def tell_runs(self, *, ready: bool, log: Path | None = None, notes: Sequence[str] = ()) -> None:
         """Say to `icebus status` and `down` that it runs.
 
         Args:
             ready: whether all boards are.
             log: where this process tells what happens, if that is a file, which is kept short.
+            notes: what whoever started it should know.
         """
         if log is not None:
             self.supervisor.logs = [log]
@@ -217,6 +232,7 @@ class Farm:
                 users=tuple(self.settings.users),
                 broker=f"{address.host}:{address.port}",
                 log=log,
+                notes=tuple(notes),
             )
         )
 
@@ -285,7 +301,8 @@ class Farm:
         with Client(self.address(self.user).url(), timeout=START_TIMEOUT) as client:
             while True:
                 self._check_started()
-                ready = _count_up(client)
+                self._devices = _devices(client)
+                ready = sum(map(_is_up, self._devices))
                 report_ready(ready)
                 if ready >= self.settings.all_boards:
                     return True
@@ -382,13 +399,12 @@ def _started(broker: EmbeddedBroker) -> Child:
 _UP = frozenset({DeviceState.READY, DeviceState.SERVING, DeviceState.QUARANTINED})
 
 
-def _count_up(client: Client) -> int:
+def _devices(client: Client) -> list[KnownDevice]:
+    """All that control knows; none while it can't tell, or the worker is not there yet."""
     try:
-        if not client.kinds(timeout=ASK_TIMEOUT):
-            return 0
-        return sum(map(_is_up, client.devices(timeout=ASK_TIMEOUT)))
+        return client.devices(timeout=ASK_TIMEOUT) if client.kinds(timeout=ASK_TIMEOUT) else []
     except DeadlineExceeded:
-        return 0
+        return []
 
 
 def _is_up(device: KnownDevice) -> bool:

@@ -16,7 +16,13 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from icebus.client._farm_directory import is_up, lock_path, state_directory, usual_directory
+from icebus.client._farm_directory import (
+    how_to_start,
+    is_up,
+    lock_path,
+    state_directory,
+    usual_directory,
+)
 from icebus.schemas.errors import Conflict, Forbidden, NoProfile
 from icebus.schemas.private_files import make_private_folder, write_private
 
@@ -36,6 +42,7 @@ class RunningFarm(BaseModel):
         users: who may reserve; the first is meant by default.
         broker: its host and port.
         log: where a farm in the background tells what happens.
+        notes: what whoever started it should know.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -50,6 +57,7 @@ class RunningFarm(BaseModel):
     users: tuple[str, ...]
     broker: str
     log: Path | None
+    notes: tuple[str, ...] = ()
 
     @property
     def runs(self) -> bool:
@@ -153,7 +161,8 @@ def find_farm(named: str | None) -> RunningFarm:
         others = ", ".join(str(each.directory) for each in running)
         there = f"; up are {others}" if others else ""
         which = f"no farm is up in {named!r}" if named else "no farm is up on this machine"
-        raise NoProfile(f"{which}{there}; `icebus up --detach` brings one up")
+        up = "icebus up" if named is None else how_to_start(Path(named).absolute())
+        raise NoProfile(f"{which}{there}; `{up} --detach` brings one up")
     return farms[0]
 
 
@@ -178,9 +187,16 @@ def _at(directory: Path) -> RunningFarm | None:
     farm = read(directory)
     if farm is not None and farm.runs:
         return farm
-    if lock_path(directory).exists() and is_up(directory):
+    if _has_lock(directory) and is_up(directory):
         raise Conflict(f"the farm in {directory} is only just starting, or ending; try again")
     return None
+
+
+def _has_lock(directory: Path) -> bool:
+    try:
+        return lock_path(directory).exists()
+    except OSError:  # its name is too long, for instance
+        return False
 
 
 def _registered() -> Iterator[Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,6 +16,13 @@ from icebus.client.cli.progress import waiting_message
 
 if TYPE_CHECKING:
     from icebus.client.local_farm.running_farms import RunningFarm
+
+FarmDirectory = Annotated[
+    Path | None,
+    typer.Option(
+        "--directory", "-d", help="The same, as `icebus up --directory` has it.", show_default=False
+    ),
+]
 
 LOOK_AFTER = 0.05
 """Seconds between looks whether a farm has ended: nothing wakes who is not its parent."""
@@ -35,15 +43,24 @@ def add_to(app: typer.Typer) -> None:
     app.command()(down)
 
 
-def running_farm(named: str | None) -> RunningFarm:
+def running_farm(named: str | None, directory: Path | None = None) -> RunningFarm:
     """The farm that is meant.
 
+    Args:
+        named: its directory, or the last part of that.
+        directory: the same, never merely a part; at most one of the two is given.
+
     Raises:
+        typer.BadParameter: both are.
         typer.Exit: it does not run, which has been told.
     """
     from icebus.client.local_farm.running_farms import find_farm
     from icebus.schemas.errors import NoProfile
 
+    if directory is not None:
+        if named is not None:
+            raise typer.BadParameter("give either a farm or --directory")
+        named = str(directory.absolute())
     try:
         return find_farm(named)
     except NoProfile as error:
@@ -53,6 +70,7 @@ def running_farm(named: str | None) -> RunningFarm:
 
 def down(
     farm: RunningFarmName = None,
+    directory: FarmDirectory = None,
     everything: Annotated[bool, typer.Option("--all", "-a", help="All that are up.")] = False,
     timeout: Annotated[
         float,
@@ -73,17 +91,19 @@ def down(
     Examples:
       icebus down
       icebus down /tmp/farm
+      icebus down --directory /tmp/farm
       icebus down --all
     """
     from icebus.client.local_farm.running_farms import end, running_farms
     from icebus.schemas.deadline import Deadline
 
-    if farm is not None and everything:
+    named = farm is not None or directory is not None
+    if named and everything:
         raise typer.BadParameter("give either a farm or --all")
     running = running_farms()
-    if farm is None and not running:
+    if not named and not running:
         return print_message("No farm is up on this machine.")
-    chosen = running if everything else [running_farm(farm)]
+    chosen = running if everything else [running_farm(farm, directory)]
     for each in chosen:
         end(each)
     deadline = Deadline.after(timeout)

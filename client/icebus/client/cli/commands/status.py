@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from icebus.client.cli.commands.down import RunningFarmName, running_farm
+from icebus.client.cli.commands.down import FarmDirectory, RunningFarmName, running_farm
 from icebus.client.cli.exit_codes import NOT_FOUND
 from icebus.client.cli.options import Output
 from icebus.client.cli.output import Column, Format, print_message, print_rows
@@ -30,7 +30,11 @@ def add_to(app: typer.Typer) -> None:
     app.command()(status)
 
 
-def status(farm: RunningFarmName = None, output: Output = Format.TABLE) -> None:
+def status(
+    farm: RunningFarmName = None,
+    directory: FarmDirectory = None,
+    output: Output = Format.TABLE,
+) -> None:
     """Tell which farms `icebus up` runs on this machine; the exit code is 3 where none is up.
 
     Examples:
@@ -40,7 +44,8 @@ def status(farm: RunningFarmName = None, output: Output = Format.TABLE) -> None:
     """
     from icebus.client.local_farm.running_farms import running_farms
 
-    running = running_farms() if farm is None else [running_farm(farm)]
+    named = farm is not None or directory is not None
+    running = [running_farm(farm, directory)] if named else running_farms()
     rows = [as_row(each) for each in running]
     if output is Format.TABLE:
         if not rows:

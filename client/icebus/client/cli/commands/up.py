@@ -140,7 +140,8 @@ def up(
     """Bring up a farm on this machine: broker, control, worker and virtual boards.
 
     It runs until Ctrl-C or `icebus down`, or, with a command, until that ends; `icebus up` then
-    exits with the command's code. Passwords and reservations are kept in the directory.
+    exits with the command's code. Passwords and reservations are kept in the directory. Boards that
+    it had there before and has no more are forgotten, unless somebody holds them.
 
     Examples:
       icebus up
@@ -232,8 +233,10 @@ def _serve(
         )
     if not ready:
         return 128 + signals.stop if command and signals.stop else 0
-    farm.tell_runs(ready=True, log=log)
+    notes = farm.retire_former()
+    farm.tell_runs(ready=True, log=log, notes=notes)
     if command:
+        _tell_notes(notes)
         return _run(farm, signals, command)
     farm.make_default()
     if farm.dashboard is not None:
@@ -284,12 +287,19 @@ def _greet(farm: Farm) -> None:
         "mosquitto_sub -t 'icebus/#' -v"
     )
     told = read(farm.directory)
+    if told is not None:
+        _tell_notes(told.notes)
     if told is not None and told.log is not None:
         print_message(f"  the broker listens on {told.broker}; the log is {told.log}")
         name = "" if farm.is_default else f" {shlex.quote(str(farm.directory))}"
         print_message(f"  `icebus down{name}` takes it down")
     else:
         print_message("  Ctrl-C takes it down")
+
+
+def _tell_notes(notes: Sequence[str]) -> None:
+    for note in notes:
+        print_message(f"  {note}")
 
 
 def _tell_dashboard(farm: Farm) -> None:
