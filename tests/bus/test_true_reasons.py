@@ -218,7 +218,25 @@ def test_given_a_broker_that_wants_a_client_certificate_then_it_is_said(
     with tls_broker(broker, certificate, *more) as port:
         error, took = problem(at(port, tls=True, host="localhost"), 30)
     assert cause(error) == Cause.CLIENT_CERTIFICATE
+    assert "port for people" in error.message
     assert took < 5
+
+
+@pytest.mark.parametrize("content", [None, "no certificate"])
+def test_given_a_file_of_authorities_that_is_none_then_it_is_named(
+    content: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named = tmp_path / "lab.pem"
+    if content is not None:
+        named.write_text(content)
+    monkeypatch.setenv("SSL_CERT_FILE", str(named))
+    failed = ssl.SSLCertVerificationError()
+    failed.verify_code, failed.verify_message = 20, "unable to get local issuer certificate"
+
+    error = of_exception(at(8883, tls=True), failed)
+
+    assert cause(error) == Cause.CERTIFICATE
+    assert f"SSL_CERT_FILE names {str(named)!r}, which " in error.message
 
 
 @pytest.mark.usefixtures("mosquitto")

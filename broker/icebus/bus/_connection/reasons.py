@@ -1,4 +1,4 @@
-"""Why there is no connection to the broker, in words that name what to do about it. Pure.
+"""Why there is no connection to the broker, in words that name what to do about it.
 
 Every such error has ``details['cause']``, one of :class:`Cause`, and ``details['remedy']``, with
 which its message ends.
@@ -18,6 +18,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from icebus.bus._broker_address.address import PLAIN_PORT, TLS_PORT, BrokerAddress
 from icebus.bus._connection.acknowledgements import NOT_AUTHORIZED
 from icebus.bus._connection.tcp import NoHandshake
+from icebus.bus._connection.tls import without_authorities
 from icebus.schemas.errors import BrokerUnavailable, IcebusError, NotAuthorized
 
 LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
@@ -147,6 +148,14 @@ def of_alert(address: BrokerAddress, error: ssl.SSLError) -> BrokerUnavailable |
             "has ended",
             "whoever runs the farm makes another: "
             f"icebus-broker renew {address.user} -o {address.user}.json",
+        )
+    if address.certificate is None:
+        return _error(
+            address,
+            Cause.CLIENT_CERTIFICATE,
+            f"the broker at {_where(address)} lets nobody in on this port without a certificate",
+            f"name its port for people, usually {TLS_PORT}; workers and controls use the "
+            "credentials that were made for them, certificate and key included",
         )
     return _error(
         address,
@@ -294,6 +303,8 @@ def _certificate(address: BrokerAddress, error: ssl.SSLCertVerificationError) ->
             "the authority that you were given is not the one which signed it; ask whoever runs "
             "the farm whether it was made anew"
         )
+    elif problem := without_authorities():
+        remedy = f"{problem}; {remedy}"
     if error.verify_code in (62, 63, 64):  # X509_V_ERR_HOSTNAME_, EMAIL_ and IP_ADDRESS_MISMATCH
         remedy = "use the host's name that stands in the certificate in the URL or profile"
     elif error.verify_code == 9:  # X509_V_ERR_CERT_NOT_YET_VALID

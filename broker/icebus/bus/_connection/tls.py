@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 import tempfile
 from pathlib import Path
 
 from icebus.schemas.errors import InvalidRequest
+
+AUTHORITIES = "SSL_CERT_FILE"
+"""The variable that names a file of authorities to OpenSSL, instead of the system's."""
+
+
+def without_authorities() -> str:
+    """What is wrong with the file that it names; OpenSSL says nothing of it. Empty when nothing."""
+    path = os.environ.get(AUTHORITIES)
+    if not path:
+        return ""
+    try:
+        ssl.create_default_context(cafile=path)
+    except ssl.SSLError as error:
+        return f"{AUTHORITIES} names {path!r}, which has no certificate ({_reason(error)})"
+    except OSError as error:
+        return f"{AUTHORITIES} names {path!r}, which can't be read ({error.strerror})"
+    return ""
 
 
 def client_context(ca: str | None, certificate: str | None, key: str | None) -> ssl.SSLContext:
