@@ -121,6 +121,8 @@ def icebus(
         (("reserve", "99999"), "COUNT must be at most"),
         (("reserve", "0"), "'count': must be at least 1"),
         (("reserve", "two"), "'count': must be an integer"),
+        (("reserve", "-n", "99999"), "COUNT must be at most"),
+        (("reserve", "2", "-n", "2"), "give how many once"),
         (("reserve", "--serial", "x y"), "--serial must be 1 to 64 letters, digits, _ or -"),
         (("reserve", "--serial", ""), "--serial must be 1 to 64"),
         (("reserve", "--kind", "a b"), "--kind must be 1 to 64"),

@@ -64,6 +64,10 @@ def reserve(
             autocompletion=complete_serial,
         ),
     ] = None,
+    number: Annotated[
+        int | None,
+        typer.Option("--count", "-n", min=1, help="How many, as other commands take it."),
+    ] = None,
     kind: Kind = KIND,
     arg: ReservationArgs = None,
     duration: Annotated[
@@ -107,6 +111,9 @@ def reserve(
       icebus reserve --serial 70B3D5A1 --serial 70B3D5A2
       icebus reserve 2 --kind KIND --arg NAME=VALUE
     """
+    if count is not None and number is not None:
+        raise typer.BadParameter("give how many once: as an argument or with --count")
+    count = number if count is None else count
     if count is not None and serial:
         raise typer.BadParameter("give either how many or which (--serial)")
     from icebus.client.cli.progress import queue_messages
