@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from icebus.control.watch import bounded_schemas
 from icebus.control.watch.kinds import Kind, KindLookup, read_kinds
 from icebus.schemas.components import KindInfo, WorkerKinds
 from icebus.schemas.errors import InvalidRequest, KindFailed
@@ -118,6 +119,69 @@ def test_given_a_schema_that_takes_long_when_a_hundred_requests_wait_then_it_is_
         with pytest.raises(KindFailed, match="lab1"):
             lookup.accepting("odd", {"x": number})
     assert len(checked) == 1
+
+
+class Clock:
+    """What time checks take, as the test says: at each look at it, that much has gone by."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.looks = 0
+        self.now = 0.0
+        self.takes: list[float] = []
+        monkeypatch.setattr(bounded_schemas, "thread_time", self.spend)
+        monkeypatch.setattr(bounded_schemas, "monotonic", lambda: self.now)
+
+    def spend(self) -> float:
+        self.looks += 1
+        self.now += self.takes.pop(0) if self.takes else 0.0
+        return self.now
+
+
+WINDOW = {"type": "object", "properties": {"window": {"type": "number"}}}
+LONG = 2 * bounded_schemas.MOST_SECONDS
+
+
+def test_given_a_pause_of_this_process_when_args_are_checked_then_they_are_looked_at_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asks = kind(WINDOW)
+    clock = Clock(monkeypatch)
+    # The first look says when a check began, the second what its first step took.
+    clock.takes = [0.0, LONG]
+    asks.check({"window": 1})
+
+    clock.takes = [0.0, LONG]
+    with pytest.raises(InvalidRequest, match="number"):
+        asks.check({"window": "wide"})
+
+
+def test_given_a_schema_that_was_followed_when_the_machine_is_slow_then_the_worker_decides(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asks = kind(WINDOW)
+    asks.check({})
+    clock = Clock(monkeypatch)
+    clock.takes = [0.0, LONG] * 2
+    asks.check({"window": "wide"})
+
+    clock.now += bounded_schemas.SLOW_FOR
+    with pytest.raises(InvalidRequest, match="number"):
+        asks.check({"window": "wide"})
+
+
+def test_given_a_schema_that_takes_long_by_itself_when_asked_often_then_it_is_followed_seldom(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asks = kind(WINDOW)
+    clock = Clock(monkeypatch)
+    clock.takes = [0.0, LONG] * 2
+    for number in range(100):
+        with pytest.raises(KindFailed, match="250 ms"):
+            asks.check({"window": number})
+    assert clock.looks == 4
+
+    clock.now += bounded_schemas.SLOW_FOR
+    asks.check({"window": 1})
 
 
 def test_given_a_pattern_that_only_python_reads_when_args_are_checked_then_the_worker_decides() -> (

@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from itertools import islice
-from time import thread_time
+from time import monotonic, thread_time
 from typing import Annotated, Any
 
 from jsonschema import Draft202012Validator
@@ -28,8 +28,12 @@ MOST_STEPS = 3_000
 """Keywords of a schema that are followed for one value: some 25 ms. What our kinds are asked with
 takes about ten."""
 
-MOST_SECONDS = 0.03
-"""Of our own time for one value, for steps that take longer than usual."""
+MOST_SECONDS = 0.25
+"""Of our own time for one value, for steps that take longer than usual. It is ten times what that
+many usual ones take: a collection of garbage and a slow machine count here, too."""
+
+SLOW_FOR = 10.0
+"""Seconds in which a schema is not followed again that took too much time, twice in a row."""
 
 LARGEST_SCHEMA = 16 << 10
 """Bytes of a schema as JSON; those of our kinds have some hundred. To see whether it is one at all
@@ -49,6 +53,10 @@ class TooMuchWork(Exception):
     """A schema is too large, or what it says of a value takes too long to follow."""
 
 
+class _TooSlow(Exception):
+    """It took more than `MOST_SECONDS`, for which not the schema alone can be the reason."""
+
+
 class _Steps:
     """What is left to one check. Control checks on one thread."""
 
@@ -62,7 +70,7 @@ def _counted(keyword: _Keyword) -> _Keyword:
         if _Steps.left < 0:
             raise TooMuchWork(f"it takes more than {MOST_STEPS} steps for this")
         if thread_time() > _Steps.until:
-            raise TooMuchWork(f"it takes more than {MOST_SECONDS * 1e3:g} ms for this")
+            raise _TooSlow
         yield from keyword(validator, value, instance, schema) or ()
 
     return follow
@@ -169,13 +177,34 @@ class BoundedSchema:
         # An empty registry: what a worker publishes must not make us fetch anything.
         registry: Registry[Any] = Registry()
         self._validator = _Validator(schema, registry=registry)
+        self._followed = False
+        self._slow_until = -math.inf
 
     def errors(self, value: Any, most: int) -> list[ValidationError]:
         """What is wrong with a value, as many mistakes at most.
 
+        Where time runs out, which on a busy machine it may with any schema, it is tried once more.
+        If it does again, of a schema that could be followed before nothing is found, and the worker
+        decides.
+
         Raises:
-            TooMuchWork: it takes too long to find out.
+            TooMuchWork: it takes too many steps to find out, or too long with a schema that was
+                never followed to its end.
             Exception: the schema refers to what is not there, or to itself for ever.
         """
+        if monotonic() >= self._slow_until:
+            for _ in range(2):
+                try:
+                    found = self._follow(value, most)
+                except _TooSlow:
+                    continue
+                self._followed = True
+                return found
+            self._slow_until = monotonic() + SLOW_FOR
+        if self._followed:
+            return []
+        raise TooMuchWork(f"it takes more than {MOST_SECONDS * 1e3:g} ms for this")
+
+    def _follow(self, value: Any, most: int) -> list[ValidationError]:
         _Steps.left, _Steps.until = MOST_STEPS, thread_time() + MOST_SECONDS
         return list(islice(self._validator.iter_errors(value), most))
