@@ -16,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from tests import containers
 from tests import postgresql as postgresql_server
+from tests.order import reorder
 
 from icebus.broker.access import Principal
 from icebus.broker.embedded import EmbeddedBroker
@@ -54,6 +55,10 @@ WHOLE_FARMS = frozenset({"deploy", "examples", "farm", "faults"})
 """Folders whose tests bring up farms, or build images."""
 
 
+FARMS_AMONG_OTHERS = frozenset({*WHOLE_FARMS, "browser", "docs"})
+"""Folders whose tests keep a machine busy for seconds each."""
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     """``--quick``: the tests that a contributor runs at every save."""
     parser.addoption(
@@ -68,7 +73,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With ``--quick``, leave out what starts programs or is marked as slow."""
+    """With ``--quick``, leave out what starts programs or is marked as slow.
+
+    On several processes, those that bring up farms begin evenly among the others.
+    """
+    if os.environ.get("PYTEST_XDIST_WORKER"):
+        reorder(items, FARMS_AMONG_OTHERS)
     if not config.getoption("--quick"):
         return
     slow = [item for item in items if _is_slow(item)]

@@ -74,7 +74,7 @@ def test_when_nobody_answers_then_the_deadline_is_the_error(connect: Any) -> Non
     began = time.monotonic()
     with pytest.raises(DeadlineExceeded, match="is it running"):
         ask(requester(connect("alice")), seconds=0.3)
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 10
 
 
 def test_when_the_broker_is_away_then_the_deadline_error_says_so(

@@ -86,7 +86,7 @@ def test_when_the_password_is_wrong_then_connecting_fails_quickly(
     began = time.monotonic()
     with pytest.raises(NotAuthorized, match=f"'{user}'") as caught:
         bus.connect(Deadline.after(30))
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 15
     assert password not in caught.value.message or not password
     assert not bus.connected
 
@@ -105,7 +105,7 @@ def test_when_something_else_listens_then_connecting_ends_at_its_deadline(
         began = time.monotonic()
         with pytest.raises(BrokerUnavailable, match="MQTT 5"):
             Bus(address, "alice").connect(Deadline.after(0.3))
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 15
 
 
 def test_when_the_broker_comes_up_late_then_connecting_waits_for_it(

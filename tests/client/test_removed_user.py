@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
 
     from icebus.broker.embedded import EmbeddedBroker
 
-WITHIN = 5.0
-"""Seconds from the removal to the error."""
+WITHIN = 15.0
+"""Seconds from the removal to the error, on a busy machine."""
 
 
 @contextmanager
@@ -90,13 +91,15 @@ def test_given_a_request_under_way_when_the_user_is_removed_then_it_fails_and_so
     broker: EmbeddedBroker, control: ScriptedControl, alice: PulseCountClient
 ) -> None:
     control.refuse_only = "nothing"
-    control.before = lambda operation: time.sleep(6) if operation == "devices" else None
+    over = threading.Event()
+    control.before = lambda operation: over.wait(40) if operation == "devices" else None
     with refused_in_time(broker, lambda: True):
         alice.devices()
+    over.set()
     began = time.monotonic()
     with pytest.raises(NotAuthorized):
         alice.reservations()
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 10
 
 
 def test_given_handlers_only_when_the_user_is_removed_then_they_are_told(

@@ -64,7 +64,7 @@ class Host:
                 answers.put((error, 0))
 
         self.loop.post(run)
-        answer, took = answers.get(timeout=5)
+        answer, took = answers.get(timeout=30)
         if isinstance(answer, Exception):
             raise answer
         assert took < 1, "the loop was blocked"
