@@ -41,15 +41,8 @@ class Farm:
         return environment_of(self.home)
 
 
-@pytest.fixture(scope="session")
-def pycache(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Where programs keep their compiled modules, for all processes of this run of tests."""
-    base = tmp_path_factory.getbasetemp()
-    return str((base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / "pycache")
-
-
 @pytest.fixture(scope="module")
-def farm(tmp_path_factory: pytest.TempPathFactory, pycache: str) -> Iterator[Farm]:
+def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
     """The farm that `icebus up` in the documents brings up, for all documents."""
     try:
         find_program("mosquitto")
@@ -58,7 +51,7 @@ def farm(tmp_path_factory: pytest.TempPathFactory, pycache: str) -> Iterator[Far
             raise
         pytest.skip(missing.message)
     home = tmp_path_factory.mktemp("home")
-    environment = {**environment_of(home), "PYTHONPYCACHEPREFIX": pycache}
+    environment = environment_of(home)
     log = home / "up.log"
     argv = [str(BIN / word) if word == "icebus" else word for word in quick(UP).split()]
     with log.open("w") as output:
@@ -80,7 +73,6 @@ def farm(tmp_path_factory: pytest.TempPathFactory, pycache: str) -> Iterator[Far
 def reader(
     farm: Farm,
     tmp_path: Path,
-    pycache: str,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> Iterator[Reader]:
@@ -88,8 +80,7 @@ def reader(
     folder = tmp_path / "folder"
     folder.mkdir()
     (folder / "examples").symlink_to(ROOT / "examples")
-    environment = {**farm.environment, "PYTHONPYCACHEPREFIX": pycache}
-    made = Reader(folder, environment, monkeypatch, capsys)
+    made = Reader(folder, farm.environment, monkeypatch, capsys)
     with contextlib.closing(made):
         yield made
     until = time.monotonic() + TIMEOUT

@@ -27,16 +27,15 @@ TIMEOUT = 60.0
 class Machine:
     """A home of its own, in which `icebus` runs."""
 
-    def __init__(self, home: Path, pycache: Path) -> None:
+    def __init__(self, home: Path) -> None:
         self.home = home
         self.environment = {
             **{k: v for k, v in os.environ.items() if not k.startswith("ICEBUS_")},
             "HOME": str(home),
             "XDG_STATE_HOME": str(home / "state"),
             "TMPDIR": str(home),
-            # Compiled once for all the programs that these tests start.
-            "PYTHONPYCACHEPREFIX": str(pycache),
         }
+        # What script/bootstrap has compiled is used; what it has not, is compiled once.
         self.environment.pop("PYTHONDONTWRITEBYTECODE", None)
 
     @property
@@ -131,24 +130,17 @@ def wait_until(condition: Callable[[], bool], seconds: float = TIMEOUT) -> None:
         time.sleep(0.02)
 
 
-@pytest.fixture(scope="session")
-def pycache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where programs keep their compiled modules, for all processes of this run of tests."""
-    base = tmp_path_factory.getbasetemp()
-    return (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / "pycache"
-
-
 @pytest.fixture
-def machine(tmp_path: Path, pycache: Path, mosquitto: None) -> Machine:
+def machine(tmp_path: Path, mosquitto: None) -> Machine:
     """A machine on which nothing runs yet."""
-    return Machine(tmp_path, pycache)
+    return Machine(tmp_path)
 
 
 @pytest.fixture(scope="module")
-def farm(tmp_path_factory: pytest.TempPathFactory, pycache: Path) -> Iterator[Up]:
+def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     """A farm of three quick boards, shared by the tests of a module."""
     home = tmp_path_factory.mktemp("machine")
-    with Machine(home, pycache).up(
+    with Machine(home).up(
         "--boards", "3", "--window", "0.05", "--seed", "7", "--user", "ann", "--user", "ben"
     ) as up:
         yield up

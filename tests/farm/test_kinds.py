@@ -25,10 +25,10 @@ HERTZ = (2000, 8000, 32000)
 
 
 @pytest.fixture(scope="module")
-def farm(tmp_path_factory: pytest.TempPathFactory, pycache: Path) -> Iterator[Up]:
+def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     """A farm of two boards as they come."""
     home = tmp_path_factory.mktemp("machine")
-    with Machine(home, pycache).up("--boards", "2", "--seed", "7", "--user", "ann") as up:
+    with Machine(home).up("--boards", "2", "--seed", "7", "--user", "ann") as up:
         yield up
 
 

@@ -15,8 +15,8 @@ CIRCUIT = Path(__file__).parents[2] / "examples" / "circuits" / "pulse_2khz.bin"
 
 
 @pytest.fixture(scope="module")
-def up(tmp_path_factory: pytest.TempPathFactory, pycache: Path) -> Iterator[Up]:
-    machine = Machine(tmp_path_factory.mktemp("home"), pycache)
+def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    machine = Machine(tmp_path_factory.mktemp("home"))
     with machine.up("--boards", "1", "--speedup", "50") as farm:
         yield farm
 
