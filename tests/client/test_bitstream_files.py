@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from icebus.client.cli import bitstream_reading
-from icebus.client.cli.bitstream_files import find_files, names_of, natural_key
-from icebus.client.cli.bitstream_reading import BitstreamFiles, open_files
-from icebus.client.cli.expected import Expected
+from icebus.client.cli.commands.evaluating import bitstream_reading
+from icebus.client.cli.commands.evaluating.bitstream_files import find_files, names_of, natural_key
+from icebus.client.cli.commands.evaluating.bitstream_reading import BitstreamFiles, open_files
+from icebus.client.cli.commands.evaluating.expected import Expected
 from icebus.schemas.errors import InvalidRequest
 
 if TYPE_CHECKING:

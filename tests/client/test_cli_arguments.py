@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from pydantic import BaseModel, ConfigDict, Field
 
-from icebus.client.cli.arguments import coerce, parse, parse_named
-from icebus.client.cli.signatures import fields, limits_of, signature, type_of, types
+from icebus.client.cli.json_schemas.arguments import coerce, parse, parse_named
+from icebus.client.cli.json_schemas.signatures import fields, limits_of, signature, type_of, types
 from icebus.schemas.errors import InvalidRequest
 from icebus.schemas.files import MAX_FILE_SIZE, File, sha256_of
 from icebus.schemas.ids import Id

@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from icebus.client.cli.device_details import as_text, chosen_devices, details
-from icebus.client.cli.device_rows import as_row
-from icebus.client.cli.device_watch import as_line, changes, cropped, picture
+from icebus.client.cli.commands.farm.device_details import as_text, chosen_devices, details
+from icebus.client.cli.commands.farm.device_rows import as_row
+from icebus.client.cli.commands.farm.device_watch import as_line, changes, cropped, picture
 from icebus.schemas.devices import DeviceReport, DeviceState
 from icebus.schemas.operations.reservations import KnownDevice
 

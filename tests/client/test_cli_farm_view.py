@@ -12,8 +12,8 @@ from icebus.broker.embedded import EmbeddedBroker
 from icebus.bus import Bus, Will
 from icebus.client._offers import Offer, find, find_method, merge
 from icebus.client._survey import Survey, survey
-from icebus.client.cli.commands import kinds as cli
-from icebus.client.cli.commands.workers import as_row
+from icebus.client.cli.commands.farm import kinds as cli
+from icebus.client.cli.commands.farm.workers import as_row
 from icebus.schemas.components import (
     EventInfo,
     Heartbeat,

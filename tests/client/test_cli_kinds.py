@@ -15,14 +15,14 @@ import typer
 from tests.client.frequency import KIND, FrequencyWorker, offer
 from tests.command_line import Icebus, in_this_process
 
-from icebus.client.cli.completion import (
+from icebus.client.cli.commands.results.outcomes import TIMES, OutcomePrinter
+from icebus.client.cli.commands.results.plotting import MOST_WAVEFORMS, Plot, with_waveform
+from icebus.client.cli.json_schemas.kinds import columns, measured_fields
+from icebus.client.cli.options.completion import (
     complete_measurement_argument,
     complete_measuring_kind,
     complete_reservation_argument,
 )
-from icebus.client.cli.kind_schemas import columns, measured_fields
-from icebus.client.cli.outcomes import TIMES, OutcomePrinter
-from icebus.client.cli.plotting import MOST_WAVEFORMS, Plot, with_waveform
 from icebus.schemas.components import EventInfo, KindInfo, MethodInfo
 from icebus.schemas.installation import install_extra
 from icebus.schemas.kinds.pulsecount import PulseCountResult

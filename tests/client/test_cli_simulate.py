@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 from tests.command_line import Done, Icebus, in_this_process
 
-from icebus.client.cli.commands import simulate as command
-from icebus.client.cli.commands.simulate import FIELDS
+from icebus.client.cli.commands.circuits import simulate as command
+from icebus.client.cli.commands.circuits.simulate import FIELDS
 from icebus.schemas.installation import install_extra
 
 ROOT = Path(__file__).parents[2]

@@ -16,14 +16,15 @@ import pytest
 from hypothesis import given
 
 from icebus.client import Waiting
-from icebus.client.cli import exit_codes, main, output
+from icebus.client.cli import exit_codes, main
 from icebus.client.cli.app import PANELS, app
 from icebus.client.cli.commands import admin
-from icebus.client.cli.commands.reservations import by_reservation
+from icebus.client.cli.commands.reserving.reservations import by_reservation
 from icebus.client.cli.durations import parse_duration
 from icebus.client.cli.help_text import reflow
-from icebus.client.cli.output import Column, Format, can_draw, csv_line, print_rows, table
-from icebus.client.cli.progress import queue_place_text
+from icebus.client.cli.output import printing as output
+from icebus.client.cli.output.printing import Column, Format, can_draw, csv_line, print_rows, table
+from icebus.client.cli.output.progress import queue_place_text
 from icebus.schemas import errors
 from icebus.schemas.errors import IcebusError
 from icebus.schemas.message import now

@@ -9,8 +9,8 @@ import typer
 from typer.testing import CliRunner
 
 from icebus.client.cli.app import app
-from icebus.client.cli.common_options import with_common_options
 from icebus.client.cli.connecting import FARM
+from icebus.client.cli.options.common_options import with_common_options
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,8 @@ def test_given_v_wherever_it_stands_then_that_much_is_logged(
 ) -> None:
     levels: list[int] = []
     monkeypatch.setattr(
-        "icebus.client.cli.common_options.log_to_stderr", lambda level, _: levels.append(level)
+        "icebus.client.cli.options.common_options.log_to_stderr",
+        lambda level, _: levels.append(level),
     )
     done = CliRunner().invoke(app, [*before, "circuit", "no frequency", *behind])
 

@@ -10,8 +10,8 @@ import pytest
 import typer
 
 from icebus.client import GenericMeasuringClient
-from icebus.client.cli.commands.reservations import chosen_reservation
-from icebus.client.cli.evaluating import BoardRequest, holding
+from icebus.client.cli.commands.evaluating.measuring import BoardRequest, holding
+from icebus.client.cli.commands.reserving.reservations import chosen_reservation
 from icebus.schemas.message import now
 from icebus.schemas.operations.reservations import (
     HeldDevice,

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from icebus.client.cli.app import app
-from icebus.client.cli.outcomes import as_row
-from icebus.client.cli.timeline_plot import drawing_timeline
-from icebus.client.cli.timeline_rows import (
+from icebus.client.cli.commands.results.outcomes import as_row
+from icebus.client.cli.commands.results.timeline_plot import drawing_timeline
+from icebus.client.cli.commands.results.timeline_rows import (
     NoTimelineError,
     board_uses,
     gaps,

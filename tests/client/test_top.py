@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from icebus.client.cli import top_state
-from icebus.client.cli.keys import letters
-from icebus.client.cli.top_state import TopState
-from icebus.client.cli.top_view import allot, view
+from icebus.client.cli.commands.farm import top_state
+from icebus.client.cli.commands.farm.keys import letters
+from icebus.client.cli.commands.farm.top_state import TopState
+from icebus.client.cli.commands.farm.top_view import allot, view
 from icebus.schemas.components import (
     ControlState,
     Heartbeat,

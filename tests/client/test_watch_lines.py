@@ -8,7 +8,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from icebus.client.cli.watch_lines import LineWriter, Senders
+from icebus.client.cli.commands.farm.watch_lines import LineWriter, Senders
 
 
 def told(writer: LineWriter, what: str, data: object, **ids: str) -> str:

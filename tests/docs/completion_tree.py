@@ -14,7 +14,7 @@ from icebus.client.cli.app import app
 from icebus.client.cli.completing.candidates import COMPLETERS
 from icebus.client.cli.completing.command_tree import TREE
 from icebus.client.cli.completing.shells import tidy
-from icebus.client.cli.completion import FIXED
+from icebus.client.cli.options.completion import FIXED
 from icebus.schemas import topics
 
 

@@ -11,45 +11,35 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from icebus.client.cli.commands import (
-    admin,
-    call,
-    circuit,
-    dashboard,
-    devices,
-    doctor,
-    down,
+from icebus.client.cli.commands import admin
+from icebus.client.cli.commands.account import login, profiles, whoami
+from icebus.client.cli.commands.circuits import circuit, simulate
+from icebus.client.cli.commands.evaluating import (
     evaluate,
-    history,
-    kinds,
-    limits,
-    login,
-    logs,
     map,  # noqa: A004 - the command's name
-    offers,
-    profiles,
-    reboot,
-    reservations,
-    results,
-    simulate,
-    status,
-    timeline,
-    top,
-    up,
-    watch,
-    whoami,
-    workers,
 )
-from icebus.client.cli.commands import (
-    run as holding,
-)
-from icebus.client.cli.common_options import Farm, Verbose, log_verbosely, with_common_options
+from icebus.client.cli.commands.farm import devices, history, kinds, logs, top, watch, workers
+from icebus.client.cli.commands.reserving import call, limits, offers, reboot, reservations
+from icebus.client.cli.commands.reserving import run as holding
+from icebus.client.cli.commands.results import results, timeline
+from icebus.client.cli.commands.this_machine import dashboard, doctor, down, status, up
 from icebus.client.cli.connecting import FARM
 from icebus.client.cli.exit_codes import EXIT_CODES, FAILED, INTERRUPTED, USAGE, describe
 from icebus.client.cli.help_text import reflow
-from icebus.client.cli.output import print_line, print_message
+from icebus.client.cli.options.common_options import (
+    Farm,
+    Verbose,
+    log_verbosely,
+    with_common_options,
+)
+from icebus.client.cli.output.printing import print_line, print_message
+from icebus.client.cli.output.streams import (
+    OutputError,
+    drop_output,
+    has_reader,
+    open_standard_streams,
+)
 from icebus.client.cli.running_command import Command, called
-from icebus.client.cli.streams import OutputError, drop_output, has_reader, open_standard_streams
 
 if TYPE_CHECKING:
     from icebus.schemas.errors import IcebusError

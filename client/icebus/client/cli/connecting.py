@@ -6,7 +6,7 @@ from contextvars import ContextVar
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from icebus.client.cli.output import print_message
+from icebus.client.cli.output.printing import print_message
 from icebus.schemas.wording import show_duration
 
 if TYPE_CHECKING:

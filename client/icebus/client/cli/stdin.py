@@ -10,7 +10,7 @@ from pathlib import Path
 
 import typer
 
-from icebus.client.cli.output import print_message
+from icebus.client.cli.output.printing import print_message
 
 TOLD_AFTER = 2.0
 """Seconds of silence; programs that write to a pipe have begun by then."""

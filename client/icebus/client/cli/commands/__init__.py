@@ -1,1 +1,1 @@
-"""The commands of ``icebus``, one module each."""
+"""The commands of ``icebus``, by what they are about; beside each stands what it needs alone."""

@@ -8,9 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from icebus.client.cli.completion import complete_any_reservation, complete_serial, complete_worker
 from icebus.client.cli.connecting import FARM
-from icebus.client.cli.output import print_line, print_message
+from icebus.client.cli.options.completion import (
+    complete_any_reservation,
+    complete_serial,
+    complete_worker,
+)
+from icebus.client.cli.output.printing import print_line, print_message
 from icebus.schemas.wording import counted, said_of
 
 if TYPE_CHECKING:

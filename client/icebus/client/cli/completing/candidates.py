@@ -137,7 +137,7 @@ def measurement_arguments(farm: Retained, _user: str, given: Given, _begun: str)
     """What a measurement takes, of the kind that was named."""
 
     def schema_of(info: Mapping[str, Any]) -> Mapping[str, Any]:
-        from icebus.client.cli.signatures import resolve
+        from icebus.client.cli.json_schemas.signatures import resolve
 
         evaluate = info["methods"]["evaluate"]["args"]
         return resolve(evaluate["properties"]["args"], evaluate.get("$defs", {}))
@@ -225,7 +225,7 @@ def _described(info: Mapping[str, Any], name: str) -> dict[str, Mapping[str, Any
 def _fields(
     farm: Retained, given: Given, schema_of: Callable[[Mapping[str, Any]], Mapping[str, Any]]
 ) -> Candidates:
-    from icebus.client.cli.signatures import fields, type_of
+    from icebus.client.cli.json_schemas.signatures import fields, type_of
 
     for kind, info in _kinds(farm):
         if given.get("kind") not in (None, kind):

@@ -1,0 +1,1 @@
+"""``circuit``, ``simulate``: circuits without a farm, built from sources and simulated."""

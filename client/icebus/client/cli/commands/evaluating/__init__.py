@@ -1,0 +1,1 @@
+"""``evaluate``, ``map``: bitstreams from files onto boards, and their outcomes as they come."""

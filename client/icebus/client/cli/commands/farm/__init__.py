@@ -1,0 +1,1 @@
+"""``devices``, ``workers``, ``kinds``, ``top``, ``watch``, ``history``, ``logs``: how a farm is."""

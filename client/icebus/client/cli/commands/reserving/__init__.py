@@ -1,0 +1,1 @@
+"""``reserve``, ``run``, ``transfer``, ``reboot``, ``call``: boards that one wants or holds."""

@@ -1,0 +1,1 @@
+"""``up``, ``down``, ``status``, ``dashboard``, ``doctor``: what runs on this machine."""

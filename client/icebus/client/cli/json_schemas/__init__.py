@@ -1,0 +1,1 @@
+"""JSON Schemas that workers publish of kinds and methods: told to people, followed by words."""
