@@ -21,7 +21,7 @@ import typer
 from bench.flood_topics import Flood, messages
 from bench.held_topics import HeldFlood, held_messages, read_held
 from icebus.bus import BrokerAddress
-from icebus.schemas.signals import wait_told
+from icebus.schemas.programs.signals import wait_told
 
 BATCH = 100
 """Messages handed to the system at once, where nothing limits them."""

@@ -23,7 +23,7 @@ from icebus.broker.embedded import EmbeddedBroker
 from icebus.broker.mosquitto import find_program
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import ProgramMissing
-from icebus.schemas.logs import BoundedHandler
+from icebus.schemas.programs.logs import BoundedHandler
 from icebus.schemas.topics import Role
 
 if TYPE_CHECKING:

@@ -45,7 +45,7 @@ def owner_of_private(name: str) -> str | None:
     [
         ("icebus.bus.Bus", None),
         ("icebus.bus._bus.Bus", "icebus.bus"),
-        ("icebus.client._evaluating.run.Run", "icebus.client"),
+        ("icebus.client._evaluating.running.run.Run", "icebus.client"),
         ("icebus.schemas.ids._ID", "icebus.schemas.ids"),
         ("icebus.client.__version__", None),
     ],

@@ -16,7 +16,7 @@ from icebus.broker.service import requests
 from icebus.broker.service.departures import MOST_OF_USER, OfUsers
 from icebus.broker.service.service import BrokerService
 from icebus.bus import Bus, Requester
-from icebus.client._evaluating.tally import Tally
+from icebus.client._evaluating.reporting.tally import Tally
 from icebus.schemas.calls import Request
 from icebus.schemas.components import ClientState, Presence, Principals
 from icebus.schemas.deadline import Deadline

@@ -16,8 +16,8 @@ from icebus.bus._log.choice import AT_ONCE, Choice
 from icebus.bus._log.publisher import WAITING
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.log_records import LogRecord, RecentLog
-from icebus.schemas.logs import BoundedHandler
 from icebus.schemas.message import decode
+from icebus.schemas.programs.logs import BoundedHandler
 from icebus.schemas.topics import LOG, LOG_RECENT, Role
 
 log = logging.getLogger("icebus.test")

@@ -19,7 +19,7 @@ __all__ = ["connect", "eventually"]
 @pytest.fixture(autouse=True)
 def _short_absence(monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers that are lost for good are waited for, but not for seconds."""
-    monkeypatch.setattr("icebus.client._evaluating.run_state.WORKER_AWAY", 0.5)
+    monkeypatch.setattr("icebus.client._evaluating.running.run_state.WORKER_AWAY", 0.5)
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from icebus.client._evaluating.any_board import ATTEMPTS, AnyBoard
-from icebus.client._evaluating.board_queue import EvaluateCall, Evaluation
-from icebus.client._evaluating.distribution import FailedEvaluation
+from icebus.client._evaluating.distribution.any_board import ATTEMPTS, AnyBoard
+from icebus.client._evaluating.distribution.board_queue import EvaluateCall, Evaluation
+from icebus.client._evaluating.distribution.distribution import FailedEvaluation
 from icebus.schemas.errors import (
     BitstreamUnsupported,
     DeviceFailed,

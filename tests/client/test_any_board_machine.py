@@ -8,9 +8,15 @@ import hypothesis.strategies as st
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from icebus.client._evaluating.any_board import AHEAD_EACH, ATTEMPTS, MAX_DEPTH, SPREAD, AnyBoard
-from icebus.client._evaluating.board_queue import EvaluateCall, Evaluation
-from icebus.client._evaluating.distribution import FailedEvaluation
+from icebus.client._evaluating.distribution.any_board import (
+    AHEAD_EACH,
+    ATTEMPTS,
+    MAX_DEPTH,
+    SPREAD,
+    AnyBoard,
+)
+from icebus.client._evaluating.distribution.board_queue import EvaluateCall, Evaluation
+from icebus.client._evaluating.distribution.distribution import FailedEvaluation
 from icebus.schemas.errors import (
     BitstreamUnsupported,
     MeasurementFailed,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from icebus.client import PulseCountClient
-from icebus.client._evaluating import timeouts
+from icebus.client._evaluating.running import timeouts
 
 if TYPE_CHECKING:
     from tests.client.scripted_control import ScriptedControl

@@ -25,7 +25,7 @@ from icebus.client.circuits.tools import PROGRAMS, BuildFailed, Tools, build, bu
 from icebus.fpga import simulate
 from icebus.schemas.boards import bitstream
 from icebus.schemas.errors import InvalidRequest, ProgramMissing
-from icebus.schemas.installation import install_extra
+from icebus.schemas.programs.installation import install_extra
 
 pytestmark = pytest.mark.slow
 

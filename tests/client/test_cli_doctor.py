@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from icebus.bus import BrokerAddress
-from icebus.client._farm_directory import lock_path
-from icebus.client._profile import Profile
-from icebus.client._survey import Survey
+from icebus.client._farm.survey import Survey
+from icebus.client._profiles.farm_directory import lock_path
+from icebus.client._profiles.profile import Profile
 from icebus.client.doctor import farm, machine
 from icebus.client.doctor.finding import Finding, Level
 from icebus.client.doctor.machine import Directory, Leftovers

@@ -10,8 +10,8 @@ from hypothesis import given
 
 from icebus.broker.embedded import EmbeddedBroker
 from icebus.bus import Bus, Will
-from icebus.client._offers import Offer, find, find_method, merge
-from icebus.client._survey import Survey, survey
+from icebus.client._farm.offers import Offer, find, find_method, merge
+from icebus.client._farm.survey import Survey, survey
 from icebus.client.cli.commands.farm import kinds as cli
 from icebus.client.cli.commands.farm.workers import as_row
 from icebus.schemas.components import (

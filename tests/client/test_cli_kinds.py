@@ -24,10 +24,10 @@ from icebus.client.cli.options.completion import (
     complete_reservation_argument,
 )
 from icebus.schemas.components import EventInfo, KindInfo, MethodInfo
-from icebus.schemas.installation import install_extra
 from icebus.schemas.kinds.pulsecount import PulseCountResult
 from icebus.schemas.kinds.variance import VarianceMeasurement, VarianceResult
 from icebus.schemas.message import now
+from icebus.schemas.programs.installation import install_extra
 
 if TYPE_CHECKING:
     from tests.client.scripted_control import ScriptedControl

@@ -18,7 +18,7 @@ from tests.command_line import Done, Icebus, in_this_process
 
 from icebus.client.cli.commands.circuits import simulate as command
 from icebus.client.cli.commands.circuits.simulate import FIELDS
-from icebus.schemas.installation import install_extra
+from icebus.schemas.programs.installation import install_extra
 
 ROOT = Path(__file__).parents[2]
 CORPUS = ROOT / "tests" / "fpga" / "corpus"

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from icebus.client._farm_directory import profile_path
-from icebus.client._profile import Profile, default_profile_path, find_address
-from icebus.client._saved_profiles import SavedProfiles
+from icebus.client._profiles.farm_directory import profile_path
+from icebus.client._profiles.profile import Profile, default_profile_path, find_address
+from icebus.client._profiles.saved_profiles import SavedProfiles
 from icebus.client.cli.completing.candidates import COMPLETERS
 from icebus.client.cli.completing.command_tree import find_wanted, read_tree
 from icebus.client.cli.completing.retained import Retained

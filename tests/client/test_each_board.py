@@ -9,9 +9,9 @@ import pytest
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from icebus.client._evaluating.board_queue import EvaluateCall, Evaluation
-from icebus.client._evaluating.distribution import FailedEvaluation
-from icebus.client._evaluating.each_board import AHEAD, DEPTH, SPREAD, EachBoard
+from icebus.client._evaluating.distribution.board_queue import EvaluateCall, Evaluation
+from icebus.client._evaluating.distribution.distribution import FailedEvaluation
+from icebus.client._evaluating.distribution.each_board import AHEAD, DEPTH, SPREAD, EachBoard
 from icebus.schemas.errors import DeviceFailed, MeasurementFailed
 
 BOARDS = ("a", "b", "c")

@@ -17,8 +17,8 @@ from icebus.broker.embedded import EmbeddedBroker
 from icebus.broker.service.service import BrokerService
 from icebus.bus import BrokerAddress, Bus
 from icebus.client import Client
-from icebus.client._endings import Ending, endings
-from icebus.client._profile import Profile
+from icebus.client._profiles.endings import Ending, endings
+from icebus.client._profiles.profile import Profile
 from icebus.client.cli.once_a_day import first_today
 from icebus.client.doctor.farm import check_account
 from icebus.schemas.deadline import Deadline

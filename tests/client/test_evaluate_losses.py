@@ -14,11 +14,11 @@ from tests.client.background import in_background
 from tests.client.outcomes import by_board_and_bitstream
 
 from icebus.client import EvaluationsFailed, Failure, PulseCountClient, PulseCountResult
-from icebus.client._evaluating.acknowledging import Acknowledger
 from icebus.client._evaluating.bitstreams import Item
-from icebus.client._evaluating.each_board import EachBoard
+from icebus.client._evaluating.distribution.each_board import EachBoard
 from icebus.client._evaluating.options import Options
-from icebus.client._evaluating.run import Run
+from icebus.client._evaluating.running.acknowledging import Acknowledger
+from icebus.client._evaluating.running.run import Run
 from icebus.client.kinds.pulsecount import PulseCountOutcome
 from icebus.schemas.components import WorkerPhase
 from icebus.schemas.deadline import Deadline

@@ -16,9 +16,9 @@ from tests.client.scripted_worker import ScriptedWorker
 
 from icebus.broker.embedded import EmbeddedBroker
 from icebus.client import Bitstream, PulseCountClient
-from icebus.client._evaluating.board_calls import BoardCalls
 from icebus.client._evaluating.boards import MeasuringBoards
-from icebus.client._evaluating.each_board import EachBoard
+from icebus.client._evaluating.distribution.each_board import EachBoard
+from icebus.client._evaluating.running.board_calls import BoardCalls
 from icebus.client._json_values import json_object
 from icebus.schemas.errors import BitstreamInvalid, InternalError, InvalidRequest, RemoteError
 

@@ -10,7 +10,7 @@ from datetime import timedelta
 import pytest
 
 from icebus.client import _listed as listed
-from icebus.client._survey import Survey
+from icebus.client._farm.survey import Survey
 from icebus.schemas.components import WorkerPhase, WorkerState
 from icebus.schemas.devices import DeviceReport, DeviceState
 from icebus.schemas.message import now

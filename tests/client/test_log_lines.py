@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from icebus.client._log_lines import LogFeed, LogLine, SenderLimit, Wanted
+from icebus.client._logs.lines import LogFeed, LogLine, SenderLimit, Wanted
 from icebus.client.cli.commands.farm.logs import as_row, as_text
 from icebus.schemas.errors import InvalidRequest
 from icebus.schemas.log_records import MOST_RECENT, LogRecord, RecentLog, RecordLevel

@@ -10,7 +10,7 @@ from tests.connections import published
 
 from icebus.broker.embedded import EmbeddedBroker
 from icebus.client import Client
-from icebus.client import _log_stream as log_stream
+from icebus.client._logs import stream as log_stream
 from icebus.schemas.components import WorkerPhase, WorkerState
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import ClientClosed, InvalidRequest, WrongRole

@@ -19,10 +19,10 @@ from icebus.broker.directory import BrokerDirectory
 from icebus.broker.embedded import EmbeddedBroker
 from icebus.broker.service.service import BrokerService
 from icebus.bus import BrokerAddress, Bus, Invitation, Requester
-from icebus.client._account import choose_password, settle
-from icebus.client._login import log_in
-from icebus.client._profile import Profile, find_address
-from icebus.client._saved_profiles import SavedProfiles
+from icebus.client._profiles.account import choose_password, settle
+from icebus.client._profiles.login import log_in
+from icebus.client._profiles.profile import Profile, find_address
+from icebus.client._profiles.saved_profiles import SavedProfiles
 from icebus.client.cli.app import app
 from icebus.schemas.calls import Request
 from icebus.schemas.deadline import Deadline

@@ -16,7 +16,7 @@ import pytest
 from tests.client.background import in_background
 
 from icebus.client import EvaluationsFailed, Failure, Progress, PulseCountClient, Result
-from icebus.client._evaluating.any_board import MAX_DEPTH
+from icebus.client._evaluating.distribution.any_board import MAX_DEPTH
 from icebus.client.kinds.pulsecount import Boards
 from icebus.schemas.components import WorkerPhase
 from icebus.schemas.deadline import Deadline

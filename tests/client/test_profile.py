@@ -9,13 +9,18 @@ from pathlib import Path
 import pytest
 
 from icebus.bus._connection.reasons import of_exception
-from icebus.client._farm_directory import (
+from icebus.client._profiles.farm_directory import (
     lock_path,
     profile_path,
     state_directory,
     usual_directory,
 )
-from icebus.client._profile import Profile, default_profile_path, find_address, find_profile
+from icebus.client._profiles.profile import (
+    Profile,
+    default_profile_path,
+    find_address,
+    find_profile,
+)
 from icebus.schemas.errors import InvalidRequest, NoProfile
 
 URL = "mqtt://alice:secret@127.0.0.1:1883/icebus/v1"

@@ -12,8 +12,8 @@ import pytest
 from tests.client.background import in_background
 
 from icebus.client import Progress, PulseCountClient
-from icebus.client._evaluating.notebook_bar import NotebookBar, in_notebook, in_words
-from icebus.client._evaluating.progress import Report, bar
+from icebus.client._evaluating.reporting.notebook_bar import NotebookBar, in_notebook, in_words
+from icebus.client._evaluating.reporting.progress import Report, bar
 
 if TYPE_CHECKING:
     from tests.client.scripted_worker import ScriptedWorker
@@ -25,7 +25,7 @@ def test_given_a_run_whose_board_goes_away_then_the_user_s_function_is_told_once
     circuits: list[Path],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("icebus.client._evaluating.run.TICK", 0.02)
+    monkeypatch.setattr("icebus.client._evaluating.running.run.TICK", 0.02)
     told: list[Progress] = []
     w1.measure = False
     with alice.reserve(serials=["d1"]) as boards:

@@ -9,7 +9,8 @@ import pytest
 
 from icebus.client import PulseCountHandler
 from icebus.client._connection.worker_loss import find_loss
-from icebus.client._evaluating import board_calls, options, run
+from icebus.client._evaluating import options
+from icebus.client._evaluating.running import board_calls, run
 from icebus.client._handlers import EventHandler, event_names
 from icebus.client._reservation import document as holding
 from icebus.schemas.components import WorkerPhase, WorkerState

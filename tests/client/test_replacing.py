@@ -13,7 +13,7 @@ import pytest
 from tests.client.background import in_background
 
 from icebus.client import Failure, PulseCountClient, PulseCountResult, Reservation
-from icebus.client._evaluating.each_board import DEPTH
+from icebus.client._evaluating.distribution.each_board import DEPTH
 from icebus.client.kinds.pulsecount import PulseCountOutcome
 from icebus.schemas.errors import DeviceFailed, DeviceNotHeld
 from icebus.schemas.operations.reservations import HoldState

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from icebus.client._evaluating import run_state
-from icebus.client._evaluating.any_board import AnyBoard
-from icebus.client._evaluating.board_queue import EvaluateCall
-from icebus.client._evaluating.distribution import Distribution
-from icebus.client._evaluating.each_board import EachBoard
+from icebus.client._evaluating.distribution.any_board import AnyBoard
+from icebus.client._evaluating.distribution.board_queue import EvaluateCall
+from icebus.client._evaluating.distribution.distribution import Distribution
+from icebus.client._evaluating.distribution.each_board import EachBoard
 from icebus.client._evaluating.options import Options
-from icebus.client._evaluating.run_state import (
+from icebus.client._evaluating.running import run_state
+from icebus.client._evaluating.running.run_state import (
     QUEUE_FULL_PAUSE,
     Added,
     Answered,

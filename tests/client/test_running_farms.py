@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from icebus.client._farm_directory import lock_path, usual_directory
+from icebus.client._profiles.farm_directory import lock_path, usual_directory
 from icebus.client.cli.commands.this_machine.down import running_farm
 from icebus.client.cli.exit_codes import NOT_FOUND
 from icebus.client.local_farm.running_farms import (

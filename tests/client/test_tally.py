@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from icebus.client._evaluating.tally import Tally
+from icebus.client._evaluating.reporting.tally import Tally
 from icebus.schemas.errors import DeviceFailed
 from icebus.schemas.experiment import MOST_BINS, MOST_BOARDS, MOST_NUMBERS, MOST_SPANS, Experiment
 from icebus.schemas.kinds.pulsecount import PulseCountResult

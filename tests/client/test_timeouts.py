@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from icebus.client._evaluating.each_board import EachBoard
+from icebus.client._evaluating.distribution.each_board import EachBoard
 from icebus.client._evaluating.options import Options
-from icebus.client._evaluating.timeouts import ASK_AGAIN, RETURN, SLOWEST, Timeouts
+from icebus.client._evaluating.running.timeouts import ASK_AGAIN, RETURN, SLOWEST, Timeouts
 from icebus.schemas.errors import (
     BrokerUnavailable,
     DeadlineExceeded,

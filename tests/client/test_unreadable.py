@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from icebus.client._evaluating.bitstreams import as_sources, load
-from icebus.client._evaluating.withdrawing import in_words
+from icebus.client._evaluating.running.withdrawing import in_words
 from icebus.client.cli import stdin
 from icebus.client.cli.commands.evaluating.bitstream_reading import read_all
 from icebus.schemas.errors import InvalidRequest

@@ -6,9 +6,11 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, TypeVar
 
-from icebus.control.operations import device_reports, expiry, queue
-from icebus.control.operations.remembered_requests import carry_out, find
-from icebus.control.operations.table import ADMINISTRATORS, USERS
+from icebus.control.operations import queue
+from icebus.control.operations.due import expiry
+from icebus.control.operations.reports import device_reports
+from icebus.control.operations.requests.remembered_requests import carry_out, find
+from icebus.control.operations.requests.table import ADMINISTRATORS, USERS
 from icebus.control.settings import Settings
 from icebus.control.store.database import Database
 from icebus.control.store.outbox import CLEAR, Outgoing

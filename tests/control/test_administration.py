@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from icebus.control.operations import device_reports, republishing, retention
+from icebus.control.operations.due import retention
+from icebus.control.operations.reports import device_reports, republishing
 from icebus.control.settings import Settings
 from icebus.schemas.components import WorkerPhase, WorkerState
 from icebus.schemas.devices import Desired, DeviceState, WorkerDesired

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from icebus.control.operations import claims, device_reports, republishing
+from icebus.control.operations.reports import claims, device_reports, republishing
 from icebus.control.store.tables import DeviceRow
 from icebus.schemas.components import WorkerPhase, WorkerState
 from icebus.schemas.devices import DeviceClaim, DeviceState

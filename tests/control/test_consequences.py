@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from icebus.control.decide.limits import Limit, Limits
-from icebus.control.operations import absent_clients
+from icebus.control.operations.due import absent_clients
 from icebus.control.settings import Settings
 from icebus.schemas.components import ClientState, Presence
 from icebus.schemas.devices import DeviceState

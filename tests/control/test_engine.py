@@ -210,7 +210,7 @@ def test_given_a_mistake_of_ours_when_asked_then_it_is_answered_and_the_next_wor
         raise ZeroDivisionError
 
     with monkeypatch.context() as patch:
-        patch.setattr("icebus.control.operations.remembered_requests.carry_out", fail)
+        patch.setattr("icebus.control.operations.requests.remembered_requests.carry_out", fail)
         broken = harness.ask("devices")
     working = harness.ask("devices")
 

@@ -11,7 +11,7 @@ from tests.control.harness import Harness
 
 from icebus.control import allowances
 from icebus.control.decide.limits import Limit
-from icebus.control.operations import retention
+from icebus.control.operations.due import retention
 from icebus.control.settings import read_limits
 from icebus.control.store.tables import RequestRow
 from icebus.control.transaction import Transaction

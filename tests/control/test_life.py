@@ -24,7 +24,9 @@ from tests.control.harness import Harness
 
 from icebus.control.decide.lifecycle import LIVE_HOLDS, LIVE_RESERVATIONS
 from icebus.control.decide.limits import Limit, Limits
-from icebus.control.operations import absent_clients, device_reports, queue, republishing
+from icebus.control.operations import queue
+from icebus.control.operations.due import absent_clients
+from icebus.control.operations.reports import device_reports, republishing
 from icebus.control.settings import Settings
 from icebus.control.store.database import Database
 from icebus.control.store.tables import NOBODY, DeviceRow, HistoryRow, HoldRow, ReservationRow

@@ -9,7 +9,7 @@ import pytest
 from tests.control.harness import Harness
 
 from icebus.control.decide.limits import Limit, Limits
-from icebus.control.operations.offers import OFFERS_FOR_ONE, OFFERS_TO_ONE
+from icebus.control.operations.requests.offers import OFFERS_FOR_ONE, OFFERS_TO_ONE
 from icebus.control.settings import Settings
 from icebus.schemas.errors import (
     Conflict,
@@ -275,7 +275,7 @@ def test_given_a_request_that_makes_no_sense_then_refused(
 def test_given_a_clock_that_is_set_then_an_offer_lasts_as_long_as_it_would_have(
     two: Harness,
 ) -> None:
-    from icebus.control.operations import expiry
+    from icebus.control.operations.due import expiry
 
     made = two.reserve(count=1, duration=3600)
     offer(two, made, wait=60)

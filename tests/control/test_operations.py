@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlmodel import select
 
-from icebus.control.operations import absent_clients, device_reports, expiry, retention
+from icebus.control.operations.due import absent_clients, expiry, retention
+from icebus.control.operations.reports import device_reports
 from icebus.control.settings import Settings
 from icebus.control.store import database
 from icebus.control.store.tables import RequestRow, ReservationRow

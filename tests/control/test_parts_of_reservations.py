@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from icebus.control.operations import absent_clients
+from icebus.control.operations.due import absent_clients
 from icebus.schemas.components import ClientState, Presence
 from icebus.schemas.devices import Desired, DeviceState
 from icebus.schemas.errors import DeviceNotHeld, DeviceUnavailable, Forbidden, NotEnoughDevices

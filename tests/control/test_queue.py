@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from icebus.control.decide.limits import Limit, Limits
-from icebus.control.operations import absent_clients, republishing
+from icebus.control.operations.due import absent_clients
+from icebus.control.operations.reports import republishing
 from icebus.control.settings import Settings
 from icebus.control.store.outbox import CLEAR
 from icebus.schemas.components import ClientState, Presence

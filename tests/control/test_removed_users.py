@@ -8,8 +8,9 @@ import pytest
 from sqlmodel import select
 from tests.control.harness import Harness
 
-from icebus.control.operations import absent_clients, expiry, hours
-from icebus.control.operations.removed_users import LATE, compare_with_roster
+from icebus.control.operations import hours
+from icebus.control.operations.due import absent_clients, expiry
+from icebus.control.operations.due.removed_users import LATE, compare_with_roster
 from icebus.control.store.tables import RequestRow
 from icebus.schemas.components import KnownPrincipal, Presence, Principals
 from icebus.schemas.errors import Forbidden

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from icebus.control.operations import republishing
+from icebus.control.operations.reports import republishing
 from icebus.schemas.devices import DeviceState
 from icebus.schemas.liveness import RETURN_TIME
 from icebus.schemas.operations.reservations import HoldState, Reservation, ReservationState

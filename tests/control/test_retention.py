@@ -15,7 +15,8 @@ from tests.control.harness import Harness
 
 from icebus.control.cleaning import Cleaning
 from icebus.control.decide.lifecycle import LIVE_HOLDS, LIVE_RESERVATIONS
-from icebus.control.operations import expiry, queue, retention
+from icebus.control.operations import queue
+from icebus.control.operations.due import expiry, retention
 from icebus.control.settings import Settings
 from icebus.control.store import statistics
 from icebus.control.store.database import Database

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.control.test_claims import alarms, owner, pass_time
 
-from icebus.control.operations import retirement
+from icebus.control.operations.due import retirement
 from icebus.control.store.tables import DeviceRow, HoldRow
 from icebus.schemas.components import (
     KnownPrincipal,

@@ -16,7 +16,7 @@ from tests.docs.reader import BIN, TIMEOUT, Reader, environment_of, quick, wait_
 
 from icebus.broker.mosquitto import find_program
 from icebus.client import Client
-from icebus.client._profile import default_profile_path
+from icebus.client._profiles.profile import default_profile_path
 from icebus.schemas.errors import ProgramMissing
 
 ROOT = Path(__file__).parents[2]

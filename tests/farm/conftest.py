@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from tests.command_line import Icebus, in_this_process
 
-from icebus.client._profile import Profile
+from icebus.client._profiles.profile import Profile
 
 ICEBUS = [sys.executable, "-m", "icebus.client.cli"]
 

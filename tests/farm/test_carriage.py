@@ -11,8 +11,8 @@ from tests.capture import Capture, Captured
 
 from icebus.bus import BrokerAddress
 from icebus.client import Admin, PulseCountClient
-from icebus.client._farm_directory import profile_path
-from icebus.client._profile import Profile
+from icebus.client._profiles.farm_directory import profile_path
+from icebus.client._profiles.profile import Profile
 from icebus.client.local_farm.farm import CONTROL, WORKER
 from icebus.schemas.topics import (
     ACCOUNT,

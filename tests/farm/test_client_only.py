@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from icebus.schemas.installation import EXTRAS
+from icebus.schemas.programs.installation import EXTRAS
 
 ROOT = Path(__file__).parents[2]
 BITSTREAM = ROOT / "examples" / "circuits" / "pulse_2khz.bin"

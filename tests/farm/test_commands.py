@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from icebus.client._farm_directory import profile_path
+from icebus.client._profiles.farm_directory import profile_path
 from icebus.schemas.deadline import Deadline
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.farm.conftest import wait_until
 
-from icebus.client._farm_directory import profile_path
+from icebus.client._profiles.farm_directory import profile_path
 from icebus.compat import icefarm
 from icebus.compat.icefarm.client.drivers import (
     MultiPulseCountClient,

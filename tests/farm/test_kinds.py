@@ -11,7 +11,7 @@ import pytest
 from tests.farm.conftest import TIMEOUT, Machine, Up, wait_until
 
 from icebus.client import Failure, PulseCountClient, VarianceClient
-from icebus.client._farm_directory import profile_path
+from icebus.client._profiles.farm_directory import profile_path
 from icebus.schemas.errors import DeviceFailed, MeasurementUnsupported
 
 if TYPE_CHECKING:

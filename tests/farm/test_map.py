@@ -18,7 +18,7 @@ import pytest
 
 from icebus.broker.process import Child
 from icebus.client import PulseCountClient, PulseCountResult
-from icebus.client._farm_directory import profile_path
+from icebus.client._profiles.farm_directory import profile_path
 from icebus.schemas.deadline import Deadline
 
 if TYPE_CHECKING:

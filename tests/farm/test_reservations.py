@@ -15,7 +15,7 @@ import pytest
 from tests.farm.conftest import wait_until
 
 from icebus.client import Admin, DevicesAvailable, Failure, PulseCountClient
-from icebus.client._farm_directory import profile_path
+from icebus.client._profiles.farm_directory import profile_path
 from icebus.schemas.errors import DeviceFailed, DeviceNotHeld, DeviceNotServing
 
 if TYPE_CHECKING:

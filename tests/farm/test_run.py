@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from tests.farm.conftest import ICEBUS, TIMEOUT, descendants, wait_until
 
 from icebus.client import PulseCountClient
-from icebus.client._profile import Profile
+from icebus.client._profiles.profile import Profile
 
 if TYPE_CHECKING:
     from tests.command_line import Icebus

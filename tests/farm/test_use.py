@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from icebus.client import EvaluationsFailed, Failure, PulseCountClient, Result
-from icebus.client._farm_directory import profile_path
-from icebus.client._profile import Profile
+from icebus.client._profiles.farm_directory import profile_path
+from icebus.client._profiles.profile import Profile
 from icebus.schemas.errors import Forbidden, UnknownReservation, WorkerLost
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from tests.faults.conftest import HEARTBEAT, SOON, WINDOW, check, some, start_ma
 
 from bench.farm import Farm, Shape
 from icebus.client import PulseCountClient
-from icebus.client._evaluating import timeouts
+from icebus.client._evaluating.running import timeouts
 from icebus.schemas.deadline import Deadline
 
 LIBRARIES = [

@@ -14,7 +14,7 @@ from icebus.fpga._device.chip import Chip
 from icebus.fpga._device.chipdb_binary import LayoutUnknown
 from icebus.schemas.boards.bitstream import bank_writes, with_crc
 from icebus.schemas.errors import DecoderUnavailable
-from icebus.schemas.installation import install_extra
+from icebus.schemas.programs.installation import install_extra
 
 Circuit = Callable[[str], bytes]
 

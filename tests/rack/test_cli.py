@@ -16,7 +16,7 @@ import serial
 from icebus.rack.cli import main
 from icebus.rack.rack import Rack
 from icebus.schemas.boards.rack import read_boards, read_rack_file
-from icebus.schemas.installation import install_extra
+from icebus.schemas.programs.installation import install_extra
 
 pytestmark = pytest.mark.slow
 

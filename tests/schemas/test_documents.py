@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from icebus.control.operations.remembered_requests import Operations
-from icebus.control.operations.table import ADMINISTRATORS, USERS
+from icebus.control.operations.requests.remembered_requests import Operations
+from icebus.control.operations.requests.table import ADMINISTRATORS, USERS
 from icebus.schemas.documents.asyncapi import document, event_models
 from icebus.schemas.documents.topics_page import renew
 from icebus.schemas.kinds import pulsecount

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from icebus.schemas.errors import ProgramMissing
-from icebus.schemas.installation import (
+from icebus.schemas.programs.installation import (
     EXTRAS,
     Installation,
     Origin,

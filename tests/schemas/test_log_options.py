@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from icebus.schemas.log_options import JsonFormatter, LogLevel
+from icebus.schemas.programs.log_options import JsonFormatter, LogLevel
 
 PROGRAMS = {
     "icebus.broker.cli.app": ("run", "-d", "/nowhere/at/all"),

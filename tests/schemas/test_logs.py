@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from icebus.schemas.logs import (
+from icebus.schemas.programs.logs import (
     CONTINUED,
     FACTS,
     LONGEST_LINE,
@@ -199,7 +199,7 @@ def test_when_a_handler_is_closed_then_it_says_what_it_counted_and_its_thread_en
 
 PROGRAM = """
 import logging, threading
-from icebus.schemas.logs import log_to_stderr
+from icebus.schemas.programs.logs import log_to_stderr
 log_to_stderr(logging.INFO)
 log = logging.getLogger("icebus.x")
 for _ in range(3000):
@@ -249,7 +249,7 @@ def test_given_a_shell_that_hides_nothing_then_a_program_s_files_are_its_owner_s
 ) -> None:
     program = (
         "import os, sqlite3, sys\n"
-        "from icebus.schemas.logs import keep_files_private\n"
+        "from icebus.schemas.programs.logs import keep_files_private\n"
         "keep_files_private()\n"
         "os.chdir(sys.argv[1])\n"
         "os.mkdir('folder')\n"

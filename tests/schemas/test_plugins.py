@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from icebus.schemas.errors import ProgramMissing
-from icebus.schemas.plugins import installed_classes, require
+from icebus.schemas.programs.plugins import installed_classes, require
 
 GROUP = "icebus.test_group"
 

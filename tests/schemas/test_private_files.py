@@ -17,7 +17,7 @@ from icebus.rack.lock import RackLock, is_running
 from icebus.rack.pty import PtyPort
 from icebus.schemas.boards.rack import LOCK_FILE, edit_rack_file
 from icebus.schemas.errors import InvalidRequest, JournalUnavailable
-from icebus.schemas.private_files import (
+from icebus.schemas.programs.private_files import (
     make_private_folder,
     narrow,
     open_private,

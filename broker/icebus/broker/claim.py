@@ -8,8 +8,8 @@ from pathlib import Path
 
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import Conflict
-from icebus.schemas.file_lock import lock
-from icebus.schemas.private_files import make_private_folder, open_private
+from icebus.schemas.programs.file_lock import lock
+from icebus.schemas.programs.private_files import make_private_folder, open_private
 
 LOCK_TIMEOUT = 0.5
 """Seconds to wait for a directory: a broker that was just killed is still going, and whoever asks

@@ -32,10 +32,10 @@ from icebus.broker.tls.certificates import Certificates, GivenCertificate, Liste
 from icebus.bus import BrokerAddress
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import Conflict, InvalidRequest, UnknownPrincipal
-from icebus.schemas.file_lock import lock
 from icebus.schemas.ids import BROKER, new_id
 from icebus.schemas.message import invalid
-from icebus.schemas.private_files import make_private_folder, open_private, write_private
+from icebus.schemas.programs.file_lock import lock
+from icebus.schemas.programs.private_files import make_private_folder, open_private, write_private
 from icebus.schemas.topics import DEFAULT_ROOT, Role
 
 LOCK_TIMEOUT = 5.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from icebus.schemas.private_files import open_private
+from icebus.schemas.programs.private_files import open_private
 
 LOG_BYTES = 4 << 20
 """Of a log, and of the one before: some 40,000 lines each."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from icebus.broker.access import Principal
 from icebus.broker.tls.certificates import Certificates, Listening
 from icebus.schemas.errors import InvalidRequest, ProgramMissing
-from icebus.schemas.logs import printable
+from icebus.schemas.programs.logs import printable
 
 INSTALL_MOSQUITTO = (
     "install Mosquitto: `sudo apt-get install mosquitto` (Debian, Ubuntu), "

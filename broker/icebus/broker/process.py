@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from icebus.schemas.deadline import Deadline
-from icebus.schemas.private_files import open_private
+from icebus.schemas.programs.private_files import open_private
 
 
 class Child:

@@ -23,7 +23,7 @@ from pathlib import Path
 from icebus.broker.claim import Claim
 from icebus.broker.mosquitto import find_program
 from icebus.schemas.errors import ProgramMissing
-from icebus.schemas.private_files import write_private
+from icebus.schemas.programs.private_files import write_private
 
 MENDED = (2, 1)
 """The version of Mosquitto that has a session once in its list of those that end."""

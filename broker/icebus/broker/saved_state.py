@@ -11,7 +11,7 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
-from icebus.schemas.private_files import write_private
+from icebus.schemas.programs.private_files import write_private
 
 NAME = "mosquitto.db"
 

@@ -32,20 +32,20 @@ if TYPE_CHECKING:
     from icebus.client._evaluating.boards import MeasuringBoards
     from icebus.client._evaluating.dataframe import to_dataframe
     from icebus.client._evaluating.outcomes import EvaluationsFailed
-    from icebus.client._evaluating.progress import Progress
+    from icebus.client._evaluating.reporting.progress import Progress
     from icebus.client._evaluating.summary import Summary, summarise
+    from icebus.client._farm.survey import Survey
     from icebus.client._handlers import EventHandler, MeasuringHandler
-    from icebus.client._log_lines import LogLine
+    from icebus.client._logs.lines import LogLine
     from icebus.client._measuring_client import (
         GenericMeasuringClient,
         GenericResult,
         MeasuringClient,
     )
     from icebus.client._open_sessions import close_all
-    from icebus.client._profile import Profile
+    from icebus.client._profiles.profile import Profile
     from icebus.client._reservation.queue_place import Waiting
     from icebus.client._reservation.reservation import Reservation
-    from icebus.client._survey import Survey
     from icebus.client.kinds.pulsecount import (
         AsyncBoards,
         AsyncPulseCountClient,
@@ -98,12 +98,12 @@ _HOMES = {
     "GenericMeasuringClient": "icebus.client._measuring_client",
     "GenericResult": "icebus.client._measuring_client",
     "IcebusError": "icebus.schemas.errors",
-    "LogLine": "icebus.client._log_lines",
+    "LogLine": "icebus.client._logs.lines",
     "MeasuringBoards": "icebus.client._evaluating.boards",
     "MeasuringClient": "icebus.client._measuring_client",
     "MeasuringHandler": "icebus.client._handlers",
-    "Profile": "icebus.client._profile",
-    "Progress": "icebus.client._evaluating.progress",
+    "Profile": "icebus.client._profiles.profile",
+    "Progress": "icebus.client._evaluating.reporting.progress",
     "PulseCountClient": "icebus.client.kinds.pulsecount",
     "PulseCountHandler": "icebus.client.kinds.pulsecount",
     "PulseCountResult": "icebus.schemas.kinds.pulsecount",
@@ -111,7 +111,7 @@ _HOMES = {
     "Reservation": "icebus.client._reservation.reservation",
     "Result": "icebus.schemas.measuring",
     "Summary": "icebus.client._evaluating.summary",
-    "Survey": "icebus.client._survey",
+    "Survey": "icebus.client._farm.survey",
     "VarianceBoards": "icebus.client.kinds.variance",
     "VarianceClient": "icebus.client.kinds.variance",
     "VarianceHandler": "icebus.client.kinds.variance",

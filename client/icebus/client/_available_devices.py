@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from functools import partial
 
 from icebus.bus import Bus, Incoming
-from icebus.client import _retained as retained
 from icebus.client._connection.hook_runner import HookRunner
-from icebus.client._survey import EVERYTHING, Survey
+from icebus.client._farm import retained as retained
+from icebus.client._farm.survey import EVERYTHING, Survey
 from icebus.schemas.errors import UnknownKind
 from icebus.schemas.topics import CONTROL_HISTORY, Topic
 

@@ -11,9 +11,10 @@ from typing import Any, Generic, TypeVar
 from icebus.client import _open_sessions as open_sessions
 from icebus.client._connection import operations
 from icebus.client._connection.connection import check_id, serials_of, validated
+from icebus.client._farm.offers import commonest, merge
+from icebus.client._farm.survey import Survey, survey
 from icebus.client._handlers import EventHandler
 from icebus.client._json_values import json_object
-from icebus.client._offers import commonest, merge
 from icebus.client._reservation.device_calls import call_devices
 from icebus.client._reservation.document import UNTOLD
 from icebus.client._reservation.named import reservation_of_environment
@@ -21,7 +22,6 @@ from icebus.client._reservation.queue_place import waited_in_vain_error
 from icebus.client._reservation.reservation import Reservation
 from icebus.client._reservations_by_id import ReservationsById
 from icebus.client._session import CLOSE_TIMEOUT, CONNECT_TIMEOUT
-from icebus.client._survey import Survey, survey
 from icebus.schemas.calls import CallResults
 from icebus.schemas.components import KindInfo
 from icebus.schemas.deadline import Deadline
@@ -35,10 +35,10 @@ from icebus.schemas.errors import (
     UnknownReservation,
 )
 from icebus.schemas.files import Blob
-from icebus.schemas.logs import UnconfiguredHandler
 from icebus.schemas.message import now
 from icebus.schemas.operations import reservations
 from icebus.schemas.operations.reservations import EndReason, ReservationState, ReserveArgs
+from icebus.schemas.programs.logs import UnconfiguredHandler
 from icebus.schemas.shown import html_values
 from icebus.schemas.topics import WORKER_KINDS
 from icebus.schemas.wording import counted

@@ -10,7 +10,7 @@ from icebus.schemas.measuring import BatchFinished, Failure, Result
 
 if TYPE_CHECKING:
     from icebus.client._available_devices import DevicesAvailable
-    from icebus.client._endings import Ending
+    from icebus.client._profiles.endings import Ending
     from icebus.client._reservation.queue_place import Waiting
     from icebus.schemas.errors import IcebusError
     from icebus.schemas.operations.offers import Offered, OfferEnded, Transferred

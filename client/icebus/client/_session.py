@@ -11,24 +11,24 @@ from typing import ClassVar, Self, TypeVar
 
 from icebus.client import _listed as listed
 from icebus.client import _open_sessions as open_sessions
-from icebus.client import _retained as retained
 from icebus.client._available_devices import AvailableDevices
 from icebus.client._changes import Changes
 from icebus.client._connection import operations
 from icebus.client._connection.connection import Connection
 from icebus.client._connection.hook_runner import Hook
+from icebus.client._farm import retained as retained
+from icebus.client._farm.survey import Survey, survey
 from icebus.client._handlers import EventHandler, event_names
-from icebus.client._log_lines import Wanted
-from icebus.client._log_stream import LogStream
-from icebus.client._profile import find_address
-from icebus.client._survey import Survey, survey
+from icebus.client._logs.lines import Wanted
+from icebus.client._logs.stream import LogStream
+from icebus.client._profiles.profile import find_address
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import InvalidRequest, NotAuthorized
 from icebus.schemas.log_records import RecordLevel
-from icebus.schemas.logs import printable
 from icebus.schemas.operations import reservations
 from icebus.schemas.operations.history import HistoryEntry, HistoryEvent
 from icebus.schemas.operations.reservations import KnownDevice
+from icebus.schemas.programs.logs import printable
 from icebus.schemas.shown import html_values
 from icebus.schemas.topics import DEFAULT_ROOT
 

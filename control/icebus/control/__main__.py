@@ -1,6 +1,6 @@
 """``icebus-control``, also as ``python -m icebus.control``."""
 
-from icebus.schemas.installation import run_program
+from icebus.schemas.programs.installation import run_program
 
 
 def main() -> None:

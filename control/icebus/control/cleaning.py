@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from icebus.control.operations.retention import drop_some
+from icebus.control.operations.due.retention import drop_some
 from icebus.control.store.database import Database
 from icebus.control.transaction import Transaction
 

@@ -30,7 +30,7 @@ from icebus.control.store import backup
 from icebus.control.store.database import Database
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import IcebusError, InvalidRequest
-from icebus.schemas.log_options import (
+from icebus.schemas.programs.log_options import (
     LogFormat,
     LogFormatOption,
     LogLevel,
@@ -38,8 +38,8 @@ from icebus.schemas.log_options import (
     log_as_told,
     tell_failure,
 )
-from icebus.schemas.logs import keep_files_private, log_to_stderr
-from icebus.schemas.signals import wait_told
+from icebus.schemas.programs.logs import keep_files_private, log_to_stderr
+from icebus.schemas.programs.signals import wait_told
 from icebus.schemas.supervision.command import (
     EXIT_CODES,
     MARGIN,

@@ -27,9 +27,10 @@ from icebus.control.limits_file import LimitsFile
 from icebus.control.metrics import facts
 from icebus.control.metrics.facts import FarmFacts
 from icebus.control.metrics.observer import UNOBSERVED, Observer
-from icebus.control.operations import device_reports, expiry, removed_users, republishing
-from icebus.control.operations.remembered_requests import Operations, answer, find
-from icebus.control.operations.table import ADMINISTRATORS, USERS
+from icebus.control.operations.due import expiry, removed_users
+from icebus.control.operations.reports import device_reports, republishing
+from icebus.control.operations.requests.remembered_requests import Operations, answer, find
+from icebus.control.operations.requests.table import ADMINISTRATORS, USERS
 from icebus.control.pending import Pending
 from icebus.control.runner import NotLeading, TransactionRunner
 from icebus.control.settings import Settings

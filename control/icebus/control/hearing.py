@@ -18,7 +18,7 @@ from icebus.bus import (
 from icebus.control import allowances
 from icebus.control.engine import Engine
 from icebus.control.metrics.observer import Observer
-from icebus.control.operations.table import ADMINISTRATORS
+from icebus.control.operations.requests.table import ADMINISTRATORS
 from icebus.control.watch.kinds import read_kinds
 from icebus.control.watch.roster import Roster
 from icebus.schemas.calls import Request

@@ -4,15 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from icebus.control.operations import (
-    absent_clients,
-    claims,
-    device_reports,
-    expiry,
-    removed_users,
-    republishing,
-    retirement,
-)
+from icebus.control.operations.due import absent_clients, expiry, removed_users, retirement
+from icebus.control.operations.reports import claims, device_reports, republishing
 from icebus.control.transaction import Transaction
 from icebus.schemas.components import Presence
 

@@ -11,7 +11,8 @@ from typing import TypeVar
 
 from sqlalchemy.exc import DBAPIError
 
-from icebus.control.operations import absent_clients, expiry, queue
+from icebus.control.operations import queue
+from icebus.control.operations.due import absent_clients, expiry
 from icebus.control.settings import Settings
 from icebus.control.store import outbox
 from icebus.control.store.availability import Away

@@ -16,8 +16,8 @@ from itertools import count
 from pydantic import Field
 
 from icebus.schemas.ids import Id
-from icebus.schemas.logs import added_to, printable, shortened
 from icebus.schemas.message import Message, Timestamp
+from icebus.schemas.programs.logs import added_to, printable, shortened
 
 LONGEST_MESSAGE = 1000
 """Characters of a message."""

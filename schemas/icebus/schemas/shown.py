@@ -9,7 +9,7 @@ import reprlib
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from icebus.schemas.logs import printable, shortened
+from icebus.schemas.programs.logs import printable, shortened
 
 LONGEST_VALUE = 200
 """Characters of a value that are shown."""

@@ -15,7 +15,7 @@ from icebus.broker.process import Child
 from icebus.broker.service.service import BrokerService
 from icebus.bus import BrokerAddress, Bus, wait_for
 from icebus.client import PulseCountClient
-from icebus.client._evaluating.tally import Tally
+from icebus.client._evaluating.reporting.tally import Tally
 from icebus.schemas.calls import event_json
 from icebus.schemas.components import WorkerKinds
 from icebus.schemas.deadline import Deadline

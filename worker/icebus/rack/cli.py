@@ -45,8 +45,8 @@ from icebus.schemas.boards.rack import (
     write_rack_file,
 )
 from icebus.schemas.errors import FirmwareUnknown, IcebusError, UnknownDevice
-from icebus.schemas.installation import not_importable
-from icebus.schemas.log_options import (
+from icebus.schemas.programs.installation import not_importable
+from icebus.schemas.programs.log_options import (
     LogFormat,
     LogFormatOption,
     LogLevel,
@@ -54,7 +54,7 @@ from icebus.schemas.log_options import (
     log_as_told,
     tell_failure,
 )
-from icebus.schemas.logs import keep_files_private
+from icebus.schemas.programs.logs import keep_files_private
 from icebus.schemas.supervision.command import (
     EXIT_CODES,
     PATIENCE,

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Self
 
 from icebus.schemas.boards.rack import LOCK_FILE
 from icebus.schemas.errors import Conflict
-from icebus.schemas.file_lock import is_locked
-from icebus.schemas.private_files import open_private
+from icebus.schemas.programs.file_lock import is_locked
+from icebus.schemas.programs.private_files import open_private
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,7 +12,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
-from icebus.schemas.signals import HEED
+from icebus.schemas.programs.signals import HEED
 
 if TYPE_CHECKING:
     from collections.abc import Callable

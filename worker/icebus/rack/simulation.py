@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from icebus.rack.firmware.base import Evaluation
 from icebus.rack.verdict import Verdict
 from icebus.schemas.errors import BitstreamUnsupported, DecoderUnavailable
-from icebus.schemas.installation import not_importable
+from icebus.schemas.programs.installation import not_importable
 
 if TYPE_CHECKING:
     import ctypes

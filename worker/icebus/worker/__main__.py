@@ -1,6 +1,6 @@
 """``icebus-worker``, also as ``python -m icebus.worker``."""
 
-from icebus.schemas.installation import run_program
+from icebus.schemas.programs.installation import run_program
 
 
 def main() -> None:

@@ -35,8 +35,8 @@ from icebus.schemas.errors import (
     UnknownPrincipal,
 )
 from icebus.schemas.ids import BROKER, is_id
-from icebus.schemas.log_options import tell_failure
-from icebus.schemas.logs import log_to_stderr
+from icebus.schemas.programs.log_options import tell_failure
+from icebus.schemas.programs.logs import log_to_stderr
 from icebus.schemas.supervision.command import EXIT_CODES, run_commands
 from icebus.schemas.topics import Role
 

@@ -26,14 +26,14 @@ from icebus.broker.tls.certificates import SOON
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import BrokerUnavailable, IcebusError
 from icebus.schemas.ids import BROKER
-from icebus.schemas.log_options import (
+from icebus.schemas.programs.log_options import (
     LogFormat,
     LogFormatOption,
     LogLevel,
     LogLevelOption,
     log_as_told,
 )
-from icebus.schemas.logs import log_to_stderr
+from icebus.schemas.programs.logs import log_to_stderr
 from icebus.schemas.supervision.command import (
     MARGIN,
     PATIENCE,

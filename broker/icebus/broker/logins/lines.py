@@ -14,7 +14,7 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
-from icebus.schemas.logs import printable
+from icebus.schemas.programs.logs import printable
 
 LONGEST = 999
 """Bytes of a line of Mosquitto, with its timestamp; what is as long may have been cut."""

@@ -21,7 +21,7 @@ from icebus.broker.logins.lines import Opened, Other, read_line, shown, text_of
 from icebus.broker.logins.watch import LoginWatch
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import IcebusError
-from icebus.schemas.private_files import open_private
+from icebus.schemas.programs.private_files import open_private
 
 log = logging.getLogger("mosquitto")
 

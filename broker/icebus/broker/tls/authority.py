@@ -15,7 +15,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from icebus.schemas.errors import InvalidRequest, ProgramMissing
-from icebus.schemas.installation import lacks
+from icebus.schemas.programs.installation import lacks
 
 if TYPE_CHECKING:
     from cryptography import x509

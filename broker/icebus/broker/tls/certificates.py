@@ -24,7 +24,7 @@ from icebus.broker.tls.authority import (
 from icebus.schemas.errors import Conflict, InvalidRequest
 from icebus.schemas.ids import Id
 from icebus.schemas.message import invalid
-from icebus.schemas.private_files import make_private_folder, write_private
+from icebus.schemas.programs.private_files import make_private_folder, write_private
 
 SOON = timedelta(days=30)
 """How long before its end a certificate is warned of."""

@@ -15,7 +15,7 @@ from icebus.bus._broker_address.certificate_files import CertificateFiles
 from icebus.bus._broker_address.credentials import Credentials
 from icebus.schemas.errors import InvalidRequest
 from icebus.schemas.ids import is_login, user_of
-from icebus.schemas.private_files import make_private_folder, write_private
+from icebus.schemas.programs.private_files import make_private_folder, write_private
 from icebus.schemas.topics import DEFAULT_ROOT
 
 PLAIN_PORT = 1883

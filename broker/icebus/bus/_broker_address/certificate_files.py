@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, Self
 
-from icebus.schemas.private_files import make_private_folder, write_private
+from icebus.schemas.programs.private_files import make_private_folder, write_private
 
 
 class HasCertificates(Protocol):

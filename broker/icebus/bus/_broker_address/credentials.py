@@ -19,7 +19,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 
 from icebus.schemas.errors import InvalidRequest
 from icebus.schemas.ids import Id
-from icebus.schemas.private_files import make_private_folder, write_private
+from icebus.schemas.programs.private_files import make_private_folder, write_private
 
 log = logging.getLogger(__name__)
 

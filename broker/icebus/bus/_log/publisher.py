@@ -23,8 +23,8 @@ from icebus.schemas.log_records import (
     RecordLevel,
     read_record,
 )
-from icebus.schemas.logs import follow
 from icebus.schemas.message import decode, now
+from icebus.schemas.programs.logs import follow
 from icebus.schemas.topics import LOG, LOG_RECENT, Role
 
 log = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ from icebus.client._handlers import EventHandler
 from icebus.client._session import CLOSE_TIMEOUT, CONNECT_TIMEOUT, Session, check_event
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import ClientClosed, InvalidRequest
-from icebus.schemas.logs import printable
+from icebus.schemas.programs.logs import printable
 from icebus.schemas.shown import html_values
 
 F = TypeVar("F", bound=Hook)

@@ -33,8 +33,8 @@ from icebus.schemas.components import ClientState, Presence
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import ClientClosed, IcebusError, InvalidRequest
 from icebus.schemas.ids import is_id, new_id, to_id
-from icebus.schemas.logs import printable
 from icebus.schemas.message import invalid
+from icebus.schemas.programs.logs import printable
 from icebus.schemas.topics import CALL, CLIENT_STATE, Role, TopicName
 from icebus.schemas.wording import wrong_value
 

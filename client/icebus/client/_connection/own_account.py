@@ -6,7 +6,7 @@ import logging
 
 from icebus.bus import Bus, Incoming
 from icebus.client._connection.hook_runner import HookRunner
-from icebus.client._endings import Ending, endings
+from icebus.client._profiles.endings import Ending, endings
 from icebus.schemas.message import decode, now
 from icebus.schemas.operations.accounts import Account
 from icebus.schemas.topics import ACCOUNT

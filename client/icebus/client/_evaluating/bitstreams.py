@@ -15,8 +15,8 @@ from icebus.client._reservation.document import meant_devices
 from icebus.schemas.boards import bitstream
 from icebus.schemas.errors import BitstreamInvalid, InvalidRequest
 from icebus.schemas.files import LONGEST_NAME, MAX_FILE_SIZE, Blob
-from icebus.schemas.logs import shortened
 from icebus.schemas.operations.reservations import Reservation
+from icebus.schemas.programs.logs import shortened
 
 LONGEST_SHOWN = 300
 """Characters of a path in an error."""

@@ -9,8 +9,6 @@ from contextlib import ExitStack, closing
 from typing import Any, Generic, TypeVar, Unpack
 
 from icebus.client._connection.connection import Connection, serials_of
-from icebus.client._evaluating.acknowledging import Acknowledger
-from icebus.client._evaluating.any_board import AnyBoard
 from icebus.client._evaluating.bitstreams import (
     Item,
     Source,
@@ -19,15 +17,17 @@ from icebus.client._evaluating.bitstreams import (
     length_of,
 )
 from icebus.client._evaluating.collecting import Collector
-from icebus.client._evaluating.distribution import Distribution
-from icebus.client._evaluating.each_board import EachBoard
-from icebus.client._evaluating.experiment_report import ExperimentReport
-from icebus.client._evaluating.missing import missing
+from icebus.client._evaluating.distribution.any_board import AnyBoard
+from icebus.client._evaluating.distribution.distribution import Distribution
+from icebus.client._evaluating.distribution.each_board import EachBoard
 from icebus.client._evaluating.options import STALL, EvaluateOptions, MapOptions, Options
 from icebus.client._evaluating.outcomes import EvaluationsFailed
-from icebus.client._evaluating.progress import Report
-from icebus.client._evaluating.run import Run, is_withdrawn
-from icebus.client._evaluating.withdrawing import withdraw
+from icebus.client._evaluating.reporting.experiment_report import ExperimentReport
+from icebus.client._evaluating.reporting.missing import missing
+from icebus.client._evaluating.reporting.progress import Report
+from icebus.client._evaluating.running.acknowledging import Acknowledger
+from icebus.client._evaluating.running.run import Run, is_withdrawn
+from icebus.client._evaluating.running.withdrawing import withdraw
 from icebus.client._reservation.document import is_queued, meant_devices
 from icebus.client._reservation.queue_place import still_queued_error
 from icebus.client._reservation.reservation import Reservation

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from icebus.client._evaluating.outcomes import EvaluationsFailed
 from icebus.client._evaluating.summary import Summary
 from icebus.schemas.errors import InvalidRequest
-from icebus.schemas.installation import not_importable
 from icebus.schemas.measuring import Failure, Outcome, Result
+from icebus.schemas.programs.installation import not_importable
 
 if TYPE_CHECKING:
     import pandas

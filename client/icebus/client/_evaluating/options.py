@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypedDict
 
-from icebus.client._evaluating.progress import ProgressOption
+from icebus.client._evaluating.reporting.progress import ProgressOption
 from icebus.schemas.errors import InvalidRequest
 
 STALL = 300.0

@@ -23,9 +23,9 @@ from icebus.schemas.errors import (
     ReservationEnded,
     UnknownReservation,
 )
-from icebus.schemas.logs import printable
 from icebus.schemas.operations.offers import OFFER_DURATION
 from icebus.schemas.operations.reservations import EndReason, HoldState
+from icebus.schemas.programs.logs import printable
 
 log = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from icebus.client.circuits.pulses import CONSTRAINTS, Pulses
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.errors import IcebusError, InvalidRequest, ProgramMissing
-from icebus.schemas.installation import install_extra
+from icebus.schemas.programs.installation import install_extra
 
 PROGRAMS = ("yosys", "nextpnr-ice40", "icepack")
 

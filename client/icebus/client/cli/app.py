@@ -160,7 +160,7 @@ def run() -> None:
         from icebus.schemas.errors import IcebusError
 
         if isinstance(error, ImportError):
-            from icebus.schemas.installation import not_importable
+            from icebus.schemas.programs.installation import not_importable
 
             error = not_importable(error, "this command")
         if not isinstance(error, IcebusError):

@@ -11,9 +11,9 @@ from icebus.schemas.wording import show_duration
 
 if TYPE_CHECKING:
     from icebus.client._client import Client
-    from icebus.client._endings import Ending
+    from icebus.client._farm.survey import Survey
     from icebus.client._measuring_client import GenericMeasuringClient
-    from icebus.client._survey import Survey
+    from icebus.client._profiles.endings import Ending
     from icebus.schemas.errors import IcebusError
     from icebus.schemas.topics import Topic
 
@@ -70,8 +70,8 @@ def print_ending(ending: Ending) -> None:
 def survey_farm(*topics: Topic) -> Survey:
     """How the farm is, as those topics tell it: nobody but the broker has to answer."""
     from icebus.bus import Bus, check_role
-    from icebus.client._profile import find_address
-    from icebus.client._survey import survey
+    from icebus.client._farm.survey import survey
+    from icebus.client._profiles.profile import find_address
     from icebus.schemas.deadline import Deadline
     from icebus.schemas.topics import Role
 

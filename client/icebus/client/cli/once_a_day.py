@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 
-from icebus.client._farm_directory import state_directory
+from icebus.client._profiles.farm_directory import state_directory
 from icebus.schemas.ids import to_id
-from icebus.schemas.private_files import make_private_folder
+from icebus.schemas.programs.private_files import make_private_folder
 
 DAY = 86_400.0
 

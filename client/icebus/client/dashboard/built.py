@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from icebus.schemas.errors import ProgramMissing
-from icebus.schemas.installation import lacks
+from icebus.schemas.programs.installation import lacks
 
 PAGE = Path(__file__).with_name("page")
 """Where `script/dashboard` puts what it builds."""

@@ -14,10 +14,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from icebus.broker.embedded import reachable
 from icebus.bus import BrokerAddress
-from icebus.client._farm_directory import state_directory
+from icebus.client._profiles.farm_directory import state_directory
 from icebus.client.dashboard.sign_in import Link, link_url, new_key
 from icebus.schemas.errors import InvalidRequest
-from icebus.schemas.private_files import make_private_folder, write_private
+from icebus.schemas.programs.private_files import make_private_folder, write_private
 
 ANSWER_TIMEOUT = 2.0
 """Seconds for a dashboard of this machine to answer."""

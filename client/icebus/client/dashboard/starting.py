@@ -7,8 +7,8 @@ import os
 from collections.abc import Callable
 
 from icebus.bus import BrokerAddress, Bus, check_role
-from icebus.client._profile import FARM_VARIABLE
-from icebus.client._saved_profiles import SavedProfiles
+from icebus.client._profiles.profile import FARM_VARIABLE
+from icebus.client._profiles.saved_profiles import SavedProfiles
 from icebus.client._version import version
 from icebus.client.dashboard.application import make_application
 from icebus.client.dashboard.farm_document import FarmDocument, SignInDocument

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from icebus.client.doctor.finding import Finding, ok, warn
-from icebus.schemas.installation import install_extra
+from icebus.schemas.programs.installation import install_extra
 
 RULES_NAME: Final = "70-icebus.rules"
 INSTALL_RULES: Final = (

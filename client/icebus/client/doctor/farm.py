@@ -12,10 +12,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from icebus.bus import BrokerAddress, Bus, check_role
-from icebus.client._endings import endings
-from icebus.client._offers import merge
-from icebus.client._profile import find_address
-from icebus.client._survey import Survey, survey
+from icebus.client._farm.offers import merge
+from icebus.client._farm.survey import Survey, survey
+from icebus.client._profiles.endings import endings
+from icebus.client._profiles.profile import find_address
 from icebus.client._version import version
 from icebus.client.doctor.finding import Finding, fail, ok, warn
 from icebus.schemas.components import FailedLogins

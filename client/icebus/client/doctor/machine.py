@@ -21,14 +21,14 @@ from typing import Final
 
 from icebus.broker.directory import BrokerDirectory
 from icebus.broker.mosquitto import INSTALL_MOSQUITTO, find_program
-from icebus.client._farm_directory import is_up, state_directory
-from icebus.client._profile import Profile, default_profile_path
+from icebus.client._profiles.farm_directory import is_up, state_directory
+from icebus.client._profiles.profile import Profile, default_profile_path
 from icebus.client.circuits.tools import find_tools, install_tools
 from icebus.client.doctor import boards, usb
 from icebus.client.doctor.boards import GROUP
 from icebus.client.doctor.finding import Finding, fail, ok, warn
 from icebus.schemas.errors import IcebusError, ProgramMissing
-from icebus.schemas.installation import install_again, install_extra
+from icebus.schemas.programs.installation import install_again, install_extra
 
 OLDEST_PYTHON: Final = (3, 11)
 OLDEST_PAHO: Final = (2, 1)

@@ -21,9 +21,9 @@ from icebus.broker.service.service import BrokerService
 from icebus.broker.service.sessions import Sessions
 from icebus.bus import BrokerAddress
 from icebus.client._connection.connection import check_id
-from icebus.client._farm_directory import is_up, lock_path, profile_path
-from icebus.client._profile import Profile, default_profile_path
-from icebus.client._saved_profiles import SavedProfiles
+from icebus.client._profiles.farm_directory import is_up, lock_path, profile_path
+from icebus.client._profiles.profile import Profile, default_profile_path
+from icebus.client._profiles.saved_profiles import SavedProfiles
 from icebus.client.local_farm import running_farms
 from icebus.client.local_farm.dashboard import DASHBOARD, FarmDashboard
 from icebus.client.local_farm.former_boards import (
@@ -42,11 +42,11 @@ from icebus.schemas.errors import (
     InvalidRequest,
     ProgramMissing,
 )
-from icebus.schemas.file_lock import lock
 from icebus.schemas.ids import BROKER
-from icebus.schemas.installation import lacks
 from icebus.schemas.message import now
-from icebus.schemas.private_files import make_private_folder, narrow, open_private
+from icebus.schemas.programs.file_lock import lock
+from icebus.schemas.programs.installation import lacks
+from icebus.schemas.programs.private_files import make_private_folder, narrow, open_private
 from icebus.schemas.topics import Role
 
 if TYPE_CHECKING:

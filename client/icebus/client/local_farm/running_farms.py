@@ -16,7 +16,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from icebus.client._farm_directory import (
+from icebus.client._profiles.farm_directory import (
     how_to_start,
     is_up,
     lock_path,
@@ -24,7 +24,7 @@ from icebus.client._farm_directory import (
     usual_directory,
 )
 from icebus.schemas.errors import Conflict, Forbidden, NoProfile
-from icebus.schemas.private_files import make_private_folder, write_private
+from icebus.schemas.programs.private_files import make_private_folder, write_private
 
 
 class RunningFarm(BaseModel):

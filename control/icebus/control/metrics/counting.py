@@ -7,7 +7,7 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from icebus.control.metrics.observer import Observer
-from icebus.control.operations.table import ADMINISTRATORS, USERS
+from icebus.control.operations.requests.table import ADMINISTRATORS, USERS
 from icebus.schemas.supervision.registry import OTHER, SECONDS
 
 OPERATIONS: Final = frozenset(

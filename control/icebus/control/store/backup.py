@@ -24,8 +24,8 @@ from sqlmodel import Session, select
 from icebus.control.store.database import Database
 from icebus.control.store.lease import LeaseRow
 from icebus.schemas.errors import Conflict, IcebusError, InvalidRequest, ProgramMissing
-from icebus.schemas.logs import printable, shortened
-from icebus.schemas.private_files import make_private_folder
+from icebus.schemas.programs.logs import printable, shortened
+from icebus.schemas.programs.private_files import make_private_folder
 
 TIMEOUT = 600.0
 """Seconds for PostgreSQL's programs: a farm's database is some hundred megabytes at most."""

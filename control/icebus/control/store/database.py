@@ -23,8 +23,8 @@ from icebus.control.store.sqlite_file import SqliteFile
 from icebus.control.store.watchdog import UNWATCHED
 from icebus.schemas.database import DatabaseCause
 from icebus.schemas.errors import InvalidRequest
-from icebus.schemas.installation import EXTRAS, install_packages, not_importable
-from icebus.schemas.private_files import narrow, refuse_planted_link
+from icebus.schemas.programs.installation import EXTRAS, install_packages, not_importable
+from icebus.schemas.programs.private_files import narrow, refuse_planted_link
 
 LOG_SIZE = 4 << 20
 """Bytes that SQLite's log is cut to when it was longer for once, and begins anew."""

@@ -18,7 +18,7 @@ from sqlalchemy import Connection, Engine, event
 from sqlalchemy.exc import OperationalError
 
 from icebus.schemas.errors import InvalidRequest
-from icebus.schemas.private_files import open_private
+from icebus.schemas.programs.private_files import open_private
 
 log = logging.getLogger(__name__)
 

@@ -36,7 +36,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from icebus.schemas.boards.firmware import Chip
 from icebus.schemas.errors import InvalidRequest
 from icebus.schemas.ids import Serial
-from icebus.schemas.private_files import open_private
+from icebus.schemas.programs.private_files import open_private
 
 if TYPE_CHECKING:
     from collections.abc import Callable

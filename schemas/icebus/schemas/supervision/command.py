@@ -12,7 +12,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from icebus.schemas.errors import IcebusError
-from icebus.schemas.logs import printable
+from icebus.schemas.programs.logs import printable
 from icebus.schemas.supervision.health import Severity, Verdict, unknown
 
 PATIENCE = 5.0

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from icebus.schemas.components import ControlState, WorkerState
 from icebus.schemas.liveness import GONE, is_gone
-from icebus.schemas.logs import printable, shortened
+from icebus.schemas.programs.logs import printable, shortened
 from icebus.schemas.supervision.facts import Space
 
 S = TypeVar("S", ControlState, WorkerState)

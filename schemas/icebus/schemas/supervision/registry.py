@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from icebus.schemas.installation import not_importable
+from icebus.schemas.programs.installation import not_importable
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry

@@ -13,7 +13,7 @@ import os
 import socket
 from collections.abc import MutableMapping
 
-from icebus.schemas.logs import printable, shortened
+from icebus.schemas.programs.logs import printable, shortened
 
 log = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from icebus.fpga._device import chipdb_binary, chipdb_text
 from icebus.fpga._device.chip import Chip
 from icebus.fpga._device.chipdb_binary import LayoutUnknown
 from icebus.schemas.errors import DecoderUnavailable
-from icebus.schemas.installation import install_extra
+from icebus.schemas.programs.installation import install_extra
 
 TEXT_PATH: Final = Path("/usr/share/fpga-icestorm/chipdb/chipdb-5k.txt")
 """Where Debian and Ubuntu put it."""

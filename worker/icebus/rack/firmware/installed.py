@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from icebus.rack.firmware.base import Firmware, Reset, RunsOn, Silent
 from icebus.schemas.boards.rack import FIRMWARE
-from icebus.schemas.plugins import installed_classes, require
+from icebus.schemas.programs.plugins import installed_classes, require
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from icebus.schemas.devices import Desired
 from icebus.schemas.errors import IcebusError, JournalUnavailable, WorkerLost
-from icebus.schemas.logs import about
 from icebus.schemas.measuring import Outcome
 from icebus.schemas.message import Message, now
+from icebus.schemas.programs.logs import about
 from icebus.worker.device import lifecycle, recovery
 from icebus.worker.device.board_port import BoardPort, PortCallbacks
 from icebus.worker.device.commands import Commands

@@ -9,7 +9,7 @@ from functools import partial
 
 import serial
 
-from icebus.schemas.logs import about
+from icebus.schemas.programs.logs import about
 from icebus.worker.device.helper_threads import PREFIX, HelperThreads
 from icebus.worker.hardware import port as ports
 from icebus.worker.hardware.board import ConnectedBoard

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from icebus.schemas.errors import InvalidRequest, JournalUnavailable
-from icebus.schemas.private_files import narrow, open_private
+from icebus.schemas.programs.private_files import narrow, open_private
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -22,7 +22,7 @@ from icebus.schemas.errors import (
     KindFailed,
     ReservationEnded,
 )
-from icebus.schemas.logs import about
+from icebus.schemas.programs.logs import about
 from icebus.worker.device import lifecycle
 from icebus.worker.device.commands import Command
 from icebus.worker.device.recovery import Recovery, Remedy

@@ -19,7 +19,7 @@ from icebus.schemas.errors import (
     JournalUnavailable,
     UnknownMethod,
 )
-from icebus.schemas.logs import about
+from icebus.schemas.programs.logs import about
 from icebus.worker.loop import Callback, Loop, Timer
 from icebus.worker.states import Hold, Reservable, State
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from icebus.schemas.plugins import installed_classes, require
+from icebus.schemas.programs.plugins import installed_classes, require
 from icebus.worker.firmware._plug import Firmware
 
 GROUP = "icebus.firmware"

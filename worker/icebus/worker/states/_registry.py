@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from icebus.schemas.components import KindInfo
-from icebus.schemas.plugins import installed_classes
+from icebus.schemas.programs.plugins import installed_classes
 from icebus.worker.states._framework import Reservable
 
 log = logging.getLogger(__name__)

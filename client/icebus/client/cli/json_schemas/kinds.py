@@ -28,7 +28,7 @@ def measuring_kind(kinds: Mapping[str, KindInfo], kind: str) -> KindInfo:
         UnknownKind: nobody offers it.
         InvalidRequest: it measures none.
     """
-    from icebus.client._offers import find_kind, measures
+    from icebus.client._farm.offers import find_kind, measures
     from icebus.schemas.errors import InvalidRequest
 
     info = find_kind(kinds, kind)

@@ -13,7 +13,7 @@ import typer
 
 from icebus.client.cli.connecting import FARM
 from icebus.client.cli.options.completion import complete_farm
-from icebus.schemas.logs import PLAIN, TIMED, log_to_stderr
+from icebus.schemas.programs.logs import PLAIN, TIMED, log_to_stderr
 
 
 def _verbose(*, hidden: bool) -> Any:

@@ -20,7 +20,7 @@ from typing import Any
 import typer
 
 from icebus.client.cli.output.streams import takes_unicode
-from icebus.schemas.logs import printable
+from icebus.schemas.programs.logs import printable
 
 Row = Mapping[str, Any]
 

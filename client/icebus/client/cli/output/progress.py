@@ -11,7 +11,7 @@ from icebus.client.cli.durations import show_until
 from icebus.client.cli.output.printing import QUIET, print_note
 
 if TYPE_CHECKING:
-    from icebus.client._evaluating.progress import ProgressOption
+    from icebus.client._evaluating.reporting.progress import ProgressOption
     from icebus.client._reservation.queue_place import Waiting
     from icebus.client._session import Session
 
@@ -64,7 +64,7 @@ def run_progress(what: str, total: int, *, streams: bool) -> Iterator[ProgressOp
     if not _watched(streams=streams):
         yield False
         return
-    from icebus.client._evaluating.progress import bar
+    from icebus.client._evaluating.reporting.progress import bar
 
     with bar(what, total, transient=True) as show:
         yield show

@@ -8,7 +8,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from icebus.schemas.private_files import open_private
+from icebus.schemas.programs.private_files import open_private
 
 READY = b"ready"
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from icebus.schemas.boards.firmware import Chip
 from icebus.schemas.boards.rack import BOOTLOADER, UsbIdentity
-from icebus.schemas.installation import install_extra
+from icebus.schemas.programs.installation import install_extra
 from icebus.worker.hardware.bootloaders.bootloader import BootloaderUnreachable
 from icebus.worker.hardware.bootloaders.usb_edge import (
     EndpointStalled,

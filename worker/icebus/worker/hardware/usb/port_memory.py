@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from icebus.schemas.boards.firmware import Chip
 from icebus.schemas.boards.rack import Port
 from icebus.schemas.ids import Serial
-from icebus.schemas.private_files import write_private
+from icebus.schemas.programs.private_files import write_private
 from icebus.worker.hardware.usb.boards import Known, KnownBoard
 
 log = logging.getLogger(__name__)

@@ -13,9 +13,9 @@ from pydantic import BaseModel, ValidationError
 
 from icebus.schemas.errors import IcebusError, InvalidRequest, JournalUnavailable, KindFailed
 from icebus.schemas.files import File
-from icebus.schemas.logs import about
 from icebus.schemas.measuring import COLLECT_PAGE, Failure, Outcome
 from icebus.schemas.message import now
+from icebus.schemas.programs.logs import about
 from icebus.worker.device.journal import Journal, StoredOutcome
 from icebus.worker.states._framework import Reservable
 from icebus.worker.states._mistakes import mistakes_of

@@ -24,7 +24,6 @@ from icebus.schemas.errors import (
 )
 from icebus.schemas.files import File
 from icebus.schemas.ids import Id, new_id
-from icebus.schemas.logs import about
 from icebus.schemas.measuring import (
     QUEUE_CAPACITY,
     Acknowledged,
@@ -37,6 +36,7 @@ from icebus.schemas.measuring import (
     Withdrawn,
 )
 from icebus.schemas.message import Args, Natural
+from icebus.schemas.programs.logs import about
 from icebus.worker.firmware import Measured, Meter, MeterCallbacks
 from icebus.worker.states._framework import Event, Reservable
 from icebus.worker.states._hosts import Hold

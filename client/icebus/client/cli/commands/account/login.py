@@ -44,7 +44,7 @@ def login(
       icebus login alice.json --name lab
       icebus login mqtts://alice@farm.example.org
     """
-    from icebus.client._login import log_in
+    from icebus.client._profiles.login import log_in
 
     given = _given(where)
     if not given.strip():
@@ -87,8 +87,8 @@ def passwd(
       icebus passwd --now
       icebus --farm lab passwd
     """
-    from icebus.client._account import choose_password
-    from icebus.client._login import current_path
+    from icebus.client._profiles.account import choose_password
+    from icebus.client._profiles.login import current_path
 
     path = current_path(FARM.get())
     profile = choose_password(path, now)
@@ -103,7 +103,7 @@ def _given(where: str | None) -> str:
     if where is None:
         return str(typer.prompt("Line, URL or file", hide_input=True, err=True))
     from icebus.bus import BrokerAddress
-    from icebus.client._login import clean
+    from icebus.client._profiles.login import clean
 
     if clean(where).startswith("icebus://"):
         print_message(

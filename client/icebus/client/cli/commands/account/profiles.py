@@ -77,8 +77,8 @@ def show(
       export ICEBUS_URL=$(icebus profile show observer)
       XDG_CONFIG_HOME=$(icebus profile show observer -o mosquitto) mosquitto_sub -t 'icebus/#' -v
     """
-    from icebus.client._farm_directory import state_directory
-    from icebus.client._profile import find_address, find_profile
+    from icebus.client._profiles.farm_directory import state_directory
+    from icebus.client._profiles.profile import find_address, find_profile
 
     address = find_profile(name).address if name else find_address(farm=FARM.get())
     match output:
@@ -108,8 +108,8 @@ def list_(
     output: Annotated[Format, typer.Option("--output", "-o", help="Form.")] = Format.TABLE,
 ) -> None:
     """List the farms that `icebus login` has stored here; without passwords."""
-    from icebus.client._profile import Profile
-    from icebus.client._saved_profiles import SavedProfiles
+    from icebus.client._profiles.profile import Profile
+    from icebus.client._profiles.saved_profiles import SavedProfiles
 
     saved = SavedProfiles()
     current = saved.current
@@ -139,7 +139,7 @@ def use(
     ] = False,
 ) -> None:
     """Choose the farm that is meant when none is named."""
-    from icebus.client._saved_profiles import SavedProfiles
+    from icebus.client._profiles.saved_profiles import SavedProfiles
     from icebus.schemas.errors import InvalidRequest
 
     if none == (name is not None):
@@ -152,7 +152,7 @@ def remove(
     name: Annotated[str, typer.Argument(help="Which.", autocompletion=complete_saved_farm)],
 ) -> None:
     """Forget a farm that is stored here, and its password; the farm knows you still."""
-    from icebus.client._saved_profiles import SavedProfiles
+    from icebus.client._profiles.saved_profiles import SavedProfiles
 
     SavedProfiles().remove(name)
     print_message(f"{name} removed")

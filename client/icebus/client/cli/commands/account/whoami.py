@@ -48,8 +48,8 @@ def whoami(output: Output = Format.TABLE) -> None:
       icebus --farm lab whoami
       icebus whoami -o json | jq .limits.devices_held
     """
-    from icebus.client._account import own_account
-    from icebus.client._profile import find_address
+    from icebus.client._profiles.account import own_account
+    from icebus.client._profiles.profile import find_address
     from icebus.schemas.deadline import Deadline
 
     address = find_address(farm=FARM.get())
@@ -145,8 +145,8 @@ def _moment(at: str | None) -> str:
 
 def _named(address: BrokerAddress) -> tuple[str, str | None]:
     """What the farm is called here, and the profile that names it."""
-    from icebus.client._profile import FARM_VARIABLE, URL_VARIABLE, find_profile
-    from icebus.client._saved_profiles import SavedProfiles
+    from icebus.client._profiles.profile import FARM_VARIABLE, URL_VARIABLE, find_profile
+    from icebus.client._profiles.saved_profiles import SavedProfiles
 
     where = f"{address.host}:{address.port}"
     if FARM.get() is None and os.environ.get(URL_VARIABLE):

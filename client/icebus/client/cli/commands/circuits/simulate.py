@@ -31,7 +31,7 @@ from icebus.client.cli.output.printing import (
 )
 from icebus.client.cli.output.progress import step_progress
 from icebus.client.cli.stdin import STDIN, read_stdin, telling_what_is_read
-from icebus.schemas.logs import printable
+from icebus.schemas.programs.logs import printable
 from icebus.schemas.wording import counted
 
 FIELDS = ("file", "pulses", "exact", "note", "driver", "blocks", "error")
@@ -139,7 +139,7 @@ def _prepare(pin: int) -> None:
         ProgramMissing: the virtual FPGA isn't installed.
         DecoderUnavailable: there is no chip database.
     """
-    from icebus.schemas.installation import not_importable
+    from icebus.schemas.programs.installation import not_importable
 
     try:
         from icebus import fpga

@@ -14,7 +14,7 @@ from glob import glob, has_magic
 from pathlib import Path
 
 from icebus.client.cli.stdin import STDIN
-from icebus.schemas.logs import shortened
+from icebus.schemas.programs.logs import shortened
 
 SUFFIX = ".bin"
 """What the bitstreams in a folder end with, as icepack's do."""

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from icebus.schemas.logs import printable
+from icebus.schemas.programs.logs import printable
 from icebus.schemas.wording import counted
 
 if TYPE_CHECKING:

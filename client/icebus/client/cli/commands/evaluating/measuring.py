@@ -156,7 +156,7 @@ def _run(
     deadline: Deadline | None,
 ) -> int:
     """Measure on boards that are held; returns the exit code."""
-    from icebus.client._evaluating.withdrawing import in_words
+    from icebus.client._evaluating.running.withdrawing import in_words
     from icebus.schemas.errors import DeadlineExceeded
 
     names = names_of_bitstreams(bitstreams)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from icebus.bus import Bus, Incoming
-    from icebus.client._survey import Survey
+    from icebus.client._farm.survey import Survey
     from icebus.schemas.errors import IcebusError
     from icebus.schemas.operations.reservations import KnownDevice
     from icebus.schemas.topics import Topic
@@ -62,8 +62,8 @@ def watch_devices(wanted: Wanted, output: Format) -> None:
 def _following() -> Iterator[tuple[Survey, Wait, str]]:
     """The farm as it is retained; a function that waits for news of it; and where it is."""
     from icebus.bus import Bus, check_role
-    from icebus.client._profile import find_address
-    from icebus.client._survey import survey
+    from icebus.client._farm.survey import survey
+    from icebus.client._profiles.profile import find_address
     from icebus.schemas.deadline import Deadline
     from icebus.schemas.topics import Role
 
@@ -130,7 +130,7 @@ def _subscribe(bus: Bus, farm: Survey) -> Wait:
 
 
 def _rows(farm: Survey, wanted: Wanted) -> list[dict[str, Any]]:
-    from icebus.client import _retained as retained
+    from icebus.client._farm import retained as retained
 
     return [as_row(each) for each in retained.devices(farm) if wanted(each)]
 

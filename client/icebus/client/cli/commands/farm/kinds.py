@@ -30,7 +30,7 @@ from icebus.client.cli.output.printing import (
 )
 
 if TYPE_CHECKING:
-    from icebus.client._offers import Offer
+    from icebus.client._farm.offers import Offer
 
 FIELDS = ("kind", "workers", "firmware", "methods", "events", "args", "description")
 """Fields of a kind in their order; what workers publish beyond these stands behind."""
@@ -65,7 +65,7 @@ def kinds(
       icebus kinds pulsecount
       icebus kinds pulsecount -o json | jq '.[0].methods.evaluate.args'
     """
-    from icebus.client._offers import find, merge
+    from icebus.client._farm.offers import find, merge
     from icebus.schemas.components import KindInfo
     from icebus.schemas.topics import WORKER_KINDS
 
@@ -119,7 +119,7 @@ def _for_people(row: dict[str, Any]) -> dict[str, Any]:
 
 def describe(offer: Offer) -> str:
     """A kind for people: what it is for, and how its methods are called."""
-    from icebus.client._offers import measures
+    from icebus.client._farm.offers import measures
 
     info = offer.info
     on = f"on {' '.join(offer.workers)}, firmware {' or '.join(info.all_firmware)}"
@@ -176,7 +176,7 @@ def _default(value: Any) -> str:
 
 def parts_of(offer: Offer) -> list[dict[str, Any]]:
     """A kind as rows: each field of what a reservation, its methods and its events have."""
-    from icebus.client._offers import measures
+    from icebus.client._farm.offers import measures
 
     info = offer.info
     schemas: list[tuple[str, str, Schema]] = [("reserve", "", info.args)]

@@ -15,8 +15,8 @@ from icebus.client.cli.output.printing import print_json, print_line, print_mess
 
 if TYPE_CHECKING:
     from icebus.client._client import Client
-    from icebus.client._log_lines import LogLine
-    from icebus.client._log_stream import LogStream
+    from icebus.client._logs.lines import LogLine
+    from icebus.client._logs.stream import LogStream
 
 
 LOOK_TIME = 2.0

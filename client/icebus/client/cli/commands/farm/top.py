@@ -186,7 +186,7 @@ class Farm:
 def _farm() -> Iterator[Farm]:
     """The farm that is meant."""
     from icebus.bus import Bus, check_role
-    from icebus.client._profile import find_address
+    from icebus.client._profiles.profile import find_address
     from icebus.client.cli.commands.farm.top_state import TopState
     from icebus.schemas.deadline import Deadline
     from icebus.schemas.topics import Role

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from icebus.client._survey import Survey
+from icebus.client._farm.survey import Survey
 from icebus.schemas.components import WorkerHeartbeat
 from icebus.schemas.devices import DeviceReport, DeviceState
 from icebus.schemas.liveness import is_gone, stale_after

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from icebus.client.cli.durations import show_until
 from icebus.client.cli.output.printing import plain
-from icebus.schemas.logs import printable
+from icebus.schemas.programs.logs import printable
 from icebus.schemas.wording import counted, show_duration
 
 Row = dict[str, Any]

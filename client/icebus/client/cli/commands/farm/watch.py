@@ -47,7 +47,7 @@ def watch(
     """
     from icebus.bus import Bus, check_role
     from icebus.client._connection.farm_watch import FarmWatch
-    from icebus.client._profile import find_address
+    from icebus.client._profiles.profile import find_address
     from icebus.schemas.deadline import Deadline
     from icebus.schemas.errors import IcebusError
     from icebus.schemas.topics import (

@@ -13,7 +13,7 @@ from icebus.client.cli.output.printing import Column, Format, print_message, pri
 from icebus.schemas.wording import counted
 
 if TYPE_CHECKING:
-    from icebus.client._survey import Survey
+    from icebus.client._farm.survey import Survey
 
 FIELDS = (
     "worker",

@@ -144,7 +144,7 @@ def call(
 
 def _offer(client: Client, held: Reservation, serial: str) -> KindInfo:
     """What the worker of the board offers for the reservation's kind."""
-    from icebus.client._offers import find, merge
+    from icebus.client._farm.offers import find, merge
 
     worker = held.device(serial).worker
     theirs = {name: kinds for name, kinds in client.survey().kinds.items() if name == worker}
@@ -152,7 +152,7 @@ def _offer(client: Client, held: Reservation, serial: str) -> KindInfo:
 
 
 def _method(info: KindInfo, kind: str, method: str) -> MethodInfo:
-    from icebus.client._offers import find_method
+    from icebus.client._farm.offers import find_method
 
     return find_method(info, kind, method)
 

@@ -147,7 +147,7 @@ def reserve(
 
 
 def _args(client: Client, kind: str, words: Sequence[str]) -> dict[str, Any]:
-    from icebus.client._offers import find_kind
+    from icebus.client._farm.offers import find_kind
     from icebus.client.cli.json_schemas.kinds import reservation_args
 
     return reservation_args(kind, find_kind(client.kinds(), kind), words)

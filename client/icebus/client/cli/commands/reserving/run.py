@@ -90,7 +90,7 @@ def run(
     with connect() as client:
         args = {}
         if arg:
-            from icebus.client._offers import find_kind
+            from icebus.client._farm.offers import find_kind
 
             args = reservation_args(kind, find_kind(client.kinds(), kind), arg)
         client.on("device_failed")(_tell_failed)
@@ -117,7 +117,7 @@ def run(
 
 def environment_of_farm() -> dict[str, str]:
     """Our variables, and with them the farm that we use, whatever is chosen meanwhile."""
-    from icebus.client._profile import FARM_VARIABLE, URL_VARIABLE, find_profile
+    from icebus.client._profiles.profile import FARM_VARIABLE, URL_VARIABLE, find_profile
 
     environment = dict(os.environ)
     if FARM.get() is None and environment.get(URL_VARIABLE):

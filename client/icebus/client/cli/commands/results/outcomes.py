@@ -19,7 +19,7 @@ from icebus.client.cli.output.printing import (
     print_message,
     table,
 )
-from icebus.schemas.logs import printable
+from icebus.schemas.programs.logs import printable
 
 if TYPE_CHECKING:
     from icebus.client._measuring_client import GenericResult

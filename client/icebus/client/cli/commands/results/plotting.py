@@ -160,7 +160,7 @@ def check_plot(path: Path | None, option: str = "--plot") -> None:
     """
     if path is None:
         return
-    from icebus.schemas.installation import not_importable
+    from icebus.schemas.programs.installation import not_importable
 
     try:
         from matplotlib.backend_bases import FigureCanvasBase

@@ -139,7 +139,7 @@ def dashboard(
       icebus dashboard health
       icebus --farm wall.json dashboard --wall
     """
-    from icebus.client._profile import find_address
+    from icebus.client._profiles.profile import find_address
     from icebus.client.dashboard.built import check_packages
     from icebus.schemas.errors import Conflict
 
@@ -168,7 +168,7 @@ def dashboard(
 
 
 def _tell_health(output: HealthOutput, timeout: float, only_critical: bool) -> NoReturn:
-    from icebus.client._profile import find_address
+    from icebus.client._profiles.profile import find_address
     from icebus.client.dashboard.health import look
     from icebus.schemas.supervision.command import MARGIN, Output, tell, within
 
@@ -178,7 +178,7 @@ def _tell_health(output: HealthOutput, timeout: float, only_critical: bool) -> N
 
 
 def _make(address: BrokerAddress, settings: Settings, wall: bool) -> Dashboard:
-    from icebus.client._profile import find_address
+    from icebus.client._profiles.profile import find_address
     from icebus.client.dashboard.sign_in import Link
     from icebus.client.dashboard.starting import Dashboard, check_reads_only, farm_name
     from icebus.schemas.deadline import Deadline
@@ -203,7 +203,7 @@ def _serve(dashboard: Dashboard, supervision: Supervision, wall: bool, open_: bo
     from icebus.client.dashboard.built import NOT_BUILT, is_built
     from icebus.schemas.deadline import Deadline
     from icebus.schemas.errors import InternalError
-    from icebus.schemas.logs import log_to_stderr
+    from icebus.schemas.programs.logs import log_to_stderr
 
     # Who is refused, and why, is news for whoever keeps it.
     log_to_stderr(logging.INFO)

@@ -73,8 +73,8 @@ def status(
 
 def as_row(farm: RunningFarm) -> dict[str, Any]:
     """A farm for programs."""
-    from icebus.client._farm_directory import profile_path
-    from icebus.client._profile import Profile
+    from icebus.client._profiles.farm_directory import profile_path
+    from icebus.client._profiles.profile import Profile
     from icebus.client.dashboard.running import RunningFile
     from icebus.schemas.errors import IcebusError
 

@@ -151,7 +151,7 @@ def up(
       icebus up --emulated 1
       icebus up --detach
     """
-    from icebus.client._farm_directory import state_directory
+    from icebus.client._profiles.farm_directory import state_directory
     from icebus.client.cli.processes.child_process import check_command
     from icebus.client.cli.processes.signals import Signals
     from icebus.client.local_farm.farm import Farm, FarmSettings
@@ -304,7 +304,7 @@ def _tell_notes(notes: Sequence[str]) -> None:
 
 def _tell_dashboard(farm: Farm) -> None:
     """Where the web page is, or why there is none."""
-    from icebus.client._profile import Profile
+    from icebus.client._profiles.profile import Profile
     from icebus.client.dashboard.running import RunningFile
     from icebus.client.local_farm.dashboard import obstacle
     from icebus.client.local_farm.farm import DASHBOARD_LOG

@@ -1,0 +1,1 @@
+"""How a run and an experiment stand, for whoever waits: a bar, a function, a web page."""

@@ -1,0 +1,1 @@
+"""One run of evaluations: what it decides, how it sends and waits, how it is left."""

@@ -1,0 +1,1 @@
+"""What workers report of devices: recorded, held against each other, published anew."""

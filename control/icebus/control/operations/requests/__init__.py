@@ -1,0 +1,1 @@
+"""What users and administrators ask for, each answered once."""
