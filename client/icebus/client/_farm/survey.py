@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import queue
 from collections.abc import Iterable, Mapping
-from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
-from icebus.bus import Bus, Incoming, interruptible, wait_for
+from icebus.bus import Bus, Incoming
+from icebus.client._farm.all_retained import AllRetained
 from icebus.schemas.components import (
     ControlState,
     Heartbeat,
@@ -19,8 +18,6 @@ from icebus.schemas.components import (
 )
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.devices import DeviceClaim, DeviceReport
-from icebus.schemas.errors import DeadlineExceeded
-from icebus.schemas.ids import new_id
 from icebus.schemas.liveness import Health, echo_age, retained_health
 from icebus.schemas.message import decode
 from icebus.schemas.operations.history import HistoryEntry
@@ -28,7 +25,6 @@ from icebus.schemas.operations.reservations import Reservation
 from icebus.schemas.shown import html_rows
 from icebus.schemas.topics import (
     CLAIM,
-    CLIENT_STATE,
     CONTROL_HEARTBEAT,
     CONTROL_HISTORY,
     CONTROL_STATE,
@@ -55,10 +51,6 @@ EVERYTHING: tuple[Topic, ...] = (
 """All that a survey can look at."""
 
 K = TypeVar("K")
-
-QUIET = 0.2
-"""Seconds of silence after which an observer, who can't send a marker of its own, takes what has
-come for all there is. A local broker delivers thousands of messages in that time."""
 
 
 @dataclass
@@ -167,58 +159,21 @@ def _keep(known: dict[K, Any], key: K, message: Any) -> None:
 def survey(bus: Bus, deadline: Deadline, topics: Iterable[Topic] = EVERYTHING) -> Survey:
     """Read what is retained on the topics. Not for use on the dispatcher.
 
-    The broker answers a subscription with all that it retains; a message of our own, sent after,
-    comes back behind them and so tells that they have all come.
-
     Raises:
         DeadlineExceeded: the broker did not answer in time.
         NotAuthorized: it knows this user no longer.
     """
     found = Survey()
-    arrivals: queue.SimpleQueue[bool] = queue.SimpleQueue()
+    retained = AllRetained(bus, "the broker did not tell in time how the farm is")
 
     def receive(topic: Topic, incoming: Incoming) -> None:
         found.take(topic, incoming.ids, incoming.payload)
-        arrivals.put(False)
+        retained.note()
 
-    marker = CLIENT_STATE(user=bus.address.user, client=(client := new_id("survey-")))
     subscriptions = [bus.subscribe(topic, partial(receive, topic)) for topic in topics]
-    subscriptions.append(
-        bus.subscribe(
-            CLIENT_STATE,
-            lambda _incoming: arrivals.put(True),
-            user=bus.address.user,
-            client=client,
-        )
-    )
     try:
-        for subscription in subscriptions:
-            wait_for(subscription.acknowledged, deadline, "the broker")
-        # No client is called so, and nothing retained; subscribers hear of it all the same.
-        sent = bus.clear(marker)
-        try:
-            _wait_for_marker(arrivals, sent, deadline)
-        except DeadlineExceeded as error:
-            raise bus.problem or error from None
+        retained.wait(subscriptions, deadline)
     finally:
         for subscription in subscriptions:
             subscription.cancel()
     return found
-
-
-def _wait_for_marker(
-    arrivals: queue.SimpleQueue[bool], sent: Future[None], deadline: Deadline
-) -> None:
-    """Wait for the marker, or for silence where it was refused."""
-    while True:
-        quiet = sent.done() and sent.exception() is not None
-        try:
-            with interruptible(lambda: arrivals.put(False)):
-                told = arrivals.get(timeout=min(QUIET, deadline.remaining))
-            if told:
-                return
-        except queue.Empty:
-            if quiet:
-                return
-            if deadline.expired:
-                raise DeadlineExceeded("the broker did not tell in time how the farm is") from None

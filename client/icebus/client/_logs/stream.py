@@ -20,11 +20,10 @@ from icebus.bus import (
     Incoming,
     Subscription,
     check_role,
-    interruptible,
-    wait_for,
     wait_on,
 )
 from icebus.client._connection.connection import Connection
+from icebus.client._farm.all_retained import AllRetained
 from icebus.client._logs.lines import (
     MOST_IN_WINDOW,
     WINDOW,
@@ -35,11 +34,9 @@ from icebus.client._logs.lines import (
     line_of_ours,
 )
 from icebus.schemas.deadline import Deadline
-from icebus.schemas.errors import DeadlineExceeded, WrongRole
-from icebus.schemas.ids import new_id
+from icebus.schemas.errors import WrongRole
 from icebus.schemas.message import now
 from icebus.schemas.topics import (
-    CLIENT_STATE,
     DEVICE_LOG,
     LOG,
     LOG_RECENT,
@@ -150,16 +147,15 @@ class LogStream:
 
     def _read(self, deadline: Deadline) -> None:
         """Subscribe, and return once what is retained has come."""
-        bus, user = self._connection.bus, self._connection.user
+        user = self._connection.user
         if self.everything:
             self._subscribe(LOG_RECENT, FromComponents(lambda _: RECENT))
             self._subscribe(LOG, FromComponents(lambda _: LINES))
         else:
             self._subscribe(RESERVATION)
             self._subscribe(DEVICE_LOG, FromSenders(lambda _: OF_DEVICES), user=user)
-        for subscription in self._subscriptions:
-            wait_for(subscription.acknowledged, deadline, "the broker")
-        _wait_for_all_that_is_retained(bus, deadline)
+        retained = AllRetained(self._connection.bus, "the broker did not tell the logs in time")
+        retained.wait(self._subscriptions, deadline)
         with self._changed:
             # Components' latest lines come one component after the other.
             self._lines = deque(sorted(self._lines, key=lambda line: line.at))
@@ -210,19 +206,3 @@ def _is_admin(bus: Bus, deadline: Deadline) -> bool:
         check_role(bus, Role.USER, "reading logs", deadline)
         return False
     return True
-
-
-def _wait_for_all_that_is_retained(bus: Bus, deadline: Deadline) -> None:
-    """Return once it has come: a message of our own that is sent now comes back behind it."""
-    came = threading.Event()
-    ids = {"user": bus.address.user, "client": new_id("logs-")}
-    subscription = bus.subscribe(CLIENT_STATE, lambda _: came.set(), **ids)
-    try:
-        wait_for(subscription.acknowledged, deadline, "the broker")
-        bus.clear(CLIENT_STATE(**ids))
-        with interruptible(came.set):
-            told = came.wait(deadline.remaining)
-        if not told:
-            raise bus.problem or DeadlineExceeded("the broker did not tell the logs in time")
-    finally:
-        subscription.cancel()

@@ -1,9 +1,10 @@
-"""Durations as people write them."""
+"""Durations as people write them, and moments as their clock shows them."""
 
 from __future__ import annotations
 
+import contextlib
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from icebus.schemas.wording import show_duration
 
@@ -33,3 +34,20 @@ def parse_duration(text: str) -> float:
 def show_until(moment: datetime) -> str:
     """How long it is until then, for people."""
     return show_duration((moment - datetime.now(UTC)).total_seconds())
+
+
+def ago(seconds: float | None) -> datetime | None:
+    """The moment that was so long ago; None for any."""
+    return None if seconds is None else datetime.now(UTC) - timedelta(seconds=seconds)
+
+
+def show_local(at: datetime) -> str:
+    """A moment as the clock on the wall shows it."""
+    with contextlib.suppress(OverflowError, ValueError):  # on the last day of the calendar
+        at = at.astimezone()
+    return at.strftime("%Y-%m-%d %H:%M:%S")
+
+
+def show_local_iso(at: str) -> str:
+    """The same, of a moment as JSON has it."""
+    return show_local(datetime.fromisoformat(at))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -29,6 +29,21 @@ def duration(text: str | float) -> float:
         return parse_duration(str(text))
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
+
+
+def since_option(example: str, otherwise: str) -> Any:
+    """The option ``--since``, whose value is seconds; see :func:`.durations.ago`.
+
+    Args:
+        example: of a duration that makes sense there.
+        otherwise: what is told without it.
+    """
+    return typer.Option(
+        parser=duration,
+        metavar="DURATION",
+        help=f"Not older than that, such as {example}. (default: {otherwise})",
+        show_default=False,
+    )
 
 
 Output = Annotated[Format, typer.Option("--output", "-o", help="Form of what goes to stdout.")]

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from icebus.client.cli.commands.farm.device_rows import FIELDS, as_row, shown
-from icebus.client.cli.durations import show_until
+from icebus.client.cli.durations import show_local_iso, show_until
 from icebus.client.cli.output.printing import (
     Format,
     aligned,
@@ -116,11 +116,10 @@ def _facts(found: Details) -> Iterator[tuple[str, str]]:
 
 
 def _happened(entry: Mapping[str, Any]) -> list[str]:
-    at = datetime.fromisoformat(entry["at"]).astimezone()
     whose = entry["user"] or ""
     actor = "" if entry["actor"] == entry["user"] else f"by {entry['actor']}"
     return [
-        at.strftime("%Y-%m-%d %H:%M:%S"),
+        show_local_iso(entry["at"]),
         entry["event"],
         whose,
         actor,

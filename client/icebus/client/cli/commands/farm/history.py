@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 import typer
 
 from icebus.client.cli.connecting import connect
+from icebus.client.cli.durations import ago, show_local_iso
 from icebus.client.cli.options.completion import (
     complete_any_reservation,
     complete_event,
@@ -15,8 +15,7 @@ from icebus.client.cli.options.completion import (
     complete_user,
     complete_worker,
 )
-from icebus.client.cli.options.shared_options import Output
-from icebus.client.cli.options.shared_options import duration as duration_of
+from icebus.client.cli.options.shared_options import Output, since_option
 from icebus.client.cli.output.printing import Column, Format, print_message, print_rows
 
 FIELDS = (
@@ -60,15 +59,7 @@ def history(
             autocompletion=complete_event,
         ),
     ] = None,
-    since: Annotated[
-        float | None,
-        typer.Option(
-            parser=duration_of,
-            metavar="DURATION",
-            help="Not older than that, such as 2d. (default: any age)",
-            show_default=False,
-        ),
-    ] = None,
+    since: Annotated[float | None, since_option("2d", "any age")] = None,
     limit: Annotated[int, typer.Option(min=1, help="Entries, at most.")] = 100,
     output: Output = Format.TABLE,
 ) -> None:
@@ -95,13 +86,13 @@ def history(
             serial=serial,
             worker=worker,
             events=[HistoryEvent(each) for each in event or []] or None,
-            since=None if since is None else datetime.now(UTC) - timedelta(seconds=since),
+            since=ago(since),
             limit=limit,
         )
         observes = client.observes
     rows: list[dict[str, Any]] = [entry.model_dump(mode="json") for entry in entries]
     columns = [
-        Column("at", show=_local),
+        Column("at", show=show_local_iso),
         Column("event"),
         Column("actor", minor=1),
         Column("user"),
@@ -118,8 +109,3 @@ def history(
         )
     elif len(rows) == limit:
         print_message(f"These are the newest {limit}; --limit has more.")
-
-
-def _local(at: str) -> str:
-    """A moment as the clock on the wall shows it."""
-    return datetime.fromisoformat(at).astimezone().strftime("%Y-%m-%d %H:%M:%S")

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from icebus.client.cli.connecting import connect
+from icebus.client.cli.durations import ago, show_local
 from icebus.client.cli.options.completion import complete_serial, complete_worker
-from icebus.client.cli.options.shared_options import duration as duration_of
+from icebus.client.cli.options.shared_options import since_option
 from icebus.client.cli.output.printing import print_json, print_line, print_message
 
 if TYPE_CHECKING:
@@ -70,15 +70,7 @@ def logs(
     worker: Annotated[
         str | None, typer.Option(help="Of a worker.", autocompletion=complete_worker)
     ] = None,
-    since: Annotated[
-        float | None,
-        typer.Option(
-            parser=duration_of,
-            metavar="DURATION",
-            help="Not older than that, such as 10m. (default: all that is kept)",
-            show_default=False,
-        ),
-    ] = None,
+    since: Annotated[float | None, since_option("10m", "all that is kept")] = None,
     output: Annotated[LinesFormat, typer.Option("--output", "-o", help="Form.")] = (
         LinesFormat.TEXT
     ),
@@ -98,7 +90,6 @@ def logs(
         raise typer.BadParameter(
             "what is followed has no end, and no list of it: say -o jsonl", param_hint="--output"
         )
-    oldest = None if since is None else datetime.now(UTC) - timedelta(seconds=since)
     with (
         connect() as client,
         client.logs(
@@ -106,7 +97,7 @@ def logs(
             level=level.value,
             serial=_named(client, device),
             worker=worker,
-            since=oldest,
+            since=ago(since),
         ) as lines,
     ):
         if follow and not lines.everything:
@@ -181,14 +172,6 @@ def as_text(line: LogLine) -> str:
         for name, value in line.fields.items()
         if name not in _SHOWN_ANYWAY and str(value) not in line.message
     )
-    said = f"{_local(line.at)}  {line.level.value:<8}  {who:<16}  {line.message}"
+    said = f"{show_local(line.at)}  {line.level.value:<8}  {who:<16}  {line.message}"
     said += f"  ({more})" if more else ""
     return "\n".join([said, *(f"  | {each}" for each in line.traceback)])
-
-
-def _local(at: datetime) -> str:
-    """A moment as the clock on the wall shows it."""
-    try:
-        return at.astimezone().strftime("%Y-%m-%d %H:%M:%S")
-    except (OverflowError, ValueError):  # on the last day of the calendar
-        return at.strftime("%Y-%m-%d %H:%M:%S")

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from icebus.client.cli.connecting import connect
-from icebus.client.cli.durations import show_until
+from icebus.client.cli.durations import show_local_iso, show_until
 from icebus.client.cli.options.completion import (
     complete_release,
     complete_reservation,
@@ -218,8 +217,8 @@ def extend(
     }
     columns = [
         Column("reservation"),
-        Column("before", show=_local),
-        Column("after", show=_local),
+        Column("before", show=show_local_iso),
+        Column("after", show=show_local_iso),
         Column("left", right=True),
     ]
     shown = row if output is not Format.TABLE else {**row, "left": _left(after)}
@@ -271,11 +270,6 @@ def holding_reservation(client: BaseClient[Any], serial: str) -> Reservation:
         f"`icebus reserve --serial {serial}` reserves one that is free",
         serial=serial,
     )
-
-
-def _local(at: str) -> str:
-    """A moment as the clock on the wall shows it."""
-    return datetime.fromisoformat(at).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
 def release(
