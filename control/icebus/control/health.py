@@ -18,15 +18,13 @@ from icebus.control.store.looking import DatabaseSeen, file_of, look_at
 from icebus.schemas.components import ControlState, Heartbeat
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.liveness import is_gone
-from icebus.schemas.supervision.facts import Space, installed_at, space_at
+from icebus.schemas.supervision.facts import ProgramFacts, installed_at, space_at
 from icebus.schemas.supervision.health import (
     Finding,
     Verdict,
     critical,
-    judge_certificate,
-    judge_clock,
     judge_presence,
-    judge_space,
+    judge_surroundings,
     ok,
     unknown,
     warning,
@@ -35,32 +33,18 @@ from icebus.schemas.topics import CONTROL_HEARTBEAT, CONTROL_STATE, Role
 
 
 @dataclass(frozen=True)
-class Facts:
+class Facts(ProgramFacts):
     """What was found out about a control.
 
     Attributes:
-        name: of the control.
-        broker: why the broker could not be asked; empty when it was.
         state: what the broker has of it; None for nothing.
         heartbeat: of whoever leads; None when nobody has beaten of late.
         database: None where it was not looked at.
-        space: of the disk that the database is on; None where that is not this machine's.
-        broker_ends: the end of the broker's certificate, as seconds since 1970.
-        own_ends: of control's.
-        now: by this machine's clock.
-        installed: when this program was.
     """
 
-    name: str
-    broker: str = ""
     state: ControlState | None = None
     heartbeat: Heartbeat | None = None
     database: DatabaseSeen | None = None
-    space: Space | None = None
-    broker_ends: float | None = None
-    own_ends: float | None = None
-    now: float = 0.0
-    installed: float = 0.0
 
 
 def judge(facts: Facts) -> Verdict:
@@ -73,10 +57,7 @@ def judge(facts: Facts) -> Verdict:
             judge_presence(facts.broker, facts.state, _judge_running),
             _judge_leading(facts),
             _judge_database(facts),
-            None if facts.space is None else judge_space(facts.space),
-            judge_certificate("the broker's certificate", facts.broker_ends, facts.now),
-            judge_certificate("control's certificate", facts.own_ends, facts.now),
-            judge_clock(facts.now, facts.installed, other),
+            *judge_surroundings(facts, "control's certificate", other),
         ),
     )
 

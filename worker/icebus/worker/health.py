@@ -20,15 +20,13 @@ from icebus.schemas.components import Heartbeat, WorkerHeartbeat, WorkerPhase, W
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.devices import DeviceReport, DeviceState
 from icebus.schemas.liveness import Health, is_gone, retained_health
-from icebus.schemas.supervision.facts import Space, installed_at, space_at
+from icebus.schemas.supervision.facts import ProgramFacts, installed_at, space_at
 from icebus.schemas.supervision.health import (
     Finding,
     Verdict,
     critical,
-    judge_certificate,
-    judge_clock,
     judge_presence,
-    judge_space,
+    judge_surroundings,
     ok,
     warning,
 )
@@ -43,34 +41,20 @@ NAMED = 3
 
 
 @dataclass(frozen=True)
-class Facts:
+class Facts(ProgramFacts):
     """What was found out about a worker.
 
     Attributes:
-        name: of the worker.
-        broker: why the broker could not be asked; empty when it was.
         state: what the broker has of it; None for nothing.
         heartbeat: control's; None when nobody has beaten of late.
         echo: the worker's answer.
         boards: its reports, by serial.
-        space: of the disk that journals are on.
-        broker_ends: the end of the broker's certificate, as seconds since 1970.
-        own_ends: of the worker's.
-        now: by this machine's clock.
-        installed: when this program was.
     """
 
-    name: str
-    broker: str = ""
     state: WorkerState | None = None
     heartbeat: Heartbeat | None = None
     echo: WorkerHeartbeat | None = None
     boards: Mapping[str, DeviceReport] = field(default_factory=dict)
-    space: Space | None = None
-    broker_ends: float | None = None
-    own_ends: float | None = None
-    now: float = 0.0
-    installed: float = 0.0
 
 
 def judge(facts: Facts) -> Verdict:
@@ -81,10 +65,7 @@ def judge(facts: Facts) -> Verdict:
             judge_presence(facts.broker, facts.state, _judge_running),
             _judge_answers(facts),
             _judge_boards(facts),
-            None if facts.space is None else judge_space(facts.space),
-            judge_certificate("the broker's certificate", facts.broker_ends, facts.now),
-            judge_certificate("the worker's certificate", facts.own_ends, facts.now),
-            judge_clock(facts.now, facts.installed),
+            *judge_surroundings(facts, "the worker's certificate"),
         ),
     )
 

@@ -13,14 +13,12 @@ from icebus.bus import glance
 from icebus.client.dashboard.built import is_built
 from icebus.client.dashboard.running import ANSWER_TIMEOUT, Running, RunningFile
 from icebus.schemas.deadline import Deadline
-from icebus.schemas.supervision.facts import Space, installed_at, space_at
+from icebus.schemas.supervision.facts import ProgramFacts, installed_at, space_at
 from icebus.schemas.supervision.health import (
     Finding,
     Verdict,
     critical,
-    judge_certificate,
-    judge_clock,
-    judge_space,
+    judge_surroundings,
     ok,
 )
 from icebus.schemas.topics import Role
@@ -30,32 +28,18 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Facts:
+class Facts(ProgramFacts):
     """What was found out about a dashboard.
 
     Attributes:
-        name: whose account it has.
         url: where it says that it serves; empty where it says nothing.
         answers: whether it answers there.
         built: whether there is a page to serve.
-        broker: why the broker does not take its account in; empty when it does.
-        broker_ends: the end of the broker's certificate, as seconds since 1970.
-        own_ends: of the one that browsers are shown.
-        space: of the disk that it keeps its links' key on.
-        now: by this machine's clock.
-        installed: when this program was.
     """
 
-    name: str
     url: str = ""
     answers: bool = False
     built: bool = True
-    broker: str = ""
-    broker_ends: float | None = None
-    own_ends: float | None = None
-    space: Space | None = None
-    now: float = 0.0
-    installed: float = 0.0
 
 
 def judge(facts: Facts) -> Verdict:
@@ -70,10 +54,7 @@ def judge(facts: Facts) -> Verdict:
             critical("broker", facts.broker)
             if facts.broker
             else ok("broker", "the broker takes it in"),
-            None if facts.space is None else judge_space(facts.space),
-            judge_certificate("the broker's certificate", facts.broker_ends, facts.now),
-            judge_certificate("the certificate for browsers", facts.own_ends, facts.now),
-            judge_clock(facts.now, facts.installed),
+            *judge_surroundings(facts, "the certificate for browsers"),
         ),
     )
 

@@ -1,9 +1,9 @@
-"""Facts about this machine that the health of every program depends on."""
+"""Facts that the health of every program depends on: of this machine, the broker, certificates."""
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 
 
@@ -22,6 +22,30 @@ class Space:
     free: int = 0
     files: int | None = None
     problem: str = ""
+
+
+@dataclass(frozen=True)
+class ProgramFacts:
+    """What is found out about every program that has an account at the broker.
+
+    Attributes:
+        name: of its account.
+        broker: why the broker could not be asked, or does not take it in; empty otherwise.
+        broker_ends: the end of the broker's certificate, as seconds since 1970.
+        own_ends: of its own.
+        space: of the disk that it writes to; None where that is not this machine's.
+        now: by this machine's clock.
+        installed: when this program was.
+    """
+
+    name: str
+    _: KW_ONLY
+    broker: str = ""
+    broker_ends: float | None = None
+    own_ends: float | None = None
+    space: Space | None = None
+    now: float = 0.0
+    installed: float = 0.0
 
 
 def space_at(path: Path) -> Space:

@@ -14,7 +14,7 @@ from typing import TypeVar
 from icebus.schemas.components import ControlState, WorkerState
 from icebus.schemas.liveness import GONE, is_gone
 from icebus.schemas.programs.logs import printable, shortened
-from icebus.schemas.supervision.facts import Space
+from icebus.schemas.supervision.facts import ProgramFacts, Space
 
 S = TypeVar("S", ControlState, WorkerState)
 
@@ -204,3 +204,21 @@ def judge_clock(now: float, installed: float, other: tuple[str, float] | None = 
             "clock", f"this machine's clock and that of {other[0]} are {apart:.0f} s apart"
         )
     return ok("clock", "the clock is plausible")
+
+
+def judge_surroundings(
+    facts: ProgramFacts, own: str, other: tuple[str, float] | None = None
+) -> tuple[Finding | None, ...]:
+    """What every program depends on: its disk, certificates, the clock.
+
+    Args:
+        facts: of the program.
+        own: what its own certificate is called.
+        other: as for :func:`judge_clock`.
+    """
+    return (
+        None if facts.space is None else judge_space(facts.space),
+        judge_certificate("the broker's certificate", facts.broker_ends, facts.now),
+        judge_certificate(own, facts.own_ends, facts.now),
+        judge_clock(facts.now, facts.installed, other),
+    )

@@ -1,7 +1,7 @@
 """Which broker a completion looks at, and as whom: profiles, read without their models.
 
-What the commands do with names of farms is said by :mod:`icebus.client._profiles.profile`, and tested to be
-the same. A farm that is not up any more need not be told: its broker does not answer.
+What the commands do with names of farms is said by :mod:`icebus.client._profiles.profile`, and
+tested to be the same. A farm that is not up any more need not be told: its broker does not answer.
 """
 
 from __future__ import annotations
