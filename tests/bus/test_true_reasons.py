@@ -328,14 +328,21 @@ def test_given_a_host_that_ends_every_connection_then_it_is_said_in_time() -> No
     assert encrypted < AT_ONCE
 
 
-@pytest.mark.parametrize(("host", "remedy"), [("127.0.0.1", "icebus up"), ("127.0.0.2", "ask")])
-def test_given_a_port_nobody_listens_on_then_the_remedy_fits_the_host(
-    host: str, remedy: str
+@pytest.mark.parametrize(
+    ("host", "started_by", "remedy"),
+    [
+        ("127.0.0.1", "icebus up", "`icebus up` starts it"),
+        ("127.0.0.1", "", "ask whoever runs the farm on this machine"),
+        ("127.0.0.2", "", "ask whoever runs the farm on 127.0.0.2"),
+    ],
+)
+def test_given_a_port_nobody_listens_on_then_the_remedy_fits_whose_farm_it_is(
+    host: str, started_by: str, remedy: str
 ) -> None:
-    error, took = problem(at(free_port(), host=host))
+    error, took = problem(replace(at(free_port(), host=host), started_by=started_by))
     assert cause(error) == Cause.NOTHING_LISTENS
     assert remedy in error.message
-    assert ("icebus up" in error.message) == (host == "127.0.0.1")
+    assert ("icebus up" in error.message) == bool(started_by)
     assert took < AT_ONCE
 
 
