@@ -26,6 +26,7 @@ from icebus.schemas.log_records import RecentLog
 from icebus.schemas.message import decode, now
 from icebus.schemas.operations.accounts import Account
 from icebus.schemas.topics import (
+    ACCOUNT,
     BROKER_OPERATION,
     CLIENT_STATE,
     DEVICE_LOG,
@@ -87,6 +88,20 @@ def test_given_a_user_when_it_asks_who_it_is_then_the_broker_says(connect: Conne
     assert ask(connect("alice"), "alice", "whoami") == Account(
         user="alice", role="user", login="alice"
     )
+
+
+@pytest.mark.usefixtures("service")
+def test_given_a_broker_that_is_killed_when_it_is_back_then_people_are_told_of_their_accounts_anew(
+    broker: EmbeddedBroker, connect: Connect
+) -> None:
+    told: Queue[bytes] = Queue()
+    alice = connect("alice")
+    alice.subscribe(ACCOUNT, lambda each: told.put(each.payload), user="alice")
+    account = told.get(timeout=10)
+    broker.child.process.kill()
+    broker.child.process.wait(10)
+    broker.start(soon())
+    assert told.get(timeout=20) == account
 
 
 @pytest.mark.usefixtures("service")

@@ -28,12 +28,23 @@ class OwnAccounts:
         """Begin."""
         self._bus, self._soon, self._told = bus, soon, {}
         bus.subscribe(ACCOUNT, self._on_account)
+        bus.on_connected(self._on_connected)
 
     def on_principals(self, principals: Mapping[str, Principal]) -> None:
         """Tell those of whom something has changed; clear what is left of others."""
         people = (each for each in standing(principals.values()) if each.role in TOLD)
         self._wanted = {each.id: account(each) for each in people}
         for user in {*self._wanted, *self._told}:
+            self._tell(user)
+
+    def _on_connected(self) -> None:
+        # A broker that was killed may have lost what it was told since it last saved.
+        if self._soon is not None:
+            self._soon(self._tell_anew)
+
+    def _tell_anew(self) -> None:
+        self._told.clear()
+        for user in self._wanted or ():
             self._tell(user)
 
     def tick(self) -> None:
