@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.worker.framed_board import FramedBoard, pulses_of, samples_of
 
+from icebus.schemas.boards.framed import NO_SEQUENCE, Frame, FrameType
 from icebus.schemas.boards.framed_replies import Outcome
 from icebus.schemas.boards.framed_requests import CountPulses, Encoding, Measure, TakeSamples
 from icebus.schemas.errors import (
@@ -265,6 +266,19 @@ def test_given_a_board_that_is_restarted_then_it_is_silent_and_nothing_is_made_u
     line.run()
     assert line.silent == "was restarted"
     assert not line.ended
+
+
+def test_given_a_board_that_is_restarted_when_more_of_what_it_said_before_comes_then_it_is_nobody_s(
+    line: Line,
+) -> None:
+    line.give(("a", payload("a")))
+    line.step()
+    line.board.advance(line.now + 100.0)
+    result = bytes(line.board.said)
+    banner = Frame(FrameType.BANNER, NO_SEQUENCE).pack()
+    assert line.exchange.receive(line.now, banner) == [Silent("was restarted")]
+    assert line.exchange.receive(line.now, result) == []
+    assert line.exchange.tick(line.now + 100.0) == []
 
 
 def test_given_an_abort_of_another_host_then_what_was_under_way_is_measured_again(

@@ -332,11 +332,15 @@ class Exchange:
     # --- what we do -----------------------------------------------------------------------------
 
     def _done(self, now: float) -> list[Effect]:
-        """All effects so far, with the next request if it can be made."""
+        """All effects so far, with the next request if it can be made; none once it is silent."""
+        if self._silent == _TOLD:
+            # Whoever was told has given up all that was under way; more may have come meanwhile.
+            self._effects.clear()
+            return []
         if not self._silent and self._request is None:
             self._make_request(now)
         effects, self._effects = self._effects, []
-        if self._silent and self._silent != _TOLD:
+        if self._silent:
             effects.append(Silent(self._silent))
             self._silent = _TOLD
         return effects
