@@ -170,11 +170,11 @@ def broker(tmp_path: Path, broker_class: type[EmbeddedBroker]) -> Iterator[Embed
     embedded.stop(Deadline.after(5))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    """Debian's browser, one for all tests of a process: Playwright can't run twice in one.
+    """Debian's browser: Playwright's own can't be fetched everywhere.
 
-    Playwright's own browsers can't be fetched everywhere.
+    No longer than for a module, for while Playwright runs no other test can run an event loop.
     """
     program = shutil.which("chromium")
     try:

@@ -71,6 +71,7 @@ SESSION: Calls = {
     "on": lambda client: client.on("results"),
     "register": lambda client: client.register(EventHandler()),
     "reservations": lambda client: client.reservations(),
+    "watch": lambda client: client.watch(),
 }
 CLIENT: Calls = {
     **SESSION,
