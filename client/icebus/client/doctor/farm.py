@@ -191,7 +191,9 @@ def check_devices(farm: Survey, started_by: str = "") -> list[Finding]:
         if farm.answers(worker) is not False and not farm.merely_claims(worker, serial)
     ]
     if not reports:
-        virtual = f", or `{started_by} --boards 4`" if started_by else " where its workers are"
+        # A farm that is up has to end before its folder is given boards.
+        anew = f", or end it and bring it up by `{started_by} --boards 4`"
+        virtual = anew if started_by else " where its workers are"
         return [fail("devices", "none", f"plug boards in{virtual}")]
     counts = Counter(report.state.value for report in reports)
     shown = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))

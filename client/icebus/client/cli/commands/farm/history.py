@@ -94,11 +94,11 @@ def history(
     columns = [
         Column("at", show=show_local_iso),
         Column("event"),
-        Column("actor", minor=1),
+        Column("actor", minor=2),
         Column("user"),
-        Column("reservation", minor=2),
+        Column("reservation", minor=3),
         Column("serial"),
-        Column("worker", minor=3),
+        Column("worker", minor=4),
         Column("reason", minor=1),
     ]
     print_rows(rows, columns, output, "number", FIELDS)

@@ -142,8 +142,8 @@ def _print(lines: LogStream, output: LinesFormat) -> int:
 def _nothing(lines: LogStream, device: str | None, worker: str | None) -> str:
     if not lines.everything:
         return (
-            "There are no lines about boards that you hold, and of others an administrator is told "
-            "only; `icebus reservations` lists what you hold."
+            "There are no lines about boards that you hold, and of others only administrators are "
+            "told; `icebus reservations` lists what you hold."
         )
     about = [f"about {device}"] * (device is not None) + [f"of {worker}"] * (worker is not None)
     return f"There are no such lines {' '.join(about)}".rstrip() + "."

@@ -108,7 +108,9 @@ def run(
                 replace=replace,
             )
         with Signals(PASSED_ON) as signals, held:
-            print_message(f"{' '.join(held.serials)} held for {command[0]} (reservation {held.id})")
+            print_message(
+                f"{' '.join(held.serials)} held for `{command[0]}` (reservation {held.id})"
+            )
             child = ChildProcess(command, {**environment, VARIABLE: held.id})
             code = child.wait(signals, Watch(held, child, kill=kill_on_loss).look)
     if code:
