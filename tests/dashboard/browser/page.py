@@ -41,7 +41,7 @@ class FarmPage:
         self._farm = farm
         self.url = url
         self.errors: list[str] = []
-        self.subscriptions: list[bytes] = []
+        self.subscriptions: list[str] = []
         context.set_default_timeout(SOON)
         self.tab = context.new_page()
         self.tab.on("pageerror", lambda error: self.errors.append(str(error)))
@@ -141,7 +141,36 @@ class FarmPage:
             self.errors.append(text)
 
     def _on_sent(self, frame: bytes | str) -> None:
-        payload = frame if isinstance(frame, bytes) else frame.encode()
-        # The first four bits of an MQTT packet say what it is: 8 subscribes.
-        if payload and payload[0] >> 4 == 8:
-            self.subscriptions.append(payload)
+        self.subscriptions += filters_of(frame if isinstance(frame, bytes) else frame.encode())
+
+
+SUBSCRIBE = 8
+
+
+def filters_of(packets: bytes) -> list[str]:
+    """The topic filters that MQTT packets of a frame subscribe to (MQTT 5.0, 2.1 and 3.8)."""
+    filters: list[str] = []
+    start = 0
+    while start < len(packets):
+        kind = packets[start] >> 4
+        size, at = _length(packets, start + 1)
+        start = at + size
+        if kind == SUBSCRIBE:
+            properties, at = _length(packets, at + 2)  # behind the packet's number
+            at += properties
+            while at < start:
+                end = at + 2 + int.from_bytes(packets[at : at + 2], "big")
+                filters.append(packets[at + 2 : end].decode())
+                at = end + 1  # behind the options
+    return filters
+
+
+def _length(packets: bytes, at: int) -> tuple[int, int]:
+    """A variable byte integer, and where what follows it begins."""
+    value = shift = 0
+    while True:
+        value |= (packets[at] & 0x7F) << shift
+        shift += 7
+        at += 1
+        if packets[at - 1] < 0x80:
+            return value, at
