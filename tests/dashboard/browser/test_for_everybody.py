@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -19,18 +20,23 @@ SCREENS: dict[str, dict[str, Any]] = {
     "phone-dark": {**PHONE, "color_scheme": "dark"},
 }
 
+RESULTS = [round(1400 + 250 * math.sin(minute / 40) + minute * 7 % 60) for minute in range(330)]
+FAILURES = [minute % 11 * 3 if 120 < minute < 160 else minute % 3 for minute in range(330)]
+"""What ended in each minute of some hours, as on a farm whose boards had trouble for a while."""
+
 
 @pytest.mark.parametrize("screen", SCREENS)
 def test_given_any_screen_when_each_view_is_shown_then_axe_finds_nothing_serious_and_all_fits(
     farm: SimulatedFarm, open_page: Open, screen: str
 ) -> None:
     farm.report(farm.serials[-1], DeviceState.BROKEN, reason="silent for 10 s; rebooting")
+    farm.tell_throughput(RESULTS, FAILURES)
     with farm.client("root") as root, root.reserve(2) as boards:
         page = open_page(**SCREENS[screen])
         assert page.accessibility() == []
         page.signed_in("root", "root")
         views = {
-            "farm": "What needs somebody",
+            "farm": "at most in a minute",
             "boards": f"{len(farm.serials)} boards",
             "reservations": boards.id,
             "activity": "reserved",
