@@ -9,6 +9,7 @@ from icebus.client.cli.json_schemas.signatures import NUMERIC, Field, Schema, fi
 from icebus.client.cli.output.printing import Column, Row
 
 if TYPE_CHECKING:
+    from icebus.client._client import Client
     from icebus.schemas.components import KindInfo
 
 IN_TABLES = "table"
@@ -58,6 +59,20 @@ def reservation_args(kind: str, info: KindInfo, words: Sequence[str]) -> dict[st
             "with `--measure` of `icebus evaluate` and `icebus map`, not with `--arg`"
         )
     return parse_named(words, f"a reservation for {kind}", info.args)
+
+
+def offered_reservation_args(
+    client: Client, kind: str, words: Sequence[str] | None
+) -> dict[str, Any]:
+    """Likewise, of a kind that the farm's workers offer; nobody is asked where nothing is said.
+
+    Raises:
+        UnknownKind: nobody offers it.
+        InvalidRequest: the kind takes no such thing.
+    """
+    from icebus.client._farm.offers import find_kind
+
+    return reservation_args(kind, find_kind(client.kinds(), kind), words) if words else {}
 
 
 def measurement_args(kind: str, info: KindInfo, words: Sequence[str]) -> dict[str, Any]:

@@ -115,10 +115,11 @@ def reserve(
     count = number if count is None else count
     if count is not None and serial:
         raise typer.BadParameter("give either how many or which (--serial)")
+    from icebus.client.cli.json_schemas.kinds import offered_reservation_args
     from icebus.client.cli.output.progress import queue_messages
 
     with connect() as client:
-        args = _args(client, kind, arg) if arg else {}
+        args = offered_reservation_args(client, kind, arg)
         wanted = ", ".join(serial) if serial else counted(count or 1, "board")
         with queue_messages(client, f"preparing {wanted}", wait):
             held = client.reserve(
@@ -143,13 +144,6 @@ def reserve(
             print_line(document.id)
         else:
             _print([document], output)
-
-
-def _args(client: Client, kind: str, words: Sequence[str]) -> dict[str, Any]:
-    from icebus.client._farm.offers import find_kind
-    from icebus.client.cli.json_schemas.kinds import reservation_args
-
-    return reservation_args(kind, find_kind(client.kinds(), kind), words)
 
 
 def reservations(

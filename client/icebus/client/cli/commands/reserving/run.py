@@ -78,7 +78,7 @@ def run(
       icebus run -n 4 -l chip=rp2350 --wait 2h -- make measure
       icebus run -n 2 -- sh -c 'icebus evaluate a.bin && icebus evaluate b.bin'
     """
-    from icebus.client.cli.json_schemas.kinds import reservation_args
+    from icebus.client.cli.json_schemas.kinds import offered_reservation_args
     from icebus.client.cli.output.progress import queue_messages
     from icebus.client.cli.processes.child_process import ChildProcess, check_command
     from icebus.client.cli.processes.signals import PASSED_ON, Signals
@@ -88,11 +88,7 @@ def run(
     check_command(command)
     environment = environment_of_farm()
     with connect() as client:
-        args = {}
-        if arg:
-            from icebus.client._farm.offers import find_kind
-
-            args = reservation_args(kind, find_kind(client.kinds(), kind), arg)
+        args = offered_reservation_args(client, kind, arg)
         client.on("device_failed")(_tell_failed)
         client.on("device_replaced")(_tell_replaced)
         wanted = ", ".join(serial) if serial else counted(count or 1, "board")
