@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections import OrderedDict
-from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
-from icebus.bus import Incoming, Subscription, check_role, wait_for, wait_on
+from icebus.bus import Incoming, Subscription, check_role, wait_for
 from icebus.client._connection.connection import Connection
+from icebus.client._connection.stream import Stream
 from icebus.schemas.components import ControlState, WorkerState
 from icebus.schemas.deadline import Deadline
 from icebus.schemas.devices import DeviceClaim, DeviceReport
@@ -43,9 +41,6 @@ WATCHED: tuple[tuple[Topic, str], ...] = (
 MOST_KNOWN = 50_000
 """Things that are remembered; a farm of a thousand boards has some 2,000. The oldest make way."""
 
-LOOK_EVERY = 0.5
-"""Seconds between looks at whether there can be more changes at all."""
-
 
 @dataclass(frozen=True)
 class Change:
@@ -65,7 +60,7 @@ class Change:
     now: DeviceReport | Reservation | WorkerState | ControlState | DeviceClaim | None
 
 
-class Changes:
+class Changes(Stream):
     """Changes as they come, after how all stands at first. An iterator without an end: close it.
 
     Of what changes quicker than it is read, the latest is told. What goes while the broker is away
@@ -81,10 +76,8 @@ class Changes:
     """
 
     def __init__(self, connection: Connection, deadline: Deadline) -> None:
-        connection.check_open()
+        super().__init__(connection)
         check_role(connection.bus, Role.OBSERVER, "watching the farm", deadline)
-        self._connection = connection
-        self._changed = threading.Condition()
         self._waiting: OrderedDict[str, Change] = OrderedDict()
         self._known: OrderedDict[str, Any] = OrderedDict()
         self._open = True
@@ -101,19 +94,13 @@ class Changes:
             self.close()
             raise
 
-    def __iter__(self) -> Iterator[Change]:
-        """Itself."""
-        return self
-
     def __next__(self) -> Change:
         """The next change, waited for."""
         with self._changed:
             while not self._waiting:
                 if not self._open:
                     raise StopIteration
-                self._connection.check_open()
-                self._connection.check_not_refused()
-                wait_on(self._changed, LOOK_EVERY)
+                self._wait_for_more()
             return self._waiting.popitem(last=False)[1]
 
     def close(self) -> None:
@@ -124,17 +111,6 @@ class Changes:
         for subscription in self._subscriptions:
             subscription.cancel()
         self._following.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     # --- the dispatcher -------------------------------------------------------------------------
 

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import deque
-from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
-from types import TracebackType
-from typing import Self
 
 from icebus.bus import (
     Allowance,
@@ -20,9 +16,9 @@ from icebus.bus import (
     Incoming,
     Subscription,
     check_role,
-    wait_on,
 )
 from icebus.client._connection.connection import Connection
+from icebus.client._connection.stream import Stream
 from icebus.client._farm.all_retained import AllRetained
 from icebus.client._logs.lines import (
     MOST_IN_WINDOW,
@@ -59,11 +55,8 @@ OF_DEVICES = Allowance(
 )
 """Of one worker, for all of its devices; it sends some hundred a second when it loses a rack."""
 
-LOOK_EVERY = 0.5
-"""Seconds between looks at whether there can be more lines at all."""
 
-
-class LogStream:
+class LogStream(Stream):
     """Log lines, oldest first: of all components for administrators, of held boards for users.
 
     An iterator; close it, or use it as a context, if it is to follow.
@@ -82,11 +75,9 @@ class LogStream:
     def __init__(
         self, connection: Connection, wanted: Wanted, deadline: Deadline, *, follow: bool
     ) -> None:
-        connection.check_open()
-        self._connection = connection
+        super().__init__(connection)
         self._feed = LogFeed(connection.user, wanted)
         self._limit = SenderLimit()
-        self._changed = threading.Condition()
         self._lines: deque[LogLine] = deque()
         self._left_out = 0
         self._subscriptions: list[Subscription] = []
@@ -103,19 +94,13 @@ class LogStream:
         else:
             self._unsubscribe()
 
-    def __iter__(self) -> Iterator[LogLine]:
-        """Itself."""
-        return self
-
     def __next__(self) -> LogLine:
         """The next line; one that follows is waited for."""
         with self._changed:
             while not self._lines and not self._left_out:
                 if not self._follows:
                     raise StopIteration
-                self._connection.check_open()
-                self._connection.check_not_refused()
-                wait_on(self._changed, LOOK_EVERY)
+                self._wait_for_more()
             if self._left_out:
                 left_out, self._left_out = self._left_out, 0
                 said = f"{left_out:,} lines came quicker than they were read, and are left out"
@@ -127,17 +112,6 @@ class LogStream:
         self._follows = False
         self._unsubscribe()
         self._following.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _unsubscribe(self) -> None:
         for subscription in self._subscriptions:
